@@ -1,0 +1,56 @@
+"""The certificate authorities this host trusts beyond the public ones.
+
+Behind a TLS-intercepting proxy the host trusts the company's own authority; downloads of the
+image build and of the session fail unless the container trusts it too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+# Debian and Ubuntu; Fedora and RHEL; openSUSE; Alpine and macOS.
+SYSTEM_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+BUNDLE_VARIABLES = ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
+# The public authorities as Debian ships them, one file each.
+DISTRIBUTED = Path("/usr/share/ca-certificates")
+
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s*([A-Za-z0-9+/=\s]+?)\s*-----END CERTIFICATE-----")
+
+
+def _certificates(bundle: Path) -> set[bytes]:
+    """The base64 bodies in a PEM file, white space removed; none if it cannot be read."""
+    try:
+        return {b"".join(body.split()) for body in _PEM.findall(bundle.read_bytes())}
+    except OSError:
+        return set()
+
+
+def extra_certificates(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """PEM texts of what the host trusts beyond the public authorities, in a stable order.
+
+    Looks at the system's bundle and at the bundles named by ``SSL_CERT_FILE`` and its kin in
+    ``environ``. "Public" is what certifi or the distribution's own package carries.
+    """
+    bundles = {Path(path) for path in SYSTEM_BUNDLES}
+    bundles |= {Path(environ[name]) for name in BUNDLE_VARIABLES if environ.get(name)}
+    trusted: set[bytes] = set().union(*map(_certificates, bundles))
+
+    import certifi
+
+    extra = trusted - _certificates(Path(certifi.where()))
+    if extra:
+        extra -= set().union(*map(_certificates, DISTRIBUTED.rglob("*.crt")))
+    return tuple(_pem(body) for body in sorted(extra))
+
+
+def _pem(body: bytes) -> str:
+    text = body.decode("ascii")
+    lines = [text[start : start + 64] for start in range(0, len(text), 64)]
+    return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""])

@@ -1,0 +1,74 @@
+"""What the user sees of the tool's own: short lines and the build's progress, all on stderr.
+
+Standard output belongs to the session.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+_ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+
+
+def say(text: str) -> None:
+    """One line of the tool's own."""
+    print(f"confined-claude: {text}", file=sys.stderr, flush=True)
+
+
+class BuildProgress:
+    """A build's progress: a bar by step with elapsed time and the last line; plain lines in a pipe."""
+
+    def __init__(self) -> None:
+        self._live: Any = None
+        self._bar: Any = None
+        self._started = time.monotonic()
+
+    def __enter__(self) -> BuildProgress:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.table import Column
+
+        console = Console(stderr=True)
+        if console.is_terminal:
+            self._live = Progress(
+                TextColumn("Building the image"),
+                BarColumn(bar_width=20),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[last]}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
+                console=console,
+                expand=True,
+                transient=True,
+            )
+            self._bar = self._live.add_task("", total=None, last="")
+            self._live.start()
+        else:
+            say("Building the image.")
+        return self
+
+    def step(self, number: int, total: int, what: str) -> None:
+        if self._live is not None:
+            self._live.update(self._bar, completed=number - 1, total=total, last=what)
+        else:
+            say(f"step {number}/{total}: {what}")
+
+    def line(self, text: str) -> None:
+        if self._live is not None:
+            self._live.update(self._bar, last=text)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+        if kind is None:
+            say(f"The image is built ({time.monotonic() - self._started:.0f} s).")
+
+
+def plain(text: str) -> str:
+    """``text`` without colours and control characters: a build's output must not steer the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else " " for char in _ESCAPE.sub("", text))

@@ -1,0 +1,117 @@
+"""Which variables of the host's environment follow into a session.
+
+Named one by one: what is not here stays out, above all the variables that a parent Claude
+session sets for its children. The names are Claude Code's own, as read from its program.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+HOST_GATEWAY = "host.docker.internal"
+
+# How one signs in, in the order in which Claude Code prefers them.
+SIGN_IN = ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN")
+
+# May hold a secret, a proxy's password included: these never show in `docker inspect`.
+SECRET = (
+    *SIGN_IN,
+    "ANTHROPIC_BASE_URL",
+    "ANTHROPIC_CUSTOM_HEADERS",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+)
+PROXIES = tuple(name for name in SECRET if name.lower().endswith("_proxy"))
+
+# Patterns of fnmatch.
+BEHAVIOUR = (
+    # model
+    "ANTHROPIC_MODEL",
+    "ANTHROPIC_SMALL_FAST_MODEL",
+    "ANTHROPIC_DEFAULT_*_MODEL",
+    "ANTHROPIC_BETAS",
+    "CLAUDE_CODE_SUBAGENT_MODEL",
+    "CLAUDE_CODE_EFFORT_LEVEL",
+    # limits
+    "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
+    "MAX_THINKING_TOKENS",
+    "CLAUDE_CODE_MAX_TURNS",
+    "CLAUDE_CODE_MAX_RETRIES",
+    "API_TIMEOUT_MS",
+    "BASH_MAX_OUTPUT_LENGTH",
+    "BASH_DEFAULT_TIMEOUT_MS",
+    "BASH_MAX_TIMEOUT_MS",
+    "MCP_TIMEOUT",
+    "MCP_TOOL_TIMEOUT",
+    "MAX_MCP_OUTPUT_TOKENS",
+    "ENABLE_TOOL_SEARCH",
+    # telemetry and other traffic
+    "DISABLE_TELEMETRY",
+    "DISABLE_ERROR_REPORTING",
+    "DO_NOT_TRACK",
+    "CLAUDE_CODE_ENABLE_TELEMETRY",
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
+    "CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL",
+    "OTEL_*",
+    # terminal
+    "TERM",
+    "COLORTERM",
+    "TERM_PROGRAM",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "CLAUDE_CODE_DISABLE_TERMINAL_TITLE",
+    "TZ",
+)
+_BEHAVIOUR = re.compile("|".join(map(fnmatch.translate, BEHAVIOUR)))
+
+
+def split(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """What follows of ``environ``: (public variables, secret ones). Empty values do not follow.
+
+    URLs that name the host's own loopback are rewritten to the name under which a container
+    reaches the host.
+    """
+    secret = {name: _reachable(environ[name]) for name in SECRET if environ.get(name)}
+    public = {name: value for name, value in environ.items() if value and _BEHAVIOUR.match(name) and name not in secret}
+    return public, secret
+
+
+def proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """The proxy variables as they are, for an image build."""
+    return {name: environ[name] for name in PROXIES if environ.get(name)}
+
+
+def is_loopback(url: str) -> bool:
+    """Whether ``url`` names this machine's loopback."""
+    try:
+        name = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _reachable(value: str) -> str:
+    """``value``, or if it is a URL on the host's loopback, that URL with the host's name in a container."""
+    if not is_loopback(value):
+        return value
+    parts = urlsplit(value)
+    sign_in, at, _ = parts.netloc.rpartition("@")
+    port = f":{parts.port}" if parts.port else ""
+    return parts._replace(netloc=f"{sign_in}{at}{HOST_GATEWAY}{port}").geturl()

@@ -1,0 +1,88 @@
+"""Facts about the host: who runs the tool, with which environment, and where its folders are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+APP = "confined-claude"
+
+# Names, and settings without commands, paths or credentials. Everything else of the
+# host's git configuration stays on the host.
+SAFE_GIT_KEYS = frozenset(
+    """user.name user.email init.defaultbranch pull.rebase pull.ff push.default push.autosetupremote
+    merge.ff merge.conflictstyle rebase.autosquash rebase.autostash rerere.enabled fetch.prune
+    diff.algorithm diff.renames diff.colormoved commit.verbose core.autocrlf core.eol core.abbrev
+    branch.sort tag.sort column.ui color.ui log.date help.autocorrect""".split()
+)
+
+
+@dataclass(frozen=True)
+class Host:
+    """What a plan needs to know of the host. ``environ`` is a copy taken at start."""
+
+    uid: int
+    gid: int
+    home: Path
+    environ: Mapping[str, str]
+    data: Path
+    state: Path
+    config: Path
+
+    @classmethod
+    def current(cls) -> Host:
+        """The calling user on this machine; folders by platformdirs, XDG variables honoured."""
+        import platformdirs
+
+        return cls(
+            uid=os.getuid(),
+            gid=os.getgid(),
+            home=Path.home(),
+            environ=dict(os.environ),
+            data=Path(platformdirs.user_data_dir(APP)),
+            state=Path(platformdirs.user_state_dir(APP)),
+            config=Path(platformdirs.user_config_dir(APP)),
+        )
+
+    @property
+    def claude_config(self) -> Path:
+        """Claude's own config on the host, to copy from: ``CLAUDE_CONFIG_DIR`` or ``~/.claude``."""
+        return Path(self.environ.get("CLAUDE_CONFIG_DIR") or self.home / ".claude")
+
+    @property
+    def user_config_file(self) -> Path:
+        return self.config / "config.toml"
+
+    def git_settings(self) -> tuple[tuple[str, str], ...]:
+        """The safe part of the user's global git configuration, as (key, value) in its order.
+
+        Asks git for the global file alone, from ``/``, so that no repository has a say.
+        Empty where there is no git or no such file.
+        """
+        command = ["git", "config", "--global", "--includes", "--null", "--list"]
+        try:
+            answer = subprocess.run(command, cwd="/", capture_output=True, check=False, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return ()
+        if answer.returncode:
+            return ()
+        records = answer.stdout.decode("utf-8", "replace").split("\0")
+        settings = (record.partition("\n") for record in records if "\n" in record)
+        return tuple((key, value) for key, _, value in settings if key in SAFE_GIT_KEYS)
+
+
+def gitconfig_text(settings: tuple[tuple[str, str], ...]) -> str:
+    """The text of a git config file that holds these (key, value) pairs.
+
+    The session's project may carry another owner's id (macOS file sharing, root on the host):
+    inside the container that is no danger, so every directory is safe.
+    """
+    lines = ["[safe]", "\tdirectory = *"]
+    for key, value in settings:
+        section, _, name = key.partition(".")
+        quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+        lines += [f"[{section}]", f'\t{name} = "{quoted}"']
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,97 @@
+"""A session, described completely before any engine call. Pure.
+
+``settings + project + host facts -> Plan``; ``engine`` and ``session`` carry it out.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from . import environment
+from .host import Host, gitconfig_text
+from .mounts import Mount, plan_mounts
+from .project import Project
+from .settings import Settings
+
+LABEL = "confined-claude"
+
+# CHOWN, SETUID and SETGID let the entrypoint prepare HOME and drop to the caller. The other
+# two let a host root's session work in folders of other users. No other uid holds any of them.
+CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
+
+SECRETS_FILE = "run/confined-claude/secrets"
+GITCONFIG_FILE = "etc/gitconfig"
+_HOSTNAME_LENGTH = 63
+
+
+@dataclass(frozen=True)
+class File:
+    """A file put into the container before it starts; owned by its root. ``path`` has no leading slash."""
+
+    path: str
+    text: str
+    mode: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything the engine needs to know of one session.
+
+    ``name`` is the first one to try; ``-2``, ``-3``, … follow while it is taken.
+    """
+
+    name: str
+    image: str
+    command: tuple[str, ...]
+    workdir: str
+    mounts: tuple[Mount, ...]
+    environment: Mapping[str, str]
+    files: tuple[File, ...]
+    labels: Mapping[str, str]
+    network: str
+    host_gateway: bool
+    terminal: bool
+    stdin: bool
+
+    def hostname(self, name: str) -> str:
+        return name[:_HOSTNAME_LENGTH].rstrip("-")
+
+
+def plan_session(
+    project: Project,
+    host: Host,
+    settings: Settings,
+    *,
+    image: str,
+    command: Sequence[str],
+    stdin_is_terminal: bool,
+    stdout_is_terminal: bool,
+    git_settings: tuple[tuple[str, str], ...] = (),
+) -> Plan:
+    """The plan of a session that runs ``command`` in ``project`` as the calling user."""
+    public, secret = environment.split(host.environ)
+    terminal = stdin_is_terminal and stdout_is_terminal
+    if host.uid == 0:
+        # Claude Code refuses to skip permissions as root unless told that it is contained.
+        public["IS_SANDBOX"] = "1"
+    files = [File(GITCONFIG_FILE, gitconfig_text(git_settings), 0o644)]
+    if secret:
+        text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in secret.items())
+        files.append(File(SECRETS_FILE, text, 0o600))
+    return Plan(
+        name=f"{LABEL}-{project.slug}",
+        image=image,
+        command=(f"{host.uid}:{host.gid}", str(project.root), *command),
+        workdir=str(project.root),
+        mounts=plan_mounts(project, host, settings),
+        environment=public,
+        files=tuple(files),
+        labels={LABEL: "session", f"{LABEL}.project": project.id, f"{LABEL}.path": str(project.root)},
+        network={"open": "bridge"}.get(settings.network, settings.network.removeprefix("docker:")),
+        host_gateway=any(environment.HOST_GATEWAY in value for value in secret.values()),
+        terminal=terminal,
+        # A terminal that is not handed over must not be read either: Claude would wait for its end.
+        stdin=terminal or not stdin_is_terminal,
+    )

@@ -1,0 +1,108 @@
+"""Which project the tool works on, what it is called, and where its own data is."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import safefs
+from .errors import ConfinedError
+from .host import Host
+
+SCAFFOLD = ".confined-claude"
+CONTAINER_HOME = Path("/home/claude")
+_SLUG_LENGTH = 40
+
+# Mounted at their own path these would hide or hand over the system, the container's or the host's.
+_SYSTEM = frozenset(
+    map(
+        Path,
+        """/ /bin /boot /home /lib /lib32 /lib64 /media /mnt /opt /root /sbin /srv /tmp /usr /usr/local
+        /var /var/lib /var/tmp /Users /Volumes""".split(),
+    )
+)
+_SYSTEM_TREES = tuple(
+    map(
+        Path,
+        """/bin /boot /dev /etc /lib /lib64 /opt/confined-claude /proc /run/confined-claude /run/lock /sbin /sys
+        /usr/bin /usr/lib /usr/lib64 /usr/libexec /usr/local/bin /usr/local/lib /usr/sbin /usr/share
+        /var/cache /var/run /Library /System""".split(),
+    )
+)
+# What the container keeps below its HOME, see mounts.py.
+_CONTAINER_TREES = tuple(CONTAINER_HOME / name for name in (".claude", ".cache", ".config", ".local", "venvs"))
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project by its real path."""
+
+    root: Path
+
+    @property
+    def slug(self) -> str:
+        """The folder's name in lower-case letters, digits and single hyphens."""
+        slug = re.sub(r"[^a-z0-9]+", "-", self.root.name.lower()).strip("-")
+        return slug[:_SLUG_LENGTH].strip("-") or "project"
+
+    @property
+    def id(self) -> str:
+        """Slug and 8 hex digits of the real path's SHA-256: another path is another project."""
+        return f"{self.slug}-{hashlib.sha256(bytes(self.root)).hexdigest()[:8]}"
+
+    @property
+    def scaffold(self) -> Path:
+        return self.root / SCAFFOLD
+
+    @property
+    def config_file(self) -> Path:
+        return self.scaffold / "config.toml"
+
+    def check_links(self) -> None:
+        """Raise ConfinedError if a link stands where the tool reads, or mounts from."""
+        safefs.refuse_links(self.scaffold)
+        if (lib := self.scaffold / "local-bin" / ".lib").is_symlink():
+            raise safefs.refuse_link(lib)
+
+
+def find(directory: Path, host: Host) -> Project:
+    """The project that ``directory`` belongs to: the outermost folder with a scaffold, or itself.
+
+    The outermost, so that a scaffold planted deeper in a project cannot take its place. Folders
+    that may not be a project (``/tmp``, the home folder, …) are passed over on the way up.
+    Raises ConfinedError if ``directory`` itself would have to be such a project.
+    """
+    try:
+        here = directory.resolve(strict=True)
+        str(here).encode()
+    except OSError as error:
+        raise safefs.cannot("use", directory, error) from None
+    except UnicodeEncodeError:
+        raise ConfinedError(
+            f"The name of this folder is not valid UTF-8: {str(directory)!r}.", "Rename the folder and start again."
+        ) from None
+    scaffolds = [place for place in (here, *here.parents) if (place / SCAFFOLD).exists() and not refusal(place, host)]
+    project = Project(scaffolds[-1] if scaffolds else here)
+    if reason := refusal(project.root, host):
+        raise ConfinedError(
+            f"{project.root} cannot be a project: {reason}.", "Go into a project's own folder, and start again."
+        )
+    project.check_links()
+    return project
+
+
+def refusal(root: Path, host: Host) -> str:
+    """Why ``root``, a real path, may not be mounted into a session; empty if it may."""
+    home = host.home.resolve()
+    own = [folder.resolve() for folder in (host.data, host.state, host.config, host.claude_config)]
+    if root == home or root in home.parents:
+        return "it is your home folder, or holds it"
+    if any(root == folder or root in folder.parents or folder in root.parents for folder in own):
+        return "it holds the sign-in and records of Claude or Confined Claude, or lies inside them"
+    if root in _SYSTEM or any(root == tree or tree in root.parents for tree in _SYSTEM_TREES):
+        return "it is part of the system"
+    if any(root == tree or root in tree.parents or tree in root.parents for tree in _CONTAINER_TREES):
+        return "the container keeps its own folders at that path"
+    return ""

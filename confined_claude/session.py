@@ -1,0 +1,170 @@
+"""A session from start to end: prepare, create, attach, clean up."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from . import credentials, image, mounts, project, safefs, settings
+from .console import say
+from .errors import EngineError
+from .host import Host
+from .plan import Plan, plan_session
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+# The client's command, and a shell for people.
+CLAUDE = ("claude",)
+YOLO = "--dangerously-skip-permissions"
+SHELL = ("bash",)
+
+_IGNORE_ALL = "*\n"
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+_CLIENT_SECONDS = 15
+
+
+def run(host: Host, arguments: Sequence[str], flags: Mapping[str, str | None], *, yolo: bool = False) -> int:
+    """Run Claude Code in the current project; gives its exit code."""
+    return start(host, [*CLAUDE, *([YOLO] if yolo else []), *arguments], flags, needs_sign_in=True)
+
+
+def shell(host: Host, command: Sequence[str], flags: Mapping[str, str | None]) -> int:
+    """Run a shell, or ``command``, where Claude Code would run; gives its exit code."""
+    return start(host, command or SHELL, flags, needs_sign_in=False)
+
+
+def build(host: Host, flags: Mapping[str, str | None], *, fresh: bool) -> None:
+    """Build the image if it is missing, or from scratch."""
+    from .engine import Engine
+
+    chosen = settings.load(host.user_config_file, Path(os.devnull), host.environ, flags)
+    image.ensure(Engine.connect(host.environ), chosen, host, fresh=fresh)
+
+
+def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *, needs_sign_in: bool) -> int:
+    """Start a session that runs ``command`` in the current project, and stay with it to its end.
+
+    Gives the command's exit code. Raises ConfinedError where no session can be had.
+    """
+    here = project.find(Path.cwd(), host)
+    chosen = settings.load(host.user_config_file, here.config_file, host.environ, flags)
+
+    from .engine import Engine
+
+    engine = Engine.connect(host.environ)
+    name = image.ensure(engine, chosen, host)
+    config = mounts.claude_config(here, host, chosen)
+    sign_in = credentials.prepare(config.source, host)
+    if needs_sign_in or sign_in.kind:
+        for note in sign_in.notes:
+            say(note)
+    plan = plan_session(
+        here,
+        host,
+        chosen,
+        image=name,
+        command=command,
+        stdin_is_terminal=sys.stdin.isatty(),
+        stdout_is_terminal=sys.stdout.isatty(),
+        git_settings=host.git_settings(),
+    )
+    _prepare_folders(here, plan)
+    return attach(engine, plan)
+
+
+def _prepare_folders(here: project.Project, plan: Plan) -> None:
+    """Make what is mounted, owned by the caller: the engine would make it root's."""
+    if not here.scaffold.exists():
+        # No scaffold here: then nothing of ours may show up in the project's git status.
+        with safefs.open_folder(here.root, project.SCAFFOLD, mode=0o755) as folder:
+            safefs.write(folder, ".gitignore", _IGNORE_ALL.encode(), mode=0o644)
+    for mount in plan.mounts:
+        mode = 0o755 if mount.base == here.root else 0o700
+        with safefs.open_folder(mount.base, *mount.parts, mode=mode):
+            pass
+
+
+def attach(engine: Engine, plan: Plan) -> int:
+    """Carry out ``plan`` with this process's terminal; gives the exit code of its command.
+
+    However this ends (the command's end, a signal, a closed terminal, an error), the container
+    is gone afterwards.
+    """
+    with _signals_end_the_session(), _terminal_restored():
+        # A signal between create and try would leave a container that nobody knows of.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        client: subprocess.Popen[bytes] | None = None
+        try:
+            identity, name = engine.create(plan)
+            try:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+                client = engine.attach(identity, stdin=plan.stdin)
+                code = client.wait()
+                if code and not engine.was_started(identity):
+                    raise EngineError(f"The engine could not start {name}.", "Its reason stands above.")
+                return code
+            finally:
+                signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+                engine.remove(identity)
+                _end(client)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+
+
+def _end(client: subprocess.Popen[bytes] | None) -> None:
+    """The attached docker command ends by itself once its container is gone; make sure of it."""
+    if client is None:
+        return
+    try:
+        client.wait(_CLIENT_SECONDS)
+    except subprocess.TimeoutExpired:
+        client.kill()
+        client.wait()
+
+
+@contextlib.contextmanager
+def _signals_end_the_session() -> Iterator[None]:
+    """SIGTERM and a closed terminal raise SystemExit here; Ctrl-C is the session's own."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    def stay(_number: int, _frame: FrameType | None) -> None:
+        """The docker command has the same signal and hands it to the session."""
+
+    # Handlers, unlike SIG_IGN, do not pass on to the docker command.
+    handlers = {signal.SIGINT: stay, signal.SIGTERM: leave, signal.SIGHUP: leave}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _terminal_restored() -> Iterator[None]:
+    """Give the terminal back as it was, without what was typed, or answered by it, meanwhile.
+
+    What is left in its input would be run by the user's shell.
+    """
+    if not sys.stdin.isatty():
+        yield
+        return
+    handle = sys.stdin.fileno()
+    state = termios.tcgetattr(handle)
+    try:
+        yield
+    finally:
+        # A closed terminal has nothing to restore.
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(handle, termios.TCSAFLUSH, state)
