@@ -6,7 +6,6 @@ image build and of the session fail unless the container trusts it too.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,15 +20,17 @@ BUNDLE_VARIABLES = ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"
 # The public authorities as Debian ships them, one file each.
 DISTRIBUTED = Path("/usr/share/ca-certificates")
 
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s*([A-Za-z0-9+/=\s]+?)\s*-----END CERTIFICATE-----")
+_BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
 
 def _certificates(bundle: Path) -> set[bytes]:
     """The base64 bodies in a PEM file, white space removed; none if it cannot be read."""
     try:
-        return {b"".join(body.split()) for body in _PEM.findall(bundle.read_bytes())}
+        content = bundle.read_bytes()
     except OSError:
         return set()
+    bodies = (part.partition(_END) for part in content.split(_BEGIN)[1:])
+    return {b"".join(body.split()) for body, end, _ in bodies if end}
 
 
 def extra_certificates(environ: Mapping[str, str]) -> tuple[str, ...]:

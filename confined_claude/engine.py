@@ -26,7 +26,7 @@ from requests.exceptions import RequestException
 
 from .environment import HOST_GATEWAY, is_loopback
 from .errors import ConfinedError, EngineError
-from .plan import CAPABILITIES, LABEL, File, Plan
+from .plan import CAPABILITIES, LABEL, SECRETS_FILE, Plan
 
 INSTALL_HINT = "Install Docker (Debian, Ubuntu: apt-get install docker.io) or run ./install.sh --with-engine."
 _STOP_SECONDS = 10
@@ -147,12 +147,13 @@ class Engine:
                     number += 1
                     continue
             identity = str(container["Id"])
-            try:
-                with _translated("prepare the container"):
-                    self._api.put_archive(identity, "/", _archive(plan.files))
-            except BaseException:
-                self.remove(identity)
-                raise
+            if plan.secrets:
+                try:
+                    with _translated("prepare the container"):
+                        self._api.put_archive(identity, "/", _archive(SECRETS_FILE, plan.secrets))
+                except BaseException:
+                    self.remove(identity)
+                    raise
             return identity, name
 
     def _config(self, plan: Plan, name: str) -> Any:
@@ -215,15 +216,14 @@ class Engine:
                 time.sleep(0.05)  # its own removal is under way
 
 
-def _archive(files: tuple[File, ...]) -> bytes:
-    """A tar archive of ``files``, owned by root."""
+def _archive(path: str, text: str) -> bytes:
+    """A tar archive of one file, for the container's root alone."""
+    content = text.encode("utf-8", "surrogateescape")
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for file in files:
-            content = file.text.encode("utf-8", "surrogateescape")
-            entry = tarfile.TarInfo(file.path)
-            entry.size, entry.mode = len(content), file.mode
-            archive.addfile(entry, io.BytesIO(content))
+        entry = tarfile.TarInfo(path)
+        entry.size, entry.mode = len(content), 0o600
+        archive.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
 
 

@@ -123,7 +123,7 @@ def _build(engine: Engine, wanted: Recipe, host: Host, *, fresh: bool) -> None:
     log_path, log = _open_log(host)
     replaced = engine.image_id(wanted.name)
     with log:
-        base = _base(engine, host, log)
+        base = _base(engine, log)
         proxies = environment.proxies(host.environ)
         lines = engine.build(
             wanted.context(),
@@ -174,7 +174,7 @@ def _open_log(host: Host) -> tuple[Path, IO[str]]:
     return folder / name, open(file, "w", encoding="utf-8", errors="replace", buffering=1)
 
 
-def _base(engine: Engine, host: Host, log: IO[str]) -> str:
+def _base(engine: Engine, log: IO[str]) -> str:
     """The name of the base image: Debian's own, or one made here from Debian's packages."""
     name, tag = BASE
     if engine.has_image(f"{name}:{tag}"):
@@ -192,7 +192,7 @@ def _base(engine: Engine, host: Host, log: IO[str]) -> str:
     if shutil.which("mmdebstrap") is None:
         raise EngineError(
             unreachable.message,
-            "Check the network, or install mmdebstrap (apt-get install mmdebstrap): the base is then made from packages.",
+            "Check the network, or install mmdebstrap: the base is then made from Debian packages.",
         )
     say("No image registry can be reached: making the base from Debian packages with mmdebstrap.")
     _make_base(engine, log)

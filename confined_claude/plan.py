@@ -22,24 +22,17 @@ LABEL = "confined-claude"
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
 
 SECRETS_FILE = "run/confined-claude/secrets"
-GITCONFIG_FILE = "etc/gitconfig"
+# The entrypoint makes it /etc/gitconfig. A variable, as putting a file in costs the start 60 ms.
+GITCONFIG_VARIABLE = "CONFINED_CLAUDE_GITCONFIG"
 _HOSTNAME_LENGTH = 63
-
-
-@dataclass(frozen=True)
-class File:
-    """A file put into the container before it starts; owned by its root. ``path`` has no leading slash."""
-
-    path: str
-    text: str
-    mode: int
 
 
 @dataclass(frozen=True)
 class Plan:
     """Everything the engine needs to know of one session.
 
-    ``name`` is the first one to try; ``-2``, ``-3``, … follow while it is taken.
+    ``name`` is the first one to try; ``-2``, ``-3``, … follow while it is taken. ``secrets`` is
+    a shell script of exports, for the entrypoint alone to read.
     """
 
     name: str
@@ -48,7 +41,7 @@ class Plan:
     workdir: str
     mounts: tuple[Mount, ...]
     environment: Mapping[str, str]
-    files: tuple[File, ...]
+    secrets: str
     labels: Mapping[str, str]
     network: str
     host_gateway: bool
@@ -76,10 +69,8 @@ def plan_session(
     if host.uid == 0:
         # Claude Code refuses to skip permissions as root unless told that it is contained.
         public["IS_SANDBOX"] = "1"
-    files = [File(GITCONFIG_FILE, gitconfig_text(git_settings), 0o644)]
-    if secret:
-        text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in secret.items())
-        files.append(File(SECRETS_FILE, text, 0o600))
+    public[GITCONFIG_VARIABLE] = gitconfig_text(git_settings)
+    secrets = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in secret.items())
     return Plan(
         name=f"{LABEL}-{project.slug}",
         image=image,
@@ -87,7 +78,7 @@ def plan_session(
         workdir=str(project.root),
         mounts=plan_mounts(project, host, settings),
         environment=public,
-        files=tuple(files),
+        secrets=secrets,
         labels={LABEL: "session", f"{LABEL}.project": project.id, f"{LABEL}.path": str(project.root)},
         network={"open": "bridge"}.get(settings.network, settings.network.removeprefix("docker:")),
         host_gateway=any(environment.HOST_GATEWAY in value for value in secret.values()),

@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""A Messages API that the real Claude Code accepts, for tests. Standard library only.
+
+usage: fake_api.py [--host ADDRESS] [--port PORT] [--log FILE]
+
+The text the user typed last steers the answer:
+  RUN: COMMAND   a Bash tool call with that command; its result comes back as "TOOL SAID: ..."
+  SLEEP: N       an answer after N seconds
+  FAIL: STATUS   that HTTP error
+  anything else  "FAKE ANSWER: TEXT", with "AFTER N MESSAGES" when the conversation is not new
+
+Each request is one JSON line in the log: path, sign-in headers, number of messages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import threading
+import time
+import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+REMINDER = "<system-reminder>"
+
+
+def blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
+    content = message.get("content") or []
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def text_of(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(block.get("text", "") for block in content or [])
+
+
+def typed(message: dict[str, Any]) -> str:
+    """The last text of a user's turn that Claude Code did not put there itself."""
+    texts = [block["text"] for block in blocks(message) if block.get("type") == "text"]
+    return next((text.strip() for text in reversed(texts) if not text.lstrip().startswith(REMINDER)), "")
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """The one content block to answer ``request`` with."""
+    turns = [message for message in request.get("messages", []) if message.get("role") == "user"]
+    last = turns[-1] if turns else {}
+    for block in blocks(last):
+        if block.get("type") == "tool_result":
+            return {"type": "text", "text": "TOOL SAID: " + text_of(block.get("content")).strip()}
+    text = typed(last)
+    command = re.search(r"RUN: (.+)", text, re.DOTALL)
+    if command and any(tool.get("name") == "Bash" for tool in request.get("tools") or []):
+        arguments = {"command": command[1].strip(), "description": "what the test asked for"}
+        return {"type": "tool_use", "id": f"toolu_{uuid.uuid4().hex[:20]}", "name": "Bash", "input": arguments}
+    after = f" AFTER {len(turns) - 1} MESSAGES" if len(turns) > 1 else ""
+    return {"type": "text", "text": f"FAKE ANSWER: {text[:200]}{after}"}
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    log_file = sys.stderr
+    log_lock = threading.Lock()
+
+    def log_message(self, *_: Any) -> None:
+        """The log has its own form."""
+
+    def record(self, status: int, messages: int = 0) -> None:
+        headers = {name: self.headers[name] for name in ("x-api-key", "authorization") if self.headers[name]}
+        line = {"path": self.path, "status": status, "headers": headers, "messages": messages}
+        with self.log_lock:
+            print(json.dumps(line), file=self.log_file, flush=True)
+
+    def send(self, status: int, body: dict[str, Any]) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def do_HEAD(self) -> None:
+        self.send(200, {})
+
+    def do_GET(self) -> None:
+        self.record(200)
+        self.send(200, {"message": "hello"})
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"{}")
+        if self.path.split("?")[0] != "/v1/messages":
+            self.record(404)
+            return self.send(404, {"type": "error", "error": {"type": "not_found_error", "message": self.path}})
+        block = answer(request)
+        said = block.get("text", "")
+        if failure := re.search(r"FAIL: (\d+)", said):
+            self.record(int(failure[1]))
+            return self.send(int(failure[1]), {"type": "error", "error": {"type": "api_error", "message": "as asked"}})
+        if pause := re.search(r"SLEEP: (\d+)", said):
+            time.sleep(int(pause[1]))
+        self.record(200, len(request.get("messages", [])))
+        return self.stream(request.get("model"), block)
+
+    def stream(self, model: Any, block: dict[str, Any]) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        usage = {"input_tokens": 1, "output_tokens": 1}
+        message = {"id": f"msg_{uuid.uuid4().hex[:20]}", "type": "message", "role": "assistant", "model": model}
+        self.event("message_start", message={**message, "content": [], "stop_reason": None, "usage": usage})
+        if block["type"] == "text":
+            empty, delta = {"type": "text", "text": ""}, {"type": "text_delta", "text": block["text"]}
+        else:
+            empty = {**block, "input": {}}
+            delta = {"type": "input_json_delta", "partial_json": json.dumps(block["input"])}
+        self.event("content_block_start", index=0, content_block=empty)
+        self.event("content_block_delta", index=0, delta=delta)
+        self.event("content_block_stop", index=0)
+        reason = "end_turn" if block["type"] == "text" else "tool_use"
+        self.event("message_delta", delta={"stop_reason": reason, "stop_sequence": None}, usage=usage)
+        self.event("message_stop")
+
+    def event(self, kind: str, **fields: Any) -> None:
+        self.wfile.write(f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode())
+        self.wfile.flush()
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up early is part of the tests."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8787)
+    parser.add_argument("--log")
+    options = parser.parse_args()
+    with open(options.log or os.devnull, "a", encoding="utf-8") as Handler.log_file:
+        Server((options.host, options.port), Handler).serve_forever()
+
+
+if __name__ == "__main__":
+    main()
