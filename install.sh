@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# Installs Confined Claude for the calling user; run again it brings the installation up to date.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+# shellcheck source=scripts/host.sh
+. "$here/scripts/host.sh"
+
+usage() {
+    cat <<'END'
+usage: ./install.sh [--with-engine] [PROJECT [-- ARGS]]
+       ./install.sh --uninstall
+
+Installs the commands confined-claude, inv, invoke and copier into ~/.local/bin and builds
+the image. With PROJECT it goes on to add the scaffold to that folder (made if missing) and
+runs `inv run -- ARGS` there.
+
+  --with-engine  install the Docker engine if there is none, without asking (Debian, Ubuntu)
+  --uninstall    take away all of it; asks before it deletes data
+END
+}
+
+folders() {
+    [ -n "${HOME-}" ] || fail 2 "HOME is not set." "Set it to your home folder."
+    if [ "$(uname -s)" = Darwin ]; then
+        data="${XDG_DATA_HOME:-$HOME/Library/Application Support}/confined-claude"
+        state="${XDG_STATE_HOME:-$HOME/Library/Application Support}/confined-claude"
+        config="${XDG_CONFIG_HOME:-$HOME/Library/Application Support}/confined-claude"
+    else
+        data="${XDG_DATA_HOME:-$HOME/.local/share}/confined-claude"
+        state="${XDG_STATE_HOME:-$HOME/.local/state}/confined-claude"
+        config="${XDG_CONFIG_HOME:-$HOME/.config}/confined-claude"
+    fi
+    venv="$data/venv"
+    bin="$HOME/.local/bin"
+}
+
+# Changes whenever the package does.
+package_stamp() {
+    (cd "$here" && find confined_claude pyproject.toml -type f ! -path '*/__pycache__/*' -exec cksum {} + | LC_ALL=C sort | cksum)
+}
+
+install_package() {
+    local stamp
+    stamp=$(package_stamp)
+    if [ "$(cat "$venv/installed" 2>/dev/null)" = "$stamp" ] && "$venv/bin/python" -c 'import confined_claude' 2>/dev/null; then
+        return
+    fi
+    find_python
+    say "Installing the package into $venv."
+    mkdir -p "$data"
+    "$venv/bin/python" -c '' 2>/dev/null || "$python" -m venv --clear "$venv"
+    rm -f "$venv/installed"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "$here"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$here"
+    printf '%s\n' "$stamp" >"$venv/installed"
+}
+
+link_commands() {
+    local name
+    mkdir -p "$bin"
+    for name in confined-claude inv invoke copier; do
+        if [ "$(readlink "$bin/$name" 2>/dev/null)" = "$venv/bin/$name" ]; then
+            continue
+        elif [ -e "$bin/$name" ] || [ -L "$bin/$name" ]; then
+            say "$bin/$name is not ours and stays as it is; ours is $venv/bin/$name."
+        else
+            ln -s "$venv/bin/$name" "$bin/$name"
+        fi
+    done
+    case ":$PATH:" in
+        *":$bin:"*) ;;
+        *) say "$bin is not on your PATH. Add this line to your shell's start-up file:" "    export PATH=\"\$HOME/.local/bin:\$PATH\"" ;;
+    esac
+}
+
+build_image() {
+    docker image inspect confined-claude:latest >/dev/null 2>&1 || ensure_base
+    "$venv/bin/confined-claude" build
+}
+
+start_project() {
+    local project=$1
+    shift
+    mkdir -p -- "$project"
+    cd -- "$project"
+    if [ ! -e .confined-claude/config.toml ]; then
+        have git || { may_install git && apt_install git; } || fail 2 "git is missing; the scaffold is copied with it." "Install git and start again."
+        "$venv/bin/copier" copy --defaults --quiet --vcs-ref HEAD "$here" .
+    fi
+    # The project's own tasks.py may not be ours; the command needs none.
+    if grep -q confined_claude tasks.py 2>/dev/null; then
+        exec "$venv/bin/inv" run "$@"
+    fi
+    exec "$venv/bin/confined-claude" run "$@"
+}
+
+uninstall() {
+    local name link images
+    if engine_works; then
+        if [ -n "$(docker ps --quiet --filter label=confined-claude=session)" ]; then
+            fail 2 "Sessions are still running." "End them first: docker ps --filter label=confined-claude=session"
+        fi
+        images=$(docker images --quiet --filter label=confined-claude | sort -u)
+        # shellcheck disable=SC2086 # one word an image
+        [ -z "$images" ] || docker rmi --force $images >/dev/null
+    else
+        say "The Docker engine does not answer; its images labelled confined-claude stay."
+    fi
+    for name in confined-claude inv invoke copier; do
+        link="$bin/$name"
+        if [ "$(readlink "$link" 2>/dev/null)" = "$venv/bin/$name" ]; then rm "$link"; fi
+    done
+    rm -rf "$venv"
+    rm -rf "$state/locks" "$state/logs"
+    if [ -d "$data" ] || [ -d "$state" ] || [ -d "$config" ]; then
+        if ask "Delete the sessions' sign-in, history, settings and caches in $data, $state and $config?"; then
+            rm -rf "$data" "$state" "$config"
+        else
+            # What is empty is no data.
+            rmdir "$data" "$state" "$config" 2>/dev/null || true
+            for name in "$data" "$state" "$config"; do [ ! -d "$name" ] || say "Kept: $name"; done
+        fi
+    fi
+    say "Uninstalled. Projects keep their .confined-claude folder and tasks.py."
+}
+
+main() {
+    local project=
+    folders
+    while [ $# -gt 0 ]; do
+        case $1 in
+            -h | --help) usage; return ;;
+            --with-engine) assume_yes=1 ;;
+            --uninstall) uninstall; return ;;
+            --) break ;;
+            -*) usage >&2; fail 2 "Unknown option: $1" ;;
+            *) [ -z "$project" ] || { usage >&2; fail 2 "More than one project: $project, $1"; }
+               project=$1 ;;
+        esac
+        shift
+    done
+    [ $# -eq 0 ] || [ -n "$project" ] || fail 2 "Arguments for Claude need a project: ./install.sh PROJECT -- ARGS"
+    ensure_engine
+    install_package
+    link_commands
+    build_image
+    if [ -n "$project" ]; then
+        start_project "$project" "$@"
+    fi
+    say "Ready. In a project's folder: confined-claude"
+}
+
+main "$@"

@@ -1,0 +1,146 @@
+# shellcheck shell=bash
+# What install.sh and tests/run need of the host: Python, and a Docker engine that runs.
+# Sourced by bash scripts; every function says what it does on the machine.
+
+say() { printf "confined-claude: %s\n" "$@" >&2; }
+
+# fail EXIT_CODE LINE...
+fail() {
+    local code=$1
+    shift
+    say "$@"
+    exit "$code"
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Whether packages can be installed with APT, by this user at once (root) or with sudo.
+has_apt() { have apt-get && { [ "$(id -u)" = 0 ] || have sudo; }; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# ask QUESTION: yes only from a person at a terminal, or with assume_yes=1.
+ask() {
+    local reply
+    [ "${assume_yes-}" = 1 ] && return 0
+    [ -t 0 ] && [ -t 2 ] || return 1
+    read -r -p "confined-claude: $1 [y/N] " reply
+    case $reply in [yY] | [yY][eE][sS]) return 0 ;; *) return 1 ;; esac
+}
+
+# may_install WHAT: root just does it; with sudo it takes a yes.
+may_install() {
+    has_apt || return 1
+    [ "$(id -u)" = 0 ] || ask "Install $1 with sudo apt-get?"
+}
+
+apt_install() {
+    say "Installing $* with apt-get."
+    as_root apt-get update -qq >/dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+}
+
+python_works() {
+    "$1" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
+}
+
+# Sets $python to one that is new enough and can make virtual environments. The system's own
+# comes first: it outlives what version managers remove, and other users can run it.
+find_python() {
+    for python in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
+        python_works "$python" && return
+    done
+    if may_install "python3-venv"; then
+        apt_install python3 python3-venv
+        python=/usr/bin/python3
+        python_works "$python" && return
+    fi
+    fail 2 "Python 3.10 or newer with its venv module is missing." \
+        "Install it (Debian, Ubuntu: apt-get install python3-venv) and start again."
+}
+
+engine_works() { have docker && docker version >/dev/null 2>&1; }
+
+how_to_install_engine() {
+    local id=
+    [ -r /etc/os-release ] && id=$(. /etc/os-release && echo "${ID-} ${ID_LIKE-}")
+    case "$(uname -s) $id" in
+        Darwin*) echo "Install Docker Desktop, OrbStack or Colima, and start it." ;;
+        *debian* | *ubuntu*) echo "Run: sudo apt-get install docker.io    (or: ./install.sh --with-engine)" ;;
+        *fedora* | *rhel*) echo "Run: sudo dnf install moby-engine && sudo systemctl enable --now docker" ;;
+        *arch*) echo "Run: sudo pacman -S docker && sudo systemctl enable --now docker" ;;
+        *suse*) echo "Run: sudo zypper install docker && sudo systemctl enable --now docker" ;;
+        *alpine*) echo "Run: apk add docker && rc-service docker start" ;;
+        *) echo "Install Docker from your distribution, and start it." ;;
+    esac
+}
+
+start_engine() {
+    say "Starting the Docker engine."
+    if [ -d /run/systemd/system ]; then
+        as_root systemctl enable --now docker >/dev/null 2>&1 || true
+    elif have service && [ -e /etc/init.d/docker ]; then
+        as_root service docker start >/dev/null 2>&1 || true
+    fi
+    wait_for_engine 10 && return
+    # No service manager, as in a bare container or chroot. Never a second one beside another.
+    if [ "$(id -u)" = 0 ] && have dockerd && ! pgrep -x dockerd >/dev/null; then
+        setsid nohup dockerd >/var/log/dockerd.log 2>&1 </dev/null &
+        wait_for_engine 60
+    fi
+}
+
+wait_for_engine() {
+    local deadline=$((SECONDS + $1))
+    until engine_works; do
+        [ "$SECONDS" -lt "$deadline" ] || return 1
+        sleep 0.5
+    done
+}
+
+engine_packages() {
+    echo docker.io
+    # From Debian 13 on the command is a package of its own.
+    if apt-cache show docker-cli >/dev/null 2>&1; then echo docker-cli; fi
+}
+
+# Leaves with a running engine that this user may use, or ends with exit code 3.
+ensure_engine() {
+    engine_works && return
+    local answer
+    if ! have docker || ! { have dockerd || [ -S /var/run/docker.sock ] || [ -n "${DOCKER_HOST-}${DOCKER_CONTEXT-}" ]; }; then
+        if ! may_install "the Docker engine (docker.io)"; then
+            fail 3 "There is no Docker engine on this machine." "$(how_to_install_engine)" \
+                "Then join its group: sudo usermod -aG docker $(id -un)    (log out and in again)"
+        fi
+        as_root apt-get update -qq >/dev/null
+        # shellcheck disable=SC2046 # two words are two packages
+        apt_install $(engine_packages)
+        start_engine || true
+    elif has_apt && { [ "$(id -u)" = 0 ] || ask "The Docker engine does not answer. Start it with sudo?"; }; then
+        start_engine || true
+    fi
+    engine_works && return
+    answer=$(docker version 2>&1 >/dev/null || true)
+    case $answer in
+        *"permission denied"*)
+            fail 3 "You may not use the Docker engine: no permission on its socket." \
+                "Run: sudo usermod -aG docker $(id -un)    then log out and in again, and start ./install.sh again." ;;
+        *) fail 3 "The Docker engine does not answer." \
+            "Start it: sudo systemctl start docker    (or: sudo service docker start), and check: docker context ls" ;;
+    esac
+}
+
+# The base image, or mmdebstrap to make it from: only asked for when there is no image yet.
+ensure_base() {
+    if docker image inspect debian:bookworm-slim >/dev/null 2>&1 ||
+        docker image inspect confined-claude-base:bookworm >/dev/null 2>&1 || have mmdebstrap ||
+        docker pull --quiet debian:bookworm-slim >/dev/null 2>&1; then
+        return
+    fi
+    if may_install "mmdebstrap, as no image registry can be reached"; then
+        apt_install mmdebstrap debian-archive-keyring
+    fi
+}
