@@ -1,0 +1,128 @@
+"""Acting as a user of the installed tool: own HOME, own uid, an environment with nothing of the machine's."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LABEL = "confined-claude"
+API_KEY = "sk-ant-api03-made-up-0123456789abcdefghij"
+FAR_FUTURE_MS = 4102444800000  # 2100-01-01
+
+
+def docker(*arguments: str, check: bool = True) -> str:
+    """What the docker command prints."""
+    return subprocess.run(["docker", *arguments], check=check, capture_output=True, text=True, timeout=300).stdout
+
+
+def sessions_of(project: Path) -> list[str]:
+    """The names of the containers, running or not, that belong to ``project``."""
+    labels = ["--filter", f"label={LABEL}=session", "--filter", f"label={LABEL}.path={project}"]
+    return docker("ps", "--all", "--format", "{{.Names}}", *labels).split()
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 30) -> Any:
+    """What ``condition`` gives once it is true; fails the test after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"still not so after {seconds} s"
+        time.sleep(0.05)
+    return result
+
+
+@dataclass(frozen=True)
+class User:
+    """Someone with a uid:gid and a HOME, who runs the installed commands."""
+
+    home: Path
+    bin: Path
+    uid: int = field(default_factory=os.getuid)
+    gid: int = field(default_factory=os.getgid)
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def environ(self, **extra: str) -> dict[str, str]:
+        environ = {"HOME": str(self.home), "PATH": f"{self.bin}:{SYSTEM_PATH}", "TERM": "xterm-256color"}
+        return {name: value for name, value in {**environ, **self.variables, **extra}.items() if value}
+
+    def command(self, *words: str, docker_group: bool = True) -> list[str]:
+        """``words`` as this user; of the groups only the engine's."""
+        if (self.uid, self.gid) == (os.getuid(), os.getgid()) and docker_group:
+            return list(words)
+        group = str(os.stat("/var/run/docker.sock").st_gid) if docker_group else ""
+        groups = ["--groups", group] if group else ["--clear-groups"]
+        return ["setpriv", "--reuid", str(self.uid), "--regid", str(self.gid), *groups, *words]
+
+    def run(
+        self,
+        *words: str,
+        cwd: Path,
+        input: str | None = None,
+        docker_group: bool = True,
+        timeout: float = 300,
+        **extra: str,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, with pipes. ``extra`` are variables; an empty one unsets."""
+        return subprocess.run(
+            self.command(*words, docker_group=docker_group),
+            cwd=cwd,
+            env=self.environ(**extra),
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    @contextlib.contextmanager
+    def running(self, *words: str, cwd: Path, **extra: str) -> Iterator[subprocess.Popen[str]]:
+        """A command in the background, ended at the latest when the block is."""
+        process = subprocess.Popen(
+            self.command(*words),
+            cwd=cwd,
+            env=self.environ(**extra),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
+
+    def own(self, *paths: Path) -> None:
+        for path in paths:
+            os.chown(path, self.uid, self.gid)
+
+    def folder(self, path: Path) -> Path:
+        """``path``, made and this user's own."""
+        path.mkdir(parents=True, exist_ok=True)
+        self.own(path)
+        return path
+
+    def sign_in(self, *, token: str = "sk-ant-oat01-made-up", expires: int = FAR_FUTURE_MS) -> Path:
+        """Make-believe credentials of Claude Code in this user's HOME."""
+        folder = self.folder(self.home / ".claude")
+        file = folder / ".credentials.json"
+        oauth = {
+            "accessToken": token,
+            "refreshToken": "sk-ant-ort01-made-up",
+            "expiresAt": expires,
+            "scopes": ["user:inference", "user:profile"],
+            "subscriptionType": "max",
+        }
+        file.write_text(json.dumps({"claudeAiOauth": oauth, "mcpOAuth": {"server": {"token": "mcp-made-up"}}}))
+        file.chmod(0o600)
+        self.own(file)
+        return file

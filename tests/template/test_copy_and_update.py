@@ -1,0 +1,149 @@
+"""The scaffold: copied and updated with plain copier, never --trust, never over what belongs to others."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers import User
+
+ANSWERS = ".copier-answers.yml"
+SCAFFOLD = {"tasks.py", ".confined-claude/config.toml", ".confined-claude/.gitignore", ANSWERS}
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file() and ".git" not in path.relative_to(folder).parts
+    }
+
+
+@pytest.fixture
+def person(place: Path, installed: Path) -> User:
+    home = place / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text("[user]\nname = Test\nemail = test@example.invalid\n")
+    return User(home, installed)
+
+
+def copier(person: User, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    done = person.run("copier", *words, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Warning" not in done.stderr
+    return done
+
+
+def commit_all(person: User, project: Path) -> None:
+    for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "all"]):
+        assert person.run("git", *words, cwd=project).returncode == 0
+
+
+def test_a_copy_has_the_scaffold_and_nothing_else(template: Path, place: Path, person: User) -> None:
+    copier(person, "copy", "--defaults", str(template), "made", cwd=place)
+    made = files(place / "made")
+    assert set(made) == SCAFFOLD
+    assert not [name for name, text in made.items() if "{{" in text or "{%" in text]
+    assert len(made["tasks.py"].splitlines()) <= 20
+
+
+def test_the_tasks_are_listed_each_with_a_line_of_help(template: Path, place: Path, person: User) -> None:
+    copier(person, "copy", "--defaults", str(template), "made", cwd=place)
+    listed = person.run("inv", "--list", cwd=place / "made")
+    assert listed.returncode == 0
+    for task in ("run", "shell", "build", "rebuild"):
+        assert [line for line in listed.stdout.splitlines() if line.split()[:1] == [task] and len(line.split()) > 3]
+    assert not (place / "made/__pycache__").exists()
+
+
+def test_an_update_equals_a_fresh_copy_and_keeps_the_config(template: Path, place: Path, person: User) -> None:
+    old, fresh = place / "old", place / "fresh"
+    copier(person, "copy", "--defaults", "--vcs-ref", "v0.0.1", str(template), str(old), cwd=place)
+    (old / ".confined-claude/config.toml").write_text('caches = "project"\n')
+    assert files(old)["tasks.py"].startswith('"""An older shim')
+    commit_all(person, old)
+    copier(person, "update", "--defaults", cwd=old)
+    copier(person, "copy", "--defaults", str(template), str(fresh), cwd=place)
+    updated, expected = files(old), files(fresh)
+    assert updated.pop(".confined-claude/config.toml") == 'caches = "project"\n'
+    expected.pop(".confined-claude/config.toml")
+    assert updated == expected
+
+
+def test_another_templates_answers_stay(template: Path, place: Path, person: User) -> None:
+    project = place / "theirs"
+    project.mkdir()
+    answers = "_src_path: gh:someone/something\n_commit: v1\nproject_name: theirs\n"
+    (project / ANSWERS).write_text(answers)
+    copier(person, "copy", "--defaults", "--vcs-ref", "v0.0.1", str(template), ".", cwd=project)
+    assert (project / ANSWERS).read_text() == answers
+    commit_all(person, project)
+    copier(person, "update", "--defaults", "--answers-file", ".confined-claude/answers.yml", cwd=project)
+    assert (project / ANSWERS).read_text() == answers
+    assert "_commit: v99.0.0" in (project / ".confined-claude/answers.yml").read_text()
+    assert not (project / "tasks.py").read_text().startswith('"""An older shim')
+
+
+@pytest.mark.parametrize("name", ["tasks.py", "tasks/__init__.py"])
+def test_tasks_of_the_projects_own_stay(template: Path, place: Path, person: User, name: str) -> None:
+    project = place / "mine"
+    (project / name).parent.mkdir(parents=True)
+    mine = "import confined_claude.tasks as claude\nfrom invoke import Collection, task\n\n@task\ndef hello(c):\n"
+    mine += '    """Greet"""\n    print("hi")\n\nns = Collection(hello)\nns.add_collection(claude.ns, name="claude")\n'
+    (project / name).write_text(mine)
+    done = copier(person, "copy", "--defaults", "--vcs-ref", "v0.0.1", str(template), ".", cwd=project)
+    assert "claude.ns" in done.stderr
+    commit_all(person, project)
+    copier(person, "update", "--defaults", cwd=project)
+    assert (project / name).read_text() == mine
+    assert [path.name for path in project.glob("tasks.py")] == (["tasks.py"] if name == "tasks.py" else [])
+    listed = person.run("inv", "--list", cwd=project)
+    assert "hello" in listed.stdout
+    assert "claude.run" in listed.stdout
+
+
+def test_a_relative_source_is_kept_as_a_path_that_works_from_anywhere(template: Path, place: Path, person: User) -> None:
+    relative = f"../{template.name}"
+    copier(person, "copy", "--defaults", "--vcs-ref", "v0.0.1", relative, str(place / "made"), cwd=place)
+    assert f"_src_path: {template}\n" in (place / "made" / ANSWERS).read_text()
+    commit_all(person, place / "made")
+    copier(person, "update", "--defaults", cwd=place / "made")
+
+
+def test_what_sessions_make_never_reaches_git(template: Path, place: Path, person: User) -> None:
+    project = place / "made"
+    copier(person, "copy", "--defaults", str(template), str(project), cwd=place)
+    commit_all(person, project)
+    for name in ("venvs/a", "local-bin/.lib/b"):
+        (project / ".confined-claude" / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / ".confined-claude" / name).write_text("x")
+    assert person.run("git", "status", "--porcelain", cwd=project).stdout == ""
+
+
+def test_an_inv_without_the_package_says_what_to_do(template: Path, place: Path, person: User) -> None:
+    copier(person, "copy", "--defaults", str(template), "made", cwd=place)
+    code = "import sys; sys.modules['confined_claude'] = None; import runpy; runpy.run_path('tasks.py')"
+    done = person.run(str(person.bin.parent / "share/confined-claude/venv/bin/python"), "-c", code, cwd=place / "made")
+    assert done.returncode == 1
+    assert "install.sh" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["rich.py", "docker/__init__.py", "confined_claude.py", "tomllib.py"])
+def test_modules_planted_beside_the_shim_are_not_imported(template: Path, place: Path, person: User, name: str) -> None:
+    copier(person, "copy", "--defaults", str(template), "made", cwd=place)
+    planted = place / "made" / name
+    planted.parent.mkdir(exist_ok=True)
+    planted.write_text(f"open({str(place / 'canary')!r}, 'w')\n")
+    done = person.run("inv", "build", cwd=place / "made")
+    assert done.returncode == 0, done.stderr
+    assert not (place / "canary").exists()
+
+
+def test_control_a_plain_tasks_file_imports_what_is_planted_beside_it(place: Path, person: User) -> None:
+    (place / "tasks.py").write_text("import rich\nfrom invoke import task\n@task\ndef hello(c):\n    pass\n")
+    (place / "rich.py").write_text(f"open({str(place / 'canary')!r}, 'w')\n")
+    person.run("inv", "--list", cwd=place)
+    assert (place / "canary").exists()
