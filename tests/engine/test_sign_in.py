@@ -1,0 +1,184 @@
+"""How sessions are signed in: by copies, without secrets in view, and without ever logging the host out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Api
+from helpers import API_KEY, User, docker, sessions_of, wait_until
+
+pytestmark = pytest.mark.timeout(300)
+
+TOKENS = {
+    "ANTHROPIC_API_KEY": ("x-api-key", API_KEY, API_KEY),
+    "ANTHROPIC_AUTH_TOKEN": ("authorization", "made-up-auth-token", "Bearer made-up-auth-token"),
+    "CLAUDE_CODE_OAUTH_TOKEN": ("authorization", "sk-ant-oat01-made-up-env", "Bearer sk-ant-oat01-made-up-env"),
+}
+
+
+def copied(user: User) -> Path:
+    return user.home / ".local/share/confined-claude/shared/claude-config/.credentials.json"
+
+
+@pytest.mark.parametrize("variable", TOKENS)
+def test_signed_in_by_a_variable(make_user: Callable[..., User], place: Path, api: Api, variable: str) -> None:
+    header, value, sent = TOKENS[variable]
+    user = make_user(**{"ANTHROPIC_API_KEY": "", variable: value})
+    folder = user.folder(place / "project")
+    done = user.run("confined-claude", "--", "-p", f"by {variable}", cwd=folder)
+    assert done.stdout == f"FAKE ANSWER: by {variable}\n", done.stderr
+    assert done.stderr == ""
+    assert json.loads(api.log().splitlines()[-1])["headers"][header] == sent
+
+
+def test_signed_in_by_the_copied_credentials(make_user: Callable[..., User], place: Path, api: Api) -> None:
+    user = make_user(ANTHROPIC_API_KEY="")
+    host_file = user.sign_in(token="sk-ant-oat01-of-the-host")
+    folder = user.folder(place / "project")
+    done = user.run("confined-claude", "--", "-p", "hello", cwd=folder)
+    assert done.stdout == "FAKE ANSWER: hello\n", done.stderr
+    assert json.loads(api.log().splitlines()[-1])["headers"]["authorization"] == "Bearer sk-ant-oat01-of-the-host"
+    text = copied(user).read_text()
+    assert "ort01" not in text
+    assert "mcp" not in text
+    assert copied(user).stat().st_mode & 0o777 == 0o600
+    assert "sk-ant-ort01-made-up" in host_file.read_text()
+
+
+def test_the_config_folder_of_the_host_may_be_elsewhere(make_user: Callable[..., User], place: Path) -> None:
+    user = make_user(ANTHROPIC_API_KEY="", CLAUDE_CONFIG_DIR=str(place / "elsewhere"))
+    user.sign_in().parent.rename(place / "elsewhere")
+    done = user.run("confined-claude", "--", "-p", "hello", cwd=user.folder(place / "project"))
+    assert done.stdout == "FAKE ANSWER: hello\n", done.stderr
+
+
+def test_not_signed_in_says_how_and_goes_on(make_user: Callable[..., User], place: Path) -> None:
+    user = make_user(ANTHROPIC_API_KEY="")
+    done = user.run("confined-claude", "--", "-p", "hello", cwd=user.folder(place / "project"))
+    assert "Not signed in" in done.stderr
+    assert "CLAUDE_CODE_OAUTH_TOKEN" in done.stderr
+    assert "/login" in done.stdout  # Claude's own answer
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("content", ["{broken", None])
+def test_credentials_that_cannot_be_read_are_an_error(
+    make_user: Callable[..., User], place: Path, content: str | None
+) -> None:
+    user = make_user(ANTHROPIC_API_KEY="")
+    file = user.sign_in()
+    file.unlink()
+    if content is None:
+        file.mkdir()  # unreadable even to root
+    else:
+        file.write_text(content)
+        user.own(file)
+    folder = user.folder(place / "project")
+    done = user.run("confined-claude", "--", "-p", "hello", cwd=folder)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 2
+    assert str(file) in done.stderr
+    # With another sign-in it is a remark.
+    done = user.run("confined-claude", "--", "-p", "hello", cwd=folder, ANTHROPIC_API_KEY=API_KEY)
+    assert done.returncode == 0
+    assert str(file) in done.stderr
+
+
+def test_no_secret_shows_in_inspect_ps_or_logs(make_user: Callable[..., User], place: Path) -> None:
+    secrets = {name: value for name, (_, value, _) in TOKENS.items()}
+    secrets |= {
+        "ANTHROPIC_BASE_URL": "http://made-up-name:secret-password@gateway.invalid",
+        "ANTHROPIC_CUSTOM_HEADERS": "X-Key: custom-header-secret",
+        "HTTPS_PROXY": "http://proxy-user:proxy-password@proxy.invalid:3128",
+    }
+    user = make_user(**secrets)
+    user.sign_in(token="sk-ant-oat01-from-the-file")
+    folder = user.folder(place / "project")
+    script = "env > ~/seen; echo ready; read line"
+    with user.running("confined-claude", "shell", "--", "sh", "-c", script, cwd=folder) as session:
+        assert session.stdout is not None
+        assert session.stdout.readline() == "ready\n"
+        name = sessions_of(folder)[0]
+        in_session = docker("exec", name, "cat", "/home/claude/seen")
+        outside = docker("inspect", name) + docker("logs", name, check=False)
+        outside += subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+        outside += docker(
+            "exec", name, "find", "/run", "/tmp", "-xdev", "-type", "f", "-exec", "cat", "{}", "+", check=False
+        )
+        outside += docker("history", "--no-trunc", "confined-claude:latest")
+    outside += "".join(path.read_text() for path in (user.home / ".local/state").rglob("*") if path.is_file())
+    for variable, value in secrets.items():
+        # The control: the session itself has them all.
+        assert f"{variable}={value}" in in_session
+        assert value not in outside, variable
+    assert "sk-ant-oat01-from-the-file" not in outside
+
+
+def test_variables_of_a_parent_session_never_follow_and_claudes_own_do(user: User, project: Path) -> None:
+    parent = {
+        "CLAUDECODE": "1",
+        "CLAUDE_CODE_SESSION_ID": "parent",
+        "CLAUDE_CODE_ENTRYPOINT": "cli",
+        "CLAUDE_CODE_SSE_PORT": "1234",
+        "CLAUDE_PID": "1",
+        "AWS_SECRET_ACCESS_KEY": "not-asked-for",
+        "SSH_AUTH_SOCK": "/tmp/agent",
+        "GH_TOKEN": "not-asked-for",
+    }
+    own = {
+        "ANTHROPIC_MODEL": "some-model",
+        "ANTHROPIC_DEFAULT_OPUS_MODEL": "some-opus",
+        "MAX_THINKING_TOKENS": "7",
+        "DISABLE_TELEMETRY": "1",
+        "COLORTERM": "truecolor",
+        "TERM": "xterm-ghostty",
+    }
+    done = user.run("confined-claude", "shell", "--", "env", cwd=project, **parent, **own)
+    seen = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
+    assert {name: seen.get(name) for name in own} == own
+    assert not set(parent) & set(seen)
+    assert "CONFINED_CLAUDE_NETWORK" not in seen
+    assert seen["DISABLE_AUTOUPDATER"] == "1"
+
+
+def test_a_gateway_on_the_hosts_loopback_gets_a_name_that_works_inside(user: User, project: Path) -> None:
+    done = user.run(
+        "confined-claude", "shell", "--network", "open", "--", "sh", "-c",
+        "echo $ANTHROPIC_BASE_URL; getent hosts host.docker.internal",
+        cwd=project, ANTHROPIC_BASE_URL="http://127.0.0.1:8787/path",
+    )  # fmt: skip
+    url, address = done.stdout.splitlines()
+    assert url == "http://host.docker.internal:8787/path"
+    assert address.split()[1] == "host.docker.internal"
+
+
+def test_settings_are_copied_once_and_then_the_containers_own(user: User, project: Path) -> None:
+    claude = user.folder(user.home / ".claude")
+    (claude / "settings.json").write_text('{"model": "from-host"}')
+    (claude / "CLAUDE.md").write_text("host memory")
+    user.own(claude / "settings.json", claude / "CLAUDE.md")
+    script = "cat ~/.claude/settings.json ~/.claude/CLAUDE.md; echo '{}' > ~/.claude/settings.json"
+    first = user.run("confined-claude", "shell", "--", "sh", "-c", script, cwd=project)
+    assert first.stdout == '{"model": "from-host"}host memory'
+    second = user.run("confined-claude", "shell", "--", "sh", "-c", "cat ~/.claude/settings.json", cwd=project)
+    assert second.stdout == "{}\n"
+
+
+def test_a_link_the_agent_leaves_in_place_of_the_copy_is_not_followed(
+    make_user: Callable[..., User], place: Path
+) -> None:
+    user = make_user(ANTHROPIC_API_KEY="")
+    user.sign_in()
+    folder = user.folder(place / "project")
+    precious = place / "precious"
+    precious.write_text("precious")
+    script = f"rm -f ~/.claude/.credentials.json; ln -s {precious} ~/.claude/.credentials.json"
+    assert user.run("confined-claude", "shell", "--", "sh", "-c", script, cwd=folder).returncode == 0
+    assert copied(user).is_symlink()
+    assert user.run("confined-claude", "--", "-p", "hello", cwd=folder).returncode == 0
+    assert precious.read_text() == "precious"
+    assert not copied(user).is_symlink()
