@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 import time
 from types import TracebackType
 from typing import Any
 
+_STEP_WIDTH = 80
 _ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
@@ -51,10 +53,11 @@ class BuildProgress:
         return self
 
     def step(self, number: int, total: int, what: str) -> None:
+        what = " ".join(what.split())
         if self._live is not None:
             self._live.update(self._bar, completed=number - 1, total=total, last=what)
         else:
-            say(f"step {number}/{total}: {what}")
+            say(f"step {number}/{total}: {textwrap.shorten(what, _STEP_WIDTH)}")
 
     def line(self, text: str) -> None:
         if self._live is not None:

@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import shutil
+import signal
 import subprocess
 import tarfile
 import time
@@ -183,8 +184,12 @@ class Engine:
             host_config=host,
         )
 
-    def attach(self, identity: str, *, stdin: bool) -> subprocess.Popen[bytes]:
-        """Start a created container with this process's terminal or pipes as its own."""
+    def attach(self, identity: str, *, stdin: bool, terminal: bool) -> subprocess.Popen[bytes]:
+        """Start a created container with this process's terminal or pipes as its own.
+
+        Without a terminal the docker command does not see this process's Ctrl-C: some versions
+        leave at once then, and the container running (see ``interrupt``).
+        """
         command = shutil.which("docker")
         if command is None:
             raise EngineError("The docker command is missing.", INSTALL_HINT)
@@ -192,15 +197,21 @@ class Engine:
         return subprocess.Popen(
             [command, "start", "--attach", *interactive, "--detach-keys", _NO_DETACH, identity],
             stdin=None if stdin else subprocess.DEVNULL,
+            start_new_session=not terminal,
         )
 
+    def interrupt(self, identity: str) -> None:
+        """Send SIGINT to a container's command, if it runs."""
+        with contextlib.suppress(docker.errors.APIError, RequestException):
+            self._api.kill(identity, signal.SIGINT)
+
     def was_started(self, identity: str) -> bool:
-        """Whether a container got as far as running its command; one that is gone did."""
-        with _translated("look at the container"):
-            try:
-                return str(self._api.inspect_container(identity)["State"]["Status"]) != "created"
-            except docker.errors.NotFound:
-                return True
+        """Whether a container, which may be gone by now, got as far as running its command."""
+        with _translated("look back at the session"):
+            past = self._api.events(since=1, until=int(time.time()) + 1, filters={"container": identity}, decode=True)
+            seen = {event.get("Action") for event in past}
+        # The engine remembers its last 256 events; what it forgot is long past its start.
+        return "start" in seen or "create" not in seen
 
     def remove(self, identity: str) -> None:
         """End and remove a container: it may save its state first. Returns when it is gone."""

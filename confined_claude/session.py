@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -99,7 +99,7 @@ def attach(engine: Engine, plan: Plan) -> int:
     However this ends (the command's end, a signal, a closed terminal, an error), the container
     is gone afterwards.
     """
-    with _signals_end_the_session(), _terminal_restored():
+    with _signals_handled() as on_interrupt, _terminal_restored():
         # A signal between create and try would leave a container that nobody knows of.
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         client: subprocess.Popen[bytes] | None = None
@@ -107,12 +107,14 @@ def attach(engine: Engine, plan: Plan) -> int:
             identity, name = engine.create(plan)
             try:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-                client = engine.attach(identity, stdin=plan.stdin)
+                client = engine.attach(identity, stdin=plan.stdin, terminal=plan.terminal)
+                on_interrupt.append(lambda: engine.interrupt(identity))
                 code = client.wait()
                 if code and not engine.was_started(identity):
                     raise EngineError(f"The engine could not start {name}.", "Its reason stands above.")
                 return code
             finally:
+                on_interrupt.clear()
                 signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
                 engine.remove(identity)
                 _end(client)
@@ -132,20 +134,21 @@ def _end(client: subprocess.Popen[bytes] | None) -> None:
 
 
 @contextlib.contextmanager
-def _signals_end_the_session() -> Iterator[None]:
-    """SIGTERM and a closed terminal raise SystemExit here; Ctrl-C is the session's own."""
+def _signals_handled() -> Iterator[list[Callable[[], None]]]:
+    """SIGTERM and a closed terminal raise SystemExit here; Ctrl-C calls what is in the list given."""
+    on_interrupt: list[Callable[[], None]] = []
 
     def leave(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    def stay(_number: int, _frame: FrameType | None) -> None:
-        """The docker command has the same signal and hands it to the session."""
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for action in on_interrupt:
+            action()
 
-    # Handlers, unlike SIG_IGN, do not pass on to the docker command.
-    handlers = {signal.SIGINT: stay, signal.SIGTERM: leave, signal.SIGHUP: leave}
+    handlers = {signal.SIGINT: interrupt, signal.SIGTERM: leave, signal.SIGHUP: leave}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        yield
+        yield on_interrupt
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

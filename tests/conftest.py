@@ -85,7 +85,9 @@ def api(installed: Path) -> Iterator[Api]:
                *entry, "--log", "/tmp/requests")  # fmt: skip
         try:
             probe = "import socket; socket.create_connection(('127.0.0.1', 8787), 1)"
-            wait_until(lambda: "ok" in docker("exec", name, "sh", "-c", f'python3 -c "{probe}" && echo ok', check=False))
+            wait_until(
+                lambda: "ok" in docker("exec", name, "sh", "-c", f'python3 -c "{probe}" && echo ok', check=False)
+            )
             yield Api(name, name)
         finally:
             docker("rm", "--force", name)
@@ -134,7 +136,10 @@ def template(ground: Path) -> Path:
 
     subprocess.run([*git, "init", "--quiet"], cwd=clone, check=True, env={"PATH": SYSTEM_PATH, "HOME": str(ground)})
     scaffold = clone / "template/.confined-claude"
-    now = {path: path.read_text() for path in (clone / "template/tasks.py", scaffold / ".gitignore", scaffold / "config.toml")}
+    now = {
+        path: path.read_text()
+        for path in (clone / "template/tasks.py", scaffold / ".gitignore", scaffold / "config.toml")
+    }
     (clone / "template/tasks.py").write_text('"""An older shim."""\nfrom confined_claude.tasks import ns\n')
     (scaffold / ".gitignore").unlink()
     (scaffold / "config.toml").write_text("# older\n")

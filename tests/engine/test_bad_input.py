@@ -1,0 +1,173 @@
+"""What goes wrong: one line what, one line what to do, the right exit code, nothing lost, nothing left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers import User, docker, sessions_of, wait_until
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def assert_error(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 2, done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.mark.parametrize("command", ["confined-claude", "inv"])
+def test_no_engine(user: User, template: Path, place: Path, command: str) -> None:
+    made = place / "made"
+    assert user.run("copier", "copy", "--defaults", str(template), str(made), cwd=place).returncode == 0
+    done = user.run(command, "run", cwd=made, DOCKER_HOST="unix:///nonexistent.sock")
+    assert_error(done, 3, "does not answer", "systemctl start docker")
+
+
+def test_an_engine_elsewhere(user: User, project: Path) -> None:
+    assert_error(user.run("confined-claude", cwd=project, DOCKER_HOST="ssh://host.invalid"), 3, "another machine")
+
+
+@pytest.mark.root
+def test_no_permission_on_the_engine(make_user: Callable[..., User], place: Path) -> None:
+    user = make_user(12345, 12345)
+    done = user.run("confined-claude", cwd=user.folder(place / "project"), docker_group=False)
+    assert_error(done, 3, "no permission", "usermod -aG docker")
+
+
+def test_an_unknown_docker_context(user: User, project: Path) -> None:
+    done = user.run("confined-claude", cwd=project, DOCKER_CONTEXT="nope")
+    assert_error(done, 3, "no docker context called nope", "docker context ls")
+
+
+@pytest.mark.parametrize("folder", ["/", "/etc", "/etc/ssl", "/tmp", "/usr/lib"])
+def test_system_folders_are_refused(user: User, folder: str) -> None:
+    assert_error(user.run("confined-claude", cwd=Path(folder)), 2, f"{folder} cannot be a project")
+
+
+@pytest.mark.parametrize("below", ["", ".local", ".local/share/confined-claude", ".claude", "."])
+def test_the_home_folder_and_what_holds_sign_ins_are_refused(user: User, below: str) -> None:
+    folder = user.home / below
+    folder.mkdir(parents=True, exist_ok=True)
+    assert_error(user.run("confined-claude", cwd=folder), 2, "cannot be a project")
+    assert not (folder / ".confined-claude").exists()
+
+
+@pytest.mark.parametrize("name", ["", "venvs", "local-bin", "local-bin/.lib", "config.toml", "anything"])
+def test_a_link_in_the_scaffold_is_refused(user: User, project: Path, place: Path, name: str) -> None:
+    outside = user.folder(place / "outside")
+    (outside / "key").write_text("private")
+    link = project / ".confined-claude" / name if name else project / ".confined-claude"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(outside)
+    done = user.run("confined-claude", "shell", "--", "cat", "/home/claude/.local/bin/key", cwd=project)
+    assert_error(done, 2, str(link), "is a link")
+    assert [path.name for path in outside.iterdir()] == ["key"]
+
+
+def test_a_project_may_not_widen_its_own_confinement(user: User, project: Path) -> None:
+    user.folder(project / ".confined-claude")
+    (project / ".confined-claude/config.toml").write_text('network = "docker:host"\n')
+    assert_error(user.run("confined-claude", cwd=project), 2, "network", "own config file")
+
+
+def test_a_project_may_narrow(user: User, project: Path) -> None:
+    user.folder(project / ".confined-claude")
+    (project / ".confined-claude/config.toml").write_text('network = "none"\n')
+    done = user.run("confined-claude", "shell", "--", "ls", "/sys/class/net", cwd=project, CONFINED_CLAUDE_NETWORK="")
+    assert done.stdout.split() == ["lo"]
+
+
+@pytest.mark.parametrize(("text", "word"), [("network = ", "TOML"), ("nope = 1", "nope"), ("network = 1", "network")])
+def test_a_broken_config(user: User, project: Path, text: str, word: str) -> None:
+    config = user.folder(user.home / ".config/confined-claude") / "config.toml"
+    config.write_text(text)
+    assert_error(user.run("confined-claude", cwd=project), 2, str(config), word)
+
+
+def test_an_unknown_network_leaves_nothing(user: User, project: Path) -> None:
+    done = user.run("confined-claude", "run", "--network", "docker:nope-nope", cwd=project)
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert sessions_of(project) == []
+
+
+def test_a_command_that_does_not_exist(user: User, project: Path) -> None:
+    done = user.run("confined-claude", "shell", "--", "no-such-command", cwd=project)
+    assert done.returncode == 127
+    assert "no-such-command" in done.stderr
+    assert sessions_of(project) == []
+
+
+@pytest.fixture
+def full_disk(place: Path) -> Iterator[Path]:
+    """A folder on a file system of 64 KiB."""
+    folder = place / "full"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=777", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.root
+def test_a_full_disk_while_copying_the_settings(user: User, project: Path, full_disk: Path) -> None:
+    settings = user.folder(user.home / ".claude") / "settings.json"
+    settings.write_text('{"x": "' + "x" * 100_000 + '"}')
+    done = user.run("confined-claude", "--", "-p", "hello", cwd=project, XDG_DATA_HOME=str(full_disk))
+    assert_error(done, 2, "No space left on device", "disk space")
+    assert [path for path in full_disk.rglob("*") if "claude-config" in path.name] == []
+    assert sessions_of(project) == []
+
+
+@pytest.mark.root
+def test_a_full_disk_while_copying_the_credentials(user: User, project: Path, full_disk: Path) -> None:
+    config = full_disk / "confined-claude/shared/claude-config"
+    config.mkdir(parents=True)
+    before = '{"claudeAiOauth": {"accessToken": "older", "expiresAt": 1}}'
+    (config / ".credentials.json").write_text(before)
+    filler = os.open(full_disk / "filler", os.O_WRONLY | os.O_CREAT)
+    with contextlib.suppress(OSError):
+        while True:
+            os.write(filler, b"x" * 512)
+    os.close(filler)
+    user.sign_in()
+    done = user.run("confined-claude", "--", "-p", "hello", cwd=project, ANTHROPIC_API_KEY="", XDG_DATA_HOME=str(full_disk))
+    assert_error(done, 2, "No space left on device", "disk space")
+    assert {path.name: path.read_text() for path in config.iterdir()} == {".credentials.json": before}
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_without_a_terminal_leaves_nothing(user: User, project: Path, ending: signal.Signals) -> None:
+    with user.running("confined-claude", "--", "-p", "SLEEP: 60", cwd=project) as session:
+        wait_until(lambda: sessions_of(project))
+        session.send_signal(ending)
+        assert session.wait(30) == 128 + ending
+        assert sessions_of(project) == []
+
+
+def test_ctrl_c_without_a_terminal_ends_the_session(user: User, project: Path) -> None:
+    process = subprocess.Popen(
+        user.command("confined-claude", "shell", "--", "sleep", "60"),
+        cwd=project, env=user.environ(), stdin=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    name = wait_until(lambda: sessions_of(project))[0]
+    wait_until(lambda: "sleep" in docker("top", name, check=False))
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) == 130
+    assert sessions_of(project) == []
+
+
+def test_the_engines_end_of_a_session_is_told_by_its_exit_code(user: User, project: Path) -> None:
+    with user.running("confined-claude", "shell", "--", "sleep", "60", cwd=project) as session:
+        name = wait_until(lambda: sessions_of(project))[0]
+        wait_until(lambda: "sleep" in docker("top", name, check=False))
+        docker("kill", name)
+        assert session.wait(30) == 137
+        assert sessions_of(project) == []

@@ -1,0 +1,1 @@
+"""Tests that need no engine; one that reaches for an engine fails."""
