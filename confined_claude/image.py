@@ -39,6 +39,8 @@ LOCAL_BASE = "confined-claude-base:bookworm"
 CONTEXT = Path(__file__).parent / "container"
 _EXECUTABLE = frozenset({"entrypoint", "install-node", "mkvenv", "lsvenvs", "diskuse"})
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
+# The builder's words about its own containers, which would hide what the step says.
+_CHATTER = (" --->", "Removing intermediate container")
 _TAIL = 20
 _LOGS_KEPT = 10
 
@@ -151,7 +153,7 @@ def _follow(lines: Iterator[str], log: IO[str], log_path: Path) -> None:
                         step = line
                         tail.clear()
                         progress.step(int(found[1]), int(found[2]), found[3])
-                    else:
+                    elif not line.startswith(_CHATTER):
                         tail.append(line)
                         progress.line(line)
         except EngineError as error:
@@ -204,7 +206,8 @@ def _make_base(engine: Engine, log: IO[str]) -> None:
         # mmdebstrap drops its privileges, or maps its uid, and must still get in.
         Path(folder).chmod(0o755)
         archive = Path(folder, "base.tar")
-        command = ["mmdebstrap", "--variant=minbase", SUITE, str(archive), *_debian_mirrors()]
+        no_docs = f"--dpkgopt={CONTEXT / 'dpkg-no-docs'}"
+        command = ["mmdebstrap", "--variant=minbase", no_docs, SUITE, str(archive), *_debian_mirrors()]
         made = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False)
         if made.returncode:
             raise EngineError(

@@ -57,7 +57,7 @@ class User:
         """``words`` as this user; of the groups only the engine's."""
         if (self.uid, self.gid) == (os.getuid(), os.getgid()) and docker_group:
             return list(words)
-        group = str(os.stat("/var/run/docker.sock").st_gid) if docker_group else ""
+        group = str(Path("/var/run/docker.sock").stat().st_gid) if docker_group else ""
         groups = ["--groups", group] if group else ["--clear-groups"]
         return ["setpriv", "--reuid", str(self.uid), "--regid", str(self.gid), *groups, *words]
 

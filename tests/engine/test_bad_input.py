@@ -138,7 +138,9 @@ def test_a_full_disk_while_copying_the_credentials(user: User, project: Path, fu
             os.write(filler, b"x" * 512)
     os.close(filler)
     user.sign_in()
-    done = user.run("confined-claude", "--", "-p", "hello", cwd=project, ANTHROPIC_API_KEY="", XDG_DATA_HOME=str(full_disk))
+    done = user.run(
+        "confined-claude", "--", "-p", "hello", cwd=project, ANTHROPIC_API_KEY="", XDG_DATA_HOME=str(full_disk)
+    )
     assert_error(done, 2, "No space left on device", "disk space")
     assert {path.name: path.read_text() for path in config.iterdir()} == {".credentials.json": before}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Api
-from helpers import API_KEY, User, docker, sessions_of, wait_until
+from helpers import API_KEY, User, docker, sessions_of
 
 pytestmark = pytest.mark.timeout(300)
 

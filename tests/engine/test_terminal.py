@@ -11,37 +11,79 @@ from pathlib import Path
 from typing import Any
 
 import pexpect
+import pyte
 import pytest
 from helpers import User, sessions_of, wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
-PROMPT = "❯"
+ROWS, COLUMNS = 40, 100
+PROMPT = "❯"  # noqa: RUF001 - Claude Code's own
 QUESTIONS = ("Choose the text style", "Select login method", "Do you trust", "custom API key", "Yes, I accept")
 
 
+class Terminal:
+    """A command in a pseudo-terminal, with what its user would see."""
+
+    def __init__(self, child: Any) -> None:
+        self.child = child
+        self._screen = pyte.Screen(COLUMNS, ROWS)
+        self._stream = pyte.Stream(self._screen)
+        self.everything = ""
+
+    def _read(self, seconds: float) -> bool:
+        """Draw what arrives within ``seconds``; False once there is no more to come."""
+        try:
+            text = self.child.read_nonblocking(65536, seconds)
+        except pexpect.TIMEOUT:
+            return True
+        except pexpect.EOF:
+            return False
+        self.everything += text
+        self._stream.feed(text)
+        return True
+
+    @property
+    def screen(self) -> str:
+        return "\n".join(line.rstrip() for line in self._screen.display)
+
+    def wait_for(self, text: str, seconds: float = 30, *, gone: bool = False) -> str:
+        """The screen as soon as it shows ``text`` (or no longer does), and a moment later."""
+        deadline = time.monotonic() + seconds
+        while (text in self.screen) is gone:
+            assert time.monotonic() < deadline, f"no {text!r} on:\n{self.screen}"
+            assert self._read(0.2) or (text in self.screen) is not gone, f"ended before {text!r} on:\n{self.screen}"
+        self._read(0.3)
+        return self.screen
+
+    def send(self, text: str) -> None:
+        self.child.send(text)
+
+    def wait_for_end(self, seconds: float = 30) -> int:
+        """The exit code once the command has ended."""
+        deadline = time.monotonic() + seconds
+        while self._read(0.2):
+            assert time.monotonic() < deadline, f"still running:\n{self.screen}"
+        self.child.wait()
+        return int(self.child.exitstatus if self.child.exitstatus is not None else -self.child.signalstatus)
+
+
 @contextlib.contextmanager
-def terminal(user: User, cwd: Path, *words: str, **extra: str) -> Iterator[Any]:
+def terminal(user: User, cwd: Path, *words: str, **extra: str) -> Iterator[Terminal]:
     command, *arguments = user.command(*words)
+    size = (ROWS, COLUMNS)
     child = pexpect.spawn(
-        command, arguments, cwd=str(cwd), env=user.environ(**extra), dimensions=(40, 100), encoding="utf-8", timeout=60
+        command, arguments, cwd=str(cwd), env=user.environ(**extra), dimensions=size, encoding="utf-8", timeout=60
     )
+    opened = Terminal(child)
     try:
-        yield child
+        yield opened
     finally:
-        child.kill(signal.SIGTERM)
-        child.expect(pexpect.EOF)
-        child.close()
-
-
-def first_screen(child: Any) -> str:
-    """Everything drawn until the prompt stands and half a second of quiet has passed."""
-    child.expect(PROMPT)
-    seen = child.before + child.after
-    with contextlib.suppress(pexpect.TIMEOUT):
-        while True:
-            seen += child.read_nonblocking(65536, 0.5)
-    return seen
+        if child.isalive():
+            child.kill(signal.SIGTERM)
+            opened.wait_for_end()
+        with contextlib.suppress(OSError):  # a test may have closed it
+            child.close()
 
 
 @pytest.mark.parametrize("how", ["copied sign-in", "API key", "yolo"])
@@ -51,102 +93,110 @@ def test_the_first_screen_is_the_prompt(make_user: Callable[..., User], place: P
         user.sign_in()
     project = user.folder(place / "project")
     user.run("git", "init", "--quiet", cwd=project)
-    with terminal(user, project, "confined-claude", "run", *(["--yolo"] if how == "yolo" else [])) as child:
-        seen = first_screen(child)
-        assert not [question for question in QUESTIONS if question.lower().replace(" ", "") in seen.lower().replace(" ", "")]
-        assert ("bypass" in seen) is (how == "yolo")
-        child.send("hello from the keyboard")
-        child.send("\r")
-        child.expect("FAKE.{0,20}ANSWER")
-        child.send("/exit\r")
-        child.expect(pexpect.EOF)
-        child.wait()
-        assert child.exitstatus == 0
+    with terminal(user, project, "confined-claude", "run", *(["--yolo"] if how == "yolo" else [])) as opened:
+        screen = opened.wait_for(PROMPT)
+        assert not [question for question in QUESTIONS if question in screen]
+        assert str(project) in screen
+        assert ("bypass permissions on" in screen) is (how == "yolo")
+        opened.send("hello from the keyboard")
+        opened.wait_for("hello from the keyboard")
+        opened.send("\r")
+        opened.wait_for("FAKE ANSWER: hello from the keyboard")
+        opened.send("/exit")
+        opened.wait_for("/exit")
+        opened.send("\r")
+        assert opened.wait_for_end() == 0
     assert sessions_of(project) == []
 
 
-def test_control_without_a_sign_in_the_first_screen_is_not_the_prompt(make_user: Callable[..., User], place: Path) -> None:
+def test_control_without_a_sign_in_the_first_screen_is_not_the_prompt(
+    make_user: Callable[..., User], place: Path
+) -> None:
     user = make_user(ANTHROPIC_API_KEY="")
-    with terminal(user, user.folder(place / "project"), "confined-claude") as child:
-        child.expect("Welcome to Claude Code")
+    with terminal(user, user.folder(place / "project"), "confined-claude") as opened:
+        assert PROMPT not in opened.wait_for("Welcome to Claude Code")
 
 
 def test_resizing_arrives(user: User, project: Path) -> None:
-    with terminal(user, project, "confined-claude", "shell") as child:
-        child.expect(r"\$ ")
-        child.sendline("stty size")
-        child.expect("40 100")
-        child.setwinsize(33, 77)
+    with terminal(user, project, "confined-claude", "shell") as opened:
+        opened.wait_for("claude@")
+        opened.send("stty size\r")
+        opened.wait_for(f"{ROWS} {COLUMNS}")
+        opened.child.setwinsize(33, 77)
         time.sleep(0.5)
-        child.sendline("stty size")
-        child.expect("33 77")
+        opened.send("clear; stty size\r")
+        opened.wait_for("33 77")
 
 
 def test_keys_arrive_at_once(user: User, project: Path) -> None:
     """Ctrl-C, Ctrl-Z and above all Ctrl-P, which the docker command holds back by default."""
-    with terminal(user, project, "confined-claude", "shell", "--", "sh", "-c", "stty raw -echo; echo ready; od -An -c -w1 -v") as child:
-        child.expect("ready")
+    script = "stty raw -echo; echo ready; od -An -c -w1 -v"
+    with terminal(user, project, "confined-claude", "shell", "--", "sh", "-c", script) as opened:
+        opened.wait_for("ready")
         for key, shown in (("\x03", "003"), ("\x1a", "032"), ("\x10", "020"), ("\x11", "021"), ("é", "303")):
-            child.send(key)
-            child.expect(shown, timeout=10)
+            opened.send(key)
+            opened.wait_for(shown, 10)
 
 
 def test_ctrl_c_interrupts_claude_and_not_the_session(user: User, project: Path) -> None:
-    with terminal(user, project, "confined-claude") as child:
-        first_screen(child)
-        child.send("SLEEP: 60")
-        child.send("\r")
-        time.sleep(2)
-        child.send("\x03")
-        child.expect("(?i)interrupted", timeout=20)
+    with terminal(user, project, "confined-claude") as opened:
+        opened.wait_for(PROMPT)
+        opened.send("SLEEP: 60")
+        opened.wait_for("SLEEP: 60")
+        opened.send("\r")
+        opened.wait_for("esc to interrupt")
+        opened.send("\x03")
+        opened.wait_for("esc to interrupt", gone=True)
         assert sessions_of(project)
+        opened.wait_for(PROMPT)
 
 
 def test_unicode_and_colours_pass(user: User, project: Path) -> None:
     script = r"printf 'grüße 漢字 🎉 \033[38;2;1;2;3mX\033[0m\n'"
-    with terminal(user, project, "confined-claude", "shell", "--", "sh", "-c", script) as child:
-        child.expect_exact("grüße 漢字 🎉 \x1b[38;2;1;2;3mX\x1b[0m")
+    with terminal(user, project, "confined-claude", "shell", "--", "sh", "-c", script) as opened:
+        assert opened.wait_for_end() == 0
+        assert "grüße 漢字 🎉 \x1b[38;2;1;2;3mX\x1b[0m" in opened.everything
 
 
 def test_inv_has_the_terminal_too(user: User, template: Path, place: Path) -> None:
     made = place / "made"
     assert user.run("copier", "copy", "--defaults", str(template), str(made), cwd=place).returncode == 0
-    with terminal(user, made, "inv", "run") as child:
-        first_screen(child)
-        child.send("/exit\r")
-        child.expect(pexpect.EOF)
+    with terminal(user, made, "inv", "run") as opened:
+        opened.wait_for(PROMPT)
+        opened.send("\x03")
+        opened.send("\x03")
+        assert opened.wait_for_end() == 0
 
 
 @pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGTERM])
 def test_a_signal_to_the_tool_leaves_no_container(user: User, project: Path, ending: signal.Signals) -> None:
-    with terminal(user, project, "confined-claude", "shell") as child:
-        child.expect(r"\$ ")
+    with terminal(user, project, "confined-claude") as opened:
+        opened.wait_for(PROMPT)
         assert sessions_of(project)
-        child.kill(ending)
-        child.expect(pexpect.EOF)
-        child.wait()
-        assert child.exitstatus == 128 + ending
+        opened.child.kill(ending)
+        assert opened.wait_for_end() == 128 + ending
         assert sessions_of(project) == []
 
 
 def test_a_closed_terminal_leaves_no_container_even_when_the_session_ignores_it(user: User, project: Path) -> None:
     stubborn = "trap '' TERM HUP INT; echo ready; while :; do sleep 1; done"
-    command, *arguments = user.command("confined-claude", "shell", "--", "sh", "-c", stubborn)
-    child = pexpect.spawn(command, arguments, cwd=str(project), env=user.environ(), encoding="utf-8", timeout=60)
-    child.expect("ready")
-    os.close(child.fd)  # the window is gone, and nobody waits
-    started = time.monotonic()
-    wait_until(lambda: not sessions_of(project), 15)
-    wait_until(lambda: not child.isalive(), 10)
-    assert time.monotonic() - started < 15
+    with terminal(user, project, "confined-claude", "shell", "--", "sh", "-c", stubborn) as opened:
+        opened.wait_for("ready")
+        os.close(opened.child.child_fd)  # the window is gone
+        started = time.monotonic()
+        wait_until(lambda: not sessions_of(project), 15)
+        wait_until(lambda: not opened.child.isalive(), 10)
+        assert time.monotonic() - started < 15
 
 
-def test_what_answers_late_is_not_typed_into_the_users_shell(user: User, project: Path) -> None:
-    """A session can make the terminal send text; what it did not read must not reach the shell."""
-    with terminal(user, project, "sh", "-c", "stty -echo; confined-claude shell -- sh -c 'echo asking; sleep 2'; echo back; cat") as child:
-        child.expect("asking")
-        child.send("rm -rf precious\r")
-        child.expect("back")
-        child.send("typed afterwards\r")
-        child.expect("typed afterwards")
-        assert "precious" not in child.before
+def test_what_is_left_in_the_terminal_is_not_run_by_the_users_shell(user: User, project: Path) -> None:
+    """A session can make the terminal send text: what it did not read must not reach the shell."""
+    user_shell = (
+        "stty -echo; confined-claude shell -- sh -c 'echo asking; sleep 2'; echo back; read line; echo got $line"
+    )
+    with terminal(user, project, "sh", "-c", user_shell) as opened:
+        opened.wait_for("asking")
+        opened.send("rm -rf precious\r")
+        opened.wait_for("back")
+        opened.send("typed afterwards\r")
+        assert "got typed afterwards" in opened.wait_for("got")

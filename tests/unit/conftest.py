@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
+import gc
 import os
 import pickle
 import resource
@@ -21,15 +21,14 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from confined_claude.host import APP, Host
 
 Result = TypeVar("Result")
+Test = TypeVar("Test", bound=Callable[..., None])
 
 PLAIN_ID = 12345
 ENGINE_PORTS = (2375, 2376)
 ENGINE_SOCKETS = ("docker", "podman", "containerd")
 
-# By default a folder in the repository, which pytest then stumbles over.
-_hypothesis_home = tempfile.mkdtemp(prefix="confined-claude-hypothesis-")
-atexit.register(shutil.rmtree, _hypothesis_home, ignore_errors=True)
-set_hypothesis_home_dir(_hypothesis_home)
+# By default its tables are kept in a folder that pytest stumbles over.
+set_hypothesis_home_dir(Path(__file__).parent / "__pycache__/hypothesis")
 settings.register_profile(
     "unit",
     deadline=None,
@@ -100,6 +99,19 @@ def nothing_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+
+
+@pytest.fixture
+def sockets_collected() -> Iterator[None]:
+    """The SDK leaves the sockets of failed connections to the garbage collector."""
+    yield
+    gc.collect()
+
+
+def asks_for_the_engine(test: Test) -> Test:
+    """Marks a test in which the SDK looks for an engine where there is none."""
+    quiet = pytest.mark.filterwarnings("ignore::ResourceWarning")
+    return quiet(pytest.mark.usefixtures("sockets_collected")(test))
 
 
 def host_below(folder: Path, uid: int = 1000, gid: int = 1000) -> Host:

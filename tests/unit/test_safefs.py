@@ -355,12 +355,15 @@ def test_the_lock_goes_also_when_the_work_fails(folder: Path, handle: int) -> No
     assert not (folder / "lock").exists()
 
 
-def test_a_lock_of_another_is_waited_for_no_longer_than_three_seconds(folder: Path, handle: int) -> None:
+def test_a_lock_of_another_is_waited_for_and_not_for_ever(
+    folder: Path, handle: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(safefs, "_LOCK_SECONDS", 0.3)
     (folder / "lock").mkdir()
     started = time.monotonic()
     with safefs.folder_lock(handle, "lock") as held:
         assert not held
-    assert 2.5 < time.monotonic() - started < 5
+    assert 0.25 < time.monotonic() - started < 2
     assert (folder / "lock").is_dir()
 
 

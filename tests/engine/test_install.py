@@ -1,0 +1,177 @@
+"""install.sh, as a new user meets it: an empty HOME, an environment with nothing in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers import REPOSITORY, SYSTEM_PATH, User, docker
+
+pytestmark = pytest.mark.timeout(900)
+
+COMMANDS = ("confined-claude", "inv", "invoke", "copier")
+INSTALL = str(REPOSITORY / "install.sh")
+
+
+def readme_commands() -> str:
+    return (REPOSITORY / "README.md").read_text()
+
+
+def state_of(folder: Path) -> dict[str, tuple[int, int]]:
+    paths = (path for path in folder.rglob("*") if "__pycache__" not in path.parts)
+    return {str(path): (path.lstat().st_ino, path.lstat().st_mtime_ns) for path in paths}
+
+
+@pytest.fixture
+def newcomer(make_user: Callable[..., User], place: Path) -> User:
+    """Someone who has nothing installed, in a HOME of their own."""
+    user = make_user()
+    return User(user.home, user.home / ".local/bin", user.uid, user.gid, user.variables)
+
+
+def test_one_command_from_the_readme_ends_with_claude_answering(newcomer: User, place: Path) -> None:
+    assert "./install.sh my-project" in readme_commands()
+    done = newcomer.run("./install.sh", str(place / "my-project"), "--", "-p", "hello", cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "FAKE ANSWER: hello\n"
+    assert (place / "my-project/tasks.py").is_file()
+    for command in COMMANDS:
+        assert (newcomer.home / ".local/bin" / command).is_symlink()
+    # Then what the README says comes next.
+    listed = newcomer.run("inv", "--list", cwd=place / "my-project")
+    assert "Run Claude Code" in listed.stdout
+
+    before = state_of(newcomer.home / ".local")
+    again = newcomer.run(INSTALL, cwd=place)
+    assert again.returncode == 0
+    assert again.stderr == "confined-claude: Ready. In a project's folder: confined-claude\n"
+    assert state_of(newcomer.home / ".local") == before
+
+    (place / "my-project/tasks.py").write_text((place / "my-project/tasks.py").read_text() + "# mine\n")
+    third = newcomer.run(INSTALL, str(place / "my-project"), "--", "-p", "once more", cwd=place)
+    assert third.stdout == "FAKE ANSWER: once more\n"
+    assert (place / "my-project/tasks.py").read_text().endswith("# mine\n")
+
+
+def test_the_line_for_path_is_given_when_it_is_missing(newcomer: User, place: Path) -> None:
+    done = newcomer.run(INSTALL, cwd=place, PATH=SYSTEM_PATH)
+    line = re.search(r"export PATH=.*", done.stderr)
+    assert line
+    shown = newcomer.run("sh", "-c", f"{line[0]}; command -v confined-claude", cwd=place, PATH=SYSTEM_PATH)
+    assert shown.stdout.strip() == str(newcomer.home / ".local/bin/confined-claude")
+
+
+def test_a_command_of_the_users_own_stays(newcomer: User, place: Path) -> None:
+    own = newcomer.folder(newcomer.home / ".local/bin") / "inv"
+    own.write_text("mine")
+    done = newcomer.run(INSTALL, cwd=place)
+    assert own.read_text() == "mine"
+    assert f"{own} is not ours" in done.stderr
+    newcomer.run(INSTALL, "--uninstall", cwd=place, DOCKER_HOST="unix:///nonexistent.sock")
+    assert own.read_text() == "mine"
+
+
+def test_uninstall_takes_all_it_made_and_asks_before_it_deletes_data(newcomer: User, place: Path) -> None:
+    assert newcomer.run(INSTALL, str(place / "p"), "--", "-p", "hello", cwd=place).returncode == 0
+    data = newcomer.home / ".local/share/confined-claude"
+    # The images of this engine are in use by other tests: uninstall without one.
+    no_engine = {"DOCKER_HOST": "unix:///nonexistent.sock"}
+    kept = newcomer.run(INSTALL, "--uninstall", cwd=place, **no_engine)
+    assert kept.returncode == 0, kept.stderr
+    assert f"Kept: {data}" in kept.stderr
+    assert [path.name for path in data.iterdir()] == ["shared"]
+    assert list((newcomer.home / ".local/bin").iterdir()) == []
+
+    question = subprocess.run(
+        ["script", "-qec", f"{INSTALL} --uninstall", "/dev/null"],
+        env=newcomer.environ(**no_engine), cwd=place, input="y\n", capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "[y/N]" in question.stdout
+    left = [path for path in newcomer.home.rglob("*") if path.is_file()]
+    assert left == []
+
+
+def test_uninstall_removes_the_images_and_only_ours(newcomer: User, place: Path) -> None:
+    """On labels of the test's own making, by a docker command that adds a filter to what is listed."""
+    mark = f"confined-claude-test={place.name}"
+    (place / "Dockerfile").write_text(f"FROM confined-claude:latest\nLABEL {mark}\n")
+    docker("build", "--quiet", "--tag", f"confined-claude-test:{place.name.lower()}", str(place))
+    tools = newcomer.folder(place / "tools")
+    real = shutil.which("docker")
+    (tools / "docker").write_text(
+        f'#!/bin/sh\ncase $1 in images) set -- "$@" --filter label={mark} ;; ps) set -- "$@" --filter label={mark} ;; esac\n'
+        f'exec {real} "$@"\n'
+    )
+    (tools / "docker").chmod(0o755)
+    others = docker("images", "--quiet")
+    done = newcomer.run(INSTALL, "--uninstall", cwd=place, PATH=f"{tools}:{SYSTEM_PATH}")
+    assert done.returncode == 0, done.stderr
+    gone = set(others.split()) - set(docker("images", "--quiet").split())
+    assert len(gone) == 1
+    assert docker("images", "--quiet", "--filter", f"label={mark}") == ""
+
+
+@pytest.mark.parametrize("words", [("--nope",), ("one", "two"), ("--", "-p")])
+def test_wrong_usage(newcomer: User, place: Path, words: tuple[str, ...]) -> None:
+    done = newcomer.run(INSTALL, *words, cwd=place)
+    assert done.returncode == 2
+    assert not (newcomer.home / ".local").exists()
+
+
+def test_help_names_every_option(newcomer: User, place: Path) -> None:
+    done = newcomer.run(INSTALL, "--help", cwd=place)
+    for word in ("PROJECT", "--with-engine", "--uninstall"):
+        assert word in done.stdout
+
+
+@pytest.fixture
+def bare_path(place: Path) -> Path:
+    """A PATH without docker, sudo and apt-get, but with all else."""
+    folder = place / "bare"
+    folder.mkdir()
+    for directory in SYSTEM_PATH.split(":"):
+        for tool in Path(directory).glob("*") if Path(directory).is_dir() else ():
+            if tool.name not in ("docker", "dockerd", "sudo", "apt-get") and not (folder / tool.name).exists():
+                (folder / tool.name).symlink_to(tool)
+    return folder
+
+
+def test_no_engine_and_no_way_to_install_one_says_what_to_do(newcomer: User, place: Path, bare_path: Path) -> None:
+    done = newcomer.run(INSTALL, cwd=place, PATH=str(bare_path))
+    assert done.returncode == 3
+    assert "no Docker engine" in done.stderr
+    assert "docker.io" in done.stderr
+    assert "usermod -aG docker" in done.stderr
+    assert not (newcomer.home / ".local").exists()
+
+
+@pytest.mark.root
+def test_without_a_terminal_sudo_is_never_used_unasked(
+    make_user: Callable[..., User], place: Path, bare_path: Path
+) -> None:
+    user = make_user(12345, 12345)
+    for name in ("sudo", "apt-get"):
+        (bare_path / name).write_text(f"#!/bin/sh\ntouch {place}/used\n")
+        (bare_path / name).chmod(0o755)
+    place.chmod(0o777)
+    done = user.run(INSTALL, cwd=place, PATH=str(bare_path))
+    assert done.returncode == 3
+    assert not (place / "used").exists()
+    # The control: with the yes given, it is.
+    user.run(INSTALL, "--with-engine", cwd=place, PATH=str(bare_path))
+    assert (place / "used").exists()
+
+
+@pytest.mark.root
+def test_no_permission_on_the_engine_says_how_to_join(make_user: Callable[..., User], place: Path) -> None:
+    user = make_user(12345, 12345)
+    done = user.run(INSTALL, cwd=place, docker_group=False)
+    assert done.returncode == 3
+    assert "no permission" in done.stderr
+    assert "usermod -aG docker" in done.stderr
+    assert os.listdir(user.home) == []

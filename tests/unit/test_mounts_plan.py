@@ -1,0 +1,326 @@
+"""The plan of a session: mounts, names, labels, terminal, secrets; and the folders made for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shlex
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from confined_claude import session
+from confined_claude.errors import ConfinedError
+from confined_claude.host import Host
+from confined_claude.plan import CAPABILITIES, Plan, plan_session
+from confined_claude.project import Project
+from confined_claude.settings import Settings
+
+from .conftest import as_plain_user, host_below, tree
+
+SECRETS = {
+    "ANTHROPIC_API_KEY": "sk-ant-api03-fake-very-secret",
+    "ANTHROPIC_AUTH_TOKEN": "fake-auth-token",
+    "CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-fake",
+    "ANTHROPIC_BASE_URL": "https://user:fake-password@gateway.example/x",
+    "ANTHROPIC_CUSTOM_HEADERS": "X-Key: fake-header",
+    "HTTPS_PROXY": "http://proxy-user:fake-proxy-password@proxy.example:3128",
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    path = tmp_path / "my app"
+    path.mkdir()
+    return path
+
+
+def planned(root: Path, host: Host, settings: Settings | None = None, **more: Any) -> Plan:
+    words: dict[str, Any] = {
+        "image": "confined-claude:0123456789ab",
+        "command": ["claude", "-p", "a  b"],
+        "stdin_is_terminal": True,
+        "stdout_is_terminal": True,
+    }
+    return plan_session(Project(root), host, settings or Settings(), **{**words, **more})
+
+
+# Mounts
+
+
+def test_the_mounts_of_a_session(root: Path, host: Host) -> None:
+    shared = host.data / "shared"
+    mounts = planned(root, host).mounts
+    assert {mount.target: mount.source for mount in mounts} == {
+        str(root): root,
+        "/home/claude/venvs": root / ".confined-claude/venvs",
+        "/home/claude/.local/bin": root / ".confined-claude/local-bin",
+        "/home/claude/.local/lib": root / ".confined-claude/local-bin/.lib",
+        "/home/claude/.claude": shared / "claude-config",
+        "/home/claude/.cache/pip": shared / "pip-cache",
+        "/home/claude/.cache/npm": shared / "npm-cache",
+    }
+    assert mounts[0].target == str(root)
+    assert len(mounts) == 7
+
+
+def test_what_is_kept_for_one_project_is_in_a_folder_of_its_own(root: Path, tmp_path: Path, host: Host) -> None:
+    apart = Settings(claude_config="project", caches="project")
+    kept = {mount.target: mount.source for mount in planned(root, host, apart).mounts if mount.base == host.data}
+    own = host.data / "projects" / Project(root).id
+    assert kept == {
+        "/home/claude/.claude": own / "claude-config",
+        "/home/claude/.cache/pip": own / "pip-cache",
+        "/home/claude/.cache/npm": own / "npm-cache",
+    }
+    twin = tmp_path / "elsewhere" / root.name
+    others = {mount.source for mount in planned(twin, host, apart).mounts}
+    assert others.isdisjoint(kept.values())
+
+
+def test_no_mount_shows_the_hosts_home_its_claude_config_or_the_records(root: Path, host: Host) -> None:
+    for settings in (Settings(), Settings(claude_config="project", caches="project")):
+        for mount in planned(root, host, settings).mounts:
+            for private in (host.home, host.claude_config, host.state, host.config, host.data, host.data / "shared"):
+                assert mount.source != private
+                assert mount.source not in private.parents
+            assert host.claude_config not in mount.source.parents
+            assert host.state not in mount.source.parents
+
+
+# Names, labels, command
+
+
+@pytest.mark.parametrize("name", ["app", "a:b", "a,b", "a b", "-x", "a\nb", "日本語", "x" * 200, "A" * 39 + "-" + "B"])
+def test_names_are_fit_for_the_engine_whatever_the_folder_is_called(name: str, tmp_path: Path, host: Host) -> None:
+    plan = planned(tmp_path / name, host)
+    assert re.fullmatch(r"confined-claude-[a-z0-9]+(-[a-z0-9]+)*", plan.name)
+    for taken in (plan.name, f"{plan.name}-2", f"{plan.name}-12345678901234567890"):
+        hostname = plan.hostname(taken)
+        assert re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", hostname)
+        assert taken.startswith(hostname)
+
+
+def test_labels_tell_the_project_by_id_and_path(root: Path, host: Host) -> None:
+    assert planned(root, host).labels == {
+        "confined-claude": "session",
+        "confined-claude.project": Project(root).id,
+        "confined-claude.path": str(root),
+    }
+
+
+def test_the_command_follows_the_caller_and_the_project_word_by_word(root: Path, host: Host) -> None:
+    words = ["claude", "", "a  b", "--", "$(id)", "ü\n"]
+    plan = planned(root, dataclasses.replace(host, uid=501, gid=20), command=words)
+    assert plan.command == ("501:20", str(root), *words)
+    assert plan.workdir == str(root)
+    assert plan.image == "confined-claude:0123456789ab"
+
+
+def test_a_plan_cannot_be_changed(root: Path, host: Host) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        planned(root, host).network = "host"  # type: ignore[misc]
+
+
+def test_the_session_gets_few_capabilities_and_none_that_leads_out() -> None:
+    assert set(CAPABILITIES) <= {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
+
+
+# Root, terminal, network
+
+
+def test_a_root_caller_is_told_to_be_contained_and_nobody_else(root: Path, host: Host) -> None:
+    environ = {"IS_SANDBOX": "yes"}
+    assert planned(root, dataclasses.replace(host, uid=0, gid=0)).environment["IS_SANDBOX"] == "1"
+    assert planned(root, dataclasses.replace(host, uid=0, gid=5, environ=environ)).environment["IS_SANDBOX"] == "1"
+    assert "IS_SANDBOX" not in planned(root, dataclasses.replace(host, uid=1000, gid=0, environ=environ)).environment
+
+
+@pytest.mark.parametrize(
+    ("stdin_is_terminal", "stdout_is_terminal", "gets"),
+    [
+        (True, True, {"terminal": True, "stdin": True}),
+        (True, False, {"terminal": False, "stdin": False}),
+        (False, True, {"terminal": False, "stdin": True}),
+        (False, False, {"terminal": False, "stdin": True}),
+    ],
+)
+def test_a_terminal_when_there_is_one_and_a_pipe_is_read(
+    stdin_is_terminal: bool, stdout_is_terminal: bool, gets: dict[str, bool], root: Path, host: Host
+) -> None:
+    plan = planned(root, host, stdin_is_terminal=stdin_is_terminal, stdout_is_terminal=stdout_is_terminal)
+    assert {"terminal": plan.terminal, "stdin": plan.stdin} == gets
+
+
+@pytest.mark.parametrize(("setting", "network"), [("open", "bridge"), ("none", "none"), ("docker:my_net", "my_net")])
+def test_the_network_of_each_setting(setting: str, network: str, root: Path, host: Host) -> None:
+    assert planned(root, host, Settings(network=setting)).network == network
+
+
+@pytest.mark.parametrize(
+    ("environ", "gateway"),
+    [
+        ({}, False),
+        ({"ANTHROPIC_BASE_URL": "https://api.example"}, False),
+        ({"ANTHROPIC_BASE_URL": "http://localhost:1"}, True),
+        ({"ANTHROPIC_BASE_URL": "http://host.docker.internal:1"}, True),
+        ({"https_proxy": "http://[::1]:3128"}, True),
+        ({"NOT_PASSED_ON": "http://localhost:1"}, False),
+    ],
+)
+def test_the_host_has_a_name_inside_only_where_a_url_needs_it(
+    environ: dict[str, str], gateway: bool, root: Path, host: Host
+) -> None:
+    assert planned(root, dataclasses.replace(host, environ=environ)).host_gateway is gateway
+
+
+# Secrets
+
+
+def test_no_secret_shows_anywhere_but_in_the_secrets(root: Path, host: Host) -> None:
+    plan = planned(root, dataclasses.replace(host, environ={**SECRETS, "TERM": "xterm"}))
+    shown = repr(dataclasses.replace(plan, secrets=""))
+    assert "xterm" in shown
+    for name, value in SECRETS.items():
+        assert value not in shown
+        assert name not in shown
+        assert shlex.quote(value) in plan.secrets
+    assert "fake" not in shown
+
+
+def test_without_secrets_there_is_nothing_to_hand_over(root: Path, host: Host) -> None:
+    assert planned(root, host).secrets == ""
+
+
+def in_a_shell(script: str, folder: Path) -> dict[str, str]:
+    """The variables that the secrets bring to what a shell starts after reading them."""
+    (folder / "secrets").write_bytes(script.encode("utf-8", "surrogateescape"))
+    answer = subprocess.run(
+        ["/bin/sh", "-euc", ". ./secrets; exec env -0"],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        check=True,
+    )
+    pairs = (record.partition(b"=") for record in answer.stdout.split(b"\0") if record)
+    found = {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+    return {name: value for name, value in found.items() if name not in ("PATH", "PWD", "OLDPWD", "SHLVL", "_")}
+
+
+def test_secrets_reach_the_session_as_they_are(root: Path, host: Host, tmp_path: Path) -> None:
+    plan = planned(root, dataclasses.replace(host, environ=SECRETS))
+    assert in_a_shell(plan.secrets, tmp_path) == SECRETS
+
+
+@given(
+    value=st.text(
+        st.characters(exclude_characters="\0", exclude_categories=["Cs"]) | st.sampled_from("'\"$`\\\n ;&|\udcff"),
+        min_size=1,
+    )
+)
+def test_whatever_a_secret_holds_the_shell_only_assigns_it(value: str, root: Path, host: Host, tmp_path: Path) -> None:
+    plan = planned(root, dataclasses.replace(host, environ={"ANTHROPIC_API_KEY": f"k{value}"}))
+    assert in_a_shell(plan.secrets, tmp_path) == {"ANTHROPIC_API_KEY": f"k{value}"}
+
+
+def test_variables_of_a_parent_session_and_of_the_host_stay_out(root: Path, host: Host) -> None:
+    environ = {"CLAUDECODE": "1", "CLAUDE_CODE_SSE_PORT": "1", "HOME": "/home/me", "PATH": "/bin", "TERM": "xterm"}
+    plan = planned(root, dataclasses.replace(host, environ=environ))
+    assert set(plan.environment) == {"TERM", "CONFINED_CLAUDE_GITCONFIG"}
+
+
+def test_the_git_identity_goes_along(root: Path, host: Host) -> None:
+    plan = planned(root, host, git_settings=(("user.name", 'A "B" C'), ("user.email", "a@example.invalid")))
+    text = plan.environment["CONFINED_CLAUDE_GITCONFIG"]
+    assert '"a@example.invalid"' in text
+    assert 'A \\"B\\" C' in text
+
+
+# The folders
+
+
+def prepared(root: Path, host: Host) -> Plan:
+    plan = planned(root, host)
+    session._prepare_folders(Project(root), plan)
+    return plan
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def test_every_mounted_folder_is_there_afterwards(root: Path, host: Host) -> None:
+    for mount in prepared(root, host).mounts:
+        assert mount.source.is_dir()
+        if mount.base == host.data:
+            assert mode_of(mount.source) == 0o700
+            assert mode_of(mount.source.parent) == 0o700
+
+
+def test_a_project_without_scaffold_stays_clean_for_git(root: Path, host: Host) -> None:
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    prepared(root, host)
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=root, check=True, capture_output=True, text=True)
+    assert status.stdout == ""
+    assert mode_of(root / ".confined-claude/.gitignore") == 0o644
+
+
+def test_a_scaffold_is_left_as_it_is(root: Path, host: Host) -> None:
+    scaffold = root / ".confined-claude"
+    scaffold.mkdir()
+    (scaffold / "config.toml").write_text("# mine\n")
+    before = tree(scaffold)["config.toml"]
+    prepared(root, host)
+    assert tree(scaffold)["config.toml"] == before
+    assert sorted(os.listdir(scaffold)) == ["config.toml", "local-bin", "venvs"]
+
+
+def test_what_earlier_sessions_left_is_kept(root: Path, host: Host) -> None:
+    prepared(root, host)
+    for name in ("venvs/dev/pyvenv.cfg", "local-bin/tool", "local-bin/.lib/node_modules/x"):
+        path = root / ".confined-claude" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("kept")
+    before = {name: entry for name, entry in tree(root).items() if entry[3]}
+    prepared(root, host)
+    assert {name: entry for name, entry in tree(root).items() if entry[3]} == before
+
+
+@pytest.mark.parametrize("name", ["venvs", "local-bin", "local-bin/.lib"])
+def test_a_link_planted_since_the_check_is_refused_and_not_followed(
+    name: str, root: Path, tmp_path: Path, host: Host
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    link = root / ".confined-claude" / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside)
+    with pytest.raises(ConfinedError, match="is a link"):
+        prepared(root, host)
+    assert list(outside.iterdir()) == []
+
+
+def test_folders_of_a_session_belong_to_the_caller(plain_folder: Path) -> None:
+    def work() -> set[int]:
+        root = plain_folder / "app"
+        root.mkdir()
+        plan = prepared(root, host_below(plain_folder))
+        return {mount.source.stat().st_uid for mount in plan.mounts} - {os.getuid()}
+
+    assert as_plain_user(work) == set()
+
+
+def test_a_project_that_may_not_be_written_is_a_clear_error(plain_folder: Path) -> None:
+    def work() -> None:
+        root = plain_folder / "app"
+        root.mkdir(mode=0o500)
+        prepared(root, host_below(plain_folder))
+
+    with pytest.raises(ConfinedError, match="Permission denied"):
+        as_plain_user(work)

@@ -1,0 +1,47 @@
+"""Listing and completing the tasks stays fast: the heavy packages are imported where they are used."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {
+    "docker",
+    "rich",
+    "copier",
+    "requests",
+    "urllib3",
+    "certifi",
+    "platformdirs",
+    "confined_claude.engine",
+}
+
+
+def imported_by(statements: str) -> set[str]:
+    """The modules that these statements bring in, in an interpreter of their own."""
+    script = f"import json, sys\n{statements}\njson.dump(sorted(sys.modules), sys.stderr)"
+    run = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
+    return set(json.loads(run.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("module", ["confined_claude.tasks", "confined_claude.cli"])
+def test_importing_brings_in_nothing_heavy(module: str) -> None:
+    modules = imported_by(f"import {module}")
+    assert module in modules
+    assert modules & HEAVY == set()
+
+
+@pytest.mark.parametrize("words", [["--list"], ["--complete", "--", "confined-claude "]])
+def test_answering_without_a_session_brings_in_nothing_heavy(words: list[str]) -> None:
+    modules = imported_by(f"from confined_claude import cli; sys.argv[:] = {['confined-claude', *words]}; cli._run()")
+    assert "invoke" in modules
+    assert modules & HEAVY == set()
+
+
+def test_a_session_is_planned_without_the_engines_library() -> None:
+    modules = imported_by("import confined_claude.session, confined_claude.image")
+    assert "confined_claude.plan" in modules
+    assert modules & {"docker", "requests", "copier"} == set()
