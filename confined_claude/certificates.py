@@ -6,6 +6,7 @@ image build and of the session fail unless the container trusts it too.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,7 @@ BUNDLE_VARIABLES = ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"
 # The public authorities as Debian ships them, one file each.
 DISTRIBUTED = Path("/usr/share/ca-certificates")
 
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]+=*")
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
 
@@ -30,7 +32,7 @@ def _certificates(bundle: Path) -> set[bytes]:
     except OSError:
         return set()
     bodies = (part.partition(_END) for part in content.split(_BEGIN)[1:])
-    return {b"".join(body.split()) for body, end, _ in bodies if end}
+    return {joined for body, end, _ in bodies if end and _BASE64.fullmatch(joined := b"".join(body.split()))}
 
 
 def extra_certificates(environ: Mapping[str, str]) -> tuple[str, ...]:

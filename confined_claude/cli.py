@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import NoReturn
 
+_LIST_FORMATS = ("flat", "nested", "json")
 # The flags of the shell script this command took over from.
 _OLD_FLAGS = {"--yolo": ["run", "--yolo"], "--shell": ["shell"], "--rebuild": ["rebuild"]}
 
@@ -61,11 +62,17 @@ def _run() -> int:
             with _usage_errors():
                 super().parse_tasks()
 
+        def parse_cleanup(self) -> None:
+            with _usage_errors():
+                if self.args["list-format"].value not in (*_LIST_FORMATS, None):
+                    raise ParseError(f"--list-format is one of {', '.join(_LIST_FORMATS)}.")
+                super().parse_cleanup()
+
     @contextlib.contextmanager
     def _usage_errors() -> Iterator[None]:
         try:
             yield
-        except ParseError as error:
+        except (ParseError, ValueError) as error:  # a ValueError is a word where a number belongs
             raise Exit(f"confined-claude: {error}\nSee confined-claude --help.", USAGE) from None
 
     program = OwnProgram(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import shutil
 import stat
@@ -91,8 +92,8 @@ def _copy_readable(source: Path, target: Path, above: frozenset[Path] = frozense
 
     ``above`` are the real folders on the way down: a link back to one of them ends there.
     """
-    if source.is_dir():
-        real = source.resolve()
+    if os.path.isdir(source):  # Path's own raises where a folder may not be searched
+        real = Path(os.path.realpath(source))
         if real not in above:
             target.mkdir(mode=0o700)
             for entry in _listed(source):
@@ -119,7 +120,8 @@ def _listed(folder: Path) -> list[Path]:
 def _copy_credentials(folder: int, host: Host) -> SignIn:
     variable = next((name for name in environment.SIGN_IN if host.environ.get(name)), "")
     source = host.claude_config / CREDENTIALS
-    mine = _usable(_parse(safefs.read(folder, CREDENTIALS)))
+    kept = _parse(safefs.read(folder, CREDENTIALS))
+    mine = _usable(kept)
     try:
         theirs = _usable(_host_credentials(source))
     except ConfinedError as error:
@@ -128,7 +130,9 @@ def _copy_credentials(folder: int, host: Host) -> SignIn:
         return SignIn(variable or "credentials", (error.message,))
     if theirs is not None and (mine is None or _is_newer(theirs, mine)):
         mine = {key: theirs[key] for key in _OAUTH_KEYS if key in theirs}
-        safefs.write(folder, CREDENTIALS, json.dumps({"claudeAiOauth": mine}).encode())
+        # What else is there was signed in to inside, MCP servers for instance.
+        others = kept if isinstance(kept, dict) else {}
+        safefs.write(folder, CREDENTIALS, json.dumps({**others, "claudeAiOauth": mine}).encode())
     if variable:
         return SignIn(variable)
     if mine is None:
@@ -181,7 +185,7 @@ def _is_newer(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> bool:
 def _expiry(oauth: Mapping[str, Any]) -> float:
     """When the access token expires, in milliseconds since 1970; 0 if it is not said."""
     expiry = oauth.get("expiresAt")
-    return float(expiry) if isinstance(expiry, (int, float)) else 0.0
+    return expiry if isinstance(expiry, (int, float)) else 0
 
 
 def _skip_onboarding(folder: int, api_key: str) -> None:
@@ -189,16 +193,19 @@ def _skip_onboarding(folder: int, api_key: str) -> None:
 
     A file that is not a JSON object is left to Claude Code, which keeps a copy of it.
     """
-    if not _onboarded(safefs.read(folder, GLOBAL_STATE), api_key):
+    if not _onboarded(folder, api_key):
         return
     with safefs.folder_lock(folder, f"{GLOBAL_STATE}.lock") as held:
-        state = _onboarded(safefs.read(folder, GLOBAL_STATE), api_key) if held else None
+        state = _onboarded(folder, api_key) if held else None
         if state:
             safefs.write(folder, GLOBAL_STATE, json.dumps(state, indent=2).encode())
 
 
-def _onboarded(content: bytes | None, api_key: str) -> dict[str, Any] | None:
+def _onboarded(folder: int, api_key: str) -> dict[str, Any] | None:
     """The state with the questions answered; None if nothing is to be changed."""
+    content = safefs.read(folder, GLOBAL_STATE)
+    if content is None and safefs.exists(folder, GLOBAL_STATE):
+        return None
     state = _parse(content) if content and content.strip() else {}
     if not isinstance(state, dict):
         return None

@@ -20,7 +20,8 @@ from typing import IO, Any
 
 import docker
 import docker.errors
-from docker.context import ContextAPI
+from docker.context import Context
+from docker.context.config import get_current_context_name
 from docker.types import LogConfig
 from docker.types import Mount as BindMount
 from requests.exceptions import RequestException
@@ -30,6 +31,7 @@ from .errors import ConfinedError, EngineError
 from .plan import CAPABILITIES, LABEL, SECRETS_FILE, Plan
 
 INSTALL_HINT = "Install Docker (Debian, Ubuntu: apt-get install docker.io) or run ./install.sh --with-engine."
+_REMOTE_SCHEMES = ("tcp:", "http:", "https:", "ssh:")
 _STOP_SECONDS = 10
 # No detach keys: with the default ones the client would never see Ctrl-P at once, and a
 # session could be left running unseen.
@@ -48,25 +50,18 @@ class Engine:
 
         Raises EngineError if there is none, it may not be used, or it runs on another machine.
         """
-        context = environ.get("DOCKER_CONTEXT", "")
-        # The SDK falls back to the local socket for a context it does not know.
-        if context and not environ.get("DOCKER_HOST") and ContextAPI.get_context(context) is None:
+        address = environ.get("DOCKER_HOST") or _context_address(environ.get("DOCKER_CONTEXT"))
+        if address.startswith(_REMOTE_SCHEMES) and not is_loopback(address):
             raise EngineError(
-                f"There is no docker context called {context}.", "See `docker context ls`, or unset DOCKER_CONTEXT."
+                "The docker context points to an engine on another machine, which cannot mount your files.",
+                "Choose a local one with `docker context use`, or unset DOCKER_HOST.",
             )
-        remote = EngineError(
-            "The docker context points to an engine on another machine, which cannot mount your files.",
-            "Choose a local one with `docker context use`, or unset DOCKER_HOST.",
-        )
-        if environ.get("DOCKER_HOST", "").startswith("ssh:"):
-            raise remote
         try:
-            api = docker.DockerClient.from_env(environment=dict(environ)).api
+            if address and not environ.get("DOCKER_HOST"):
+                return cls(docker.APIClient(base_url=address, version="auto"))
+            return cls(docker.DockerClient.from_env(environment=dict(environ)).api)
         except Exception as error:  # the SDK lets errors of every layer through
             raise _unreachable(error) from None
-        if api.base_url != "http+docker://localhost" and not is_loopback(api.base_url):
-            raise remote
-        return cls(api)
 
     # Images
 
@@ -225,6 +220,26 @@ class Engine:
                 return
             except docker.errors.APIError:
                 time.sleep(0.05)  # its own removal is under way
+
+
+def _context_address(name: str | None) -> str:
+    """The engine's address in the docker context ``name``, or the current one; empty for the default.
+
+    Raises EngineError for a context that is not there or is damaged: the SDK would silently
+    take the local engine instead.
+    """
+    try:
+        name = name or get_current_context_name()
+        if name == "default":
+            return ""
+        context = Context.load_context(name)
+    except Exception as error:  # the SDK raises bare Exceptions for a damaged file
+        raise EngineError(f"The docker context {name} cannot be read: {error}.", "See `docker context ls`.") from None
+    if context is None:
+        raise EngineError(
+            f"There is no docker context called {name}.", "See `docker context ls`, or unset DOCKER_CONTEXT."
+        )
+    return str(context.Host or "")
 
 
 def _archive(path: str, text: str) -> bytes:

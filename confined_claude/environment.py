@@ -17,7 +17,7 @@ HOST_GATEWAY = "host.docker.internal"
 # How one signs in, in the order in which Claude Code prefers them.
 SIGN_IN = ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN")
 
-# May hold a secret, a proxy's password included: these never show in `docker inspect`.
+# May hold a secret, a proxy's password included: these never show in `docker inspect`. Patterns of fnmatch.
 SECRET = (
     *SIGN_IN,
     "ANTHROPIC_BASE_URL",
@@ -30,8 +30,7 @@ SECRET = (
     "https_proxy",
     "all_proxy",
     "no_proxy",
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_*",
 )
 PROXIES = tuple(name for name in SECRET if name.lower().endswith("_proxy"))
 
@@ -64,7 +63,6 @@ BEHAVIOUR = (
     "CLAUDE_CODE_ENABLE_TELEMETRY",
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
     "CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL",
-    "OTEL_*",
     # terminal
     "TERM",
     "COLORTERM",
@@ -75,6 +73,7 @@ BEHAVIOUR = (
     "TZ",
 )
 _BEHAVIOUR = re.compile("|".join(map(fnmatch.translate, BEHAVIOUR)))
+_SECRET = re.compile("|".join(map(fnmatch.translate, SECRET)))
 
 
 def split(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -83,8 +82,9 @@ def split(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     URLs that name the host's own loopback are rewritten to the name under which a container
     reaches the host.
     """
-    secret = {name: _reachable(environ[name]) for name in SECRET if environ.get(name)}
-    public = {name: value for name, value in environ.items() if value and _BEHAVIOUR.match(name) and name not in secret}
+    given = {name: value for name, value in environ.items() if value}
+    secret = {name: _reachable(value) for name, value in given.items() if _SECRET.match(name)}
+    public = {name: value for name, value in given.items() if _BEHAVIOUR.match(name)}
     return public, secret
 
 
@@ -112,6 +112,9 @@ def _reachable(value: str) -> str:
     if not is_loopback(value):
         return value
     parts = urlsplit(value)
+    try:
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return value
     sign_in, at, _ = parts.netloc.rpartition("@")
-    port = f":{parts.port}" if parts.port else ""
     return parts._replace(netloc=f"{sign_in}{at}{HOST_GATEWAY}{port}").geturl()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +27,13 @@ _SYSTEM = frozenset(
 _SYSTEM_TREES = tuple(
     map(
         Path,
-        """/bin /boot /dev /etc /lib /lib64 /opt/confined-claude /proc /run/confined-claude /run/lock /sbin /sys
+        """/bin /boot /dev /etc /lib /lib64 /opt/confined-claude /proc /run /sbin /sys
         /usr/bin /usr/lib /usr/lib64 /usr/libexec /usr/local/bin /usr/local/lib /usr/sbin /usr/share
-        /var/cache /var/run /Library /System""".split(),
+        /var/cache /var/lib/containerd /var/lib/docker /var/run /Library /System""".split(),
     )
 )
+# Where some systems mount a user's USB disks.
+_REMOVABLE = Path("/run/media")
 # What the container keeps below its HOME, see mounts.py.
 _CONTAINER_TREES = tuple(CONTAINER_HOME / name for name in (".claude", ".cache", ".config", ".local", "venvs"))
 
@@ -83,7 +86,9 @@ def find(directory: Path, host: Host) -> Project:
         raise ConfinedError(
             f"The name of this folder is not valid UTF-8: {str(directory)!r}.", "Rename the folder and start again."
         ) from None
-    scaffolds = [place for place in (here, *here.parents) if (place / SCAFFOLD).exists() and not refusal(place, host)]
+    scaffolds = [
+        place for place in (here, *here.parents) if os.path.lexists(place / SCAFFOLD) and not refusal(place, host)
+    ]
     project = Project(scaffolds[-1] if scaffolds else here)
     if reason := refusal(project.root, host):
         raise ConfinedError(
@@ -95,14 +100,20 @@ def find(directory: Path, host: Host) -> Project:
 
 def refusal(root: Path, host: Host) -> str:
     """Why ``root``, a real path, may not be mounted into a session; empty if it may."""
-    home = host.home.resolve()
-    own = [folder.resolve() for folder in (host.data, host.state, host.config, host.claude_config)]
+    home = _real(host.home)
+    own = [_real(folder) for folder in (host.data, host.state, host.config, host.claude_config)]
     if root == home or root in home.parents:
         return "it is your home folder, or holds it"
     if any(root == folder or root in folder.parents or folder in root.parents for folder in own):
         return "it holds the sign-in and records of Claude or Confined Claude, or lies inside them"
-    if root in _SYSTEM or any(root == tree or tree in root.parents for tree in _SYSTEM_TREES):
+    in_system = any(root == tree or tree in root.parents for tree in _SYSTEM_TREES)
+    if root in _SYSTEM or (in_system and _REMOVABLE not in root.parents):
         return "it is part of the system"
     if any(root == tree or root in tree.parents or tree in root.parents for tree in _CONTAINER_TREES):
         return "the container keeps its own folders at that path"
     return ""
+
+
+def _real(folder: Path) -> Path:
+    """Path.resolve() without its error for a loop of links."""
+    return Path(os.path.realpath(folder))

@@ -91,11 +91,50 @@ def read(folder: int, name: str, limit: int = 16 << 20) -> bytes | None:
         handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
         return None
-    with open(handle, "rb") as file:
+    return _content(handle, limit)
+
+
+def exists(folder: int, name: str) -> bool:
+    """Whether anything of that name is in ``folder``, a link to nowhere included."""
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def read_config(path: Path, limit: int = 1 << 20) -> str | None:
+    """The text of a file that a person wrote; None if there is none.
+
+    Raises ConfinedError if it cannot be read or is no file of a sensible size: it may stand where
+    a session can write, and a FIFO must not hang the next start.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise cannot("read", path, error) from None
+    content = _content(handle, limit)
+    if content is None:
+        raise ConfinedError(f"Cannot read {path}: it is no regular file of at most {limit} bytes.", "Remove it.")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise ConfinedError(f"Cannot read {path}: it is not UTF-8 text.", "Save it as UTF-8, or remove it.") from None
+
+
+def _content(handle: int, limit: int) -> bytes | None:
+    """What is in an open regular file of at most ``limit`` bytes, else None; closes ``handle``."""
+    try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             return None
-        content = file.read(limit + 1)
-    return None if len(content) > limit else content
+        content = bytearray()
+        while len(content) <= limit and (chunk := os.read(handle, 1 << 20)):
+            content += chunk
+    finally:
+        os.close(handle)
+    return None if len(content) > limit else bytes(content)
 
 
 def write(folder: int, name: str, content: bytes, mode: int = 0o600) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from . import safefs
 from .errors import ConfinedError
 
 if sys.version_info >= (3, 11):
@@ -56,13 +57,10 @@ def load(user_file: Path, project_file: Path, environ: Mapping[str, str], flags:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    text = safefs.read_config(path)
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise ConfinedError(f"Cannot read {path}: {error.strerror}.", "Make it readable, or remove it.") from None
-    except ValueError as error:
+        values: dict[str, Any] = tomllib.loads(text or "")
+    except (ValueError, RecursionError) as error:
         raise ConfinedError(f"{path} is not valid TOML: {error}.", "Correct that line, or remove the file.") from None
     return values
 

@@ -66,17 +66,19 @@ def test_every_process_of_a_session_is_the_callers(
 ) -> None:
     user = make_user(uid, gid)
     folder = user.folder(place / "project")
-    code = 'import getpass as g, os; print(g.getuser(), set(os.getgroups()) <= {os.getgid()}, os.access(os.environb[b"HOME"], os.W_OK))'
-    done = user.run(
-        "confined-claude", "shell", "--", "sh", "-c",
-        f"ps -eo uid=,gid= | sort -u; python3 -c '{code}'; node -p 'os.userInfo().username'; "
-        "git config --global x.y z && git config x.y; "
-        "grep -E '^(CapEff|CapPrm|CapAmb|NoNewPrivs)' /proc/self/status",
-        cwd=folder,
-    )  # fmt: skip
+    probe = "import getpass, os\nprint(getpass.getuser(), set(os.getgroups()) <= {os.getgid()}, os.environ['HOME'])\n"
+    (folder / "probe.py").write_text(probe)
+    script = """
+        ps -eo uid=,gid= | sort -u
+        python3 probe.py
+        node -p 'os.userInfo().username'
+        git config --global x.y z && git config x.y
+        grep -E '^(CapEff|CapPrm|CapAmb|NoNewPrivs)' /proc/self/status
+    """
+    done = user.run("confined-claude", "shell", "--", "sh", "-c", script, cwd=folder)
     lines = done.stdout.split("\n")
     assert lines[0].split() == [str(uid), str(gid)], done.stdout + done.stderr
-    assert lines[1:4] == ["claude True True", "claude", "z"]
+    assert lines[1:4] == ["claude True /home/claude", "claude", "z"]
     status = dict(line.split(":\t") for line in lines[4:] if line)
     assert status["NoNewPrivs"] == "1"
     assert int(status["CapAmb"], 16) == 0

@@ -87,10 +87,11 @@ def test_uninstall_takes_all_it_made_and_asks_before_it_deletes_data(newcomer: U
     assert [path.name for path in data.iterdir()] == ["shared"]
     assert list((newcomer.home / ".local/bin").iterdir()) == []
 
+    command = ["script", "-qec", f"{INSTALL} --uninstall", "/dev/null"]
+    environ = newcomer.environ(**no_engine)
     question = subprocess.run(
-        ["script", "-qec", f"{INSTALL} --uninstall", "/dev/null"],
-        env=newcomer.environ(**no_engine), cwd=place, input="y\n", capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
+        command, env=environ, cwd=place, input="y\n", capture_output=True, text=True, timeout=60, check=True
+    )
     assert "[y/N]" in question.stdout
     left = [path for path in newcomer.home.rglob("*") if path.is_file()]
     assert left == []
@@ -103,10 +104,8 @@ def test_uninstall_removes_the_images_and_only_ours(newcomer: User, place: Path)
     docker("build", "--quiet", "--tag", f"confined-claude-test:{place.name.lower()}", str(place))
     tools = newcomer.folder(place / "tools")
     real = shutil.which("docker")
-    (tools / "docker").write_text(
-        f'#!/bin/sh\ncase $1 in images) set -- "$@" --filter label={mark} ;; ps) set -- "$@" --filter label={mark} ;; esac\n'
-        f'exec {real} "$@"\n'
-    )
+    filtered = f'case $1 in images | ps) set -- "$@" --filter label={mark} ;; esac'
+    (tools / "docker").write_text(f'#!/bin/sh\n{filtered}\nexec {real} "$@"\n')
     (tools / "docker").chmod(0o755)
     others = docker("images", "--quiet")
     done = newcomer.run(INSTALL, "--uninstall", cwd=place, PATH=f"{tools}:{SYSTEM_PATH}")
