@@ -92,7 +92,7 @@ def _copy_readable(source: Path, target: Path, above: frozenset[Path] = frozense
 
     ``above`` are the real folders on the way down: a link back to one of them ends there.
     """
-    if os.path.isdir(source):  # Path's own raises where a folder may not be searched
+    if _is_folder(source):
         real = Path(os.path.realpath(source))
         if real not in above:
             target.mkdir(mode=0o700)
@@ -108,6 +108,13 @@ def _copy_readable(source: Path, target: Path, above: frozenset[Path] = frozense
         return
     target.write_bytes(content)
     target.chmod(0o600 | (status.st_mode & 0o100))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # in a folder that may not be searched
+        return False
 
 
 def _listed(folder: Path) -> list[Path]:
