@@ -1,0 +1,93 @@
+"""The manual's tables and commands against the code they speak of."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from confined_claude import environment, errors, plan, tasks
+from confined_claude.host import Host
+from confined_claude.mounts import plan_mounts
+from confined_claude.project import Project
+from confined_claude.settings import PREFIX, Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+SECURITY = (ROOT / "SECURITY.md").read_text()
+
+
+def table(text: str, first_heading: str) -> list[list[str]]:
+    """The rows of the table whose first heading is ``first_heading``, without back quotes."""
+    lines = text.split(f"| {first_heading} |", 1)[1].splitlines()[2:]
+    rows = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip().replace("`", "") for cell in line.strip("|").split("|")])
+    return rows
+
+
+def test_every_setting_is_in_the_table_as_it_is() -> None:
+    expected = [
+        [
+            item.name,
+            item.metadata["allowed"],
+            str(item.default),
+            item.metadata["narrow"] or "–",  # noqa: RUF001 - the manual's dash
+            PREFIX + item.name.upper(),
+        ]
+        for item in fields(Settings)
+    ]
+    assert table(README, "Setting") == expected
+
+
+def test_every_mount_is_in_the_table_and_nothing_else() -> None:
+    home = Path("/home/someone")
+    share = home / ".local/share/confined-claude"
+    host = Host(1, 1, home, {}, share, home / ".local/state/confined-claude", home / ".config/confined-claude")
+    project = Project(home / "work")
+    mounts = [
+        (f"{mount.source}/".replace(f"{project.root}/", "").replace(str(home), "~"), mount.target)
+        for mount in plan_mounts(project, host, Settings())
+    ]
+    (first, _), *others = mounts
+    rows = table(README, "Host")
+    assert first == ""
+    assert rows[0][0] == "the project's folder"
+    assert others == [(source, target) for source, target in rows[1:]]
+
+
+def test_every_task_is_shown_and_every_command_shown_is_a_task() -> None:
+    shown = set(re.findall(r"^    confined-claude ([a-z]\S*)", README, re.MULTILINE))
+    assert shown == set(tasks.ns.task_names)
+
+
+def test_the_variables_that_sign_in_are_named() -> None:
+    for name in (*environment.SIGN_IN, "ANTHROPIC_BASE_URL"):
+        assert f"`{name}`" in README
+
+
+def test_the_exit_codes_are_the_errors_own() -> None:
+    assert f"Exit codes: {errors.USAGE} wrong usage or configuration, {errors.ENGINE} the engine" in README
+
+
+def test_the_capabilities_are_named_in_security() -> None:
+    named = re.search(r"((?:`[A-Z_]+`[, and]*)+) are what it holds", SECURITY.replace("\n", " "))
+    assert named
+    assert set(re.findall(r"`([A-Z_]+)`", named[1])) == set(plan.CAPABILITIES)
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).is_file(), target
+
+
+def test_the_image_has_what_the_manual_lists() -> None:
+    listed = re.search(r"Python 3 with pip and venv, (.*?);", README.replace("\n", " "))
+    assert listed
+    dockerfile = (ROOT / "confined_claude/container/Dockerfile").read_text()
+    for package in listed[1].split(", "):
+        assert re.search(rf"\b{package}\b", dockerfile), package
+    for package in ("python3-pip", "python3-venv", "tini"):
+        assert package in dockerfile
