@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -46,7 +45,7 @@ def build(host: Host, flags: Mapping[str, str | None], *, fresh: bool) -> None:
     """Build the image if it is missing, or from scratch."""
     from .engine import Engine
 
-    chosen = settings.load(host.user_config_file, Path(os.devnull), host.environ, flags)
+    chosen = settings.load(host.user_config_file, None, host.environ, flags)
     image.ensure(Engine.connect(host.environ), chosen, host, fresh=fresh)
 
 

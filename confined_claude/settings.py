@@ -41,15 +41,20 @@ class Settings:
     )
 
 
-def load(user_file: Path, project_file: Path, environ: Mapping[str, str], flags: Mapping[str, str | None]) -> Settings:
+def load(
+    user_file: Path, project_file: Path | None, environ: Mapping[str, str], flags: Mapping[str, str | None]
+) -> Settings:
     """The settings in force. A flag that is None was not given; a missing file sets nothing.
+
+    ``project_file`` is None outside any project.
 
     Raises ConfinedError for a file that cannot be read or parsed, an unknown name, a value that
     is none, and for a project file that asks for more than the defaults give.
     """
     settings = Settings()
     settings = _apply(settings, _read(user_file), str(user_file))
-    settings = _apply(settings, _read(project_file), str(project_file), project=True)
+    if project_file is not None:
+        settings = _apply(settings, _read(project_file), str(project_file), project=True)
     known = {PREFIX + item.name.upper(): item.name for item in fields(Settings)}
     variables = {name: environ[variable] for variable, name in known.items() if environ.get(variable)}
     settings = _apply(settings, variables, "the environment")
