@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from typing import NoReturn
 
+from .errors import INTERRUPTED, USAGE
+
 _LIST_FORMATS = ("flat", "nested", "json")
 # The flags of the shell script this command took over from.
 _OLD_FLAGS = {"--yolo": ["run", "--yolo"], "--shell": ["shell"], "--rebuild": ["rebuild"]}
@@ -23,7 +25,10 @@ def main() -> NoReturn:
     # than a tenth of a start; a process this short needs neither.
     gc.disable()
     sys.argv[1:] = _current(sys.argv[1:])
-    code = _run()
+    try:
+        code = _run()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
@@ -43,7 +48,6 @@ def _run() -> int:
     from invoke import Config, Exit, ParseError, Program
 
     from . import __version__, tasks
-    from .errors import USAGE
 
     class OwnConfig(Config):
         """Invoke's settings under a name of our own, so that ``inv``'s config files do not apply."""

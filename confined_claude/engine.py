@@ -7,7 +7,9 @@ terminal, which it does right: raw mode, resize, signals.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import json
 import os
 import shutil
 import signal
@@ -20,7 +22,6 @@ from typing import IO, Any
 
 import docker
 import docker.errors
-from docker.context import Context
 from docker.context.config import get_current_context_name
 from docker.types import LogConfig
 from docker.types import Mount as BindMount
@@ -50,7 +51,8 @@ class Engine:
 
         Raises EngineError if there is none, it may not be used, or it runs on another machine.
         """
-        address = environ.get("DOCKER_HOST") or _context_address(environ.get("DOCKER_CONTEXT"))
+        folder = Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+        address = environ.get("DOCKER_HOST") or _context_address(environ.get("DOCKER_CONTEXT", ""), folder)
         if address.startswith(_REMOTE_SCHEMES) and not is_loopback(address):
             raise EngineError(
                 "The docker context points to an engine on another machine, which cannot mount your files.",
@@ -222,24 +224,24 @@ class Engine:
                 time.sleep(0.05)  # its own removal is under way
 
 
-def _context_address(name: str | None) -> str:
+def _context_address(name: str, folder: Path) -> str:
     """The engine's address in the docker context ``name``, or the current one; empty for the default.
 
-    Raises EngineError for a context that is not there or is damaged: the SDK would silently
-    take the local engine instead.
+    Raises EngineError for a context that is not there or is damaged: the SDK would silently take
+    the local engine instead. The layout of ``folder`` is that of the docker command, which the
+    SDK finds only beside a config.json.
     """
     try:
         name = name or get_current_context_name()
         if name == "default":
             return ""
-        context = Context.load_context(name)
-    except Exception as error:  # the SDK raises bare Exceptions for a damaged file
-        raise EngineError(f"The docker context {name} cannot be read: {error}.", "See `docker context ls`.") from None
-    if context is None:
-        raise EngineError(
-            f"There is no docker context called {name}.", "See `docker context ls`, or unset DOCKER_CONTEXT."
-        )
-    return str(context.Host or "")
+        file = folder / "contexts/meta" / hashlib.sha256(name.encode()).hexdigest() / "meta.json"
+        return str(json.loads(file.read_bytes())["Endpoints"]["docker"]["Host"])
+    except FileNotFoundError:
+        message = f"There is no docker context called {name}."
+    except Exception:  # a damaged file shows in many ways, in the SDK as a bare Exception
+        message = f"The docker context {name or 'in use'} cannot be read."
+    raise EngineError(message, "See `docker context ls`, and choose one with `docker context use` or DOCKER_CONTEXT.")
 
 
 def _archive(path: str, text: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 USAGE = 2
 ENGINE = 3
+INTERRUPTED = 130  # as a shell tells SIGINT
 
 
 class ConfinedError(Exception):

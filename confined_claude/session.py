@@ -27,7 +27,7 @@ YOLO = "--dangerously-skip-permissions"
 SHELL = ("bash",)
 
 _IGNORE_ALL = "*\n"
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CLIENT_SECONDS = 15
 
 
@@ -98,7 +98,7 @@ def attach(engine: Engine, plan: Plan) -> int:
     However this ends (the command's end, a signal, a closed terminal, an error), the container
     is gone afterwards.
     """
-    with _signals_handled() as on_interrupt, _terminal_restored():
+    with _signals_handled() as interrupt, _terminal_restored():
         # A signal between create and try would leave a container that nobody knows of.
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         client: subprocess.Popen[bytes] | None = None
@@ -107,13 +107,12 @@ def attach(engine: Engine, plan: Plan) -> int:
             try:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
                 client = engine.attach(identity, stdin=plan.stdin, terminal=plan.terminal)
-                on_interrupt.append(lambda: engine.interrupt(identity))
+                interrupt.action = lambda: engine.interrupt(identity)
                 code = client.wait()
                 if code and not engine.was_started(identity):
                     raise EngineError(f"The engine could not start {name}.", "Its reason stands above.")
                 return code
             finally:
-                on_interrupt.clear()
                 signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
                 engine.remove(identity)
                 _end(client)
@@ -132,22 +131,30 @@ def _end(client: subprocess.Popen[bytes] | None) -> None:
         client.wait()
 
 
+class _Interrupt:
+    """What Ctrl-C does: it leaves, until there is a session it belongs to (``action``)."""
+
+    action: Callable[[], None] | None = None
+
+
 @contextlib.contextmanager
-def _signals_handled() -> Iterator[list[Callable[[], None]]]:
-    """SIGTERM and a closed terminal raise SystemExit here; Ctrl-C calls what is in the list given."""
-    on_interrupt: list[Callable[[], None]] = []
+def _signals_handled() -> Iterator[_Interrupt]:
+    """SIGTERM and a closed terminal raise SystemExit here; SIGINT does what the object given says."""
+    interrupt = _Interrupt()
 
     def leave(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        for action in on_interrupt:
-            action()
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        if interrupt.action is None:
+            leave(number, frame)
+        else:
+            interrupt.action()
 
-    handlers = {signal.SIGINT: interrupt, signal.SIGTERM: leave, signal.SIGHUP: leave}
+    handlers = {signal.SIGINT: on_interrupt, signal.SIGTERM: leave, signal.SIGHUP: leave}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        yield on_interrupt
+        yield interrupt
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from invoke import Collection, Context, Exit, task
 
-from .errors import USAGE, ConfinedError
+from .errors import INTERRUPTED, USAGE, ConfinedError
 
 __all__ = ["build", "ns", "rebuild", "run", "shell"]
 
@@ -34,6 +34,8 @@ def _reported() -> Iterator[None]:
         yield
     except ConfinedError as error:
         raise Exit(f"confined-claude: {error}", error.exit_code) from None
+    except KeyboardInterrupt:
+        raise Exit(code=INTERRUPTED) from None
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         raise Exit(f"confined-claude: {error.strerror or error}{where}", USAGE) from None

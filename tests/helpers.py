@@ -21,7 +21,9 @@ FAR_FUTURE_MS = 4102444800000  # 2100-01-01
 
 def docker(*arguments: str, check: bool = True) -> str:
     """What the docker command prints."""
-    return subprocess.run(["docker", *arguments], check=check, capture_output=True, text=True, timeout=300).stdout
+    return subprocess.run(
+        ["docker", *arguments], check=check, capture_output=True, text=True, errors="replace", timeout=300
+    ).stdout
 
 
 def sessions_of(project: Path) -> list[str]:
@@ -84,7 +86,9 @@ class User:
         )
 
     @contextlib.contextmanager
-    def running(self, *words: str, cwd: Path, **extra: str) -> Iterator[subprocess.Popen[str]]:
+    def running(
+        self, *words: str, cwd: Path, new_session: bool = False, **extra: str
+    ) -> Iterator[subprocess.Popen[str]]:
         """A command in the background, ended at the latest when the block is."""
         process = subprocess.Popen(
             self.command(*words),
@@ -94,6 +98,7 @@ class User:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=new_session,
         )
         try:
             yield process
