@@ -51,6 +51,7 @@ install_package() {
     mkdir -p "$data"
     "$venv/bin/python" -c '' 2>/dev/null || "$python" -m venv --clear "$venv"
     rm -f "$venv/installed"
+    pip_trusts_what_the_system_trusts "$venv/bin/python"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "$here"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$here"
     printf '%s\n' "$stamp" >"$venv/installed"

@@ -197,10 +197,13 @@ class Engine:
             start_new_session=not terminal,
         )
 
-    def interrupt(self, identity: str) -> None:
-        """Send SIGINT to a container's command, if it runs."""
-        with contextlib.suppress(docker.errors.APIError, RequestException):
+    def interrupt(self, identity: str) -> bool:
+        """Send SIGINT to a container's command; False if there is none that runs."""
+        try:
             self._api.kill(identity, signal.SIGINT)
+        except (docker.errors.APIError, RequestException):
+            return False
+        return True
 
     def was_started(self, identity: str) -> bool:
         """Whether a container, which may be gone by now, got as far as running its command."""
@@ -211,17 +214,24 @@ class Engine:
         return "start" in seen or "create" not in seen
 
     def remove(self, identity: str) -> None:
-        """End and remove a container: it may save its state first. Returns when it is gone."""
-        with contextlib.suppress(docker.errors.APIError):
-            self._api.stop(identity, timeout=_STOP_SECONDS)
-        deadline = time.monotonic() + _STOP_SECONDS
-        while time.monotonic() < deadline:
-            try:
-                self._api.remove_container(identity, force=True, v=True)
-            except docker.errors.NotFound:
-                return
-            except docker.errors.APIError:
-                time.sleep(0.05)  # its own removal is under way
+        """End and remove a container: it may save its state first. Returns when it is gone.
+
+        Raises EngineError if the engine cannot be asked any more, or does not do it.
+        """
+        with _translated("remove the container"):
+            with contextlib.suppress(docker.errors.APIError):
+                self._api.stop(identity, timeout=_STOP_SECONDS)
+            deadline = time.monotonic() + _STOP_SECONDS
+            while time.monotonic() < deadline:
+                try:
+                    self._api.remove_container(identity, force=True, v=True)
+                except docker.errors.NotFound:
+                    return
+                except docker.errors.APIError:
+                    time.sleep(0.05)  # its own removal is under way
+        raise EngineError(
+            "The engine did not remove the session's container.", f"Try: docker rm --force {identity[:12]}"
+        )
 
 
 def _context_address(name: str, folder: Path) -> str:

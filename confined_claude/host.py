@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .errors import ConfinedError
+
 APP = "confined-claude"
 
 # Names, and settings without commands, paths or credentials. Everything else of the
@@ -37,10 +39,14 @@ class Host:
         """The calling user on this machine; folders by platformdirs, XDG variables honoured."""
         import platformdirs
 
+        try:
+            home = Path.home()
+        except RuntimeError:
+            raise ConfinedError("There is no home folder: HOME is not set.", "Set HOME, and start again.") from None
         return cls(
             uid=os.getuid(),
             gid=os.getgid(),
-            home=Path.home(),
+            home=home,
             environ=dict(os.environ),
             data=Path(platformdirs.user_data_dir(APP)),
             state=Path(platformdirs.user_state_dir(APP)),

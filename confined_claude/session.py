@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from . import credentials, image, mounts, project, safefs, settings
 from .console import say
-from .errors import EngineError
+from .errors import INTERRUPTED, ConfinedError, EngineError
 from .host import Host
 from .plan import Plan, plan_session
 
@@ -29,6 +30,8 @@ SHELL = ("bash",)
 _IGNORE_ALL = "*\n"
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CLIENT_SECONDS = 15
+# A container's first process loses signals until it has set itself up.
+_SETTLING_SECONDS = 1.0
 
 
 def run(host: Host, arguments: Sequence[str], flags: Mapping[str, str | None], *, yolo: bool = False) -> int:
@@ -54,7 +57,7 @@ def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *
 
     Gives the command's exit code. Raises ConfinedError where no session can be had.
     """
-    here = project.find(Path.cwd(), host)
+    here = project.find(_current_folder(), host)
     chosen = settings.load(host.user_config_file, here.config_file, host.environ, flags)
 
     from .engine import Engine
@@ -80,12 +83,22 @@ def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *
     return attach(engine, plan)
 
 
+def _current_folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:
+        raise ConfinedError("The current folder is gone.", "Go into a project's folder, and start again.") from None
+
+
 def _prepare_folders(here: project.Project, plan: Plan) -> None:
     """Make what is mounted, owned by the caller: the engine would make it root's."""
-    if not here.scaffold.exists():
-        # No scaffold here: then nothing of ours may show up in the project's git status.
-        with safefs.open_folder(here.root, project.SCAFFOLD, mode=0o755) as folder:
-            safefs.write(folder, ".gitignore", _IGNORE_ALL.encode(), mode=0o644)
+    with safefs.open_folder(here.root, project.SCAFFOLD, mode=0o755) as folder:
+        if not safefs.exists(folder, "config.toml") and not safefs.exists(folder, ".gitignore"):
+            # No scaffold here: then nothing of ours may show up in the project's git status.
+            try:
+                safefs.write(folder, ".gitignore", _IGNORE_ALL.encode(), mode=0o644)
+            except OSError as error:
+                raise safefs.cannot("write to", here.scaffold, error) from None
     for mount in plan.mounts:
         mode = 0o755 if mount.base == here.root else 0o700
         with safefs.open_folder(mount.base, *mount.parts, mode=mode):
@@ -107,7 +120,7 @@ def attach(engine: Engine, plan: Plan) -> int:
             try:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
                 client = engine.attach(identity, stdin=plan.stdin, terminal=plan.terminal)
-                interrupt.action = lambda: engine.interrupt(identity)
+                interrupt.belongs_to(lambda: engine.interrupt(identity))
                 code = client.wait()
                 if code and not engine.was_started(identity):
                     raise EngineError(f"The engine could not start {name}.", "Its reason stands above.")
@@ -132,26 +145,32 @@ def _end(client: subprocess.Popen[bytes] | None) -> None:
 
 
 class _Interrupt:
-    """What Ctrl-C does: it leaves, until there is a session it belongs to (``action``)."""
+    """What Ctrl-C does: it leaves, until there is a session that takes it."""
 
-    action: Callable[[], None] | None = None
+    def __init__(self) -> None:
+        self._hand_over: Callable[[], bool] | None = None
+        self._since = 0.0
+
+    def belongs_to(self, hand_over: Callable[[], bool]) -> None:
+        """From now on ``hand_over`` takes it, and says whether it could."""
+        self._hand_over, self._since = hand_over, time.monotonic()
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        settled = time.monotonic() - self._since > _SETTLING_SECONDS
+        if self._hand_over is None or not settled or not self._hand_over():
+            raise SystemExit(INTERRUPTED)
 
 
 @contextlib.contextmanager
 def _signals_handled() -> Iterator[_Interrupt]:
-    """SIGTERM and a closed terminal raise SystemExit here; SIGINT does what the object given says."""
+    """SIGTERM and a closed terminal raise SystemExit here; Ctrl-C does what the object given says."""
     interrupt = _Interrupt()
 
     def leave(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        if interrupt.action is None:
-            leave(number, frame)
-        else:
-            interrupt.action()
-
-    handlers = {signal.SIGINT: on_interrupt, signal.SIGTERM: leave, signal.SIGHUP: leave}
+    handlers: dict[int, Callable[[int, FrameType | None], None]]
+    handlers = {signal.SIGINT: interrupt, signal.SIGTERM: leave, signal.SIGHUP: leave}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield interrupt

@@ -38,7 +38,8 @@ def _reported() -> Iterator[None]:
         raise Exit(code=INTERRUPTED) from None
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        raise Exit(f"confined-claude: {error.strerror or error}{where}", USAGE) from None
+        message = f"confined-claude: {error.strerror or error}{where}.\nCheck what is there, and start again."
+        raise Exit(message, USAGE) from None
 
 
 @task(auto_shortflags=False, help=_HELP)

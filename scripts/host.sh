@@ -61,6 +61,18 @@ find_python() {
         "Install it (Debian, Ubuntu: apt-get install python3-venv) and start again."
 }
 
+# pip_trusts_what_the_system_trusts PYTHON: behind a TLS proxy pip's own list of authorities does not do.
+pip_trusts_what_the_system_trusts() {
+    local bundle
+    [ -z "${PIP_CERT-}" ] && ! "$1" -m pip config get global.cert >/dev/null 2>&1 || return 0
+    for bundle in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem; do
+        if [ -r "$bundle" ]; then
+            export PIP_CERT="$bundle"
+            return 0
+        fi
+    done
+}
+
 engine_works() { have docker && docker version >/dev/null 2>&1; }
 
 how_to_install_engine() {
