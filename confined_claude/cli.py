@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from .errors import INTERRUPTED, USAGE
 
+_SEE_HELP = "See confined-claude --help."
 _LIST_FORMATS = ("flat", "nested", "json")
 # The flags of the shell script this command took over from.
 _OLD_FLAGS = {"--yolo": ["run", "--yolo"], "--shell": ["shell"], "--rebuild": ["rebuild"]}
@@ -76,8 +77,12 @@ def _run() -> int:
     def _usage_errors() -> Iterator[None]:
         try:
             yield
+        except Exit as error:
+            if not error.message:  # what was asked for has been shown
+                raise
+            raise Exit(f"confined-claude: {error.message}\n{_SEE_HELP}", USAGE) from None
         except (ParseError, ValueError) as error:  # a ValueError is a word where a number belongs
-            raise Exit(f"confined-claude: {error}\nSee confined-claude --help.", USAGE) from None
+            raise Exit(f"confined-claude: {error}\n{_SEE_HELP}", USAGE) from None
 
     program = OwnProgram(
         name="confined-claude",

@@ -205,7 +205,8 @@ def _skip_onboarding(folder: int, api_key: str) -> None:
     with safefs.folder_lock(folder, f"{GLOBAL_STATE}.lock") as held:
         state = _onboarded(folder, api_key) if held else None
         if state:
-            safefs.write(folder, GLOBAL_STATE, json.dumps(state, indent=2).encode())
+            with contextlib.suppress(RecursionError):  # nested deeper than can be written
+                safefs.write(folder, GLOBAL_STATE, json.dumps(state, indent=2).encode())
 
 
 def _onboarded(folder: int, api_key: str) -> dict[str, Any] | None:

@@ -70,7 +70,14 @@ class Host:
         """
         command = ["git", "config", "--global", "--includes", "--null", "--list"]
         try:
-            answer = subprocess.run(command, cwd="/", capture_output=True, check=False, timeout=10)
+            answer = subprocess.run(
+                command,
+                cwd="/",
+                env={**self.environ, "HOME": str(self.home)},
+                capture_output=True,
+                check=False,
+                timeout=10,
+            )
         except (OSError, subprocess.TimeoutExpired):
             return ()
         if answer.returncode:

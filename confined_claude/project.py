@@ -29,7 +29,7 @@ _SYSTEM_TREES = tuple(
         Path,
         """/bin /boot /dev /etc /lib /lib64 /opt/confined-claude /proc /run /sbin /sys
         /usr/bin /usr/lib /usr/lib64 /usr/libexec /usr/local/bin /usr/local/lib /usr/sbin /usr/share
-        /var/cache /var/lib/containerd /var/lib/docker /var/run /Library /System""".split(),
+        /var/cache /var/lib/containerd /var/lib/docker /var/run /Library /System /private/etc""".split(),
     )
 )
 # Where some systems mount a user's USB disks.
@@ -101,7 +101,7 @@ def find(directory: Path, host: Host) -> Project:
 def refusal(root: Path, host: Host) -> str:
     """Why ``root``, a real path, may not be mounted into a session; empty if it may."""
     home = _real(host.home)
-    own = [_real(folder) for folder in (host.data, host.state, host.config, host.claude_config)]
+    own = [_real(folder) for folder in (host.data, host.state, host.config, host.claude_config, host.home / ".claude")]
     if root == home or root in home.parents:
         return "it is your home folder, or holds it"
     if any(root == folder or root in folder.parents or folder in root.parents for folder in own):

@@ -97,8 +97,8 @@ start_engine() {
         as_root service docker start >/dev/null 2>&1 || true
     fi
     wait_for_engine 10 && return
-    # No service manager, as in a bare container or chroot. Never a second one beside another.
-    if [ "$(id -u)" = 0 ] && have dockerd && ! pgrep -x dockerd >/dev/null; then
+    # No service manager, as in a bare container or chroot. Beside a running one it ends at once.
+    if [ "$(id -u)" = 0 ] && have dockerd; then
         setsid nohup dockerd >/var/log/dockerd.log 2>&1 </dev/null &
         wait_for_engine 60
     fi

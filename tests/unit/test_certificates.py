@@ -84,7 +84,7 @@ def test_all_bundles_together_give_each_certificate_once_in_one_order(
     one.write_text(pem("c") + pem("a"))
     two.write_text(pem("b", width=76, newline="\r\n") + pem("c"))
     found = extra_certificates({"SSL_CERT_FILE": str(one), "PIP_CERT": str(two)})
-    assert sorted(found) == sorted([pem("a"), pem("b"), pem("c")])
+    assert list(found) == sorted([pem("a"), pem("b"), pem("c")])
     system(pem("b"), pem("a"))
     assert extra_certificates({"SSL_CERT_FILE": str(two), "PIP_CERT": str(one)}) == found
 
@@ -121,9 +121,6 @@ def test_a_bundle_without_certificates_counts_for_nothing(
     assert extra_certificates({"SSL_CERT_FILE": str(tmp_path / "odd.pem")}) == ()
 
 
-@pytest.mark.xfail(
-    raises=UnicodeDecodeError, reason="BUG certificates.py:55: a bundle with bytes that are no text ends in a traceback"
-)
 def test_a_damaged_certificate_is_no_traceback(system: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "odd.pem").write_bytes(
         f"{BEGIN}\n".encode() + b"MIIB\xff\xfe\n" + f"{END}\n".encode() + pem("company").encode()

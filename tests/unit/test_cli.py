@@ -184,9 +184,6 @@ def test_wrong_usage_is_told_with_exit_code_2(words: tuple[str, ...], named: str
     "words",
     [("--help", "nosuch"), ("--list", "nosuch"), ("--list-format", "nosuch", "--list"), ("-T", "soon", "--list")],
 )
-@pytest.mark.xfail(
-    reason="BUG cli.py:53: wrong words after Invoke's own flags end with exit code 1, two of them in a traceback"
-)
 def test_wrong_usage_of_the_flags_of_the_command_itself(words: tuple[str, ...], run: Run) -> None:
     assert_refused(run(*words), 2)
 

@@ -42,8 +42,18 @@ def test_a_task_ends_with_message_and_code_instead_of_a_traceback() -> None:
 def test_a_failure_of_the_system_is_told_with_the_file_it_is_about(tmp_path: Path) -> None:
     with pytest.raises(Exit) as caught, _reported():
         (tmp_path / "missing").read_text()
-    assert caught.value.message == f"confined-claude: No such file or directory: {tmp_path}/missing"
+    assert caught.value.message
+    first, *more = caught.value.message.splitlines()
+    assert first.rstrip(".") == f"confined-claude: No such file or directory: {tmp_path}/missing"
+    assert len(more) == 1
     assert caught.value.code == 2
+
+
+def test_ctrl_c_ends_without_a_word_and_with_the_shells_code() -> None:
+    with pytest.raises(Exit) as caught, _reported():
+        raise KeyboardInterrupt
+    assert caught.value.code == 130
+    assert not caught.value.message
 
 
 def test_a_mistake_of_the_program_is_not_hidden() -> None:
@@ -124,58 +134,96 @@ def test_an_unknown_context() -> None:
 
 
 @asks_for_the_engine
-def test_an_engine_on_another_machine() -> None:
-    error = refused({"DOCKER_HOST": "ssh://me@example.invalid"})
+@pytest.mark.parametrize(
+    "address", ["ssh://me@example.invalid", "tcp://192.0.2.1:1", "https://example.invalid:1", "http://[", "tcp://"]
+)
+def test_an_engine_on_another_machine(address: str) -> None:
+    error = refused({"DOCKER_HOST": address})
     assert "another machine" in error.message
     assert "DOCKER_HOST" in error.hint
 
 
 @asks_for_the_engine
-@pytest.mark.parametrize("address", ["nonsense", "http://[", "tcp://localhost:1"])
+@pytest.mark.parametrize("address", ["nonsense", "tcp://localhost:1", "http://127.0.0.1:1"])
 def test_an_address_that_is_none_is_told(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     docker_command(tmp_path, monkeypatch)
     assert "does not answer" in refused({"DOCKER_HOST": address}).message
 
 
-def context(home: Path, meta: str) -> None:
-    """A docker context called ``away``."""
+def context(home: Path, meta: str, config: str | None = "{}") -> None:
+    """A docker context called ``away``, and docker's own config file."""
     folder = home / ".docker/contexts/meta" / hashlib.sha256(b"away").hexdigest()
     folder.mkdir(parents=True)
     (folder / "meta.json").write_text(meta)
+    if config is not None:
+        (home / ".docker/config.json").write_text(config)
 
 
 def engine_at(address: str) -> str:
     return json.dumps({"Name": "away", "Metadata": {}, "Endpoints": {"docker": {"Host": address}}})
 
 
+CURRENT = '{"currentContext": "away"}'
+CHOSEN = [
+    ({"DOCKER_CONTEXT": "away"}, "{}"),
+    ({}, CURRENT),
+    ({"DOCKER_CONTEXT": "away"}, '{"currentContext": "other"}'),
+]
+
+
 @asks_for_the_engine
-def test_a_context_whose_engine_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("environ", "config"), CHOSEN)
+def test_a_context_whose_engine_is_gone(
+    environ: dict[str, str], config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     docker_command(tmp_path, monkeypatch)
-    context(tmp_path / "home", engine_at(f"unix://{tmp_path}/none.sock"))
-    (tmp_path / "home/.docker/config.json").write_text("{}")
-    assert "does not answer" in refused({"DOCKER_CONTEXT": "away"}).message
+    context(tmp_path / "home", engine_at(f"unix://{tmp_path}/none.sock"), config)
+    assert "does not answer" in refused(environ).message
 
 
 @asks_for_the_engine
-@pytest.mark.xfail(reason="BUG engine.py:64: a context with an ssh address is told as an engine that does not answer")
-def test_a_context_on_another_machine(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("environ", "config"), CHOSEN)
+@pytest.mark.parametrize("address", ["ssh://me@example.invalid", "tcp://192.0.2.1:1"])
+def test_a_context_on_another_machine(environ: dict[str, str], config: str, address: str, tmp_path: Path) -> None:
+    context(tmp_path / "home", engine_at(address), config)
+    assert "another machine" in refused(environ).message
+
+
+DAMAGED = ["", "{", "[]", "7", "{}", '{"Endpoints": {}}', '{"Endpoints": {"docker": 7}}', "[" * 100_000]
+
+
+@asks_for_the_engine
+@pytest.mark.parametrize(("environ", "config"), CHOSEN)
+@pytest.mark.parametrize("meta", DAMAGED)
+def test_a_damaged_context_is_told(meta: str, environ: dict[str, str], config: str, tmp_path: Path) -> None:
+    context(tmp_path / "home", meta, config)
+    assert "away" in refused(environ).message
+
+
+@asks_for_the_engine
+def test_contexts_are_in_the_folder_that_docker_is_told(tmp_path: Path) -> None:
     context(tmp_path / "home", engine_at("ssh://me@example.invalid"))
-    (tmp_path / "home/.docker/config.json").write_text("{}")
-    assert "another machine" in refused({"DOCKER_CONTEXT": "away"}).message
+    (tmp_path / "home/.docker").rename(tmp_path / "elsewhere")
+    environ = {"DOCKER_CONTEXT": "away"}
+    assert "another machine" in refused({**environ, "DOCKER_CONFIG": str(tmp_path / "elsewhere")}).message
+    assert "no docker context called away" in refused(environ).message
 
 
-@pytest.mark.xfail(
-    reason="BUG engine.py:53: the SDK finds no context where there is no config.json, which docker itself needs not"
-)
+@asks_for_the_engine
+def test_a_current_context_that_is_gone_is_told_and_no_other_engine_taken(tmp_path: Path) -> None:
+    context(tmp_path / "home", engine_at(f"unix://{tmp_path}/none.sock"), '{"currentContext": "nosuch"}')
+    assert "no docker context called nosuch" in refused({}).message
+
+
+@asks_for_the_engine
+def test_the_address_of_an_engine_wins_over_every_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker_command(tmp_path, monkeypatch)
+    context(tmp_path / "home", engine_at("ssh://me@example.invalid"), CURRENT)
+    environ = {"DOCKER_HOST": f"unix://{tmp_path}/none.sock", "DOCKER_CONTEXT": "nosuch"}
+    assert "does not answer" in refused(environ).message
+
+
 @asks_for_the_engine
 def test_a_context_is_known_without_a_config_file(tmp_path: Path) -> None:
-    context(tmp_path / "home", engine_at(f"unix://{tmp_path}/none.sock"))
+    context(tmp_path / "home", engine_at(f"unix://{tmp_path}/none.sock"), None)
     assert "no docker context" not in refused({"DOCKER_CONTEXT": "away"}).message
-
-
-@asks_for_the_engine
-@pytest.mark.xfail(raises=Exception, reason="BUG engine.py:53: a damaged context ends in a traceback")
-def test_a_damaged_context_is_told(tmp_path: Path) -> None:
-    context(tmp_path / "home", "{")
-    (tmp_path / "home/.docker/config.json").write_text("{}")
-    refused({"DOCKER_CONTEXT": "away"})

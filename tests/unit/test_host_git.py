@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from confined_claude.errors import ConfinedError
 from confined_claude.host import SAFE_GIT_KEYS, Host, gitconfig_text
+
+from .conftest import as_plain_user
 
 PRINTABLE = st.text(st.characters(exclude_categories=["Cc", "Cs"]) | st.sampled_from("\"'\\#;= \t\n[]$`!"))
 
@@ -132,6 +136,15 @@ def test_the_repository_one_stands_in_has_no_say(
     assert host.git_settings() == (("user.name", "Ann"),)
 
 
+def test_the_machines_own_configuration_has_no_say(
+    host: Host, gitconfig: Callable[[str], Path], tmp_path: Path
+) -> None:
+    gitconfig("[user]\n\tname = Ann\n")
+    (tmp_path / "system").write_text("[user]\n\temail = everybody@example.invalid\n")
+    host = replace(host, environ={"GIT_CONFIG_SYSTEM": str(tmp_path / "system")})
+    assert host.git_settings() == (("user.name", "Ann"),)
+
+
 @pytest.mark.parametrize("content", [None, "", "[user\nname", "\0"])
 def test_a_missing_or_broken_configuration_gives_nothing(
     content: str | None, host: Host, gitconfig: Callable[[str], Path]
@@ -141,11 +154,9 @@ def test_a_missing_or_broken_configuration_gives_nothing(
     assert host.git_settings() == ()
 
 
-def test_a_host_without_git_gives_nothing(
-    host: Host, gitconfig: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_host_without_git_gives_nothing(host: Host, gitconfig: Callable[[str], Path], tmp_path: Path) -> None:
     gitconfig("[user]\n\tname = Ann\n")
-    monkeypatch.setenv("PATH", str(tmp_path))
+    host = replace(host, environ={"PATH": str(tmp_path)})
     assert host.git_settings() == ()
 
 
@@ -225,6 +236,14 @@ def test_the_folders_are_in_the_home_folder_by_default() -> None:
     assert host.state == home / ".local/state/confined-claude"
     assert host.config == home / ".config/confined-claude"
     assert (host.uid, host.gid) == (os.getuid(), os.getgid())
+
+
+@pytest.mark.root
+def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    with pytest.raises(ConfinedError, match="HOME") as caught:
+        as_plain_user(Host.current)
+    assert caught.value.hint
 
 
 def test_the_environment_is_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:

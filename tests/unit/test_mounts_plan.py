@@ -22,7 +22,7 @@ from confined_claude.plan import CAPABILITIES, Plan, plan_session
 from confined_claude.project import Project
 from confined_claude.settings import Settings
 
-from .conftest import as_plain_user, host_below, tree
+from .conftest import as_plain_user, full_disk, host_below, tree
 
 SECRETS = {
     "ANTHROPIC_API_KEY": "sk-ant-api03-fake-very-secret",
@@ -256,11 +256,16 @@ def mode_of(path: Path) -> int:
 
 
 def test_every_mounted_folder_is_there_afterwards(root: Path, host: Host) -> None:
-    for mount in prepared(root, host).mounts:
+    before = os.umask(0o022)
+    try:
+        mounts = prepared(root, host).mounts
+    finally:
+        os.umask(before)
+    for mount in mounts[1:]:
         assert mount.source.is_dir()
-        if mount.base == host.data:
-            assert mode_of(mount.source) == 0o700
-            assert mode_of(mount.source.parent) == 0o700
+        mode = 0o700 if mount.base == host.data else 0o755
+        assert mode_of(mount.source) == mode
+        assert mode_of(mount.source.parent) == mode
 
 
 def test_a_project_without_scaffold_stays_clean_for_git(root: Path, host: Host) -> None:
@@ -279,6 +284,19 @@ def test_a_scaffold_is_left_as_it_is(root: Path, host: Host) -> None:
     prepared(root, host)
     assert tree(scaffold)["config.toml"] == before
     assert sorted(os.listdir(scaffold)) == ["config.toml", "local-bin", "venvs"]
+
+
+def test_a_start_that_was_cut_short_is_made_good(root: Path, host: Host) -> None:
+    (root / ".confined-claude/venvs").mkdir(parents=True)
+    prepared(root, host)
+    assert (root / ".confined-claude/.gitignore").read_text() == "*\n"
+
+
+def test_a_full_disk_in_the_project_is_a_clear_error(root: Path, host: Host) -> None:
+    with full_disk(), pytest.raises(ConfinedError) as caught:
+        prepared(root, host)
+    assert str(root / ".confined-claude") in caught.value.message
+    assert os.listdir(root / ".confined-claude") == []
 
 
 def test_what_earlier_sessions_left_is_kept(root: Path, host: Host) -> None:

@@ -171,9 +171,6 @@ def test_read_follows_no_link(target: str, folder: Path, handle: int) -> None:
     assert safefs.read(handle, "link") is None
 
 
-@pytest.mark.xfail(
-    raises=IsADirectoryError, reason="BUG safefs.py:94: open() of a folder's handle raises, and leaks it"
-)
 def test_read_of_a_folder_is_none(folder: Path, handle: int) -> None:
     (folder / "inner").mkdir()
     assert safefs.read(handle, "inner") is None
