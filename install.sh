@@ -102,9 +102,11 @@ uninstall() {
         if [ -n "$(docker ps --quiet --filter label=confined-claude=session)" ]; then
             fail 2 "Sessions are still running." "End them first: docker ps --filter label=confined-claude=session"
         fi
-        images=$(docker images --quiet --filter label=confined-claude | sort -u)
+        # By name as well: an image that someone made from ours has its label too.
+        images=$(docker images --quiet --filter label=confined-claude \
+            --filter reference=confined-claude --filter reference=confined-claude-base | sort -u)
         # shellcheck disable=SC2086 # one word an image
-        [ -z "$images" ] || docker rmi --force $images >/dev/null
+        [ -z "$images" ] || docker rmi --force $images >/dev/null || say "Images that others are made from stay."
     else
         say "The Docker engine does not answer; its images labelled confined-claude stay."
     fi

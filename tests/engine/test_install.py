@@ -101,18 +101,21 @@ def test_uninstall_removes_the_images_and_only_ours(newcomer: User, place: Path)
     """On labels of the test's own making, by a docker command that adds a filter to what is listed."""
     mark = f"confined-claude-test={place.name}"
     (place / "Dockerfile").write_text(f"FROM confined-claude:latest\nLABEL {mark}\n")
+    docker("build", "--quiet", "--tag", f"confined-claude:{place.name.lower()}", str(place))
+    (place / "Dockerfile").write_text(f"FROM confined-claude:latest\nLABEL {mark} somebody=else\n")
     docker("build", "--quiet", "--tag", f"confined-claude-test:{place.name.lower()}", str(place))
     tools = newcomer.folder(place / "tools")
     real = shutil.which("docker")
     filtered = f'case $1 in images | ps) set -- "$@" --filter label={mark} ;; esac'
     (tools / "docker").write_text(f'#!/bin/sh\n{filtered}\nexec {real} "$@"\n')
     (tools / "docker").chmod(0o755)
-    others = docker("images", "--quiet")
+    before = set(docker("images", "--quiet").split())
     done = newcomer.run(INSTALL, "--uninstall", cwd=place, PATH=f"{tools}:{SYSTEM_PATH}")
     assert done.returncode == 0, done.stderr
-    gone = set(others.split()) - set(docker("images", "--quiet").split())
-    assert len(gone) == 1
-    assert docker("images", "--quiet", "--filter", f"label={mark}") == ""
+    assert len(before - set(docker("images", "--quiet").split())) == 1
+    left = docker("images", "--format", "{{.Repository}}", "--filter", f"label={mark}").split()
+    assert left == ["confined-claude-test"]
+    docker("rmi", f"confined-claude-test:{place.name.lower()}")
 
 
 @pytest.mark.parametrize("words", [("--nope",), ("one", "two"), ("--", "-p")])
