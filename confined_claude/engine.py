@@ -34,9 +34,9 @@ from .plan import CAPABILITIES, LABEL, SECRETS_FILE, Plan
 INSTALL_HINT = "Install Docker (Debian, Ubuntu: apt-get install docker.io) or run ./install.sh --with-engine."
 _REMOTE_SCHEMES = ("tcp:", "http:", "https:", "ssh:")
 _STOP_SECONDS = 10
-# No detach keys: with the default ones the client would never see Ctrl-P at once, and a
-# session could be left running unseen.
-_NO_DETACH = "ctrl-@,ctrl-@"
+# With the default keys the client would not see Ctrl-P at once, and a session could be left
+# running unseen. No terminal that speaks UTF-8 ever sends these bytes, so no key is held back.
+_NO_DETACH = os.fsdecode(b"\xff,\xfe,\xff,\xfe")
 
 
 class Engine:

@@ -72,6 +72,8 @@ BEHAVIOUR = (
     "CLAUDE_CODE_DISABLE_TERMINAL_TITLE",
     "TZ",
 )
+# Other names there may be, but no shell can export them.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BEHAVIOUR = re.compile("|".join(map(fnmatch.translate, BEHAVIOUR)))
 _SECRET = re.compile("|".join(map(fnmatch.translate, SECRET)))
 
@@ -82,7 +84,7 @@ def split(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     URLs that name the host's own loopback are rewritten to the name under which a container
     reaches the host.
     """
-    given = {name: value for name, value in environ.items() if value}
+    given = {name: value for name, value in environ.items() if value and _NAME.fullmatch(name)}
     secret = {name: _reachable(value) for name, value in given.items() if _SECRET.match(name)}
     public = {name: value for name, value in given.items() if _BEHAVIOUR.match(name)}
     return public, secret

@@ -129,13 +129,16 @@ def test_resizing_arrives(user: User, project: Path) -> None:
 
 
 def test_keys_arrive_at_once(user: User, project: Path) -> None:
-    """Ctrl-C, Ctrl-Z and above all Ctrl-P, which the docker command holds back by default."""
-    script = "stty raw -echo; echo ready; od -An -c -w1 -v"
-    with terminal(user, project, "confined-claude", "shell", "--", "sh", "-c", script) as opened:
+    """Each byte below a space, above all Ctrl-P, which the docker command holds back by default."""
+    script = "import os, tty; tty.setraw(0); print('ready', end='\\r\\n', flush=True)\n"
+    script += "while key := os.read(0, 1): print(f'<{key[0]}>', end=' ', flush=True)"
+    with terminal(user, project, "confined-claude", "shell", "--", "python3", "-c", script) as opened:
         opened.wait_for("ready")
-        for key, shown in (("\x03", "003"), ("\x1a", "032"), ("\x10", "020"), ("\x11", "021"), ("é", "303")):
-            opened.send(key)
-            opened.wait_for(shown, 10)
+        for byte in range(1, 32):
+            opened.send(chr(byte))
+            opened.wait_for(f"<{byte}>", 10)
+        opened.send("\x00é")
+        opened.wait_for("<0> <195> <169>", 10)
 
 
 def test_ctrl_c_interrupts_claude_and_not_the_session(user: User, project: Path) -> None:

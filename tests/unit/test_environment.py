@@ -192,3 +192,10 @@ def test_a_build_gets_the_proxies_as_they_are() -> None:
         "TERM": "x",
     }
     assert proxies(environ) == {"HTTP_PROXY": "http://localhost:3128", "no_proxy": "a,b"}
+
+
+@pytest.mark.parametrize(
+    "name", ["OTEL_A.B", "OTEL_$(touch x)", "OTEL_;touch x", "OTEL_A\nB", "ANTHROPIC_DEFAULT_-_MODEL"]
+)
+def test_names_that_no_shell_can_export_do_not_follow(name: str) -> None:
+    assert split({name: "value", "OTEL_SERVICE_NAME": "kept"}) == ({}, {"OTEL_SERVICE_NAME": "kept"})
