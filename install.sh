@@ -16,7 +16,7 @@ the image. With PROJECT it goes on to add the scaffold to that folder (made if m
 runs `inv run -- ARGS` there.
 
   --with-engine  install the Docker engine if there is none, without asking (Debian, Ubuntu)
-  --uninstall    take away all of it; asks before it deletes data
+  --uninstall    take away all of it but Docker itself; asks before it deletes data
 END
 }
 

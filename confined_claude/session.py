@@ -79,6 +79,8 @@ def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *
         stdout_is_terminal=sys.stdout.isatty(),
         git_settings=host.git_settings(),
     )
+    if host.uid == 0 and plan.terminal:
+        say("You are root, so this session is uid 0 inside its container; SECURITY.md says what that means.")
     _prepare_folders(here, plan)
     return attach(engine, plan)
 

@@ -161,6 +161,15 @@ def test_unicode_and_colours_pass(user: User, project: Path) -> None:
         assert "grüße 漢字 🎉 \x1b[38;2;1;2;3mX\x1b[0m" in opened.everything
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("uid", [0, 12345])
+def test_root_and_only_root_is_told_what_it_is_inside(make_user: Callable[..., User], place: Path, uid: int) -> None:
+    user = make_user(uid, uid)
+    with terminal(user, user.folder(place / "project"), "confined-claude", "shell", "--", "id", "-u") as opened:
+        assert opened.wait_for_end() == 0
+        assert ("uid 0 inside" in opened.everything) is (uid == 0)
+
+
 def test_inv_has_the_terminal_too(user: User, template: Path, place: Path) -> None:
     made = place / "made"
     assert user.run("copier", "copy", "--defaults", str(template), str(made), cwd=place).returncode == 0
