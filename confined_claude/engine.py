@@ -1,20 +1,14 @@
-"""The Docker engine: the only module that imports the docker SDK.
+"""The Docker engine, asked through the docker SDK: the only module that imports it.
 
-Everything is asked for through the SDK, and the docker command is used only to attach a
-terminal, which it does right: raw mode, resize, signals.
+Images, and what becomes of containers. Creating and attaching them is ``client``'s.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import io
-import json
 import os
 import shutil
 import signal
-import subprocess
-import tarfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,21 +16,12 @@ from typing import IO, Any
 
 import docker
 import docker.errors
-from docker.context.config import get_current_context_name
-from docker.types import LogConfig
-from docker.types import Mount as BindMount
 from requests.exceptions import RequestException
 
-from .environment import HOST_GATEWAY, is_loopback
+from .client import INSTALL_HINT, engine_address
 from .errors import ConfinedError, EngineError
-from .plan import CAPABILITIES, LABEL, SECRETS_FILE, Plan
 
-INSTALL_HINT = "Install Docker (Debian, Ubuntu: apt-get install docker.io) or run ./install.sh --with-engine."
-_REMOTE_SCHEMES = ("tcp:", "http:", "https:", "ssh:")
 _STOP_SECONDS = 10
-# With the default keys the client would not see Ctrl-P at once, and a session could be left
-# running unseen. No terminal that speaks UTF-8 ever sends these bytes, so no key is held back.
-_NO_DETACH = os.fsdecode(b"\xff,\xfe,\xff,\xfe")
 
 
 class Engine:
@@ -51,13 +36,7 @@ class Engine:
 
         Raises EngineError if there is none, it may not be used, or it runs on another machine.
         """
-        folder = Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-        address = environ.get("DOCKER_HOST") or _context_address(environ.get("DOCKER_CONTEXT", ""), folder)
-        if address.startswith(_REMOTE_SCHEMES) and not is_loopback(address):
-            raise EngineError(
-                "The docker context points to an engine on another machine, which cannot mount your files.",
-                "Choose a local one with `docker context use`, or unset DOCKER_HOST.",
-            )
+        address = engine_address(environ)
         try:
             if address and not environ.get("DOCKER_HOST"):
                 return cls(docker.APIClient(base_url=address, version="auto"))
@@ -128,75 +107,6 @@ class Engine:
 
     # Sessions
 
-    def create(self, plan: Plan) -> tuple[str, str]:
-        """Create the container of ``plan`` without starting it; gives its (id, name).
-
-        The engine itself decides who gets a name, so two sessions never share one.
-        """
-        number = 1
-        while True:
-            name = plan.name if number == 1 else f"{plan.name}-{number}"
-            with _translated("create the container"):
-                try:
-                    container = self._api.create_container_from_config(self._config(plan, name), name)
-                except docker.errors.APIError as error:
-                    if error.status_code != 409:  # noqa: PLR2004 - HTTP: the name is taken
-                        raise
-                    number += 1
-                    continue
-            identity = str(container["Id"])
-            if plan.secrets:
-                try:
-                    with _translated("prepare the container"):
-                        self._api.put_archive(identity, "/", _archive(SECRETS_FILE, plan.secrets))
-                except BaseException:
-                    self.remove(identity)
-                    raise
-            return identity, name
-
-    def _config(self, plan: Plan, name: str) -> Any:
-        host = self._api.create_host_config(
-            auto_remove=True,
-            cap_drop=["ALL"],
-            cap_add=list(CAPABILITIES),
-            extra_hosts={HOST_GATEWAY: "host-gateway"} if plan.host_gateway else None,
-            # The terminal is the log; the engine would keep all of it on disk.
-            log_config=LogConfig(type="none"),
-            mounts=[
-                BindMount(mount.target, str(mount.source), type="bind", read_only=mount.read_only)
-                for mount in plan.mounts
-            ],
-            network_mode=plan.network,
-            security_opt=["no-new-privileges"],
-        )
-        return self._api.create_container_config(
-            plan.image,
-            list(plan.command),
-            hostname=plan.hostname(name),
-            environment=dict(plan.environment),
-            labels={**plan.labels, f"{LABEL}.session": name},
-            stdin_open=plan.stdin,
-            tty=plan.terminal,
-            working_dir=plan.workdir,
-            host_config=host,
-        )
-
-    def attach(self, identity: str, *, stdin: bool, terminal: bool) -> subprocess.Popen[bytes]:
-        """Start a created container with this process's terminal or pipes as its own.
-
-        Without a terminal the docker command does not see this process's Ctrl-C: some versions
-        leave at once then, and the container running (see ``interrupt``).
-        """
-        command = shutil.which("docker")
-        if command is None:
-            raise EngineError("The docker command is missing.", INSTALL_HINT)
-        interactive = ["--interactive"] if stdin else []
-        return subprocess.Popen(
-            [command, "start", "--attach", *interactive, "--detach-keys", _NO_DETACH, identity],
-            stdin=None if stdin else subprocess.DEVNULL,
-            start_new_session=not terminal,
-        )
-
     def interrupt(self, identity: str) -> bool:
         """Send SIGINT to a container's command; False if there is none that runs."""
         try:
@@ -232,37 +142,6 @@ class Engine:
         raise EngineError(
             "The engine did not remove the session's container.", f"Try: docker rm --force {identity[:12]}"
         )
-
-
-def _context_address(name: str, folder: Path) -> str:
-    """The engine's address in the docker context ``name``, or the current one; empty for the default.
-
-    Raises EngineError for a context that is not there or is damaged: the SDK would silently take
-    the local engine instead. The layout of ``folder`` is that of the docker command, which the
-    SDK finds only beside a config.json.
-    """
-    try:
-        name = name or get_current_context_name()
-        if name == "default":
-            return ""
-        file = folder / "contexts/meta" / hashlib.sha256(name.encode()).hexdigest() / "meta.json"
-        return str(json.loads(file.read_bytes())["Endpoints"]["docker"]["Host"])
-    except FileNotFoundError:
-        message = f"There is no docker context called {name}."
-    except Exception:  # a damaged file shows in many ways, in the SDK as a bare Exception
-        message = f"The docker context {name or 'in use'} cannot be read."
-    raise EngineError(message, "See `docker context ls`, and choose one with `docker context use` or DOCKER_CONTEXT.")
-
-
-def _archive(path: str, text: str) -> bytes:
-    """A tar archive of one file, for the container's root alone."""
-    content = text.encode("utf-8", "surrogateescape")
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        entry = tarfile.TarInfo(path)
-        entry.size, entry.mode = len(content), 0o600
-        archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 @contextlib.contextmanager

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from . import environment
+from .environment import HOST_GATEWAY
 from .host import Host, gitconfig_text
 from .mounts import Mount, plan_mounts
 from .project import Project
@@ -48,8 +51,44 @@ class Plan:
     terminal: bool
     stdin: bool
 
-    def hostname(self, name: str) -> str:
-        return name[:_HOSTNAME_LENGTH].rstrip("-")
+    def create_arguments(self, name: str) -> list[str]:
+        """The arguments of ``docker create`` that make this session's container, called ``name``."""
+        return [
+            *("--name", name, "--hostname", name[:_HOSTNAME_LENGTH].rstrip("-")),
+            *("--rm", "--pull", "never"),
+            *("--cap-drop", "ALL", *_each("--cap-add", CAPABILITIES), "--security-opt", "no-new-privileges"),
+            # The terminal is the log; the engine would keep all of it on disk.
+            *("--log-driver", "none"),
+            *(
+                "--network",
+                self.network,
+                *(["--add-host", f"{HOST_GATEWAY}:host-gateway"] if self.host_gateway else []),
+            ),
+            *_each("--mount", map(_mount_value, self.mounts)),
+            *_each("--label", (f"{key}={value}" for key, value in {**self.labels, f"{LABEL}.session": name}.items())),
+            *_each("--env", (f"{key}={value}" for key, value in self.environment.items())),
+            *(["--tty"] if self.terminal else []),
+            *(["--interactive"] if self.stdin else []),
+            *("--workdir", self.workdir),
+            *(self.image, *self.command),
+        ]
+
+
+def _each(flag: str, values: Iterable[str]) -> list[str]:
+    return [word for value in values for word in (flag, value)]
+
+
+def _mount_value(mount: Mount) -> str:
+    """The value of ``--mount``: a CSV record, so that a path may hold commas, quotes and newlines."""
+    fields = [
+        "type=bind",
+        f"source={mount.source}",
+        f"target={mount.target}",
+        *(["readonly"] if mount.read_only else []),
+    ]
+    record = io.StringIO()
+    csv.writer(record, quoting=csv.QUOTE_ALL, lineterminator="").writerow(fields)
+    return record.getvalue()
 
 
 def plan_session(
@@ -81,7 +120,7 @@ def plan_session(
         secrets=secrets,
         labels={LABEL: "session", f"{LABEL}.project": project.id, f"{LABEL}.path": str(project.root)},
         network={"open": "bridge"}.get(settings.network, settings.network.removeprefix("docker:")),
-        host_gateway=any(environment.HOST_GATEWAY in value for value in secret.values()),
+        host_gateway=any(HOST_GATEWAY in value for value in secret.values()),
         terminal=terminal,
         # A terminal that is not handed over must not be read either: Claude would wait for its end.
         stdin=terminal or not stdin_is_terminal,

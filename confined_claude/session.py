@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from . import credentials, image, mounts, project, safefs, settings
+from . import client, credentials, image, mounts, project, safefs, settings
 from .console import say
 from .errors import INTERRUPTED, ConfinedError, EngineError
 from .host import Host
@@ -46,10 +46,8 @@ def shell(host: Host, command: Sequence[str], flags: Mapping[str, str | None]) -
 
 def build(host: Host, flags: Mapping[str, str | None], *, fresh: bool) -> None:
     """Build the image if it is missing, or from scratch."""
-    from .engine import Engine
-
     chosen = settings.load(host.user_config_file, None, host.environ, flags)
-    image.ensure(Engine.connect(host.environ), chosen, host, fresh=fresh)
+    image.ensure(_engine(host), chosen, host, fresh=fresh)
 
 
 def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *, needs_sign_in: bool) -> int:
@@ -59,30 +57,26 @@ def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *
     """
     here = project.find(_current_folder(), host)
     chosen = settings.load(host.user_config_file, here.config_file, host.environ, flags)
+    if not client.is_listening(client.engine_address(host.environ)):
+        _engine(host)  # says what is wrong, before anything is made
 
-    from .engine import Engine
-
-    engine = Engine.connect(host.environ)
-    name = image.ensure(engine, chosen, host)
     config = mounts.claude_config(here, host, chosen)
     sign_in = credentials.prepare(config.source, host)
-    if needs_sign_in or sign_in.kind:
-        for note in sign_in.notes:
-            say(note)
+    notes = list(sign_in.notes if needs_sign_in or sign_in.kind else ())
     plan = plan_session(
         here,
         host,
         chosen,
-        image=name,
+        image=image.recipe(chosen, host).name,
         command=command,
         stdin_is_terminal=sys.stdin.isatty(),
         stdout_is_terminal=sys.stdout.isatty(),
         git_settings=host.git_settings(),
     )
     if host.uid == 0 and plan.terminal:
-        say("You are root, so this session is uid 0 inside its container; SECURITY.md says what that means.")
+        notes.append("You are root, so this session is uid 0 inside its container; SECURITY.md says what that means.")
     _prepare_folders(here, plan)
-    return attach(engine, plan)
+    return attach(plan, host, chosen, notes)
 
 
 def _current_folder() -> Path:
@@ -107,43 +101,76 @@ def _prepare_folders(here: project.Project, plan: Plan) -> None:
             pass
 
 
-def attach(engine: Engine, plan: Plan) -> int:
+def attach(plan: Plan, host: Host, chosen: settings.Settings, notes: Sequence[str] = ()) -> int:
     """Carry out ``plan`` with this process's terminal; gives the exit code of its command.
 
-    However this ends (the command's end, a signal, a closed terminal, an error), the container
-    is gone afterwards.
+    ``notes`` are said once there is a container to start. However this ends (the command's end, a
+    signal, a closed terminal, an error), the container is gone afterwards.
     """
     with _signals_handled() as interrupt, _terminal_restored():
-        # A signal between create and try would leave a container that nobody knows of.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-        client: subprocess.Popen[bytes] | None = None
+        attached: subprocess.Popen[bytes] | None = None
+        ended = False
         try:
-            identity, name = engine.create(plan)
+            identity, name = _create(plan, host, chosen)
             try:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-                client = engine.attach(identity, stdin=plan.stdin, terminal=plan.terminal)
-                interrupt.belongs_to(lambda: engine.interrupt(identity))
-                code = client.wait()
-                if code and not engine.was_started(identity):
+                _release_signals()
+                for note in notes:
+                    say(note)
+                attached = client.attach(identity, stdin=plan.stdin, terminal=plan.terminal)
+                interrupt.belongs_to(lambda: _engine(host).interrupt(identity))
+                code = attached.wait()
+                ended = code == 0 and not interrupt.seen
+                if code and not _engine(host).was_started(identity):
                     raise EngineError(f"The engine could not start {name}.", "Its reason stands above.")
                 return code
             finally:
-                signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-                engine.remove(identity)
-                _end(client)
+                _hold_signals()
+                if not ended:  # else the engine has removed it: the docker command waits for that
+                    _engine(host).remove(identity)
+                _end(attached)
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+            _release_signals()
 
 
-def _end(client: subprocess.Popen[bytes] | None) -> None:
+def _create(plan: Plan, host: Host, chosen: settings.Settings) -> tuple[str, str]:
+    """The (id, name) of the container of ``plan``, its image built first where it is missing.
+
+    Signals are held back when this returns: between here and the caller's ``try`` one would leave
+    a container that nobody knows of.
+    """
+    _hold_signals()
+    with contextlib.suppress(EngineError):
+        return client.create(plan)
+    # Most likely the image is missing; whatever else it is, the engine says it better.
+    _release_signals()
+    image.ensure(_engine(host), chosen, host)
+    _hold_signals()
+    return client.create(plan)
+
+
+def _engine(host: Host) -> Engine:
+    from .engine import Engine
+
+    return Engine.connect(host.environ)
+
+
+def _hold_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+
+
+def _release_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+
+
+def _end(attached: subprocess.Popen[bytes] | None) -> None:
     """The attached docker command ends by itself once its container is gone; make sure of it."""
-    if client is None:
+    if attached is None:
         return
     try:
-        client.wait(_CLIENT_SECONDS)
+        attached.wait(_CLIENT_SECONDS)
     except subprocess.TimeoutExpired:
-        client.kill()
-        client.wait()
+        attached.kill()
+        attached.wait()
 
 
 class _Interrupt:
@@ -152,12 +179,14 @@ class _Interrupt:
     def __init__(self) -> None:
         self._hand_over: Callable[[], bool] | None = None
         self._since = 0.0
+        self.seen = False
 
     def belongs_to(self, hand_over: Callable[[], bool]) -> None:
         """From now on ``hand_over`` takes it, and says whether it could."""
         self._hand_over, self._since = hand_over, time.monotonic()
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        self.seen = True
         settled = time.monotonic() - self._since > _SETTLING_SECONDS
         if self._hand_over is None or not settled or not self._hand_over():
             raise SystemExit(INTERRUPTED)

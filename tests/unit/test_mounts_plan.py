@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import os
 import re
 import shlex
 import stat
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +100,49 @@ def test_no_mount_shows_the_hosts_home_its_claude_config_or_the_records(root: Pa
 # Names, labels, command
 
 
+def value_of(flag: str, arguments: list[str]) -> str:
+    (value,) = values_of(flag, arguments)
+    return value
+
+
+def values_of(flag: str, arguments: list[str]) -> list[str]:
+    return [value for word, value in pairwise(arguments) if word == flag]
+
+
+@pytest.mark.parametrize("name", ["app", "a:b", "a,b", 'q"u', "two\nlines", "trailing ", "readonly", ",source=/"])
+def test_a_mount_is_one_csv_record_whatever_the_folder_is_called(name: str, tmp_path: Path, host: Host) -> None:
+    plan = planned(tmp_path / name, host)
+    mounts = values_of("--mount", plan.create_arguments("x"))
+    records = [next(csv.reader(io.StringIO(text, newline=""))) for text in mounts]
+    assert records == [["type=bind", f"source={mount.source}", f"target={mount.target}"] for mount in plan.mounts]
+
+
+def test_the_container_is_confined_by_its_arguments(tmp_path: Path, host: Host) -> None:
+    arguments = planned(tmp_path / "app", host).create_arguments("confined-claude-app")
+    assert value_of("--cap-drop", arguments) == "ALL"
+    assert set(values_of("--cap-add", arguments)) == set(CAPABILITIES)
+    assert value_of("--security-opt", arguments) == "no-new-privileges"
+    assert value_of("--log-driver", arguments) == "none"
+    assert value_of("--pull", arguments) == "never"
+    for flag in ("--privileged", "--volume", "-v", "--pid", "--ipc", "--device", "--user", "--env-file"):
+        assert flag not in arguments
+
+
+def test_no_secret_is_among_the_arguments(tmp_path: Path, host: Host) -> None:
+    host = dataclasses.replace(
+        host, environ={"ANTHROPIC_API_KEY": "sk-made-up", "HTTPS_PROXY": "http://u:made-up-pw@p.invalid"}
+    )
+    plan = planned(tmp_path / "app", host)
+    assert "made-up" in plan.secrets
+    assert not [word for word in plan.create_arguments("x") if "made-up" in word]
+
+
 @pytest.mark.parametrize("name", ["app", "a:b", "a,b", "a b", "-x", "a\nb", "日本語", "x" * 200, "A" * 39 + "-" + "B"])
 def test_names_are_fit_for_the_engine_whatever_the_folder_is_called(name: str, tmp_path: Path, host: Host) -> None:
     plan = planned(tmp_path / name, host)
     assert re.fullmatch(r"confined-claude-[a-z0-9]+(-[a-z0-9]+)*", plan.name)
     for taken in (plan.name, f"{plan.name}-2", f"{plan.name}-12345678901234567890"):
-        hostname = plan.hostname(taken)
+        hostname = value_of("--hostname", plan.create_arguments(taken))
         assert re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", hostname)
         assert taken.startswith(hostname)
 

@@ -1,0 +1,157 @@
+"""The docker command: it creates a session's container and attaches the terminal to it.
+
+A start runs through here and not through the docker SDK, whose import alone takes as long as
+all of this. What the command does not say well, ``engine`` finds out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from .environment import is_loopback
+from .errors import EngineError
+from .plan import SECRETS_FILE, Plan
+
+INSTALL_HINT = "Install Docker (Debian, Ubuntu: apt-get install docker.io) or run ./install.sh --with-engine."
+_DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
+_REMOTE_SCHEMES = ("tcp:", "http:", "https:", "ssh:")
+_SECONDS = 60
+# With the default keys the client would not see Ctrl-P at once, and a session could be left
+# running unseen. No terminal that speaks UTF-8 ever sends these bytes, so no key is held back.
+_NO_DETACH = os.fsdecode(b"\xff,\xfe,\xff,\xfe")
+
+
+def engine_address(environ: Mapping[str, str]) -> str:
+    """The address of the engine in use, by ``DOCKER_HOST`` or docker context; empty for the default.
+
+    Raises EngineError for a context that is not there or is damaged, and for an engine on another
+    machine: that one could not mount this machine's files.
+    """
+    address = environ.get("DOCKER_HOST") or _context_address(environ)
+    if address.startswith(_REMOTE_SCHEMES) and not is_loopback(address):
+        raise EngineError(
+            "The docker context points to an engine on another machine, which cannot mount your files.",
+            "Choose a local one with `docker context use`, or unset DOCKER_HOST.",
+        )
+    return address
+
+
+def is_listening(address: str) -> bool:
+    """Whether something listens at a local engine's socket; taken for granted at any other address."""
+    scheme, _, path = (address or _DEFAULT_ADDRESS).partition("://")
+    if scheme != "unix":
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
+
+
+def _context_address(environ: Mapping[str, str]) -> str:
+    """The address in the docker context in use, from the docker command's own files."""
+    folder = Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    name = environ.get("DOCKER_CONTEXT", "")
+    try:
+        name = name or _current_context(folder / "config.json")
+        if name == "default":
+            return ""
+        file = folder / "contexts/meta" / hashlib.sha256(name.encode()).hexdigest() / "meta.json"
+        return str(json.loads(file.read_bytes())["Endpoints"]["docker"]["Host"])
+    except FileNotFoundError:
+        message = f"There is no docker context called {name}."
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        message = f"The docker context {name or 'in use'} cannot be read."
+    raise EngineError(message, "See `docker context ls`, and choose one with `docker context use` or DOCKER_CONTEXT.")
+
+
+def _current_context(config: Path) -> str:
+    try:
+        content = json.loads(config.read_bytes())
+    except FileNotFoundError:
+        return "default"
+    return str(content.get("currentContext") or "default") if isinstance(content, dict) else "default"
+
+
+def create(plan: Plan) -> tuple[str, str]:
+    """Create the container of ``plan`` without starting it; gives its (id, name).
+
+    The engine itself decides who gets a name, so two sessions never share one. Raises EngineError
+    with the engine's own words; then there is no container.
+    """
+    number = 1
+    while True:
+        name = plan.name if number == 1 else f"{plan.name}-{number}"
+        made = _docker("create", *plan.create_arguments(name))
+        if made.returncode == 0:
+            break
+        if b"is already in use by container" not in made.stderr:
+            raise _refused("create", made)
+        number += 1
+    identity = made.stdout.decode().strip()
+    if plan.secrets:
+        try:
+            put = _docker("cp", "-", f"{identity}:/", given=_archive(SECRETS_FILE, plan.secrets))
+            if put.returncode:
+                raise _refused("prepare", put)
+        except BaseException:
+            _docker("rm", "--force", identity)
+            raise
+    return identity, name
+
+
+def attach(identity: str, *, stdin: bool, terminal: bool) -> subprocess.Popen[bytes]:
+    """Start a created container with this process's terminal or pipes as its own.
+
+    Without a terminal the docker command does not see this process's Ctrl-C: some versions
+    leave at once then, and the container running (see ``Engine.interrupt``).
+    """
+    interactive = ["--interactive"] if stdin else []
+    return subprocess.Popen(
+        [_program(), "start", "--attach", *interactive, "--detach-keys", _NO_DETACH, identity],
+        stdin=None if stdin else subprocess.DEVNULL,
+        start_new_session=not terminal,
+    )
+
+
+def _docker(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run([_program(), *arguments], input=given, capture_output=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise EngineError(
+            f"The engine did not answer within {_SECONDS} s.", "See its own log, or restart it."
+        ) from None
+
+
+def _refused(doing: str, command: subprocess.CompletedProcess[bytes]) -> EngineError:
+    """The error for a failed docker command, with the line of its output that says why."""
+    lines = command.stderr.decode("utf-8", "replace").strip().splitlines() or ["it gave no reason"]
+    reason = next((line for line in lines if line.startswith("Error")), lines[0])
+    return EngineError(f"The engine could not {doing} the container: {reason}", "See the engine's own log for more.")
+
+
+def _program() -> str:
+    if program := shutil.which("docker"):
+        return program
+    raise EngineError("The docker command is missing.", INSTALL_HINT)
+
+
+def _archive(path: str, text: str) -> bytes:
+    """A tar archive of one file, for the container's root alone."""
+    content = text.encode("utf-8", "surrogateescape")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        entry = tarfile.TarInfo(path)
+        entry.size, entry.mode = len(content), 0o600
+        archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
