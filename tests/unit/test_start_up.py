@@ -45,3 +45,9 @@ def test_a_session_is_planned_without_the_engines_library() -> None:
     modules = imported_by("import confined_claude.session, confined_claude.image")
     assert "confined_claude.plan" in modules
     assert modules & {"docker", "requests", "copier"} == set()
+
+
+def test_what_a_start_goes_through_brings_in_no_sdk() -> None:
+    modules = imported_by("from confined_claude import session, client, tasks")
+    assert "confined_claude.client" in modules
+    assert modules & {"docker", "rich", "copier", "requests", "confined_claude.engine"} == set()
