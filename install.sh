@@ -81,11 +81,16 @@ build_image() {
 }
 
 start_project() {
-    local project=$1
+    local project=$1 link
     shift
     mkdir -p -- "$project"
     cd -- "$project"
     if [ ! -e .confined-claude/config.toml ]; then
+        # copier writes through links, and a clone may bring some that lead out of it.
+        for link in .confined-claude .confined-claude/* .confined-claude/.gitignore .copier-answers.yml tasks.py; do
+            [ ! -L "$link" ] || fail 2 "$project/$link is a link, which could lead anywhere on this machine." \
+                "Look at where it leads, remove it, and start again."
+        done
         have git || { may_install git && apt_install git; } || fail 2 "git is missing; the scaffold is copied with it." "Install git and start again."
         "$venv/bin/copier" copy --defaults --quiet --vcs-ref HEAD "$here" .
     fi

@@ -125,6 +125,24 @@ def test_wrong_usage(newcomer: User, place: Path, words: tuple[str, ...]) -> Non
     assert not (newcomer.home / ".local").exists()
 
 
+@pytest.mark.parametrize(
+    "name", [".confined-claude", ".copier-answers.yml", "tasks.py", ".confined-claude/.gitignore", ".confined-claude/x"]
+)
+def test_a_clone_with_a_link_in_the_scaffolds_way_is_refused(
+    user: User, installed: Path, place: Path, name: str
+) -> None:
+    regular = User(installed.parent.parent, installed, variables=user.variables)
+    target = regular.folder(place / "outside")
+    (target / "file").write_text("precious")
+    link = place / "clone" / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(target if name == ".confined-claude" else target / "file")
+    done = regular.run(INSTALL, str(place / "clone"), "--", "-p", "hello", cwd=place)
+    assert done.returncode == 2
+    assert f"{link} is a link" in done.stderr
+    assert {path.name: path.read_text() for path in target.iterdir()} == {"file": "precious"}
+
+
 def test_help_names_every_option(newcomer: User, place: Path) -> None:
     done = newcomer.run(INSTALL, "--help", cwd=place)
     for word in ("PROJECT", "--with-engine", "--uninstall"):
