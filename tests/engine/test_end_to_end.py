@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,22 @@ def test_sessions_of_one_project_have_names_of_their_own(user: User, project: Pa
         assert len(set(names)) == 2
         assert all(name.startswith(f"{LABEL}-project") for name in names)
     assert sessions_of(project) == []
+
+
+def test_many_sessions_at_once_in_one_project_and_another(user: User, place: Path) -> None:
+    folders = [user.folder(place / name) for name in ("one", "two")]
+    questions = [f"question {number}" for number in range(8)]
+
+    def ask(number: int) -> str:
+        return user.run("confined-claude", "--", "-p", questions[number], cwd=folders[number % 2]).stdout
+
+    with ThreadPoolExecutor(len(questions)) as pool:
+        answers = list(pool.map(ask, range(len(questions))))
+    assert answers == [f"FAKE ANSWER: {question}\n" for question in questions]
+    assert [sessions_of(folder) for folder in folders] == [[], []]
+    config = user.home / ".local/share/confined-claude/shared/claude-config"
+    assert json.loads((config / ".claude.json").read_text())["hasCompletedOnboarding"] is True
+    assert list(config.glob("*.lock")) == []
 
 
 def test_docker_exec_lands_as_the_caller(make_user: Callable[..., User], place: Path) -> None:
