@@ -103,6 +103,8 @@ start_project() {
 
 uninstall() {
     local name link images
+    # What may install an engine may not delete data.
+    assume_yes=
     if engine_works; then
         if [ -n "$(docker ps --quiet --filter label=confined-claude=session)" ]; then
             fail 2 "Sessions are still running." "End them first: docker ps --filter label=confined-claude=session"
@@ -135,6 +137,8 @@ uninstall() {
 
 main() {
     local project=
+    # A yes is the user's to give here, not the environment's.
+    assume_yes=
     folders
     while [ $# -gt 0 ]; do
         case $1 in

@@ -20,7 +20,6 @@ class Mount:
     base: Path
     parts: tuple[str, ...]
     target: str
-    read_only: bool = False
 
     @property
     def source(self) -> Path:

@@ -1,6 +1,6 @@
 """A session, described completely before any engine call. Pure.
 
-``settings + project + host facts -> Plan``; ``engine`` and ``session`` carry it out.
+``settings + project + host facts -> Plan``; ``session`` carries it out through ``client``.
 """
 
 from __future__ import annotations
@@ -59,11 +59,8 @@ class Plan:
             *("--cap-drop", "ALL", *_each("--cap-add", CAPABILITIES), "--security-opt", "no-new-privileges"),
             # The terminal is the log; the engine would keep all of it on disk.
             *("--log-driver", "none"),
-            *(
-                "--network",
-                self.network,
-                *(["--add-host", f"{HOST_GATEWAY}:host-gateway"] if self.host_gateway else []),
-            ),
+            *("--network", self.network),
+            *(["--add-host", f"{HOST_GATEWAY}:host-gateway"] if self.host_gateway else []),
             *_each("--mount", map(_mount_value, self.mounts)),
             *_each("--label", (f"{key}={value}" for key, value in {**self.labels, f"{LABEL}.session": name}.items())),
             *_each("--env", (f"{key}={value}" for key, value in self.environment.items())),
@@ -80,12 +77,7 @@ def _each(flag: str, values: Iterable[str]) -> list[str]:
 
 def _mount_value(mount: Mount) -> str:
     """The value of ``--mount``: a CSV record, so that a path may hold commas, quotes and newlines."""
-    fields = [
-        "type=bind",
-        f"source={mount.source}",
-        f"target={mount.target}",
-        *(["readonly"] if mount.read_only else []),
-    ]
+    fields = ("type=bind", f"source={mount.source}", f"target={mount.target}")
     record = io.StringIO()
     csv.writer(record, quoting=csv.QUOTE_ALL, lineterminator="").writerow(fields)
     return record.getvalue()

@@ -85,6 +85,9 @@ def test_uninstall_takes_all_it_made_and_asks_before_it_deletes_data(newcomer: U
     assert kept.returncode == 0, kept.stderr
     assert f"Kept: {data}" in kept.stderr
     assert [path.name for path in data.iterdir()] == ["shared"]
+    # A yes to the engine is none to this, nor is a variable.
+    newcomer.run(INSTALL, "--with-engine", "--uninstall", cwd=place, assume_yes="1", **no_engine)
+    assert [path.name for path in data.iterdir()] == ["shared"]
     assert list((newcomer.home / ".local/bin").iterdir()) == []
 
     command = ["script", "-qec", f"{INSTALL} --uninstall", "/dev/null"]
