@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from typing import NoReturn
@@ -25,6 +26,8 @@ def main() -> NoReturn:
     # Collecting garbage while importing, and taking modules apart at the end, costs more
     # than a tenth of a start; a process this short needs neither.
     gc.disable()
+    # A KeyboardInterrupt raised while modules are imported may be lost; nothing is there yet to clean up.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.argv[1:] = _current(sys.argv[1:])
     try:
         code = _run()

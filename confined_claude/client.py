@@ -125,8 +125,15 @@ def attach(identity: str, *, stdin: bool, terminal: bool) -> subprocess.Popen[by
 
 
 def _docker(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run the docker command to its end, out of reach of the terminal's Ctrl-C.
+
+    The command would leave at that, and the engine go on to make a container nobody knows of.
+    """
+    command = [_program(), *arguments]
     try:
-        return subprocess.run([_program(), *arguments], input=given, capture_output=True, timeout=_SECONDS, check=False)
+        return subprocess.run(
+            command, input=given, capture_output=True, timeout=_SECONDS, check=False, start_new_session=True
+        )
     except subprocess.TimeoutExpired:
         raise EngineError(
             f"The engine did not answer within {_SECONDS} s.", "See its own log, or restart it."

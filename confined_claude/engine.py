@@ -123,14 +123,15 @@ class Engine:
         # The engine remembers its last 256 events; what it forgot is long past its start.
         return "start" in seen or "create" not in seen
 
-    def remove(self, identity: str) -> None:
-        """End and remove a container: it may save its state first. Returns when it is gone.
+    def remove(self, identity: str, *, at_once: bool) -> None:
+        """End and remove a container; unless ``at_once`` it may save its state first. Returns when it is gone.
 
         Raises EngineError if the engine cannot be asked any more, or does not do it.
         """
         with _translated("remove the container"):
             with contextlib.suppress(docker.errors.APIError):
-                self._api.stop(identity, timeout=_STOP_SECONDS)
+                if not at_once:
+                    self._api.stop(identity, timeout=_STOP_SECONDS)
             deadline = time.monotonic() + _STOP_SECONDS
             while time.monotonic() < deadline:
                 try:

@@ -29,7 +29,7 @@ SHELL = ("bash",)
 
 _IGNORE_ALL = "*\n"
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_CLIENT_SECONDS = 15
+_CLIENT_SECONDS = 5
 # A container's first process loses signals until it has set itself up.
 _SETTLING_SECONDS = 1.0
 
@@ -55,6 +55,13 @@ def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *
 
     Gives the command's exit code. Raises ConfinedError where no session can be had.
     """
+    with _signals_handled() as interrupt:
+        return _start(host, command, flags, interrupt, needs_sign_in=needs_sign_in)
+
+
+def _start(
+    host: Host, command: Sequence[str], flags: Mapping[str, str | None], interrupt: _Interrupt, *, needs_sign_in: bool
+) -> int:
     here = project.find(_current_folder(), host)
     chosen = settings.load(host.user_config_file, here.config_file, host.environ, flags)
     if not client.is_listening(client.engine_address(host.environ)):
@@ -76,7 +83,7 @@ def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *
     if host.uid == 0 and plan.terminal:
         notes.append("You are root, so this session is uid 0 inside its container; SECURITY.md says what that means.")
     _prepare_folders(here, plan)
-    return attach(plan, host, chosen, notes)
+    return _attach(plan, host, chosen, notes, interrupt)
 
 
 def _current_folder() -> Path:
@@ -101,19 +108,21 @@ def _prepare_folders(here: project.Project, plan: Plan) -> None:
             pass
 
 
-def attach(plan: Plan, host: Host, chosen: settings.Settings, notes: Sequence[str] = ()) -> int:
+def _attach(plan: Plan, host: Host, chosen: settings.Settings, notes: Sequence[str], interrupt: _Interrupt) -> int:
     """Carry out ``plan`` with this process's terminal; gives the exit code of its command.
 
     ``notes`` are said once there is a container to start. However this ends (the command's end, a
     signal, a closed terminal, an error), the container is gone afterwards.
     """
-    with _signals_handled() as interrupt, _terminal_restored():
+    with _terminal_restored():
         attached: subprocess.Popen[bytes] | None = None
         ended = False
         try:
             identity, name = _create(plan, host, chosen)
             try:
                 _release_signals()
+                if interrupt.seen:  # what it raised was lost: exceptions in callbacks of the import system are
+                    raise SystemExit(INTERRUPTED)
                 for note in notes:
                     say(note)
                 attached = client.attach(identity, stdin=plan.stdin, terminal=plan.terminal)
@@ -126,7 +135,7 @@ def attach(plan: Plan, host: Host, chosen: settings.Settings, notes: Sequence[st
             finally:
                 _hold_signals()
                 if not ended:  # else the engine has removed it: the docker command waits for that
-                    _engine(host).remove(identity)
+                    _engine(host).remove(identity, at_once=not interrupt.has_settled)
                 _end(attached)
         finally:
             _release_signals()
@@ -185,10 +194,14 @@ class _Interrupt:
         """From now on ``hand_over`` takes it, and says whether it could."""
         self._hand_over, self._since = hand_over, time.monotonic()
 
+    @property
+    def has_settled(self) -> bool:
+        """Whether the session has been there for long enough to take a signal."""
+        return self._hand_over is not None and time.monotonic() - self._since > _SETTLING_SECONDS
+
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
         self.seen = True
-        settled = time.monotonic() - self._since > _SETTLING_SECONDS
-        if self._hand_over is None or not settled or not self._hand_over():
+        if self._hand_over is None or not self.has_settled or not self._hand_over():
             raise SystemExit(INTERRUPTED)
 
 

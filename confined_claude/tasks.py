@@ -7,6 +7,7 @@ runs, so that listing and completing the tasks stays fast.
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -30,6 +31,8 @@ def passthrough(argv: list[str]) -> list[str]:
 @contextlib.contextmanager
 def _reported() -> Iterator[None]:
     """End with a message and an exit code instead of a traceback."""
+    # The command starts with Ctrl-C ending it at once; from here on there is something to clean up.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     except ConfinedError as error:

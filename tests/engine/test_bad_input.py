@@ -161,7 +161,7 @@ def test_ctrl_c_without_a_terminal_ends_the_session_at_any_moment(user: User, pr
     with user.running(*command, cwd=project, new_session=True) as session:
         time.sleep(moment)
         os.killpg(session.pid, signal.SIGINT)
-        assert session.wait(30) == 130 or (moment < 0.3 and session.returncode == 1)  # 1 is Invoke's own, early on
+        assert session.wait(30) in (130, -signal.SIGINT)
         assert session.stdout is not None
         assert "Traceback" not in session.stdout.read()
         assert sessions_of(project) == []

@@ -447,8 +447,8 @@ def test_the_hosts_credentials_are_copied_beside_a_variable_too(place: Place) ->
     ("expires", "more", "environ", "noted"),
     [
         (1, {}, {}, True),
-        (time.time() * 1000 - 1000, {}, {}, True),
-        (time.time() * 1000 + 600_000, {}, {}, False),
+        (lambda: time.time() * 1000 - 1000, {}, {}, True),
+        (lambda: time.time() * 1000 + 600_000, {}, {}, False),
         (0, {}, {}, False),
         (None, {}, {}, False),
         ("soon", {}, {}, False),
@@ -460,7 +460,7 @@ def test_the_hosts_credentials_are_copied_beside_a_variable_too(place: Place) ->
 def test_an_expired_copy_gives_a_note(
     expires: Any, more: Mapping[str, str], environ: Mapping[str, str], noted: bool, place: Place
 ) -> None:
-    put(place.credentials, oauth(expires=expires, **more))
+    put(place.credentials, oauth(expires=expires() if callable(expires) else expires, **more))
     sign_in = place.prepare(**environ)
     assert bool(sign_in.notes) is noted
     if noted:
