@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .environment import is_loopback
 from .errors import EngineError
-from .plan import SECRETS_FILE, Plan
+from .plan import KEY_LABEL, SECRETS_FILE, Plan
 
 INSTALL_HINT = "Install Docker (Debian, Ubuntu: apt-get install docker.io) or run ./install.sh --with-engine."
 _DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
@@ -122,6 +122,15 @@ def attach(identity: str, *, stdin: bool, terminal: bool) -> subprocess.Popen[by
         stdin=None if stdin else subprocess.DEVNULL,
         start_new_session=not terminal,
     )
+
+
+def is_running(key: str) -> bool:
+    """Whether the container of the session with this key runs, as far as the engine says."""
+    try:
+        found = _docker("ps", "--quiet", "--filter", f"label={KEY_LABEL}={key}")
+    except EngineError:
+        return False
+    return bool(found.stdout.strip())
 
 
 def _docker(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 USAGE = 2
 ENGINE = 3
+REVIEW = 4
 INTERRUPTED = 130  # as a shell tells SIGINT
 
 
@@ -22,6 +23,12 @@ class ConfinedError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class ReviewNeeded(ConfinedError):
+    """Something waits for a person's review, or for a person's trust."""
+
+    exit_code = REVIEW
 
 
 class EngineError(ConfinedError):

@@ -14,12 +14,16 @@ from .settings import Settings
 class Mount:
     """The host folder ``base/parts...`` at ``target`` in the container.
 
-    ``base`` is trusted; ``parts`` are made if missing, and none of them may be a link.
+    ``base`` is trusted; ``parts`` are folders made if missing, and none of them may be a link. A
+    ``pin`` stands already, as a file or a folder, and is mounted where it is anyway: it cannot be
+    renamed or removed then, nor changed if ``read_only``.
     """
 
     base: Path
     parts: tuple[str, ...]
     target: str
+    read_only: bool = False
+    pin: bool = False
 
     @property
     def source(self) -> Path:

@@ -19,6 +19,7 @@ from .project import Project
 from .settings import Settings
 
 LABEL = "confined-claude"
+KEY_LABEL = f"{LABEL}.key"
 
 # CHOWN, SETUID and SETGID let the entrypoint prepare HOME and drop to the caller. The other
 # two let a host root's session work in folders of other users. No other uid holds any of them.
@@ -28,6 +29,12 @@ SECRETS_FILE = "run/confined-claude/secrets"
 # The entrypoint makes it /etc/gitconfig. A variable, as putting a file in costs the start 60 ms.
 GITCONFIG_VARIABLE = "CONFINED_CLAUDE_GITCONFIG"
 _HOSTNAME_LENGTH = 63
+# The project's hooks are made for the host: they name its paths and programs.
+_NO_GIT_HOOKS = {
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "core.hooksPath",
+    "GIT_CONFIG_VALUE_0": "/dev/null",
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ def _each(flag: str, values: Iterable[str]) -> list[str]:
 
 def _mount_value(mount: Mount) -> str:
     """The value of ``--mount``: a CSV record, so that a path may hold commas, quotes and newlines."""
-    fields = ("type=bind", f"source={mount.source}", f"target={mount.target}")
+    fields = ["type=bind", f"source={mount.source}", f"target={mount.target}", *["readonly"] * mount.read_only]
     record = io.StringIO()
     csv.writer(record, quoting=csv.QUOTE_ALL, lineterminator="").writerow(fields)
     return record.getvalue()
@@ -93,13 +100,20 @@ def plan_session(
     stdin_is_terminal: bool,
     stdout_is_terminal: bool,
     git_settings: tuple[tuple[str, str], ...] = (),
+    guard_mounts: Sequence[Mount] = (),
+    guard_key: str = "",
 ) -> Plan:
-    """The plan of a session that runs ``command`` in ``project`` as the calling user."""
+    """The plan of a session that runs ``command`` in ``project`` as the calling user.
+
+    ``guard_mounts`` are what the guard keeps, ``guard_key`` is its name for the session.
+    """
     public, secret = environment.split(host.environ)
     terminal = stdin_is_terminal and stdout_is_terminal
     if host.uid == 0:
         # Claude Code refuses to skip permissions as root unless told that it is contained.
         public["IS_SANDBOX"] = "1"
+    if settings.git != "open":
+        public |= _NO_GIT_HOOKS
     public[GITCONFIG_VARIABLE] = gitconfig_text(git_settings)
     secrets = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in secret.items())
     return Plan(
@@ -107,10 +121,15 @@ def plan_session(
         image=image,
         command=(f"{host.uid}:{host.gid}", str(project.root), *command),
         workdir=str(project.root),
-        mounts=plan_mounts(project, host, settings),
+        mounts=(*plan_mounts(project, host, settings), *guard_mounts),
         environment=public,
         secrets=secrets,
-        labels={LABEL: "session", f"{LABEL}.project": project.id, f"{LABEL}.path": str(project.root)},
+        labels={
+            LABEL: "session",
+            f"{LABEL}.project": project.id,
+            f"{LABEL}.path": str(project.root),
+            KEY_LABEL: guard_key,
+        },
         network={"open": "bridge"}.get(settings.network, settings.network.removeprefix("docker:")),
         host_gateway=any(HOST_GATEWAY in value for value in secret.values()),
         terminal=terminal,

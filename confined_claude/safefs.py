@@ -60,6 +60,23 @@ def open_folder(base: Path, *names: str, mode: int = 0o700) -> Iterator[int]:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def opened(base: Path, *names: str) -> Iterator[int]:
+    """An open directory handle of ``base/names...``, none of whose ``names`` may be a link.
+
+    Nothing is made. Raises OSError for a link among ``names`` and for what is no folder.
+    """
+    handle = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in names:
+            inner = os.open(name, _DIRECTORY, dir_fd=handle)
+            os.close(handle)
+            handle = inner
+        yield handle
+    finally:
+        os.close(handle)
+
+
 def is_link(name: str, folder: int) -> bool:
     try:
         return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)

@@ -9,13 +9,15 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from . import client, credentials, image, mounts, project, safefs, settings
+from . import client, credentials, image, mounts, project, safefs, settings, trust
 from .console import say
 from .errors import INTERRUPTED, ConfinedError, EngineError
+from .guard import repository, watch
 from .host import Host
 from .plan import Plan, plan_session
 
@@ -44,6 +46,15 @@ def shell(host: Host, command: Sequence[str], flags: Mapping[str, str | None]) -
     return start(host, command or SHELL, flags, needs_sign_in=False)
 
 
+def ground(host: Host) -> watch.Ground:
+    """The current project as the guard sees it, for a look at what is open."""
+    here = current_project(host)
+    try:
+        return watch.Ground(here, _here(host, {})[1], forgiving=True)
+    except ConfinedError:  # its settings wait for trust, or are wrong: the look does not depend on them
+        return watch.Ground(here, settings.Settings(), forgiving=True)
+
+
 def build(host: Host, flags: Mapping[str, str | None], *, fresh: bool) -> None:
     """Build the image if it is missing, or from scratch."""
     chosen = settings.load(host.user_config_file, None, host.environ, flags)
@@ -62,28 +73,50 @@ def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *
 def _start(
     host: Host, command: Sequence[str], flags: Mapping[str, str | None], interrupt: _Interrupt, *, needs_sign_in: bool
 ) -> int:
-    here = project.find(_current_folder(), host)
-    chosen = settings.load(host.user_config_file, here.config_file, host.environ, flags)
+    here, chosen = _here(host, flags)
     if not client.is_listening(client.engine_address(host.environ)):
         _engine(host)  # says what is wrong, before anything is made
 
     config = mounts.claude_config(here, host, chosen)
     sign_in = credentials.prepare(config.source, host)
     notes = list(sign_in.notes if needs_sign_in or sign_in.kind else ())
-    plan = plan_session(
-        here,
-        host,
-        chosen,
-        image=image.recipe(chosen, host).name,
-        command=command,
-        stdin_is_terminal=sys.stdin.isatty(),
-        stdout_is_terminal=sys.stdout.isatty(),
-        git_settings=host.git_settings(),
-    )
-    if host.uid == 0 and plan.terminal:
-        notes.append("You are root, so this session is uid 0 inside its container; SECURITY.md says what that means.")
-    _prepare_folders(here, plan)
-    return _attach(plan, host, chosen, notes, interrupt)
+    _prepare_scaffold(here)
+    with watch.watched(here, chosen, host, client.is_running) as watching:
+        plan = plan_session(
+            here,
+            host,
+            chosen,
+            image=image.recipe(chosen, host).name,
+            command=command,
+            stdin_is_terminal=sys.stdin.isatty(),
+            stdout_is_terminal=sys.stdout.isatty(),
+            git_settings=host.git_settings(),
+            guard_mounts=watching.mounts,
+            guard_key=watching.key,
+        )
+        if plan.terminal:
+            notes += _remarks(here, host)
+        _prepare_folders(here, plan)
+        return _attach(plan, host, chosen, notes, interrupt=interrupt, watching=watching)
+
+
+def _here(host: Host, flags: Mapping[str, str | None]) -> tuple[project.Project, settings.Settings]:
+    """The current project and the settings in force there."""
+    here = current_project(host)
+    trusted = partial(trust.is_trusted, here, host)
+    return here, settings.load(host.user_config_file, here.config_file, host.environ, flags, trusted)
+
+
+def _remarks(here: project.Project, host: Host) -> Iterator[str]:
+    if host.uid == 0:
+        yield "You are root, so this session is uid 0 inside its container; SECURITY.md says what that means."
+    if not (here.root / ".git").exists() and (above := repository.above(here.root)):
+        yield f"This folder is part of the repository at {above}, which the session does not see; git works from there."
+
+
+def current_project(host: Host) -> project.Project:
+    """The project that the current folder belongs to. Raises ConfinedError if there can be none."""
+    return project.find(_current_folder(), host)
 
 
 def _current_folder() -> Path:
@@ -93,8 +126,7 @@ def _current_folder() -> Path:
         raise ConfinedError("The current folder is gone.", "Go into a project's folder, and start again.") from None
 
 
-def _prepare_folders(here: project.Project, plan: Plan) -> None:
-    """Make what is mounted, owned by the caller: the engine would make it root's."""
+def _prepare_scaffold(here: project.Project) -> None:
     with safefs.open_folder(here.root, project.SCAFFOLD, mode=0o755) as folder:
         if not safefs.exists(folder, "config.toml") and not safefs.exists(folder, ".gitignore"):
             # No scaffold here: then nothing of ours may show up in the project's git status.
@@ -102,13 +134,26 @@ def _prepare_folders(here: project.Project, plan: Plan) -> None:
                 safefs.write(folder, ".gitignore", _IGNORE_ALL.encode(), mode=0o644)
             except OSError as error:
                 raise safefs.cannot("write to", here.scaffold, error) from None
+
+
+def _prepare_folders(here: project.Project, plan: Plan) -> None:
+    """Make what is mounted, owned by the caller: the engine would make it root's."""
     for mount in plan.mounts:
-        mode = 0o755 if mount.base == here.root else 0o700
-        with safefs.open_folder(mount.base, *mount.parts, mode=mode):
-            pass
+        if not mount.pin:
+            mode = 0o755 if mount.base == here.root else 0o700
+            with safefs.open_folder(mount.base, *mount.parts, mode=mode):
+                pass
 
 
-def _attach(plan: Plan, host: Host, chosen: settings.Settings, notes: Sequence[str], interrupt: _Interrupt) -> int:
+def _attach(
+    plan: Plan,
+    host: Host,
+    chosen: settings.Settings,
+    notes: Sequence[str],
+    *,
+    interrupt: _Interrupt,
+    watching: watch.Watch,
+) -> int:
     """Carry out ``plan`` with this process's terminal; gives the exit code of its command.
 
     ``notes`` are said once there is a container to start. However this ends (the command's end, a
@@ -118,7 +163,8 @@ def _attach(plan: Plan, host: Host, chosen: settings.Settings, notes: Sequence[s
         attached: subprocess.Popen[bytes] | None = None
         ended = False
         try:
-            identity, name = _create(plan, host, chosen)
+            identity, name = _create(plan, host, chosen, watching)
+            watching.session = name
             try:
                 _release_signals()
                 if interrupt.seen:  # what it raised was lost: exceptions in callbacks of the import system are
@@ -141,14 +187,14 @@ def _attach(plan: Plan, host: Host, chosen: settings.Settings, notes: Sequence[s
             _release_signals()
 
 
-def _create(plan: Plan, host: Host, chosen: settings.Settings) -> tuple[str, str]:
+def _create(plan: Plan, host: Host, chosen: settings.Settings, watching: watch.Watch) -> tuple[str, str]:
     """The (id, name) of the container of ``plan``, its image built first where it is missing.
 
-    Signals are held back when this returns: between here and the caller's ``try`` one would leave
-    a container that nobody knows of.
+    The guard looks through the project meanwhile. Signals are held back when this returns: between
+    here and the caller's ``try`` one would leave a container that nobody knows of.
     """
     _hold_signals()
-    with contextlib.suppress(EngineError):
+    with watching.looking(plan.name), contextlib.suppress(EngineError):
         return client.create(plan)
     # Most likely the image is missing; whatever else it is, the engine says it better.
     _release_signals()

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 
 from invoke import Collection, Context, Exit, task
 
-from .errors import INTERRUPTED, USAGE, ConfinedError
+from .errors import INTERRUPTED, REVIEW, USAGE, ConfinedError, ReviewNeeded
 
-__all__ = ["build", "ns", "rebuild", "run", "shell"]
+__all__ = ["build", "ns", "rebuild", "review", "run", "shell", "trust_", "update"]
 
 _HELP = {
+    "git": "guarded, isolated or open",
     "network": "open, none, or docker:NAME",
     "yolo": "let Claude act without asking (--dangerously-skip-permissions)",
 }
@@ -46,24 +47,24 @@ def _reported() -> Iterator[None]:
 
 
 @task(auto_shortflags=False, help=_HELP)
-def run(_context: Context, yolo: bool = False, network: str | None = None) -> None:
+def run(_context: Context, yolo: bool = False, network: str | None = None, git: str | None = None) -> None:
     """Run Claude Code, confined, in this project: run [--yolo] [-- ARGS of claude]"""
     from . import session
     from .host import Host
 
     with _reported():
-        code = session.run(Host.current(), passthrough(sys.argv), {"network": network}, yolo=yolo)
+        code = session.run(Host.current(), passthrough(sys.argv), {"network": network, "git": git}, yolo=yolo)
     raise Exit(code=code)
 
 
-@task(auto_shortflags=False, help={"network": _HELP["network"]})
-def shell(_context: Context, network: str | None = None) -> None:
+@task(auto_shortflags=False, help={name: _HELP[name] for name in ("network", "git")})
+def shell(_context: Context, network: str | None = None, git: str | None = None) -> None:
     """Open a shell where Claude Code would run: shell [-- COMMAND]"""
     from . import session
     from .host import Host
 
     with _reported():
-        code = session.shell(Host.current(), passthrough(sys.argv), {"network": network})
+        code = session.shell(Host.current(), passthrough(sys.argv), {"network": network, "git": git})
     raise Exit(code=code)
 
 
@@ -87,4 +88,68 @@ def _build(*, fresh: bool) -> None:
         session.build(Host.current(), {}, fresh=fresh)
 
 
-ns = Collection(run, shell, build, rebuild)
+@task(
+    auto_shortflags=False,
+    help={
+        "accept": "close everything that is open, as it is now",
+        "restore": "a path to put back as it was before the session",
+    },
+)
+def review(_context: Context, accept: bool = False, restore: str | None = None) -> None:
+    """Show what sessions left that this machine could run: review [--restore PATH] [--accept]"""
+    from . import client, session
+    from .guard import report
+    from .guard import review as guard
+    from .host import Host
+
+    with _reported():
+        host = Host.current()
+        ground = session.ground(host)
+        if restore is not None:
+            print(f"{guard.restore(ground, host, restore)}.")
+        found = guard.look(ground, host, client.is_running)
+        print("\n".join(report.review(found)))
+        if accept and found.findings:
+            guard.accept(ground, host, found.findings)
+            print("All of it is accepted, as it is now.")
+        elif found.is_red:
+            raise Exit(code=REVIEW)
+
+
+@task(auto_shortflags=False, name="trust", help={"hash": "allow the content with this hash, without asking"})
+def trust_(_context: Context, hash: str | None = None) -> None:
+    """Allow this project's config file what it asks for beyond the defaults"""
+    from . import session, trust
+    from .host import Host
+
+    with _reported():
+        host = Host.current()
+        here = session.current_project(host)
+        digest, lines = trust.explain(here, host)
+        print("\n".join(lines) or "This project's config file asks for nothing that needs your trust.")
+        if lines:
+            trust.allow(here, host, hash or _asked(digest))
+            print("Allowed, as long as the file stays as it is.")
+
+
+def _asked(digest: str) -> str:
+    """``digest``, if the person at the terminal says yes. Raises ReviewNeeded."""
+    if not sys.stdin.isatty():
+        raise ReviewNeeded("Nothing is allowed: there is no terminal to ask on.", f"Say it with --hash {digest}")
+    if input("Allow this? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise ReviewNeeded("Nothing is allowed.", "Narrow the file, or set what you want in your own config file.")
+    return digest
+
+
+@task
+def update(_context: Context) -> None:
+    """Bring the scaffold up to date with its template"""
+    from . import session, update
+    from .host import Host
+
+    with _reported():
+        host = Host.current()
+        update.update(session.ground(host), host)
+
+
+ns = Collection(run, shell, build, rebuild, review, trust_, update)

@@ -1,0 +1,274 @@
+"""What changed in a project between two looks, and what the host would do with it. Pure."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from . import gitfiles
+from .rules import Matcher
+from .scan import (
+    GIT_FILE,
+    GIT_LINK,
+    GITLINK,
+    LINK,
+    PACKAGES,
+    POINTER,
+    REPOSITORY,
+    SETID,
+    SPECIAL,
+    UNSEEN,
+    Item,
+    Snapshot,
+    key_of,
+)
+
+MOST_FINDINGS = 500
+
+# What a link there leads to is no secret, and only root can write it.
+_SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/opt/", "/nix/store/")
+_SCRIPTLESS = frozenset(
+    """name version description keywords homepage bugs license author contributors funding repository private type
+    dependencies devDependencies peerDependencies peerDependenciesMeta optionalDependencies bundledDependencies
+    bundleDependencies engines os cpu files""".split()
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A change that the host could run, or be led astray by.
+
+    ``red`` acts by itself or at a routine command; ``runs`` is what would act, ``why`` what there is.
+    ``before`` and ``after`` are contents as far as they are kept, with the digests of all of it
+    (empty: there was nothing). ``session`` and ``since`` (epoch seconds) say whose it is.
+    """
+
+    path: str
+    kind: str
+    red: bool
+    runs: str
+    why: str
+    before: bytes | None
+    after: bytes | None
+    digest_before: str
+    digest_after: str
+    session: str = ""
+    since: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """What it is called in a snapshot."""
+        return key_of(self.path, self.kind)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a judgement needs beside the two looks.
+
+    ``lost`` are kept files that the host itself replaced meanwhile, which ends their protection;
+    ``git_folders`` what git takes settings from by rights, by path as in a snapshot.
+    """
+
+    root: str
+    matcher: Matcher
+    lost: frozenset[str] = frozenset()
+    git_folders: frozenset[str] = frozenset()
+    session: str = ""
+    since: float = 0.0
+    repositories: frozenset[str] = frozenset()
+
+
+def audit(before: Snapshot, after: Snapshot, context: Context) -> list[Finding]:
+    """What is new or changed in ``after`` and matters, red first, by path."""
+    # What is found is looked through as well, so it may have submodules and worktrees of its own.
+    repositories = (path for path, item in after.items.items() if item.kind == REPOSITORY)
+    everywhere = replace(context, repositories=context.git_folders.union(repositories))
+    found = []
+    for key, item in after.items.items():
+        path = key.partition("\0")[0]
+        old = before.items.get(key)
+        if old is not None and (old.kind, old.digest) == (item.kind, item.digest):
+            continue
+        if verdict := _judge(path, old, item, everywhere):
+            red, runs, why = verdict
+            if path in context.lost:
+                why += "; it was replaced on this machine meanwhile, which ended its protection"
+            found.append(
+                Finding(
+                    path,
+                    item.kind,
+                    red,
+                    runs,
+                    why,
+                    None if old is None else old.content,
+                    item.content,
+                    "" if old is None else old.digest,
+                    item.digest,
+                    context.session,
+                    context.since,
+                )
+            )
+    found.sort(key=lambda finding: (not finding.red, finding.path))
+    if len(found) > MOST_FINDINGS:
+        more = f"there are {len(found) - MOST_FINDINGS} more findings"
+        found[MOST_FINDINGS:] = [Finding(".", UNSEEN, True, "", more, None, None, "", more)]
+    return found
+
+
+_Verdict = tuple[bool, str, str]
+_PLAIN: Mapping[str, _Verdict] = {
+    UNSEEN: (True, "", "not looked through: {text}"),
+    SETID: (True, "whoever starts it", "runs with your rights for everybody (setuid or setgid, {text})"),
+    SPECIAL: (False, "a program that reads it", "a FIFO, socket or device"),
+    PACKAGES: (False, "npm, Python or an editor that uses them", "packages changed"),
+    GITLINK: (True, "git, at git status", "{new}: the index has it as a repository of its own"),
+    GIT_LINK: (True, "git, which reads or writes through it", "{new} link to {text!r}"),
+}
+
+
+def _judge(path: str, old: Item | None, item: Item, context: Context) -> _Verdict | None:
+    """(red, what runs it, what it is), None for what does not matter."""
+    new = "new" if old is None else "changed"
+    if item.kind in _PLAIN:
+        red, runs, why = _PLAIN[item.kind]
+        return red, runs, why.format(new=new, text=_text(item.content))
+    if item.kind == REPOSITORY:
+        return None if path in context.git_folders else (False, "git, run inside", f"{new}: a repository of its own")
+    if item.kind == POINTER:
+        return _judge_pointer(path, item, context)
+    if item.kind == LINK:
+        return _judge_link(path, item, new, context)
+    if item.kind == GIT_FILE:
+        return _judge_git(path, old, item, new, context)
+    return _judge_rule(path, old, item, new, context)
+
+
+def _judge_pointer(path: str, item: Item, context: Context) -> _Verdict | None:
+    target = gitfiles.pointer(item.content or b"")
+    if target is None:
+        return True, "git", "a .git file that names no folder"
+    place = _place(path, target, context)
+    relative = place.removeprefix(context.root + "/")
+    parent, _, last = relative.rpartition("/")
+    owner, _, kind = parent.rpartition("/")
+    own = any(
+        (owner == folder and kind == "worktrees" and last) or relative.startswith(f"{folder}/modules/")
+        for folder in context.repositories
+    )
+    if own:
+        return None
+    return True, "git, run inside", f"leads git to {target!r}, whose settings and hooks it follows"
+
+
+def _judge_link(path: str, item: Item, new: str, context: Context) -> _Verdict:
+    target = _text(item.content).partition("\n")[0]
+    rule = context.matcher.of(path.split("/"), folder=False) or context.matcher.of(path.split("/"), folder=True)
+    if rule is not None:
+        return rule.red, rule.runs, f"{new} link to {target!r}"
+    harmless = target.startswith(_SYSTEM)
+    return not harmless, "what reads or writes there", f"{new} link out of the project, to {target!r}"
+
+
+def _judge_git(path: str, old: Item | None, item: Item, new: str, context: Context) -> _Verdict | None:
+    name = path.rpartition("/")[2]
+    if "/hooks/" in path:
+        return True, "git, at the command it is named after", f"{new} hook"
+    if name.startswith("git-rebase-todo"):
+        return True, "git rebase --continue", "runs commands"
+    if name == "commondir":
+        return True, "git", f"{new}: leads git to the settings and hooks of {_text(item.content).strip()!r}"
+    if name == "attributes":
+        return True, "git, with filters and drivers of your settings", f"{new} attributes"
+    if name in ("config", "config.worktree"):
+        return _judge_config(path, old, item, new, context)
+    return True, "git", f"{new}, and damaged"
+
+
+def _judge_config(path: str, old: Item | None, item: Item, new: str, context: Context) -> _Verdict | None:
+    runs = "git, at its next command"
+    try:
+        settings = gitfiles.parse_config(_whole(item))
+        before = set(gitfiles.parse_config(_whole(old))) if old is not None and old.kind == GIT_FILE else set()
+    except ValueError:
+        return True, runs, f"{new} settings that cannot be read"
+    harmful = [
+        key
+        for key, value in settings
+        if (key, value) not in before
+        and not gitfiles.is_harmless(key, value)
+        and not _is_own_worktree(path, key, value, context)
+    ]
+    if not harmful:
+        return None
+    return True, runs, f"sets {', '.join(dict.fromkeys(harmful))}"
+
+
+def _is_own_worktree(path: str, key: str, value: str, context: Context) -> bool:
+    """Whether a submodule's settings name a work tree in the project, as git writes it."""
+    if key != "core.worktree" or "/modules/" not in path:
+        return False
+    place = _place(path, value, context)
+    return place.startswith(context.root + "/") and ".git" not in place[len(context.root) :].split("/")
+
+
+def _judge_rule(path: str, old: Item | None, item: Item, new: str, context: Context) -> _Verdict | None:
+    rule = context.matcher.of(path.split("/"), folder=False)
+    if rule is None:
+        return None
+    name = path.rpartition("/")[2].lower()
+    if name == "package.json" and not _differ(old, item, _SCRIPTLESS):
+        return None
+    red = rule.red
+    if name == "settings.local.json" and not _differ(old, item, frozenset(("permissions",))):
+        # What Claude Code writes when it is told to allow a command for good.
+        red = _permissions(old, {"allow", "deny", "ask"}) != _permissions(item, {"allow", "deny", "ask"})
+    return red, rule.runs, new
+
+
+def _differ(old: Item | None, item: Item, harmless: frozenset[str]) -> bool:
+    """Whether two JSON objects differ in more than the ``harmless`` keys; so they do if one is none."""
+    values = []
+    for one in (old, item):
+        value = _object(one)
+        if value is None:
+            return True
+        values.append({key: inner for key, inner in value.items() if key not in harmless})
+    return values[0] != values[1]
+
+
+def _permissions(item: Item | None, harmless: set[str]) -> Any:
+    permissions = (_object(item) or {}).get("permissions", {})
+    if not isinstance(permissions, dict):
+        return permissions
+    return {key: value for key, value in permissions.items() if key not in harmless}
+
+
+def _object(item: Item | None) -> Mapping[str, Any] | None:
+    """The JSON object of a file, an empty one for no file; None for what is none."""
+    if item is None:
+        return {}
+    try:
+        value = json.loads(_whole(item))
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _place(path: str, target: str, context: Context) -> str:
+    """Where ``target``, named in the file at ``path``, is by its names."""
+    return os.path.normpath(Path(context.root, path).parent / target)
+
+
+def _whole(item: Item) -> bytes:
+    """A file's content. Raises ValueError if it was too large to be kept."""
+    if item.content is None:
+        raise ValueError("too large")
+    return item.content
+
+
+def _text(content: bytes | None) -> str:
+    return os.fsdecode(content or b"")

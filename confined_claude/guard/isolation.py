@@ -1,0 +1,129 @@
+"""``git = "isolated"``: sessions work on a copy of the repository, the host's stays as it is.
+
+What they commit waits in the copy until the host's git fetches it, which runs nothing of it. A
+copy is used again while the host's repository has not moved; it goes once all of it is fetched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import safefs
+from ..host import Host
+from ..mounts import Mount
+from ..project import Project
+from .records import Records
+from .repository import Repository
+
+REFSPEC = "+refs/heads/*:refs/remotes/confined/*"
+_MOST_BYTES = 64 << 20
+_DEEPEST = 32
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A copy with branches that the host does not have as they are, and the command that fetches them."""
+
+    branches: tuple[str, ...]
+    command: str
+
+
+def copy_for(repository: Repository, project: Project, host: Host, kept: Records) -> Mount:
+    """The mount of the copy that sessions work on, made if there is none of the repository as it is now.
+
+    Raises ConfinedError if it cannot be made.
+    """
+    parts = _parts(project)
+    now = references(repository.common) | _head(repository.own)
+    copies = _without_fetched(kept.copies(), project, host, now)
+    name = next((name for name, then in copies.items() if then == now), None)
+    if name is None:
+        name = str(1 + max(map(int, copies), default=0))
+        place = host.data.joinpath(*parts, name)
+        try:
+            with safefs.open_folder(host.data, *parts):
+                shutil.copytree(repository.common, place, symlinks=True)
+        except (OSError, shutil.Error) as error:
+            shutil.rmtree(place, ignore_errors=True)
+            reason = error if isinstance(error, OSError) and error.errno else OSError(0, str(error))
+            raise safefs.cannot("copy the repository to", place, reason) from None
+        copies[name] = now
+    kept.keep_copies(copies)
+    return Mount(host.data, (*parts, name), str(repository.common))
+
+
+def waiting(project: Project, host: Host, kept: Records) -> list[Waiting]:
+    """The copies with something to fetch. Nothing in them is trusted: it is read, and git is not run."""
+    found = []
+    for name, then in kept.copies().items():
+        place = host.data.joinpath(*_parts(project), name)
+        branches = tuple(
+            sorted(
+                reference.removeprefix("refs/heads/")
+                for reference, commit in references(place).items()
+                if reference.startswith("refs/heads/") and then.get(reference) != commit
+            )
+        )
+        if branches:
+            command = f"git -C {shlex.quote(str(project.root))} fetch {shlex.quote(str(place))} '{REFSPEC}'"
+            found.append(Waiting(branches, command))
+    return found
+
+
+def references(git_folder: Path) -> dict[str, str]:
+    """What each reference of a repository names. No link is followed, what cannot be read is left out."""
+    found: dict[str, str] = {}
+    with contextlib.suppress(OSError), safefs.opened(git_folder) as folder:
+        for line in (safefs.read(folder, "packed-refs", _MOST_BYTES) or b"").splitlines():
+            commit, _, name = line.partition(b" ")
+            if name and not line.startswith((b"#", b"^")):
+                found[os.fsdecode(name)] = os.fsdecode(commit)
+    with contextlib.suppress(OSError), safefs.opened(git_folder, "refs") as folder:
+        found.update(_loose(folder, "refs", 0))
+    return found
+
+
+def _loose(folder: int, prefix: str, depth: int) -> Iterator[tuple[str, str]]:
+    with os.scandir(folder) as entries:
+        listed = list(entries)
+    for entry in listed:
+        path = f"{prefix}/{entry.name}"
+        if entry.is_dir(follow_symlinks=False) and depth < _DEEPEST:
+            with contextlib.suppress(OSError):
+                inner = os.open(entry.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+                try:
+                    yield from _loose(inner, path, depth + 1)
+                finally:
+                    os.close(inner)
+        elif (content := safefs.read(folder, entry.name, 4096)) is not None:
+            yield path, os.fsdecode(content.strip())
+
+
+def _head(git_folder: Path) -> dict[str, str]:
+    with safefs.opened(git_folder) as folder:
+        return {"HEAD": os.fsdecode((safefs.read(folder, "HEAD", 4096) or b"").strip())}
+
+
+def _without_fetched(
+    copies: dict[str, dict[str, str]], project: Project, host: Host, now: dict[str, str]
+) -> dict[str, dict[str, str]]:
+    """``copies`` without those that are neither up to date nor hold what the host lacks; these are deleted."""
+    left = {}
+    known = set(now.values())
+    for name, then in copies.items():
+        place = host.data.joinpath(*_parts(project), name)
+        if then != now and set(references(place).values()) <= known | set(then.values()):
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            left[name] = then
+    return left
+
+
+def _parts(project: Project) -> tuple[str, ...]:
+    return ("projects", project.id, "git")

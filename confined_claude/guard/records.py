@@ -1,0 +1,213 @@
+"""What is kept of a project's sessions in ``<state>``, where no session can see or change it.
+
+For each session that is not looked through yet a record with what there was before it, for the
+project what is open to review and what was made for the time of the sessions. All of it is
+changed under a lock only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import safefs
+from ..errors import ConfinedError
+from ..host import Host
+from ..project import Project
+from .audit import Finding
+from .scan import Item, Snapshot
+
+_LOCK = "lock"
+_FINDINGS = "findings.json"
+_ACCEPTED = "accepted.json"
+_COPIES = "copies.json"
+_MADE = "made.json"
+_SUFFIX = ".session"
+_MOST_BYTES = 1 << 30
+
+
+@dataclass
+class Record:
+    """One session: its container's name and start (epoch seconds), what it keeps, what there was before it.
+
+    ``kept`` has a device and inode by path; ``git_folders`` are what git took settings from then.
+    ``before`` is None until the session may start.
+    """
+
+    session: str
+    since: float
+    kept: dict[str, tuple[int, int]] = field(default_factory=dict)
+    git_folders: list[str] = field(default_factory=list)
+    before: Snapshot | None = None
+
+
+class Records:
+    """The records of one project. Every method needs the lock, see ``locked``."""
+
+    def __init__(self, folder: int, path: Path) -> None:
+        self._folder = folder
+        self._path = path
+
+    # Sessions
+
+    def begin(self, key: str) -> int:
+        """An open, locked handle that says: session ``key`` is alive until it is closed."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(key + _SUFFIX, flags, 0o600, dir_fd=self._folder)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        return handle
+
+    def end(self, key: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(key + _SUFFIX, dir_fd=self._folder)
+
+    def sessions(self) -> Iterator[tuple[str, Record | None, bool]]:
+        """(key, record, alive) of every session on record; None while it is beginning, or was cut off then."""
+        for name in sorted(os.listdir(self._folder)):
+            if name.endswith(_SUFFIX):
+                yield name.removesuffix(_SUFFIX), self._record(name), self._is_alive(name)
+
+    def _is_alive(self, name: str) -> bool:
+        try:
+            handle = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
+    def _record(self, name: str) -> Record | None:
+        try:
+            value = self._load(name)
+        except ConfinedError:
+            value = None  # cut off while it was written, so before the session had begun
+        if not value:
+            return None
+        before = value.pop("before")
+        return Record(**value, before=None if before is None else _snapshot(before))
+
+    # Findings and what was made
+
+    def findings(self) -> list[Finding]:
+        return [_finding(value) for value in self._load(_FINDINGS) or ()]
+
+    def keep_findings(self, findings: Iterable[Finding]) -> None:
+        """Replace the open findings."""
+        self._save(_FINDINGS, [_plain(finding) for finding in findings])
+
+    def accepted(self) -> dict[str, str]:
+        """What was reviewed while a session ran: digests by the key of the finding."""
+        return self._load(_ACCEPTED) or {}
+
+    def keep_accepted(self, digests: dict[str, str]) -> None:
+        self._save(_ACCEPTED, digests)
+
+    def copies(self) -> dict[str, dict[str, str]]:
+        """The references that the host's repository had when a session's copy of it was made, by the copy's name."""
+        return self._load(_COPIES) or {}
+
+    def keep_copies(self, copies: dict[str, dict[str, str]]) -> None:
+        self._save(_COPIES, copies)
+
+    def made(self) -> list[Path]:
+        return [Path(path) for path in self._load(_MADE) or ()]
+
+    def keep_made(self, paths: Iterable[Path]) -> None:
+        self._save(_MADE, [str(path) for path in paths])
+
+    def put_aside(self, name: str, content: bytes) -> Path:
+        """Keep the content of a file that is taken out of the project; gives where."""
+        with safefs.open_folder(self._path, "removed") as folder:
+            safefs.write(folder, name, content)
+        return self._path / "removed" / name
+
+    def _load(self, name: str) -> Any:
+        content = safefs.read(self._folder, name, _MOST_BYTES)
+        if not content:
+            return None
+        try:
+            return json.loads(content)
+        except ValueError:
+            raise ConfinedError(
+                f"{self._path / name} is damaged.",
+                "Look through the project yourself, then remove that file, and start again.",
+            ) from None
+
+    def _save(self, name: str, value: Any) -> None:
+        if not value:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self._folder)
+            return
+        try:
+            safefs.write(self._folder, name, json.dumps(value).encode())
+        except OSError as error:
+            raise safefs.cannot("write", self._path / name, error) from None
+
+
+def write_record(handle: int, record: Record, path: Path) -> None:
+    """Put ``record`` into a handle from ``Records.begin``. Raises ConfinedError if it cannot be written."""
+    value = {**vars(record), "before": record.before and _as_lists(record.before)}
+    content = json.dumps(value).encode()
+    try:
+        os.ftruncate(handle, 0)
+        while content:
+            content = content[os.write(handle, content) :]
+    except OSError as error:
+        raise safefs.cannot("write below", path, error) from None
+
+
+@contextlib.contextmanager
+def locked(project: Project, host: Host) -> Iterator[Records]:
+    """The records of ``project``, held until the end of the block.
+
+    Raises ConfinedError if they cannot be used; a link in place of ``<state>`` is refused.
+    """
+    parts = (host.state.name, "projects", project.id)
+    path = host.state.parent.joinpath(*parts)
+    with safefs.open_folder(host.state.parent, *parts) as folder:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            lock = os.open(_LOCK, flags, 0o600, dir_fd=folder)
+        except OSError as error:
+            raise safefs.cannot("use", path / _LOCK, error) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield Records(folder, path)
+        finally:
+            os.close(lock)
+
+
+def _as_lists(snapshot: Snapshot) -> dict[str, list[str | None]]:
+    return {path: [item.kind, item.digest, _as_text(item.content)] for path, item in snapshot.items.items()}
+
+
+def _snapshot(items: dict[str, tuple[str, str, str | None]]) -> Snapshot:
+    return Snapshot({path: Item(kind, digest, _as_bytes(text)) for path, (kind, digest, text) in items.items()})
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    value = asdict(finding)
+    return value | {name: _as_text(value[name]) for name in ("before", "after")}
+
+
+def _finding(value: dict[str, Any]) -> Finding:
+    return Finding(**(value | {name: _as_bytes(value[name]) for name in ("before", "after")}))
+
+
+def _as_text(content: bytes | None) -> str | None:
+    """Bytes in JSON: one character for each."""
+    return None if content is None else content.decode("latin-1")
+
+
+def _as_bytes(text: str | None) -> bytes | None:
+    return None if text is None else text.encode("latin-1")

@@ -1,0 +1,132 @@
+"""Where a project's git repository is, read before a session and without git."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import safefs
+from ..errors import ConfinedError
+from . import gitfiles
+
+_MODULES_DEPTH = 8
+_OPEN_HINT = 'Remove it, or set git = "open" in your own config file: then the session may change it, and you are told.'
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A project's git folders, by their real paths.
+
+    ``common`` holds settings, hooks and objects. ``own`` is a linked worktree's part of it, else
+    the same. Both lie outside the project if ``.git`` is a file.
+    """
+
+    common: Path
+    own: Path
+
+    def git_folders(self) -> tuple[Path, ...]:
+        """Every folder that git takes settings from: ``common``, its submodules', its worktrees'."""
+        return (self.common, *submodules(self.common), *worktrees(self.common))
+
+
+def find(root: Path) -> Repository | None:
+    """The repository of the project at ``root``, a real path; None if it has none of its own.
+
+    Raises ConfinedError if ``.git`` is a link, or a file that names a folder which does not name
+    this project in turn: a clone could choose what is mounted that way.
+    """
+    git = root / ".git"
+    try:
+        mode = git.lstat().st_mode
+    except OSError:
+        return None
+    if stat.S_ISDIR(mode):
+        return Repository(git, git) if os.path.lexists(git / "HEAD") else None
+    if stat.S_ISLNK(mode):
+        raise ConfinedError(f"{git} is a link, which cannot be guarded.", _OPEN_HINT)
+    named = _named(root, ".git")
+    if named is None:
+        raise ConfinedError(f"{git} is neither a folder nor a file that names one.", "Remove it, and start again.")
+    if (repository := _worktree_of(named, git) or _submodule_of(named, root)) is None:
+        raise ConfinedError(
+            f"{git} names {named}, which does not belong to this project.", f"See `git worktree repair`. {_OPEN_HINT}"
+        )
+    return repository
+
+
+def above(root: Path) -> Path | None:
+    """The folder above ``root`` whose repository ``root`` is part of; None if there is none."""
+    return next((folder for folder in root.parents if os.path.lexists(folder / ".git")), None)
+
+
+def submodules(common: Path) -> tuple[Path, ...]:
+    """The git folders of the submodules whose settings lie below ``common``."""
+    found: list[Path] = []
+
+    def look(folder: Path, depth: int) -> None:
+        for inner in _folders(folder):
+            if (inner / "HEAD").exists():
+                found.append(inner)
+                look(inner / "modules", depth + 1)
+            elif depth < _MODULES_DEPTH:
+                look(inner, depth + 1)
+
+    look(common / "modules", 0)
+    return tuple(found)
+
+
+def worktrees(common: Path) -> tuple[Path, ...]:
+    """The git folders of the linked worktrees of ``common``."""
+    return tuple(_folders(common / "worktrees"))
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(folder / entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return []
+
+
+def _worktree_of(own: Path, git: Path) -> Repository | None:
+    """The repository of which ``own`` is the linked worktree at ``git``; None if it is not."""
+    common = _named(own, "commondir", plain=True)
+    if common is None or own.parent != common / "worktrees" or _named(own, "gitdir", plain=True) != git:
+        return None
+    return Repository(common, own)
+
+
+def _submodule_of(common: Path, root: Path) -> Repository | None:
+    """The repository ``common``, if it says that the project is its work tree."""
+    text = _content(common, "config")
+    try:
+        settings = dict(gitfiles.parse_config(text or b""))
+    except ValueError:
+        return None
+    worktree = settings.get("core.worktree")
+    if not worktree or "modules" not in common.parts or _resolved(common, worktree) != root:
+        return None
+    return Repository(common, common)
+
+
+def _named(folder: Path, name: str, *, plain: bool = False) -> Path | None:
+    """The real path that a file of git's names, as ``gitdir: PATH`` or plainly."""
+    content = _content(folder, name)
+    if content is None:
+        return None
+    path = os.fsdecode(content).rstrip("\r\n") if plain else gitfiles.pointer(content)
+    return _resolved(folder, path) if path else None
+
+
+def _content(folder: Path, name: str) -> bytes | None:
+    try:
+        with safefs.opened(folder) as handle:
+            return safefs.read(handle, name, limit=1 << 20)
+    except OSError:
+        return None
+
+
+def _resolved(folder: Path, path: str) -> Path:
+    return Path(os.path.realpath(folder / path))

@@ -1,0 +1,194 @@
+"""Which files of a project the host runs, by what, and how readily. Pure.
+
+One table for everything: what is kept from being changed during a session, what is reported
+afterwards, and SECURITY.md's own table.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Files that ``runs`` executes or obeys.
+
+    A pattern's parts match whole names, in lower case, ``*`` any part of one; a leading ``/`` stands
+    for the project's root (else any depth), a trailing one for a folder with everything in it.
+    ``red`` are those that act by themselves or at a routine command, and are read-only during a
+    session where they stand at the project's root; the others (yellow) act when the user runs
+    what they belong to, and are reported only.
+    """
+
+    runs: str
+    red: bool
+    patterns: tuple[str, ...]
+    opens: bool = False  # the user's `writable`
+
+
+def _red(runs: str, patterns: str) -> Rule:
+    return Rule(runs, True, tuple(patterns.split()))
+
+
+def _yellow(runs: str, patterns: str) -> Rule:
+    return Rule(runs, False, tuple(patterns.split()))
+
+
+# The first rule that matches a path is its rule.
+RULES = (
+    _red("inv", "/tasks.py /invoke.py /invoke.yaml /invoke.yml /invoke.json /__pycache__/tasks.*.pyc"),
+    _red("copier update", "/.copier-answers*.yml"),
+    _red("Confined Claude", "/.confined-claude/"),
+    _red(
+        "git commit, through a hook manager",
+        """/.pre-commit-config.yaml /.pre-commit-config.yml /.husky/ /.githooks/ /.git-hooks/ /.hooks/ /.overcommit.yml
+        /lefthook.y* /lefthook-local.y* /.lefthook.y* /.lefthook-local.y* /lefthook.toml /lefthook.json
+        /.lintstagedrc* /lint-staged.config.*""",
+    ),
+    _red("git, where your settings include it", "/.gitconfig"),
+    _red(
+        "your shell, on entering the folder",
+        """.envrc .autoenv .autoenv.zsh .autoenv.leave .autoenv_leave.zsh .env.leave .env.zsh mise.toml .mise.toml
+        mise.local.toml .mise.local.toml .mise/ mise/config.toml .rtx.toml .config/mise.toml .config/mise/""",
+    ),
+    _red(
+        "your shell, where your home folder links to it",
+        """.bashrc .bash_profile .bash_login .bash_logout .bash_aliases .profile .zshrc .zprofile .zshenv .zlogin
+        .zlogout .config/fish/""",
+    ),
+    _yellow("VS Code, which offers to install what it names", ".vscode/extensions.json"),
+    _red(
+        "your editor, on opening the folder",
+        """.vscode/ *.code-workspace .devcontainer/ .devcontainer.json .idea/ .fleet/ .zed/ .helix/ .vs/ .theia/
+        .nvim.lua .nvimrc .exrc .vimrc .lvimrc .local.vimrc .vim/ .dir-locals.el .dir-locals-2.el
+        *.sublime-project *.sublime-workspace .kateproject .cargo/""",
+    ),
+    _red("the debugger, on starting in the folder", ".gdbinit .lldbinit"),
+    _red("Claude Code or another agent with MCP servers", ".mcp.json mcp.json"),
+    _red(
+        "Claude Code on this machine",
+        """.claude/settings.json .claude/settings.local.json .claude/hooks/ .claude/commands/ .claude/agents/
+        .claude/skills/ .claude/plugins/ .claude-plugin/""",
+    ),
+    _red(
+        "another coding agent on this machine",
+        """.cursor/ .windsurf/ .codex/ .gemini/ .opencode/ opencode.json opencode.jsonc .aider.conf.yml .continue/
+        .continuerc.json .roo/ .kilocode/ .amazonq/ .kiro/ .junie/ .agents/ .agent/ .crush.json crush.json .qwen/
+        .augment/ .trae/ .factory/ .goose/""",
+    ),
+    _yellow(
+        "an agent on this machine, as its instructions",
+        """CLAUDE.md CLAUDE.local.md AGENTS.md GEMINI.md .cursorrules .windsurfrules .clinerules .roomodes .goosehints
+        .github/copilot-instructions.md .claude/output-styles/ .claude/rules/""",
+    ),
+    _yellow("git, with filters and drivers of your settings", ".gitattributes .gitmodules .lfsconfig"),
+    _yellow("inv, run in that folder", "tasks.py invoke.py invoke.yaml invoke.yml invoke.json"),
+    _yellow(
+        "Python and its tools",
+        """setup.py setup.cfg pyproject.toml conftest.py pytest.ini tox.ini toxfile.py noxfile.py dodo.py fabfile.py
+        hatch_build.py sitecustomize.py usercustomize.py *.pth""",
+    ),
+    _yellow(
+        "npm and other JavaScript tools, editors with their plug-ins",
+        """package.json .npmrc .yarnrc .yarnrc.yml .yarn/ .pnpmfile.cjs .pnp.cjs bunfig.toml deno.json deno.jsonc
+        gulpfile.* gruntfile.* *.config.js *.config.cjs *.config.mjs *.config.ts *.config.mts .eslintrc.js .eslintrc.cjs
+        .prettierrc.js .prettierrc.cjs .babelrc.js .mocharc.js .mocharc.cjs""",
+    ),
+    _yellow(
+        "make and other build tools",
+        """Makefile GNUmakefile *.mk justfile .justfile Taskfile.y* Rakefile Gemfile *.gemspec build.rs
+        rust-toolchain rust-toolchain.toml build.gradle build.gradle.kts settings.gradle settings.gradle.kts gradlew
+        gradle/wrapper/ mvnw .mvn/ pom.xml build.sbt CMakeLists.txt *.cmake meson.build BUILD.bazel WORKSPACE
+        MODULE.bazel .bazelrc build.zig mix.exs rebar.config composer.json Directory.Build.props
+        Directory.Build.targets *.csproj shell.nix flake.nix default.nix devenv.nix devbox.json""",
+    ),
+    _yellow(
+        "docker and other runners",
+        """Dockerfile Dockerfile.* *.dockerfile docker-compose*.y* compose.y* compose.*.y* Vagrantfile Procfile Tiltfile
+        skaffold.yaml Earthfile .env""",
+    ),
+    _yellow(
+        "your forge, with its secrets, when you push",
+        """.github/workflows/ .github/actions/ action.yml action.yaml .gitlab-ci.yml .gitlab/ .circleci/
+        azure-pipelines.yml .travis.yml .drone.yml bitbucket-pipelines.yml .woodpecker/ .woodpecker.yml .buildkite/
+        appveyor.yml .appveyor.yml .cirrus.yml .builds/ cloudbuild.yaml .forgejo/ .gitea/ .teamcity/ Jenkinsfile
+        .gitpod.yml""",
+    ),
+)
+
+# What package managers fill: their files are too many to look at one by one, and change all the time.
+DEPENDENCY_FOLDERS = frozenset(("node_modules", "bower_components", ".tox", ".nox", "__pypackages__"))
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    parents: tuple[str, ...]
+    anchored: bool
+    folder: bool
+    rule: Rule
+    order: int
+    name: str
+
+    def fits(self, parents: Sequence[str]) -> bool:
+        """Whether the parent folders, in lower case, are those of the pattern."""
+        count = len(self.parents)
+        if len(parents) < count or (self.anchored and len(parents) != count):
+            return False
+        return all(map(fnmatch.fnmatchcase, parents[len(parents) - count :], self.parents))
+
+
+@dataclass
+class Matcher:
+    """Finds the rule of a path, one name at a time, for walks through large trees."""
+
+    rules: tuple[Rule, ...]
+    _exact: dict[str, list[_Pattern]] = field(default_factory=dict, init=False)
+    _globs: list[_Pattern] = field(default_factory=list, init=False)
+    _any_glob: re.Pattern[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        for order, rule in enumerate(self.rules):
+            for text in rule.patterns:
+                *parents, name = text.lower().strip("/").split("/")
+                pattern = _Pattern(tuple(parents), text.startswith("/"), text.endswith("/"), rule, order, name)
+                if "*" in name:
+                    self._globs.append(pattern)
+                else:
+                    self._exact.setdefault(name, []).append(pattern)
+        # One look for all of them: most names match none.
+        joined = "|".join(fnmatch.translate(pattern.name) for pattern in self._globs)
+        self._any_glob = re.compile(joined or r"(?!)")
+
+    def of(self, path: Sequence[str], *, folder: bool) -> Rule | None:
+        """The rule of a path from the project's root, by itself or by the first folder in it that has one."""
+        parts = [part.lower() for part in path]
+        for count, part in enumerate(parts):
+            is_folder = folder or count < len(parts) - 1
+            if rule := self.find(part, parts[:count], folder=is_folder):
+                return rule
+        return None
+
+    def find(self, name: str, parents: Sequence[str], *, folder: bool) -> Rule | None:
+        """The rule of ``name``, in lower case like ``parents``; None for most."""
+        patterns = self._exact.get(name, ())
+        if self._any_glob.match(name):
+            globs = (pattern for pattern in self._globs if fnmatch.fnmatchcase(name, pattern.name))
+            patterns = (*patterns, *globs)
+        fitting = [pattern for pattern in patterns if pattern.folder == folder and pattern.fits(parents)]
+        return min(fitting, key=lambda pattern: pattern.order).rule if fitting else None
+
+
+def rules_for(protect: Iterable[str], writable: Iterable[str]) -> tuple[Rule, ...]:
+    """The rules of a project: the user's own first. What is opened by ``writable`` is yellow."""
+    opened, kept = _rooted(writable), _rooted(protect)
+    own = [Rule("what it is for; you opened it with `writable`", False, opened, opens=True)] if opened else []
+    own += [Rule("what you named in `protect`", True, kept)] if kept else []
+    return (*own, *RULES)
+
+
+def _rooted(patterns: Iterable[str]) -> tuple[str, ...]:
+    """The patterns of a config file, which may mean a file or a folder."""
+    return tuple(form for pattern in patterns for form in (f"/{pattern.strip('/')}", f"/{pattern.strip('/')}/"))

@@ -1,0 +1,269 @@
+"""A project under guard: looked at before a session, kept while it runs, looked at after."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from .. import safefs
+from ..errors import ConfinedError, ReviewNeeded
+from ..host import Host
+from ..mounts import Mount
+from ..project import Project
+from ..settings import Settings
+from . import isolation, pins, records, report, repository
+from .audit import Context, Finding, audit
+from .records import Record, Records
+from .repository import Repository
+from .rules import Matcher, Rule, rules_for
+from .scan import Snapshot, scan
+
+_KEY_BYTES = 8
+_NAMED = 3
+
+
+class Ground:
+    """A project as the guard sees it: its rules, its repository, and how to look through it."""
+
+    def __init__(self, project: Project, chosen: Settings, *, forgiving: bool = False) -> None:
+        """Raises ConfinedError for a repository that cannot be guarded; if ``forgiving``, it has none then."""
+        self.project = project
+        self.matcher = Matcher((*rules_for(chosen.protect, chosen.writable), *_invoke_package(project.root)))
+        self.git = chosen.git
+        try:
+            self.repository: Repository | None = repository.find(project.root)
+        except ConfinedError:
+            if self.git != "open" and not forgiving:
+                raise
+            self.repository = None
+
+    @property
+    def outside(self) -> tuple[Path, ...]:
+        """The repository, if it lies outside the project."""
+        if self.repository is None or self.project.root in self.repository.common.parents:
+            return ()
+        return (self.repository.common,)
+
+    def look(self, since: float | None = None) -> Snapshot:
+        return scan(self.project.root, self.matcher, self.outside, since=since)
+
+    def compare(self, record: Record) -> list[Finding]:
+        """What the session of ``record`` has left, as of now."""
+        if record.before is None:
+            return []
+        context = Context(
+            root=str(self.project.root),
+            matcher=self.matcher,
+            lost=frozenset(_lost(self.project.root, record.kept)),
+            git_folders=frozenset(record.git_folders),
+            session=record.session,
+            since=record.since,
+        )
+        return audit(record.before, self.look(record.since), context)
+
+    def name(self, path: Path) -> str:
+        """A path as in a snapshot."""
+        return str(path.relative_to(self.project.root)) if path.is_relative_to(self.project.root) else str(path)
+
+
+@contextlib.contextmanager
+def watched(project: Project, chosen: Settings, host: Host, is_running: Callable[[str], bool]) -> Iterator[Watch]:
+    """A watch over one session in ``project``; at the end of the block, however it ends, it reports.
+
+    ``is_running`` says of a session's key whether its container still runs. Raises ReviewNeeded
+    while something red is open, and ConfinedError for what cannot be guarded.
+    """
+    watch = Watch(Ground(project, chosen), host)
+    watch.begin(is_running)
+    try:
+        yield watch
+    finally:
+        report.tell(watch.finish())
+
+
+class Watch:
+    """One session under guard. ``key`` is its label, ``mounts`` what it needs beside its own, ``session`` its name."""
+
+    def __init__(self, ground: Ground, host: Host) -> None:
+        self.key = secrets.token_hex(_KEY_BYTES)
+        self.mounts: tuple[Mount, ...] = ()
+        self.session = ""
+        self._ground = ground
+        self._host = host
+        self._record = Record("", time.time())
+        self._handle = -1
+
+    def begin(self, is_running: Callable[[str], bool]) -> None:
+        """Look after sessions that were cut off, and keep what this one may not change.
+
+        ``is_running`` says of a session's key whether its container still runs. Raises ReviewNeeded
+        while something red is open, and ConfinedError for what cannot be guarded.
+        """
+        ground, project = self._ground, self._ground.project
+        with records.locked(project, self._host) as kept:
+            others = settle(kept, ground, is_running)
+            refuse_while_red(kept, ground)
+            planned = pins.plan_pins(project, ground.repository if ground.git == "guarded" else None, ground.matcher)
+            for other in others:
+                planned = planned.among(project.root / path for path in other.kept)
+            copied = None
+            if ground.git == "isolated" and ground.repository is not None:
+                copied = isolation.copy_for(ground.repository, project, self._host, kept)
+            kept.keep_made(dict.fromkeys((*kept.made(), *planned.missing)))
+            pins.make_missing(planned)
+            self._record.kept = {ground.name(path): _identity(path) for path in planned.paths()}
+            if ground.repository is not None:
+                self._record.git_folders = [ground.name(folder) for folder in ground.repository.git_folders()]
+            self._handle = kept.begin(self.key)
+            records.write_record(self._handle, self._record, self._host.state)
+        outside = ground.repository if copied is None else None
+        self.mounts = (
+            *pins.plan_mounts(planned, project, outside, self._host.data),
+            *([copied] if copied is not None else []),
+        )
+
+    @contextlib.contextmanager
+    def looking(self, session: str) -> Iterator[None]:
+        """Record what there is while the block prepares a ``session``, which must not start before its end.
+
+        Raises what goes wrong with the look at the end of the block.
+        """
+        failed: list[ConfinedError] = []
+
+        def look() -> None:
+            try:
+                self._record = replace(self._record, session=session, since=time.time(), before=self._ground.look())
+                records.write_record(self._handle, self._record, self._host.state)
+            except ConfinedError as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+        if failed:
+            raise failed[0]
+
+    def finish(self) -> list[Finding]:
+        """Look at what the session has left; gives what is new. What was made for it goes with the last one."""
+        self._record = replace(self._record, session=self.session or self._record.session)
+        findings = self._ground.compare(self._record)
+        with records.locked(self._ground.project, self._host) as kept:
+            fresh = add_findings(kept, findings)
+            kept.end(self.key)
+            os.close(self._handle)
+            tidy(kept)
+        return fresh
+
+
+def settle(kept: Records, ground: Ground, is_running: Callable[[str], bool]) -> list[Record]:
+    """Look at what sessions have left that were cut off; gives the records of those that go on."""
+    going_on = []
+    for key, record, alive in list(kept.sessions()):
+        if alive:
+            going_on.append(record or Record("", 0.0))
+            continue
+        if record is not None and record.before:
+            add_findings(kept, ground.compare(record))
+            if is_running(key):
+                going_on.append(record)
+                continue
+        kept.end(key)
+    tidy(kept)
+    return going_on
+
+
+def tidy(kept: Records) -> None:
+    """With no session on record any more, take away what was made for them."""
+    if any(True for _ in kept.sessions()):
+        return
+    if made := kept.made():
+        pins.remove_made(made)
+        kept.keep_made(())
+    kept.keep_accepted({})
+
+
+def add_findings(kept: Records, findings: Iterable[Finding]) -> list[Finding]:
+    """Add to the open findings; gives those that were not known, or accepted, as they are."""
+    found = {finding.key: finding for finding in kept.findings()}
+    accepted = kept.accepted()
+    fresh = []
+    for finding in findings:
+        known = found.get(finding.key)
+        if finding.digest_after in (accepted.get(finding.key), known and known.digest_after):
+            continue
+        if known is not None:  # what it was before the first of them is what counts
+            finding = replace(  # noqa: PLW2901
+                finding,
+                before=known.before,
+                digest_before=known.digest_before,
+                red=known.red or finding.red,
+                session=known.session,
+                since=known.since,
+            )
+        found[finding.key] = finding
+        fresh.append(finding)
+    if fresh:
+        kept.keep_findings(sorted(found.values(), key=lambda finding: (not finding.red, finding.path)))
+    return fresh
+
+
+def open_findings(kept: Records, ground: Ground) -> list[Finding]:
+    """The open findings, without those that somebody has put right."""
+    findings = kept.findings()
+    if not findings:
+        return []
+    now = ground.look(min(finding.since for finding in findings)).items
+    still = [
+        finding
+        for finding in findings
+        if finding.digest_before != (item.digest if (item := now.get(finding.key)) else "")
+    ]
+    if len(still) < len(findings):
+        kept.keep_findings(still)
+    return still
+
+
+def refuse_while_red(kept: Records, ground: Ground) -> None:
+    """Raise ReviewNeeded if something red is open."""
+    if not any(finding.red for finding in kept.findings()):
+        return
+    red = [finding for finding in open_findings(kept, ground) if finding.red]
+    if not red:
+        return
+    named = ", ".join(report.shown(finding.path) for finding in red[:_NAMED])
+    more = f" and {len(red) - _NAMED} more" if len(red) > _NAMED else ""
+    raise ReviewNeeded(
+        f"A session has left what would run on this machine by itself: {named}{more}.",
+        "See it with `confined-claude review`, which can restore or accept it; nothing starts here before.",
+    )
+
+
+def _invoke_package(root: Path) -> Iterator[Rule]:
+    """The rule for tasks that are a package: only if they are Invoke's, as other things are called so too."""
+    if (root / "tasks.py").exists():
+        return
+    with contextlib.suppress(OSError), safefs.opened(root, "tasks") as folder:
+        if b"invoke" in (safefs.read(folder, "__init__.py") or b""):
+            yield Rule("inv", True, ("/tasks/",))
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        status = path.lstat()
+    except OSError:
+        return (0, 0)
+    return (status.st_dev, status.st_ino)
+
+
+def _lost(root: Path, kept: dict[str, tuple[int, int]]) -> Iterator[str]:
+    """What the host replaced while it was kept: from then on the session could change it."""
+    return (path for path, identity in kept.items() if _identity(root / path) != tuple(identity))

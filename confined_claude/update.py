@@ -1,0 +1,51 @@
+"""``update``: the scaffold brought up to date by copier, once nothing red is open."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from . import client
+from .errors import ConfinedError
+from .guard import review
+from .guard.watch import Ground
+from .host import Host
+from .project import SCAFFOLD
+
+# Ours, where another template owns copier's usual file; see copier.yml.
+_ANSWERS = (f"{SCAFFOLD}/answers.yml", ".copier-answers.yml")
+_MARK = "confined_claude_shim"
+# Copier runs git in the project: none of its hooks and monitors is needed for that.
+_QUIET_GIT = (("core.hooksPath", os.devnull), ("core.fsmonitor", "false"))
+
+
+def update(ground: Ground, host: Host) -> None:
+    """Update the project's scaffold from the template that its answers name.
+
+    Raises ReviewNeeded while something red is open, and ConfinedError for what copier refuses.
+    """
+    review.refuse_while_red(ground, host, client.is_running)
+    root = ground.project.root
+    answers = next((name for name in _ANSWERS if _is_ours(root / name)), None)
+    if answers is None:
+        raise ConfinedError(
+            f"{root} has no scaffold that copier made.", "Make one with `copier copy TEMPLATE .`, see the README."
+        )
+    from copier import run_update
+    from copier.errors import CopierError
+
+    for number, (name, value) in enumerate(_QUIET_GIT):
+        os.environ |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    os.environ["GIT_CONFIG_COUNT"] = str(len(_QUIET_GIT))
+    try:
+        run_update(root, answers_file=answers, defaults=True, overwrite=True)
+    except CopierError as error:
+        reason = " ".join(str(error).split())
+        raise ConfinedError(f"copier refuses: {reason}", "Put that right, and start again.") from None
+
+
+def _is_ours(answers: Path) -> bool:
+    try:
+        return _MARK in answers.read_text("utf-8", "replace")
+    except OSError:
+        return False
