@@ -4,10 +4,13 @@ import sys
 from pathlib import Path
 
 # Invoke puts this directory on sys.path, and a session can write here: a stray rich.py
-# or docker/__init__.py would be imported, and run, on the host.
+# or docker/__init__.py would be imported, and run, on the host. What Invoke reads next, it runs.
 _here = Path(__file__).resolve().parent
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != _here]
-
+if _planted := [path.name for path in sorted(_here.glob("invoke.*")) if path.suffix in (".py", ".yaml", ".yml", ".json")]:
+    print(f"confined-claude: {_planted[0]} stands beside tasks.py, and Invoke would obey it.", file=sys.stderr)
+    print("Look at it, and remove it; or use the confined-claude command, which reads none.", file=sys.stderr)
+    sys.exit(4)
 try:
     from confined_claude.tasks import ns  # noqa: E402, F401
 except ModuleNotFoundError as error:

@@ -185,7 +185,8 @@ def _judge_git(path: str, old: Item | None, item: Item, new: str, context: Conte
         return True, "git, with filters and drivers of your settings", f"{new} attributes"
     if name in ("config", "config.worktree"):
         return _judge_config(path, old, item, new, context)
-    return True, "git", f"{new}, and damaged"
+    # An index that cannot be read and could not before is one that this tool does not know, a sparse one say.
+    return old is None, "git, at git status", f"{new}, and cannot be read"
 
 
 def _judge_config(path: str, old: Item | None, item: Item, new: str, context: Context) -> _Verdict | None:
@@ -202,6 +203,9 @@ def _judge_config(path: str, old: Item | None, item: Item, new: str, context: Co
         and not gitfiles.is_harmless(key, value)
         and not _is_own_worktree(path, key, value, context)
     ]
+    # A remote that no setting names is a path: git pushes to the repository there, and runs its hooks.
+    stray = set(gitfiles.stray_remotes(settings)) - set(gitfiles.stray_remotes(before))
+    harmful += [f"{name} for a remote, which is a folder" for name in sorted(stray)]
     if not harmful:
         return None
     return True, runs, f"sets {', '.join(dict.fromkeys(harmful))}"

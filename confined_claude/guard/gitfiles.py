@@ -116,48 +116,45 @@ _URL = (
 )
 _ANY = r"(?s:.*)"
 
-_HARMLESS = [
-    (re.compile(key), re.compile(value))
-    for key, value in (
-        (
-            r"core\.(?:abbrev|autocrlf|bare|checkstat|eol|filemode|ignorecase|logallrefupdates|precomposeunicode"
-            r"|preloadindex|quotepath|repositoryformatversion|safecrlf|sparsecheckout|sparsecheckoutcone|splitindex"
-            r"|symlinks|trustctime|whitespace)",
-            _ANY,
-        ),
-        (r"extensions\.(?:objectformat|compatobjectformat)", r"(?i:sha1|sha256)"),
-        (r"extensions\.refstorage", r"files|reftable"),  # it may also be a URI, which leads elsewhere
-        (r"extensions\.partialclone", _REMOTE),
-        (r"extensions\.(?:worktreeconfig|relativeworktrees)", _ANY),
-        (rf"remote\.{_REMOTE}\.(?:url|pushurl)", _URL),
-        (rf"remote\.{_REMOTE}\.(?:fetch|mirror|partialclonefilter|promisor|prune)", _ANY),
-        (rf"remote\.{_REMOTE}\.tagopt", r"--tags|--no-tags"),
-        (rf"branch\.{_LABEL}\.(?:remote|pushremote)", rf"\.|{_REMOTE}|{_URL}"),
-        (rf"branch\.{_LABEL}\.(?:description|merge|rebase)", _ANY),
-        (r"user\.(?:email|name)", _ANY),
-        (r"submodule\.active", _ANY),
-        (rf"submodule\.{_LABEL}\.(?:active|branch)", _ANY),
-        (rf"submodule\.{_LABEL}\.url", _URL),
-        (rf"submodule\.{_LABEL}\.update", r"checkout|rebase|merge|none"),  # "!program" runs one
-        (r"init\.defaultbranch", _ANY),
-        (r"pull\.(?:ff|rebase)", _ANY),
-        (r"push\.(?:autosetupremote|default|followtags)", _ANY),
-        (r"merge\.(?:conflictstyle|ff)", _ANY),
-        (r"fetch\.(?:prune|prunetags)", _ANY),
-        (r"rebase\.(?:autosquash|autostash)", _ANY),
-        (r"(?:color|column)\.[a-z]+(?:\.[a-z-]+)?", r"[\w #,-]*"),
-        (r"index\.(?:recordendofindexentries|recordoffsettable|skiphash|sparse|threads|version)", _ANY),
-        (r"gc\.(?:auto|autopacklimit)", r"[0-9]+[kmgKMG]?"),
-        (r"rerere\.enabled", _ANY),
-        # not submodulesummary, which runs git in submodules
-        (
-            r"status\.(?:aheadbehind|branch|displaycommentprefix|relativepaths|renamelimit|renames|short"
-            r"|showstash|showuntrackedfiles)",
-            _ANY,
-        ),
-        (r"lfs\.repositoryformatversion", r"[0-9]+"),
-    )
-]
+_HARMLESS = (
+    (
+        r"core\.(?:abbrev|autocrlf|bare|checkstat|eol|filemode|ignorecase|logallrefupdates|precomposeunicode"
+        r"|preloadindex|quotepath|repositoryformatversion|safecrlf|sparsecheckout|sparsecheckoutcone|splitindex"
+        r"|symlinks|trustctime|whitespace)",
+        _ANY,
+    ),
+    (r"extensions\.(?:objectformat|compatobjectformat)", r"(?i:sha1|sha256)"),
+    (r"extensions\.refstorage", r"files|reftable"),  # it may also be a URI, which leads elsewhere
+    (r"extensions\.partialclone", _REMOTE),
+    (r"extensions\.(?:worktreeconfig|relativeworktrees)", _ANY),
+    (rf"remote\.{_REMOTE}\.(?:url|pushurl)", _URL),
+    (rf"remote\.{_REMOTE}\.(?:fetch|mirror|partialclonefilter|promisor|prune)", _ANY),
+    (rf"remote\.{_REMOTE}\.tagopt", r"--tags|--no-tags"),
+    (rf"branch\.{_LABEL}\.(?:remote|pushremote)", rf"\.|{_REMOTE}|{_URL}"),
+    (rf"branch\.{_LABEL}\.(?:description|merge|rebase)", _ANY),
+    (r"user\.(?:email|name)", _ANY),
+    (r"submodule\.active", _ANY),
+    (rf"submodule\.{_LABEL}\.(?:active|branch)", _ANY),
+    (rf"submodule\.{_LABEL}\.url", _URL),
+    (rf"submodule\.{_LABEL}\.update", r"checkout|rebase|merge|none"),  # "!program" runs one
+    (r"init\.defaultbranch", _ANY),
+    (r"pull\.(?:ff|rebase)", _ANY),
+    (r"push\.(?:autosetupremote|default|followtags)", _ANY),
+    (r"merge\.(?:conflictstyle|ff)", _ANY),
+    (r"fetch\.(?:prune|prunetags)", _ANY),
+    (r"rebase\.(?:autosquash|autostash)", _ANY),
+    (r"(?:color|column)\.[a-z]+(?:\.[a-z-]+)?", r"[\w #,-]*"),
+    (r"index\.(?:recordendofindexentries|recordoffsettable|skiphash|sparse|threads|version)", _ANY),
+    (r"gc\.(?:auto|autopacklimit)", r"[0-9]+[kmgKMG]?"),
+    (r"rerere\.enabled", _ANY),
+    # not submodulesummary, which runs git in submodules
+    (
+        r"status\.(?:aheadbehind|branch|displaycommentprefix|relativepaths|renamelimit|renames|short"
+        r"|showstash|showuntrackedfiles)",
+        _ANY,
+    ),
+    (r"lfs\.repositoryformatversion", r"[0-9]+"),
+)
 
 
 def is_harmless(key: str, value: str) -> bool:
@@ -166,7 +163,8 @@ def is_harmless(key: str, value: str) -> bool:
     That is: run no program, include no file, lead git to no other place on this machine. What is
     not known to be so is not harmless. For remotes see ``stray_remotes`` too.
     """
-    return any(name.fullmatch(key) and content.fullmatch(value) for name, content in _HARMLESS)
+    # Compiled by the re module where it is needed: that takes as long as a small audit.
+    return any(re.fullmatch(name, key) and re.fullmatch(content, value) for name, content in _HARMLESS)
 
 
 def stray_remotes(variables: Iterable[tuple[str, str]]) -> list[str]:
@@ -265,7 +263,7 @@ def _entries(index: bytes, hash_size: int) -> _Entries:
             begin = at + fixed if flags < _EXTENDED else at + fixed + (flags & _EXTENDED) // 0x2000
             size = flags & _LONG
             if compressed:
-                strip, begin = _varint(index, begin)
+                strip, begin = _varint(index, begin) if index[begin] & 128 else (index[begin], begin + 1)
                 kept = len(path) - strip
                 if size == _LONG:
                     size = kept + index.index(b"\0", begin) - begin

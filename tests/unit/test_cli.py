@@ -225,7 +225,7 @@ def test_a_broken_config_of_the_project_is_told(run: Run, folder: Path) -> None:
 def test_a_project_that_asks_for_more_is_told(run: Run, folder: Path) -> None:
     (folder / ".confined-claude").mkdir()
     (folder / ".confined-claude/config.toml").write_text('network = "docker:host"')
-    assert_refused(run(), 2, "may not grant itself", "CONFINED_CLAUDE_NETWORK")
+    assert_refused(run(), 4, "network = 'docker:host'", "confined-claude trust")
 
 
 @pytest.mark.parametrize("task", ["run", "shell", "build", "rebuild"])

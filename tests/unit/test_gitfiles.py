@@ -502,7 +502,9 @@ def test_an_index_without_gitlinks_has_none(version: str, repository: Path, hash
 @settings(max_examples=15)
 @given(
     paths=st.lists(
-        st.tuples(st.from_regex(r"[a-c]{1,3}(/[a-z\x80-\xff]{1,9}){0,2}", fullmatch=True), st.booleans()), max_size=12
+        st.tuples(st.from_regex(r"[a-c]{1,3}(/[a-z\x80-\xff]{1,9}){0,2}", fullmatch=True), st.booleans()),
+        min_size=1,
+        max_size=12,
     ),
     version=st.sampled_from(["2", "4"]),
 )
@@ -659,10 +661,10 @@ def test_a_big_index_is_read_quickly(read: Callable[[bytes], object]) -> None:
     index = made_index(*((0o100644, b"src/module%03d/file%05d.py" % divmod(number, 100)) for number in range(100_000)))
     seconds = []
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.process_time()
         assert not read(index)
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 0.06  # about 0.015, unless the machine is busy
+        seconds.append(time.process_time() - started)
+    assert min(seconds) < 0.1  # about 0.017, unless the machine is busy
 
 
 def test_a_path_that_grows_without_end_is_refused_in_time() -> None:

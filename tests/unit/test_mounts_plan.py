@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from confined_claude import session
 from confined_claude.errors import ConfinedError
 from confined_claude.host import Host
+from confined_claude.mounts import Mount
 from confined_claude.plan import CAPABILITIES, Plan, plan_session
 from confined_claude.project import Project
 from confined_claude.settings import Settings
@@ -35,6 +36,7 @@ SECRETS = {
     "ANTHROPIC_CUSTOM_HEADERS": "X-Key: fake-header",
     "HTTPS_PROXY": "http://proxy-user:fake-proxy-password@proxy.example:3128",
 }
+NO_HOOKS = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.hooksPath", "GIT_CONFIG_VALUE_0": "/dev/null"}
 
 
 @pytest.fixture
@@ -117,6 +119,21 @@ def test_a_mount_is_one_csv_record_whatever_the_folder_is_called(name: str, tmp_
     assert records == [["type=bind", f"source={mount.source}", f"target={mount.target}"] for mount in plan.mounts]
 
 
+def test_what_the_guard_keeps_is_mounted_after_the_rest_and_read_only(root: Path, host: Host) -> None:
+    kept = Mount(root, ("tasks.py",), str(root / "tasks.py"), read_only=True, pin=True)
+    opened = Mount(root, (".git",), str(root / ".git"), pin=True)
+    plan = planned(root, host, guard_mounts=(kept, opened))
+    *_, first, last = values_of("--mount", plan.create_arguments("x"))
+    assert plan.mounts[-2:] == (kept, opened)
+    assert [text.split(",")[3:] for text in (first, last)] == [['"readonly"'], []]
+
+
+def test_a_pin_is_never_made(root: Path, host: Host) -> None:
+    pin = Mount(root, (".envrc",), str(root / ".envrc"), read_only=True, pin=True)
+    session._prepare_folders(Project(root), planned(root, host, guard_mounts=(pin,)))
+    assert os.listdir(root) == [".confined-claude"]
+
+
 def test_the_container_is_confined_by_its_arguments(tmp_path: Path, host: Host) -> None:
     arguments = planned(tmp_path / "app", host).create_arguments("confined-claude-app")
     assert value_of("--cap-drop", arguments) == "ALL"
@@ -152,7 +169,9 @@ def test_labels_tell_the_project_by_id_and_path(root: Path, host: Host) -> None:
         "confined-claude": "session",
         "confined-claude.project": Project(root).id,
         "confined-claude.path": str(root),
+        "confined-claude.key": "",
     }
+    assert planned(root, host, guard_key="0123").labels["confined-claude.key"] == "0123"
 
 
 def test_the_command_follows_the_caller_and_the_project_word_by_word(root: Path, host: Host) -> None:
@@ -272,7 +291,15 @@ def test_whatever_a_secret_holds_the_shell_only_assigns_it(value: str, root: Pat
 def test_variables_of_a_parent_session_and_of_the_host_stay_out(root: Path, host: Host) -> None:
     environ = {"CLAUDECODE": "1", "CLAUDE_CODE_SSE_PORT": "1", "HOME": "/home/me", "PATH": "/bin", "TERM": "xterm"}
     plan = planned(root, dataclasses.replace(host, environ=environ))
-    assert set(plan.environment) == {"TERM", "CONFINED_CLAUDE_GITCONFIG"}
+    assert set(plan.environment) == {"TERM", "CONFINED_CLAUDE_GITCONFIG", *NO_HOOKS}
+
+
+@pytest.mark.parametrize(("git", "hooks"), [("guarded", NO_HOOKS), ("isolated", NO_HOOKS), ("open", {})])
+def test_the_projects_hooks_do_not_run_in_a_session_unless_git_is_open(
+    git: str, hooks: dict[str, str], root: Path, host: Host
+) -> None:
+    environment = planned(root, dataclasses.replace(host, environ=NO_HOOKS), Settings(git=git)).environment
+    assert {name: value for name, value in environment.items() if name.startswith("GIT_")} == hooks
 
 
 def test_the_git_identity_goes_along(root: Path, host: Host) -> None:
@@ -287,6 +314,7 @@ def test_the_git_identity_goes_along(root: Path, host: Host) -> None:
 
 def prepared(root: Path, host: Host) -> Plan:
     plan = planned(root, host)
+    session._prepare_scaffold(Project(root))
     session._prepare_folders(Project(root), plan)
     return plan
 

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude.errors import ConfinedError
-from confined_claude.settings import Settings, load
+from confined_claude.errors import ConfinedError, ReviewNeeded
+from confined_claude.settings import Settings, load, wishes
 
 from .conftest import as_plain_user
 
-NARROW = {"network": "none", "claude_config": "project", "caches": "project"}
-DEFAULT = {"network": "open", "claude_config": "shared", "caches": "shared"}
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+NARROW = {"network": "none", "claude_config": "project", "caches": "project", "git": "isolated"}
+DEFAULT = {"network": "open", "claude_config": "shared", "caches": "shared", "git": "guarded"}
+WIDER = (
+    'network = "docker:host"',
+    'network = "docker:bridge"',
+    'claude_version = "2.1.0"',
+    'claude_version = "next"',
+    'git = "open"',
+    'writable = [".vscode"]',
+)
 
 
 class Files:
@@ -31,11 +45,12 @@ class Files:
         project: str | None = None,
         environ: Mapping[str, str] | None = None,
         flags: Mapping[str, str | None] | None = None,
+        trusted: Callable[[str], bool] = lambda _text: False,
     ) -> Settings:
         for path, text in ((self.user, user), (self.project, project)):
             if text is not None:
                 path.write_text(text)
-        return load(self.user, self.project, environ or {}, flags or {})
+        return load(self.user, self.project, environ or {}, flags or {}, trusted)
 
     def error(
         self,
@@ -43,10 +58,12 @@ class Files:
         project: str | None = None,
         environ: Mapping[str, str] | None = None,
         flags: Mapping[str, str | None] | None = None,
+        *,
+        code: int = 2,
     ) -> ConfinedError:
         with pytest.raises(ConfinedError) as caught:
             self.load(user, project, environ, flags)
-        assert caught.value.exit_code == 2
+        assert caught.value.exit_code == code
         assert caught.value.hint
         return caught.value
 
@@ -60,7 +77,15 @@ def files(tmp_path: Path) -> Files:
 
 
 def test_without_files_the_defaults_are_in_force(files: Files) -> None:
-    assert files.load() == Settings(claude_config="shared", caches="shared", claude_version="latest", network="open")
+    assert files.load() == Settings(
+        claude_config="shared",
+        caches="shared",
+        claude_version="latest",
+        network="open",
+        git="guarded",
+        protect=(),
+        writable=(),
+    )
 
 
 def test_empty_files_set_nothing(files: Files) -> None:
@@ -83,6 +108,7 @@ def test_each_source_wins_over_those_before_it(files: Files) -> None:
         ("caches", "project"),
         ("claude_version", "2.1.330"),
         ("network", "docker:my_net.1"),
+        ("git", "open"),
     ],
 )
 def test_every_setting_can_come_from_the_user_the_environment_and_a_flag(name: str, value: str, tmp_path: Path) -> None:
@@ -115,21 +141,59 @@ def test_a_projects_default_does_not_undo_the_users_narrowing(name: str, files: 
     assert getattr(files.load(user=user, project=project), name) == NARROW[name]
 
 
-@pytest.mark.parametrize(
-    "asked",
-    ['network = "docker:host"', 'network = "docker:bridge"', 'claude_version = "2.1.0"', 'claude_version = "next"'],
-)
+@pytest.mark.parametrize("asked", WIDER)
 def test_a_project_may_not_grant_itself_more(asked: str, files: Files) -> None:
-    error = files.error(project=asked)
+    error = files.error(project=asked, code=4)
     name, _, value = asked.partition(" = ")
     assert str(files.project) in error.message
-    assert name in error.message
-    assert value.strip('"') in error.message
-    assert f"CONFINED_CLAUDE_{name.upper()}" in error.hint
+    assert f"{name} = " in error.message
+    assert value.strip('"[]') in error.message
+    assert "confined-claude trust" in error.hint
+
+
+@pytest.mark.parametrize("asked", WIDER)
+def test_a_project_that_is_trusted_gets_more_and_only_by_this_very_text(asked: str, files: Files) -> None:
+    (name, value) = tomllib.loads(asked).popitem()
+    expected = tuple(value) if isinstance(value, list) else value
+    assert getattr(files.load(project=asked, trusted=asked.__eq__), name) == expected
+    with pytest.raises(ReviewNeeded):
+        files.load(project=f"{asked} ", trusted=asked.__eq__)
+
+
+def test_trust_is_not_asked_for_what_needs_none(files: Files) -> None:
+    def trusted(_text: str) -> bool:
+        raise AssertionError
+
+    text = 'network = "none"\ngit = "isolated"\nprotect = ["a"]\nwritable = []\nclaude_version = "latest"\n'
+    assert files.load(project=text, trusted=trusted) == Settings(network="none", git="isolated", protect=("a",))
 
 
 def test_a_project_may_not_repeat_what_the_user_granted(files: Files) -> None:
-    files.error(user='network = "docker:mine"', project='network = "docker:mine"')
+    files.error(user='network = "docker:mine"', project='network = "docker:mine"', code=4)
+
+
+def test_what_a_project_protects_comes_in_addition(files: Files) -> None:
+    assert files.load(user='protect = ["mine"]', project='protect = ["its"]').protect == ("mine", "its")
+    assert files.load(project="protect = []").protect == ("mine",)
+
+
+def test_lists_come_from_toml_and_with_commas_from_the_environment(files: Files) -> None:
+    expected = Settings(protect=("a/b", "*.x"), writable=(".vscode",))
+    assert files.load(user='protect = ["a/b", "*.x"]\nwritable = [".vscode"]') == expected
+    files.user.unlink()
+    environ = {"CONFINED_CLAUDE_PROTECT": "a/b,*.x", "CONFINED_CLAUDE_WRITABLE": ".vscode"}
+    assert files.load(environ=environ) == expected
+
+
+def test_the_wishes_of_a_project_have_their_values_and_consequences(files: Files) -> None:
+    text = "\n".join((WIDER[0], WIDER[-1], 'caches = "project"', 'protect = ["x"]'))
+    files.project.write_text(text)
+    told, found = wishes(files.project)
+    assert told == text
+    assert [(wish.name, wish.value) for wish in found] == [("network", "'docker:host'"), ("writable", "'.vscode'")]
+    assert all(wish.consequence for wish in found)
+    files.project.unlink()
+    assert wishes(files.project) == ("", ())
 
 
 def test_the_user_may_take_back_a_projects_narrowing(files: Files) -> None:
@@ -139,7 +203,8 @@ def test_the_user_may_take_back_a_projects_narrowing(files: Files) -> None:
 
 @given(
     asked=st.dictionaries(
-        st.sampled_from(sorted(DEFAULT)), st.sampled_from(["open", "none", "shared", "project", "docker:x", ""])
+        st.sampled_from(sorted(DEFAULT)),
+        st.sampled_from(["open", "none", "shared", "project", "docker:x", "isolated", "guarded", ""]),
     ),
     users=st.sampled_from(["open", "none", "docker:users"]),
 )
@@ -147,11 +212,12 @@ def test_no_project_file_gives_more_than_the_user_has(asked: dict[str, str], use
     files = Files(tmp_path)
     text = "".join(f'{name} = "{value}"\n' for name, value in asked.items())
     try:
-        settings = files.load(user=f'network = "{users}"\ncaches = "project"', project=text)
+        settings = files.load(user=f'network = "{users}"\ncaches = "project"\ngit = "isolated"', project=text)
     except ConfinedError:
         return
     assert settings.network in (users, "none")
     assert settings.caches == "project"
+    assert settings.git == "isolated"
 
 
 # Mistakes
@@ -202,6 +268,7 @@ def test_a_table_of_a_settings_name(files: Files) -> None:
         ("claude_version", "$(id)"),
         ("claude_version", "../../evil"),
         ("claude_version", "npm:other@1"),
+        ("git", "closed"),
     ],
 )
 def test_a_value_that_is_none_of_the_settings(name: str, value: str, files: Files) -> None:
@@ -210,6 +277,25 @@ def test_a_value_that_is_none_of_the_settings(name: str, value: str, files: File
         error = files.error(environ={f"CONFINED_CLAUDE_{name.upper()}": value})
         assert "the environment" in error.message
         assert name in error.message
+
+
+@pytest.mark.parametrize("name", ["protect", "writable"])
+@pytest.mark.parametrize(
+    "value",
+    '"" "/etc" " a" "a " "../a" "a/../b" "a/.." "." "./a" ".git" ".git/config" ".confined-claude/x" "*" "*/x" "a\\nb"'.split(
+        '" "'
+    ),
+)
+def test_a_path_that_leads_out_or_opens_the_guard_itself_is_none(name: str, value: str, files: Files) -> None:
+    text = value.strip('"')
+    error = files.error(user=f'{name} = ["fine", "{text}"]')
+    assert f"{name} cannot be" in error.message
+    assert "a list of paths in the project" in error.hint
+
+
+@pytest.mark.parametrize("value", ['"a"', "[1]", '[["a"]]', "{}", "true"])
+def test_what_is_no_list_of_paths(value: str, files: Files) -> None:
+    assert "protect cannot be" in files.error(user=f"protect = {value}").message
 
 
 @pytest.mark.parametrize("file", ["user", "project"])
