@@ -173,8 +173,11 @@ class Matcher:
 
     def find(self, name: str, parents: Sequence[str], *, folder: bool) -> Rule | None:
         """The rule of ``name``, in lower case like ``parents``; None for most."""
-        patterns = self._exact.get(name, ())
-        if self._any_glob.match(name):
+        patterns: Sequence[_Pattern] = self._exact.get(name, ())
+        is_glob = self._any_glob.match(name)
+        if not patterns and not is_glob:
+            return None
+        if is_glob:
             globs = (pattern for pattern in self._globs if fnmatch.fnmatchcase(name, pattern.name))
             patterns = (*patterns, *globs)
         fitting = [pattern for pattern in patterns if pattern.folder == folder and pattern.fits(parents)]

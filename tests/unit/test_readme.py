@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from confined_claude import environment, errors, plan, tasks
+from confined_claude.guard.rules import RULES
 from confined_claude.host import Host
 from confined_claude.mounts import plan_mounts
 from confined_claude.project import Project
@@ -14,6 +15,7 @@ from confined_claude.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
+NONE = "–"  # noqa: RUF001 - the manual's dash
 SECURITY = (ROOT / "SECURITY.md").read_text()
 
 
@@ -33,8 +35,8 @@ def test_every_setting_is_in_the_table_as_it_is() -> None:
         [
             item.name,
             item.metadata["allowed"],
-            str(item.default),
-            item.metadata["narrow"] or "–",  # noqa: RUF001 - the manual's dash
+            str(item.default or NONE),
+            {"": "any", None: NONE}.get(item.metadata["narrow"], item.metadata["narrow"]),
             PREFIX + item.name.upper(),
         ]
         for item in fields(Settings)
@@ -69,13 +71,19 @@ def test_the_variables_that_sign_in_are_named() -> None:
 
 
 def test_the_exit_codes_are_the_errors_own() -> None:
-    assert f"Exit codes: {errors.USAGE} wrong usage or configuration, {errors.ENGINE} the engine" in README
+    codes = f"{errors.USAGE} wrong usage or configuration, {errors.ENGINE} the engine, {errors.REVIEW} something waits"
+    assert f"Exit codes: {codes}" in README
 
 
 def test_the_capabilities_are_named_in_security() -> None:
     named = re.search(r"((?:`[A-Z_]+`[, and]*)+) are what it holds", SECURITY.replace("\n", " "))
     assert named
     assert set(re.findall(r"`([A-Z_]+)`", named[1])) == set(plan.CAPABILITIES)
+
+
+def test_every_rule_of_the_guard_is_in_securitys_table() -> None:
+    expected = [[rule.runs, " ".join(rule.patterns), "red" if rule.red else "yellow"] for rule in RULES]
+    assert table(SECURITY, "What acts on it") == expected
 
 
 def test_every_link_leads_somewhere() -> None:
