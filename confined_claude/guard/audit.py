@@ -6,9 +6,11 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from ..project import SCAFFOLD
 from . import gitfiles
 from .rules import Matcher
 from .scan import (
@@ -24,12 +26,13 @@ from .scan import (
     UNSEEN,
     Item,
     Snapshot,
+    inside,
     key_of,
 )
 
-MOST_FINDINGS = 500
+# What there was is kept for so many findings; each may be 64 KiB. None is left out.
+MOST_WHOLE = 500
 
-# What a link there leads to is no secret, and only root can write it.
 _SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/opt/", "/nix/store/")
 _SCRIPTLESS = frozenset(
     """name version description keywords homepage bugs license author contributors funding repository private type
@@ -104,7 +107,7 @@ def audit(before: Snapshot, after: Snapshot, context: Context) -> list[Finding]:
                     red,
                     runs,
                     why,
-                    None if old is None else old.content,
+                    old.content if old is not None and old.kind == item.kind else None,
                     item.content,
                     "" if old is None else old.digest,
                     item.digest,
@@ -113,9 +116,7 @@ def audit(before: Snapshot, after: Snapshot, context: Context) -> list[Finding]:
                 )
             )
     found.sort(key=lambda finding: (not finding.red, finding.path))
-    if len(found) > MOST_FINDINGS:
-        more = f"there are {len(found) - MOST_FINDINGS} more findings"
-        found[MOST_FINDINGS:] = [Finding(".", UNSEEN, True, "", more, None, None, "", more)]
+    found[MOST_WHOLE:] = [replace(finding, before=None, after=None) for finding in found[MOST_WHOLE:]]
     return found
 
 
@@ -125,7 +126,7 @@ _PLAIN: Mapping[str, _Verdict] = {
     SETID: (True, "whoever starts it", "runs with your rights for everybody (setuid or setgid, {text})"),
     SPECIAL: (False, "a program that reads it", "a FIFO, socket or device"),
     PACKAGES: (False, "npm, Python or an editor that uses them", "packages changed"),
-    GITLINK: (True, "git, at git status", "{new}: the index has it as a repository of its own"),
+    GITLINK: (False, "git, at git status", "{new}: the index has it as a repository of its own"),
     GIT_LINK: (True, "git, which reads or writes through it", "{new} link to {text!r}"),
 }
 
@@ -135,6 +136,8 @@ def _judge(path: str, old: Item | None, item: Item, context: Context) -> _Verdic
     new = "new" if old is None else "changed"
     if item.kind in _PLAIN:
         red, runs, why = _PLAIN[item.kind]
+        if item.kind == GITLINK:  # what git obeys there is looked through, except in our own folder
+            red = path.partition(": ")[2].partition("/")[0].lower() == SCAFFOLD
         return red, runs, why.format(new=new, text=_text(item.content))
     if item.kind == REPOSITORY:
         return None if path in context.git_folders else (False, "git, run inside", f"{new}: a repository of its own")
@@ -152,10 +155,12 @@ def _judge_pointer(path: str, item: Item, context: Context) -> _Verdict | None:
     if target is None:
         return True, "git", "a .git file that names no folder"
     place = _place(path, target, context)
+    names = [name for name in target.split("/") if name not in ("", ".")]
+    turns = ".." in names[sum(1 for _ in takewhile("..".__eq__, names)) :]
     relative = place.removeprefix(context.root + "/")
     parent, _, last = relative.rpartition("/")
     owner, _, kind = parent.rpartition("/")
-    own = any(
+    own = not turns and any(  # a name that is turned back from may be a link
         (owner == folder and kind == "worktrees" and last) or relative.startswith(f"{folder}/modules/")
         for folder in context.repositories
     )
@@ -165,17 +170,23 @@ def _judge_pointer(path: str, item: Item, context: Context) -> _Verdict | None:
 
 
 def _judge_link(path: str, item: Item, new: str, context: Context) -> _Verdict:
-    target = _text(item.content).partition("\n")[0]
-    rule = context.matcher.of(path.split("/"), folder=False) or context.matcher.of(path.split("/"), folder=True)
+    target = _text(item.content).partition("\0")[0]
+    prefix = path.rpartition("/")[0]
+    *parents, last = path.lower().split("/")
+    rule = context.matcher.of(path.split("/"), folder=False) or context.matcher.find_link(last, parents)
+    leads_out = inside(Path(context.root), prefix, target) is None
+    # The system's own files are no secret, and only root can write them.
+    harmless = not leads_out or os.path.normpath(target).startswith(_SYSTEM)
     if rule is not None:
-        return rule.red, rule.runs, f"{new} link to {target!r}"
-    harmless = target.startswith(_SYSTEM)
+        return rule.red or not harmless, rule.runs, f"{new} link to {target!r}"
+    if not leads_out:
+        return True, "git", f"{new} link to {target!r}"
     return not harmless, "what reads or writes there", f"{new} link out of the project, to {target!r}"
 
 
 def _judge_git(path: str, old: Item | None, item: Item, new: str, context: Context) -> _Verdict | None:
     name = path.rpartition("/")[2]
-    if "/hooks/" in path:
+    if "/hooks/" in f"/{path}":
         return True, "git, at the command it is named after", f"{new} hook"
     if name.startswith("git-rebase-todo"):
         return True, "git rebase --continue", "runs commands"
@@ -193,16 +204,19 @@ def _judge_config(path: str, old: Item | None, item: Item, new: str, context: Co
     runs = "git, at its next command"
     try:
         settings = gitfiles.parse_config(_whole(item))
-        before = set(gitfiles.parse_config(_whole(old))) if old is not None and old.kind == GIT_FILE else set()
+        before = gitfiles.parse_config(_whole(old)) if old is not None and old.kind == GIT_FILE else []
     except ValueError:
         return True, runs, f"{new} settings that cannot be read"
+    known = set(before)
     harmful = [
         key
         for key, value in settings
-        if (key, value) not in before
+        if (key, value) not in known
         and not gitfiles.is_harmless(key, value)
         and not _is_own_worktree(path, key, value, context)
     ]
+    known_remotes = gitfiles.stray_remotes(before)
+    harmful += [f"remote.{name}" for name in gitfiles.stray_remotes(settings) if name not in known_remotes]
     # A remote that no setting names is a path: git pushes to the repository there, and runs its hooks.
     stray = set(gitfiles.stray_remotes(settings)) - set(gitfiles.stray_remotes(before))
     harmful += [f"{name} for a remote, which is a folder" for name in sorted(stray)]

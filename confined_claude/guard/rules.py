@@ -120,7 +120,7 @@ RULES = (
 )
 
 # What package managers fill: their files are too many to look at one by one, and change all the time.
-DEPENDENCY_FOLDERS = frozenset(("node_modules", "bower_components", ".tox", ".nox", "__pypackages__"))
+DEPENDENCY_FOLDERS = frozenset(("node_modules", "bower_components", "site-packages", ".tox", ".nox", "__pypackages__"))
 
 
 @dataclass(frozen=True)
@@ -148,12 +148,16 @@ class Matcher:
     _exact: dict[str, list[_Pattern]] = field(default_factory=dict, init=False)
     _globs: list[_Pattern] = field(default_factory=list, init=False)
     _any_glob: re.Pattern[str] = field(init=False)
+    _holders: list[_Pattern] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         for order, rule in enumerate(self.rules):
             for text in rule.patterns:
                 *parents, name = text.lower().strip("/").split("/")
-                pattern = _Pattern(tuple(parents), text.startswith("/"), text.endswith("/"), rule, order, name)
+                anchored = text.startswith("/")
+                for count, parent in enumerate(parents):
+                    self._holders.append(_Pattern(tuple(parents[:count]), anchored, True, rule, order, parent))
+                pattern = _Pattern(tuple(parents), anchored, text.endswith("/"), rule, order, name)
                 if "*" in name:
                     self._globs.append(pattern)
                 else:
@@ -182,6 +186,12 @@ class Matcher:
             patterns = (*patterns, *globs)
         fitting = [pattern for pattern in patterns if pattern.folder == folder and pattern.fits(parents)]
         return min(fitting, key=lambda pattern: pattern.order).rule if fitting else None
+
+    def find_link(self, name: str, parents: Sequence[str]) -> Rule | None:
+        """The rule of a link, which may stand for a file, a folder, or a folder that holds what has a rule."""
+        rule = self.find(name, parents, folder=False) or self.find(name, parents, folder=True)
+        holders = (holder for holder in self._holders if fnmatch.fnmatchcase(name, holder.name))
+        return rule or next((holder.rule for holder in holders if holder.fits(parents)), None)
 
 
 def rules_for(protect: Iterable[str], writable: Iterable[str]) -> tuple[Rule, ...]:

@@ -86,6 +86,15 @@ class Snapshot:
         self.items[key_of(path, kind)] = Item(kind, digest, content if len(content) <= KEPT_BYTES else None)
 
 
+def _is_git_folder(names: set[str]) -> bool:
+    """Whether git may take a folder that holds these names for a repository."""
+    return "HEAD" in names and ("objects" in names or "commondir" in names)
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}/{name}" if path else name
+
+
 _Look = Callable[[int, str], None]
 
 
@@ -130,6 +139,7 @@ class _Scan:
     def __init__(self, root: Path, matcher: Matcher, since: float | None) -> None:
         self.root = root
         self.find = matcher.find
+        self.find_link = matcher.find_link
         self.since_ns = None if since is None else int(since * 1e9)
         self.snapshot = Snapshot()
         self.bytes_left = _ALL_BYTES
@@ -183,6 +193,8 @@ class _Scan:
         else:
             try:
                 opened = os.open(name, _OPEN, dir_fd=handle)
+            except FileNotFoundError:
+                pass  # gone meanwhile
             except OSError as error:
                 self.unseen(path, str(error.strerror))
         try:
@@ -201,17 +213,19 @@ class _Scan:
         """
         entries = self.entries(handle, prefix)
         names = {entry.name for entry in entries}
-        if prefix and "HEAD" in names and ("objects" in names or "commondir" in names):
-            self.snapshot.add(prefix[:-1], REPOSITORY)
+        if _is_git_folder(names):
+            self.snapshot.add(prefix[:-1] or ".", REPOSITORY)
             self.git_folder(handle, prefix[:-1])
         if prefix and not packages and (_VENV_MARK in names or parents[-1] in DEPENDENCY_FOLDERS):
             packages = prefix[:-1]
+        # Not by the mark of a virtual environment, which a session may put anywhere.
+        ruled = DEPENDENCY_FOLDERS.isdisjoint(parents)
         folders = []
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.name)
             else:
-                self.no_folder(entry, handle, prefix, parents, rule, packages)
+                self.no_folder(entry, handle, prefix, parents, rule, packages, ruled)
         for name in folders:
             path = prefix + name
             with self.entered(handle, name, path, len(parents)) as opened:
@@ -224,7 +238,7 @@ class _Scan:
                     self.git_folder(opened, path)
                 else:
                     inside = (*parents, name.lower())
-                    own = rule or (None if packages else self.find(inside[-1], parents, folder=True))
+                    own = rule or (self.find(inside[-1], parents, folder=True) if ruled else None)
                     self.folder(opened, path + "/", inside, own, packages)
 
     def no_folder(  # noqa: PLR0917 - called for every file
@@ -235,25 +249,26 @@ class _Scan:
         parents: tuple[str, ...],
         rule: Rule | None,
         packages: str,
+        ruled: bool,
     ) -> None:
-        """Look at a file, link or anything else in the folder at ``prefix``."""
+        """Look at a file, link or anything else in the folder at ``prefix``; at its rule if it is ``ruled``."""
         name = entry.name
         lower = name.lower()
         if self.since_ns is not None:
-            status = entry.stat(follow_symlinks=False)
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except OSError:
+                return  # gone meanwhile
             if status.st_ctime_ns >= self.since_ns:
                 self.changed(prefix + name, status.st_mode, packages)
         if entry.is_symlink():
-            self.link(handle, prefix, name, rule or (None if packages else self.rule_of_link(lower, parents)))
+            self.link(handle, prefix, name, rule or (self.find_link(lower, parents) if ruled else None))
         elif not entry.is_file(follow_symlinks=False):
             self.snapshot.add(prefix + name, SPECIAL)
         elif lower == ".git":
             self.snapshot.add(prefix + name, POINTER, safefs.read(handle, name, KEPT_BYTES) or b"")
-        elif not packages and (rule or self.find(lower, parents, folder=False)):
+        elif ruled and (rule or self.find(lower, parents, folder=False)):
             self.file(handle, prefix + name)
-
-    def rule_of_link(self, lower: str, parents: tuple[str, ...]) -> Rule | None:
-        return self.find(lower, parents, folder=False) or self.find(lower, parents, folder=True)
 
     def scaffold(self, handle: int) -> None:
         """Our own folder: the files in it, and not what sessions alone use."""
@@ -277,7 +292,7 @@ class _Scan:
             self.snapshot.add(prefix + name, LINK, os.fsencode(target))
         elif rule is not None or name.lower() == ".git":
             content = self.content_below(leads) if leads else b""
-            self.snapshot.add(prefix + name, LINK, os.fsencode(target) + (b"\n" + content if content else b""))
+            self.snapshot.add(prefix + name, LINK, os.fsencode(target) + (b"\0\n" + content if content else b""))
 
     def content_below(self, parts: tuple[str, ...]) -> bytes:
         try:
@@ -314,9 +329,9 @@ class _Scan:
         names = {entry.name for entry in entries}
         self.git_links(entries, handle, path)
         for name in sorted(_GIT_FILES & names):
-            self.file(handle, f"{path}/{name}", GIT_FILE)
+            self.file(handle, _below(path, name), GIT_FILE)
         if "commondir" in names and (safefs.read(handle, "commondir", KEPT_BYTES) or b"").strip() != common:
-            self.file(handle, f"{path}/commondir", GIT_FILE)
+            self.file(handle, _below(path, "commondir"), GIT_FILE)
         if "index" in names:
             self.index(handle, path, names)
         looks = {"hooks": self.hooks, "modules": self.modules, "worktrees": self.worktrees}
@@ -330,7 +345,7 @@ class _Scan:
         """Call what ``look`` gives for a folder's name with that folder, opened."""
         for entry in entries:
             if entry.is_dir(follow_symlinks=False) and (call := look(entry.name)):
-                inner = f"{path}/{entry.name}"
+                inner = _below(path, entry.name)
                 with self.entered(handle, entry.name, inner, inner.count("/")) as opened:
                     if opened is not None:
                         call(opened, inner)
@@ -340,7 +355,7 @@ class _Scan:
             if entry.is_symlink():
                 with contextlib.suppress(OSError):
                     target = os.fsencode(os.readlink(entry.name, dir_fd=handle))
-                    self.snapshot.add(f"{path}/{entry.name}", GIT_LINK, target)
+                    self.snapshot.add(_below(path, entry.name), GIT_LINK, target)
 
     def hooks(self, handle: int, path: str) -> None:
         entries = self.entries(handle, path)
@@ -352,9 +367,11 @@ class _Scan:
     def modules(self, handle: int, path: str) -> None:
         """Look through the git folders of submodules, whose names may have slashes."""
         entries = self.entries(handle, path)
-        if any(entry.name in ("HEAD", "commondir") for entry in entries):
+        names = {entry.name for entry in entries}
+        if "HEAD" in names or "commondir" in names:
             self.git_folder(handle, path)
-            return
+            if _is_git_folder(names) and not path.endswith("modules"):
+                return  # else these names may be there to hide the others
         self.git_links(entries, handle, path)
         self.each_folder(entries, handle, path, lambda _: self.modules)
 
@@ -369,6 +386,9 @@ class _Scan:
     def git_data(self, handle: int, path: str) -> None:
         """Look through a folder whose files are data: but through a link there git writes elsewhere."""
         entries = self.entries(handle, path)
+        if _is_git_folder({entry.name for entry in entries}):
+            self.git_folder(handle, path)
+            return
         self.git_links(entries, handle, path)
         for entry in entries:
             is_attributes = entry.name == "attributes" and path.endswith("/info")
@@ -388,6 +408,6 @@ class _Scan:
             content = safefs.read(handle, name, _INDEX_BYTES)
             try:
                 for inner in gitfiles.gitlinks(content, size) if content is not None else ():
-                    self.snapshot.add(f"{path}/index: {inner}", GITLINK)
+                    self.snapshot.add(f"{_below(path, 'index')}: {inner}", GITLINK)
             except ValueError:
-                self.file(handle, f"{path}/{name}", GIT_FILE)
+                self.file(handle, _below(path, name), GIT_FILE)

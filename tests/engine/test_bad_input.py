@@ -76,7 +76,7 @@ def test_a_link_in_the_scaffold_is_refused(user: User, project: Path, place: Pat
 def test_a_project_may_not_widen_its_own_confinement(user: User, project: Path) -> None:
     user.folder(project / ".confined-claude")
     (project / ".confined-claude/config.toml").write_text('network = "docker:host"\n')
-    assert_error(user.run("confined-claude", cwd=project), 2, "network", "own config file")
+    assert_error(user.run("confined-claude", cwd=project), 4, "network", "confined-claude trust")
 
 
 def test_a_project_may_narrow(user: User, project: Path) -> None:

@@ -53,7 +53,7 @@ def test_the_tasks_are_listed_each_with_a_line_of_help(template: Path, place: Pa
     copier(person, "copy", "--defaults", str(template), "made", cwd=place)
     listed = person.run("inv", "--list", cwd=place / "made")
     assert listed.returncode == 0
-    for task in ("run", "shell", "build", "rebuild"):
+    for task in ("run", "shell", "review", "trust", "update", "build", "rebuild"):
         assert [line for line in listed.stdout.splitlines() if line.split()[:1] == [task] and len(line.split()) > 3]
     assert not (place / "made/__pycache__").exists()
 
@@ -70,6 +70,45 @@ def test_an_update_equals_a_fresh_copy_and_keeps_the_config(template: Path, plac
     assert updated.pop(".confined-claude/config.toml") == 'caches = "project"\n'
     expected.pop(".confined-claude/config.toml")
     assert updated == expected
+
+
+def test_the_update_task_does_what_copier_does(template: Path, place: Path, person: User) -> None:
+    made, expected = place / "made", place / "expected"
+    for project in (made, expected):
+        copier(person, "copy", "--defaults", "--vcs-ref", "v0.0.1", str(template), str(project), cwd=place)
+        commit_all(person, project)
+    copier(person, "update", "--defaults", cwd=expected)
+    done = person.run("confined-claude", "update", cwd=made)
+    assert done.returncode == 0, done.stderr
+    assert files(made) == files(expected)
+    assert files(made)["tasks.py"].startswith('"""Confined Claude')
+
+
+def test_the_update_task_finds_the_answers_beside_those_of_another_template(
+    template: Path, place: Path, person: User
+) -> None:
+    project = place / "theirs"
+    project.mkdir()
+    (project / ANSWERS).write_text("_src_path: gh:someone/something\n_commit: v1\n")
+    copier(person, "copy", "--defaults", "--vcs-ref", "v0.0.1", str(template), ".", cwd=project)
+    commit_all(person, project)
+    done = person.run("confined-claude", "update", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert "_commit: v99.0.0" in (project / ".confined-claude/answers.yml").read_text()
+
+
+@pytest.mark.parametrize(("scaffold", "word"), [(False, "no scaffold"), (True, "git")])
+def test_an_update_that_cannot_be_made_says_so(
+    template: Path, place: Path, person: User, scaffold: bool, word: str
+) -> None:
+    project = place / "made"
+    project.mkdir()
+    if scaffold:
+        copier(person, "copy", "--defaults", str(template), ".", cwd=project)
+    done = person.run("confined-claude", "update", cwd=project)
+    assert done.returncode == 2
+    assert word in done.stderr
+    assert len(done.stderr.splitlines()) == 2
 
 
 def test_another_templates_answers_stay(template: Path, place: Path, person: User) -> None:
@@ -140,6 +179,41 @@ def test_modules_planted_beside_the_shim_are_not_imported(template: Path, place:
     done = person.run("inv", "build", cwd=place / "made")
     assert done.returncode == 0, done.stderr
     assert not (place / "canary").exists()
+
+
+PLANTED = {
+    "invoke.py": "open({canary!r}, 'w')\n",
+    "invoke.yaml": "run:\n  shell: ./planted\n",
+    "invoke.yml": "run:\n  shell: ./planted\n",
+    "invoke.json": '{{"run": {{"shell": "./planted"}}}}',
+}
+
+
+def plant(folder: Path, name: str, canary: Path) -> None:
+    (folder / name).write_text(PLANTED[name].format(canary=str(canary)))
+    (folder / "planted").write_text(f"#!/bin/sh\ntouch {canary}\n")
+    (folder / "planted").chmod(0o755)
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_the_shim_refuses_what_invoke_would_obey(template: Path, place: Path, person: User, name: str) -> None:
+    copier(person, "copy", "--defaults", str(template), "made", cwd=place)
+    plant(place / "made", name, place / "canary")
+    done = person.run("inv", "build", cwd=place / "made")
+    assert done.returncode == 4
+    assert name in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+    assert not (place / "canary").exists()
+    assert person.run("confined-claude", "build", cwd=place / "made").returncode == 0
+    assert not (place / "canary").exists()
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_control_invoke_obeys_what_is_planted(place: Path, person: User, name: str) -> None:
+    (place / "tasks.py").write_text("from invoke import task\n@task\ndef hello(c):\n    c.run('true')\n")
+    plant(place, name, place / "canary")
+    person.run("inv", "hello", cwd=place)
+    assert (place / "canary").exists()
 
 
 def test_control_a_plain_tasks_file_imports_what_is_planted_beside_it(place: Path, person: User) -> None:

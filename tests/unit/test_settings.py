@@ -279,16 +279,21 @@ def test_a_value_that_is_none_of_the_settings(name: str, value: str, files: File
         assert name in error.message
 
 
+names_the_guard = pytest.mark.xfail(strict=True, reason="a glob or other case in a path names the guard's own files")
+
+
 @pytest.mark.parametrize("name", ["protect", "writable"])
 @pytest.mark.parametrize(
     "value",
-    '"" "/etc" " a" "a " "../a" "a/../b" "a/.." "." "./a" ".git" ".git/config" ".confined-claude/x" "*" "*/x" "a\\nb"'.split(
-        '" "'
-    ),
+    ["", "/etc", " a", "a ", "../a", "a/../b", "a/..", ".", "./a", ".git", ".git/config", ".confined-claude/x"]
+    + ["*", "**", "*/x", "a\\nb", "a,b"]
+    + [
+        pytest.param(value, marks=names_the_guard)
+        for value in (".gi*", ".GIT/config", ".confined-c*", ".Confined-Claude")
+    ],
 )
 def test_a_path_that_leads_out_or_opens_the_guard_itself_is_none(name: str, value: str, files: Files) -> None:
-    text = value.strip('"')
-    error = files.error(user=f'{name} = ["fine", "{text}"]')
+    error = files.error(user=f'{name} = ["fine", "{value}"]')
     assert f"{name} cannot be" in error.message
     assert "a list of paths in the project" in error.hint
 

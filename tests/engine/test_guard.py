@@ -1,0 +1,212 @@
+"""Ordinary work under guard: everything works, nothing is left, and nothing red is reported."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers import SYSTEM_PATH, User, sessions_of, wait_until
+
+pytestmark = pytest.mark.timeout(300)
+
+IDENTITY = ["-c", "user.name=Test", "-c", "user.email=test@example.invalid", "-c", "protocol.file.allow=always"]
+
+
+def git(folder: Path, *words: str, home: Path) -> str:
+    """The host's git, with nothing of this machine's settings."""
+    environ = {"PATH": SYSTEM_PATH, "HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1"}
+    return subprocess.run(
+        ["git", *IDENTITY, *words], cwd=folder, env=environ, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def files(folder: Path) -> set[str]:
+    """The paths below ``folder``, homes and scaffolds left out."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*"))
+    return {
+        str(path) for path in paths if ".confined-claude" not in path.parts and not path.parts[0].startswith("home-")
+    }
+
+
+@pytest.fixture
+def repository(project: Path, user: User) -> Path:
+    """A project with one commit, and a hook that names a program of the host."""
+    (user.home / ".gitconfig").write_text("[user]\n\tname = Test\n\temail = test@example.invalid\n")
+    git(project, "init", "--quiet", "--initial-branch=main", home=user.home)
+    (project / "main.py").write_text("print('hi')\n")
+    git(project, "add", "--all", home=user.home)
+    git(project, "commit", "--quiet", "--message=first", home=user.home)
+    hook = project / ".git/hooks/pre-commit"
+    hook.write_text("#!/nowhere/on/this/host\n")
+    hook.chmod(0o755)
+    return project
+
+
+def inside(user: User, project: Path, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    return user.run("confined-claude", "shell", *flags, "--", "sh", "-euc", script, cwd=project)
+
+
+def assert_unnoticed(done: subprocess.CompletedProcess[str]) -> None:
+    """It went well, and the tool had nothing to say."""
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def make_worktree(repository: Path, user: User) -> Path:
+    git(repository, "worktree", "add", "-q", "-b", "side", "../tree", home=user.home)
+    return repository.parent / "tree"
+
+
+def make_submodule(repository: Path, user: User) -> Path:
+    whole = user.folder(repository.parent / "whole")
+    git(whole, "init", "--quiet", home=user.home)
+    git(whole, "submodule", "--quiet", "add", str(repository), "libs/part", home=user.home)
+    git(whole, "commit", "--quiet", "--message=with a part", home=user.home)
+    return whole
+
+
+def make_part(repository: Path, user: User) -> Path:
+    return make_submodule(repository, user) / "libs/part"
+
+
+KINDS: dict[str, Callable[[Path, User], Path]] = {
+    "repository": lambda repository, _user: repository,
+    "worktree": make_worktree,
+    "with a submodule": make_submodule,
+    "submodule": make_part,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_session_that_does_nothing_leaves_nothing(repository: Path, user: User, kind: str) -> None:
+    project = KINDS[kind](repository, user)
+    before = files(repository.parent)
+    assert_unnoticed(inside(user, project, "true"))
+    assert files(repository.parent) == before
+    assert git(project, "status", "--porcelain", home=user.home) == ""
+    assert user.run("confined-claude", "review", cwd=project).stdout == "There is nothing to review.\n"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_session_can_commit(repository: Path, user: User, kind: str) -> None:
+    project = KINDS[kind](repository, user)
+    assert_unnoticed(inside(user, project, "git status --short; echo x > new; git add new; git commit -qm second"))
+    assert git(project, "log", "-1", "--format=%s", home=user.home) == "second\n"
+    assert git(project, "status", "--porcelain", home=user.home) == ""
+
+
+def test_a_session_can_commit_in_a_submodule(repository: Path, user: User) -> None:
+    project = make_submodule(repository, user)
+    script = "cd libs/part; echo x > new; git add new; git commit -qm inner; cd ../..; git add -A; git commit -qm outer"
+    assert_unnoticed(inside(user, project, script))
+    assert git(project / "libs/part", "log", "-1", "--format=%s", home=user.home) == "inner\n"
+    assert git(project, "status", "--porcelain", home=user.home) == ""
+
+
+def test_a_project_in_a_subdirectory_of_a_repository_works_and_leaves_the_repository_alone(
+    repository: Path, user: User
+) -> None:
+    project = user.folder(repository / "part")
+    assert_unnoticed(inside(user, project, "test ! -e ../.git; echo x > new"))
+    assert git(repository, "status", "--porcelain", home=user.home) == "?? part/\n"
+
+
+def test_the_ways_of_git(repository: Path, user: User) -> None:
+    """Branch, merge, rebase, stash, tag, worktree, gc and a push by URL."""
+    origin = user.folder(repository / "origin.git")
+    git(origin, "init", "--quiet", "--bare", home=user.home)
+    script = f"""
+        git checkout -qb topic; echo 1 > a; git add a; git commit -qm a
+        git checkout -q main; echo 2 > b; git add b; git commit -qm b
+        git merge -q --no-edit topic; git checkout -q topic; git rebase -q main
+        echo 3 >> a; git stash -q; git stash pop -q; git commit -qam c; git tag v1
+        git worktree add -q deep/tree -b third; (cd deep/tree; echo 4 > d; git add d; git commit -qm d)
+        git gc -q; git push -q {origin} main topic v1; git fsck --no-progress
+    """
+    done = inside(user, repository, script)
+    assert_unnoticed(done)
+    assert git(origin, "log", "-1", "--format=%s", "topic", home=user.home) == "c\n"
+    assert git(repository / "deep/tree", "log", "-1", "--format=%s", home=user.home) == "d\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["git config a.b c", "git remote add x https://example.invalid/x", "git branch -m x"]
+)
+def test_what_cannot_be_set_says_why_and_what_to_do(repository: Path, user: User, command: str) -> None:
+    before = (repository / ".git/config").read_bytes()
+    done = inside(user, repository, f"{command}")
+    assert done.returncode != 0
+    assert "cannot change .git/config, because git on the host obeys it" in done.stderr
+    assert "git -c NAME=VALUE" in done.stderr
+    assert (repository / ".git/config").read_bytes() == before
+
+
+def test_a_push_that_cannot_note_its_upstream_still_pushes(repository: Path, user: User) -> None:
+    origin = user.folder(repository.parent / "origin.git")
+    git(origin, "init", "--quiet", "--bare", home=user.home)
+    git(repository, "clone", "--quiet", "--bare", str(repository), "inner.git", home=user.home)
+    git(repository, "remote", "add", "origin", str(repository / "inner.git"), home=user.home)
+    done = inside(user, repository, "echo x > new; git add new; git commit -qm second; git push -qu origin main")
+    assert done.returncode == 0
+    assert "git -c NAME=VALUE" in done.stderr
+    assert git(repository / "inner.git", "log", "-1", "--format=%s", "main", home=user.home) == "second\n"
+
+
+def test_ordinary_work_gives_nothing_red(repository: Path, user: User) -> None:
+    """Sources, packages, environments, build files: what there is to say of it is yellow."""
+    (repository / "package.json").write_text('{"name": "x", "version": "1.0.0"}\n')
+    (repository / "lib").mkdir()
+    (repository / "lib/package.json").write_text('{"name": "lib", "version": "1.0.0", "bin": "cli.js"}\n')
+    (repository / "lib/cli.js").write_text("#!/usr/bin/env node\n")
+    script = """
+        npm install --silent --offline ./lib; python3 -m venv env; mkvenv tools >/dev/null
+        mkdir -p src/app; echo x > src/app/tasks.py; ln -s app src/link; mv main.py src/; touch -d 2001-01-01 src/app
+        mkdir -p .claude; echo '{"permissions": {"allow": ["Bash(ls)"]}}' > .claude/settings.local.json
+        echo 'all:' > Makefile; git init -q other; echo x > CLAUDE.md; git add Makefile src; git commit -qm work
+    """
+    done = inside(user, repository, script)
+    assert done.returncode == 0
+    assert " red " not in done.stderr
+    for path in ("Makefile", "env", "other/.git", "node_modules", "src/app/tasks.py"):
+        assert f"yellow  {path}" in done.stderr, done.stderr
+    assert_unnoticed(inside(user, repository, "true"))  # which yellow does not hold up
+
+
+def test_the_hosts_virtual_environment_is_hidden_and_the_sessions_own_is_kept(repository: Path, user: User) -> None:
+    host = repository / ".venv/bin"
+    host.mkdir(parents=True)
+    (host / "python").write_text("the host's\n")
+    assert_unnoticed(inside(user, repository, "test ! -e .venv/bin; mkdir .venv/bin; echo mine > .venv/bin/python"))
+    assert (host / "python").read_text() == "the host's\n"
+    assert inside(user, repository, "cat .venv/bin/python").stdout == "mine\n"
+
+
+def test_what_was_made_for_the_sessions_goes_with_the_last_of_them(repository: Path, user: User) -> None:
+    made = repository / ".git/commondir"
+    with user.running("confined-claude", "shell", "--", "sh", "-c", "cat; mv .git x", cwd=repository) as first:
+        wait_until(lambda: sessions_of(repository) and made.exists())
+        assert_unnoticed(inside(user, repository, "true"))
+        assert made.exists()
+        assert first.stdin is not None
+        first.stdin.close()
+        first.stdin = None
+        assert first.wait(60) != 0
+    assert not made.exists()
+
+
+def test_an_isolated_session_leaves_the_repository_as_it_is(repository: Path, user: User) -> None:
+    def content(folder: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    before = content(repository / ".git")
+    script = "git config a.b c; git checkout -qb topic; echo x > new; git add new; git commit -qm second"
+    assert_unnoticed(inside(user, repository, script, "--git", "isolated"))
+    assert content(repository / ".git") == before
+    again = inside(user, repository, "git log --format=%s -1; git config a.b", "--git", "isolated")
+    assert again.stdout.split() == ["second", "c"]
+    review = user.run("confined-claude", "review", cwd=repository)
+    assert "topic" in review.stdout
+    command = next(line.strip() for line in review.stdout.splitlines() if "fetch" in line and "git -C" in line)
+    assert user.run("sh", "-c", command, cwd=Path("/")).returncode == 0
+    assert git(repository, "log", "-1", "--format=%s", "confined/topic", home=user.home) == "second\n"
