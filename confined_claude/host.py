@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from .errors import ConfinedError
@@ -63,7 +64,12 @@ class Host:
         return self.config / "config.toml"
 
     def git_settings(self) -> tuple[tuple[str, str], ...]:
-        """The safe part of the user's global git configuration, as (key, value) in its order.
+        """The safe part of the user's global git configuration, as (key, value) in its order."""
+        return tuple((key, value) for key, value in self.git_config if key in SAFE_GIT_KEYS)
+
+    @cached_property
+    def git_config(self) -> tuple[tuple[str, str], ...]:
+        """The user's global git configuration, as (key, value) in its order.
 
         Asks git for the global file alone, from ``/``, so that no repository has a say.
         Empty where there is no git or no such file.
@@ -84,7 +90,7 @@ class Host:
             return ()
         records = answer.stdout.decode("utf-8", "replace").split("\0")
         settings = (record.partition("\n") for record in records if "\n" in record)
-        return tuple((key, value) for key, _, value in settings if key in SAFE_GIT_KEYS)
+        return tuple((key, value) for key, _, value in settings)
 
 
 def gitconfig_text(settings: tuple[tuple[str, str], ...]) -> str:

@@ -37,7 +37,7 @@ SUITE = "bookworm"
 LOCAL_BASE = "confined-claude-base:bookworm"
 
 CONTEXT = Path(__file__).parent / "container"
-_EXECUTABLE = frozenset({"entrypoint", "install-node", "mkvenv", "lsvenvs", "diskuse"})
+_EXECUTABLE = frozenset({"entrypoint", "git", "install-node", "mkvenv", "lsvenvs", "diskuse"})
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
 # The builder's words about its own containers, which would hide what the step says.
 _CHATTER = (" --->", "Removing intermediate container")

@@ -50,9 +50,9 @@ def ground(host: Host) -> watch.Ground:
     """The current project as the guard sees it, for a look at what is open."""
     here = current_project(host)
     try:
-        return watch.Ground(here, _here(host, {})[1], forgiving=True)
+        return watch.Ground(here, _here(host, {})[1], host.git_config, forgiving=True)
     except ConfinedError:  # its settings wait for trust, or are wrong: the look does not depend on them
-        return watch.Ground(here, settings.Settings(), forgiving=True)
+        return watch.Ground(here, settings.Settings(), host.git_config, forgiving=True)
 
 
 def build(host: Host, flags: Mapping[str, str | None], *, fresh: bool) -> None:

@@ -72,13 +72,16 @@ class Finding:
 class Context:
     """What a judgement needs beside the two looks.
 
-    ``lost`` are kept files that the host itself replaced meanwhile, which ends their protection;
+    ``lost`` are kept paths that the host itself replaced meanwhile, which ends their protection;
+    ``held`` are the others: no session has changed what is there, but for what is ``opened`` in it.
     ``git_folders`` what git takes settings from by rights, by path as in a snapshot.
     """
 
     root: str
     matcher: Matcher
     lost: frozenset[str] = frozenset()
+    held: tuple[str, ...] = ()
+    opened: tuple[str, ...] = ()
     git_folders: frozenset[str] = frozenset()
     session: str = ""
     since: float = 0.0
@@ -90,11 +93,15 @@ def audit(before: Snapshot, after: Snapshot, context: Context) -> list[Finding]:
     # What is found is looked through as well, so it may have submodules and worktrees of its own.
     repositories = (path for path, item in after.items.items() if item.kind == REPOSITORY)
     everywhere = replace(context, repositories=context.git_folders.union(repositories))
+    held = tuple(f"{path}/" for path in context.held)
+    opened = tuple(f"{path}/" for path in context.opened)
     found = []
     for key, item in after.items.items():
         path = key.partition("\0")[0]
         old = before.items.get(key)
         if old is not None and (old.kind, old.digest) == (item.kind, item.digest):
+            continue
+        if f"{path}/".startswith(held) and not f"{path}/".startswith(opened):
             continue
         if verdict := _judge(path, old, item, everywhere):
             red, runs, why = verdict

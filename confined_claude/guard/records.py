@@ -36,13 +36,14 @@ _MOST_BYTES = 1 << 30
 class Record:
     """One session: its container's name and start (epoch seconds), what it keeps, what there was before it.
 
-    ``kept`` has a device and inode by path; ``git_folders`` are what git took settings from then.
-    ``before`` is None until the session may start.
+    ``kept`` has a device and inode by path, ``opened`` what is writable in that, ``git_folders`` are
+    what git took settings from then. ``before`` is None until the session may start.
     """
 
     session: str
     since: float
     kept: dict[str, tuple[int, int]] = field(default_factory=dict)
+    opened: list[str] = field(default_factory=list)
     git_folders: list[str] = field(default_factory=list)
     before: Snapshot | None = None
 

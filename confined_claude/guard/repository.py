@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,9 @@ from ..errors import ConfinedError
 from . import gitfiles
 
 _MODULES_DEPTH = 8
+# Settings whose value is a path, as a whole.
+_PATHS = frozenset(("hookspath", "path", "attributesfile"))
+_WORDS = re.compile(r"[^\s'\"!;&|()<>$`]+")
 _OPEN_HINT = 'Remove it, or set git = "open" in your own config file: then the session may change it, and you are told.'
 
 
@@ -80,6 +86,34 @@ def submodules(common: Path) -> tuple[Path, ...]:
 def worktrees(common: Path) -> tuple[Path, ...]:
     """The git folders of the linked worktrees of ``common``."""
     return tuple(_folders(common / "worktrees"))
+
+
+def named_by_settings(root: Path, common: Path | None, settings: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """What git's settings have it run or include of the project's own files, by path from ``root``.
+
+    ``settings`` are the user's; those of the repository ``common`` are read.
+    """
+    with_bases = [(key, value, root) for key, value in settings]
+    if common is not None:
+        with contextlib.suppress(ValueError):
+            with_bases += [(*pair, common) for pair in gitfiles.parse_config(_content(common, "config") or b"")]
+    for key, value, base in with_bases:
+        name = key.rpartition(".")[2]
+        if name in _PATHS:
+            # Only what is included is sought from where the settings are.
+            yield from _within(root, (root if name != "path" else base) / Path(value).expanduser())
+        elif "/" in value and not gitfiles.is_harmless(key, value):
+            for word in _WORDS.findall(value):
+                program = root / word
+                if "/" in word and program.is_file() and os.access(program, os.X_OK):
+                    yield from _within(root, program)
+
+
+def _within(root: Path, path: Path) -> Iterator[str]:
+    place = os.path.normpath(path)
+    relative = place.removeprefix(f"{root}/")
+    if relative != place and not relative.startswith(".git/") and os.path.lexists(place):
+        yield relative
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -37,11 +37,12 @@ def _yellow(runs: str, patterns: str) -> Rule:
     return Rule(runs, False, tuple(patterns.split()))
 
 
+_OWN = _red("Confined Claude", "/.confined-claude/")
 # The first rule that matches a path is its rule.
 RULES = (
+    _OWN,
     _red("inv", "/tasks.py /invoke.py /invoke.yaml /invoke.yml /invoke.json /__pycache__/tasks.*.pyc"),
     _red("copier update", "/.copier-answers*.yml"),
-    _red("Confined Claude", "/.confined-claude/"),
     _red(
         "git commit, through a hook manager",
         """/.pre-commit-config.yaml /.pre-commit-config.yml /.husky/ /.githooks/ /.git-hooks/ /.hooks/ /.overcommit.yml
@@ -167,13 +168,11 @@ class Matcher:
         self._any_glob = re.compile(joined or r"(?!)")
 
     def of(self, path: Sequence[str], *, folder: bool) -> Rule | None:
-        """The rule of a path from the project's root, by itself or by the first folder in it that has one."""
+        """The rule of a path from the project's root: the first of its own and those of the folders it is in."""
         parts = [part.lower() for part in path]
-        for count, part in enumerate(parts):
-            is_folder = folder or count < len(parts) - 1
-            if rule := self.find(part, parts[:count], folder=is_folder):
-                return rule
-        return None
+        last = len(parts) - 1
+        found = (self.find(part, parts[:count], folder=folder or count < last) for count, part in enumerate(parts))
+        return min((rule for rule in found if rule), key=self.rules.index, default=None)
 
     def find(self, name: str, parents: Sequence[str], *, folder: bool) -> Rule | None:
         """The rule of ``name``, in lower case like ``parents``; None for most."""
@@ -199,7 +198,7 @@ def rules_for(protect: Iterable[str], writable: Iterable[str]) -> tuple[Rule, ..
     opened, kept = _rooted(writable), _rooted(protect)
     own = [Rule("what it is for; you opened it with `writable`", False, opened, opens=True)] if opened else []
     own += [Rule("what you named in `protect`", True, kept)] if kept else []
-    return (*own, *RULES)
+    return (_OWN, *own, *RULES)
 
 
 def _rooted(patterns: Iterable[str]) -> tuple[str, ...]:

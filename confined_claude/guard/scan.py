@@ -370,7 +370,7 @@ class _Scan:
         names = {entry.name for entry in entries}
         if "HEAD" in names or "commondir" in names:
             self.git_folder(handle, path)
-            if _is_git_folder(names) and not path.endswith("modules"):
+            if _is_git_folder(names) and not path.endswith("/modules"):
                 return  # else these names may be there to hide the others
         self.git_links(entries, handle, path)
         self.each_folder(entries, handle, path, lambda _: self.modules)
@@ -405,9 +405,10 @@ class _Scan:
         config = safefs.read(handle, "config", _MOST_BYTES) or b""
         size = 32 if b"sha256" in config.lower() else 20
         for name in ["index", *(name for name in names if name.startswith("sharedindex."))]:
-            content = safefs.read(handle, name, _INDEX_BYTES)
             try:
-                for inner in gitfiles.gitlinks(content, size) if content is not None else ():
+                if (content := safefs.read(handle, name, _INDEX_BYTES)) is None:
+                    raise ValueError("too large")
+                for inner in gitfiles.gitlinks(content, size):
                     self.snapshot.add(f"{_below(path, 'index')}: {inner}", GITLINK)
             except ValueError:
                 self.file(handle, _below(path, name), GIT_FILE)

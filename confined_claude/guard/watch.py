@@ -31,10 +31,14 @@ _NAMED = 3
 class Ground:
     """A project as the guard sees it: its rules, its repository, and how to look through it."""
 
-    def __init__(self, project: Project, chosen: Settings, *, forgiving: bool = False) -> None:
-        """Raises ConfinedError for a repository that cannot be guarded; if ``forgiving``, it has none then."""
+    def __init__(
+        self, project: Project, chosen: Settings, git_config: Iterable[tuple[str, str]] = (), *, forgiving: bool = False
+    ) -> None:
+        """``git_config`` are the user's own settings of git.
+
+        Raises ConfinedError for a repository that cannot be guarded; if ``forgiving``, it has none then.
+        """
         self.project = project
-        self.matcher = Matcher((*rules_for(chosen.protect, chosen.writable), *_invoke_package(project.root)))
         self.git = chosen.git
         try:
             self.repository: Repository | None = repository.find(project.root)
@@ -42,6 +46,10 @@ class Ground:
             if self.git != "open" and not forgiving:
                 raise
             self.repository = None
+        common = None if self.repository is None else self.repository.common
+        named = repository.named_by_settings(project.root, common, git_config)
+        extra = (*_invoke_package(project.root), *(_git_rule(path) for path in dict.fromkeys(named)))
+        self.matcher = Matcher((*rules_for(chosen.protect, chosen.writable), *extra))
 
     @property
     def outside(self) -> tuple[Path, ...]:
@@ -57,10 +65,13 @@ class Ground:
         """What the session of ``record`` has left, as of now."""
         if record.before is None:
             return []
+        lost = frozenset(_lost(self.project.root, record.kept))
         context = Context(
             root=str(self.project.root),
             matcher=self.matcher,
-            lost=frozenset(_lost(self.project.root, record.kept)),
+            lost=lost,
+            held=tuple(set(record.kept) - lost),
+            opened=tuple(record.opened),
             git_folders=frozenset(record.git_folders),
             session=record.session,
             since=record.since,
@@ -79,7 +90,7 @@ def watched(project: Project, chosen: Settings, host: Host, is_running: Callable
     ``is_running`` says of a session's key whether its container still runs. Raises ReviewNeeded
     while something red is open, and ConfinedError for what cannot be guarded.
     """
-    watch = Watch(Ground(project, chosen), host)
+    watch = Watch(Ground(project, chosen, host.git_config), host)
     watch.begin(is_running)
     try:
         yield watch
@@ -111,13 +122,14 @@ class Watch:
             refuse_while_red(kept, ground)
             planned = pins.plan_pins(project, ground.repository if ground.git == "guarded" else None, ground.matcher)
             for other in others:
-                planned = planned.among(project.root / path for path in other.kept)
+                planned = planned.among(project.root / path for path in (*other.kept, *other.opened))
             copied = None
             if ground.git == "isolated" and ground.repository is not None:
                 copied = isolation.copy_for(ground.repository, project, self._host, kept)
             kept.keep_made(dict.fromkeys((*kept.made(), *planned.missing)))
             pins.make_missing(planned)
-            self._record.kept = {ground.name(path): _identity(path) for path in planned.paths()}
+            self._record.kept = {ground.name(path): _identity(path) for path in (*planned.kept, *planned.missing)}
+            self._record.opened = [ground.name(path) for path in planned.opened]
             if ground.repository is not None:
                 self._record.git_folders = [ground.name(folder) for folder in ground.repository.git_folders()]
             self._handle = kept.begin(self.key)
@@ -134,13 +146,13 @@ class Watch:
 
         Raises what goes wrong with the look at the end of the block.
         """
-        failed: list[ConfinedError] = []
+        failed: list[Exception] = []
 
         def look() -> None:
             try:
                 self._record = replace(self._record, session=session, since=time.time(), before=self._ground.look())
                 records.write_record(self._handle, self._record, self._host.state)
-            except ConfinedError as error:
+            except Exception as error:  # whatever it is: without a look before there is no session
                 failed.append(error)
 
         thread = threading.Thread(target=look)
@@ -245,6 +257,10 @@ def refuse_while_red(kept: Records, ground: Ground) -> None:
         f"A session has left what would run on this machine by itself: {named}{more}.",
         "See it with `confined-claude review`, which can restore or accept it; nothing starts here before.",
     )
+
+
+def _git_rule(path: str) -> Rule:
+    return Rule("git, whose settings name it", True, (f"/{path}", f"/{path}/"))
 
 
 def _invoke_package(root: Path) -> Iterator[Rule]:
