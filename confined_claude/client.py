@@ -125,12 +125,12 @@ def attach(identity: str, *, stdin: bool, terminal: bool) -> subprocess.Popen[by
 
 
 def is_running(key: str) -> bool:
-    """Whether the container of the session with this key runs, as far as the engine says."""
+    """Whether the container of the session with this key may still run: so it does if the engine cannot say."""
     try:
         found = _docker("ps", "--quiet", "--filter", f"label={KEY_LABEL}={key}")
     except EngineError:
-        return False
-    return bool(found.stdout.strip())
+        return True
+    return found.returncode != 0 or bool(found.stdout.strip())
 
 
 def _docker(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:

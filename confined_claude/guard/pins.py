@@ -73,7 +73,6 @@ def plan_pins(project: Project, repository: Repository | None, matcher: Matcher)
             red += [path for path in found if matcher.of(path.relative_to(root).parts, folder=path.is_dir()) == rule]
         elif rule.opens:
             opened += found
-    missing: list[Path] = []
     if (root / "tasks.py").exists():  # what Python keeps there is what it runs
         red.append(root / _PYTHON_CACHE)
     if (root / ".git").is_file():
@@ -81,9 +80,12 @@ def plan_pins(project: Project, repository: Repository | None, matcher: Matcher)
     if repository is not None:
         red += _git_files(repository)
     kept = [path for path in dict.fromkeys(red) if os.path.lexists(path)]
+    # In a folder that is kept, what is not opened is kept with it; as a pin of its own it would be
+    # lost as soon as the host replaces it.
+    kept = [path for path in kept if not _is_in(path, kept) or _is_in(path, opened)]
     # Where the caller may not write, a session may not either.
     missing = [path for path in dict.fromkeys(red) if not os.path.lexists(path) and os.access(path.parent, os.W_OK)]
-    held = [path for path in opened if any(other in path.parents for other in kept)]
+    held = [path for path in opened if _is_in(path, kept)]
     return Pins(tuple(kept), tuple(held), tuple(missing), tuple(_virtual_environments(root)))
 
 
@@ -109,6 +111,10 @@ def plan_mounts(pins: Pins, project: Project, repository: Repository | None, dat
         yield Mount(trusted, path.relative_to(trusted).parts, str(path), read_only=kept, pin=True)
     for name in pins.hidden:
         yield Mount(data, ("projects", project.id, "hidden", name), str(project.root / name))
+
+
+def _is_in(path: Path, folders: Iterable[Path]) -> bool:
+    return any(folder in path.parents for folder in folders)
 
 
 def make_missing(pins: Pins) -> None:

@@ -27,12 +27,12 @@ def shown(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def tell(findings: Sequence[Finding]) -> None:
+def tell(findings: Sequence[Finding], who: str = "This session") -> None:
     """Say on stderr what a session has left; nothing if that is nothing."""
     if not findings:
         return
     with contextlib.suppress(OSError):  # a closed terminal; the findings are kept all the same
-        say(f"This session has left {summary(findings)}:")
+        say(f"{who} has left {summary(findings)}:")
         for line in lines(findings, most=_MOST, diff_lines=_FEW_LINES):
             print(line, file=sys.stderr)
         if any(finding.red for finding in findings):

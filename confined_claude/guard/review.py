@@ -38,7 +38,7 @@ class Review:
 def look(ground: Ground, host: Host, is_running: Callable[[str], bool]) -> Review:
     """What is open in a project, sessions that were cut off included. ``is_running`` is as in ``watch``."""
     with records.locked(ground.project, host) as kept:
-        watch.settle(kept, ground, is_running)
+        watch.settle(kept, ground, is_running, quiet=True)
         return Review(watch.open_findings(kept, ground), isolation.waiting(ground.project, host, kept))
 
 

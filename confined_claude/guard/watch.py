@@ -87,15 +87,17 @@ class Ground:
 def watched(project: Project, chosen: Settings, host: Host, is_running: Callable[[str], bool]) -> Iterator[Watch]:
     """A watch over one session in ``project``; at the end of the block, however it ends, it reports.
 
-    ``is_running`` says of a session's key whether its container still runs. Raises ReviewNeeded
+    ``is_running`` says of a session's key whether its container may still run. Raises ReviewNeeded
     while something red is open, and ConfinedError for what cannot be guarded.
     """
     watch = Watch(Ground(project, chosen, host.git_config), host)
     watch.begin(is_running)
     try:
         yield watch
-    finally:
-        report.tell(watch.finish())
+    except BaseException:
+        report.tell(watch.finish(goes_on=is_running(watch.key)))
+        raise
+    report.tell(watch.finish())
 
 
 class Watch:
@@ -113,7 +115,7 @@ class Watch:
     def begin(self, is_running: Callable[[str], bool]) -> None:
         """Look after sessions that were cut off, and keep what this one may not change.
 
-        ``is_running`` says of a session's key whether its container still runs. Raises ReviewNeeded
+        ``is_running`` says of a session's key whether its container may still run. Raises ReviewNeeded
         while something red is open, and ConfinedError for what cannot be guarded.
         """
         ground, project = self._ground, self._ground.project
@@ -164,32 +166,39 @@ class Watch:
         if failed:
             raise failed[0]
 
-    def finish(self) -> list[Finding]:
-        """Look at what the session has left; gives what is new. What was made for it goes with the last one."""
+    def finish(self, *, goes_on: bool = False) -> list[Finding]:
+        """Look at what the session has left; gives what is new. What was made for it goes with the last one.
+
+        If it ``goes_on`` without this process, the next start looks again.
+        """
         self._record = replace(self._record, session=self.session or self._record.session)
         findings = self._ground.compare(self._record)
         with records.locked(self._ground.project, self._host) as kept:
             fresh = add_findings(kept, findings)
-            kept.end(self.key)
+            if not goes_on:
+                kept.end(self.key)
             os.close(self._handle)
             tidy(kept)
         return fresh
 
 
-def settle(kept: Records, ground: Ground, is_running: Callable[[str], bool]) -> list[Record]:
-    """Look at what sessions have left that were cut off; gives the records of those that go on."""
+def settle(kept: Records, ground: Ground, is_running: Callable[[str], bool], *, quiet: bool = False) -> list[Record]:
+    """Look at what sessions have left that were cut off, and tell it; gives the records of those that go on."""
     going_on = []
+    fresh: list[Finding] = []
     for key, record, alive in list(kept.sessions()):
         if alive:
             going_on.append(record or Record("", 0.0))
             continue
         if record is not None and record.before:
-            add_findings(kept, ground.compare(record))
+            fresh += add_findings(kept, ground.compare(record))
             if is_running(key):
                 going_on.append(record)
                 continue
         kept.end(key)
     tidy(kept)
+    if not quiet:
+        report.tell(fresh, "A session that was cut off")
     return going_on
 
 

@@ -52,7 +52,7 @@ def controls(attacks: Iterable[Attack]) -> list[Any]:
 
 
 @dataclass(frozen=True)
-class Ground:
+class Field:
     """A user's project, and a folder beside it that no session may reach."""
 
     user: User

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from attacks import Ground
+from attacks import Field
 from helpers import User
 
 GITCONFIG = """
@@ -29,18 +29,18 @@ def user(make_user: Callable[..., User]) -> User:
 
 
 @pytest.fixture
-def ground(user: User, place: Path) -> Ground:
+def field(user: User, place: Path) -> Field:
     """An empty project."""
     folders = (user.folder(place / "ground" / name) for name in ("project", "outside"))
-    ground = Ground(user, *folders)
+    field = Field(user, *folders)
     user.own(place / "ground")
-    return ground
+    return field
 
 
 @pytest.fixture
-def repository(ground: Ground) -> Ground:
+def repository(field: Field) -> Field:
     """A project with a git repository."""
-    ground.prepare(
+    field.prepare(
         "git init -q && echo x > file && git add file && git commit -qm first && git commit -qm second --allow-empty"
     )
-    return ground
+    return field

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from attacks import Attack, Ground, controls, table
+from attacks import Attack, Field, controls, table
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -237,16 +237,16 @@ file.write(b"XXXX" + (300 << 20).to_bytes(4, "big")); file.truncate(file.tell() 
 
 
 @pytest.mark.parametrize("attack", table(KEPT))
-def test_a_session_cannot_plant(repository: Ground, attack: Attack) -> None:
+def test_a_session_cannot_plant(repository: Field, attack: Attack) -> None:
     repository.assert_kept(attack)
     assert not (repository.project / ".git/commondir").exists()
 
 
 @pytest.mark.parametrize("attack", table(TOLD))
-def test_what_a_session_plants_is_told_before_it_runs(repository: Ground, attack: Attack) -> None:
+def test_what_a_session_plants_is_told_before_it_runs(repository: Field, attack: Attack) -> None:
     repository.assert_told(attack)
 
 
 @pytest.mark.parametrize("attack", controls(KEPT + TOLD))
-def test_without_the_guard_it_runs(repository: Ground, attack: Attack) -> None:
+def test_without_the_guard_it_runs(repository: Field, attack: Attack) -> None:
     repository.assert_works_unguarded(attack)
