@@ -112,27 +112,36 @@ def scan(root: Path, matcher: Matcher, git_folders: Iterable[Path] = (), *, sinc
 
 
 def inside(root: Path, prefix: str, target: str) -> tuple[str, ...] | None:
-    """Where in ``root`` a link in ``prefix`` to ``target`` leads, by names; None if it leads out of it."""
+    """Where in ``root`` a link in ``prefix`` to ``target`` leads, by names; None if it leads out of it.
+
+    Other links on the way count where the way leads back from one; see ``leads_out`` for the rest.
+    """
     place = [part for part in prefix.split("/") if part]
+    parts = target.split("/")
     if target.startswith("/"):
         if not f"{target}/".startswith(f"{root}/"):
             return None
-        place, target = [], target[len(str(root)) :]
+        place, parts = [], target[len(str(root)) :].split("/")
     named = False
-    for part in target.split("/"):
+    for part in parts:
         if part in ("", "."):
             continue
         if part != "..":
             named = True
             place.append(part)
-            continue
-        if named:  # what this leads back from may be a link itself
-            real = Path(os.path.realpath(root.joinpath(prefix, target.lstrip("/") if not prefix else target)))
+        elif named:  # what this leads back from may be a link
+            real = Path(os.path.realpath(Path(root, prefix, target)))
             return real.relative_to(root).parts if real.is_relative_to(root) else None
-        if not place:
+        elif place:
+            place.pop()
+        else:
             return None
-        place.pop()
     return tuple(place)
+
+
+def leads_out(root: Path, path: str) -> bool:
+    """Whether the link at ``path`` leads out of ``root``, by way of other links too."""
+    return not Path(os.path.realpath(root / path)).is_relative_to(root)
 
 
 class _Scan:
@@ -143,6 +152,7 @@ class _Scan:
         self.since_ns = None if since is None else int(since * 1e9)
         self.snapshot = Snapshot()
         self.bytes_left = _ALL_BYTES
+        self.inner_links: list[tuple[str, str]] = []
         self.deadline = time.monotonic() + _SECONDS
 
     def run(self, git_folders: Iterable[Path]) -> Snapshot:
@@ -152,6 +162,7 @@ class _Scan:
                     self.git_folder(handle, str(folder))
             with safefs.opened(self.root) as handle:
                 self.folder(handle, "", (), None, "")
+            self.links_by_way_of_others()
         except _Stopped as stopped:
             self.unseen(str(stopped), "looking through it takes too long")
         except OSError as error:
@@ -282,6 +293,13 @@ class _Scan:
         if mode & (stat.S_ISUID | stat.S_ISGID) and stat.S_ISREG(mode):
             self.snapshot.add(path, SETID, oct(stat.S_IMODE(mode)).encode())
 
+    def links_by_way_of_others(self) -> None:
+        """Note links that lead out through another one. Where none leads out, that cannot be."""
+        if any(item.kind == LINK for item in self.snapshot.items.values()):
+            for path, target in self.inner_links:
+                if path not in self.snapshot.items and leads_out(self.root, path):
+                    self.snapshot.add(path, LINK, os.fsencode(target))
+
     def link(self, handle: int, prefix: str, name: str, rule: Rule | None) -> None:
         try:
             target = os.readlink(name, dir_fd=handle)
@@ -290,7 +308,9 @@ class _Scan:
         leads = inside(self.root, prefix, target)
         if leads is None:
             self.snapshot.add(prefix + name, LINK, os.fsencode(target))
-        elif rule is not None or name.lower() == ".git":
+            return
+        self.inner_links.append((prefix + name, target))
+        if rule is not None or name.lower() == ".git":
             content = self.content_below(leads) if leads else b""
             self.snapshot.add(prefix + name, LINK, os.fsencode(target) + (b"\0\n" + content if content else b""))
 
