@@ -124,7 +124,7 @@ uninstall() {
     rm -rf "$venv"
     rm -rf "$state/locks" "$state/logs"
     if [ -d "$data" ] || [ -d "$state" ] || [ -d "$config" ]; then
-        if ask "Delete the sessions' sign-in, history, settings and caches in $data, $state and $config?"; then
+        if ask "Delete the sessions' sign-in, history, settings, caches, records and copies of repositories in $data, $state and $config?"; then
             rm -rf "$data" "$state" "$config"
         else
             # What is empty is no data.

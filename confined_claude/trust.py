@@ -6,13 +6,13 @@ changed file can be shown against what was allowed before.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 
 from . import safefs, settings
 from .console import plain
 from .errors import ReviewNeeded
+from .guard.report import changed_lines
 from .host import Host
 from .project import Project
 
@@ -44,8 +44,7 @@ def explain(project: Project, host: Host) -> tuple[str, list[str]]:
     lines += [f"  {wish.name} = {plain(wish.value)}: {wish.consequence}" for wish in asked]
     if (last := _last(project, host)) is not None:
         lines.append("It has changed since you last allowed it:")
-        changed = difflib.unified_diff(last.splitlines(), text.splitlines(), lineterm="", n=0)
-        lines += [f"  {plain(line)}" for line in changed if not line.startswith(("---", "+++", "@@"))]
+        lines += [f"  {plain(line)}" for line in changed_lines(last.splitlines(), text.splitlines(), context=0)]
     return digest_of(text), lines
 
 

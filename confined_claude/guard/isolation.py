@@ -41,7 +41,9 @@ def copy_for(repository: Repository, project: Project, host: Host, kept: Records
     """
     parts = _parts(project)
     now = references(repository.common) | _head(repository.own)
-    copies = _without_fetched(kept.copies(), project, host, now)
+    copies = kept.copies()
+    if not any(True for _ in kept.sessions()):  # which may be at work on one
+        copies = _without_fetched(copies, project, host, now)
     name = next((name for name, then in copies.items() if then == now), None)
     if name is None:
         name = str(1 + max(map(int, copies), default=0))

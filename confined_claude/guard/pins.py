@@ -79,6 +79,8 @@ def plan_pins(project: Project, repository: Repository | None, matcher: Matcher)
         red.append(root / ".git")
     if repository is not None:
         red += _git_files(repository)
+        if repository.own != repository.common:  # of many worktrees all are kept, but for this one
+            opened.append(repository.own)
     kept = [path for path in dict.fromkeys(red) if os.path.lexists(path)]
     # In a folder that is kept, what is not opened is kept with it; as a pin of its own it would be
     # lost as soon as the host replaces it.
@@ -158,7 +160,7 @@ def _git_files(repository: Repository) -> Iterator[Path]:
         yield from (folder / name for name in ("config", "hooks", "commondir"))
     if len(trees) > _MOST_GIT_FOLDERS:
         yield common / "worktrees"
-        trees = ()
+        trees = (repository.own,) if repository.own != common else ()
     for folder in trees:
         yield from _settings_of(folder)
         if (folder / "commondir").exists():

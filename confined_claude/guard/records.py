@@ -29,23 +29,30 @@ _ACCEPTED = "accepted.json"
 _COPIES = "copies.json"
 _MADE = "made.json"
 _SUFFIX = ".session"
+_BEFORE = ".before"
 _MOST_BYTES = 1 << 30
 
 
 @dataclass
 class Record:
-    """One session: its container's name and start (epoch seconds), what it keeps, what there was before it.
+    """What a session keeps, from its beginning on.
 
     ``kept`` has a device and inode by path, ``opened`` what is writable in that, ``git_folders`` are
-    what git took settings from then. ``before`` is None until the session may start.
+    what git took settings from then.
     """
 
-    session: str
-    since: float
     kept: dict[str, tuple[int, int]] = field(default_factory=dict)
     opened: list[str] = field(default_factory=list)
     git_folders: list[str] = field(default_factory=list)
-    before: Snapshot | None = None
+
+
+@dataclass(frozen=True)
+class Before:
+    """What there was before a session: its container's name, when it was looked at (epoch seconds), what there was."""
+
+    session: str
+    since: float
+    snapshot: Snapshot
 
 
 class Records:
@@ -57,22 +64,34 @@ class Records:
 
     # Sessions
 
-    def begin(self, key: str) -> int:
-        """An open, locked handle that says: session ``key`` is alive until it is closed."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        handle = os.open(key + _SUFFIX, flags, 0o600, dir_fd=self._folder)
+    def begin(self, key: str, record: Record) -> int:
+        """Keep the record of a session; it counts as alive until the handle given is closed."""
+        self._save(key + _SUFFIX, vars(record))
+        handle = os.open(key + _SUFFIX, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
         fcntl.flock(handle, fcntl.LOCK_EX)
         return handle
 
     def end(self, key: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(key + _SUFFIX, dir_fd=self._folder)
+        for suffix in (_SUFFIX, _BEFORE):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(key + suffix, dir_fd=self._folder)
 
-    def sessions(self) -> Iterator[tuple[str, Record | None, bool]]:
-        """(key, record, alive) of every session on record; None while it is beginning, or was cut off then."""
+    def sessions(self) -> Iterator[tuple[str, Record, bool]]:
+        """(key, record, alive) of every session on record."""
         for name in sorted(os.listdir(self._folder)):
             if name.endswith(_SUFFIX):
-                yield name.removesuffix(_SUFFIX), self._record(name), self._is_alive(name)
+                yield name.removesuffix(_SUFFIX), Record(**self._load(name)), self._is_alive(name)
+
+    def before(self, key: str) -> Before | None:
+        """What there was before a session; None if it never began."""
+        if not (value := self._load(key + _BEFORE)):
+            return None
+        items = {path: Item(kind, digest, _as_bytes(text)) for path, (kind, digest, text) in value["items"].items()}
+        return Before(value["session"], value["since"], Snapshot(items))
+
+    def keep_before(self, key: str, before: Before) -> None:
+        items = {path: [item.kind, item.digest, _as_text(item.content)] for path, item in before.snapshot.items.items()}
+        self._save(key + _BEFORE, {"session": before.session, "since": before.since, "items": items})
 
     def _is_alive(self, name: str) -> bool:
         try:
@@ -86,16 +105,6 @@ class Records:
         finally:
             os.close(handle)
         return False
-
-    def _record(self, name: str) -> Record | None:
-        try:
-            value = self._load(name)
-        except ConfinedError:
-            value = None  # cut off while it was written, so before the session had begun
-        if not value:
-            return None
-        before = value.pop("before")
-        return Record(**value, before=None if before is None else _snapshot(before))
 
     # Findings and what was made
 
@@ -155,18 +164,6 @@ class Records:
             raise safefs.cannot("write", self._path / name, error) from None
 
 
-def write_record(handle: int, record: Record, path: Path) -> None:
-    """Put ``record`` into a handle from ``Records.begin``. Raises ConfinedError if it cannot be written."""
-    value = {**vars(record), "before": record.before and _as_lists(record.before)}
-    content = json.dumps(value).encode()
-    try:
-        os.ftruncate(handle, 0)
-        while content:
-            content = content[os.write(handle, content) :]
-    except OSError as error:
-        raise safefs.cannot("write below", path, error) from None
-
-
 @contextlib.contextmanager
 def locked(project: Project, host: Host) -> Iterator[Records]:
     """The records of ``project``, held until the end of the block.
@@ -186,14 +183,6 @@ def locked(project: Project, host: Host) -> Iterator[Records]:
             yield Records(folder, path)
         finally:
             os.close(lock)
-
-
-def _as_lists(snapshot: Snapshot) -> dict[str, list[str | None]]:
-    return {path: [item.kind, item.digest, _as_text(item.content)] for path, item in snapshot.items.items()}
-
-
-def _snapshot(items: dict[str, tuple[str, str, str | None]]) -> Snapshot:
-    return Snapshot({path: Item(kind, digest, _as_bytes(text)) for path, (kind, digest, text) in items.items()})
 
 
 def _plain(finding: Finding) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import difflib
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 from ..console import say
@@ -89,11 +90,9 @@ def difference(finding: Finding, most: int) -> Iterator[str]:
     if before is None or after is None or (finding.after is None and finding.digest_after):
         yield "(not shown: it is binary or too large)"
         return
-    changed = [
-        line
-        for line in difflib.unified_diff(before, after, lineterm="", n=1)
-        if not line.startswith(("---", "+++", "@@"))
-    ]
+    same = max(0, sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False))) - 1)
+    before, after = before[same : same + _DIFF_LINES], after[same : same + _DIFF_LINES]
+    changed = changed_lines(before, after, context=1)
     for line in changed[:most]:
         text = shown(line)
         yield text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
@@ -101,10 +100,16 @@ def difference(finding: Finding, most: int) -> Iterator[str]:
         yield f"… {len(changed) - most} more lines"
 
 
+def changed_lines(before: list[str], after: list[str], *, context: int) -> list[str]:
+    """A unified diff without its headings."""
+    difference = islice(difflib.unified_diff(before, after, lineterm="", n=context), 2, None)
+    return [line for line in difference if not line.startswith("@@")]
+
+
 def _lines(content: bytes | None) -> list[str] | None:
     if content is None:
         return []
     try:
-        return content.decode().splitlines()[:_DIFF_LINES]
+        return content.decode().splitlines()
     except UnicodeDecodeError:
         return None

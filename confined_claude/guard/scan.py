@@ -114,7 +114,7 @@ def scan(root: Path, matcher: Matcher, git_folders: Iterable[Path] = (), *, sinc
 def inside(root: Path, prefix: str, target: str) -> tuple[str, ...] | None:
     """Where in ``root`` a link in ``prefix`` to ``target`` leads, by names; None if it leads out of it.
 
-    Other links on the way count where the way leads back from one; see ``leads_out`` for the rest.
+    Other links on the way count where the way leads back from one.
     """
     place = [part for part in prefix.split("/") if part]
     parts = target.split("/")
@@ -139,11 +139,6 @@ def inside(root: Path, prefix: str, target: str) -> tuple[str, ...] | None:
     return tuple(place)
 
 
-def leads_out(root: Path, path: str) -> bool:
-    """Whether the link at ``path`` leads out of ``root``, by way of other links too."""
-    return not Path(os.path.realpath(root / path)).is_relative_to(root)
-
-
 class _Scan:
     def __init__(self, root: Path, matcher: Matcher, since: float | None) -> None:
         self.root = root
@@ -152,7 +147,7 @@ class _Scan:
         self.since_ns = None if since is None else int(since * 1e9)
         self.snapshot = Snapshot()
         self.bytes_left = _ALL_BYTES
-        self.inner_links: list[tuple[str, str]] = []
+        self.inner_links: list[str] = []
         self.deadline = time.monotonic() + _SECONDS
 
     def run(self, git_folders: Iterable[Path]) -> Snapshot:
@@ -273,7 +268,10 @@ class _Scan:
             if status.st_ctime_ns >= self.since_ns:
                 self.changed(prefix + name, status.st_mode, packages)
         if entry.is_symlink():
-            self.link(handle, prefix, name, rule or (self.find_link(lower, parents) if ruled else None))
+            own = self.find_link(lower, parents) if ruled and not rule else None
+            self.link(handle, prefix, name, own or rule)
+            if own is not None:
+                self.linked_folder(prefix, name, parents, own)
         elif not entry.is_file(follow_symlinks=False):
             self.snapshot.add(prefix + name, SPECIAL)
         elif lower == ".git":
@@ -294,11 +292,12 @@ class _Scan:
             self.snapshot.add(path, SETID, oct(stat.S_IMODE(mode)).encode())
 
     def links_by_way_of_others(self) -> None:
-        """Note links that lead out through another one. Where none leads out, that cannot be."""
+        """Note where links lead that lead out through another one. Where none leads out, that cannot be."""
         if any(item.kind == LINK for item in self.snapshot.items.values()):
-            for path, target in self.inner_links:
-                if path not in self.snapshot.items and leads_out(self.root, path):
-                    self.snapshot.add(path, LINK, os.fsencode(target))
+            for path in self.inner_links:
+                real = os.path.realpath(self.root / path)
+                if path not in self.snapshot.items and not Path(real).is_relative_to(self.root):
+                    self.snapshot.add(path, LINK, os.fsencode(real))
 
     def link(self, handle: int, prefix: str, name: str, rule: Rule | None) -> None:
         try:
@@ -309,10 +308,20 @@ class _Scan:
         if leads is None:
             self.snapshot.add(prefix + name, LINK, os.fsencode(target))
             return
-        self.inner_links.append((prefix + name, target))
+        self.inner_links.append(prefix + name)
         if rule is not None or name.lower() == ".git":
             content = self.content_below(leads) if leads else b""
             self.snapshot.add(prefix + name, LINK, os.fsencode(target) + (b"\0\n" + content if content else b""))
+
+    def linked_folder(self, prefix: str, name: str, parents: tuple[str, ...], rule: Rule) -> None:
+        """Look through the project's folder that a link leads to, if it does, as what the link stands for.
+
+        In it no link is gone through in turn.
+        """
+        real = Path(os.path.realpath(self.root / prefix / name))
+        if real.is_relative_to(self.root) and real != self.root:
+            with contextlib.suppress(OSError), safefs.opened(self.root, *real.relative_to(self.root).parts) as folder:
+                self.folder(folder, f"{prefix}{name}/", (*parents, name.lower()), rule, "")
 
     def content_below(self, parts: tuple[str, ...]) -> bytes:
         try:

@@ -19,7 +19,7 @@ from ..project import Project
 from ..settings import Settings
 from . import isolation, pins, records, report, repository
 from .audit import Context, Finding, audit
-from .records import Record, Records
+from .records import Before, Record, Records
 from .repository import Repository
 from .rules import Matcher, Rule, rules_for
 from .scan import Snapshot, scan
@@ -61,10 +61,8 @@ class Ground:
     def look(self, since: float | None = None) -> Snapshot:
         return scan(self.project.root, self.matcher, self.outside, since=since)
 
-    def compare(self, record: Record) -> list[Finding]:
-        """What the session of ``record`` has left, as of now."""
-        if record.before is None:
-            return []
+    def compare(self, record: Record, before: Before) -> list[Finding]:
+        """What the session of these records has left, as of now."""
         lost = frozenset(_lost(self.project.root, record.kept))
         context = Context(
             root=str(self.project.root),
@@ -73,10 +71,10 @@ class Ground:
             held=tuple(set(record.kept) - lost),
             opened=tuple(record.opened),
             git_folders=frozenset(record.git_folders),
-            session=record.session,
-            since=record.since,
+            session=before.session,
+            since=before.since,
         )
-        return audit(record.before, self.look(record.since), context)
+        return audit(before.snapshot, self.look(before.since), context)
 
     def name(self, path: Path) -> str:
         """A path as in a snapshot."""
@@ -109,7 +107,8 @@ class Watch:
         self.session = ""
         self._ground = ground
         self._host = host
-        self._record = Record("", time.time())
+        self._record = Record()
+        self._before: Before | None = None
         self._handle = -1
 
     def begin(self, is_running: Callable[[str], bool]) -> None:
@@ -134,8 +133,7 @@ class Watch:
             self._record.opened = [ground.name(path) for path in planned.opened]
             if ground.repository is not None:
                 self._record.git_folders = [ground.name(folder) for folder in ground.repository.git_folders()]
-            self._handle = kept.begin(self.key)
-            records.write_record(self._handle, self._record, self._host.state)
+            self._handle = kept.begin(self.key, self._record)
         outside = ground.repository if copied is None else None
         self.mounts = (
             *pins.plan_mounts(planned, project, outside, self._host.data),
@@ -152,8 +150,10 @@ class Watch:
 
         def look() -> None:
             try:
-                self._record = replace(self._record, session=session, since=time.time(), before=self._ground.look())
-                records.write_record(self._handle, self._record, self._host.state)
+                since = time.time()
+                self._before = Before(session, since, self._ground.look())
+                with records.locked(self._ground.project, self._host) as kept:
+                    kept.keep_before(self.key, self._before)
             except Exception as error:  # whatever it is: without a look before there is no session
                 failed.append(error)
 
@@ -171,8 +171,10 @@ class Watch:
 
         If it ``goes_on`` without this process, the next start looks again.
         """
-        self._record = replace(self._record, session=self.session or self._record.session)
-        findings = self._ground.compare(self._record)
+        findings = []
+        if self._before is not None:
+            before = replace(self._before, session=self.session or self._before.session)
+            findings = self._ground.compare(self._record, before)
         with records.locked(self._ground.project, self._host) as kept:
             fresh = add_findings(kept, findings)
             if not goes_on:
@@ -188,10 +190,10 @@ def settle(kept: Records, ground: Ground, is_running: Callable[[str], bool], *, 
     fresh: list[Finding] = []
     for key, record, alive in list(kept.sessions()):
         if alive:
-            going_on.append(record or Record("", 0.0))
+            going_on.append(record)
             continue
-        if record is not None and record.before:
-            fresh += add_findings(kept, ground.compare(record))
+        if (before := kept.before(key)) is not None:
+            fresh += add_findings(kept, ground.compare(record, before))
             if is_running(key):
                 going_on.append(record)
                 continue

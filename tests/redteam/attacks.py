@@ -20,8 +20,8 @@ class Attack:
 
     ``script`` runs inside, ``trigger`` then on the host, where the attack has worked if there is
     anything in OUTSIDE; CANARY is a file there, PROJECT the project. ``before`` prepares the
-    project on the host. ``named`` are the paths that the report must name. With ``undone`` the
-    user puts it right, RESTORE being `review --restore` of all that is named. ``bare`` takes
+    project on the host. ``named`` are the paths that the report must name, with their colour. With
+    ``undone`` the user puts it right, RESTORE being `review --restore` of all that is named. ``bare`` takes
     away, for the control, what the tool's own files do against it. ``hole`` says why it works still.
     """
 
@@ -29,11 +29,15 @@ class Attack:
     script: str
     trigger: str
     named: tuple[str, ...] = ()
-    red: bool = True
     before: str = ""
     undone: str = "RESTORE"
     bare: str = ""
     hole: str = ""
+
+    @property
+    def code(self) -> int:
+        """The exit code of what meets the findings."""
+        return REVIEW if any(entry.startswith("red ") for entry in self.named) else 0
 
 
 def table(attacks: Iterable[Attack]) -> list[Any]:
@@ -77,16 +81,17 @@ class Field:
         words = ("confined-claude", "shell", *flags, "--", "sh", "-c", self.text(script))
         return self.user.run(*words, cwd=self.project, **variables)
 
-    def unguarded(self, script: str) -> None:
+    def unguarded(self, script: str, *folders: Path) -> str:
         """Run ``script`` as the same user in a plain container with the project, as simple scripts do."""
         who = {
             f"GIT_{role}_{what}": "x@example.invalid" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
         }
         variables = {"HOME": "/tmp", "GIT_CONFIG_NOSYSTEM": "1", **who}
-        docker(
+        return docker(
             *("run", "--rm", "--network", "none", "--user", f"{self.user.uid}:{self.user.gid}", "--entrypoint", "sh"),
             *(word for name, value in variables.items() for word in ("--env", f"{name}={value}")),
-            *("--volume", f"{self.project}:{self.project}", "--workdir", str(self.project)),
+            *(word for folder in (self.project, *folders) for word in ("--volume", f"{folder}:{folder}")),
+            *("--workdir", str(self.project)),
             *("confined-claude:latest", "-c", self.text(script)),
             check=False,
         )
@@ -115,12 +120,12 @@ class Field:
         self._assert_named(attack, done.stderr)
         reviewed = self.review()
         self._assert_named(attack, reviewed.stdout)
-        assert reviewed.returncode == (REVIEW if attack.red else 0)
+        assert reviewed.returncode == attack.code
         again = self.session("true")
-        assert again.returncode == (REVIEW if attack.red else 0), again.stderr
+        assert again.returncode == attack.code, again.stderr
         assert self.escaped() == []
         for path in attack.named if attack.undone == "RESTORE" else ():
-            restored = self.review("--restore", path)
+            restored = self.review("--restore", path.partition(" ")[2])
             assert "Traceback" not in restored.stderr
             assert restored.returncode in (0, REVIEW), restored.stderr
         self.host(attack.undone.replace("RESTORE", ":"))
@@ -128,16 +133,15 @@ class Field:
         assert self.escaped() == []
         assert self.session("true").returncode == 0
 
-    def assert_works_unguarded(self, attack: Attack) -> None:
+    def assert_works_unguarded(self, attack: Attack, *folders: Path) -> None:
         self.prepare(attack.before or ":")
         self.prepare(attack.bare or ":")
-        self.unguarded(attack.script)
+        self.unguarded(attack.script, *folders)
         assert self.escaped() == []
         done = self.host(attack.trigger)
         assert self.escaped() != [], done.stdout + done.stderr
 
     def _assert_named(self, attack: Attack, report: str) -> None:
-        colour = "red" if attack.red else "yellow"
-        listed = [line.strip() for line in report.splitlines()]
-        for path in attack.named:
-            assert f"{colour:8}{path}" in listed, report
+        listed = [" ".join(line.split()) for line in report.splitlines()]
+        for entry in attack.named:
+            assert entry in listed, report

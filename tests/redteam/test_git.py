@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shlex
+from pathlib import Path
+
 import pytest
-from attacks import Attack, Field, controls, table
+from attacks import REVIEW, Attack, Field, controls, table
+from helpers import docker, sessions_of, wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -78,35 +84,56 @@ KEPT = [
         before="git config --global filter.x.clean 'touch CANARY; cat'; echo > .git/info/attributes",
     ),
     Attack("a hard link", f"ln .git/config c || exit; {fsmonitor('c')}; cat c > .git/config", STATUS),
+    Attack(
+        "hooks in a folder that the host's settings name",
+        hook("scripts/hooks"),
+        COMMIT,
+        before="git config core.hooksPath scripts/hooks; mkdir -p scripts/hooks",
+    ),
+    Attack(
+        "settings in a file that the host's settings include",
+        fsmonitor("etc/git.inc"),
+        STATUS,
+        before="git config include.path ../etc/git.inc; mkdir etc; echo > etc/git.inc",
+    ),
 ]
 
 TOLD = [
     Attack(
+        "hooks in a missing folder that the host's settings name",
+        hook("scripts/hooks"),
+        COMMIT,
+        ("red scripts/hooks/pre-commit",),
+        before="git config core.hooksPath scripts/hooks",
+        hole="a path that git's settings name gets its rule only if it is there before the session",
+    ),
+    Attack(
         "G07 a submodule's pointer",
         f"{evil('.e')}; echo gitdir: ../.e > sub/.git",
         STATUS,
-        ("sub/.git", ".e/config"),
+        ("red sub/.git", "red .e/config"),
         before=SUBMODULE,
+        undone="echo gitdir: ../.git/modules/sub > sub/.git; rm -rf .e",
     ),
     Attack(
         "G08 a gitlink",
         f"{NESTED}; git add sub",
         STATUS,
-        (".git/index: sub", "sub/.git/config"),
+        ("yellow .git/index: sub", "red sub/.git/config"),
         undone="git rm -q --cached sub; rm -rf sub",
     ),
     Attack(
         "a gitlink in a split index",
         f"{NESTED}; git add sub; git update-index --split-index",
         STATUS,
-        (".git/index: sub",),
+        ("yellow .git/index: sub", "red sub/.git/config"),
         undone="git rm -q --cached sub; rm -rf sub .git/sharedindex.*",
     ),
     Attack(
         "a gitlink in a compressed index",
         f"{NESTED}; git add sub; git update-index --index-version 4",
         STATUS,
-        (".git/index: sub",),
+        ("yellow .git/index: sub", "red sub/.git/config"),
         undone="git rm -q --cached sub; rm -rf sub",
     ),
     Attack(
@@ -115,125 +142,157 @@ TOLD = [
 file = open(".git/index", "r+b"); file.seek(-20, 2)
 file.write(b"XXXX" + (300 << 20).to_bytes(4, "big")); file.truncate(file.tell() + (300 << 20) + 20)'""",
         STATUS,
-        (".git/index",),
+        ("red .git/index",),
         undone="rm .git/index; rm -rf sub",
     ),
-    Attack("G09 a nested repository", NESTED, "git -C sub status", ("sub/.git/config",)),
-    Attack("G10 a bare repository", evil("docs"), "cd docs && git --work-tree=.. status", ("docs/config",)),
+    Attack("G09 a nested repository", NESTED, "git -C sub status", ("red sub/.git/config",)),
+    Attack("G10 a bare repository", evil("docs"), "cd docs && git --work-tree=.. status", ("red docs/config",)),
     Attack(
         "a repository where there was none",
         f"git init -q inner; {hook('inner/.git/hooks')}",
         f"cd inner && {COMMIT}",
-        ("inner/.git/hooks/pre-commit",),
+        ("red inner/.git/hooks/pre-commit",),
     ),
     Attack(
         "config.worktree where there was none",
         fsmonitor(".git/config.worktree"),
         STATUS,
-        (".git/config.worktree",),
+        ("red .git/config.worktree",),
         before="git config extensions.worktreeConfig true",
     ),
     Attack(
         "info/attributes where there was none",
         "mkdir -p .git/info; echo '* filter=x' > .git/info/attributes",
         "echo y > file; git add file",
-        (".git/info/attributes",),
+        ("red .git/info/attributes",),
         before="git config --global filter.x.clean 'touch CANARY; cat'",
     ),
     Attack(
         "a worktree's commondir",
         f"git worktree add -q wt; {evil('.c')}; echo ../../../.c > .git/worktrees/wt/commondir",
         "cd wt && git status",
-        (".git/worktrees/wt/commondir",),
+        ("red .git/worktrees/wt/commondir",),
         undone="rm -rf .c .git/worktrees/wt wt",
     ),
     Attack(
         "a worktree's own settings",
         f"git worktree add -q wt; {fsmonitor('.git/worktrees/wt/config.worktree')}",
         "cd wt && git status",
-        (".git/worktrees/wt/config.worktree",),
+        ("red .git/worktrees/wt/config.worktree",),
         before="git config extensions.worktreeConfig true",
     ),
     Attack(
         "a worktree of another repository",
         f"{evil('.e')}; mkdir wt; echo gitdir: ../.e > wt/.git",
         "cd wt && git status",
-        ("wt/.git", ".e/config"),
+        ("red wt/.git", "red .e/config"),
     ),
     Attack(
         "a new submodule's commondir",
-        f"{evil('.c')}; mkdir -p sub .git/modules/x; cp .git/HEAD .git/modules/x; echo ../../../.c > .git/modules/x/commondir;"
-        "echo gitdir: ../.git/modules/x > sub/.git",
+        f"{evil('.c')}; mkdir -p sub .git/modules/x; cp .git/HEAD .git/modules/x;"
+        "echo gitdir: ../.git/modules/x > sub/.git; echo ../../../.c > .git/modules/x/commondir",
         "cd sub && git status",
-        (".git/modules/x/commondir",),
+        ("red .git/modules/x/commondir", "red .c/config"),
     ),
     Attack(
         "a repository inside a submodule's",
-        f"git init -q --bare .git/modules/x; {evil('.git/modules/x/e')}; mkdir sub; echo gitdir: ../.git/modules/x/e > sub/.git",
+        f"git init -q --bare .git/modules/x; {evil('.git/modules/x/e')}; mkdir sub;"
+        "echo gitdir: ../.git/modules/x/e > sub/.git",
         "cd sub && git status",
-        ("sub/.git",),
+        ("red .git/modules/x/e/config",),
     ),
     Attack(
         "a repository among a submodule's objects",
         f"git init -q --bare .git/modules/x; {evil('.git/modules/x/objects/e')}; mkdir sub;"
         "echo gitdir: ../.git/modules/x/objects/e > sub/.git",
         "cd sub && git status",
-        ("sub/.git",),
+        ("red sub/.git",),
+        hole="objects/ is not looked through, and a pointer to any place below .git/modules/ counts as git's own",
     ),
     Attack(
         "a remote in .git/remotes",
         f"git init -q --bare .git/objects/e; {hook('.git/objects/e/hooks', 'pre-receive')};"
         "mkdir -p .git/remotes; echo URL: PROJECT/.git/objects/e > .git/remotes/origin",
         "git push origin main",
-        (".git/remotes/origin",),
+        ("red .git/remotes/origin",),
+        hole=".git/remotes/ names remotes as settings do, and is not looked through",
     ),
     Attack(
         "a remote in .git/branches",
         f"git init -q --bare .git/objects/e; {hook('.git/objects/e/hooks', 'pre-receive')};"
         "mkdir -p .git/branches; echo PROJECT/.git/objects/e > .git/branches/origin",
         "git push origin main",
-        (".git/branches/origin",),
+        ("red .git/branches/origin",),
+        hole=".git/branches/ names remotes as settings do, and is not looked through",
     ),
     Attack(
         "a rebase that goes on",
         "echo 'exec touch CANARY' >> .git/rebase-merge/git-rebase-todo",
         "git rebase --continue",
-        (".git/rebase-merge/git-rebase-todo",),
+        ("red .git/rebase-merge/git-rebase-todo",),
         before="GIT_SEQUENCE_EDITOR='sed -i 1ibreak' git rebase -q -i HEAD~1",
     ),
     Attack(
         "a link where git appends",
         "rm .git/logs/HEAD; ln -s CANARY .git/logs/HEAD",
         COMMIT,
-        (".git/logs/HEAD",),
+        ("red .git/logs/HEAD",),
     ),
     Attack(
         "a link where git writes",
         "rm -f .git/COMMIT_EDITMSG; ln -s CANARY .git/COMMIT_EDITMSG",
         COMMIT,
-        (".git/COMMIT_EDITMSG",),
+        ("red .git/COMMIT_EDITMSG",),
     ),
     Attack(
         "a link where git keeps packs",
         "rm -rf .git/objects/pack; ln -s OUTSIDE .git/objects/pack",
         "git gc -q",
-        (".git/objects/pack",),
-    ),
-    Attack(
-        "hooks in a folder that the host's settings name",
-        hook("scripts/hooks"),
-        COMMIT,
-        ("scripts/hooks/pre-commit",),
-        before="git config core.hooksPath scripts/hooks",
-    ),
-    Attack(
-        "settings in a file that the host's settings include",
-        fsmonitor("etc/git.inc"),
-        STATUS,
-        ("etc/git.inc",),
-        before="git config include.path ../etc/git.inc; mkdir etc; echo > etc/git.inc",
+        ("red .git/objects/pack",),
+        hole="links below .git/objects are not looked for, and git writes and deletes through them",
     ),
 ]
+
+
+# Each must fail in a session, and leave nothing behind.
+WRITES = """
+    echo '[a]' >> .git/config
+    : > .git/config
+    ln -sf /tmp/x .git/config
+    mv .git/config .git/c
+    rm -f .git/config
+    cp --remove-destination .git/HEAD .git/config
+    ln .git/config c
+    chmod 777 .git/config
+    touch .git/hooks/x
+    mkdir .git/hooks/x
+    rm -rf .git/hooks
+    mv .git/hooks .git/h
+    mv .git .g
+    rm .git/commondir || ! test -e .git/commondir
+    mv .git/commondir x
+    : > .git/commondir
+    git config a.b c
+    git config --unset core.bare
+    git remote add x https://example.invalid/
+"""
+
+
+def tried(copy: str = "") -> str:
+    """Shell words that try all WRITES, each after ``copy``, and say which have worked."""
+    lines = [line.strip() for line in WRITES.strip().splitlines()]
+    return "\n".join(
+        f"{copy or ':'}; sh -c {shlex.quote(line)} 2>/dev/null && echo {shlex.quote(line)}" for line in lines
+    )
+
+
+def digest(folder: Path) -> str:
+    """Of every name, kind, mode and content below ``folder``."""
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        found.update(f"{path.relative_to(folder)}|{path.lstat().st_mode}|".encode())
+        found.update(path.read_bytes() if path.is_file() else b"")
+    return found.hexdigest()
 
 
 @pytest.mark.parametrize("attack", table(KEPT))
@@ -250,3 +309,198 @@ def test_what_a_session_plants_is_told_before_it_runs(repository: Field, attack:
 @pytest.mark.parametrize("attack", controls(KEPT + TOLD))
 def test_without_the_guard_it_runs(repository: Field, attack: Attack) -> None:
     repository.assert_works_unguarded(attack)
+
+
+def test_a_session_cannot_change_settings_and_hooks_by_any_call(repository: Field) -> None:
+    before = digest(repository.project / ".git")
+    done = repository.session(tried())
+    assert done.stdout == ""
+    assert done.stderr == ""
+    assert digest(repository.project / ".git") == before
+    # The control: without the guard each of them does what it says.
+    repository.unguarded(
+        f"{{ {tried('cd PROJECT; rm -rf /tmp/c; cp -a . /tmp/c; cd /tmp/c; echo . > .git/commondir')}; }} > worked"
+    )
+    assert (repository.project / "worked").read_text().splitlines() == [
+        line.strip() for line in WRITES.strip().splitlines()
+    ]
+
+
+@pytest.fixture
+def worktree(field: Field) -> Field:
+    """A project that is a linked worktree of a repository outside it."""
+    field.prepare(
+        "git init -q ../main && cd ../main && git commit -q --allow-empty -m x && git worktree add -qf PROJECT"
+    )
+    return field
+
+
+WORKTREE = [
+    Attack("G15 its .git", f"{evil('.e')}; echo gitdir: .e > .git", STATUS, ("red .e/config",)),
+    Attack("G15 its .git replaced", f"{evil('.e')}; rm -f .git; mv .e .git", STATUS, ("red .e/config",)),
+    Attack("its commondir", f"{evil('.e')}; echo PROJECT/.e > ../main/.git/worktrees/project/commondir", STATUS,
+           ("red .e/config",)),
+    Attack("its repository's hooks", hook("../main/.git/hooks"), COMMIT),
+    Attack("its repository's settings", fsmonitor("../main/.git/config"), STATUS),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", table(WORKTREE))
+def test_a_session_in_a_worktree_cannot_plant(worktree: Field, attack: Attack) -> None:
+    worktree.assert_kept(attack)
+
+
+@pytest.mark.parametrize("attack", controls(WORKTREE))
+def test_without_the_guard_it_runs_in_a_worktree(worktree: Field, attack: Attack) -> None:
+    worktree.assert_works_unguarded(attack, worktree.project.parent / "main/.git")
+
+
+def sources(project: Path) -> list[str]:
+    """What is mounted into the project's only session."""
+    name = wait_until(lambda: sessions_of(project))[0]
+    return [mount["Source"] for mount in json.loads(docker("inspect", "--format", "{{json .Mounts}}", name))]
+
+
+def test_a_clone_cannot_choose_what_is_mounted(worktree: Field) -> None:
+    """G16. The control: its own .git names a folder that names it in turn, and is mounted."""
+    repository = worktree
+    with repository.user.running("confined-claude", "shell", "--", "sleep", "60", cwd=repository.project):
+        assert str(repository.project.parent / "main/.git") in sources(repository.project)
+    repository.prepare("mkdir ../secret; echo ref: x > ../secret/HEAD; echo gitdir: ../secret > .git")
+    done = repository.session("true")
+    assert done.returncode == 2
+    assert "does not belong to this project" in done.stderr
+    assert sessions_of(repository.project) == []
+    with repository.user.running(
+        "confined-claude", "shell", "--git", "open", "--", "sleep", "60", cwd=repository.project
+    ):
+        assert str(repository.project.parent / "secret") not in sources(repository.project)
+
+
+# After the host has replaced .git/config: a file of another inode, and one of the inode that was kept.
+SPARE = "cp .git/config .git/spare", "mv .git/spare .git/config"
+REUSED = (
+    "inode=$(stat -c %i .git/config); cp .git/config /tmp/c",
+    "for n in $(seq 999); do cp /tmp/c .git/n$n; [ $(stat -c %i .git/n$n) != $inode ] || break; done;"
+    "mv .git/n$n .git/config; rm -f .git/n*",
+)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        pytest.param(*SPARE, id="another inode"),
+        pytest.param(
+            *REUSED,
+            id="the same inode",
+            marks=pytest.mark.xfail(reason="what is lost is told by the inode, which is used again", strict=True),
+        ),
+    ],
+)
+def test_a_setting_of_the_hosts_ends_the_protection_and_that_is_told(repository: Field, first: str, then: str) -> None:
+    """G17."""
+    plant = f"printf '[core]\\nfsmonitor = \"{RUNS}\"\\n'"
+    script = f"{first}; {plant} | tee -a .git/spare /tmp/c; touch on; until [ -e go ]; do sleep .1; done; {then}"
+    words = ("confined-claude", "shell", "--", "sh", "-c", repository.text(script))
+    config = repository.project / ".git/config"
+    inode = config.stat().st_ino
+    with repository.user.running(*words, cwd=repository.project) as session:
+        wait_until((repository.project / "on").exists)
+        repository.prepare("git config a.b c; touch go")
+        said, _ = session.communicate(timeout=60)
+    assert "fsmonitor" in config.read_text()
+    if then == REUSED[1] and config.stat().st_ino != inode:
+        pytest.skip("something else on this machine took the inode")
+    assert "red     .git/config" in said
+    assert "core.fsmonitor; it was replaced on this machine" in said
+    assert repository.session("true").returncode == REVIEW
+    repository.review("--restore", ".git/config")
+    repository.host(STATUS)
+    assert repository.escaped() == []
+
+
+def test_two_sessions_at_once_cannot_help_each_other(repository: Field) -> None:
+    """G18: without pins in the second, its rename would take away those of the first."""
+    attack = f"mv .git/hooks .git/h; mv .git .g; {hook('.git/hooks')}"
+    words = ("confined-claude", "shell", "--", "sh", "-c")
+    first = repository.text(f"touch on; until [ -e go ]; do sleep .1; done; {attack}")
+    with repository.user.running(*words, first, cwd=repository.project) as session:
+        wait_until((repository.project / "on").exists)
+        second = repository.session(f"{attack}; touch go")
+        said, _ = session.communicate(timeout=60)
+    assert said.count("busy") == second.stderr.count("busy") == 2, said + second.stderr
+    repository.host(COMMIT)
+    assert repository.escaped() == []
+
+
+def test_what_one_session_plants_while_another_runs_is_told_by_the_one(repository: Field) -> None:
+    words = ("confined-claude", "shell", "--", "sh", "-c", "touch on; until [ -e go ]; do sleep .1; done")
+    with repository.user.running(*words, cwd=repository.project) as session:
+        wait_until((repository.project / "on").exists)
+        done = repository.session(NESTED)
+        repository.prepare("touch go")
+        session.communicate(timeout=60)
+    assert "red     sub/.git/config" in done.stderr
+    assert repository.session("true").returncode == REVIEW
+
+
+def test_the_tool_runs_nothing_of_a_repository_that_is_poisoned_already(repository: Field) -> None:
+    """G21."""
+    repository.unguarded(
+        f"{KEPT[1].script}; {hook('.git/hooks', 'post-index-change')}; git config alias.config '!touch CANARY'"
+    )
+    assert repository.escaped() == []
+    for words in (
+        ("shell", "--", "git", "status"),
+        ("shell", "--git", "isolated", "--", "true"),
+        ("review",),
+        ("trust",),
+    ):
+        repository.user.run("confined-claude", *words, cwd=repository.project)
+    assert repository.escaped() == []
+    repository.host(STATUS)  # the control
+    assert repository.escaped() == ["canary"]
+
+
+POISON = f"""
+    git config core.fsmonitor '{RUNS}'; git config core.sshCommand '{RUNS}'
+    git config core.alternateRefsCommand '{RUNS}'
+    git config uploadpack.packObjectsHook '{RUNS}'; git config core.hooksPath .git/hooks
+    git config extensions.partialClone evil; git config remote.evil.promisor true; git config remote.evil.url PROJECT
+    git config remote.evil.uploadpack '{RUNS}'
+    {hook(".git/hooks", "pre-upload-pack")}; {hook(".git/hooks", "reference-transaction")}; {hook(".git/hooks")}
+"""
+
+
+def test_an_isolated_session_leaves_the_repository_as_it_is(repository: Field) -> None:
+    """G22."""
+    before = digest(repository.project / ".git")
+    work = "git switch -qc work && echo y > new && git add new && git commit -qm work && git rev-parse HEAD"
+    done = repository.session(f"{work}; {POISON}", "--git", "isolated")
+    assert digest(repository.project / ".git") == before
+    reviewed = repository.review()
+    assert reviewed.returncode == 0
+    assert "commits on: work" in reviewed.stdout
+    command = next(line.strip() for line in reviewed.stdout.splitlines() if line.startswith("  git "))
+    assert repository.host(command).returncode == 0
+    assert repository.host("git rev-parse refs/remotes/confined/work").stdout == done.stdout
+    assert repository.escaped() == []
+
+    # A fetch of commits whose objects are missing: git would ask the poisoned remote for them.
+    broken = f"git switch -qC more && git commit -qm m --allow-empty; {POISON}; find .git/objects -type f -delete"
+    repository.session(broken, "--git", "isolated")
+    command = next(line.strip() for line in repository.review().stdout.splitlines() if line.startswith("  git "))
+    repository.host(command)
+    repository.session("rm -rf .git/* .git", "--git", "isolated")
+    assert repository.escaped() == []
+    assert repository.host("git fsck --strict && git log --oneline main").returncode == 0
+    # The control: as its own repository the copy does run things.
+    repository.unguarded(POISON)
+    repository.host(STATUS)
+    assert repository.escaped() == ["canary"]
+
+
+def test_a_name_in_other_letters_is_told_as_well(field: Field) -> None:
+    """Git on macOS and Windows takes .GIT for .git; here it does not, so there is no control."""
+    done = field.session(f"mkdir x; {evil('x/.GIT')}")
+    assert "red     x/.GIT/config" in done.stderr

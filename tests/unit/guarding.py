@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from confined_claude.guard.audit import Finding
-from confined_claude.guard.records import Record
+from confined_claude.guard.records import Before, Record
 from confined_claude.guard.repository import Repository
 from confined_claude.guard.watch import Ground
 from confined_claude.project import Project
@@ -59,10 +59,11 @@ class Looked:
         self.ground = Ground(Project(root), chosen or Settings(), forgiving=True)
         repository = self.ground.repository
         folders = [self.ground.name(folder) for folder in repository.git_folders()] if repository else []
-        self.record = Record("made-up", since, git_folders=folders, before=self.ground.look())
+        self.record = Record(git_folders=folders)
+        self.session, self.since, self.snapshot = "made-up", since, self.ground.look()
 
     def findings(self) -> list[Finding]:
-        return self.ground.compare(self.record)
+        return self.ground.compare(self.record, Before(self.session, self.since, self.snapshot))
 
     def red(self) -> list[str]:
         return [f"{finding.path}: {finding.why}" for finding in self.findings() if finding.red]

@@ -1,0 +1,189 @@
+"""The table of what the host runs: every pattern matches what it says, and only there."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from confined_claude.guard.rules import DEPENDENCY_FOLDERS, RULES, Matcher, Rule, rules_for
+
+PATTERNS = [(rule, pattern) for rule in RULES for pattern in rule.patterns]
+MATCHER = Matcher(RULES)
+
+
+def rule_of(path: str, *patterns: str, folder: bool = False) -> bool:
+    return Matcher((Rule("x", True, patterns),)).of(path.split("/"), folder=folder) is not None
+
+
+def parts(pattern: str, filled: str = "X1") -> list[str]:
+    """The names of a path that a pattern speaks of."""
+    return pattern.strip("/").replace("*", filled).split("/")
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.runs)
+def test_every_pattern_matches_a_path_made_from_it(rule: Rule) -> None:
+    alone = Matcher((rule,))
+    for pattern in rule.patterns:
+        names = parts(pattern)
+        below = [*names, "deep", "er"] if pattern.endswith("/") else names
+        upper = [name.upper() for name in below]
+        assert alone.of(below, folder=False) == alone.of(upper, folder=False) == rule, pattern
+        nested = alone.of(["sub", "folder", *below], folder=False)
+        assert nested == (None if pattern.startswith("/") and not matches_deeper(rule, names) else rule), pattern
+        found = MATCHER.of(below, folder=False)
+        assert found is not None
+        assert RULES.index(found) <= RULES.index(rule), pattern
+
+
+def matches_deeper(rule: Rule, names: list[str]) -> bool:
+    """Whether another pattern of the rule matches these names at any depth."""
+    return any(parts(pattern) == names for pattern in rule.patterns if not pattern.startswith("/"))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.runs)
+def test_a_file_is_no_folder_and_a_longer_name_is_another(rule: Rule) -> None:
+    for pattern in rule.patterns:
+        alone = Matcher((Rule(rule.runs, rule.red, (pattern,)),))
+        names = parts(pattern)
+        assert alone.of(names, folder=True) == (alone.rules[0] if pattern.endswith("/") else None), pattern
+        assert alone.of(names, folder=False) == (None if pattern.endswith("/") else alone.rules[0]), pattern
+        if not pattern.endswith("*"):
+            assert alone.of([*names[:-1], f"{names[-1]}~"], folder=pattern.endswith("/")) is None, pattern
+
+
+def test_no_pattern_stands_twice() -> None:
+    spelled = [pattern.lower() for _, pattern in PATTERNS]
+    assert sorted(spelled) == sorted(set(spelled))
+
+
+def test_every_rule_is_the_rule_of_something() -> None:
+    deep = [["sub", *parts(pattern), *["x"] * pattern.endswith("/")] for _, pattern in PATTERNS]
+    assert {MATCHER.of(names[at:], folder=False) for names in deep for at in (0, 1)} - {None} == set(RULES)
+
+
+@pytest.mark.parametrize(
+    ("path", "patterns", "matches"),
+    [
+        ("a", ("a",), True),
+        ("x/y/A", ("a",), True),
+        ("x/a", ("/a",), False),
+        ("a", ("/A",), True),
+        ("a/b/c", ("b/c",), True),
+        ("a/b/c", ("/b/c",), False),
+        ("b/c", ("/b/c",), True),
+        ("b/x/c", ("b/c",), False),
+        ("b.d/c", ("b*/c",), True),
+        ("x/b.d/c", ("/b*/c",), False),
+        ("ab", ("a*b",), True),
+        ("a/b", ("a*b",), False),
+        ("a\nb", ("a*b",), True),
+        ("dir/any/where", ("dir/",), True),
+        ("x/dir/any", ("dir/",), True),
+        ("x/dir/any", ("/dir/",), False),
+        ("dir", ("dir/",), False),
+        ("directory/x", ("dir/",), False),
+        ("a", (), False),
+        ("a[b]", ("a[b]*",), False),
+    ],
+)
+def test_what_a_pattern_matches(path: str, patterns: tuple[str, ...], matches: bool) -> None:
+    assert rule_of(path, *patterns) == matches
+
+
+@pytest.mark.parametrize(
+    ("path", "runs", "red"),
+    [
+        ("tasks.py", "inv", True),
+        ("sub/tasks.py", "inv, run in that folder", False),
+        (".vscode/extensions.json", "VS Code, which offers to install what it names", False),
+        (".vscode/settings.json", "your editor, on opening the folder", True),
+        (".vscode/makefile", "your editor, on opening the folder", True),
+        (".cursor/mcp.json", "Claude Code or another agent with MCP servers", True),
+        (".claude/rules/x.md", "an agent on this machine, as its instructions", False),
+        (".claude/skills/Makefile", "Claude Code on this machine", True),
+    ],
+)
+def test_the_first_rule_that_matches_is_the_rule_of_a_path(path: str, runs: str, red: bool) -> None:
+    rule = MATCHER.of(path.split("/"), folder=False)
+    assert rule is not None
+    assert (rule.runs, rule.red) == (runs, red)
+
+
+@pytest.mark.parametrize(
+    "path",
+    """README.md src/main.py main.js index.html LICENSE .gitignore .dockerignore package-lock.json yarn.lock poetry.lock
+    .editorconfig .prettierrc docs/claude.html tests/test_x.py .env.example requirements.txt vscode/x env/x
+    claude.json .claude/todo.txt .github/ISSUE_TEMPLATE.md .config/other""".split(),
+)
+def test_ordinary_files_have_no_rule(path: str) -> None:
+    assert MATCHER.of(path.split("/"), folder=False) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "parents", "red"),
+    [
+        (".envrc", ("a",), True),
+        (".vscode", (), True),
+        (".claude", ("a",), True),
+        (".github", (), False),
+        (".config", ("x", "y"), True),
+        ("mise", (".config",), True),
+        ("makefile", (), False),
+        ("src", (), None),
+        ("settings.json", (), None),
+        ("__pycache__", (), True),
+        ("__pycache__", ("sub",), None),
+    ],
+)
+def test_a_link_has_the_rule_of_what_it_may_stand_for(name: str, parents: tuple[str, ...], red: bool | None) -> None:
+    rule = MATCHER.find_link(name, parents)
+    assert (rule and rule.red) == red
+
+
+@pytest.mark.parametrize("protect", ["deploy", "deploy/", "/deploy/"])
+def test_what_is_protected_may_be_a_file_or_a_folder_from_the_root(protect: str) -> None:
+    matcher = Matcher(rules_for([protect], []))
+    for path, red in (("deploy", True), ("deploy/x/y", True), ("sub/deploy", None), ("deployed", None)):
+        rule = matcher.of(path.split("/"), folder=False)
+        assert (rule and rule.red) == red, path
+
+
+def test_what_is_opened_is_yellow_also_in_what_is_protected() -> None:
+    matcher = Matcher(rules_for(["deploy", "conf/*.d"], ["deploy/log", ".vscode", "conf/*.d/x"]))
+    reds = {
+        path: matcher.of(path.split("/"), folder=False) for path in ("deploy/log/a", "deploy/a", ".vscode/a", ".envrc")
+    }
+    reds |= {path: matcher.of(path.split("/"), folder=False) for path in ("conf/A.d/x", "conf/A.d/y")}
+    assert {path: rule and rule.red for path, rule in reds.items()} == {
+        "deploy/log/a": False,
+        "deploy/a": True,
+        ".vscode/a": False,
+        ".envrc": True,
+        "conf/A.d/x": False,
+        "conf/A.d/y": True,
+    }
+
+
+def test_without_own_patterns_the_table_is_all() -> None:
+    assert rules_for((), ())[-len(RULES) :] == RULES
+    assert len(rules_for(["a"], ["b"])) == len(rules_for((), ())) + 2
+
+
+names = st.text("aB.*[?\n\udcff", min_size=1, max_size=4)
+
+
+@given(
+    path=st.lists(names, min_size=1, max_size=4), pattern=st.lists(names, min_size=1, max_size=3), folder=st.booleans()
+)
+def test_whatever_the_names_are_a_matcher_answers(path: list[str], pattern: list[str], folder: bool) -> None:
+    matcher = Matcher((Rule("x", True, ("/".join(pattern), "/".join(pattern) + "/")),))
+    found = matcher.of(path, folder=folder)
+    if "*" not in "".join(pattern) and "[" not in "".join(pattern) and "?" not in "".join(pattern):
+        lower, wanted = [name.lower() for name in path], [name.lower() for name in pattern]
+        ends = [lower[:end] for end in range(len(wanted), len(path) + 1)]
+        assert (found is not None) == any(names[len(names) - len(wanted) :] == wanted for names in ends)
+
+
+def test_dependency_folders_are_lower_case_names() -> None:
+    assert all(name == name.lower() and "/" not in name for name in DEPENDENCY_FOLDERS)

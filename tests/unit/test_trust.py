@@ -1,0 +1,125 @@
+"""What a project asks for is allowed by its very text, and shown before."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from confined_claude import trust
+from confined_claude.errors import ConfinedError, ReviewNeeded
+from confined_claude.host import Host
+from confined_claude.project import Project
+
+from .conftest import full_disk
+from .guarding import put
+
+WIDE = 'git = "open"\n'
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    put(tmp_path / "project/.confined-claude/config.toml", WIDE)
+    return Project(tmp_path / "project")
+
+
+def folder_of(project: Project, host: Host) -> Path:
+    return host.state / "projects" / project.id / "trusted"
+
+
+def test_nothing_is_trusted_at_first_and_asking_makes_nothing(project: Project, host: Host) -> None:
+    assert not trust.is_trusted(project, host, WIDE)
+    assert trust.explain(project, host)[1]
+    assert not host.state.exists()
+
+
+def test_what_is_allowed_is_trusted_and_nothing_else(project: Project, host: Host, tmp_path: Path) -> None:
+    digest, lines = trust.explain(project, host)
+    assert digest == trust.digest_of(WIDE)
+    assert lines[0] == f"{project.config_file} asks for more than the defaults:"
+    assert lines[1].startswith("  git = 'open': sessions may change git's settings and hooks")
+    trust.allow(project, host, digest)
+    assert trust.is_trusted(project, host, WIDE)
+    assert trust.explain(project, host) == (digest, [])
+    assert not trust.is_trusted(project, host, WIDE + " ")
+    assert not trust.is_trusted(Project(tmp_path / "other"), host, WIDE)
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_other_text_is_not_trusted(text: str, project: Project, host: Host) -> None:
+    trust.allow(project, host, trust.digest_of(WIDE))
+    assert trust.is_trusted(project, host, text) == (text == WIDE)
+
+
+@pytest.mark.parametrize("digest", ["", "0", trust.digest_of("other"), "../x"])
+def test_the_hash_of_another_content_allows_nothing(digest: str, project: Project, host: Host) -> None:
+    with pytest.raises(ReviewNeeded, match=trust.digest_of(WIDE)):
+        trust.allow(project, host, digest)
+    assert not trust.is_trusted(project, host, WIDE)
+
+
+def test_a_file_that_changed_since_it_was_shown_is_not_allowed(project: Project, host: Host) -> None:
+    digest, _ = trust.explain(project, host)
+    project.config_file.write_text('writable = [".vscode"]')
+    with pytest.raises(ReviewNeeded):
+        trust.allow(project, host, digest)
+    assert not folder_of(project, host).exists()
+
+
+@pytest.mark.parametrize("text", ["", 'network = "none"\n', 'protect = ["x"]\n', None])
+def test_what_asks_for_nothing_needs_no_trust(text: str | None, project: Project, host: Host) -> None:
+    project.config_file.write_text(text) if text is not None else project.config_file.unlink()
+    assert trust.explain(project, host) == (trust.digest_of(text or ""), [])
+
+
+def test_a_change_is_shown_against_what_was_allowed_last(project: Project, host: Host) -> None:
+    for number, text in enumerate((WIDE, WIDE + '# x\nwritable = ["a"]\n')):
+        project.config_file.write_text(text)
+        digest, _ = trust.explain(project, host)
+        trust.allow(project, host, digest)
+        os.utime(folder_of(project, host) / digest, (number, number))
+    project.config_file.write_text(WIDE + '# \x7fy\nwritable = ["a"]\n'.replace("\x7f", "\\u009b"))
+    _, lines = trust.explain(project, host)
+    at = lines.index("It has changed since you last allowed it:")
+    assert lines[at + 1 :] == ["  -# x", "  +# \\u009by"]
+
+
+@given(comment=st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\u202e\u2028\t")))
+def test_what_is_shown_steers_no_terminal(comment: str, project: Project, host: Host) -> None:
+    project.config_file.write_text(WIDE)
+    trust.allow(project, host, trust.digest_of(WIDE))
+    project.config_file.write_text(f"{WIDE}# {comment}\n")
+    _, lines = trust.explain(project, host)
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("kind", ["content", "link", "fifo"])
+@pytest.mark.timeout(10)
+def test_what_is_kept_must_be_the_very_text(kind: str, project: Project, host: Host, tmp_path: Path) -> None:
+    trust.allow(project, host, trust.digest_of(WIDE))
+    kept = folder_of(project, host) / trust.digest_of(WIDE)
+    kept.unlink()
+    if kind == "content":
+        kept.write_text("other")
+    elif kind == "link":
+        kept.symlink_to(put(tmp_path / "text", WIDE))
+    else:
+        os.mkfifo(kept)
+    assert not trust.is_trusted(project, host, WIDE)
+    assert trust.explain(project, host)[1]
+
+
+def test_a_file_that_is_no_toml_is_told_and_not_allowed(project: Project, host: Host) -> None:
+    project.config_file.write_text("git open")
+    for ask in (lambda: trust.explain(project, host), lambda: trust.allow(project, host, trust.digest_of("git open"))):
+        with pytest.raises(ConfinedError, match="not valid TOML"):
+            ask()
+
+
+def test_a_full_disk_allows_nothing(project: Project, host: Host) -> None:
+    with full_disk(), pytest.raises(ConfinedError, match="Cannot write"):
+        trust.allow(project, host, trust.digest_of(WIDE))
+    assert not trust.is_trusted(project, host, WIDE)
