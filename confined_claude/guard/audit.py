@@ -10,7 +10,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from ..project import SCAFFOLD
 from . import gitfiles
 from .rules import Matcher
 from .scan import (
@@ -74,7 +73,8 @@ class Context:
 
     ``lost`` are kept paths that the host itself replaced meanwhile, which ends their protection;
     ``held`` are the others: no session has changed what is there, but for what is ``opened`` in it.
-    ``git_folders`` what git takes settings from by rights, by path as in a snapshot.
+    ``git_folders`` what git takes settings from by rights, by path as in a snapshot. ``nowhere``
+    are folders that containers have and this machine has not.
     """
 
     root: str
@@ -83,9 +83,11 @@ class Context:
     held: tuple[str, ...] = ()
     opened: tuple[str, ...] = ()
     git_folders: frozenset[str] = frozenset()
+    nowhere: tuple[str, ...] = ()
     session: str = ""
     since: float = 0.0
     repositories: frozenset[str] = frozenset()
+    submodules: frozenset[str] = frozenset()
 
 
 def audit(before: Snapshot, after: Snapshot, context: Context) -> list[Finding]:
@@ -93,6 +95,12 @@ def audit(before: Snapshot, after: Snapshot, context: Context) -> list[Finding]:
     # What is found is looked through as well, so it may have submodules and worktrees of its own.
     repositories = (path for path, item in after.items.items() if item.kind == REPOSITORY)
     everywhere = replace(context, repositories=context.git_folders.union(repositories))
+    submodules = {
+        path.removesuffix("/.git")
+        for path, item in after.items.items()
+        if item.kind == POINTER and _judge_pointer(path, item, everywhere) is None
+    }
+    everywhere = replace(everywhere, submodules=frozenset(submodules))
     held = tuple(f"{path}/" for path in context.held)
     opened = tuple(f"{path}/" for path in context.opened)
     found = []
@@ -133,7 +141,7 @@ _PLAIN: Mapping[str, _Verdict] = {
     SETID: (True, "whoever starts it", "runs with your rights for everybody (setuid or setgid, {text})"),
     SPECIAL: (False, "a program that reads it", "a FIFO, socket or device"),
     PACKAGES: (False, "npm, Python or an editor that uses them", "packages changed"),
-    GITLINK: (False, "git, at git status", "{new}: the index has it as a repository of its own"),
+    GITLINK: (True, "git, at git status", "{new}: the index has it as a repository of its own"),
     GIT_LINK: (True, "git, which reads or writes through it", "{new} link to {text!r}"),
 }
 
@@ -143,8 +151,10 @@ def _judge(path: str, old: Item | None, item: Item, context: Context) -> _Verdic
     new = "new" if old is None else "changed"
     if item.kind in _PLAIN:
         red, runs, why = _PLAIN[item.kind]
-        if item.kind == GITLINK:  # what git obeys there is looked through, except in our own folder
-            red = path.partition(": ")[2].partition("/")[0].lower() == SCAFFOLD
+        if item.kind == GITLINK:
+            owner, _, inner = path.partition("/index: ")
+            # In other repositories one stands on purpose; a submodule's settings lie with the repository's.
+            red = owner in context.git_folders and inner not in context.submodules
         return red, runs, why.format(new=new, text=_text(item.content))
     if item.kind == REPOSITORY:
         return None if path in context.git_folders else (False, "git, run inside", f"{new}: a repository of its own")
@@ -183,7 +193,7 @@ def _judge_link(path: str, item: Item, new: str, context: Context) -> _Verdict:
     rule = context.matcher.of(path.split("/"), folder=False) or context.matcher.find_link(last, parents)
     leads_out = inside(Path(context.root), prefix, target) is None
     # The system's own files are no secret, and only root can write them.
-    harmless = not leads_out or os.path.normpath(target).startswith(_SYSTEM)
+    harmless = not leads_out or os.path.normpath(target).startswith((*_SYSTEM, *context.nowhere))
     if rule is not None:
         return rule.red or not harmless, rule.runs, f"{new} link to {target!r}"
     if not leads_out:

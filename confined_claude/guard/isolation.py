@@ -21,7 +21,8 @@ from ..project import Project
 from .records import Records
 from .repository import Repository
 
-REFSPEC = "+refs/heads/*:refs/remotes/confined/*"
+# All branches, and what is checked out without one.
+_REFSPECS = "'+refs/heads/*:refs/remotes/confined/*' '+HEAD:refs/remotes/confined/HEAD'"
 _MOST_BYTES = 64 << 20
 _DEEPEST = 32
 
@@ -65,15 +66,17 @@ def waiting(project: Project, host: Host, kept: Records) -> list[Waiting]:
     found = []
     for name, then in kept.copies().items():
         place = host.data.joinpath(*_parts(project), name)
+        there = references(place) | _head(place)
         branches = tuple(
             sorted(
                 reference.removeprefix("refs/heads/")
-                for reference, commit in references(place).items()
-                if reference.startswith("refs/heads/") and then.get(reference) != commit
+                for reference, commit in there.items()
+                if then.get(reference) != commit
+                and (reference.startswith("refs/heads/") or _is_detached(reference, commit))
             )
         )
         if branches:
-            command = f"git -C {shlex.quote(str(project.root))} fetch {shlex.quote(str(place))} '{REFSPEC}'"
+            command = f"git -C {shlex.quote(str(project.root))} fetch {shlex.quote(str(place))} {_REFSPECS}"
             found.append(Waiting(branches, command))
     return found
 
@@ -107,6 +110,16 @@ def _loose(folder: int, prefix: str, depth: int) -> Iterator[tuple[str, str]]:
             yield path, os.fsdecode(content.strip())
 
 
+def _commits(git_folder: Path) -> set[str]:
+    """What references name, and what is checked out without one."""
+    head = {commit for reference, commit in _head(git_folder).items() if _is_detached(reference, commit)}
+    return head.union(references(git_folder).values())
+
+
+def _is_detached(reference: str, commit: str) -> bool:
+    return reference == "HEAD" and not commit.startswith("ref:")
+
+
 def _head(git_folder: Path) -> dict[str, str]:
     with safefs.opened(git_folder) as folder:
         return {"HEAD": os.fsdecode((safefs.read(folder, "HEAD", 4096) or b"").strip())}
@@ -120,7 +133,7 @@ def _without_fetched(
     known = set(now.values())
     for name, then in copies.items():
         place = host.data.joinpath(*_parts(project), name)
-        if then != now and set(references(place).values()) <= known | set(then.values()):
+        if then != now and _commits(place) <= known | set(then.values()):
             shutil.rmtree(place, ignore_errors=True)
         else:
             left[name] = then

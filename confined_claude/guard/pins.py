@@ -27,7 +27,7 @@ _PYTHON_CACHE = "__pycache__"
 _VENV_MARK = "pyvenv.cfg"
 _HOST_VENV = ".venv"
 # With more submodules or worktrees than this, the folder that holds them is kept as a whole.
-_MOST_GIT_FOLDERS = 32
+_MOST_GIT_FOLDERS = 100
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,11 @@ def _is_in(path: Path, folders: Iterable[Path]) -> bool:
     return any(folder in path.parents for folder in folders)
 
 
-def make_missing(pins: Pins) -> None:
-    """Make what is missing, following no link. Raises ConfinedError for what cannot be made."""
-    for path in pins.missing:
+def make_missing(missing: Iterable[Path], root: Path) -> None:
+    """Make what is missing, following no link below ``root``. Raises ConfinedError for what cannot be made."""
+    for path in missing:
         try:
-            with safefs.opened(path.parent) as folder:
+            with _parent(path, root) as folder:
                 if path.name in _FILES:
                     safefs.write(folder, path.name, _FILES[path.name], mode=0o644)
                 else:
@@ -134,11 +134,18 @@ def make_missing(pins: Pins) -> None:
             raise safefs.cannot("make", path, error) from None
 
 
-def remove_made(paths: Iterable[Path]) -> None:
+def _parent(path: Path, root: Path) -> contextlib.AbstractContextManager[int]:
+    parent = path.parent
+    return (
+        safefs.opened(root, *parent.relative_to(root).parts) if parent.is_relative_to(root) else safefs.opened(parent)
+    )
+
+
+def remove_made(paths: Iterable[Path], root: Path) -> None:
     """Take away what ``make_missing`` made, unless there is something in it by now."""
     for path in paths:
         try:
-            with safefs.opened(path.parent) as folder:
+            with _parent(path, root) as folder:
                 if path.name in _FILES:
                     if safefs.read(folder, path.name) == _FILES[path.name]:
                         os.unlink(path.name, dir_fd=folder)

@@ -80,7 +80,7 @@ class Records:
         """(key, record, alive) of every session on record."""
         for name in sorted(os.listdir(self._folder)):
             if name.endswith(_SUFFIX):
-                yield name.removesuffix(_SUFFIX), Record(**self._load(name)), self._is_alive(name)
+                yield name.removesuffix(_SUFFIX), Record(**(self._load(name) or {})), self._is_alive(name)
 
     def before(self, key: str) -> Before | None:
         """What there was before a session; None if it never began."""

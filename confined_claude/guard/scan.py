@@ -431,7 +431,8 @@ class _Scan:
 
     def index(self, handle: int, path: str, names: set[str]) -> None:
         """Note what the index has as a repository of its own: `git status` goes into it."""
-        config = safefs.read(handle, "config", _MOST_BYTES) or b""
+        # A linked worktree has its settings where it belongs.
+        config = safefs.read(handle, "config", _MOST_BYTES) or safefs.read(handle, "../../config", _MOST_BYTES) or b""
         size = 32 if b"sha256" in config.lower() else 20
         for name in ["index", *(name for name in names if name.startswith("sharedindex."))]:
             try:

@@ -15,7 +15,7 @@ from .. import safefs
 from ..errors import ConfinedError, ReviewNeeded
 from ..host import Host
 from ..mounts import Mount
-from ..project import Project
+from ..project import CONTAINER_HOME, Project
 from ..settings import Settings
 from . import isolation, pins, records, report, repository
 from .audit import Context, Finding, audit
@@ -26,6 +26,8 @@ from .scan import Snapshot, scan
 
 _KEY_BYTES = 8
 _NAMED = 3
+# The time that the system gives to changes of files lags behind its clock by up to a tick.
+_CLOCK_SECONDS = 0.02
 
 
 class Ground:
@@ -71,6 +73,7 @@ class Ground:
             held=tuple(set(record.kept) - lost),
             opened=tuple(record.opened),
             git_folders=frozenset(record.git_folders),
+            nowhere=() if CONTAINER_HOME.exists() else (f"{CONTAINER_HOME}/",),
             session=before.session,
             since=before.since,
         )
@@ -128,7 +131,7 @@ class Watch:
             if ground.git == "isolated" and ground.repository is not None:
                 copied = isolation.copy_for(ground.repository, project, self._host, kept)
             kept.keep_made(dict.fromkeys((*kept.made(), *planned.missing)))
-            pins.make_missing(planned)
+            pins.make_missing(planned.missing, project.root)
             self._record.kept = {ground.name(path): _identity(path) for path in (*planned.kept, *planned.missing)}
             self._record.opened = [ground.name(path) for path in planned.opened]
             if ground.repository is not None:
@@ -150,7 +153,7 @@ class Watch:
 
         def look() -> None:
             try:
-                since = time.time()
+                since = time.time() - _CLOCK_SECONDS
                 self._before = Before(session, since, self._ground.look())
                 with records.locked(self._ground.project, self._host) as kept:
                     kept.keep_before(self.key, self._before)
@@ -180,7 +183,7 @@ class Watch:
             if not goes_on:
                 kept.end(self.key)
             os.close(self._handle)
-            tidy(kept)
+            tidy(kept, self._ground.project.root)
         return fresh
 
 
@@ -198,18 +201,18 @@ def settle(kept: Records, ground: Ground, is_running: Callable[[str], bool], *, 
                 going_on.append(record)
                 continue
         kept.end(key)
-    tidy(kept)
+    tidy(kept, ground.project.root)
     if not quiet:
         report.tell(fresh, "A session that was cut off")
     return going_on
 
 
-def tidy(kept: Records) -> None:
+def tidy(kept: Records, root: Path) -> None:
     """With no session on record any more, take away what was made for them."""
     if any(True for _ in kept.sessions()):
         return
     if made := kept.made():
-        pins.remove_made(made)
+        pins.remove_made(made, root)
         kept.keep_made(())
     kept.keep_accepted({})
 

@@ -20,6 +20,8 @@ from confined_claude.project import Project
 from .conftest import full_disk, tree
 from .guarding import EVIL, commit, git, made_repository, put
 
+REFSPECS = ["+refs/heads/*:refs/remotes/confined/*", "+HEAD:refs/remotes/confined/HEAD"]
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -110,7 +112,7 @@ def test_what_waits_is_told_until_it_is_fetched_and_then_the_copy_goes(root: Pat
     (waiting,) = isolation.waiting(project, host, kept)
     assert waiting.branches == ("main", "topic/$(id)")
     words = shlex.split(waiting.command)
-    assert words == ["git", "-C", str(root), "fetch", str(mount.source), "+refs/heads/*:refs/remotes/confined/*"]
+    assert words == ["git", "-C", str(root), "fetch", str(mount.source), *REFSPECS]
     with open(mount.source / "config", "a") as config:
         config.write(EVIL.replace("/tmp/ran", str(root / "ran")))
     done = subprocess.run(

@@ -244,7 +244,7 @@ ANYWHERE = (
     in_git("worktrees/w/hooks/x", "hook"),
     in_git("index", "and cannot be read", b"DIRC" + b"\xff" * 100),
     Plant("vendor/.git/index", True, "and cannot be read", fifo_in_git),
-    in_git("index", "as a repository", made_index((GITLINK, b"lib")), red=False, named="index: lib"),
+    in_git("index", "as a repository", made_index((GITLINK, b"lib")), named="index: lib"),
     file("sub/.git", True, "leads git to '../evil'", "gitdir: ../evil\n"),
     file("sub/.git", True, "leads git to", "gitdir: ../.git/modules/../../evil\n"),
     file("sub/.git", True, "leads git to", "gitdir: /home/x/.git/worktrees/x\n"),
