@@ -39,7 +39,8 @@ def plan_mounts(project: Project, host: Host, settings: Settings) -> tuple[Mount
     """Every mount of a session, the project first.
 
     ``local-bin/.lib`` holds what pip and npm install for the user beside the commands in
-    ``local-bin``, so that both outlive the session.
+    ``local-bin``, so that both outlive the session. Where it lies it is a mount point as well: a
+    session that could put a link in its place would choose what the next one mounts.
     """
     home = str(CONTAINER_HOME)
     return (
@@ -47,6 +48,7 @@ def plan_mounts(project: Project, host: Host, settings: Settings) -> tuple[Mount
         Mount(project.root, (SCAFFOLD, "venvs"), f"{home}/venvs"),
         Mount(project.root, (SCAFFOLD, "local-bin"), f"{home}/.local/bin"),
         Mount(project.root, (SCAFFOLD, "local-bin", ".lib"), f"{home}/.local/lib"),
+        Mount(project.root, (SCAFFOLD, "local-bin", ".lib"), f"{home}/.local/bin/.lib"),
         claude_config(project, host, settings),
         _kept("pip-cache", f"{home}/.cache/pip", settings.caches, project, host),
         _kept("npm-cache", f"{home}/.cache/npm", settings.caches, project, host),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ YOLO = "--dangerously-skip-permissions"
 SHELL = ("bash",)
 
 _IGNORE_ALL = "*\n"
+_PRIVATE = 0o700
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CLIENT_SECONDS = 5
 # A container's first process loses signals until it has set itself up.
@@ -78,9 +80,10 @@ def _start(
         _engine(host)  # says what is wrong, before anything is made
 
     config = mounts.claude_config(here, host, chosen)
-    sign_in = credentials.prepare(config.source, host)
+    with safefs.open_folder(config.base, *config.parts):  # no link on the way there
+        sign_in = credentials.prepare(config.source, host)
     notes = list(sign_in.notes if needs_sign_in or sign_in.kind else ())
-    _prepare_scaffold(here)
+    _prepare_scaffold(here, host)
     with watch.watched(here, chosen, host, client.is_running) as watching:
         plan = plan_session(
             here,
@@ -126,8 +129,11 @@ def _current_folder() -> Path:
         raise ConfinedError("The current folder is gone.", "Go into a project's folder, and start again.") from None
 
 
-def _prepare_scaffold(here: project.Project) -> None:
-    with safefs.open_folder(here.root, project.SCAFFOLD, mode=0o755) as folder:
+def _prepare_scaffold(here: project.Project, host: Host) -> None:
+    with safefs.open_folder(here.root, project.SCAFFOLD) as folder:
+        # What sessions keep below it must be out of others' reach: a file that runs as its owner, say.
+        if os.fstat(folder).st_uid == host.uid:
+            os.fchmod(folder, _PRIVATE)
         if not safefs.exists(folder, "config.toml") and not safefs.exists(folder, ".gitignore"):
             # No scaffold here: then nothing of ours may show up in the project's git status.
             try:

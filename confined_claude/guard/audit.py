@@ -30,6 +30,8 @@ from .scan import (
 )
 
 # What there was is kept for so many findings; each may be 64 KiB. None is left out.
+_TASKS_PACKAGE = "tasks/__init__.py"
+_ALL_COMMANDS = frozenset(("*", "Bash", "Bash(*)", "Bash(:*)"))
 MOST_WHOLE = 500
 
 _SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/opt/", "/nix/store/")
@@ -86,15 +88,13 @@ class Context:
     nowhere: tuple[str, ...] = ()
     session: str = ""
     since: float = 0.0
-    repositories: frozenset[str] = frozenset()
+    looked_through: frozenset[str] = frozenset()
     submodules: frozenset[str] = frozenset()
 
 
 def audit(before: Snapshot, after: Snapshot, context: Context) -> list[Finding]:
     """What is new or changed in ``after`` and matters, red first, by path."""
-    # What is found is looked through as well, so it may have submodules and worktrees of its own.
-    repositories = (path for path, item in after.items.items() if item.kind == REPOSITORY)
-    everywhere = replace(context, repositories=context.git_folders.union(repositories))
+    everywhere = replace(context, looked_through=frozenset(after.git_folders))
     submodules = {
         path.removesuffix("/.git")
         for path, item in after.items.items()
@@ -109,7 +109,8 @@ def audit(before: Snapshot, after: Snapshot, context: Context) -> list[Finding]:
         old = before.items.get(key)
         if old is not None and (old.kind, old.digest) == (item.kind, item.digest):
             continue
-        if f"{path}/".startswith(held) and not f"{path}/".startswith(opened):
+        is_held = f"{path}/".startswith(held) and not f"{path}/".startswith(opened)
+        if is_held and not (old is not None and old.shared):
             continue
         if verdict := _judge(path, old, item, everywhere):
             red, runs, why = verdict
@@ -175,12 +176,7 @@ def _judge_pointer(path: str, item: Item, context: Context) -> _Verdict | None:
     names = [name for name in target.split("/") if name not in ("", ".")]
     turns = ".." in names[sum(1 for _ in takewhile("..".__eq__, names)) :]
     relative = place.removeprefix(context.root + "/")
-    parent, _, last = relative.rpartition("/")
-    owner, _, kind = parent.rpartition("/")
-    own = not turns and any(  # a name that is turned back from may be a link
-        (owner == folder and kind == "worktrees" and last) or relative.startswith(f"{folder}/modules/")
-        for folder in context.repositories
-    )
+    own = not turns and relative in context.looked_through  # a name that is turned back from may be a link
     if own:
         return None
     return True, "git, run inside", f"leads git to {target!r}, whose settings and hooks it follows"
@@ -203,6 +199,8 @@ def _judge_link(path: str, item: Item, new: str, context: Context) -> _Verdict:
 
 def _judge_git(path: str, old: Item | None, item: Item, new: str, context: Context) -> _Verdict | None:
     name = path.rpartition("/")[2]
+    if any(folder in f"/{path}" for folder in ("/.git/remotes/", "/.git/branches/")):
+        return True, "git, at a fetch or push", f"{new}: a remote in an old form"
     if "/hooks/" in f"/{path}":
         return True, "git, at the command it is named after", f"{new} hook"
     if name.startswith("git-rebase-todo"):
@@ -258,9 +256,12 @@ def _judge_rule(path: str, old: Item | None, item: Item, new: str, context: Cont
     if name == "package.json" and not _differ(old, item, _SCRIPTLESS):
         return None
     red = rule.red
+    if path == _TASKS_PACKAGE:
+        red = b"invoke" in (item.content or b"invoke")
     if name == "settings.local.json" and not _differ(old, item, frozenset(("permissions",))):
         # What Claude Code writes when it is told to allow a command for good.
-        red = _permissions(old, {"allow", "deny", "ask"}) != _permissions(item, {"allow", "deny", "ask"})
+        others = {"allow", "deny", "ask"}
+        red = _permissions(old, others) != _permissions(item, others) or _allows_all(item) > _allows_all(old)
     return red, rule.runs, new
 
 
@@ -280,6 +281,13 @@ def _permissions(item: Item | None, harmless: set[str]) -> Any:
     if not isinstance(permissions, dict):
         return permissions
     return {key: value for key, value in permissions.items() if key not in harmless}
+
+
+def _allows_all(item: Item | None) -> bool:
+    """Whether any command is allowed without a question."""
+    permissions = (_object(item) or {}).get("permissions")
+    allowed = permissions.get("allow") if isinstance(permissions, dict) else None
+    return isinstance(allowed, list) and any(isinstance(one, str) and one in _ALL_COMMANDS for one in allowed)
 
 
 def _object(item: Item | None) -> Mapping[str, Any] | None:

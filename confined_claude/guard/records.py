@@ -29,6 +29,7 @@ _ACCEPTED = "accepted.json"
 _COPIES = "copies.json"
 _MADE = "made.json"
 _SUFFIX = ".session"
+_UNSEEN = ".unseen"
 _BEFORE = ".before"
 _MOST_BYTES = 1 << 30
 
@@ -71,8 +72,19 @@ class Records:
         fcntl.flock(handle, fcntl.LOCK_EX)
         return handle
 
+    def keep_unseen(self, key: str) -> None:
+        """Keep the record of a session that is over, as something could not be looked through yet."""
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(key + _SUFFIX, key + _UNSEEN, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+
+    def unseen(self) -> Iterator[tuple[str, Record]]:
+        """(key, record) of such sessions."""
+        for name in sorted(os.listdir(self._folder)):
+            if name.endswith(_UNSEEN):
+                yield name.removesuffix(_UNSEEN), Record(**(self._load(name) or {}))
+
     def end(self, key: str) -> None:
-        for suffix in (_SUFFIX, _BEFORE):
+        for suffix in (_SUFFIX, _UNSEEN, _BEFORE):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(key + suffix, dir_fd=self._folder)
 

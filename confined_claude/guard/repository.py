@@ -112,7 +112,7 @@ def named_by_settings(root: Path, common: Path | None, settings: Iterable[tuple[
 def _within(root: Path, path: Path) -> Iterator[str]:
     place = os.path.normpath(path)
     relative = place.removeprefix(f"{root}/")
-    if relative != place and not relative.startswith(".git/") and os.path.lexists(place):
+    if relative != place and not relative.startswith(".git/"):
         yield relative
 
 

@@ -55,6 +55,8 @@ def accept(ground: Ground, host: Host, findings: list[Finding]) -> None:
         digests = {finding.key: finding.digest_after for finding in findings}
         still = [finding for finding in kept.findings() if digests.get(finding.key) != finding.digest_after]
         kept.keep_findings(still)
+        for key, _ in list(kept.unseen()):
+            kept.end(key)
         if any(True for _ in kept.sessions()):  # which will find it again
             kept.keep_accepted(kept.accepted() | digests)
 
@@ -87,7 +89,7 @@ def _restore(finding: Finding, ground: Ground, kept: records.Records) -> str:
                 aside = kept.put_aside(f"{path.name[-100:]}.{secrets.token_hex(4)}", content or finding.after or b"")
                 os.unlink(path.name, dir_fd=folder)
                 return f"{shown(finding.path)} is removed, and kept in {aside}"
-            if finding.before is not None and finding.kind in (FILE, GIT_FILE):
+            if finding.before is not None and finding.kind in (FILE, GIT_FILE, POINTER):
                 _write_back(folder, path.name, finding.before)
                 return f"{shown(finding.path)} is as it was before"
     except OSError as error:

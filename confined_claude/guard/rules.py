@@ -65,9 +65,12 @@ RULES = (
         "your editor, on opening the folder",
         """.vscode/ *.code-workspace .devcontainer/ .devcontainer.json .idea/ .fleet/ .zed/ .helix/ .vs/ .theia/
         .nvim.lua .nvimrc .exrc .vimrc .lvimrc .local.vimrc .vim/ .dir-locals.el .dir-locals-2.el
-        *.sublime-project *.sublime-workspace .kateproject .cargo/""",
+        *.sublime-project *.sublime-workspace .kateproject .cargo/ .bsp/ hie.yaml""",
     ),
-    _red("the debugger, on starting in the folder", ".gdbinit .lldbinit"),
+    _red(
+        "a debugger or an interpreter, on starting in the folder",
+        ".gdbinit .lldbinit .pdbrc .Rprofile .irbrc .pryrc .ghci .iex.exs .ocamlinit",
+    ),
     _red("Claude Code or another agent with MCP servers", ".mcp.json mcp.json"),
     _red(
         "Claude Code on this machine",
@@ -86,17 +89,17 @@ RULES = (
         .github/copilot-instructions.md .claude/output-styles/ .claude/rules/""",
     ),
     _yellow("git, with filters and drivers of your settings", ".gitattributes .gitmodules .lfsconfig"),
-    _yellow("inv, run in that folder", "tasks.py invoke.py invoke.yaml invoke.yml invoke.json"),
+    _yellow("inv, run in that folder", "tasks.py /tasks/__init__.py invoke.py invoke.yaml invoke.yml invoke.json"),
     _yellow(
         "Python and its tools",
         """setup.py setup.cfg pyproject.toml conftest.py pytest.ini tox.ini toxfile.py noxfile.py dodo.py fabfile.py
-        hatch_build.py sitecustomize.py usercustomize.py *.pth""",
+        hatch_build.py sitecustomize.py usercustomize.py *.pth mypy.ini .mypy.ini .pylintrc""",
     ),
     _yellow(
         "npm and other JavaScript tools, editors with their plug-ins",
         """package.json .npmrc .yarnrc .yarnrc.yml .yarn/ .pnpmfile.cjs .pnp.cjs bunfig.toml deno.json deno.jsonc
         gulpfile.* gruntfile.* *.config.js *.config.cjs *.config.mjs *.config.ts *.config.mts .eslintrc.js .eslintrc.cjs
-        .prettierrc.js .prettierrc.cjs .babelrc.js .mocharc.js .mocharc.cjs""",
+        .eslintrc.json .prettierrc .prettierrc.js .prettierrc.cjs .stylelintrc .babelrc.js .mocharc.js .mocharc.cjs""",
     ),
     _yellow(
         "make and other build tools",
@@ -104,12 +107,13 @@ RULES = (
         rust-toolchain rust-toolchain.toml build.gradle build.gradle.kts settings.gradle settings.gradle.kts gradlew
         gradle/wrapper/ mvnw .mvn/ pom.xml build.sbt CMakeLists.txt *.cmake meson.build BUILD.bazel WORKSPACE
         MODULE.bazel .bazelrc build.zig mix.exs rebar.config composer.json Directory.Build.props
-        Directory.Build.targets *.csproj shell.nix flake.nix default.nix devenv.nix devbox.json""",
+        Directory.Build.targets *.csproj gradle.properties tools/bazel .formatter.exs .php-cs-fixer.php
+        shell.nix flake.nix default.nix devenv.nix devbox.json""",
     ),
     _yellow(
         "docker and other runners",
         """Dockerfile Dockerfile.* *.dockerfile docker-compose*.y* compose.y* compose.*.y* Vagrantfile Procfile Tiltfile
-        skaffold.yaml Earthfile .env""",
+        skaffold.yaml Earthfile ansible.cfg .tool-versions .env""",
     ),
     _yellow(
         "your forge, with its secrets, when you push",
@@ -193,12 +197,15 @@ class Matcher:
         return rule or next((holder.rule for holder in holders if holder.fits(parents)), None)
 
 
-def rules_for(protect: Iterable[str], writable: Iterable[str]) -> tuple[Rule, ...]:
-    """The rules of a project: the user's own first. What is opened by ``writable`` is yellow."""
+def rules_for(protect: Iterable[str], writable: Iterable[str], found: Iterable[Rule] = ()) -> tuple[Rule, ...]:
+    """The rules of a project: the user's own first, then those ``found`` in it.
+
+    What is opened by ``writable`` is yellow.
+    """
     opened, kept = _rooted(writable), _rooted(protect)
     own = [Rule("what it is for; you opened it with `writable`", False, opened, opens=True)] if opened else []
     own += [Rule("what you named in `protect`", True, kept)] if kept else []
-    return (_OWN, *own, *RULES)
+    return (_OWN, *own, *found, *RULES)
 
 
 def _rooted(patterns: Iterable[str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -47,8 +48,9 @@ _CLOCK_EVERY = 4096
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _VENV_MARK = "pyvenv.cfg"
 _SAMPLE = ".sample"
-# What lies there is data by the thousand, which git never obeys.
-_GIT_DATA = frozenset(("objects", "lfs", "annex"))
+# What lies there is data by the thousand, most of it in folders with such names.
+_GIT_STORES = frozenset(("objects", "lfs", "annex"))
+_FANNED_OUT = re.compile(r"[0-9a-f]{2}")
 _GIT_FILES = frozenset(("config", "config.worktree"))
 _TODO = "git-rebase-todo"
 
@@ -57,12 +59,14 @@ _TODO = "git-rebase-todo"
 class Item:
     """What stands at a path. Two items with the same kind and digest are the same.
 
-    ``content`` is a file's or a link's, None where it is longer than what is kept of it.
+    ``content`` is a file's or a link's, None where it is longer than what is kept of it. ``shared``
+    is a file with other names elsewhere, through which it can be changed.
     """
 
     kind: str
     digest: str
     content: bytes | None = None
+    shared: bool = False
 
 
 def key_of(path: str, kind: str) -> str:
@@ -74,16 +78,18 @@ def key_of(path: str, kind: str) -> str:
 class Snapshot:
     """The items of one look, by path from the project's root; what lies outside has its whole path.
 
+    ``git_folders`` are all that were looked through as such.
     Behind a path a NUL and a kind may follow: what is known of a file apart from its content.
     """
 
     items: dict[str, Item] = field(default_factory=dict)
     count: int = 0
+    git_folders: set[str] = field(default_factory=set)
 
-    def add(self, path: str, kind: str, content: bytes = b"") -> None:
+    def add(self, path: str, kind: str, content: bytes = b"", *, shared: bool = False) -> None:
         """Note an item; those of an ASIDE kind beside what else there is of that path."""
         digest = hashlib.sha256(content).hexdigest()
-        self.items[key_of(path, kind)] = Item(kind, digest, content if len(content) <= KEPT_BYTES else None)
+        self.items[key_of(path, kind)] = Item(kind, digest, content if len(content) <= KEPT_BYTES else None, shared)
 
 
 def _is_git_folder(names: set[str]) -> bool:
@@ -310,7 +316,7 @@ class _Scan:
             return
         self.inner_links.append(prefix + name)
         if rule is not None or name.lower() == ".git":
-            content = self.content_below(leads) if leads else b""
+            content = self.content_of(prefix + name)
             self.snapshot.add(prefix + name, LINK, os.fsencode(target) + (b"\0\n" + content if content else b""))
 
     def linked_folder(self, prefix: str, name: str, parents: tuple[str, ...], rule: Rule) -> None:
@@ -323,10 +329,14 @@ class _Scan:
             with contextlib.suppress(OSError), safefs.opened(self.root, *real.relative_to(self.root).parts) as folder:
                 self.folder(folder, f"{prefix}{name}/", (*parents, name.lower()), rule, "")
 
-    def content_below(self, parts: tuple[str, ...]) -> bytes:
+    def content_of(self, path: str) -> bytes:
+        """What is in the project's file that the link at ``path`` leads to in the end; nothing if there is none."""
+        real = Path(os.path.realpath(self.root / path))
+        if not real.is_relative_to(self.root) or real == self.root:
+            return b""
         try:
-            with safefs.opened(self.root, *parts[:-1]) as folder:
-                return safefs.read(folder, parts[-1], _MOST_BYTES) or b""
+            with safefs.opened(self.root, *real.relative_to(self.root).parts[:-1]) as folder:
+                return safefs.read(folder, real.name, _MOST_BYTES) or b""
         except OSError:
             return b""
 
@@ -334,16 +344,16 @@ class _Scan:
         """Note what a file holds; of one that is too large, or one too many, when it last changed."""
         name = path.rpartition("/")[2]
         content = safefs.read(handle, name, min(_MOST_BYTES, self.bytes_left))
-        if content is not None:
-            self.bytes_left -= len(content)
-            self.snapshot.add(path, kind, content)
-            return
         try:
             status = os.stat(name, dir_fd=handle, follow_symlinks=False)
         except OSError:
             return
         if stat.S_ISLNK(status.st_mode):
             return  # noted as such
+        if content is not None:
+            self.bytes_left -= len(content)
+            self.snapshot.add(path, kind, content, shared=status.st_nlink > 1)
+            return
         identity = f"{status.st_mode} {status.st_size} {status.st_ino} {status.st_ctime_ns}"
         self.snapshot.items[path] = Item(kind, hashlib.sha256(identity.encode()).hexdigest())
 
@@ -354,6 +364,7 @@ class _Scan:
 
         ``common`` is what may stand in its ``commondir``.
         """
+        self.snapshot.git_folders.add(path)
         entries = self.entries(handle, path)
         names = {entry.name for entry in entries}
         self.git_links(entries, handle, path)
@@ -363,10 +374,16 @@ class _Scan:
             self.file(handle, _below(path, "commondir"), GIT_FILE)
         if "index" in names:
             self.index(handle, path, names)
-        looks = {"hooks": self.hooks, "modules": self.modules, "worktrees": self.worktrees}
-        self.each_folder(
-            entries, handle, path, lambda name: None if name in _GIT_DATA else looks.get(name, self.git_data)
-        )
+        looks: dict[str, _Look] = {
+            "hooks": self.hooks,
+            "modules": self.modules,
+            "worktrees": self.worktrees,
+            # Where remotes were kept once, and git still looks for them.
+            "remotes": self.old_remotes,
+            "branches": self.old_remotes,
+            **dict.fromkeys(_GIT_STORES, self.git_store),
+        }
+        self.each_folder(entries, handle, path, lambda name: looks.get(name, self.git_data))
 
     def each_folder(
         self, entries: list[os.DirEntry[str]], handle: int, path: str, look: Callable[[str], _Look | None]
@@ -392,6 +409,10 @@ class _Scan:
         for entry in entries:
             if entry.is_file(follow_symlinks=False) and not entry.name.endswith(_SAMPLE):
                 self.file(handle, f"{path}/{entry.name}", GIT_FILE)
+
+    def old_remotes(self, handle: int, path: str) -> None:
+        self.hooks(handle, path)
+        self.each_folder(self.entries(handle, path), handle, path, lambda _: self.old_remotes)
 
     def modules(self, handle: int, path: str) -> None:
         """Look through the git folders of submodules, whose names may have slashes."""
@@ -424,6 +445,12 @@ class _Scan:
             if is_attributes or (entry.name.startswith(_TODO) and self.runs_commands(handle, entry.name)):
                 self.file(handle, f"{path}/{entry.name}", GIT_FILE)
         self.each_folder(entries, handle, path, lambda _: self.git_data)
+
+    def git_store(self, handle: int, path: str) -> None:
+        """Look for links in a folder of data: git writes through them."""
+        entries = self.entries(handle, path)
+        self.git_links(entries, handle, path)
+        self.each_folder(entries, handle, path, lambda name: None if _FANNED_OUT.fullmatch(name) else self.git_store)
 
     def runs_commands(self, handle: int, name: str) -> bool:
         todo = safefs.read(handle, name, _MOST_BYTES)

@@ -22,7 +22,7 @@ from .audit import Context, Finding, audit
 from .records import Before, Record, Records
 from .repository import Repository
 from .rules import Matcher, Rule, rules_for
-from .scan import Snapshot, scan
+from .scan import UNSEEN, Snapshot, scan
 
 _KEY_BYTES = 8
 _NAMED = 3
@@ -50,8 +50,8 @@ class Ground:
             self.repository = None
         common = None if self.repository is None else self.repository.common
         named = repository.named_by_settings(project.root, common, git_config)
-        extra = (*_invoke_package(project.root), *(_git_rule(path) for path in dict.fromkeys(named)))
-        self.matcher = Matcher((*rules_for(chosen.protect, chosen.writable), *extra))
+        found = (*_invoke_package(project.root), *(_git_rule(path) for path in dict.fromkeys(named)))
+        self.matcher = Matcher(rules_for(chosen.protect, chosen.writable, found))
 
     @property
     def outside(self) -> tuple[Path, ...]:
@@ -63,14 +63,16 @@ class Ground:
     def look(self, since: float | None = None) -> Snapshot:
         return scan(self.project.root, self.matcher, self.outside, since=since)
 
-    def compare(self, record: Record, before: Before) -> list[Finding]:
-        """What the session of these records has left, as of now."""
-        lost = frozenset(_lost(self.project.root, record.kept))
+    def compare(self, record: Record, before: Before, held: Iterable[str] = ()) -> list[Finding]:
+        """What the session of these records has left, as of now.
+
+        ``held`` are kept paths that have surely been the same file or folder all the time.
+        """
         context = Context(
             root=str(self.project.root),
             matcher=self.matcher,
-            lost=lost,
-            held=tuple(set(record.kept) - lost),
+            lost=frozenset(_lost(self.project.root, record.kept)),
+            held=tuple(held),
             opened=tuple(record.opened),
             git_folders=frozenset(record.git_folders),
             nowhere=() if CONTAINER_HOME.exists() else (f"{CONTAINER_HOME}/",),
@@ -112,6 +114,7 @@ class Watch:
         self._host = host
         self._record = Record()
         self._before: Before | None = None
+        self._holds = _Holds()
         self._handle = -1
 
     def begin(self, is_running: Callable[[str], bool]) -> None:
@@ -133,6 +136,7 @@ class Watch:
             kept.keep_made(dict.fromkeys((*kept.made(), *planned.missing)))
             pins.make_missing(planned.missing, project.root)
             self._record.kept = {ground.name(path): _identity(path) for path in (*planned.kept, *planned.missing)}
+            self._holds.take(project.root, self._record.kept)
             self._record.opened = [ground.name(path) for path in planned.opened]
             if ground.repository is not None:
                 self._record.git_folders = [ground.name(folder) for folder in ground.repository.git_folders()]
@@ -177,12 +181,13 @@ class Watch:
         findings = []
         if self._before is not None:
             before = replace(self._before, session=self.session or self._before.session)
-            findings = self._ground.compare(self._record, before)
+            findings = self._ground.compare(self._record, before, self._holds.still(self._ground.project.root))
         with records.locked(self._ground.project, self._host) as kept:
             fresh = add_findings(kept, findings)
             if not goes_on:
-                kept.end(self.key)
+                _end(kept, self.key, findings)
             os.close(self._handle)
+            self._holds.close()
             tidy(kept, self._ground.project.root)
         return fresh
 
@@ -195,16 +200,30 @@ def settle(kept: Records, ground: Ground, is_running: Callable[[str], bool], *, 
         if alive:
             going_on.append(record)
             continue
+        before = kept.before(key)
+        findings = [] if before is None else ground.compare(record, before)
+        fresh += add_findings(kept, findings)
+        if before is not None and is_running(key):
+            going_on.append(record)
+        else:
+            _end(kept, key, findings)
+    for key, record in list(kept.unseen()):
         if (before := kept.before(key)) is not None:
-            fresh += add_findings(kept, ground.compare(record, before))
-            if is_running(key):
-                going_on.append(record)
-                continue
-        kept.end(key)
+            findings = ground.compare(record, before)
+            fresh += add_findings(kept, findings)
+            _end(kept, key, findings)
     tidy(kept, ground.project.root)
     if not quiet:
-        report.tell(fresh, "A session that was cut off")
+        report.tell(fresh, "A session that was cut off, or could not be looked through,")
     return going_on
+
+
+def _end(kept: Records, key: str, findings: Iterable[Finding]) -> None:
+    """End the record of a session, unless there is something that could not be looked through yet."""
+    if any(finding.kind == UNSEEN for finding in findings):
+        kept.keep_unseen(key)
+    else:
+        kept.end(key)
 
 
 def tidy(kept: Records, root: Path) -> None:
@@ -271,6 +290,30 @@ def refuse_while_red(kept: Records, ground: Ground) -> None:
         f"A session has left what would run on this machine by itself: {named}{more}.",
         "See it with `confined-claude review`, which can restore or accept it; nothing starts here before.",
     )
+
+
+class _Holds:
+    """Open handles of what is kept: as long as they are, no other file can have the same identity."""
+
+    def __init__(self) -> None:
+        self._handles: dict[str, int] = {}
+
+    def take(self, root: Path, paths: Iterable[str]) -> None:
+        flags = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK) | os.O_NOFOLLOW | os.O_CLOEXEC
+        for path in paths:
+            with contextlib.suppress(OSError):
+                self._handles[path] = os.open(root / path, flags)
+
+    def still(self, root: Path) -> Iterator[str]:
+        """The paths at which the same file or folder stands as when it was taken."""
+        for path, handle in self._handles.items():
+            status = os.fstat(handle)
+            if (status.st_dev, status.st_ino) == _identity(root / path):
+                yield path
+
+    def close(self) -> None:
+        while self._handles:
+            os.close(self._handles.popitem()[1])
 
 
 def _git_rule(path: str) -> Rule:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from confined_claude.guard.audit import Finding
@@ -62,8 +63,8 @@ class Looked:
         self.record = Record(git_folders=folders)
         self.session, self.since, self.snapshot = "made-up", since, self.ground.look()
 
-    def findings(self) -> list[Finding]:
-        return self.ground.compare(self.record, Before(self.session, self.since, self.snapshot))
+    def findings(self, held: Iterable[str] = ()) -> list[Finding]:
+        return self.ground.compare(self.record, Before(self.session, self.since, self.snapshot), held)
 
     def red(self) -> list[str]:
         return [f"{finding.path}: {finding.why}" for finding in self.findings() if finding.red]

@@ -67,12 +67,13 @@ def test_the_mounts_of_a_session(root: Path, host: Host) -> None:
         "/home/claude/venvs": root / ".confined-claude/venvs",
         "/home/claude/.local/bin": root / ".confined-claude/local-bin",
         "/home/claude/.local/lib": root / ".confined-claude/local-bin/.lib",
+        "/home/claude/.local/bin/.lib": root / ".confined-claude/local-bin/.lib",
         "/home/claude/.claude": shared / "claude-config",
         "/home/claude/.cache/pip": shared / "pip-cache",
         "/home/claude/.cache/npm": shared / "npm-cache",
     }
     assert mounts[0].target == str(root)
-    assert len(mounts) == 7
+    assert len(mounts) == 8
 
 
 def test_what_is_kept_for_one_project_is_in_a_folder_of_its_own(root: Path, tmp_path: Path, host: Host) -> None:
@@ -314,7 +315,7 @@ def test_the_git_identity_goes_along(root: Path, host: Host) -> None:
 
 def prepared(root: Path, host: Host) -> Plan:
     plan = planned(root, host)
-    session._prepare_scaffold(Project(root))
+    session._prepare_scaffold(Project(root), dataclasses.replace(host, uid=os.getuid()))
     session._prepare_folders(Project(root), plan)
     return plan
 
@@ -331,9 +332,9 @@ def test_every_mounted_folder_is_there_afterwards(root: Path, host: Host) -> Non
         os.umask(before)
     for mount in mounts[1:]:
         assert mount.source.is_dir()
-        mode = 0o700 if mount.base == host.data else 0o755
-        assert mode_of(mount.source) == mode
-        assert mode_of(mount.source.parent) == mode
+        assert mode_of(mount.source) == (0o700 if mount.base == host.data else 0o755)
+    assert mode_of(root / ".confined-claude") == 0o700
+    assert mode_of(host.data / "shared") == 0o700
 
 
 def test_a_project_without_scaffold_stays_clean_for_git(root: Path, host: Host) -> None:

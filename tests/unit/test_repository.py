@@ -174,7 +174,7 @@ def test_submodules_are_found_in_folders_and_in_each_other_and_not_through_links
     [
         ("core.hookspath", "hooks.d", ["hooks.d"]),
         ("core.hookspath", "{root}/hooks.d", ["hooks.d"]),
-        ("core.hookspath", "nowhere", []),
+        ("core.hookspath", "nowhere", ["nowhere"]),
         ("core.hookspath", "../outside", []),
         ("core.hookspath", ".git/hooks", []),
         ("include.path", "conf/git", ["conf/git"]),

@@ -113,7 +113,7 @@ def test_the_first_rule_that_matches_is_the_rule_of_a_path(path: str, runs: str,
 @pytest.mark.parametrize(
     "path",
     """README.md src/main.py main.js index.html LICENSE .gitignore .dockerignore package-lock.json yarn.lock poetry.lock
-    .editorconfig .prettierrc docs/claude.html tests/test_x.py .env.example requirements.txt vscode/x env/x
+    .editorconfig .prettierignore docs/claude.html tests/test_x.py .env.example requirements.txt vscode/x env/x
     claude.json .claude/todo.txt .github/ISSUE_TEMPLATE.md .config/other""".split(),
 )
 def test_ordinary_files_have_no_rule(path: str) -> None:

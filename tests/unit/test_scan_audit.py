@@ -190,7 +190,7 @@ ANYWHERE = (
     file("x.code-workspace", True, "your editor"),
     file(".idea/workspace.xml", True, "your editor"),
     file(".exrc", True, "your editor"),
-    file(".gdbinit", True, "the debugger"),
+    file(".gdbinit", True, "a debugger"),
     file(".mcp.json", True, "MCP"),
     file(".claude/settings.json", True, "Claude Code on this machine", "{}"),
     file("a/.claude/settings.local.json", True, "Claude Code", '{"hooks": {}}'),
@@ -244,7 +244,7 @@ ANYWHERE = (
     in_git("worktrees/w/hooks/x", "hook"),
     in_git("index", "and cannot be read", b"DIRC" + b"\xff" * 100),
     Plant("vendor/.git/index", True, "and cannot be read", fifo_in_git),
-    in_git("index", "as a repository", made_index((GITLINK, b"lib")), named="index: lib"),
+    in_git("index", "as a repository", made_index((GITLINK, b"lib")), red=False, named="index: lib"),
     file("sub/.git", True, "leads git to '../evil'", "gitdir: ../evil\n"),
     file("sub/.git", True, "leads git to", "gitdir: ../.git/modules/../../evil\n"),
     file("sub/.git", True, "leads git to", "gitdir: /home/x/.git/worktrees/x\n"),
@@ -299,7 +299,12 @@ AT_ROOT = (
     ),
     file("Makefile", False, "changed; make"),
     file("package.json", False, "changed; npm", '{"scripts": {"test": "evil"}}'),
-    file(".claude/settings.local.json", False, "changed", '{"permissions": {"allow": ["Bash"]}}'),
+    file(".claude/settings.local.json", False, "changed", '{"permissions": {"allow": ["Bash(rm:*)"]}}'),
+    file(".claude/settings.local.json", True, "changed", '{"permissions": {"allow": ["Bash(ls)", "Bash"]}}'),
+    file("tasks/__init__.py", False, "inv", "import celery\n"),
+    file("tasks/__init__.py", True, "inv", "from invoke import task\n"),
+    in_git("remotes/origin", "an old form", b"URL: ../evil\n"),
+    in_git("branches/origin", "an old form", b"../evil\n"),
     Plant(".", False, "a repository of its own", at_root),
     Plant("config", True, "core.fsmonitor", at_root),
     Plant("hooks/x", True, "new hook", at_root),
@@ -651,14 +656,19 @@ def test_a_lost_pin_is_told_with_what_changed_there(root: Path) -> None:
 def test_what_was_held_all_the_time_is_not_told_but_what_was_open_in_it_is(root: Path) -> None:
     put(root / ".vscode/settings.json")
     put(root / ".vscode/tasks.json")
+    put(root / ".vscode/shared.json")
     looked = Looked(root)
     status = (root / ".vscode").stat()
     looked.record.kept = {".vscode": (status.st_dev, status.st_ino)}
     looked.record.opened = [".vscode/tasks.json"]
+    os.link(root / ".vscode/shared.json", root / "other")
+    looked.snapshot = looked.ground.look()
+    put(root / "other", "by another name")
     put(root / ".vscode/settings.json", "mine")
     put(root / ".vscode/tasks.json", "changed")
     put(root / ".vscode.envrc/.envrc", "beside it")
-    assert [finding.path for finding in looked.findings()] == [".vscode.envrc/.envrc", ".vscode/tasks.json"]
+    told = [".vscode.envrc/.envrc", ".vscode/shared.json", ".vscode/tasks.json"]
+    assert [finding.path for finding in looked.findings(held=[".vscode"])] == told
 
 
 def test_however_many_findings_there_are_none_is_left_out(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
