@@ -105,7 +105,6 @@ TOLD = [
         COMMIT,
         ("red scripts/hooks/pre-commit",),
         before="git config core.hooksPath scripts/hooks",
-        hole="a path that git's settings name gets its rule only if it is there before the session",
     ),
     Attack(
         "G07 a submodule's pointer",
@@ -207,7 +206,6 @@ file.write(b"XXXX" + (300 << 20).to_bytes(4, "big")); file.truncate(file.tell() 
         "echo gitdir: ../.git/modules/x/objects/e > sub/.git",
         "cd sub && git status",
         ("red sub/.git",),
-        hole="objects/ is not looked through, and a pointer to any place below .git/modules/ counts as git's own",
     ),
     Attack(
         "a remote in .git/remotes",
@@ -215,7 +213,6 @@ file.write(b"XXXX" + (300 << 20).to_bytes(4, "big")); file.truncate(file.tell() 
         "mkdir -p .git/remotes; echo URL: PROJECT/.git/objects/e > .git/remotes/origin",
         "git push origin main",
         ("red .git/remotes/origin",),
-        hole=".git/remotes/ names remotes as settings do, and is not looked through",
     ),
     Attack(
         "a remote in .git/branches",
@@ -223,7 +220,6 @@ file.write(b"XXXX" + (300 << 20).to_bytes(4, "big")); file.truncate(file.tell() 
         "mkdir -p .git/branches; echo PROJECT/.git/objects/e > .git/branches/origin",
         "git push origin main",
         ("red .git/branches/origin",),
-        hole=".git/branches/ names remotes as settings do, and is not looked through",
     ),
     Attack(
         "a rebase that goes on",
@@ -249,7 +245,6 @@ file.write(b"XXXX" + (300 << 20).to_bytes(4, "big")); file.truncate(file.tell() 
         "rm -rf .git/objects/pack; ln -s OUTSIDE .git/objects/pack",
         "git gc -q",
         ("red .git/objects/pack",),
-        hole="links below .git/objects are not looked for, and git writes and deletes through them",
     ),
 ]
 
@@ -390,11 +385,7 @@ REUSED = (
     ("first", "then"),
     [
         pytest.param(*SPARE, id="another inode"),
-        pytest.param(
-            *REUSED,
-            id="the same inode",
-            marks=pytest.mark.xfail(reason="what is lost is told by the inode, which is used again", strict=True),
-        ),
+        pytest.param(*REUSED, id="the same inode"),
     ],
 )
 def test_a_setting_of_the_hosts_ends_the_protection_and_that_is_told(repository: Field, first: str, then: str) -> None:
@@ -409,8 +400,7 @@ def test_a_setting_of_the_hosts_ends_the_protection_and_that_is_told(repository:
         repository.prepare("git config a.b c; touch go")
         said, _ = session.communicate(timeout=60)
     assert "fsmonitor" in config.read_text()
-    if then == REUSED[1] and config.stat().st_ino != inode:
-        pytest.skip("something else on this machine took the inode")
+    assert config.stat().st_ino != inode  # the tool holds on to that
     assert "red     .git/config" in said
     assert "core.fsmonitor; it was replaced on this machine" in said
     assert repository.session("true").returncode == REVIEW

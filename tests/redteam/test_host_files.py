@@ -70,7 +70,6 @@ TOLD = [
         LIST,
         ("red tasks/__init__.py",),
         before="rm -rf tasks.py",
-        hole="whether tasks/ is Invoke's is asked before the session only",
     ),
     Attack("tasks where there are none", puts("tasks.py", PYTHON), LIST, ("red tasks.py",), before="rm tasks.py"),
     Attack("H11 .envrc", puts(".envrc", SHELL), ". ./.envrc", ("red .envrc",)),
@@ -85,7 +84,6 @@ TOLD = [
     Attack(
         "what .envrc links to by two links", puts("env.txt", SHELL), ". ./.envrc", ("red .envrc",),
         before="> env.txt; ln -s env.txt e; ln -s e .envrc", undone="> env.txt",
-        hole="of a link only its direct target is looked into",
     ),
     Attack(
         "what a folder links to", puts("conf/hook", SHELL), "sh .claude/hooks/hook", ("red .claude/hooks/hook",),
@@ -94,11 +92,9 @@ TOLD = [
     Attack(
         "a hard link", f"echo '{SHELL}' >> other", ". ./.envrc", ("red .envrc",), before="> .envrc; ln .envrc other",
         undone="> other",
-        hole="what is held is not reported, but can be changed by another of its names",
     ),
     Attack(
         "a debugger's file", puts(".pdbrc", PYTHON), "echo q | python3 -m pdb tasks.py", ("red .pdbrc",),
-        hole="no rule for .pdbrc, which pdb runs in any folder, as gdb does .gdbinit",
     ),
     Attack("H13 hooks of Claude", puts(".claude/settings.json", '{"hooks": {}}'), ":", ("red .claude/settings.json",)),
     Attack(
@@ -226,7 +222,6 @@ def test_every_new_file_that_the_host_acts_on_is_told(field: Field) -> None:
             assert (f"{colour} {name}" in listed) is not known, name
 
 
-@pytest.mark.xfail(reason="no rules for these yet", strict=True)
 def test_new_files_of_fewer_hosts_are_told(field: Field) -> None:
     field.session("; ".join(puts(name, "{ }") for name in NOT_YET))
     listed = field.review().stdout
@@ -267,7 +262,6 @@ def test_a_session_cut_off_is_looked_through_at_the_next_start(field: Field) -> 
     assert field.session("true").returncode == 0
 
 
-@pytest.mark.xfail(reason="the finding closes itself, and what was hidden counts as there before", strict=True)
 @pytest.mark.parametrize("folder", ["PROJECT/sub", "PROJECT"])
 def test_a_place_that_could_not_be_looked_through_is_looked_through_once_it_can(field: Field, folder: str) -> None:
     field.session(f"{puts('sub/.envrc', 'x')}; chmod 000 {folder}")
@@ -285,24 +279,29 @@ def test_a_flood_of_findings_hides_none(field: Field) -> None:
     assert "red     z/.envrc" in field.review().stdout
 
 
-NOT_LOOKED_AT = pytest.mark.xfail(reason="a session's own folders are not looked through", strict=True)
+SETID = "cp /bin/true {0}s; chmod 4755 {0}s"
 
 
-@pytest.mark.parametrize(
-    "folder",
-    [
-        "",
-        pytest.param("/home/claude/.local/bin/", marks=NOT_LOOKED_AT),
-        pytest.param("/home/claude/venvs/", marks=NOT_LOOKED_AT),
-    ],
-)
-def test_a_file_that_runs_with_your_rights_for_others_is_told(field: Field, folder: str) -> None:
-    attack = f"cp /bin/true {folder}s; chmod 4755 {folder}s"
-    done = field.session(attack)
+def test_a_file_that_runs_with_your_rights_for_others_is_told(field: Field) -> None:
+    done = field.session(SETID.format(""))
     assert "red" in done.stderr
     assert "setuid" in done.stderr
-    field.unguarded("cp /bin/true s; chmod 4755 s")  # the control
-    assert (field.project / "s").stat().st_mode & 0o4000
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("folder", ["local-bin", "venvs"])
+def test_what_sessions_keep_for_themselves_is_out_of_others_reach(field: Field, folder: str) -> None:
+    inside = {"local-bin": "/home/claude/.local/bin/", "venvs": "/home/claude/venvs/"}[folder]
+    field.session(f"chmod 777 .confined-claude {inside}; {SETID.format(inside)}")
+    file = field.project / ".confined-claude" / folder / "s"
+    assert file.stat().st_mode & 0o4000
+    field.unguarded(SETID.format(""))  # the control
+
+    def reached(path: Path) -> bool:
+        other = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups", str(path)]
+        return subprocess.run(other, check=False, capture_output=True).returncode == 0
+
+    assert (reached(file), reached(field.project / "s")) == (False, True)
 
 
 def test_names_are_safe_to_print(field: Field) -> None:
