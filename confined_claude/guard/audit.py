@@ -92,6 +92,17 @@ class Context:
     submodules: frozenset[str] = frozenset()
 
 
+# What a path in git's folders has in it, and what that means.
+_GIT_PARTS = (
+    ("/hooks/", "git, at the command it is named after", "{new} hook"),
+    ("/.git/remotes/", "git, at a fetch or push", "{new}: a remote in an old form"),
+    ("/.git/branches/", "git, at a fetch or push", "{new}: a remote in an old form"),
+    ("/git-rebase-todo", "git rebase --continue", "runs commands"),
+    ("/commondir", "git", "{new}: leads git to the settings and hooks of {text!r}"),
+    ("/info/attributes", "git, with filters and drivers of your settings", "{new} attributes"),
+)
+
+
 def audit(before: Snapshot, after: Snapshot, context: Context) -> list[Finding]:
     """What is new or changed in ``after`` and matters, red first, by path."""
     everywhere = replace(context, looked_through=frozenset(after.git_folders))
@@ -176,7 +187,9 @@ def _judge_pointer(path: str, item: Item, context: Context) -> _Verdict | None:
     names = [name for name in target.split("/") if name not in ("", ".")]
     turns = ".." in names[sum(1 for _ in takewhile("..".__eq__, names)) :]
     relative = place.removeprefix(context.root + "/")
-    own = not turns and relative in context.looked_through  # a name that is turned back from may be a link
+    looked = context.looked_through
+    belongs = any(relative.startswith((f"{folder}/modules/", f"{folder}/worktrees/")) for folder in looked)
+    own = belongs and relative in looked and not turns  # a name that is turned back from may be a link
     if own:
         return None
     return True, "git, run inside", f"leads git to {target!r}, whose settings and hooks it follows"
@@ -199,18 +212,11 @@ def _judge_link(path: str, item: Item, new: str, context: Context) -> _Verdict:
 
 def _judge_git(path: str, old: Item | None, item: Item, new: str, context: Context) -> _Verdict | None:
     name = path.rpartition("/")[2]
-    if any(folder in f"/{path}" for folder in ("/.git/remotes/", "/.git/branches/")):
-        return True, "git, at a fetch or push", f"{new}: a remote in an old form"
-    if "/hooks/" in f"/{path}":
-        return True, "git, at the command it is named after", f"{new} hook"
-    if name.startswith("git-rebase-todo"):
-        return True, "git rebase --continue", "runs commands"
-    if name == "commondir":
-        return True, "git", f"{new}: leads git to the settings and hooks of {_text(item.content).strip()!r}"
-    if name == "attributes":
-        return True, "git, with filters and drivers of your settings", f"{new} attributes"
-    if name in ("config", "config.worktree"):
+    if name in ("config", "config.worktree") and "/hooks/" not in f"/{path}":
         return _judge_config(path, old, item, new, context)
+    for part, runs, why in _GIT_PARTS:
+        if part in f"/{path}":
+            return True, runs, why.format(new=new, text=_text(item.content).strip())
     # An index that cannot be read and could not before is one that this tool does not know, a sparse one say.
     return old is None, "git, at git status", f"{new}, and cannot be read"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import shutil
 import signal
+import subprocess
+from pathlib import Path
 
 import pytest
 from attacks import REVIEW, Attack, Field, controls, table
@@ -298,7 +300,17 @@ def test_what_sessions_keep_for_themselves_is_out_of_others_reach(field: Field, 
     field.unguarded(SETID.format(""))  # the control
 
     def reached(path: Path) -> bool:
-        other = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups", str(path)]
+        other = [
+            "setpriv",
+            "--reuid",
+            "54321",
+            "--regid",
+            "54321",
+            "--clear-groups",
+            "sh",
+            "-c",
+            shlex.quote(str(path)),
+        ]
         return subprocess.run(other, check=False, capture_output=True).returncode == 0
 
     assert (reached(file), reached(field.project / "s")) == (False, True)

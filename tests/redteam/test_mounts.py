@@ -129,10 +129,6 @@ def test_a_link_for_gitignore_is_left_alone(field: Field) -> None:
     assert_untouched(field)
 
 
-@pytest.mark.skip(reason="M09: there is no `clean` yet")
-def test_clean_follows_no_link() -> None: ...
-
-
 @pytest.mark.parametrize("folder", ["/", "/etc", "~", "~/.local", "~/.local/state", "~/.claude"])
 def test_folders_that_are_no_project_are_refused(field: Field, folder: str) -> None:
     """M11."""
