@@ -80,7 +80,7 @@ def _start(
         _engine(host)  # says what is wrong, before anything is made
 
     config = mounts.claude_config(here, host, chosen)
-    with safefs.open_folder(config.base, *config.parts):  # no link on the way there
+    with safefs.open_folder(config.base, *config.parts[:-1]):  # no link on the way there
         sign_in = credentials.prepare(config.source, host)
     notes = list(sign_in.notes if needs_sign_in or sign_in.kind else ())
     _prepare_scaffold(here, host)

@@ -22,7 +22,7 @@ from .audit import Context, Finding, audit
 from .records import Before, Record, Records
 from .repository import Repository
 from .rules import Matcher, Rule, rules_for
-from .scan import UNSEEN, Snapshot, scan
+from .scan import FILE, LINK, UNSEEN, Item, Snapshot, scan
 
 _KEY_BYTES = 8
 _NAMED = 3
@@ -267,14 +267,18 @@ def open_findings(kept: Records, ground: Ground) -> list[Finding]:
     if not findings:
         return []
     now = ground.look(min(finding.since for finding in findings)).items
-    still = [
-        finding
-        for finding in findings
-        if finding.digest_before != (item.digest if (item := now.get(finding.key)) else "")
-    ]
+    still = [finding for finding in findings if not _is_put_right(finding, now.get(finding.key), ground)]
     if len(still) < len(findings):
         kept.keep_findings(still)
     return still
+
+
+def _is_put_right(finding: Finding, now: Item | None, ground: Ground) -> bool:
+    """Whether what was found is gone, or as it was before."""
+    if now is not None:
+        return now.digest == finding.digest_before
+    # A rule that settings brought may be gone with them, and the file still there.
+    return finding.kind not in (FILE, LINK) or not os.path.lexists(ground.project.root / finding.path)
 
 
 def refuse_while_red(kept: Records, ground: Ground) -> None:

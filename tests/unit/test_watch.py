@@ -277,6 +277,28 @@ def test_what_is_put_right_by_hand_is_closed(start: Start, root: Path, ground: G
     assert kept_now(ground, host) == []
 
 
+def test_what_was_there_before_is_closed_by_its_removal_too(
+    start: Start, root: Path, ground: Ground, host: Host
+) -> None:
+    put(root / "a/.envrc")
+    one = start()
+    put(root / "a/.envrc", "evil")
+    one.finish()
+    (root / "a/.envrc").unlink()
+    assert review.look(ground, host, nothing_runs).findings == []
+
+
+def test_what_only_a_setting_names_stays_open_without_that_setting(
+    start: Start, root: Path, ground: Ground, host: Host
+) -> None:
+    one = start(Settings(protect=("deploy.sh",)))
+    put(root / "deploy.sh", "evil")
+    one.finish()
+    assert [finding.path for finding in review.look(ground, host, nothing_runs).findings] == ["deploy.sh"]
+    (root / "deploy.sh").unlink()
+    assert review.look(ground, host, nothing_runs).findings == []
+
+
 def test_of_several_changes_the_first_session_and_what_was_before_it_count(
     start: Start, root: Path, ground: Ground, host: Host
 ) -> None:
