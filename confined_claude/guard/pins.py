@@ -68,10 +68,12 @@ def plan_pins(project: Project, repository: Repository | None, matcher: Matcher)
     red: list[Path] = []
     opened: list[Path] = []
     for rule in matcher.rules:
+        if not rule.red and not rule.opens:
+            continue
         found = [path for pattern in rule.patterns for path in _expand(root, pattern)]
         if rule.red:
             red += [path for path in found if matcher.of(path.relative_to(root).parts, folder=path.is_dir()) == rule]
-        elif rule.opens:
+        else:
             opened += found
     if (root / "tasks.py").exists():  # what Python keeps there is what it runs
         red.append(root / _PYTHON_CACHE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -102,6 +101,8 @@ def difference(finding: Finding, most: int) -> Iterator[str]:
 
 def changed_lines(before: list[str], after: list[str], *, context: int) -> list[str]:
     """A unified diff without its headings."""
+    import difflib
+
     difference = islice(difflib.unified_diff(before, after, lineterm="", n=context), 2, None)
     return [line for line in difference if not line.startswith("@@")]
 

@@ -17,7 +17,7 @@ from ..host import Host
 from ..mounts import Mount
 from ..project import CONTAINER_HOME, Project
 from ..settings import Settings
-from . import isolation, pins, records, report, repository
+from . import pins, records, report, repository
 from .audit import Context, Finding, audit
 from .records import Before, Record, Records
 from .repository import Repository
@@ -132,6 +132,8 @@ class Watch:
                 planned = planned.among(project.root / path for path in (*other.kept, *other.opened))
             copied = None
             if ground.git == "isolated" and ground.repository is not None:
+                from . import isolation
+
                 copied = isolation.copy_for(ground.repository, project, self._host, kept)
             kept.keep_made(dict.fromkeys((*kept.made(), *planned.missing)))
             pins.make_missing(planned.missing, project.root)
