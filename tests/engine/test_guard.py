@@ -142,6 +142,20 @@ def test_what_cannot_be_set_says_why_and_what_to_do(repository: Path, user: User
     assert (repository / ".git/config").read_bytes() == before
 
 
+def test_a_checkout_leaves_what_is_read_only_and_says_so(repository: Path, user: User) -> None:
+    git(repository, "checkout", "-q", "-b", "other", home=user.home)
+    (repository / ".envrc").write_text("first\n")
+    git(repository, "add", ".envrc", home=user.home)
+    git(repository, "commit", "-q", "-m", "an .envrc", "--no-verify", home=user.home)
+    (repository / ".envrc").write_text("second\n")
+    (repository / "main.py").write_text("second\n")
+    git(repository, "commit", "-q", "-am", "another", "--no-verify", home=user.home)
+    done = inside(user, repository, "git checkout -q other~1; cat main.py")
+    assert done.stdout == "print('hi')\n"
+    assert ".envrc" in done.stderr
+    assert (repository / ".envrc").read_text() == "second\n"
+
+
 def test_a_push_that_cannot_note_its_upstream_still_pushes(repository: Path, user: User) -> None:
     origin = user.folder(repository.parent / "origin.git")
     git(origin, "init", "--quiet", "--bare", home=user.home)
