@@ -196,7 +196,6 @@ _FILE, _LINK, _FOLDER, _GITLINK = 0o10, 0o12, 0o04, 0o16  # of a mode git looks 
 _EXTENDED = 0x4000  # the flag for two more bytes of flags
 _LONG = 0xFFF  # the length of a name that is too long for its field
 _LONGEST = 1 << 14  # no path is as long; many that are would take for ever
-_MARGIN = 1 << 16  # more than a page: git may read zeros behind the end of the file
 
 
 class _Entries(NamedTuple):
@@ -215,22 +214,6 @@ def gitlinks(index: bytes, hash_size: int = 20) -> list[str]:
     entries = _entries(index, hash_size)
     _extensions(index, entries, hash_size)
     return [_text(path) for path in entries.gitlinks]
-
-
-def shared_index(index: bytes, hash_size: int = 20) -> str | None:
-    """The hexadecimal name of the shared index that a split index completes; None for another.
-
-    Raises ValueError for what is no index, and for one that is damaged where that matters.
-    """
-    _check_header(index, hash_size)
-    sizes = (int.from_bytes(index[found.end() : found.end() + 4], "big") for found in re.finditer(b"link", index))
-    if not any(hash_size <= size <= len(index) + _MARGIN for size in sizes):
-        return None
-    links = [data for name, data in _extensions(index, _entries(index, hash_size), hash_size) if name == b"link"]
-    if len(links) > 1 or any(len(data) < hash_size for data in links):
-        raise ValueError("a git index with a damaged link")
-    name = links[0][:hash_size] if links else b""
-    return name.hex() if any(name) else None
 
 
 def _check_header(index: bytes, hash_size: int) -> tuple[int, int]:

@@ -22,7 +22,7 @@ class Attack:
     anything in OUTSIDE; CANARY is a file there, PROJECT the project. ``before`` prepares the
     project on the host. ``named`` are the paths that the report must name, with their colour. With
     ``undone`` the user puts it right, RESTORE being `review --restore` of all that is named. ``bare`` takes
-    away, for the control, what the tool's own files do against it. ``hole`` says why it works still.
+    away, for the control, what the tool's own files do against it.
     """
 
     name: str
@@ -32,7 +32,6 @@ class Attack:
     before: str = ""
     undone: str = "RESTORE"
     bare: str = ""
-    hole: str = ""
 
     @property
     def code(self) -> int:
@@ -41,17 +40,7 @@ class Attack:
 
 
 def table(attacks: Iterable[Attack]) -> list[Any]:
-    """The attacks as parameters; those that work still are expected to fail."""
-    return [
-        pytest.param(
-            attack, id=attack.name, marks=[pytest.mark.xfail(reason=attack.hole, strict=True)] if attack.hole else []
-        )
-        for attack in attacks
-    ]
-
-
-def controls(attacks: Iterable[Attack]) -> list[Any]:
-    """The attacks as parameters of the control, which all of them must pass."""
+    """The attacks as parameters."""
     return [pytest.param(attack, id=attack.name) for attack in attacks]
 
 

@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from attacks import REVIEW, Attack, Field, controls, table
+from attacks import REVIEW, Attack, Field, table
 from helpers import docker, sessions_of, wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -301,7 +301,7 @@ def test_what_a_session_plants_is_told_before_it_runs(repository: Field, attack:
     repository.assert_told(attack)
 
 
-@pytest.mark.parametrize("attack", controls(KEPT + TOLD))
+@pytest.mark.parametrize("attack", table(KEPT + TOLD))
 def test_without_the_guard_it_runs(repository: Field, attack: Attack) -> None:
     repository.assert_works_unguarded(attack)
 
@@ -345,7 +345,7 @@ def test_a_session_in_a_worktree_cannot_plant(worktree: Field, attack: Attack) -
     worktree.assert_kept(attack)
 
 
-@pytest.mark.parametrize("attack", controls(WORKTREE))
+@pytest.mark.parametrize("attack", table(WORKTREE))
 def test_without_the_guard_it_runs_in_a_worktree(worktree: Field, attack: Attack) -> None:
     worktree.assert_works_unguarded(attack, worktree.project.parent / "main/.git")
 

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from attacks import REVIEW, Attack, Field, controls, table
+from attacks import REVIEW, Attack, Field, table
 from helpers import REPOSITORY, docker, sessions_of, wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -156,7 +156,7 @@ def test_what_a_session_plants_is_told_before_it_runs(scaffold: Field, attack: A
     scaffold.assert_told(attack)
 
 
-@pytest.mark.parametrize("attack", controls(attack for attack in KEPT + TOLD if attack.name not in NO_CONTROL))
+@pytest.mark.parametrize("attack", table(attack for attack in KEPT + TOLD if attack.name not in NO_CONTROL))
 def test_without_the_guard_it_runs(scaffold: Field, attack: Attack) -> None:
     scaffold.assert_works_unguarded(attack)
 
