@@ -21,8 +21,8 @@ from ..project import Project
 from .records import Records
 from .repository import Repository
 
-# All branches, and what is checked out without one.
-_REFSPECS = "'+refs/heads/*:refs/remotes/confined/*' '+HEAD:refs/remotes/confined/HEAD'"
+_BRANCHES = "+refs/heads/*:refs/remotes/confined/*"
+_DETACHED = "+HEAD:refs/remotes/confined/HEAD"
 _MOST_BYTES = 64 << 20
 _DEEPEST = 32
 
@@ -42,7 +42,8 @@ def copy_for(repository: Repository, project: Project, host: Host, kept: Records
     """
     parts = _parts(project)
     now = references(repository.common) | _head(repository.own)
-    copies = kept.copies()
+    # Whoever deletes the data deletes copies.
+    copies = {name: then for name, then in kept.copies().items() if host.data.joinpath(*parts, name).is_dir()}
     if not any(True for _ in kept.sessions()):  # which may be at work on one
         copies = _without_fetched(copies, project, host, now)
     name = next((name for name, then in copies.items() if then == now), None)
@@ -76,8 +77,9 @@ def waiting(project: Project, host: Host, kept: Records) -> list[Waiting]:
             )
         )
         if branches:
-            command = f"git -C {shlex.quote(str(project.root))} fetch {shlex.quote(str(place))} {_REFSPECS}"
-            found.append(Waiting(branches, command))
+            refspecs = [_BRANCHES, *([_DETACHED] if "HEAD" in branches else [])]
+            words = ["git", "-C", str(project.root), "fetch", str(place), *refspecs]
+            found.append(Waiting(branches, shlex.join(words)))
     return found
 
 
@@ -117,12 +119,14 @@ def _commits(git_folder: Path) -> set[str]:
 
 
 def _is_detached(reference: str, commit: str) -> bool:
-    return reference == "HEAD" and not commit.startswith("ref:")
+    return reference == "HEAD" and commit != "" and not commit.startswith("ref:")
 
 
 def _head(git_folder: Path) -> dict[str, str]:
-    with safefs.opened(git_folder) as folder:
-        return {"HEAD": os.fsdecode((safefs.read(folder, "HEAD", 4096) or b"").strip())}
+    content = b""
+    with contextlib.suppress(OSError), safefs.opened(git_folder) as folder:
+        content = safefs.read(folder, "HEAD", 4096) or b""
+    return {"HEAD": os.fsdecode(content.strip())}
 
 
 def _without_fetched(

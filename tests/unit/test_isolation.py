@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from confined_claude.project import Project
 from .conftest import full_disk, tree
 from .guarding import EVIL, commit, git, made_repository, put
 
-REFSPECS = ["+refs/heads/*:refs/remotes/confined/*", "+HEAD:refs/remotes/confined/HEAD"]
+BRANCHES = "+refs/heads/*:refs/remotes/confined/*"
 
 
 @pytest.fixture
@@ -88,6 +89,24 @@ def test_a_copy_without_anything_new_goes_once_the_host_has_moved(root: Path, ho
     assert not (first.source / "HEAD").exists() or first.source == second.source
 
 
+def test_a_copy_that_somebody_deleted_is_made_again(root: Path, host: Host, kept: Records) -> None:
+    first = copied(root, host, kept)
+    shutil.rmtree(host.data)
+    assert isolation.waiting(Project(root), host, kept) == []
+    again = copied(root, host, kept)
+    assert again == first
+    assert (again.source / "HEAD").exists()
+
+
+def test_a_commit_without_a_branch_waits_too(root: Path, host: Host, kept: Records) -> None:
+    copy = copied(root, host, kept).source
+    git(root, "--git-dir", str(copy), "--work-tree", str(root), "checkout", "--quiet", "--detach")
+    git(root, "--git-dir", str(copy), "--work-tree", str(root), "commit", "--quiet", "--allow-empty", "--message", "x")
+    (found,) = isolation.waiting(Project(root), host, kept)
+    subprocess.run(shlex.split(found.command), check=True, env={"PATH": os.environ["PATH"], "HOME": str(host.home)})
+    assert git(root, "log", "-1", "--format=%s", "refs/remotes/confined/HEAD") == "x\n"
+
+
 def test_no_copy_goes_while_a_session_may_be_at_work_on_it(root: Path, host: Host, kept: Records) -> None:
     first = copied(root, host, kept)
     handle = kept.begin("ab", Record())
@@ -112,7 +131,7 @@ def test_what_waits_is_told_until_it_is_fetched_and_then_the_copy_goes(root: Pat
     (waiting,) = isolation.waiting(project, host, kept)
     assert waiting.branches == ("main", "topic/$(id)")
     words = shlex.split(waiting.command)
-    assert words == ["git", "-C", str(root), "fetch", str(mount.source), *REFSPECS]
+    assert words == ["git", "-C", str(root), "fetch", str(mount.source), BRANCHES]
     with open(mount.source / "config", "a") as config:
         config.write(EVIL.replace("/tmp/ran", str(root / "ran")))
     done = subprocess.run(
