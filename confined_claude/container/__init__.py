@@ -1,0 +1,1 @@
+"""What goes into the image: scripts and programs that run in containers."""

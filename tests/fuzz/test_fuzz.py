@@ -1,0 +1,98 @@
+"""The fuzzers find nothing, and do find the holes that are made for them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("atheris", reason="atheris has no wheel for this Python")
+
+SECONDS = 10
+SECONDS_TO_A_HOLE = 30
+
+
+@dataclass(frozen=True)
+class Fuzzer:
+    """A fuzzer's file, inputs to begin with, words worth trying, and the holes it can be given."""
+
+    file: str
+    corpus: Sequence[bytes]
+    words: Sequence[bytes]
+    holes: Sequence[str]
+
+    def run(self, folder: Path, seconds: int, hole: str = "") -> subprocess.CompletedProcess[str]:
+        corpus = folder / "corpus"
+        corpus.mkdir()
+        for number, seed in enumerate(self.corpus):
+            (corpus / str(number)).write_bytes(seed)
+        dictionary = folder / "dictionary"
+        escaped = ("".join(f"\\x{byte:02x}" for byte in word) for word in self.words)
+        dictionary.write_text("".join(f'"{word}"\n' for word in escaped))
+        options = [f"-max_total_time={seconds}", "-max_len=4096", "-seed=1", f"-dict={dictionary}"]
+        return subprocess.run(
+            [sys.executable, Path(__file__).with_name(self.file), *options, f"-artifact_prefix={folder}/", corpus],
+            env={"PATH": os.environ["PATH"], "FUZZ_CONTROL": hole},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+
+PACKAGE_HELPER = Fuzzer(
+    "fuzz_package_helper.py",
+    [
+        b"apt-get\0install\0-y\0hello\0",
+        b"apt\0-qq\0purge\0g++:amd64=1:2.10-3~deb12u1\0",
+        b"apt-get\0update\0",
+        b"apt-get\0-f\0install\0",
+        b"apt-get\0install\0./x.deb\0",
+        b"apt-get\0-oA=b\0upgrade\0",
+    ],
+    # Each with the byte that ends it: apt-get's own, taken or not, and bits of others.
+    [
+        word + b"\0"
+        for word in b"""
+            install remove update upgrade source build-dep download -y -q -s -f -d -o -c -t -- --purge --yes --simulate
+            --config-file=f --allow-unauthenticated hello g++ :amd64 =1.0 ./ / .deb .dsc * ^ ~ - + ; .
+        """.split()
+    ],
+    ["slash", "option"],
+)
+EGRESS = Fuzzer(
+    "fuzz_egress.py",
+    [
+        b"CONNECT api.example.com:443 HTTP/1.1\r\nHost: api.example.com\r\n\r\n",
+        b"CONNECT x.wild.example:8443 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET http://api.example.com/a?b HTTP/1.1\r\nHost: api.example.com\r\nConnection: keep-alive, x\r\nX: 1\r\n\r\n",
+        b"POST http://a.b.wild.example:8443/ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n"
+        b"Proxy-Authorization: Basic x\r\nX: a\r\n b\r\n\r\n",
+        b"PUT http://10.0.0.5:8787 HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc",
+    ],
+    b"api.example.com x.wild.example evil :443 :8443 @ % . [::1] 127.0.0.1 0x7f.1 Host: CONNECT http:// HTTP/1.1".split(),
+    ["suffix", "host"],
+)
+FUZZERS = [PACKAGE_HELPER, EGRESS]
+
+
+@pytest.mark.parametrize("fuzzer", FUZZERS, ids=lambda fuzzer: fuzzer.file)
+def test_nothing_is_let_through(fuzzer: Fuzzer, tmp_path: Path) -> None:
+    found = fuzzer.run(tmp_path, SECONDS)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert len(list((tmp_path / "corpus").iterdir())) > len(fuzzer.corpus)
+
+
+@pytest.mark.parametrize(
+    ("fuzzer", "hole"), [pytest.param(fuzzer, hole, id=hole) for fuzzer in FUZZERS for hole in fuzzer.holes]
+)
+def test_control_a_hole_is_found(fuzzer: Fuzzer, hole: str, tmp_path: Path) -> None:
+    found = fuzzer.run(tmp_path, SECONDS_TO_A_HOLE, hole)
+    assert found.returncode != 0
+    assert "Uncaught Python exception" in found.stdout + found.stderr
