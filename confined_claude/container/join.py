@@ -1,0 +1,141 @@
+"""Ties a session's container to its sidecar, and makes sure that it is confined; then it becomes the command.
+
+    join.py internet -- COMMAND...
+    join.py allowlist PORT,... HOST:PORT -- COMMAND...
+
+Runs as root in the session's container, before anything of the agent's does. What it opens to the sidecar stays open
+as handle TIE, so that the sidecar ends when the session does. ``PORT,...`` are the host's ports that the sidecar
+forwards, or ``-``; ``HOST:PORT`` is what Claude Code cannot do without. Ends with exit code 3 if
+the sidecar is not there or does not keep what it should.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import NoReturn
+
+TIE = 9
+SIDECARS = {"internet": "\0confined-claude", "allowlist": "/run/confined-claude-egress/socket"}
+PROXY_PORT = 3128
+_DNS_PORT = 53
+_SECONDS = 30
+_REACH_SECONDS = 5
+_ENGINE_ERROR = 3
+_SELF_TEST = "self-test.confined-claude.invalid:443"
+# Of a network set apart for documentation: it is nobody's.
+_OUTSIDE = ("198.51.100.1", 443)
+_REFUSALS = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM)
+
+
+def main(words: Sequence[str]) -> None:
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
+    end = words.index("--")
+    mode, *rest = words[:end]
+    tie = _connect(SIDECARS[mode])
+    if mode == "allowlist":
+        forwarded, needed = rest
+        _hand_over(tie, [int(port) for port in forwarded.split(",") if port != "-"])
+    answer = tie.recv(1000)
+    if answer != b"ready\n":
+        _fail(answer.decode("utf-8", "replace").strip() or "its sidecar has ended")
+    if mode == "allowlist":
+        _check_allowlist(needed)
+    else:
+        _check_internet()
+    os.dup2(tie.fileno(), TIE, inheritable=True)
+    os.execv(words[end + 1], [*words[end + 1 :]])  # noqa: S606 - the entrypoint's own words
+
+
+def _connect(address: str) -> socket.socket:
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        tie = socket.socket(socket.AF_UNIX)
+        try:
+            tie.connect(address)
+        except OSError as error:
+            tie.close()
+            if time.monotonic() > deadline:
+                _fail(f"its sidecar does not answer ({error.strerror})")
+            time.sleep(0.002)
+        else:
+            tie.settimeout(_SECONDS)
+            return tie
+
+
+def _hand_over(tie: socket.socket, forwarded: Sequence[int]) -> None:
+    """Give the sidecar the sockets on which it serves this network namespace, which has nothing but a loopback."""
+    names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    names.bind(("127.0.0.1", _DNS_PORT))
+    listeners = [socket.create_server(("127.0.0.1", port), backlog=512) for port in (PROXY_PORT, *forwarded)]
+    handles = [listeners[0], names, *listeners[1:]]
+    socket.send_fds(tie, [b"sockets\n"], [handle.fileno() for handle in handles])
+
+
+def _check_internet() -> None:
+    """The gateway is the nearest of all that is closed: without the rules it answers, or nothing does."""
+    for gateway in _gateways():
+        try:
+            socket.create_connection((gateway, 1), _REACH_SECONDS).close()
+        except OSError as error:
+            if error.errno in _REFUSALS:
+                continue
+        _fail("this machine can be reached through its gateway")
+
+
+def _gateways() -> Iterator[str]:
+    with open("/proc/net/route", encoding="ascii") as routes:
+        for line in routes.readlines()[1:]:
+            gateway, flags = line.split()[2:4]
+            if int(flags, 16) & 0x2:
+                yield socket.inet_ntoa(struct.pack("=I", int(gateway, 16)))
+
+
+def _check_allowlist(needed: str) -> None:
+    try:
+        socket.create_connection(_OUTSIDE, _REACH_SECONDS).close()
+    except OSError as error:
+        if error.errno not in _REFUSALS:
+            _fail("there is a way out beside the proxy")
+    else:
+        _fail("there is a way out beside the proxy")
+    if _ask_proxy(_SELF_TEST) != "403":
+        _fail("the proxy does not refuse what is not allowed")
+    if _ask_proxy(needed) != "200":
+        print(f"confined-claude: {needed} cannot be reached; Claude Code needs it.", file=sys.stderr)
+
+
+def _ask_proxy(target: str) -> str:
+    """The status code of the proxy's answer to a CONNECT; empty if it gives none in time."""
+    try:
+        with socket.create_connection(("127.0.0.1", PROXY_PORT), _REACH_SECONDS) as proxy:
+            proxy.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode("ascii"))
+            answer = proxy.recv(100).split()
+    except OSError:
+        return ""
+    return answer[1].decode("ascii", "replace") if len(answer) > 1 else ""
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _fail(reason: str) -> NoReturn:
+    print(
+        f"confined-claude: The session's network is not as it should be: {reason}.\n"
+        "Start it again; network = none and network = open need no sidecar.",
+        file=sys.stderr,
+    )
+    sys.exit(_ENGINE_ERROR)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
