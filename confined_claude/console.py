@@ -22,9 +22,10 @@ def say(text: str) -> None:
 
 
 class BuildProgress:
-    """A build's progress: a bar by step with elapsed time and the last line; plain lines in a pipe."""
+    """A build's progress: its title, then a bar by step with elapsed time and the last line; plain lines in a pipe."""
 
-    def __init__(self) -> None:
+    def __init__(self, title: str) -> None:
+        self._title = title
         self._live: Any = None
         self._bar: Any = None
         self._started = time.monotonic()
@@ -34,10 +35,10 @@ class BuildProgress:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
         from rich.table import Column
 
+        say(self._title)
         console = Console(stderr=True)
         if console.is_terminal:
             self._live = Progress(
-                TextColumn("Building the image"),
                 BarColumn(bar_width=20),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
@@ -48,8 +49,6 @@ class BuildProgress:
             )
             self._bar = self._live.add_task("", total=None, last="")
             self._live.start()
-        else:
-            say("Building the image.")
         return self
 
     def step(self, number: int, total: int, what: str) -> None:

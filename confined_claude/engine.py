@@ -73,7 +73,14 @@ class Engine:
             raise EngineError(f"The engine could not import {name}: {answer}")
 
     def build(
-        self, context: IO[bytes], name: str, arguments: Mapping[str, str], *, fresh: bool, host_network: bool
+        self,
+        context: IO[bytes],
+        name: str,
+        arguments: Mapping[str, str],
+        *,
+        labels: Mapping[str, str],
+        fresh: bool,
+        host_network: bool,
     ) -> Iterator[str]:
         """Build an image from a tar archive of its context; yields what the builder prints.
 
@@ -85,6 +92,7 @@ class Engine:
                 custom_context=True,
                 tag=name,
                 buildargs=dict(arguments),
+                labels=dict(labels),
                 nocache=fresh,
                 rm=True,
                 forcerm=True,
@@ -105,6 +113,14 @@ class Engine:
         with contextlib.suppress(docker.errors.APIError):
             self._api.remove_image(image_id)
 
+    def remove_names(self, repository: str, label: str) -> None:
+        """Take their names of ``repository`` from the images with this label; what uses one keeps it."""
+        with _translated("look for images"):
+            found = self._api.images(repository, filters={"label": label})
+        for name in (name for image in found for name in image["RepoTags"] or ()):
+            with contextlib.suppress(docker.errors.APIError):
+                self._api.remove_image(name, force=True)
+
     # Sessions
 
     def interrupt(self, identity: str) -> bool:
@@ -117,11 +133,19 @@ class Engine:
 
     def was_started(self, identity: str) -> bool:
         """Whether a container, which may be gone by now, got as far as running its command."""
-        with _translated("look back at the session"):
-            past = self._api.events(since=1, until=int(time.time()) + 1, filters={"container": identity}, decode=True)
-            seen = {event.get("Action") for event in past}
+        seen = self._past(identity)
         # The engine remembers its last 256 events; what it forgot is long past its start.
         return "start" in seen or "create" not in seen
+
+    def ran_out_of_memory(self, identity: str) -> bool:
+        """Whether the kernel killed something in a container, which may be gone by now, at its limit of memory."""
+        return "oom" in self._past(identity)
+
+    def _past(self, identity: str) -> set[str]:
+        """What the engine remembers that happened to a container."""
+        with _translated("look back at the session"):
+            past = self._api.events(since=1, until=int(time.time()) + 1, filters={"container": identity}, decode=True)
+            return {str(event.get("Action")) for event in past}
 
     def remove(self, identity: str, *, at_once: bool) -> None:
         """End and remove a container; unless ``at_once`` it may save its state first. Returns when it is gone.

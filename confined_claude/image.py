@@ -1,4 +1,8 @@
-"""The image: what goes into it, whether it is there, and building it."""
+"""The images of sessions: what goes into them, whether they are there, and building them.
+
+One image is shared by all sessions. Debian packages that the settings name are a layer on top of
+it, and a project's own Dockerfile another.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,15 @@ import hashlib
 import io
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import tarfile
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -37,7 +42,11 @@ SUITE = "bookworm"
 LOCAL_BASE = "confined-claude-base:bookworm"
 
 CONTEXT = Path(__file__).parent / "container"
-_EXECUTABLE = frozenset({"entrypoint", "git", "install-node", "mkvenv", "lsvenvs", "diskuse"})
+_ENTRYPOINT = "/opt/confined-claude/entrypoint"
+# On a layer, with the name of the shared image below it.
+_ON = "confined-claude.on"
+# As the shared image's own Dockerfile does after its packages.
+_CLEAN_UP = "apt-get clean && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /usr/share/info/*"
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
 # The builder's words about its own containers, which would hide what the step says.
 _CHATTER = (" --->", "Removing intermediate container")
@@ -47,25 +56,24 @@ _LOGS_KEPT = 10
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that goes into an image, but for the base and the packages' own versions."""
+    """Everything that goes into an image, but for the packages' own versions.
 
-    claude_version: str
-    certificates: tuple[str, ...]
+    ``files`` is the build context, by path, and ``base`` the image it is made on, empty for
+    Debian's. ``title`` says what is built, ``cure`` what to look at where that fails.
+    """
 
-    @cached_property
-    def files(self) -> dict[str, bytes]:
-        """The build context, by path."""
-        files = {path.relative_to(CONTEXT).as_posix(): path for path in sorted(CONTEXT.rglob("*")) if path.is_file()}
-        context = {name: path.read_bytes() for name, path in files.items()}
-        for number, text in enumerate(self.certificates):
-            context[f"ca/host-{number}.crt"] = text.encode()
-        return context
+    title: str
+    files: Mapping[str, bytes]
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    base: str = ""
+    cure: str = ""
 
     @cached_property
     def fingerprint(self) -> str:
-        """12 hex digits that change when anything of the recipe does."""
-        digest = hashlib.sha256(self.claude_version.encode())
-        for name, content in sorted(self.files.items()):
+        """12 hex digits that change when anything that is built does."""
+        digest = hashlib.sha256(self.base.encode())
+        arguments = ((name, value.encode()) for name, value in sorted(self.arguments.items()))
+        for name, content in (*arguments, *sorted(self.files.items())):
             digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
         return digest.hexdigest()[:12]
 
@@ -80,29 +88,97 @@ class Recipe:
             for name, content in sorted(self.files.items()):
                 entry = tarfile.TarInfo(name)
                 entry.size = len(content)
-                entry.mode = 0o755 if name in _EXECUTABLE else 0o644
+                entry.mode = 0o755 if content.startswith(b"#!") else 0o644
                 archive.addfile(entry, io.BytesIO(content))
         buffer.seek(0)
         return buffer
 
 
-def recipe(settings: Settings, host: Host) -> Recipe:
-    return Recipe(settings.claude_version, extra_certificates(host.environ))
+@dataclass(frozen=True)
+class Stack:
+    """The images that a session's is made of, each on top of the one before; the first is the shared one."""
+
+    recipes: tuple[Recipe, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of the session's image."""
+        return self.recipes[-1].name
+
+    @property
+    def shared(self) -> str:
+        """The name of the image below all layers, in which no project had a say."""
+        return self.recipes[0].name
 
 
-def ensure(engine: Engine, settings: Settings, host: Host, *, fresh: bool = False) -> str:
-    """The name of the image in force, built first if it is missing (or in any case: ``fresh``).
+def stack(settings: Settings, host: Host, dockerfile: str = "") -> Stack:
+    """What a session with these settings, and its project's Dockerfile, runs on."""
+    recipes = [shared(settings.claude_version, extra_certificates(host.environ))]
+    if packages := {*settings.packages, *(["sudo"] if settings.sudo == "full" else [])}:
+        recipes.append(_with_packages(recipes[-1].name, packages))
+    if dockerfile:
+        recipes.append(_with_dockerfile(recipes[-1].name, dockerfile))
+    return Stack(tuple(recipes))
 
-    Of two that need it at once, one builds and the other waits. Raises EngineError when the
+
+def shared(claude_version: str, certificates: Iterable[str]) -> Recipe:
+    """The image that every session's is made of."""
+    files = {path.relative_to(CONTEXT).as_posix(): path.read_bytes() for path in CONTEXT.rglob("*") if _belongs(path)}
+    files |= {f"ca/host-{number}.crt": text.encode() for number, text in enumerate(certificates)}
+    return Recipe("Building the image.", files, {"CLAUDE_VERSION": claude_version})
+
+
+def _belongs(path: Path) -> bool:
+    """Whether a path is part of the build context, and not what makes a package of it for Python."""
+    is_bytecode = path.suffix == ".pyc" or path.parent.name == "__pycache__"
+    return path.is_file() and path.name != "__init__.py" and not is_bytecode
+
+
+def _with_packages(base: str, packages: Iterable[str]) -> Recipe:
+    names = sorted(packages)
+    text = f"""\
+ARG BASE
+FROM ${{BASE}}
+USER root
+ARG DEBIAN_FRONTEND=noninteractive
+RUN apt-get update \\
+ && apt-get install -y --no-install-recommends {" ".join(names)} \\
+ && {_CLEAN_UP}
+"""
+    return _layer(
+        f"Building the image with these packages: {', '.join(names)}.",
+        text,
+        base,
+        f"If Debian {SUITE} has no such package, correct the setting `packages`.",
+    )
+
+
+def _with_dockerfile(base: str, text: str) -> Recipe:
+    return _layer("Building the image with this project's Dockerfile.", text, base, "Correct the project's Dockerfile.")
+
+
+def _layer(title: str, dockerfile: str, base: str, cure: str) -> Recipe:
+    """A layer on top of ``base`` that keeps what sessions need of it, whatever ``dockerfile`` does."""
+    ending = f'USER claude\nENTRYPOINT ["{_ENTRYPOINT}"]\n'
+    return Recipe(title, {"Dockerfile": f"{dockerfile}\n{ending}".encode()}, base=base, cure=cure)
+
+
+def ensure(engine: Engine, wanted: Stack, host: Host, *, fresh: bool = False) -> None:
+    """Build what is missing of ``wanted``, from the shared image on; all of it if ``fresh``.
+
+    Of two that need an image at once, one builds and the other waits. Raises EngineError when a
     build fails; the image that was there before stays.
     """
-    wanted = recipe(settings, host)
-    if not fresh and engine.has_image(wanted.name):
-        return wanted.name
-    with _build_lock(host, wanted):
-        if fresh or not engine.has_image(wanted.name):
-            _build(engine, wanted, host, fresh=fresh)
-    return wanted.name
+    if not fresh and all(engine.has_image(recipe.name) for recipe in wanted.recipes):
+        return
+    bottom, *layers = wanted.recipes
+    with _build_lock(host, bottom):
+        if fresh or not engine.has_image(bottom.name):
+            _build_shared(engine, bottom, host, fresh=fresh)
+    for layer in layers:
+        with _build_lock(host, layer):
+            if not engine.has_image(layer.name):
+                _build(engine, layer, host, labels={"confined-claude": "image", _ON: bottom.name})
 
 
 @contextlib.contextmanager
@@ -120,31 +196,43 @@ def _build_lock(host: Host, wanted: Recipe) -> Iterator[None]:
         os.close(lock)
 
 
-def _build(engine: Engine, wanted: Recipe, host: Host, *, fresh: bool) -> None:
-    """Build ``wanted`` with progress on the terminal and everything in a log file."""
-    log_path, log = _open_log(host)
+def _build_shared(engine: Engine, wanted: Recipe, host: Host, *, fresh: bool) -> None:
     replaced = engine.image_id(wanted.name)
-    with log:
-        base = _base(engine, log)
-        proxies = environment.proxies(host.environ)
-        lines = engine.build(
-            wanted.context(),
-            wanted.name,
-            {"BASE": base, "CLAUDE_VERSION": wanted.claude_version, **proxies},
-            fresh=fresh,
-            # A proxy on this machine's loopback is out of reach from any other network.
-            host_network=any(environment.is_loopback(url) for url in proxies.values()),
-        )
-        _follow(lines, log, log_path)
+    _build(engine, wanted, host, fresh=fresh)
     engine.tag(wanted.name, REPOSITORY, "latest")
+    # They are made of the one that was replaced: whoever needs one builds it anew.
+    engine.remove_names(REPOSITORY, f"{_ON}={wanted.name}")
     if replaced and replaced != engine.image_id(wanted.name):
         engine.remove_image_if_unused(replaced)
 
 
-def _follow(lines: Iterator[str], log: IO[str], log_path: Path) -> None:
-    """Show and log a build's output. Raises EngineError with the failing step and its last lines."""
+def _build(
+    engine: Engine, wanted: Recipe, host: Host, *, fresh: bool = False, labels: Mapping[str, str] | None = None
+) -> None:
+    """Build ``wanted`` with progress on the terminal and everything in a log file."""
+    log_path, log = _open_log(host)
+    with log:
+        base = wanted.base or _base(engine, log)
+        proxies = environment.proxies(host.environ)
+        lines = engine.build(
+            wanted.context(),
+            wanted.name,
+            {"BASE": base, **wanted.arguments, **proxies},
+            labels=labels or {},
+            fresh=fresh,
+            # A proxy on this machine's loopback is out of reach from any other network.
+            host_network=any(environment.is_loopback(url) for url in proxies.values()),
+        )
+        _follow(lines, log, wanted.title, f"{wanted.cure} The whole log is in {log_path}.".lstrip())
+
+
+def _follow(lines: Iterator[str], log: IO[str], title: str, hint: str) -> None:
+    """Show and log a build's output.
+
+    Raises EngineError with the failing step and its last lines, and ``hint``.
+    """
     step, tail = "the start", deque[str](maxlen=_TAIL)
-    with BuildProgress() as progress:
+    with BuildProgress(title) as progress:
         try:
             for text in map(plain, lines):
                 log.write(text)
@@ -159,14 +247,12 @@ def _follow(lines: Iterator[str], log: IO[str], log_path: Path) -> None:
         except EngineError as error:
             log.write(f"\n{error}\n")
             output = "".join(f"\n  {line}" for line in tail)
-            raise EngineError(
-                f"Building the image failed at {step}\n{error.message}{output}", f"The whole log is in {log_path}."
-            ) from None
+            raise EngineError(f"Building the image failed at {step}\n{error.message}{output}", hint) from None
 
 
 def _open_log(host: Host) -> tuple[Path, IO[str]]:
     """A new log file in the state folder; the oldest ones go."""
-    name = time.strftime("build-%Y%m%d-%H%M%S") + f"-{os.getpid()}.log"
+    name = time.strftime("build-%Y%m%d-%H%M%S") + f"-{secrets.token_hex(4)}.log"
     folder = host.state / "logs"
     with safefs.open_folder(host.state, "logs") as handle:
         for old in sorted(entry for entry in os.listdir(handle) if entry.startswith("build-"))[: 1 - _LOGS_KEPT]:

@@ -1,7 +1,7 @@
 """The settings, and who may set what.
 
 Defaults < the user's config file < the project's config file < environment < flags. A clone brings
-the project's file along, so that file may only narrow what a session gets, unless the user trusts it.
+the project's files along, so they may only narrow what a session gets, unless the user trusts them.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from . import safefs
+from . import dockerfile, safefs
 from .errors import ConfinedError, ReviewNeeded
 
 if sys.version_info >= (3, 11):
@@ -22,21 +22,50 @@ else:
     import tomli as tomllib
 
 PREFIX = "CONFINED_CLAUDE_"
-
+_CONFIG = "config.toml"
 
 # A path from the project's root, `*` for any part of a name. What guards the rest cannot be named.
 _PATTERN = r"(?!\.confined-claude(/|$)|\.git(/|$)|\*+(/|$))(?!(.*/)?\.\.?(/|$))[^/\s,]([^,\n]*[^,\s])?"
+_PORT = r"(?!0)[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+# The last part of a name is never a number: no address in any notation passes for one.
+_HOST = rf"(\*\.)?({_LABEL}\.)*(?![0-9]+(:|$)|0[xX])({_LABEL})(:({_PORT}))?"
+# Debian's policy, section 5.6.7; but to apt-get a hyphen at the end means to remove the package.
+_PACKAGE = r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.]"
+
+ONE, MANY, LEAST = "one", "many", "least"
 
 
 def _setting(
-    default: Any, allowed: str, pattern: str, *, narrow: str | None = None, widens: str = "", many: bool = False
+    default: Any,
+    allowed: str,
+    pattern: str,
+    *,
+    narrow: tuple[str, ...] | None = (),
+    wide: tuple[str, ...] = (),
+    widens: str = "",
+    kind: str = ONE,
+    never: tuple[str, ...] = (),
+    numbers: bool = False,
 ) -> Any:
     """A setting: its default, its values in words and as a pattern, and what a project may do with it.
 
-    ``narrow`` is the value that a project may ask for, ``""`` any, None none: what else it asks
-    for ``widens`` its confinement, with that consequence. ``many`` is for a list of such values.
+    ``narrow`` are the values that a project may ask for, from the narrowest on; None is any. What
+    else it asks for ``widens`` its confinement, with that consequence, but for what it ``never``
+    gets. ``wide`` are values that everything narrow is surely narrower than. A setting of ``kind``
+    MANY is a list; one of LEAST is a limit, and the lowest of all that are set counts. Where its
+    values are ``numbers``, they need no quotes in a file.
     """
-    meaning = {"allowed": allowed, "pattern": re.compile(pattern), "narrow": narrow, "widens": widens, "many": many}
+    meaning = {
+        "allowed": allowed,
+        "pattern": pattern,
+        "narrow": narrow,
+        "wide": wide,
+        "widens": widens,
+        "kind": kind,
+        "never": never,
+        "numbers": numbers,
+    }
     return field(default=default, metadata=meaning)
 
 
@@ -44,99 +73,188 @@ def _setting(
 class Settings:
     """One session's settings. README.md has the table for users."""
 
-    claude_config: str = _setting("shared", "shared or project", "shared|project", narrow="project")
-    caches: str = _setting("shared", "shared or project", "shared|project", narrow="project")
+    claude_config: str = _setting("shared", "shared or project", "shared|project", narrow=("project",))
+    caches: str = _setting("shared", "shared or project", "shared|project", narrow=("project",))
     claude_version: str = _setting(
         "latest",
         "latest, or a version like 2.1.330",
         r"[0-9A-Za-z][0-9A-Za-z.-]*",
         widens="an image with that version of Claude Code is built and used, with whatever holes it may have",
     )
+    packages: tuple[str, ...] = _setting(
+        (),
+        "a list of Debian packages",
+        _PACKAGE,
+        kind=MANY,
+        widens="the image of its sessions has these Debian packages; they are installed as root while it is built",
+    )
+    sudo: str = _setting(
+        "apt",
+        "apt, full or off",
+        "apt|full|off",
+        narrow=("off",),
+        never=("full",),
+    )
     network: str = _setting(
-        "open",
-        "open, none, or docker:NAME",
-        r"open|none|docker:[0-9A-Za-z][0-9A-Za-z_.-]*",
-        narrow="none",
-        widens="sessions join that Docker network, and reach whatever is in it",
+        "internet",
+        "internet, allowlist, none, open, or docker:NAME",
+        r"internet|allowlist|none|open|docker:[0-9A-Za-z][0-9A-Za-z_.-]*",
+        narrow=("none", "allowlist"),
+        wide=("open",),
+        widens="sessions reach your local network and this machine's services, or whatever is in that Docker network",
+    )
+    allow: tuple[str, ...] = _setting(
+        (),
+        "a list of host, *.domain or host:port",
+        _HOST,
+        kind=MANY,
+        widens="sessions reach these hosts when the network is an allowlist, and can send them what they know",
+    )
+    host_ports: tuple[str, ...] = _setting(
+        (),
+        "a list of ports of this machine",
+        _PORT,
+        kind=MANY,
+        numbers=True,
+        widens="sessions reach the services that listen at these ports of this machine",
+    )
+    ports: tuple[str, ...] = _setting(
+        (),
+        "a list of ports of the session",
+        _PORT,
+        kind=MANY,
+        numbers=True,
+        widens="what a session serves at these ports is on this machine's loopback, for its browsers and users",
+    )
+    pids: tuple[str, ...] = _setting(
+        ("4096",), "a number of processes and threads", r"[1-9][0-9]{0,6}", narrow=None, kind=LEAST, numbers=True
+    )
+    memory: tuple[str, ...] = _setting(
+        ("75%",),
+        "an amount like 8g or 512m, or a share like 50%",
+        r"[1-9][0-9]{0,6}[mgMG]|([1-9][0-9]?|100)%",
+        narrow=None,
+        kind=LEAST,
+    )
+    cpus: tuple[str, ...] = _setting(
+        ("100%",),
+        "a number like 2 or 1.5, or a share like 50%",
+        r"(?![0.]+$)[0-9]{1,4}(\.[0-9]{1,2})?|([1-9][0-9]?|100)%",
+        narrow=None,
+        kind=LEAST,
+        numbers=True,
     )
     git: str = _setting(
         "guarded",
         "guarded, isolated or open",
         "guarded|isolated|open",
-        narrow="isolated",
+        narrow=("isolated",),
         widens="sessions may change git's settings and hooks, which your machine runs; you are told only afterwards",
     )
     protect: tuple[str, ...] = _setting(
-        (), "a list of paths in the project, * in a name", _PATTERN, narrow="", many=True
+        (), "a list of paths in the project, * in a name", _PATTERN, narrow=None, kind=MANY
     )
     writable: tuple[str, ...] = _setting(
         (),
         "a list of paths in the project, * in a name",
         _PATTERN,
-        many=True,
+        kind=MANY,
         widens="sessions may change these files, which your machine runs; you are told only afterwards",
     )
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a project's file asks for beyond the defaults: a setting, its value, and what follows from it."""
+class ProjectFiles:
+    """What a project asks for: its config file and its Dockerfile, each read once.
 
-    name: str
-    value: str
+    What was checked, and trusted, is what is used. ``dockerfile`` is empty where it does nothing.
+    """
+
+    folder: Path
+    config: str = ""
+    dockerfile: str = ""
+
+    @classmethod
+    def read(cls, folder: Path) -> ProjectFiles:
+        """The files in a project's scaffold; a missing one asks for nothing.
+
+        Raises ConfinedError for one that cannot be read and for a Dockerfile that is none for a session.
+        """
+        file = folder / dockerfile.NAME
+        return cls(folder, _read(folder / _CONFIG), dockerfile.checked(_read(file), file))
+
+    def values(self) -> dict[str, Any]:
+        """What the config file sets. Raises ConfinedError where that is none of the settings, or never a project's."""
+        source = self.folder / _CONFIG
+        values = _values(self.config, str(source))
+        for item in fields(Settings):
+            if (value := values.get(item.name)) in item.metadata["never"]:
+                raise ConfinedError(
+                    f"{source}: a project cannot ask for {item.name} = {value!r}.",
+                    f"If you want that, set it in your own config file, or with --{item.name} {value}.",
+                )
+        return values
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a project asks for beyond the defaults, and what follows from it."""
+
+    what: str
     consequence: str
 
 
 def load(
     user_file: Path,
-    project_file: Path | None,
+    project: ProjectFiles | None,
     environ: Mapping[str, str],
     flags: Mapping[str, str | None],
-    is_trusted: Callable[[str], bool] = lambda _text: False,
+    is_trusted: Callable[[ProjectFiles], bool] = lambda _files: False,
 ) -> Settings:
     """The settings in force. A flag that is None was not given; a missing file sets nothing.
 
-    ``project_file`` is None outside any project; ``is_trusted`` says of its text whether it may widen.
+    ``project`` is None outside any project; ``is_trusted`` says whether its files may widen.
 
     Raises ConfinedError for a file that cannot be read or parsed, an unknown name, a value that
-    is none, and ReviewNeeded for a project file that asks for more than the defaults and is not trusted.
+    is none, and ReviewNeeded for a project that asks for more than the defaults and is not trusted.
     """
     settings = _merge(Settings(), _values(_read(user_file), str(user_file)))
-    if project_file is not None:
-        text = _read(project_file)
-        asked = _values(text, str(project_file))
-        if (wishes := _wishes(asked)) and not is_trusted(text):
-            names = ", ".join(f"{wish.name} = {wish.value}" for wish in wishes)
+    if project is not None:
+        if (asked := wishes(project)) and not is_trusted(project):
             raise ReviewNeeded(
-                f"{project_file} asks for more than a project may give itself: {names}.",
+                f"{project.folder} asks for more than a project may give itself: "
+                f"{', '.join(wish.what for wish in asked)}.",
                 "If you want that, see what it means with `confined-claude trust`, and allow it there.",
             )
-        settings = _merge(settings, asked, project=True)
+        settings = _merge(settings, project.values(), project=True)
     known = {PREFIX + item.name.upper(): item for item in fields(Settings)}
     variables = {
-        item.name: environ[variable].split(",") if item.metadata["many"] else environ[variable]
-        for variable, item in known.items()
-        if environ.get(variable)
+        item.name: _listed(item.name, environ[variable]) for variable, item in known.items() if environ.get(variable)
     }
     settings = _merge(settings, _checked(variables, "the environment"))
-    return _merge(settings, _checked({k: v for k, v in flags.items() if v is not None}, "the command line"))
+    given = {name: _listed(name, value) for name, value in flags.items() if value is not None}
+    return _merge(settings, _checked(given, "the command line"))
 
 
-def wishes(project_file: Path) -> tuple[str, tuple[Wish, ...]]:
-    """The text of a project's file, and what it asks for beyond the defaults. Raises as ``load`` does."""
-    text = _read(project_file)
-    return text, _wishes(_values(text, str(project_file)))
-
-
-def _wishes(asked: Mapping[str, Any]) -> tuple[Wish, ...]:
+def wishes(project: ProjectFiles) -> tuple[Wish, ...]:
+    """What a project's files ask for beyond the defaults. Raises ConfinedError as ``values`` does."""
+    asked = project.values()
     found = []
     for item in fields(Settings):
         value = asked.get(item.name, item.default)
         narrow = item.metadata["narrow"]
-        if value != item.default and narrow not in ("", value):
-            shown = ", ".join(map(repr, value)) if item.metadata["many"] else repr(value)
-            found.append(Wish(item.name, shown, item.metadata["widens"]))
+        if value != item.default and narrow is not None and value not in narrow:
+            shown = ", ".join(map(repr, value)) if item.metadata["kind"] == MANY else repr(value)
+            found.append(Wish(f"{item.name} = {shown}", item.metadata["widens"]))
+    if project.dockerfile:
+        found.append(Wish(dockerfile.NAME, dockerfile.WIDENS))
     return tuple(found)
+
+
+def _listed(name: str, value: str) -> str | list[str]:
+    """A value from the environment or the command line, where commas stand between a list's entries."""
+    is_list = any(item.name == name and item.metadata["kind"] == MANY for item in fields(Settings))
+    return value.split(",") if is_list else value
 
 
 def _read(path: Path) -> str:
@@ -145,40 +263,56 @@ def _read(path: Path) -> str:
 
 def _values(text: str, source: str) -> dict[str, Any]:
     try:
-        values = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+        return _checked(tomllib.loads(text), source)
+    except (ValueError, RecursionError) as error:  # also of a number that is too long to be told
         raise ConfinedError(f"{source} is not valid TOML: {error}.", "Correct that line, or remove the file.") from None
-    return _checked(values, source)
 
 
 def _checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """``values`` with lists as tuples. Raises ConfinedError for an unknown name and for a value that is none."""
+    """``values`` with lists as tuples and numbers as text.
+
+    Raises ConfinedError for an unknown name and for a value that is none.
+    """
     known = {item.name: item.metadata for item in fields(Settings)}
     checked: dict[str, Any] = {}
     for name, value in values.items():
         if name not in known:
             raise ConfinedError(f"Unknown setting in {source}: {name}.", f"The settings are: {', '.join(known)}.")
         meaning = known[name]
-        many = meaning["many"]
+        many, numbers = meaning["kind"] == MANY, meaning["numbers"]
         entries = value if many and isinstance(value, list) else [None if many else value]
-        if not all(isinstance(entry, str) and meaning["pattern"].fullmatch(entry) for entry in entries):
-            hint = f"It is {meaning['allowed']}{', each' if many else ','} in quotes."
-            raise ConfinedError(f"{source}: {name} cannot be {value!r}.", hint)
-        checked[name] = tuple(entries) if many else value
+        texts = [str(entry) if numbers and type(entry) in (int, float) else entry for entry in entries]
+        if not all(isinstance(text, str) and re.fullmatch(meaning["pattern"], text) for text in texts):
+            quotes = "" if numbers else ", each in quotes" if many else ", in quotes"
+            raise ConfinedError(f"{source}: {name} cannot be {value!r}.", f"It is {meaning['allowed']}{quotes}.")
+        checked[name] = texts[0] if meaning["kind"] == ONE else tuple(texts)
     return checked
 
 
 def _merge(settings: Settings, values: Mapping[str, Any], *, project: bool = False) -> Settings:
     """``settings`` with ``values`` over them.
 
-    A project's wish for a default is not taken, it must not undo what the user narrowed; and what
-    it lists comes in addition.
+    A project cannot undo what the user narrowed: its wish for a default is not taken, nor one for
+    what may be wider than what is in force; what it lists comes in addition, and so do its limits.
     """
     taken = dict(values)
     if project:
         for item in fields(Settings):
-            if taken.get(item.name) == item.default:
+            if item.name not in taken:
+                continue
+            wish, current = taken[item.name], getattr(settings, item.name)
+            if item.metadata["kind"] != ONE:
+                taken[item.name] = (*current, *wish)
+            elif wish == item.default or (wish in item.metadata["narrow"] and not _is_narrower(item, wish, current)):
                 del taken[item.name]
-            elif item.metadata["many"] and item.name in taken:
-                taken[item.name] = (*getattr(settings, item.name), *taken[item.name])
     return replace(settings, **taken)
+
+
+def _is_narrower(item: Field[Any], wish: str, current: str) -> bool:
+    """Whether ``wish``, one of the values that narrow, is surely no wider than ``current``.
+
+    With a value that has no place in the order (a network of the user's own) only the narrowest is sure.
+    """
+    narrow = item.metadata["narrow"]
+    order = (*narrow, item.default, *item.metadata["wide"])
+    return wish == narrow[0] or (current in order and order.index(wish) <= order.index(current))

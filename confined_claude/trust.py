@@ -1,7 +1,7 @@
-"""What a project's config file asks for beyond the defaults, and what of it the user has allowed.
+"""What a project's files ask for beyond the defaults, and what of it the user has allowed.
 
-Allowed is one content of the file, by its hash. The contents are kept in ``<state>``, so that a
-changed file can be shown against what was allowed before.
+Allowed is one content of them, by its hash. The contents are kept in ``<state>``, so that a change
+can be shown against what was allowed before.
 """
 
 from __future__ import annotations
@@ -9,63 +9,77 @@ from __future__ import annotations
 import hashlib
 import os
 
-from . import safefs, settings
-from .console import plain
+from . import dockerfile, safefs, settings
 from .errors import ReviewNeeded
-from .guard.report import changed_lines
+from .guard.report import changed_lines, shown
 from .host import Host
 from .project import Project
+from .settings import ProjectFiles
 
 _FOLDER = "trusted"
+# Between the two files, as no TOML holds it: no config file reads like one with a Dockerfile.
+_BETWEEN = "\0"
 
 
-def is_trusted(project: Project, host: Host, text: str) -> bool:
-    """Whether the user has allowed this very content of the project's config file."""
+def is_trusted(project: Project, host: Host, files: ProjectFiles) -> bool:
+    """Whether the user has allowed this very content of the project's files."""
     try:
         with safefs.opened(host.state.parent, host.state.name, "projects", project.id, _FOLDER) as folder:
-            return safefs.read(folder, digest_of(text)) == text.encode()
+            return safefs.read(folder, digest_of(files)) == _content(files)
     except OSError:
         return False
 
 
-def digest_of(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def digest_of(files: ProjectFiles) -> str:
+    """The hash of both files; that of the config file alone where there is no Dockerfile."""
+    return hashlib.sha256(_content(files)).hexdigest()
 
 
 def explain(project: Project, host: Host) -> tuple[str, list[str]]:
-    """The hash of the project's config file and what it asks for, line by line; no lines if nothing.
+    """The hash of the project's files and what they ask for, line by line; no lines if nothing.
 
-    The lines end with the difference from what was allowed last.
+    The lines end with the Dockerfile, and with the difference from what was allowed last.
     """
-    text, asked = settings.wishes(project.config_file)
-    if not asked or is_trusted(project, host, text):
-        return digest_of(text), []
-    lines = [f"{project.config_file} asks for more than the defaults:"]
-    lines += [f"  {wish.name} = {plain(wish.value)}: {wish.consequence}" for wish in asked]
-    if (last := _last(project, host)) is not None:
-        lines.append("It has changed since you last allowed it:")
-        lines += [f"  {plain(line)}" for line in changed_lines(last.splitlines(), text.splitlines(), context=0)]
-    return digest_of(text), lines
+    files = ProjectFiles.read(project.scaffold)
+    asked = settings.wishes(files)
+    if not asked or is_trusted(project, host, files):
+        return digest_of(files), []
+    lines = [f"{project.scaffold} asks for more than the defaults:"]
+    lines += [f"  {shown(wish.what)}: {wish.consequence}" for wish in asked]
+    last = _last(project, host)
+    if files.dockerfile and not (last and last.dockerfile):
+        lines += [f"The {dockerfile.NAME}:", *_indented(files.dockerfile.splitlines())]
+    if last is not None:
+        changes = _changes(last.config, files.config)
+        changes += _changes(last.dockerfile, files.dockerfile) if last.dockerfile else []
+        lines += ["It has changed since you last allowed it:", *_indented(changes)] if changes else []
+    return digest_of(files), lines
 
 
 def allow(project: Project, host: Host, digest: str) -> None:
-    """Allow the project's config file what it asks for, if its content still has this hash.
+    """Allow the project's files what they ask for, if their content still has this hash.
 
     Raises ReviewNeeded if it has another.
     """
-    text, _ = settings.wishes(project.config_file)
-    if digest_of(text) != digest:
+    files = ProjectFiles.read(project.scaffold)
+    settings.wishes(files)  # raises where they are none
+    if digest_of(files) != digest:
         raise ReviewNeeded(
-            f"The hash of {project.config_file} is {digest_of(text)}, not that.", "See `confined-claude trust` again."
+            f"The hash of what {project.scaffold} asks for is {digest_of(files)}, not that.",
+            "See `confined-claude trust` again.",
         )
     with safefs.open_folder(host.state.parent, host.state.name, "projects", project.id, _FOLDER) as folder:
         try:
-            safefs.write(folder, digest, text.encode())
+            safefs.write(folder, digest, _content(files))
         except OSError as error:
             raise safefs.cannot("write to", host.state, error) from None
 
 
-def _last(project: Project, host: Host) -> str | None:
+def _content(files: ProjectFiles) -> bytes:
+    return (files.config + (_BETWEEN + files.dockerfile if files.dockerfile else "")).encode()
+
+
+def _last(project: Project, host: Host) -> ProjectFiles | None:
     """The content that was allowed last; None if none was."""
     try:
         with safefs.opened(host.state.parent, host.state.name, "projects", project.id, _FOLDER) as folder:
@@ -73,4 +87,15 @@ def _last(project: Project, host: Host) -> str | None:
             content = safefs.read(folder, names[-1]) if names else None
     except OSError:
         return None
-    return None if content is None else content.decode("utf-8", "replace")
+    if content is None:
+        return None
+    config, _, its_dockerfile = content.decode("utf-8", "replace").partition(_BETWEEN)
+    return ProjectFiles(project.scaffold, config, its_dockerfile)
+
+
+def _changes(before: str, after: str) -> list[str]:
+    return changed_lines(before.splitlines(), after.splitlines(), context=0)
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"  {shown(line)}" for line in lines]

@@ -1,4 +1,4 @@
-"""The image: what is in it, when it is built, and what a failing build says."""
+"""The images: what is in them, when they are built, and what a failing build says."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,14 @@ TOOLS = {
     "nano --version": r"GNU nano",
 }
 OLDER = "2.1.329"
+# The classic builder's steps: the instructions of the Dockerfile.
+STEPS = re.findall(r"^[A-Z]+ .*", (REPOSITORY / "confined_claude/container/Dockerfile").read_text(), re.MULTILINE)
+CLIENT_STEP = f"{1 + next(n for n, step in enumerate(STEPS) if step.startswith('RUN npm install'))}/{len(STEPS)}"
+LAYER_NAMES = (
+    *("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "label=confined-claude.on"),
+    "confined-claude",
+)
+DOCKERFILE = "ARG BASE\nFROM ${BASE}\nRUN echo made >/etc/made\n# By mistake:\nUSER nobody\nENTRYPOINT []\n"
 
 
 @pytest.fixture
@@ -48,6 +56,16 @@ def shell(user: User, project: Path, script: str) -> str:
 
 def layers(image: str) -> list[str]:
     return list(json.loads(docker("image", "inspect", image))[0]["RootFS"]["Layers"])
+
+
+def image_names() -> set[str]:
+    return set(docker("images", "--format", "{{.Repository}}:{{.Tag}}", "confined-claude").split())
+
+
+def remove(names: set[str]) -> None:
+    """By name, as an image with a layer on it cannot go by its id."""
+    for name in names:
+        docker("rmi", "--force", name)
 
 
 def test_everything_promised_is_in_it(user: User, project: Path) -> None:
@@ -124,12 +142,11 @@ def test_nothing_to_build_is_quick_and_silent(user: User, project: Path) -> None
 @pytest.fixture
 def other_image(user: User) -> Iterator[str]:
     """The name of the image with another version of Claude Code; not there yet, and gone afterwards."""
-    before = set(docker("images", "--quiet", "--no-trunc", "confined-claude").split())
+    before = image_names()
     latest = docker("image", "inspect", "--format", "{{.Id}}", "confined-claude:latest").strip()
     yield OLDER
     docker("tag", latest, "confined-claude:latest")
-    for image in set(docker("images", "--quiet", "--no-trunc", "confined-claude").split()) - before:
-        docker("rmi", "--force", image)
+    remove(image_names() - before)
 
 
 def test_two_first_runs_build_once_and_only_the_claude_layer(user: User, place: Path, other_image: str) -> None:
@@ -149,7 +166,7 @@ def test_two_first_runs_build_once_and_only_the_claude_layer(user: User, place: 
     assert [out for out, _ in done] == [f"{other_image} (Claude Code)\n"] * 2
     errors = sorted((error for _, error in done), key=len)
     assert errors[0] == "confined-claude: Another start is building the image; waiting for it.\n"
-    assert "step 18/21" in errors[1]
+    assert f"step {CLIENT_STEP}" in errors[1]
     assert "The image is built" in errors[1]
     theirs = layers("confined-claude:latest")
     assert theirs[:-1] == ours[:-1]
@@ -161,11 +178,11 @@ def test_a_failing_build_says_where_and_keeps_the_image(user: User, project: Pat
     done = user.run("confined-claude", "--", "--version", cwd=project, CONFINED_CLAUDE_CLAUDE_VERSION="0.0.0-none")
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
-    assert "failed at Step 18/21 : RUN npm install" in done.stderr
+    assert f"failed at Step {CLIENT_STEP} : RUN npm install" in done.stderr
     assert "No matching version found" in done.stderr
     log = Path(re.search(r"The whole log is in (\S+)\.", done.stderr)[1])  # type: ignore[index]
     text = log.read_text()
-    assert "Step 1/21" in text
+    assert f"Step 1/{len(STEPS)}" in text
     assert "No matching version found" in text
     tail = done.stderr.split("failed at")[1].splitlines()
     assert len(tail) <= 24
@@ -178,7 +195,7 @@ def test_the_progress_bar_in_a_terminal(user: User, project: Path, other_image: 
     done = user.run("script", "-qec", command, "/dev/null", cwd=project, CONFINED_CLAUDE_CLAUDE_VERSION=other_image)
     assert done.returncode == 0, done.stdout
     assert "Building the image" in done.stdout
-    assert re.search(r"\d+/21", done.stdout)
+    assert re.search(rf"\d+/{len(STEPS)}", done.stdout)
     assert re.search(r"0:00:\d\d", done.stdout)
     assert "npm install" in done.stdout
 
@@ -229,9 +246,117 @@ def buildkit_client() -> str:
 def test_rebuild_starts_from_scratch(user: User, project: Path, other_image: str) -> None:
     version = {"CONFINED_CLAUDE_CLAUDE_VERSION": other_image}
     first = layers("confined-claude:latest")
+    before = image_names()
+    packages = {"CONFINED_CLAUDE_PACKAGES": "hello", **version}
+    assert user.run("confined-claude", "build", cwd=project, **packages).returncode == 0
+    (name,) = set(docker(*LAYER_NAMES).split()) - before
     done = user.run("confined-claude", "rebuild", cwd=project, **version)
     assert done.returncode == 0, done.stderr
     second = layers("confined-claude:latest")
     assert first[0] == second[0]  # the base
     assert not set(first[1:]) & set(second[2:])
+    # What was built on the one before is not used any more.
+    assert name not in image_names()
+    assert user.run("confined-claude", "shell", "--", "hello", cwd=project, **packages).stdout == "Hello, world!\n"
+    assert layers(name)[:-1] == second
     assert f"{other_image} " in user.run("confined-claude", "--", "--version", cwd=project, **version).stdout
+
+
+# Layers
+
+
+@pytest.fixture
+def new_layers() -> Iterator[Callable[[], set[str]]]:
+    """Gives the names of the layers that this test has built; they are gone afterwards."""
+    before = set(docker(*LAYER_NAMES).split())
+
+    def new() -> set[str]:
+        return set(docker(*LAYER_NAMES).split()) - before
+
+    yield new
+    remove(new())
+
+
+def write(user: User, path: Path, text: str) -> None:
+    user.folder(path.parent)
+    path.write_text(text)
+    user.own(path)
+
+
+def test_packages_of_the_user_are_a_layer_that_projects_share(
+    user: User, project: Path, place: Path, new_layers: Callable[[], set[str]]
+) -> None:
+    other = user.folder(place / "other")
+    assert user.run("confined-claude", "shell", "--", "hello", cwd=project).returncode == 127
+    write(user, user.home / ".config/confined-claude/config.toml", 'packages = ["hello"]\n')
+    done = user.run("confined-claude", "shell", "--", "hello", cwd=project)
+    assert (done.returncode, done.stdout) == (0, "Hello, world!\n"), done.stderr
+    assert "Building the image with these packages: hello." in done.stderr
+    (name,) = new_layers()
+    below = docker("image", "inspect", "--format", '{{index .Config.Labels "confined-claude.on"}}', name).strip()
+    assert layers(name)[:-1] == layers(below)
+    done = user.run("confined-claude", "shell", "--", "hello", cwd=other, CONFINED_CLAUDE_PACKAGES="hello,hello")
+    assert done.stdout == "Hello, world!\n"
+    assert "Building" not in done.stderr
+    assert new_layers() == {name}
+    assert shell(user, project, "find /var/lib/apt/lists /var/cache -type f | wc -l; id -u").split() == [
+        "0",
+        str(user.uid),
+    ]
+
+
+def test_a_package_that_debian_has_not_is_told_with_its_setting(user: User, project: Path) -> None:
+    done = user.run("confined-claude", "shell", "--", "true", cwd=project, CONFINED_CLAUDE_PACKAGES="no-such-thing")
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert "Unable to locate package no-such-thing" in done.stderr
+    assert "correct the setting `packages`. The whole log is in " in done.stderr.splitlines()[-1]
+
+
+def test_a_projects_dockerfile_waits_for_trust_and_is_a_layer_then(
+    user: User, project: Path, new_layers: Callable[[], set[str]]
+) -> None:
+    def start() -> subprocess.CompletedProcess[str]:
+        return user.run("confined-claude", "shell", "--", "sh", "-c", "cat /etc/made; id -u", cwd=project)
+
+    def trust(*words: str) -> subprocess.CompletedProcess[str]:
+        return user.run("confined-claude", "trust", *words, cwd=project)
+
+    dockerfile = project / ".confined-claude/Dockerfile"
+    assert "made" not in start().stdout
+    write(user, dockerfile, DOCKERFILE)
+    for task in ("shell", "build", "rebuild"):
+        done = user.run("confined-claude", task, cwd=project)
+        assert done.returncode == 4
+        assert "Dockerfile" in done.stderr
+    assert new_layers() == set()
+    asked = trust()
+    assert asked.returncode == 4
+    assert "  RUN echo made >/etc/made" in asked.stdout.splitlines()
+    digest = re.search(r"--hash (\w+)", asked.stderr)[1]  # type: ignore[index]
+    assert trust("--hash", digest).returncode == 0
+    done = start()
+    assert (done.returncode, done.stdout) == (0, f"made\n{user.uid}\n"), done.stderr
+    assert "Building the image with this project's Dockerfile." in done.stderr
+    assert len(new_layers()) == 1
+    assert start().stderr == ""
+
+    write(user, dockerfile, DOCKERFILE.replace("echo made", "echo changed"))
+    assert start().returncode == 4
+    assert "  +RUN echo changed >/etc/made" in trust().stdout.splitlines()
+    write(user, dockerfile, DOCKERFILE)
+    assert start().returncode == 0
+    write(user, dockerfile, "FROM debian\n")
+    assert start().returncode == 2
+
+
+def test_a_projects_dockerfile_that_fails_says_where(user: User, project: Path) -> None:
+    write(user, project / ".confined-claude/Dockerfile", "ARG BASE\nFROM ${BASE}\nRUN echo this way; exit 7\n")
+    asked = user.run("confined-claude", "trust", cwd=project)
+    digest = re.search(r"--hash (\w+)", asked.stderr)[1]  # type: ignore[index]
+    assert user.run("confined-claude", "trust", "--hash", digest, cwd=project).returncode == 0
+    done = user.run("confined-claude", "shell", "--", "true", cwd=project)
+    assert done.returncode == 3
+    assert "RUN echo this way; exit 7" in done.stderr
+    assert "\n  this way\n" in done.stderr
+    assert "Correct the project's Dockerfile. The whole log is in " in done.stderr

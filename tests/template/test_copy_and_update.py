@@ -9,7 +9,13 @@ import pytest
 from helpers import User
 
 ANSWERS = ".copier-answers.yml"
-SCAFFOLD = {"tasks.py", ".confined-claude/config.toml", ".confined-claude/.gitignore", ANSWERS}
+SCAFFOLD = {
+    "tasks.py",
+    ".confined-claude/config.toml",
+    ".confined-claude/Dockerfile",
+    ".confined-claude/.gitignore",
+    ANSWERS,
+}
 
 
 def files(folder: Path) -> dict[str, str]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import Field, fields
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from confined_claude import dockerfile
 from confined_claude.errors import ConfinedError, ReviewNeeded
-from confined_claude.settings import Settings, load, wishes
+from confined_claude.settings import MANY, ProjectFiles, Settings, load, wishes
 
 from .conftest import as_plain_user
 
@@ -21,11 +26,24 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-NARROW = {"network": "none", "claude_config": "project", "caches": "project", "git": "isolated"}
-DEFAULT = {"network": "open", "claude_config": "shared", "caches": "shared", "git": "guarded"}
+NARROW = (
+    ("network", "none"),
+    ("network", "allowlist"),
+    ("claude_config", "project"),
+    ("caches", "project"),
+    ("git", "isolated"),
+    ("sudo", "off"),
+)
+DEFAULT = {item.name: item.default for item in fields(Settings)}
+LIMITS = {"pids": "100", "memory": "2g", "cpus": "1.5"}
 WIDER = (
+    'network = "open"',
     'network = "docker:host"',
     'network = "docker:bridge"',
+    'packages = ["hello"]',
+    'allow = ["example.com"]',
+    "host_ports = [5432]",
+    'ports = ["8000"]',
     'claude_version = "2.1.0"',
     'claude_version = "next"',
     'git = "open"',
@@ -33,11 +51,21 @@ WIDER = (
 )
 
 
+DOCKERFILE = "ARG BASE\nFROM ${BASE}\nRUN make it\n"
+
+
+def never_trusted(_files: ProjectFiles) -> bool:
+    return False
+
+
 class Files:
-    """The two config files and a way to load them."""
+    """The config files, the project's Dockerfile, and a way to load them."""
 
     def __init__(self, folder: Path) -> None:
-        self.user, self.project = folder / "user.toml", folder / "project.toml"
+        self.scaffold = folder / "scaffold"
+        self.scaffold.mkdir(exist_ok=True)
+        self.user, self.project = folder / "user.toml", self.scaffold / "config.toml"
+        self.dockerfile = self.scaffold / "Dockerfile"
 
     def load(
         self,
@@ -45,12 +73,12 @@ class Files:
         project: str | None = None,
         environ: Mapping[str, str] | None = None,
         flags: Mapping[str, str | None] | None = None,
-        trusted: Callable[[str], bool] = lambda _text: False,
+        trusted: Callable[[ProjectFiles], bool] = never_trusted,
     ) -> Settings:
         for path, text in ((self.user, user), (self.project, project)):
             if text is not None:
                 path.write_text(text)
-        return load(self.user, self.project, environ or {}, flags or {}, trusted)
+        return load(self.user, ProjectFiles.read(self.scaffold), environ or {}, flags or {}, trusted)
 
     def error(
         self,
@@ -68,6 +96,10 @@ class Files:
         return caught.value
 
 
+def item_of(name: str) -> Field[Any]:
+    return next(item for item in fields(Settings) if item.name == name)
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
     return Files(tmp_path)
@@ -81,7 +113,15 @@ def test_without_files_the_defaults_are_in_force(files: Files) -> None:
         claude_config="shared",
         caches="shared",
         claude_version="latest",
-        network="open",
+        packages=(),
+        sudo="apt",
+        network="internet",
+        allow=(),
+        host_ports=(),
+        ports=(),
+        pids=("4096",),
+        memory=("75%",),
+        cpus=("100%",),
         git="guarded",
         protect=(),
         writable=(),
@@ -108,6 +148,9 @@ def test_each_source_wins_over_those_before_it(files: Files) -> None:
         ("caches", "project"),
         ("claude_version", "2.1.330"),
         ("network", "docker:my_net.1"),
+        ("network", "allowlist"),
+        ("network", "open"),
+        ("sudo", "full"),
         ("git", "open"),
     ],
 )
@@ -126,42 +169,84 @@ def test_an_empty_variable_and_those_of_others_set_nothing(files: Files) -> None
 # What a project may
 
 
-@pytest.mark.parametrize("name", NARROW)
-def test_a_project_may_narrow(name: str, files: Files) -> None:
-    assert files.load(project=f'{name} = "{NARROW[name]}"') == Settings(**{name: NARROW[name]})
+@pytest.mark.parametrize(("name", "value"), NARROW)
+def test_a_project_may_narrow(name: str, value: str, files: Files) -> None:
+    assert files.load(project=f'{name} = "{value}"') == Settings(**{name: value})
 
 
-def test_a_project_may_narrow_what_the_user_widened(files: Files) -> None:
-    assert files.load(user='network = "docker:wide"', project='network = "none"').network == "none"
+@pytest.mark.parametrize(
+    ("name", "users", "asked", "expected"),
+    [
+        ("network", "open", "allowlist", "allowlist"),
+        ("network", "open", "none", "none"),
+        ("network", "docker:wide", "none", "none"),
+        ("network", "allowlist", "none", "none"),
+        ("network", "allowlist", "allowlist", "allowlist"),
+        ("network", "none", "allowlist", "none"),
+        # It may be one with no way out at all.
+        ("network", "docker:mine", "allowlist", "docker:mine"),
+        ("sudo", "full", "off", "off"),
+        ("git", "open", "isolated", "isolated"),
+    ],
+)
+def test_a_project_gets_the_narrower_of_its_wish_and_the_users(
+    name: str, users: str, asked: str, expected: str, files: Files
+) -> None:
+    assert getattr(files.load(user=f'{name} = "{users}"', project=f'{name} = "{asked}"'), name) == expected
 
 
-@pytest.mark.parametrize("name", NARROW)
-def test_a_projects_default_does_not_undo_the_users_narrowing(name: str, files: Files) -> None:
-    user, project = f'{name} = "{NARROW[name]}"', f'{name} = "{DEFAULT[name]}"'
-    assert getattr(files.load(user=user, project=project), name) == NARROW[name]
+@pytest.mark.parametrize(("name", "value"), NARROW)
+def test_a_projects_default_does_not_undo_the_users_narrowing(name: str, value: str, files: Files) -> None:
+    user, project = f'{name} = "{value}"', f'{name} = "{DEFAULT[name]}"'
+    assert getattr(files.load(user=user, project=project), name) == value
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_projects_limits_come_in_addition_to_the_users(name: str, files: Files) -> None:
+    value = LIMITS[name]
+    assert getattr(files.load(project=f'{name} = "{value}"'), name) == (*DEFAULT[name], value)
+    assert getattr(files.load(user=f'{name} = "{value}"'), name) == (value, value)
+    # Also where it says what the default is: the user may have more.
+    assert getattr(files.load(project=f'{name} = "{DEFAULT[name][0]}"'), name) == (value, *DEFAULT[name])
+    assert getattr(files.load(flags={name: value}), name) == (value,)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_project_never_gets_full_sudo(trusted: bool, files: Files) -> None:
+    with pytest.raises(ConfinedError, match="a project cannot ask for sudo = 'full'") as caught:
+        files.load(project='sudo = "full"', trusted=lambda _files: trusted)
+    assert not isinstance(caught.value, ReviewNeeded)
+    assert str(files.project) in caught.value.message
+    with pytest.raises(ConfinedError, match="a project cannot ask"):
+        wishes(ProjectFiles.read(files.scaffold))
 
 
 @pytest.mark.parametrize("asked", WIDER)
 def test_a_project_may_not_grant_itself_more(asked: str, files: Files) -> None:
     error = files.error(project=asked, code=4)
     name, _, value = asked.partition(" = ")
-    assert str(files.project) in error.message
+    assert str(files.scaffold) in error.message
     assert f"{name} = " in error.message
     assert value.strip('"[]') in error.message
+    assert [bool(wish.consequence) for wish in wishes(ProjectFiles.read(files.scaffold))] == [True]
     assert "confined-claude trust" in error.hint
 
 
 @pytest.mark.parametrize("asked", WIDER)
 def test_a_project_that_is_trusted_gets_more_and_only_by_this_very_text(asked: str, files: Files) -> None:
     (name, value) = tomllib.loads(asked).popitem()
-    expected = tuple(value) if isinstance(value, list) else value
-    assert getattr(files.load(project=asked, trusted=asked.__eq__), name) == expected
+    expected = tuple(map(str, value)) if isinstance(value, list) else value
+
+    def trusted(found: ProjectFiles) -> bool:
+        return found.config == asked
+
+    assert getattr(files.load(project=asked, trusted=trusted), name) == expected
     with pytest.raises(ReviewNeeded):
-        files.load(project=f"{asked} ", trusted=asked.__eq__)
+        files.load(project=f"{asked} ", trusted=trusted)
 
 
 def test_trust_is_not_asked_for_what_needs_none(files: Files) -> None:
-    def trusted(_text: str) -> bool:
+    def trusted(_files: ProjectFiles) -> bool:
         raise AssertionError
 
     text = 'network = "none"\ngit = "isolated"\nprotect = ["a"]\nwritable = []\nclaude_version = "latest"\n'
@@ -177,23 +262,39 @@ def test_what_a_project_protects_comes_in_addition(files: Files) -> None:
     assert files.load(project="protect = []").protect == ("mine",)
 
 
-def test_lists_come_from_toml_and_with_commas_from_the_environment(files: Files) -> None:
-    expected = Settings(protect=("a/b", "*.x"), writable=(".vscode",))
-    assert files.load(user='protect = ["a/b", "*.x"]\nwritable = [".vscode"]') == expected
-    files.user.unlink()
-    environ = {"CONFINED_CLAUDE_PROTECT": "a/b,*.x", "CONFINED_CLAUDE_WRITABLE": ".vscode"}
-    assert files.load(environ=environ) == expected
+@pytest.mark.parametrize("name", [item.name for item in fields(Settings) if item.metadata["kind"] == MANY])
+def test_lists_come_from_toml_and_with_commas_from_environment_and_flags(name: str, tmp_path: Path) -> None:
+    # Any two that every list takes.
+    first, second = ("80", "443") if item_of(name).metadata["numbers"] else ("a.x", "b.c")
+    expected = Settings(**{name: (first, second)})
+    assert Files(tmp_path).load(environ={f"CONFINED_CLAUDE_{name.upper()}": f"{first},{second}"}) == expected
+    assert Files(tmp_path).load(flags={name: f"{first},{second}"}) == expected
+    assert Files(tmp_path).load(user=f'{name} = ["{first}", "{second}"]') == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("host_ports = [5432, 80]", ("5432", "80")),
+        ('ports = [8000, "80"]', ("8000", "80")),
+        ("pids = 100", ("100",)),
+        ("cpus = 2", ("2",)),
+        ("cpus = 1.5", ("1.5",)),
+    ],
+)
+def test_numbers_need_no_quotes(text: str, expected: tuple[str, ...], files: Files) -> None:
+    assert getattr(files.load(user=text), text.split(maxsplit=1)[0]) == expected
 
 
 def test_the_wishes_of_a_project_have_their_values_and_consequences(files: Files) -> None:
-    text = "\n".join((WIDER[0], WIDER[-1], 'caches = "project"', 'protect = ["x"]'))
-    files.project.write_text(text)
-    told, found = wishes(files.project)
-    assert told == text
-    assert [(wish.name, wish.value) for wish in found] == [("network", "'docker:host'"), ("writable", "'.vscode'")]
+    files.project.write_text("\n".join((WIDER[1], WIDER[-1], 'caches = "project"', 'protect = ["x"]', "pids = 10")))
+    files.dockerfile.write_text(DOCKERFILE)
+    found = wishes(ProjectFiles.read(files.scaffold))
+    assert [wish.what for wish in found] == ["network = 'docker:host'", "writable = '.vscode'", "Dockerfile"]
     assert all(wish.consequence for wish in found)
     files.project.unlink()
-    assert wishes(files.project) == ("", ())
+    files.dockerfile.unlink()
+    assert wishes(ProjectFiles.read(files.scaffold)) == ()
 
 
 def test_the_user_may_take_back_a_projects_narrowing(files: Files) -> None:
@@ -201,23 +302,29 @@ def test_the_user_may_take_back_a_projects_narrowing(files: Files) -> None:
     assert files.load(flags={"network": "open"}).network == "open"
 
 
+NETWORKS = ("none", "allowlist", "internet", "open")
+VALUES = "open none internet allowlist shared project docker:x isolated guarded apt off full 100 50%".split()
+
+
 @given(
     asked=st.dictionaries(
-        st.sampled_from(sorted(DEFAULT)),
-        st.sampled_from(["open", "none", "shared", "project", "docker:x", "isolated", "guarded", ""]),
+        st.sampled_from([item.name for item in fields(Settings) if item.metadata["kind"] != MANY]),
+        st.sampled_from(["", *VALUES]),
     ),
-    users=st.sampled_from(["open", "none", "docker:users"]),
+    users=st.sampled_from([*NETWORKS, "docker:users"]),
 )
 def test_no_project_file_gives_more_than_the_user_has(asked: dict[str, str], users: str, tmp_path: Path) -> None:
     files = Files(tmp_path)
     text = "".join(f'{name} = "{value}"\n' for name, value in asked.items())
+    narrow = 'caches = "project"\ngit = "isolated"\nsudo = "off"\npids = 50\n'
     try:
-        settings = files.load(user=f'network = "{users}"\ncaches = "project"\ngit = "isolated"', project=text)
+        settings = files.load(user=f'network = "{users}"\n{narrow}', project=text)
     except ConfinedError:
         return
-    assert settings.network in (users, "none")
-    assert settings.caches == "project"
-    assert settings.git == "isolated"
+    no_wider = NETWORKS[: NETWORKS.index(users) + 1] if users in NETWORKS else (users, "none")
+    assert settings.network in no_wider
+    assert (settings.caches, settings.git, settings.sudo) == ("project", "isolated", "off")
+    assert "50" in settings.pids
 
 
 # Mistakes
@@ -232,7 +339,7 @@ def test_an_unknown_name_in_a_file(file: str, files: Files) -> None:
 
 
 def test_an_unknown_flag(files: Files) -> None:
-    assert "sudo" in files.error(flags={"sudo": "full"}).message
+    assert "colour" in files.error(flags={"colour": "red"}).message
 
 
 @pytest.mark.parametrize("value", ["1", "true", '["none"]', "{ none = true }", "1.5", "2026-01-01", '["a", "b"]'])
@@ -241,7 +348,7 @@ def test_a_value_of_the_wrong_type(file: str, value: str, files: Files) -> None:
     error = files.error(**{file: f"network = {value}"})
     assert "network" in error.message
     assert str(getattr(files, file)) in error.message
-    assert "open, none, or docker:NAME" in error.hint
+    assert "open, or docker:NAME, in quotes" in error.hint
 
 
 def test_a_table_of_a_settings_name(files: Files) -> None:
@@ -269,6 +376,14 @@ def test_a_table_of_a_settings_name(files: Files) -> None:
         ("claude_version", "../../evil"),
         ("claude_version", "npm:other@1"),
         ("git", "closed"),
+        ("sudo", "on"),
+        *(
+            ("packages", name)
+            for name in ("x", "Hello", "-y", "a b", "a;b", "a=1", "a/b", "a:b", "$(id)", "hello-", "a\n")
+        ),
+        *(("pids", text) for text in ("0", "-1", "many", "1.5", "10000000", "50%")),
+        *(("memory", text) for text in ("8", "0g", "-1g", "8t", "1.5g", "8 g", "0%", "101%", "8gb")),
+        *(("cpus", text) for text in ("0", "0.0", "-1", "1.555", "101%", "0%", ".5", "1e3")),
     ],
 )
 def test_a_value_that_is_none_of_the_settings(name: str, value: str, files: Files) -> None:
@@ -289,6 +404,99 @@ def test_a_path_that_leads_out_or_opens_the_guard_itself_is_none(name: str, valu
     error = files.error(user=f'{name} = ["fine", "{value}"]')
     assert f"{name} cannot be" in error.message
     assert "a list of paths in the project" in error.hint
+
+
+HOSTS = (
+    "example.com",
+    "*.example.com",
+    "a.b-c.example.com:443",
+    "localhost",
+    "x_y.example",
+    "8.8.8.8.example:65535",
+    "3com",
+)
+NO_HOSTS = (
+    *(
+        "",
+        "*",
+        "*.",
+        "*:443",
+        "a.*.com",
+        "exa*mple.com",
+        "**.example.com",
+        ".example.com",
+        "example..com",
+        "example.com.",
+    ),
+    *("8.8.8.8", "8.8.8.8:53", "127.1", "2130706433", "0x7f000001", "0x7f.0.0.0x1", "017700000001", "1.2.3.0X4"),
+    *("::1", "[::1]", "[::1]:80", "fe80::1", "::ffff:1.2.3.4", "*.8.8.8", "a.1", "10.0.0.0/8"),
+    *("https://example.com", "//example.com", "example.com/", "example.com/path", "user@example.com", "example.com?x"),
+    *("example.com:", "example.com:0", "example.com:080", "example.com:65536", "example.com:99999", "example.com:x"),
+    *(
+        "example.com:443:443",
+        "-a.com",
+        "a-.com",
+        "a b.com",
+        " a.com",
+        "a.com ",
+        "ä.com",
+        f"{'a' * 64}.com",
+        "a.com:٤٤٣",
+    ),
+)
+
+
+@pytest.mark.parametrize("value", HOSTS)
+def test_a_host_that_may_be_allowed(value: str, files: Files) -> None:
+    assert files.load(flags={"allow": value}).allow == (value,)
+
+
+@pytest.mark.parametrize("value", NO_HOSTS)
+def test_what_is_no_host_is_refused(value: str, files: Files) -> None:
+    error = files.error(user=f'allow = ["fine.example", "{value}"]')
+    assert "allow cannot be" in error.message
+    assert "a list of host, *.domain or host:port, each in quotes" in error.hint
+
+
+@given(st.ip_addresses())
+def test_no_address_passes_for_a_host(address: IPv4Address | IPv6Address) -> None:
+    pattern = item_of("allow").metadata["pattern"]
+    texts = [
+        str(address),
+        address.exploded,
+        f"[{address}]",
+        str(int(address)),
+        hex(int(address)),
+        oct(int(address))[2:],
+    ]
+    for text in texts:
+        assert not re.fullmatch(pattern, text)
+        assert not re.fullmatch(pattern, f"{text}:443")
+
+
+@pytest.mark.parametrize("name", ["ports", "host_ports"])
+@given(number=st.integers(-70000, 70000 * 2))
+def test_a_port_is_a_number_from_1_to_65535(name: str, number: int) -> None:
+    pattern = item_of(name).metadata["pattern"]
+    assert bool(re.fullmatch(pattern, str(number))) == (1 <= number <= 65535)
+    assert not re.fullmatch(pattern, f"0{number}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("pids = true", "pids = [10]", "pids = 1.0", "cpus = nan", "cpus = inf", "memory = 8"),
+        *("ports = [true]", "ports = 80", "ports = [80.0]", "host_ports = [[80]]"),
+        *("packages = [10]", "protect = [10]", "claude_version = 2.10"),
+    ],
+)
+def test_a_number_where_none_belongs(text: str, files: Files) -> None:
+    assert f"{text.split(maxsplit=1)[0]} cannot be" in files.error(user=text).message
+
+
+@pytest.mark.parametrize("name", ["pids", "network", "nothing"])
+def test_a_number_of_thousands_of_digits_is_a_clear_error(name: str, files: Files) -> None:
+    assert str(files.project) in files.error(project=f"{name} = 0x{'f' * 9000}").message
 
 
 @pytest.mark.parametrize("value", ['"a"', "[1]", '[["a"]]', "{}", "true"])
@@ -337,17 +545,16 @@ def test_a_folder_in_place_of_a_file(file: str, files: Files) -> None:
 
 @pytest.mark.parametrize("file", ["user", "project"])
 def test_a_file_that_may_not_be_read(file: str, plain_folder: Path) -> None:
-    files = Files(plain_folder)
-    path: Path = getattr(files, file)
-
     def work() -> None:
+        files = Files(plain_folder)
+        path: Path = getattr(files, file)
         path.write_text("")
         path.chmod(0)
         files.load()
 
     with pytest.raises(ConfinedError, match="Permission denied") as caught:
         as_plain_user(work)
-    assert str(path) in caught.value.message
+    assert str(getattr(Files(plain_folder), file)) in caught.value.message
     assert "permission" in caught.value.hint
 
 
@@ -360,7 +567,7 @@ def test_whatever_a_session_leaves_as_config_is_settings_or_a_clear_error(conten
     except ConfinedError as error:
         assert str(files.project) in error.message
     else:
-        assert settings.network in ("open", "none")
+        assert settings.network in ("internet", "allowlist", "none")
 
 
 def test_deeply_nested_toml_is_a_clear_error(files: Files) -> None:
@@ -371,3 +578,107 @@ def test_deeply_nested_toml_is_a_clear_error(files: Files) -> None:
 def test_a_fifo_in_place_of_a_file_does_not_hang(files: Files) -> None:
     os.mkfifo(files.project)
     files.error()
+
+
+# The project's Dockerfile
+
+
+@pytest.mark.parametrize("text", [None, "", "\n\n", "# ARG BASE\n  # FROM x\n\t\n"])
+def test_a_dockerfile_of_comments_asks_for_nothing(text: str | None, files: Files) -> None:
+    if text is not None:
+        files.dockerfile.write_text(text)
+    assert ProjectFiles.read(files.scaffold).dockerfile == ""
+    assert files.load() == Settings()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        DOCKERFILE,
+        DOCKERFILE.rstrip(),
+        DOCKERFILE.replace("\n", "\r\n"),
+        "# what for\n\narg  BASE=debian\n  from $BASE\n",
+        DOCKERFILE + "COPY --from=debian /etc/issue /\nRUN echo \\\n  # why\n  FROM x\n",
+    ],
+)
+def test_a_dockerfile_needs_trust_and_is_kept_to_the_letter(text: str, files: Files) -> None:
+    files.dockerfile.write_bytes(text.encode())
+    found = ProjectFiles.read(files.scaffold)
+    assert found.dockerfile == text
+    error = files.error(code=4)
+    assert f"{files.scaffold} asks for more than a project may give itself: Dockerfile." in error.message
+    assert files.load(trusted=found.__eq__) == Settings()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RUN true",
+        "FROM debian\nRUN true",
+        "FROM ${BASE}\nRUN true",
+        "ARG BASE",
+        "ARG BASE\nFROM debian",
+        "ARG BASE\nFROM ${base}",
+        "ARG BASE\nFROM ${BASE}-x",
+        "ARG BASE\nFROM ${BASE} AS first",
+        "ARG BASE\nFROM --platform=linux/arm64 ${BASE}",
+        "ARG OTHER\nFROM ${BASE}",
+        DOCKERFILE + "from debian",
+        DOCKERFILE + "FROM \\\n debian",
+        "FROM debian AS first\n" + DOCKERFILE,
+        "\\",
+    ],
+)
+def test_a_dockerfile_that_is_not_on_top_of_the_image_is_refused(text: str, files: Files) -> None:
+    files.dockerfile.write_text(text)
+    error = files.error()
+    assert f"{files.dockerfile} does not go on top of the image" in error.message
+    assert "ARG BASE" in error.hint
+
+
+@pytest.mark.parametrize("ending", ["RUN a \\", "RUN a \\\n\n# end\n", "RUN a \\  "])
+def test_a_dockerfile_that_would_swallow_what_is_appended_is_refused(ending: str, files: Files) -> None:
+    files.dockerfile.write_text(DOCKERFILE + ending)
+    assert "ends in the middle of an instruction" in files.error().message
+
+
+@given(content=st.binary() | st.text(st.sampled_from("ARG BSEFOM${}\\\n #x")).map(str.encode))
+def test_whatever_a_session_leaves_as_dockerfile_is_one_or_a_clear_error(content: bytes, tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    files.dockerfile.write_bytes(content)
+    try:
+        found = ProjectFiles.read(files.scaffold)
+    except ConfinedError as error:
+        assert str(files.dockerfile) in error.message
+    else:
+        assert found.dockerfile in ("", content.decode())
+
+
+# The scaffold
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "template/.confined-claude"
+EXAMPLES = re.findall(r"^# (\w+ = .*)$", (TEMPLATE / "config.toml").read_text(), re.MULTILINE)
+
+
+def test_the_scaffold_as_it_comes_asks_for_nothing() -> None:
+    assert load(Path("/nowhere"), ProjectFiles.read(TEMPLATE), {}, {}) == Settings()
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_of_the_scaffold_is_a_setting_and_says_if_it_needs_trust(example: str, tmp_path: Path) -> None:
+    asked = wishes(ProjectFiles(tmp_path, example))
+    assert bool(asked) == ("needs trust" in example)
+    settings = load(Path("/nowhere"), ProjectFiles(tmp_path, example), {}, {}, lambda _files: True)
+    assert settings != Settings()
+
+
+def test_every_setting_but_those_of_a_person_is_an_example_of_the_scaffold() -> None:
+    named = {example.split()[0] for example in EXAMPLES}
+    assert named == set(DEFAULT) - {"claude_version", "writable"}
+
+
+def test_the_scaffolds_dockerfile_is_one_once_it_is_uncommented(tmp_path: Path) -> None:
+    _, _, example = (TEMPLATE / "Dockerfile").read_text().partition("\n\n")
+    text = re.sub("^# ", "", example, flags=re.MULTILINE)
+    assert text.startswith("ARG BASE")
+    assert dockerfile.checked(text, tmp_path) == text

@@ -1,0 +1,42 @@
+"""A project's own Dockerfile: the last layer of the image of its sessions."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from .errors import ConfinedError
+
+NAME = "Dockerfile"
+WIDENS = (
+    "its commands run as root, with the network, while the image of its sessions is built; "
+    "they can change what starts a session, and confines it from within"
+)
+
+_START = re.compile(r"(?i:ARG) BASE(=\S*)?\n(?i:FROM) \$(BASE|\{BASE\})")
+
+
+def checked(text: str, source: Path) -> str:
+    """``text``, or nothing if it holds no instruction.
+
+    Raises ConfinedError for one that does not go on top of the image that sessions need, and for
+    one that would swallow what is appended to it.
+    """
+    found = _instructions(text)
+    if not found:
+        return ""
+    names = [line.split()[0].upper() for line in found]
+    if not _START.fullmatch("\n".join(found[:2])) or names.count("FROM") > 1:
+        raise ConfinedError(
+            f"{source} does not go on top of the image that sessions need.",
+            "Start it with the lines `ARG BASE` and `FROM ${BASE}`, and have no other FROM in it.",
+        )
+    if found[-1].endswith("\\"):
+        raise ConfinedError(f"{source} ends in the middle of an instruction.", "Take away the last backslash.")
+    return text
+
+
+def _instructions(text: str) -> list[str]:
+    """The instructions of a Dockerfile, each on one line and with single spaces; no comments."""
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    return re.sub(r"\\\n", "", "\n".join(line for line in lines if line and not line.startswith("#"))).splitlines()
