@@ -109,9 +109,11 @@ uninstall() {
         if [ -n "$(docker ps --quiet --filter label=confined-claude=session)" ]; then
             fail 2 "Sessions are still running." "End them first: docker ps --filter label=confined-claude=session"
         fi
-        # By name as well: an image that someone made from ours has its label too.
-        images=$(docker images --quiet --filter label=confined-claude \
-            --filter reference=confined-claude --filter reference=confined-claude-base | sort -u)
+        # By name as well: an image that someone made from ours has its label too. Layers have lost theirs when
+        # what is below them was built again.
+        images=$(docker images --format '{{.Repository}}:{{.Tag}}' --filter label=confined-claude \
+            --filter reference=confined-claude --filter reference=confined-claude-base
+            docker images --quiet --filter dangling=true --filter label=confined-claude.on)
         # shellcheck disable=SC2086 # one word an image
         [ -z "$images" ] || docker rmi --force $images >/dev/null || say "Images that others are made from stay."
     else

@@ -6,6 +6,7 @@ all of this. What the command does not say well, ``engine`` finds out.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -16,13 +17,15 @@ import subprocess
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from .egress.modes import Sidecar
 from .environment import is_loopback
 from .errors import EngineError
 from .plan import KEY_LABEL, SECRETS_FILE, Plan
 
 INSTALL_HINT = "Install Docker (Debian, Ubuntu: apt-get install docker.io) or run ./install.sh --with-engine."
-_DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
+DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 _REMOTE_SCHEMES = ("tcp:", "http:", "https:", "ssh:")
 _SECONDS = 60
 # With the default keys the client would not see Ctrl-P at once, and a session could be left
@@ -47,7 +50,7 @@ def engine_address(environ: Mapping[str, str]) -> str:
 
 def is_listening(address: str) -> bool:
     """Whether something listens at a local engine's socket; taken for granted at any other address."""
-    scheme, _, path = (address or _DEFAULT_ADDRESS).partition("://")
+    scheme, _, path = address.partition("://")
     if scheme != "unix":
         return True
     with socket.socket(socket.AF_UNIX) as probe:
@@ -122,6 +125,38 @@ def attach(identity: str, *, stdin: bool, terminal: bool) -> subprocess.Popen[by
         stdin=None if stdin else subprocess.DEVNULL,
         start_new_session=not terminal,
     )
+
+
+def info() -> dict[str, Any]:
+    """The engine's answer to ``docker info``. Raises EngineError if there is none."""
+    asked = _docker("info", "--format", "{{json .}}")
+    try:
+        answer = json.loads(asked.stdout)
+    except ValueError:
+        answer = None
+    if asked.returncode or not isinstance(answer, dict):
+        raise _refused("describe", asked)
+    return answer
+
+
+def start_sidecar(sidecar: Sidecar) -> subprocess.Popen[bytes]:
+    """Start a sidecar in the background, with pipes. It ends by itself with its session, or if none comes."""
+    process = subprocess.Popen(
+        [_program(), "run", *sidecar.arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(sidecar.given.encode())
+    return process
+
+
+def remove(name: str) -> None:
+    """Remove a container at once, if there is one of that name."""
+    _docker("rm", "--force", "--volumes", name)
 
 
 def is_running(key: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,14 @@ class Mount:
     @property
     def source(self) -> Path:
         return self.base.joinpath(*self.parts)
+
+
+def bind_value(source: Path, target: Path | str, *, read_only: bool = False) -> str:
+    """The value of ``--mount``: a CSV record, so that a path may hold commas, quotes and newlines."""
+    record = io.StringIO()
+    fields = ["type=bind", f"source={source}", f"target={target}", *["readonly"] * read_only]
+    csv.writer(record, quoting=csv.QUOTE_ALL, lineterminator="").writerow(fields)
+    return record.getvalue()
 
 
 def claude_config(project: Project, host: Host, settings: Settings) -> Mount:

@@ -5,30 +5,36 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import environment
-from .environment import HOST_GATEWAY
+from . import environment, limits
+from .egress.modes import Egress
+from .engine_facts import EngineFacts
 from .host import Host, gitconfig_text
-from .mounts import Mount, plan_mounts
+from .mounts import Mount, bind_value, plan_mounts
 from .project import Project
 from .settings import Settings
 
 LABEL = "confined-claude"
 KEY_LABEL = f"{LABEL}.key"
 
-# CHOWN, SETUID and SETGID let the entrypoint prepare HOME and drop to the caller. The other
-# two let a host root's session work in folders of other users. No other uid holds any of them.
+# CHOWN, SETUID and SETGID let the entrypoint prepare HOME and drop to the caller; with the other two the package
+# helper installs packages, and a host root's session works in folders of other users. No other uid holds any.
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
+# What the real sudo takes beyond them.
+SUDO_CAPABILITIES = ("AUDIT_WRITE",)
 
 SECRETS_FILE = "run/confined-claude/secrets"
 # The entrypoint makes it /etc/gitconfig. A variable, as putting a file in costs the start 60 ms.
 GITCONFIG_VARIABLE = "CONFINED_CLAUDE_GITCONFIG"
+SUDO_VARIABLE = "CONFINED_CLAUDE_SUDO"
+JOIN_VARIABLE = "CONFINED_CLAUDE_JOIN"
 _HOSTNAME_LENGTH = 63
+_REAL_SUDO = "sudo is real in this session: its root can leave files in the project that run as root on this machine."
+_ANY_ENGINE = EngineFacts()
+_NO_NETWORK = Egress(("--network", "none"))
 # The project's hooks are made for the host: they name its paths and programs.
 _NO_GIT_HOOKS = {
     "GIT_CONFIG_COUNT": "1",
@@ -53,22 +59,23 @@ class Plan:
     environment: Mapping[str, str]
     secrets: str
     labels: Mapping[str, str]
-    network: str
-    host_gateway: bool
+    privileges: tuple[str, ...]
+    limits: tuple[str, ...]
+    egress: Egress
+    notes: tuple[str, ...]
     terminal: bool
     stdin: bool
 
     def create_arguments(self, name: str) -> list[str]:
         """The arguments of ``docker create`` that make this session's container, called ``name``."""
         return [
-            *("--name", name, "--hostname", name[:_HOSTNAME_LENGTH].rstrip("-")),
-            *("--rm", "--pull", "never"),
-            *("--cap-drop", "ALL", *_each("--cap-add", CAPABILITIES), "--security-opt", "no-new-privileges"),
+            *("--name", name, "--rm", "--pull", "never"),
+            *(["--hostname", name[:_HOSTNAME_LENGTH].rstrip("-")] if self.egress.hostname else []),
+            *(*self.privileges, *self.limits),
             # The terminal is the log; the engine would keep all of it on disk.
             *("--log-driver", "none"),
-            *("--network", self.network),
-            *(["--add-host", f"{HOST_GATEWAY}:host-gateway"] if self.host_gateway else []),
-            *_each("--mount", map(_mount_value, self.mounts)),
+            *self.egress.arguments,
+            *_each("--mount", (bind_value(item.source, item.target, read_only=item.read_only) for item in self.mounts)),
             *_each("--label", (f"{key}={value}" for key, value in {**self.labels, f"{LABEL}.session": name}.items())),
             *_each("--env", (f"{key}={value}" for key, value in self.environment.items())),
             *(["--tty"] if self.terminal else []),
@@ -80,14 +87,6 @@ class Plan:
 
 def _each(flag: str, values: Iterable[str]) -> list[str]:
     return [word for value in values for word in (flag, value)]
-
-
-def _mount_value(mount: Mount) -> str:
-    """The value of ``--mount``: a CSV record, so that a path may hold commas, quotes and newlines."""
-    fields = ["type=bind", f"source={mount.source}", f"target={mount.target}", *["readonly"] * mount.read_only]
-    record = io.StringIO()
-    csv.writer(record, quoting=csv.QUOTE_ALL, lineterminator="").writerow(fields)
-    return record.getvalue()
 
 
 def plan_session(
@@ -102,24 +101,33 @@ def plan_session(
     git_settings: tuple[tuple[str, str], ...] = (),
     guard_mounts: Sequence[Mount] = (),
     guard_key: str = "",
+    egress: Egress = _NO_NETWORK,
+    facts: EngineFacts = _ANY_ENGINE,
 ) -> Plan:
     """The plan of a session that runs ``command`` in ``project`` as the calling user.
 
-    ``guard_mounts`` are what the guard keeps, ``guard_key`` is its name for the session.
+    ``guard_mounts`` are what the guard keeps, ``guard_key`` is its name for the session; ``egress`` is its
+    network, ``facts`` are those of the engine.
     """
     public, secret = environment.split(host.environ)
     terminal = stdin_is_terminal and stdout_is_terminal
-    if host.uid == 0:
+    secret = {name: value for name, value in secret.items() if name not in egress.environment}
+    # With a rootless engine it is the container's root who is the caller on the host.
+    uid, gid = (0, 0) if facts.rootless else (host.uid, host.gid)
+    if uid == 0:
         # Claude Code refuses to skip permissions as root unless told that it is contained.
         public["IS_SANDBOX"] = "1"
     if settings.git != "open":
         public |= _NO_GIT_HOOKS
+    public |= egress.environment
     public[GITCONFIG_VARIABLE] = gitconfig_text(git_settings)
+    public[SUDO_VARIABLE] = settings.sudo
+    public[JOIN_VARIABLE] = egress.join
     secrets = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in secret.items())
     return Plan(
         name=f"{LABEL}-{project.slug}",
         image=image,
-        command=(f"{host.uid}:{host.gid}", str(project.root), *command),
+        command=(f"{uid}:{gid}", str(project.root), *command),
         workdir=str(project.root),
         mounts=(*plan_mounts(project, host, settings), *guard_mounts),
         environment=public,
@@ -130,9 +138,20 @@ def plan_session(
             f"{LABEL}.path": str(project.root),
             KEY_LABEL: guard_key,
         },
-        network={"open": "bridge"}.get(settings.network, settings.network.removeprefix("docker:")),
-        host_gateway=any(HOST_GATEWAY in value for value in secret.values()),
+        privileges=(*_privileges(settings), *facts.namespaces),
+        limits=tuple(limits.arguments(settings, facts)),
+        egress=egress,
+        notes=(*egress.notes, *([_REAL_SUDO] if settings.sudo == "full" else [])),
         terminal=terminal,
         # A terminal that is not handed over must not be read either: Claude would wait for its end.
         stdin=terminal or not stdin_is_terminal,
     )
+
+
+def _privileges(settings: Settings) -> Iterator[str]:
+    """What the container's root may do; nobody else in it ever gets more than nothing."""
+    yield from ("--cap-drop", "ALL", *_each("--cap-add", CAPABILITIES))
+    if settings.sudo == "full":
+        yield from _each("--cap-add", SUDO_CAPABILITIES)
+    else:
+        yield from ("--security-opt", "no-new-privileges")

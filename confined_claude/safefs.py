@@ -77,6 +77,16 @@ def opened(base: Path, *names: str) -> Iterator[int]:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def entered(folder: int, name: str) -> Iterator[int]:
+    """An open directory handle of ``name`` in ``folder``. Raises OSError for a link, and for what is no folder."""
+    handle = os.open(name, _DIRECTORY, dir_fd=folder)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
 def is_link(name: str, folder: int) -> bool:
     try:
         return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)

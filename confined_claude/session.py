@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import termios
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from . import client, credentials, image, mounts, project, safefs, settings, trust
+from . import client, credentials, engine_facts, environment, image, limits, mounts, project, safefs, settings, trust
 from .console import say
+from .egress import blocked, modes, nearby
+from .egress.companion import Companion
+from .engine_facts import EngineFacts
 from .errors import INTERRUPTED, ConfinedError, EngineError
 from .guard import repository, watch
 from .host import Host
 from .plan import Plan, plan_session
+from .settings import ProjectFiles
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -32,10 +38,13 @@ SHELL = ("bash",)
 
 _IGNORE_ALL = "*\n"
 _PRIVATE = 0o700
+_KEY_BYTES = 8
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CLIENT_SECONDS = 5
 # A container's first process loses signals until it has set itself up.
 _SETTLING_SECONDS = 1.0
+_KILLED = 128 + signal.SIGKILL
+_FULL_BYTES = 1 << 20
 
 
 def run(host: Host, arguments: Sequence[str], flags: Mapping[str, str | None], *, yolo: bool = False) -> int:
@@ -59,8 +68,13 @@ def ground(host: Host) -> watch.Ground:
 
 def build(host: Host, flags: Mapping[str, str | None], *, fresh: bool) -> None:
     """Build the image if it is missing, or from scratch."""
-    chosen = settings.load(host.user_config_file, None, host.environ, flags)
-    image.ensure(_engine(host), chosen, host, fresh=fresh)
+    here = _current_folder()
+    if project.refusal(here.resolve(), host):  # the shared image can be built anywhere
+        wanted = image.stack(settings.load(host.user_config_file, None, host.environ, flags), host)
+    else:
+        _, chosen, files = _here(host, flags)
+        wanted = image.stack(chosen, host, files.dockerfile)
+    image.ensure(_engine(host), wanted, host, fresh=fresh)
 
 
 def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *, needs_sign_in: bool) -> int:
@@ -75,44 +89,94 @@ def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *
 def _start(
     host: Host, command: Sequence[str], flags: Mapping[str, str | None], interrupt: _Interrupt, *, needs_sign_in: bool
 ) -> int:
-    here, chosen = _here(host, flags)
-    if not client.is_listening(client.engine_address(host.environ)):
+    here, chosen, files = _here(host, flags)
+    address = client.engine_address(host.environ) or client.DEFAULT_ADDRESS
+    if not client.is_listening(address):
         _engine(host)  # says what is wrong, before anything is made
+    facts = engine_facts.facts(host, address, client.info)
 
-    config = mounts.claude_config(here, host, chosen)
-    with safefs.open_folder(config.base, *config.parts[:-1]):  # no link on the way there
-        sign_in = credentials.prepare(config.source, host)
-    notes = list(sign_in.notes if needs_sign_in or sign_in.kind else ())
-    _prepare_scaffold(here, host)
-    with watch.watched(here, chosen, host, client.is_running) as watching:
+    wanted = image.stack(chosen, host, files.dockerfile)
+    network = modes.Session(
+        here,
+        host,
+        chosen,
+        image=wanted.shared,  # no project has a say in what keeps its network
+        key=secrets.token_hex(_KEY_BYTES),
+        endpoints=modes.endpoints_of(environment.split(host.environ)[1]),
+        closed=nearby.networks(),
+        namespaces=facts.namespaces,
+    )
+    egress = modes.plan_egress(network)
+    with _companion(here, host) as companion, contextlib.ExitStack() as stack:
+        # First of all, as it takes the longest.
+        companion.start(egress.sidecar)
+        config = mounts.claude_config(here, host, chosen)
+        with safefs.open_folder(config.base, *config.parts[:-1]):  # no link on the way there
+            sign_in = credentials.prepare(config.source, host)
+        notes = list(sign_in.notes if needs_sign_in or sign_in.kind else ())
+        _prepare_scaffold(here, host)
+        watching = stack.enter_context(watch.watched(here, chosen, host, client.is_running, key=network.key))
         plan = plan_session(
             here,
             host,
             chosen,
-            image=image.recipe(chosen, host).name,
+            image=wanted.name,
             command=command,
             stdin_is_terminal=sys.stdin.isatty(),
             stdout_is_terminal=sys.stdout.isatty(),
             git_settings=host.git_settings(),
             guard_mounts=watching.mounts,
             guard_key=watching.key,
+            egress=egress,
+            facts=facts,
         )
+        notes += plan.notes
         if plan.terminal:
-            notes += _remarks(here, host)
+            notes += _remarks(here, host, chosen, facts)
         _prepare_folders(here, plan)
-        return _attach(plan, host, chosen, notes, interrupt=interrupt, watching=watching)
+
+        def refreshed() -> str:
+            """What the sidecar is to read now. Raises ConfinedError for settings that are wrong or wait for trust."""
+            return modes.allowlist_config(replace(network, settings=_here(host, flags)[1]))
+
+        return _attach(
+            plan,
+            host,
+            wanted,
+            notes=notes,
+            interrupt=interrupt,
+            watching=watching,
+            companion=companion,
+            refreshed=refreshed,
+        )
 
 
-def _here(host: Host, flags: Mapping[str, str | None]) -> tuple[project.Project, settings.Settings]:
-    """The current project and the settings in force there."""
+@contextlib.contextmanager
+def _companion(here: project.Project, host: Host) -> Iterator[Companion]:
+    """The place of the session's sidecar; what that has blocked is kept when both are gone."""
+    with Companion() as companion:
+        yield companion
+    if companion.has_folder:
+        records = host.state / "projects" / here.id
+        blocked.keep(here, host, lambda key: not (records / f"{key}.session").exists())
+
+
+def _here(host: Host, flags: Mapping[str, str | None]) -> tuple[project.Project, settings.Settings, ProjectFiles]:
+    """The current project, the settings in force there, and the files of the project that had a say in it."""
     here = current_project(host)
+    files = ProjectFiles.read(here.scaffold)
     trusted = partial(trust.is_trusted, here, host)
-    return here, settings.load(host.user_config_file, here.config_file, host.environ, flags, trusted)
+    return here, settings.load(host.user_config_file, files, host.environ, flags, trusted), files
 
 
-def _remarks(here: project.Project, host: Host) -> Iterator[str]:
-    if host.uid == 0:
+def _remarks(here: project.Project, host: Host, chosen: settings.Settings, facts: EngineFacts) -> Iterator[str]:
+    """What a person should know of this session, a script need not."""
+    if facts.rootless:
+        yield "This engine is rootless: in the session you are uid 0, which is you on this machine."
+    elif host.uid == 0:
         yield "You are root, so this session is uid 0 inside its container; SECURITY.md says what that means."
+    if unkept := limits.missing(chosen, facts):
+        yield f"This engine's kernel cannot limit {' and '.join(unkept)}: a session takes what it wants of that."
     if not (here.root / ".git").exists() and (above := repository.above(here.root)):
         yield f"This folder is part of the repository at {above}, which the session does not see; git works from there."
 
@@ -134,7 +198,7 @@ def _prepare_scaffold(here: project.Project, host: Host) -> None:
         # What sessions keep below it must be out of others' reach: a file that runs as its owner, say.
         if os.fstat(folder).st_uid == host.uid:
             os.fchmod(folder, _PRIVATE)
-        if not safefs.exists(folder, "config.toml") and not safefs.exists(folder, ".gitignore"):
+        if not any(safefs.exists(folder, name) for name in ("config.toml", "Dockerfile", ".gitignore")):
             # No scaffold here: then nothing of ours may show up in the project's git status.
             try:
                 safefs.write(folder, ".gitignore", _IGNORE_ALL.encode(), mode=0o644)
@@ -154,35 +218,42 @@ def _prepare_folders(here: project.Project, plan: Plan) -> None:
 def _attach(
     plan: Plan,
     host: Host,
-    chosen: settings.Settings,
-    notes: Sequence[str],
+    wanted: image.Stack,
     *,
+    notes: Sequence[str],
     interrupt: _Interrupt,
     watching: watch.Watch,
+    companion: Companion,
+    refreshed: Callable[[], str],
 ) -> int:
     """Carry out ``plan`` with this process's terminal; gives the exit code of its command.
 
-    ``notes`` are said once there is a container to start. However this ends (the command's end, a
-    signal, a closed terminal, an error), the container is gone afterwards.
+    ``wanted`` is its image, ``refreshed`` gives what its sidecar is to read from now on. ``notes`` are said
+    once there is a container to start. However this ends (the command's end, a signal, a closed terminal,
+    an error), the container is gone afterwards.
     """
     with _terminal_restored():
         attached: subprocess.Popen[bytes] | None = None
         ended = False
         try:
-            identity, name = _create(plan, host, chosen, watching)
+            identity, name = _create(plan, host, wanted, watching, companion)
             watching.session = name
             try:
                 _release_signals()
                 if interrupt.seen:  # what it raised was lost: exceptions in callbacks of the import system are
                     raise SystemExit(INTERRUPTED)
+                companion.wait_until_ready()
                 for note in notes:
                     say(note)
                 attached = client.attach(identity, stdin=plan.stdin, terminal=plan.terminal)
                 interrupt.belongs_to(lambda: _engine(host).interrupt(identity))
+                companion.supervise(refreshed)
                 code = attached.wait()
                 ended = code == 0 and not interrupt.seen
                 if code and not _engine(host).was_started(identity):
                     raise EngineError(f"The engine could not start {name}.", "Its reason stands above.")
+                if code:
+                    _explain(code, identity, plan, host)
                 return code
             finally:
                 _hold_signals()
@@ -193,19 +264,41 @@ def _attach(
             _release_signals()
 
 
-def _create(plan: Plan, host: Host, chosen: settings.Settings, watching: watch.Watch) -> tuple[str, str]:
+def _explain(code: int, identity: str, plan: Plan, host: Host) -> None:
+    """Say what of the machine's a session may have died of."""
+    if code == _KILLED and _engine(host).ran_out_of_memory(identity):
+        say("The session used all the memory it may have, and was killed.")
+        say("Set `memory` to more, for instance with CONFINED_CLAUDE_MEMORY=16g, or let it do less at once.")
+    for folder in (plan.workdir, host.data):
+        with contextlib.suppress(OSError):
+            if os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize < _FULL_BYTES:
+                say(f"The disk of {folder} is full. Free some space there; what the session could not write is lost.")
+                return
+
+
+def _create(
+    plan: Plan, host: Host, wanted: image.Stack, watching: watch.Watch, companion: Companion
+) -> tuple[str, str]:
     """The (id, name) of the container of ``plan``, its image built first where it is missing.
 
-    The guard looks through the project meanwhile. Signals are held back when this returns: between
-    here and the caller's ``try`` one would leave a container that nobody knows of.
+    Its sidecar is started, and the guard looks through the project meanwhile. Signals are held back when
+    this returns: between here and the caller's ``try`` one would leave a container that nobody knows of.
     """
     _hold_signals()
     with watching.looking(plan.name), contextlib.suppress(EngineError):
-        return client.create(plan)
+        return _create_beside(plan, companion)
     # Most likely the image is missing; whatever else it is, the engine says it better.
     _release_signals()
-    image.ensure(_engine(host), chosen, host)
+    image.ensure(_engine(host), wanted, host)
     _hold_signals()
+    return _create_beside(plan, companion)
+
+
+def _create_beside(plan: Plan, companion: Companion) -> tuple[str, str]:
+    sidecar = plan.egress.sidecar
+    companion.start(sidecar)
+    if sidecar is not None and sidecar.first:
+        companion.wait_until_ready()
     return client.create(plan)
 
 

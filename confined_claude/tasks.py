@@ -15,13 +15,17 @@ from invoke import Collection, Context, Exit, task
 
 from .errors import INTERRUPTED, REVIEW, USAGE, ConfinedError, ReviewNeeded
 
-__all__ = ["build", "ns", "rebuild", "review", "run", "shell", "trust_", "update"]
+__all__ = ["blocked", "build", "ns", "rebuild", "review", "run", "shell", "trust_", "update"]
 
 _HELP = {
+    "allow": "hosts that an allowlist opens, with commas between them",
     "git": "guarded, isolated or open",
-    "network": "open, none, or docker:NAME",
-    "yolo": "let Claude act without asking (--dangerously-skip-permissions)",
+    "host-ports": "ports of this machine that the session reaches",
+    "network": "internet, allowlist, none, open, or docker:NAME",
+    "ports": "ports of the session that this machine reaches",
+    "sudo": "apt, full or off",
 }
+_YOLO_HELP = {"yolo": "let Claude act without asking (--dangerously-skip-permissions)"}
 
 
 def passthrough(argv: list[str]) -> list[str]:
@@ -46,25 +50,46 @@ def _reported() -> Iterator[None]:
         raise Exit(message, USAGE) from None
 
 
-@task(auto_shortflags=False, help=_HELP)
-def run(_context: Context, yolo: bool = False, network: str | None = None, git: str | None = None) -> None:
+@task(auto_shortflags=False, help={**_HELP, **_YOLO_HELP})
+def run(
+    _context: Context,
+    *,
+    yolo: bool = False,
+    network: str | None = None,
+    allow: str | None = None,
+    host_ports: str | None = None,
+    ports: str | None = None,
+    sudo: str | None = None,
+    git: str | None = None,
+) -> None:
     """Run Claude Code, confined, in this project: run [--yolo] [-- ARGS of claude]"""
     from . import session
     from .host import Host
 
+    flags = {"network": network, "allow": allow, "host_ports": host_ports, "ports": ports, "sudo": sudo, "git": git}
     with _reported():
-        code = session.run(Host.current(), passthrough(sys.argv), {"network": network, "git": git}, yolo=yolo)
+        code = session.run(Host.current(), passthrough(sys.argv), flags, yolo=yolo)
     raise Exit(code=code)
 
 
-@task(auto_shortflags=False, help={name: _HELP[name] for name in ("network", "git")})
-def shell(_context: Context, network: str | None = None, git: str | None = None) -> None:
+@task(auto_shortflags=False, help=_HELP)
+def shell(
+    _context: Context,
+    *,
+    network: str | None = None,
+    allow: str | None = None,
+    host_ports: str | None = None,
+    ports: str | None = None,
+    sudo: str | None = None,
+    git: str | None = None,
+) -> None:
     """Open a shell where Claude Code would run: shell [-- COMMAND]"""
     from . import session
     from .host import Host
 
+    flags = {"network": network, "allow": allow, "host_ports": host_ports, "ports": ports, "sudo": sudo, "git": git}
     with _reported():
-        code = session.shell(Host.current(), passthrough(sys.argv), {"network": network, "git": git})
+        code = session.shell(Host.current(), passthrough(sys.argv), flags)
     raise Exit(code=code)
 
 
@@ -118,7 +143,7 @@ def review(_context: Context, accept: bool = False, restore: str | None = None) 
 
 @task(auto_shortflags=False, name="trust", help={"hash": "allow the content with this hash, without asking"})
 def trust_(_context: Context, hash: str | None = None) -> None:
-    """Allow this project's config file what it asks for beyond the defaults"""
+    """Allow what this project's files ask for beyond the defaults"""
     from . import session, trust
     from .host import Host
 
@@ -126,10 +151,10 @@ def trust_(_context: Context, hash: str | None = None) -> None:
         host = Host.current()
         here = session.current_project(host)
         digest, lines = trust.explain(here, host)
-        print("\n".join(lines) or "This project's config file asks for nothing that needs your trust.")
+        print("\n".join(lines) or "This project's files ask for nothing that needs your trust.")
         if lines:
             trust.allow(here, host, hash or _asked(digest))
-            print("Allowed, as long as the file stays as it is.")
+            print("Allowed, as long as they stay as they are.")
 
 
 def _asked(digest: str) -> str:
@@ -152,4 +177,16 @@ def update(_context: Context) -> None:
         update.update(session.ground(host), host)
 
 
-ns = Collection(run, shell, build, rebuild, review, trust_, update)
+@task
+def blocked(_context: Context) -> None:
+    """Show what an allowlist has refused to this project's sessions, and what would open it"""
+    from . import session
+    from .egress import blocked as egress
+    from .host import Host
+
+    with _reported():
+        host = Host.current()
+        print("\n".join(egress.told(egress.blocked(session.current_project(host), host), host.user_config_file)))
+
+
+ns = Collection(run, shell, build, rebuild, review, trust_, blocked, update)

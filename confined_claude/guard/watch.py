@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +23,6 @@ from .repository import Repository
 from .rules import Matcher, Rule, rules_for
 from .scan import FILE, LINK, UNSEEN, Item, Snapshot, scan
 
-_KEY_BYTES = 8
 _NAMED = 3
 # The time that the system gives to changes of files lags behind its clock by up to a tick.
 _CLOCK_SECONDS = 0.02
@@ -87,13 +85,15 @@ class Ground:
 
 
 @contextlib.contextmanager
-def watched(project: Project, chosen: Settings, host: Host, is_running: Callable[[str], bool]) -> Iterator[Watch]:
-    """A watch over one session in ``project``; at the end of the block, however it ends, it reports.
+def watched(
+    project: Project, chosen: Settings, host: Host, is_running: Callable[[str], bool], key: str
+) -> Iterator[Watch]:
+    """A watch over the session ``key`` in ``project``; at the end of the block, however it ends, it reports.
 
     ``is_running`` says of a session's key whether its container may still run. Raises ReviewNeeded
     while something red is open, and ConfinedError for what cannot be guarded.
     """
-    watch = Watch(Ground(project, chosen, host.git_config), host)
+    watch = Watch(Ground(project, chosen, host.git_config), host, key)
     watch.begin(is_running)
     try:
         yield watch
@@ -106,8 +106,8 @@ def watched(project: Project, chosen: Settings, host: Host, is_running: Callable
 class Watch:
     """One session under guard. ``key`` is its label, ``mounts`` what it needs beside its own, ``session`` its name."""
 
-    def __init__(self, ground: Ground, host: Host) -> None:
-        self.key = secrets.token_hex(_KEY_BYTES)
+    def __init__(self, ground: Ground, host: Host, key: str) -> None:
+        self.key = key
         self.mounts: tuple[Mount, ...] = ()
         self.session = ""
         self._ground = ground

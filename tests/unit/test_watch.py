@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,7 +46,7 @@ def start(root: Path, host: Host) -> Iterator[Start]:
     def begun(
         chosen: Settings | None = None, is_running: Callable[[str], bool] = nothing_runs, name: str = "made-up"
     ) -> Watch:
-        one = Watch(Ground(Project(root), chosen or Settings()), host)
+        one = Watch(Ground(Project(root), chosen or Settings()), host, secrets.token_hex(8))
         one.begin(is_running)
         with one.looking(name):
             pass

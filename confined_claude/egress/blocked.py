@@ -1,0 +1,137 @@
+"""What the sidecars of a project's sessions have refused: kept in ``<state>``, and told.
+
+A sidecar writes what it refused into its session's own folder. When the session is over, that becomes a file of
+the project.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import safefs
+from ..console import plain
+from ..host import Host
+from ..project import Project
+from .modes import FOLDER
+
+_WRITTEN = "blocked.json"
+_KEPT = ".blocked"
+_MOST_BYTES = 1 << 20
+_MOST_SESSIONS = 100
+_NAMES = ("name", "port", "dns")
+_WHY = {
+    "name": "not in the allowlist",
+    "port": "allowed, but not at this port",
+    "dns": "its name was looked up, not in the allowlist",
+    "address": "allowed, but it leads to this machine or a local network",
+    "malformed": "not a request for a host by its name",
+}
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """What was refused: to which host and port (0 if none was asked for), why, when (UTC), and how often."""
+
+    host: str
+    port: int
+    reason: str
+    first: str
+    last: str
+    count: int
+
+    @property
+    def entry(self) -> str:
+        """What the setting ``allow`` would have to hold; empty where no entry helps."""
+        if self.reason not in _NAMES:
+            return ""
+        return self.host if self.port in (0, 80, 443) else f"{self.host}:{self.port}"
+
+
+def blocked(project: Project, host: Host) -> list[Blocked]:
+    """What was refused to this project's sessions, those that run included; the latest first."""
+    with contextlib.suppress(OSError), _opened(project, host) as folder:
+        names = os.listdir(folder)
+        found = [entry for name in names for entry in _read(folder, name)]
+        return sorted(_merged(found), key=lambda entry: entry.last, reverse=True)
+    return []
+
+
+def told(found: Sequence[Blocked], config: Path) -> Iterator[str]:
+    """What was refused in lines for people, and what of ``config`` would open it."""
+    if not found:
+        yield "Nothing was refused to this project's sessions."
+        return
+    width = max(len(_address(entry)) for entry in found)
+    yield "Refused to this project's sessions (times in UTC):"
+    for entry in found:
+        times = "once" if entry.count == 1 else f"{entry.count} times"
+        since = "" if entry.count == 1 else f", since {_minute(entry.first)}"
+        why = _WHY.get(entry.reason, entry.reason)
+        yield plain(f"  {_address(entry):<{width}}  {times}, last {_minute(entry.last)}{since}; {why}")
+    if entries := list(dict.fromkeys(entry.entry for entry in found if entry.entry)):
+        yield f"To open what you know and want, in {config} (running sessions notice):"
+        yield plain(f"  allow = {json.dumps(entries)}")
+
+
+def _address(entry: Blocked) -> str:
+    return f"{entry.host}:{entry.port}" if entry.port else entry.host
+
+
+def _minute(moment: str) -> str:
+    return moment[:16].replace("T", " ")
+
+
+def keep(project: Project, host: Host, is_over: Callable[[str], bool]) -> None:
+    """Take away the folders of sessions that are over, as ``is_over`` says of their keys; what they hold stays."""
+    with contextlib.suppress(OSError), _opened(project, host) as folder:
+        names = os.listdir(folder)
+        for key in names:
+            if not key.endswith(_KEPT) and is_over(key):
+                _close(folder, key)
+        kept = [name for name in names if name.endswith(_KEPT)]
+        kept.sort(key=lambda name: os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime)
+        for name in kept[:-_MOST_SESSIONS]:
+            os.unlink(name, dir_fd=folder)
+
+
+def _close(folder: int, key: str) -> None:
+    with safefs.entered(folder, key) as own:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(_WRITTEN, key + _KEPT, src_dir_fd=own, dst_dir_fd=folder)
+        for name in os.listdir(own):
+            os.unlink(name, dir_fd=own)
+    os.rmdir(key, dir_fd=folder)
+
+
+def _opened(project: Project, host: Host) -> contextlib.AbstractContextManager[int]:
+    return safefs.opened(host.state.parent, host.state.name, "projects", project.id, FOLDER)
+
+
+def _read(folder: int, name: str) -> Iterator[Blocked]:
+    """The entries in a kept file, or in the folder of a session that runs."""
+    if name.endswith(_KEPT):
+        content = safefs.read(folder, name, _MOST_BYTES)
+    else:
+        with safefs.entered(folder, name) as own:
+            content = safefs.read(own, _WRITTEN, _MOST_BYTES)
+    with contextlib.suppress(ValueError, TypeError, LookupError):
+        for entry in json.loads(content or b'{"blocked": []}')["blocked"]:
+            yield Blocked(
+                str(entry["host"]), 0 if entry["reason"] == "dns" else int(entry["port"]), str(entry["reason"]),
+                str(entry["first"]), str(entry["last"]), int(entry["count"]),
+            )  # fmt: skip
+
+
+def _merged(found: Iterable[Blocked]) -> Iterator[Blocked]:
+    """One entry for each host, port and reason."""
+    same: dict[tuple[str, int, str], list[Blocked]] = {}
+    for entry in found:
+        same.setdefault((entry.host, entry.port, entry.reason), []).append(entry)
+    for (host, port, reason), entries in same.items():
+        first, last = min(entry.first for entry in entries), max(entry.last for entry in entries)
+        yield Blocked(host, port, reason, first, last, sum(entry.count for entry in entries))

@@ -1,0 +1,115 @@
+"""A session's sidecar while it runs: started, waited for, watched over, and gone at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+from .. import client, safefs
+from ..console import plain, say
+from ..errors import ConfinedError, EngineError
+from .modes import CONFIG, Sidecar
+
+_READY = b"ready\n"
+_LOOK_SECONDS = 1.0
+# A sidecar ends with its session, and may be seen to have done so a little before.
+_TOGETHER_SECONDS = 5.0
+_TRIES = 50
+_AGAIN_SECONDS = 0.1
+
+
+class Companion:
+    """The sidecar of one session, which may have none. At the end of the block, however it ends, it is gone."""
+
+    def __init__(self) -> None:
+        self._sidecar: Sidecar | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_ready = False
+        self._has_session = False
+        self._over = threading.Event()
+
+    def __enter__(self) -> Companion:
+        return self
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether there was a sidecar that shares a folder with the host."""
+        return self._sidecar is not None and self._sidecar.folder is not None
+
+    def start(self, sidecar: Sidecar | None) -> None:
+        """Start a session's sidecar in the background, if it has one that does not run."""
+        if sidecar is None or (self._process is not None and self._process.poll() is None):
+            return
+        if sidecar.folder is not None:
+            write_config(sidecar, sidecar.config)
+        self._sidecar = sidecar
+        self._process = client.start_sidecar(sidecar)
+
+    def wait_until_ready(self) -> None:
+        """Return when the sidecar keeps the network. Raises EngineError with its words if it does not."""
+        if self._is_ready or self._process is None or self._process.stdout is None or self._process.stderr is None:
+            return
+        self._is_ready = self._process.stdout.readline() == _READY
+        if self._is_ready:
+            return
+        said = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines()
+        reason = next((line for line in said if not line.startswith("WARNING")), "it gave no reason")
+        raise EngineError(f"The session's network could not be made: {plain(reason)}", _cure(reason))
+
+    def supervise(self, refreshed: Callable[[], str]) -> None:
+        """Watch over the sidecar of a session that runs now, and hand it what ``refreshed`` gives when that changes."""
+        if self._process is not None:
+            self._has_session = True
+            threading.Thread(target=self._supervise, args=(refreshed,), daemon=True).start()
+
+    def _supervise(self, refreshed: Callable[[], str]) -> None:
+        assert self._process is not None  # noqa: S101 - for mypy
+        assert self._sidecar is not None  # noqa: S101
+        known = self._sidecar.config
+        while not self._over.wait(_LOOK_SECONDS):
+            if self._process.poll() is not None:
+                if not self._over.wait(_TOGETHER_SECONDS):
+                    say("The session's network is closed: its sidecar has ended. A new session has one again.\r")
+                return
+            if self._sidecar.folder is not None:
+                # Settings that are wrong, or wait for trust, change nothing.
+                with contextlib.suppress(OSError, ConfinedError):
+                    if (config := refreshed()) != known:
+                        write_config(self._sidecar, config)
+                        known = config
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        if self._process is None or self._sidecar is None:
+            return
+        patience = _TOGETHER_SECONDS if self._has_session else 0
+        # One that is only being made cannot be removed yet.
+        for _ in range(_TRIES):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(patience)
+                return
+            client.remove(self._sidecar.name)
+            patience = _AGAIN_SECONDS
+
+
+def write_config(sidecar: Sidecar, config: str) -> None:
+    """Put ``config`` where the sidecar reads it."""
+    if sidecar.folder is not None:
+        state = sidecar.folder.parents[3]
+        with safefs.open_folder(state, *sidecar.folder.relative_to(state).parts) as folder:
+            safefs.write(folder, CONFIG, config.encode())
+
+
+def _cure(reason: str) -> str:
+    if "already allocated" in reason or "address already in use" in reason:
+        return "Something on this machine has that port: end it, or choose others with the setting `ports`."
+    if "kernel" in reason:
+        return 'The engine\'s kernel needs nf_tables for that. Choose network = "allowlist", "none" or "open".'
+    if "network" in reason:
+        return 'The network needs the engine\'s default bridge. Choose network = "none", or "docker:NAME".'
+    return 'See the engine\'s own log for more, or choose another network, such as "none".'
