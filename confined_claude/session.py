@@ -22,7 +22,7 @@ from .console import say
 from .egress import blocked, modes, nearby
 from .egress.companion import Companion
 from .engine_facts import EngineFacts
-from .errors import INTERRUPTED, ConfinedError, EngineError
+from .errors import ENGINE, INTERRUPTED, ConfinedError, EngineError
 from .guard import repository, watch
 from .host import Host
 from .plan import Plan, plan_session
@@ -250,7 +250,10 @@ def _attach(
                 companion.supervise(refreshed)
                 code = attached.wait()
                 ended = code == 0 and not interrupt.seen
-                if code and not _engine(host).was_started(identity):
+                started = not code or _engine(host).was_started(identity)
+                if code == ENGINE or not started:
+                    companion.check()
+                if not started:
                     raise EngineError(f"The engine could not start {name}.", "Its reason stands above.")
                 if code:
                     _explain(code, identity, plan, host)

@@ -6,7 +6,7 @@ It reads one line, a JSON object: {"closed": [NETWORK], "named": [[HOST, PORT]],
 The session's container has this container's network as its own. The rules stand before it may join, set by the only
 process that ever has CAP_NET_ADMIN there; nothing in the session can change them, its root included.
 
-Every session waits for this, so it imports little.
+Every session waits for this, so it imports little; and its container is started meanwhile, whose entrypoint waits.
 """
 
 from __future__ import annotations
@@ -170,7 +170,6 @@ def main() -> None:
         os.setgroups([])
         os.setgid(_NOBODY)
         os.setuid(_NOBODY)
-        print("ready", flush=True)
         try:
             session, _ = door.accept()
         except TimeoutError:

@@ -65,6 +65,8 @@ def _connect(address: str) -> socket.socket:
             tie.close()
             if time.monotonic() > deadline:
                 _fail(f"its sidecar does not answer ({error.strerror})")
+            if address.startswith("\0") and os.listdir("/sys/class/net") == ["lo"]:
+                _fail("its sidecar has ended")
             time.sleep(0.002)
         else:
             tie.settimeout(_SECONDS)

@@ -49,11 +49,20 @@ class Companion:
         self._process = client.start_sidecar(sidecar)
 
     def wait_until_ready(self) -> None:
-        """Return when the sidecar keeps the network. Raises EngineError with its words if it does not."""
-        if self._is_ready or self._process is None or self._process.stdout is None or self._process.stderr is None:
+        """Return when the session's container can be started. Raises EngineError with the sidecar's words if not."""
+        if self._is_ready or self._process is None or self._process.stdout is None:
             return
         self._is_ready = self._process.stdout.readline() == _READY
-        if self._is_ready:
+        if not self._is_ready:
+            self.check()
+
+    def check(self) -> None:
+        """Raise EngineError with the sidecar's words if it has failed; one that still serves a session has not."""
+        if self._process is None or self._process.stderr is None:
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_TOGETHER_SECONDS)
+        if not self._process.returncode:
             return
         said = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines()
         reason = next((line for line in said if not line.startswith("WARNING")), "it gave no reason")

@@ -24,6 +24,8 @@ _PROXY = "http://127.0.0.1:3128"
 _LOOPBACK = "localhost,127.0.0.1,::1"
 _HOSTNAME_LENGTH = 63
 _OPEN = "This session is on the engine's plain network: your local network and this machine are within reach."
+# It says so as soon as its network can be joined; the session's entrypoint waits for the rules.
+_INTERNET = "echo ready; exec /usr/bin/python3 -IS /opt/confined-claude/egress_internet.py"
 _PORTS = {"http": 80, "https": 443}
 
 # Where Claude Code itself goes: its API, its sign-in, and its downloads.
@@ -145,7 +147,7 @@ def _internet(session: Session) -> Egress:
         *("--hostname", f"{LABEL}-{session.project.slug}"[:_HOSTNAME_LENGTH]),
         *("--cap-add", "NET_ADMIN", "--cap-add", "SETGID", "--cap-add", "SETUID", "--user", "0:0"),
         *("--pids-limit", "32", "--memory", "128m", *session.published),
-        *_program(session.image, "-IS", "egress_internet.py"),
+        *("--entrypoint", "/bin/sh", session.image, "-c", _INTERNET),
     )
     sidecar = Sidecar(session.sidecar, arguments, given=json.dumps(config) + "\n")
     return Egress(("--network", f"container:{sidecar.name}"), hostname=False, sidecar=sidecar, join="internet")
@@ -161,7 +163,8 @@ def _allowlist(session: Session) -> Egress:
         *("--dns-search", ".", "--env", "RES_OPTIONS=timeout:2 attempts:2"),
         *("--mount", f"type=volume,target={_SOCKET_FOLDER}"),
         *("--mount", bind_value(session.folder, _FOLDER_IN_SIDECAR)),
-        *_program(session.image, "-I", "egress_allowlist.py", str(_FOLDER_IN_SIDECAR)),
+        *("--entrypoint", "/usr/bin/python3", session.image),
+        *("-I", "/opt/confined-claude/egress_allowlist.py", str(_FOLDER_IN_SIDECAR)),
     )
     sidecar = Sidecar(session.sidecar, arguments, first=True, folder=session.folder, config=allowlist_config(session))
     api, port = next(_named({"": session.endpoints.get("ANTHROPIC_BASE_URL", "")}), _API)
@@ -204,10 +207,6 @@ def _sidecar(session: Session) -> tuple[str, ...]:
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", *session.namespaces),
         *("--log-driver", "none", "--network", "bridge", *session.gateway),
     )
-
-
-def _program(image: str, flags: str, name: str, *arguments: str) -> tuple[str, ...]:
-    return ("--entrypoint", "/usr/bin/python3", image, flags, f"/opt/confined-claude/{name}", *arguments)
 
 
 def _named(endpoints: Mapping[str, str]) -> Iterator[tuple[str, int]]:

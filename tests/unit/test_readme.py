@@ -11,7 +11,7 @@ from confined_claude.guard.rules import RULES
 from confined_claude.host import Host
 from confined_claude.mounts import plan_mounts
 from confined_claude.project import Project
-from confined_claude.settings import PREFIX, Settings
+from confined_claude.settings import LEAST, PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -21,27 +21,31 @@ SECURITY = (ROOT / "SECURITY.md").read_text()
 
 def table(text: str, first_heading: str) -> list[list[str]]:
     """The rows of the table whose first heading is ``first_heading``, without back quotes."""
-    lines = text.split(f"| {first_heading} |", 1)[1].splitlines()[2:]
+    lines = text.replace("`", "").split(f"| {first_heading} |", 1)[1].splitlines()[2:]
     rows = []
     for line in lines:
         if not line.startswith("|"):
             break
-        rows.append([cell.strip().replace("`", "") for cell in line.strip("|").split("|")])
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
     return rows
 
 
 def test_every_setting_is_in_the_table_as_it_is() -> None:
-    expected = [
-        [
-            item.name,
-            item.metadata["allowed"],
-            str(item.default or NONE),
-            {"": "any", None: NONE}.get(item.metadata["narrow"], item.metadata["narrow"]),
-            PREFIX + item.name.upper(),
-        ]
-        for item in fields(Settings)
-    ]
+    expected = []
+    for item in fields(Settings):
+        narrow, is_limit = item.metadata["narrow"], item.metadata["kind"] == LEAST
+        default = item.default if isinstance(item.default, str) else ", ".join(item.default)
+        free = ("less" if is_limit else "any") if narrow is None else ", ".join(narrow)
+        expected.append(
+            [item.name, item.metadata["allowed"], default or NONE, free or NONE, PREFIX + item.name.upper()]
+        )
     assert table(README, "Setting") == expected
+
+
+def test_every_mode_of_the_network_is_explained() -> None:
+    modes = {row[0] for row in table(README, "network")} - {"docker:NAME"}
+    pattern = next(item.metadata["pattern"] for item in fields(Settings) if item.name == "network")
+    assert modes == {mode for mode in pattern.split("|") if not mode.startswith("docker:")}
 
 
 def test_every_mount_is_in_the_table_and_nothing_else() -> None:
