@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import safefs
+from .errors import ConfinedError
 from .host import Host
 
 _FILE = "engine.json"
@@ -58,14 +59,14 @@ def facts(host: Host, address: str, ask: Callable[[], Mapping[str, Any]]) -> Eng
     An engine that has started again has another socket: what was kept of it before is not used.
     """
     identity = _identity(address)
-    with contextlib.suppress(OSError, ValueError, TypeError, LookupError):
+    with contextlib.suppress(OSError, ValueError, TypeError, LookupError, RecursionError):
         with safefs.opened(host.state.parent, host.state.name) as folder:
             kept = json.loads(safefs.read(folder, _FILE) or b"{}")
         if identity and kept["identity"] == identity and 0 <= time.time() - kept["asked"] < _SECONDS_KEPT:
             return EngineFacts(**{field.name: kept["facts"][field.name] for field in fields(EngineFacts)})
     known = from_info(ask())
     record = {"identity": identity, "asked": time.time(), "facts": asdict(known)}
-    with contextlib.suppress(OSError), safefs.open_folder(host.state.parent, host.state.name) as folder:
+    with contextlib.suppress(OSError, ConfinedError), safefs.open_folder(host.state.parent, host.state.name) as folder:
         safefs.write(folder, _FILE, json.dumps(record).encode())
     return known
 

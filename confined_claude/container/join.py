@@ -41,10 +41,13 @@ def main(words: Sequence[str]) -> None:
     end = words.index("--")
     mode, *rest = words[:end]
     tie = _connect(SIDECARS[mode])
-    if mode == "allowlist":
-        forwarded, needed = rest
-        _hand_over(tie, [int(port) for port in forwarded.split(",") if port != "-"])
-    answer = tie.recv(1000)
+    try:
+        if mode == "allowlist":
+            forwarded, needed = rest
+            _hand_over(tie, [int(port) for port in forwarded.split(",") if port != "-"])
+        answer = tie.recv(1000)
+    except OSError as error:
+        _fail(f"its sidecar cannot be joined ({error.strerror or error})")
     if answer != b"ready\n":
         _fail(answer.decode("utf-8", "replace").strip() or "its sidecar has ended")
     if mode == "allowlist":

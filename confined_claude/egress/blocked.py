@@ -9,20 +9,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from .. import safefs
 from ..console import plain
 from ..host import Host
 from ..project import Project
+from ..settings import Settings
 from .modes import FOLDER
 
 _WRITTEN = "blocked.json"
 _KEPT = ".blocked"
 _MOST_BYTES = 1 << 20
 _MOST_SESSIONS = 100
+_LONGEST = 255
+_ALLOWED = next(item.metadata["pattern"] for item in fields(Settings) if item.name == "allow")
 _NAMES = ("name", "port", "dns")
 _WHY = {
     "name": "not in the allowlist",
@@ -49,14 +54,18 @@ class Blocked:
         """What the setting ``allow`` would have to hold; empty where no entry helps."""
         if self.reason not in _NAMES:
             return ""
-        return self.host if self.port in (0, 80, 443) else f"{self.host}:{self.port}"
+        entry = self.host if self.port in (0, 80, 443) else f"{self.host}:{self.port}"
+        return entry if re.fullmatch(_ALLOWED, entry) else ""  # an address, or what was looked up for no host
 
 
 def blocked(project: Project, host: Host) -> list[Blocked]:
     """What was refused to this project's sessions, those that run included; the latest first."""
     with contextlib.suppress(OSError), _opened(project, host) as folder:
         names = os.listdir(folder)
-        found = [entry for name in names for entry in _read(folder, name)]
+        found: list[Blocked] = []
+        for name in names:
+            with contextlib.suppress(OSError):  # another session may just have ended
+                found += _read(folder, name)
         return sorted(_merged(found), key=lambda entry: entry.last, reverse=True)
     return []
 
@@ -92,8 +101,9 @@ def keep(project: Project, host: Host, is_over: Callable[[str], bool]) -> None:
         names = os.listdir(folder)
         for key in names:
             if not key.endswith(_KEPT) and is_over(key):
-                _close(folder, key)
-        kept = [name for name in names if name.endswith(_KEPT)]
+                with contextlib.suppress(OSError):
+                    _close(folder, key)
+        kept = [name for name in os.listdir(folder) if name.endswith(_KEPT)]
         kept.sort(key=lambda name: os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime)
         for name in kept[:-_MOST_SESSIONS]:
             os.unlink(name, dir_fd=folder)
@@ -119,12 +129,16 @@ def _read(folder: int, name: str) -> Iterator[Blocked]:
     else:
         with safefs.entered(folder, name) as own:
             content = safefs.read(own, _WRITTEN, _MOST_BYTES)
-    with contextlib.suppress(ValueError, TypeError, LookupError):
+    with contextlib.suppress(ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         for entry in json.loads(content or b'{"blocked": []}')["blocked"]:
             yield Blocked(
-                str(entry["host"]), 0 if entry["reason"] == "dns" else int(entry["port"]), str(entry["reason"]),
-                str(entry["first"]), str(entry["last"]), int(entry["count"]),
+                _text(entry["host"]), 0 if entry["reason"] == "dns" else int(entry["port"]), _text(entry["reason"]),
+                _text(entry["first"]), _text(entry["last"]), int(entry["count"]),
             )  # fmt: skip
+
+
+def _text(value: Any) -> str:
+    return plain(str(value)[:_LONGEST]).replace("\n", " ")
 
 
 def _merged(found: Iterable[Blocked]) -> Iterator[Blocked]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +28,7 @@ _OPEN = "This session is on the engine's plain network: your local network and t
 # It says so as soon as its network can be joined; the session's entrypoint waits for the rules.
 _INTERNET = "echo ready; exec /usr/bin/python3 -IS /opt/confined-claude/egress_internet.py"
 _PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[A-Za-z0-9_.:-]+")
 
 # Where Claude Code itself goes: its API, its sign-in, and its downloads.
 CLAUDE_HOSTS = ("api.anthropic.com", "platform.claude.com", "claude.ai", "downloads.claude.ai")
@@ -168,7 +170,7 @@ def _allowlist(session: Session) -> Egress:
     )
     sidecar = Sidecar(session.sidecar, arguments, first=True, folder=session.folder, config=allowlist_config(session))
     api, port = next(_named({"": session.endpoints.get("ANTHROPIC_BASE_URL", "")}), _API)
-    proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), _PROXY)
+    proxies = dict.fromkeys(PROXIES, _PROXY)
     direct = dict.fromkeys(("NO_PROXY", "no_proxy"), _LOOPBACK)
     return Egress(
         (
@@ -176,7 +178,7 @@ def _allowlist(session: Session) -> Egress:
             *(["--add-host", f"{HOST_GATEWAY}:127.0.0.1"] if settings.host_ports else []),
         ),
         sidecar=sidecar,
-        join=f"allowlist {','.join(settings.host_ports) or '-'} {api}:{port}",
+        join=f"allowlist {','.join(settings.host_ports) or '-'} {f'[{api}]' if ':' in api else api}:{port}",
         environment={**proxies, **direct, "NODE_USE_ENV_PROXY": "1"},
         notes=session.not_published,
     )
@@ -217,5 +219,5 @@ def _named(endpoints: Mapping[str, str]) -> Iterator[tuple[str, int]]:
             host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme, 0)
         except ValueError:
             continue
-        if host and port and name.lower() != "no_proxy":
+        if host and _HOST.fullmatch(host) and port and name.lower() != "no_proxy":
             yield host, port

@@ -20,7 +20,7 @@ def networks(proc: Path = Path("/proc/net")) -> tuple[str, ...]:
     """
     found: set[str] = set()
     for reader in (_routes, _own_addresses, _ipv6):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, LookupError):
             found.update(reader(proc))
     return tuple(sorted(found))
 

@@ -92,8 +92,11 @@ def no_engine() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_of_this_machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty HOME and no variables but PATH, for this process and those it starts."""
+    # Most tests have no folder; making and removing one takes longer than they do.
+    wants_folder = "tmp_path" in request.fixturenames
+    tmp_path = request.getfixturevalue("tmp_path") if wants_folder else Path("/nonexistent/confined-claude-unit")
     for name in list(os.environ):
         if name not in ("PATH", "TMPDIR") and not name.startswith("PYTEST_"):
             monkeypatch.delenv(name)

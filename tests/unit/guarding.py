@@ -18,12 +18,16 @@ WHO = {f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in (
 # A file that runs a program wherever git reads it as its settings.
 EVIL = "[core]\n\tfsmonitor = touch /tmp/ran\n"
 HOOK = "#!/bin/sh\ntouch /tmp/ran\n"
+# git's own without its dozen examples of hooks: they would be half of all files that the tests make.
+TEMPLATE = Path(__file__).parent / "__pycache__/git-template"
+(TEMPLATE / "hooks").mkdir(parents=True, exist_ok=True)
 
 
 def git(folder: Path, *words: str, **settings: str) -> str:
     """What real git prints in ``folder``, with nothing of this machine's configuration."""
     given = {"protocol.file.allow": "always", "init.defaultBranch": "main", **settings}
     environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1", "GIT_EDITOR": "true", **WHO}
+    environ["GIT_TEMPLATE_DIR"] = str(TEMPLATE)
     environ["GIT_CONFIG_COUNT"] = str(len(given))
     for number, (key, value) in enumerate(given.items()):
         environ |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}

@@ -139,7 +139,7 @@ def test_help_and_list_show_every_task_with_a_line_of_help(flag: str, command: R
     before = tree(tmp_path)
     done = command(flag)
     assert (done.returncode, done.stderr) == (0, "")
-    for task in ("run", "shell", "build", "rebuild"):
+    for task in ("run", "shell", "build", "rebuild", "blocked"):
         lines = [line for line in done.stdout.splitlines() if line.split()[:1] == [task]]
         assert len(lines) == 1
         assert len(lines[0].split()) > 3
@@ -152,13 +152,13 @@ def test_help_of_a_task_explains_its_flags(words: tuple[str, ...], command: Run)
     assert done.returncode == 0
     assert "--yolo" in done.stdout
     assert "--dangerously-skip-" in done.stdout
-    assert "open, none, or docker:NAME" in done.stdout
+    assert "internet, allowlist, none, open, or docker:NAME" in " ".join(done.stdout.split())
 
 
 def test_completion_offers_the_tasks(run: Run) -> None:
     done = run("--complete", "--", "confined-claude ")
     assert done.returncode == 0
-    assert {"run", "shell", "build", "rebuild"} <= set(done.stdout.split())
+    assert {"run", "shell", "build", "rebuild", "blocked"} <= set(done.stdout.split())
 
 
 # Wrong usage
@@ -257,6 +257,13 @@ def test_a_folder_that_is_gone_is_told(folder: Path, home: Path) -> None:
 
 
 # Without an engine
+
+
+def test_what_was_refused_is_told_without_an_engine_and_nothing_is_made(run: Run, tmp_path: Path) -> None:
+    before = tree(tmp_path)
+    done = run("blocked")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Nothing was refused to this project's sessions.\n", "")
+    assert tree(tmp_path) == before
 
 
 @asks_for_the_engine

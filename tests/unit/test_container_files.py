@@ -1,18 +1,25 @@
-"""The build context: its scripts parse, its Dockerfile suits every builder, and nobody's uid is in it."""
+"""The build context: its programs parse, its Dockerfile suits every builder, and nobody's uid is in it."""
 
 from __future__ import annotations
 
+import ast
+import fnmatch
 import json
 import re
 import subprocess
 
 import pytest
 
-from confined_claude.image import CONTEXT
+from confined_claude.image import CONTEXT, shared
 
-SCRIPTS = sorted(path.name for path in CONTEXT.iterdir() if path.is_file() and path.read_bytes().startswith(b"#!"))
-FILES = sorted(path.relative_to(CONTEXT).as_posix() for path in CONTEXT.rglob("*") if path.is_file())
-DOCKERFILE = (CONTEXT / "Dockerfile").read_text()
+TEXTS = {name: content.decode() for name, content in shared("latest", ()).files.items()}
+FILES = sorted(TEXTS)
+COMMANDS = [name for name in FILES if TEXTS[name].startswith("#!")]
+SCRIPTS = [name for name in COMMANDS if TEXTS[name].startswith("#!/bin/sh\n")]
+PYTHON = [name for name in FILES if name.endswith(".py") or "python3" in TEXTS[name].partition("\n")[0]]
+# It has a fixed answer, which is a failure.
+ANSWER = "policy-rc.d"
+DOCKERFILE = TEXTS["Dockerfile"]
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -29,7 +36,7 @@ def copies() -> dict[str, str]:
     for name, rest in instructions():
         if name in ("COPY", "ADD"):
             *sources, target = rest.split()
-            for source in sources:
+            for source in (name for pattern in sources for name in fnmatch.filter(FILES, pattern) or [pattern]):
                 found[source] = target + source if target.endswith("/") and not source.endswith("/") else target
     return found
 
@@ -38,16 +45,34 @@ def copies() -> dict[str, str]:
 def test_a_script_parses(name: str) -> None:
     run = subprocess.run(["sh", "-n", CONTEXT / name], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
-    assert (CONTEXT / name).read_text().startswith("#!/bin/sh\n")
+
+
+@pytest.mark.parametrize("name", PYTHON)
+def test_a_program_parses_for_the_images_python(name: str) -> None:
+    ast.parse(TEXTS[name], feature_version=(3, 11))  # Debian bookworm's
+
+
+def test_what_is_run_by_name_says_how_and_lets_nobodys_modules_in() -> None:
+    assert set(COMMANDS) - set(SCRIPTS) == {"sudo"}
+    assert TEXTS["sudo"].startswith("#!/usr/bin/python3 -IS\n")
+
+
+def test_what_only_makes_a_package_of_the_folder_is_no_part_of_the_image() -> None:
+    assert not [name for name in FILES if "__" in name or name.endswith(".pyc")]
 
 
 def test_there_are_the_scripts_that_users_are_promised() -> None:
     assert {"entrypoint", "install-node", "mkvenv", "lsvenvs", "diskuse"} <= set(SCRIPTS)
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_package_may_start_a_service() -> None:
+    assert copies()[ANSWER] == "/usr/sbin/policy-rc.d"
+    assert subprocess.run(["sh", CONTEXT / ANSWER, "x", "start"], check=False).returncode == 101
+
+
+@pytest.mark.parametrize("name", [name for name in SCRIPTS if name != ANSWER])
 def test_a_script_stops_at_the_first_failure(name: str) -> None:
-    assert re.search(r"^set -eu$", (CONTEXT / name).read_text(), re.MULTILINE)
+    assert re.search(r"^set -eu$", TEXTS[name], re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -75,9 +100,16 @@ def test_every_file_of_the_context_is_installed() -> None:
 
 def test_every_installed_script_can_be_executed_whatever_the_contexts_modes() -> None:
     runs = " ".join(rest for name, rest in instructions() if name == "RUN")
-    for name in SCRIPTS:
-        target = copies()[name]
+    (folder,) = re.findall(r"cd (\S+) && chmod", runs)
+    for name in COMMANDS:
+        target = copies()[name].removeprefix(f"{folder}/")
         assert re.search(rf"chmod 0?755 [^&]*{re.escape(target)}(\s|$)", runs) or f"sh {target}" in runs, name
+
+
+def test_no_program_of_the_image_can_be_changed_by_its_sessions() -> None:
+    runs = " ".join(rest for name, rest in instructions() if name == "RUN")
+    assert re.search(r"chmod 0644 [^&]*/opt/confined-claude/\*\.py(\s|$)", runs)
+    assert {copies()[name].rpartition("/")[0] for name in FILES if name.endswith(".py")} == {"/opt/confined-claude"}
 
 
 def test_the_entrypoint_is_the_copied_one() -> None:
@@ -119,7 +151,7 @@ def test_the_claude_layer_comes_last_and_nothing_before_it_knows_the_version() -
 
 @pytest.mark.parametrize("name", [name for name in FILES if not name.startswith("ca/")])
 def test_nobodys_uid_is_in_the_image(name: str) -> None:
-    text = "\n".join(line for line in (CONTEXT / name).read_text().splitlines() if not line.lstrip().startswith("#"))
+    text = "\n".join(line for line in TEXTS[name].splitlines() if not line.lstrip().startswith("#"))
     named = [
         r"\b(useradd|adduser|groupadd|addgroup|usermod)\b",
         r"\bchown\s+\S*[0-9]",

@@ -19,10 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from confined_claude import session
+from confined_claude.egress.modes import Egress
+from confined_claude.engine_facts import EngineFacts
 from confined_claude.errors import ConfinedError
 from confined_claude.host import Host
 from confined_claude.mounts import Mount
-from confined_claude.plan import CAPABILITIES, Plan, plan_session
+from confined_claude.plan import CAPABILITIES, SUDO_CAPABILITIES, Plan, plan_session
 from confined_claude.project import Project
 from confined_claude.settings import Settings
 
@@ -36,6 +38,8 @@ SECRETS = {
     "ANTHROPIC_CUSTOM_HEADERS": "X-Key: fake-header",
     "HTTPS_PROXY": "http://proxy-user:fake-proxy-password@proxy.example:3128",
 }
+# What the entrypoint reads.
+OWN = {"CONFINED_CLAUDE_GITCONFIG", "CONFINED_CLAUDE_SUDO", "CONFINED_CLAUDE_JOIN"}
 NO_HOOKS = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.hooksPath", "GIT_CONFIG_VALUE_0": "/dev/null"}
 
 
@@ -218,26 +222,100 @@ def test_a_terminal_when_there_is_one_and_a_pipe_is_read(
     assert {"terminal": plan.terminal, "stdin": plan.stdin} == gets
 
 
-@pytest.mark.parametrize(("setting", "network"), [("open", "bridge"), ("none", "none"), ("docker:my_net", "my_net")])
-def test_the_network_of_each_setting(setting: str, network: str, root: Path, host: Host) -> None:
-    assert planned(root, host, Settings(network=setting)).network == network
+# What the network, the engine and the settings add
 
 
-@pytest.mark.parametrize(
-    ("environ", "gateway"),
-    [
-        ({}, False),
-        ({"ANTHROPIC_BASE_URL": "https://api.example"}, False),
-        ({"ANTHROPIC_BASE_URL": "http://localhost:1"}, True),
-        ({"ANTHROPIC_BASE_URL": "http://host.docker.internal:1"}, True),
-        ({"https_proxy": "http://[::1]:3128"}, True),
-        ({"NOT_PASSED_ON": "http://localhost:1"}, False),
-    ],
-)
-def test_the_host_has_a_name_inside_only_where_a_url_needs_it(
-    environ: dict[str, str], gateway: bool, root: Path, host: Host
-) -> None:
-    assert planned(root, dataclasses.replace(host, environ=environ)).host_gateway is gateway
+def test_without_a_network_of_its_own_a_session_has_none(root: Path, host: Host) -> None:
+    assert value_of("--network", planned(root, host).create_arguments("x")) == "none"
+
+
+def test_the_network_is_the_one_that_was_planned(root: Path, host: Host) -> None:
+    egress = Egress(("--network", "container:x"), hostname=False, join="internet", notes=("A note.",))
+    plan = planned(root, host, egress=egress)
+    assert value_of("--network", plan.create_arguments("x")) == "container:x"
+    assert "--hostname" not in plan.create_arguments("x")
+    assert plan.environment["CONFINED_CLAUDE_JOIN"] == "internet"
+    assert plan.notes == ("A note.",)
+
+
+def test_what_the_network_sets_wins_over_the_hosts_environment(root: Path, host: Host) -> None:
+    host = dataclasses.replace(host, environ={**SECRETS, "TERM": "xterm"})
+    ours = {"HTTPS_PROXY": "http://127.0.0.1:3128", "TERM": "ours"}
+    plan = planned(root, host, egress=Egress(("--network", "none"), environment=ours))
+    assert {name: plan.environment[name] for name in ours} == ours
+    assert "fake-proxy-password" not in plan.secrets
+    assert SECRETS["ANTHROPIC_API_KEY"] in plan.secrets
+
+
+@pytest.mark.parametrize(("sudo", "is_told"), [("apt", False), ("off", False), ("full", True)])
+def test_real_sudo_alone_takes_more_privileges_and_is_told(sudo: str, is_told: bool, root: Path, host: Host) -> None:
+    plan = planned(root, host, Settings(sudo=sudo))
+    more = set(SUDO_CAPABILITIES) if is_told else set()
+    assert set(values_of("--cap-add", list(plan.privileges))) == {*CAPABILITIES, *more}
+    assert values_of("--security-opt", list(plan.privileges)) == ([] if is_told else ["no-new-privileges"])
+    assert plan.environment["CONFINED_CLAUDE_SUDO"] == sudo
+    assert ["real" in note for note in plan.notes] == [True] * is_told
+
+
+def test_no_capability_reaches_beyond_the_container() -> None:
+    beyond = {"SYS_ADMIN", "NET_ADMIN", "NET_RAW", "SYS_PTRACE", "MKNOD", "DAC_READ_SEARCH", "SYS_MODULE", "SETFCAP"}
+    assert beyond.isdisjoint([*CAPABILITIES, *SUDO_CAPABILITIES])
+
+
+def test_a_session_is_limited_by_its_settings(root: Path, host: Host) -> None:
+    settings = Settings(pids=("64",), memory=("1g",), cpus=("1",))
+    arguments = planned(root, host, settings, facts=EngineFacts(cpus=4)).create_arguments("x")
+    assert value_of("--pids-limit", arguments) == "64"
+    assert value_of("--memory", arguments) == value_of("--memory-swap", arguments) == str(1 << 30)
+    assert value_of("--cpus", arguments) == "1.00"
+
+
+def test_with_a_rootless_engine_the_caller_is_the_containers_root(root: Path, host: Host) -> None:
+    plan = planned(root, host, facts=EngineFacts(rootless=True))
+    assert plan.command[0] == "0:0"
+    assert plan.environment["IS_SANDBOX"] == "1"
+
+
+@pytest.mark.parametrize("remaps", [True, False])
+def test_an_engine_that_remaps_users_is_told_to_leave_that(remaps: bool, root: Path, host: Host) -> None:
+    arguments = planned(root, host, facts=EngineFacts(remaps_users=remaps)).create_arguments("x")
+    assert values_of("--userns", arguments) == ["host"] * remaps
+
+
+# What a person should know of a session
+
+
+def remarks(root: Path, host: Host, facts: EngineFacts | None = None, settings: Settings | None = None) -> list[str]:
+    (root / ".git").mkdir(exist_ok=True)
+    return list(session._remarks(Project(root), host, settings or Settings(), facts or EngineFacts()))
+
+
+def test_of_an_ordinary_session_nothing_is_said(root: Path, host: Host) -> None:
+    assert remarks(root, host) == []
+
+
+def test_who_one_is_in_the_session_is_said_where_that_may_surprise(root: Path, host: Host) -> None:
+    root_host = dataclasses.replace(host, uid=0)
+    for who in (host, root_host):
+        (remark,) = remarks(root, who, EngineFacts(rootless=True))
+        assert "rootless" in remark
+        assert "you on this machine" in remark
+    (remark,) = remarks(root, root_host)
+    assert "You are root" in remark
+
+
+def test_limits_that_nobody_keeps_are_said_by_name(root: Path, host: Host) -> None:
+    nothing = EngineFacts(limits_pids=False, limits_memory=False, limits_cpus=False)
+    (remark,) = remarks(root, host, nothing, Settings(cpus=("100%", "2")))
+    assert "cannot limit pids and memory and cpus" in remark
+
+
+def test_a_repository_around_the_project_is_said(root: Path, host: Host) -> None:
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    inner = root / "inner"
+    inner.mkdir()
+    (remark,) = session._remarks(Project(inner), host, Settings(), EngineFacts())
+    assert f"repository at {root}," in remark
 
 
 # Secrets
@@ -292,7 +370,7 @@ def test_whatever_a_secret_holds_the_shell_only_assigns_it(value: str, root: Pat
 def test_variables_of_a_parent_session_and_of_the_host_stay_out(root: Path, host: Host) -> None:
     environ = {"CLAUDECODE": "1", "CLAUDE_CODE_SSE_PORT": "1", "HOME": "/home/me", "PATH": "/bin", "TERM": "xterm"}
     plan = planned(root, dataclasses.replace(host, environ=environ))
-    assert set(plan.environment) == {"TERM", "CONFINED_CLAUDE_GITCONFIG", *NO_HOOKS}
+    assert set(plan.environment) == {"TERM", *OWN, *NO_HOOKS}
 
 
 @pytest.mark.parametrize(("git", "hooks"), [("guarded", NO_HOOKS), ("isolated", NO_HOOKS), ("open", {})])

@@ -157,7 +157,7 @@ def test_what_a_session_left_before_it_was_cut_off_is_looked_at_by_the_next(
 
 
 def test_a_session_that_was_cut_off_before_it_started_is_forgotten(root: Path, ground: Ground, host: Host) -> None:
-    one = Watch(ground, host)
+    one = Watch(ground, host, "0123")
     one.begin(nothing_runs)
     put(root / ".envrc")
     cut_off(one)
@@ -186,7 +186,8 @@ def test_a_killed_process_whose_container_runs_is_looked_at_and_stays_on_record(
 def test_the_report_is_told_and_the_session_ended_however_the_block_ends(
     root: Path, ground: Ground, host: Host, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(KeyboardInterrupt), watched(ground.project, Settings(), host, nothing_runs) as one:
+    with pytest.raises(KeyboardInterrupt), watched(ground.project, Settings(), host, nothing_runs, "0123") as one:
+        assert (one.key, on_record(ground, host)) == ("0123", ["0123.session"])
         with one.looking("made-up"):
             pass
         put(root / ".envrc", "evil\x1b[2J\n")
@@ -198,7 +199,7 @@ def test_the_report_is_told_and_the_session_ended_however_the_block_ends(
 
 
 def test_a_look_that_fails_stops_the_start(root: Path, ground: Ground, host: Host) -> None:
-    one = Watch(ground, host)
+    one = Watch(ground, host, "0123")
     one.begin(nothing_runs)
     done = []
     with full_disk(10), pytest.raises(ConfinedError, match="Cannot write"), one.looking("made-up"):
@@ -208,7 +209,7 @@ def test_a_look_that_fails_stops_the_start(root: Path, ground: Ground, host: Hos
 
 
 def test_a_failure_of_the_preparation_wins_over_that_of_the_look(root: Path, ground: Ground, host: Host) -> None:
-    one = Watch(ground, host)
+    one = Watch(ground, host, "0123")
     one.begin(nothing_runs)
     with full_disk(10), pytest.raises(ZeroDivisionError), one.looking("made-up"):
         raise ZeroDivisionError

@@ -1,0 +1,308 @@
+"""What sidecars refused: gathered over sessions, kept within bounds, told to people; whatever the files hold."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from confined_claude.egress.blocked import Blocked, blocked, keep, told
+from confined_claude.host import Host
+from confined_claude.project import Project
+
+CONFIG = Path("/home/me/config.toml")
+ONE = {
+    "host": "pypi.example",
+    "port": 443,
+    "reason": "name",
+    "first": "2026-01-02T03:04:05+00:00",
+    "last": "2026-01-02T03:04:05+00:00",
+    "count": 1,
+}
+KNOWN = Blocked("pypi.example", 443, "name", "2026-01-02T03:04:05+00:00", "2026-01-02T03:04:05+00:00", 1)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path / "app")
+
+
+@pytest.fixture
+def folder(project: Project, host: Host) -> Path:
+    """Where the sidecars of the project's sessions have their folders."""
+    path = host.state / "projects" / project.id / "egress"
+    path.mkdir(parents=True)
+    return path
+
+
+def text_of(*entries: Any) -> str:
+    return json.dumps({"version": 1, "blocked": list(entries), "others": 0})
+
+
+def running(folder: Path, key: str, content: str = text_of(ONE)) -> Path:
+    """The folder of a session that runs; gives what its sidecar wrote."""
+    (folder / key).mkdir()
+    (folder / key / "config.json").write_text("{}")
+    (folder / key / "blocked.json").write_text(content)
+    return folder / key / "blocked.json"
+
+
+def over(_key: str) -> bool:
+    return True
+
+
+def lines(*entries: Blocked) -> list[str]:
+    return list(told(entries, CONFIG))
+
+
+# Gathered
+
+
+def test_without_any_session_there_is_nothing(project: Project, host: Host) -> None:
+    assert blocked(project, host) == []
+    keep(project, host, over)
+    assert not host.state.exists()
+
+
+def test_what_runs_and_what_is_over_count_alike(folder: Path, project: Project, host: Host) -> None:
+    running(folder, "one")
+    assert blocked(project, host) == [KNOWN]
+    keep(project, host, over)
+    assert os.listdir(folder) == ["one.blocked"]
+    assert blocked(project, host) == [KNOWN]
+
+
+def test_the_same_is_one_and_the_latest_comes_first(folder: Path, project: Project, host: Host) -> None:
+    later = {**ONE, "first": "2026-02-01T00:00:00+00:00", "last": "2026-02-03T00:00:00+00:00", "count": 4}
+    running(folder, "one", text_of(ONE, {**ONE, "port": 80}))
+    keep(project, host, over)
+    running(folder, "two", text_of(later, {**ONE, "reason": "address", "last": "2026-01-09T00:00:00+00:00"}))
+    found = blocked(project, host)
+    assert [(entry.port, entry.reason, entry.count) for entry in found] == [
+        (443, "name", 5),
+        (443, "address", 1),
+        (80, "name", 1),
+    ]
+    assert (found[0].first, found[0].last) == (ONE["first"], later["last"])
+
+
+def test_another_projects_are_its_own(folder: Path, tmp_path: Path, host: Host) -> None:
+    running(folder, "one")
+    assert blocked(Project(tmp_path / "other"), host) == []
+
+
+# Kept
+
+
+def test_sessions_that_run_are_left_alone(folder: Path, project: Project, host: Host) -> None:
+    running(folder, "one")
+    running(folder, "two")
+    keep(project, host, "one".__eq__)
+    assert sorted(os.listdir(folder)) == ["one.blocked", "two"]
+    assert sorted(os.listdir(folder / "two")) == ["blocked.json", "config.json"]
+
+
+def test_a_session_to_which_nothing_was_refused_leaves_nothing(folder: Path, project: Project, host: Host) -> None:
+    running(folder, "one").unlink()
+    keep(project, host, over)
+    assert os.listdir(folder) == []
+
+
+def test_what_is_kept_is_bounded_and_the_oldest_goes(folder: Path, project: Project, host: Host) -> None:
+    for number in range(105):
+        path = folder / f"{number}.blocked"
+        path.write_text(text_of(ONE))
+        os.utime(path, (number, number))
+    running(folder, "last")
+    keep(project, host, over)
+    assert len(os.listdir(folder)) == 100
+    assert (folder / "last.blocked").exists()
+    assert not (folder / "5.blocked").exists()
+    assert (folder / "6.blocked").exists()
+
+
+# Broken and hostile files
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "\0",
+        "[]",
+        "{}",
+        "7",
+        "null",
+        '{"blocked": null}',
+        '{"blocked": 7}',
+        '{"blocked": "text"}',
+        '{"blocked": {"host": 1}}',
+        "[" * 100_000,
+        text_of(None),
+        text_of([]),
+        text_of({}),
+        text_of({**ONE, "port": "x"}),
+        text_of({**ONE, "port": None}),
+        text_of({**ONE, "count": float("inf")}),
+        text_of({**ONE, "count": float("nan")}),
+        f'{{"blocked": [{{"count": {"9" * 5000}}}]}}',
+        text_of(ONE) + " " * (1 << 20),
+    ],
+    ids=lambda content: content[:40].encode("unicode_escape").decode(),
+)
+def test_a_broken_file_holds_nothing_and_hides_nothing(
+    content: str, folder: Path, project: Project, host: Host
+) -> None:
+    running(folder, "broken", content)
+    running(folder, "good")
+    assert blocked(project, host) == [KNOWN]
+    keep(project, host, over)
+    assert sorted(os.listdir(folder)) == ["broken.blocked", "good.blocked"]
+    assert blocked(project, host) == [KNOWN]
+
+
+def test_what_stands_before_a_broken_entry_counts(folder: Path, project: Project, host: Host) -> None:
+    running(folder, "one", text_of(ONE, {}))
+    assert blocked(project, host) == [KNOWN]
+
+
+HOSTILE: dict[str, Callable[[Path, Path], object]] = {
+    "link": lambda path, outside: path.symlink_to(outside),
+    "pipe": lambda path, _: os.mkfifo(path),
+    "folder": lambda path, _: path.mkdir(),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_is_no_file_is_not_read_and_holds_up_nothing(
+    kind: str, folder: Path, project: Project, host: Host, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text(text_of({**ONE, "host": "outside.example"}))
+    written = running(folder, "hostile")
+    written.unlink()
+    HOSTILE[kind](written, outside)
+    HOSTILE[kind](folder / "planted.blocked", outside)
+    running(folder, "good")
+    assert blocked(project, host) == [KNOWN]
+    keep(project, host, over)
+    assert not (folder / "good").exists()
+    assert not (folder / "hostile").exists()
+    assert blocked(project, host) == [KNOWN]
+    assert outside.read_text() == text_of({**ONE, "host": "outside.example"})
+
+
+def test_what_is_no_sessions_folder_hides_nothing_and_holds_up_nothing(
+    folder: Path, project: Project, host: Host, tmp_path: Path
+) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/blocked.json").write_text(text_of({**ONE, "host": "outside.example"}))
+    (folder / "stray").touch()
+    (folder / "link").symlink_to(tmp_path / "outside")
+    (folder / "gone").symlink_to("nowhere")
+    (folder / "deep/er").mkdir(parents=True)
+    running(folder, "good")
+    assert blocked(project, host) == [KNOWN]
+    keep(project, host, over)
+    assert (folder / "good.blocked").exists()
+    assert os.listdir(tmp_path / "outside") == ["blocked.json"]
+
+
+def test_a_link_in_place_of_all_of_it_is_not_followed(project: Project, host: Host, tmp_path: Path) -> None:
+    running(tmp_path, "one")
+    (host.state / "projects" / project.id).mkdir(parents=True)
+    (host.state / "projects" / project.id / "egress").symlink_to(tmp_path)
+    assert blocked(project, host) == []
+    keep(project, host, over)
+    assert (tmp_path / "one/blocked.json").exists()
+
+
+def test_what_is_in_the_files_steers_no_terminal(folder: Path, project: Project, host: Host) -> None:
+    evil = "a\x1b[2J\x07\r\nconfined-claude: All is well.\u202e\x9b"
+    running(folder, "one", text_of({key: value if key in ("port", "count") else evil for key, value in ONE.items()}))
+    shown = list(told(blocked(project, host), CONFIG))
+    assert len(shown) == 2
+    assert all(line.isprintable() for line in shown)
+
+
+def test_however_long_the_names_are_the_output_is_bounded(folder: Path, project: Project, host: Host) -> None:
+    running(folder, "one", text_of({**ONE, "host": "x" * 500_000}, ONE))
+    assert all(len(line) < 1000 for line in told(blocked(project, host), CONFIG))
+
+
+@given(
+    values=st.dictionaries(
+        st.sampled_from(sorted(ONE)), st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just([])
+    )
+)
+def test_whatever_an_entry_holds_there_are_lines(
+    values: dict[str, Any], folder: Path, project: Project, host: Host
+) -> None:
+    path = folder / "one.blocked"
+    path.write_text(text_of({**ONE, **values}))
+    assert all(line.isprintable() for line in told(blocked(project, host), CONFIG))
+
+
+# Told
+
+
+def test_nothing_is_told_as_nothing() -> None:
+    assert lines() == ["Nothing was refused to this project's sessions."]
+
+
+def test_what_was_refused_is_told_with_what_would_open_it() -> None:
+    often = Blocked("a.example", 8443, "port", "2026-01-02T03:04:05+00:00", "2026-01-03T04:05:06+00:00", 7)
+    local = Blocked("b.example", 443, "address", KNOWN.first, KNOWN.last, 1)
+    assert lines(KNOWN, often, local) == [
+        "Refused to this project's sessions (times in UTC):",
+        "  pypi.example:443  once, last 2026-01-02 03:04; not in the allowlist",
+        "  a.example:8443    7 times, last 2026-01-03 04:05, since 2026-01-02 03:04; allowed, but not at this port",
+        "  b.example:443     once, last 2026-01-02 03:04; allowed, but it leads to this machine or a local network",
+        f"To open what you know and want, in {CONFIG} (running sessions notice):",
+        '  allow = ["pypi.example", "a.example:8443"]',
+    ]
+
+
+def test_where_no_entry_helps_none_is_shown() -> None:
+    shown = lines(Blocked("10.0.0.1", 443, "address", "", "", 1), Blocked("?", 0, "malformed", "", "", 1))
+    assert len(shown) == 3
+    assert not [line for line in shown if "allow =" in line]
+
+
+@pytest.mark.parametrize(
+    ("port", "reason", "entry"),
+    [
+        (443, "name", "x.example"),
+        (80, "name", "x.example"),
+        (0, "dns", "x.example"),
+        (22, "name", "x.example:22"),
+        (443, "address", ""),
+        (443, "malformed", ""),
+        (443, "new", ""),
+    ],
+)
+def test_the_entry_that_would_open_it(port: int, reason: str, entry: str) -> None:
+    assert Blocked("x.example", port, reason, "", "", 1).entry == entry
+
+
+@pytest.mark.parametrize("host", ["10.0.0.5", "fd00::1", "a b", "?", "", "*", "x" * 255, '"', "a,b", "http://x"])
+@pytest.mark.parametrize("port", [0, 443, 22])
+def test_what_no_entry_can_be_is_not_proposed(host: str, port: int) -> None:
+    assert Blocked(host, port, "name", "", "", 1).entry == ""
+
+
+def test_an_entry_is_shown_once() -> None:
+    looked_up = Blocked("pypi.example", 0, "dns", KNOWN.first, KNOWN.last, 1)
+    assert lines(KNOWN, looked_up)[-1] == '  allow = ["pypi.example"]'
+
+
+def test_a_look_up_is_of_a_name_and_no_port(folder: Path, project: Project, host: Host) -> None:
+    running(folder, "one", text_of({**ONE, "reason": "dns", "port": 53}))
+    assert [(entry.port, entry.entry) for entry in blocked(project, host)] == [(0, "pypi.example")]
