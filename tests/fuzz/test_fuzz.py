@@ -71,12 +71,12 @@ EGRESS = Fuzzer(
     [
         b"CONNECT api.example.com:443 HTTP/1.1\r\nHost: api.example.com\r\n\r\n",
         b"CONNECT x.wild.example:8443 HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET http://api.example.com/a?b HTTP/1.1\r\nHost: api.example.com\r\nConnection: keep-alive, x\r\nX: 1\r\n\r\n",
+        b"GET http://api.example.com/a?b HTTP/1.1\r\nHost: api.example.com\r\nConnection: close, x\r\nX: 1\r\n\r\n",
         b"POST http://a.b.wild.example:8443/ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n"
         b"Proxy-Authorization: Basic x\r\nX: a\r\n b\r\n\r\n",
         b"PUT http://10.0.0.5:8787 HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc",
     ],
-    b"api.example.com x.wild.example evil :443 :8443 @ % . [::1] 127.0.0.1 0x7f.1 Host: CONNECT http:// HTTP/1.1".split(),
+    b"api.example.com x.wild.example evil :443 :8443 @ % . [::1] 127.0.0.1 Host: CONNECT http:// HTTP/1.1".split(),
     ["suffix", "host"],
 )
 FUZZERS = [PACKAGE_HELPER, EGRESS]

@@ -39,6 +39,11 @@ settings.register_profile(
 settings.load_profile("unit")
 
 
+def pytest_collection_finish() -> None:
+    """What is there by now stays: a collection of garbage, of which there are many, need not look through it."""
+    gc.freeze()
+
+
 class EngineReached(BaseException):
     """Not an Exception, so that nothing in the package takes it for an engine's failure."""
 
@@ -97,6 +102,8 @@ def nothing_of_this_machine(request: pytest.FixtureRequest, monkeypatch: pytest.
     # Most tests have no folder; making and removing one takes longer than they do.
     wants_folder = "tmp_path" in request.fixturenames
     tmp_path = request.getfixturevalue("tmp_path") if wants_folder else Path("/nonexistent/confined-claude-unit")
+    # No test cuts off the power.
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)
     for name in list(os.environ):
         if name not in ("PATH", "TMPDIR") and not name.startswith("PYTEST_"):
             monkeypatch.delenv(name)

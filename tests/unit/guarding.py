@@ -25,7 +25,7 @@ TEMPLATE = Path(__file__).parent / "__pycache__/git-template"
 
 def git(folder: Path, *words: str, **settings: str) -> str:
     """What real git prints in ``folder``, with nothing of this machine's configuration."""
-    given = {"protocol.file.allow": "always", "init.defaultBranch": "main", **settings}
+    given = {"protocol.file.allow": "always", "init.defaultBranch": "main", "core.fsync": "none", **settings}
     environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1", "GIT_EDITOR": "true", **WHO}
     environ["GIT_TEMPLATE_DIR"] = str(TEMPLATE)
     environ["GIT_CONFIG_COUNT"] = str(len(given))

@@ -135,9 +135,9 @@ def test_version(command: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--help", "--list"])
-def test_help_and_list_show_every_task_with_a_line_of_help(flag: str, command: Run, tmp_path: Path) -> None:
+def test_help_and_list_show_every_task_with_a_line_of_help(flag: str, run: Run, tmp_path: Path) -> None:
     before = tree(tmp_path)
-    done = command(flag)
+    done = run(flag)
     assert (done.returncode, done.stderr) == (0, "")
     for task in ("run", "shell", "build", "rebuild", "blocked"):
         lines = [line for line in done.stdout.splitlines() if line.split()[:1] == [task]]

@@ -73,7 +73,7 @@ FRAGMENTS = [
 ]
 
 
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(
     start=st.sampled_from([b"", b"[a]\n", b"[a]x=", b'[a "', b"[a]\nx", b"\xef\xbb\xbf[a]\n"]),
     parts=st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=2), max_size=12),
@@ -120,7 +120,7 @@ variables = st.builds(
 lines = st.builds("{}{}".format, blanks, variables | st.builds("{}\n".format, comments) | headers)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     text=st.builds("{}{}".format, headers, st.lists(lines, max_size=8).map("".join)),
     mark=st.booleans(),
