@@ -16,7 +16,7 @@ _LEAST_CPUS = 0.1
 def arguments(settings: Settings, facts: EngineFacts) -> Iterator[str]:
     """The arguments of ``docker create`` that limit a session.
 
-    Of each limit the lowest that is set counts. What the engine's kernel cannot limit is left out, and
+    Of each limit the lower counts, the user's or the project's. What the engine's kernel cannot limit is left out, and
     so is what would be all of the machine: the kernel shares processors fairly by itself.
     """
     if facts.limits_pids:

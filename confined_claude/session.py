@@ -40,7 +40,6 @@ _IGNORE_ALL = "*\n"
 _PRIVATE = 0o700
 _KEY_BYTES = 8
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_CLIENT_SECONDS = 5
 # A container's first process loses signals until it has set itself up.
 _SETTLING_SECONDS = 1.0
 _KILLED = 128 + signal.SIGKILL
@@ -261,8 +260,8 @@ def _attach(
             finally:
                 _hold_signals()
                 if not ended:  # else the engine has removed it: the docker command waits for that
+                    _end(attached)
                     _engine(host).remove(identity, at_once=not interrupt.has_settled)
-                _end(attached)
         finally:
             _release_signals()
 
@@ -320,12 +319,8 @@ def _release_signals() -> None:
 
 
 def _end(attached: subprocess.Popen[bytes] | None) -> None:
-    """The attached docker command ends by itself once its container is gone; make sure of it."""
-    if attached is None:
-        return
-    try:
-        attached.wait(_CLIENT_SECONDS)
-    except subprocess.TimeoutExpired:
+    """End the attached docker command. Output that nobody reads would hold up the container's end as well."""
+    if attached is not None:
         attached.kill()
         attached.wait()
 
