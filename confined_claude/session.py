@@ -153,11 +153,14 @@ def _start(
 @contextlib.contextmanager
 def _companion(here: project.Project, host: Host) -> Iterator[Companion]:
     """The place of the session's sidecar; what that has blocked is kept when both are gone."""
-    with Companion() as companion:
-        yield companion
-    if companion.has_folder:
-        records = host.state / "projects" / here.id
-        blocked.keep(here, host, lambda key: not (records / f"{key}.session").exists())
+    companion = Companion()
+    try:
+        with companion:
+            yield companion
+    finally:
+        if companion.has_folder:
+            records = host.state / "projects" / here.id
+            blocked.keep(here, host, lambda key: not (records / f"{key}.session").exists())
 
 
 def _here(host: Host, flags: Mapping[str, str | None]) -> tuple[project.Project, settings.Settings, ProjectFiles]:
