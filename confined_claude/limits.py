@@ -11,6 +11,8 @@ _UNITS = {"m": 1 << 20, "g": 1 << 30}
 # The engine refuses less than 6 MiB; a session needs much more.
 _LEAST_MEMORY = 64 << 20
 _LEAST_CPUS = 0.1
+# What the entrypoint, the package helper and Claude Code come to.
+_LEAST_PIDS = 64
 
 
 def arguments(settings: Settings, facts: EngineFacts) -> Iterator[str]:
@@ -20,7 +22,7 @@ def arguments(settings: Settings, facts: EngineFacts) -> Iterator[str]:
     so is what would be all of the machine: the kernel shares processors fairly by itself.
     """
     if facts.limits_pids:
-        yield from ("--pids-limit", str(min(map(int, settings.pids))))
+        yield from ("--pids-limit", str(max(_LEAST_PIDS, min(map(int, settings.pids)))))
     memory = max(_LEAST_MEMORY, min(_bytes(value, facts.memory) for value in settings.memory))
     if facts.limits_memory and memory < facts.memory:
         # Without swap of its own beyond that: swapping is what makes the whole machine slow.

@@ -106,7 +106,7 @@ def _start(
         namespaces=facts.namespaces,
     )
     egress = modes.plan_egress(network)
-    with _companion(here, host) as companion, contextlib.ExitStack() as stack:
+    with _companion(here, host, network.key) as companion, contextlib.ExitStack() as stack:
         # First of all, as it takes the longest.
         companion.start(egress.sidecar)
         config = mounts.claude_config(here, host, chosen)
@@ -151,7 +151,7 @@ def _start(
 
 
 @contextlib.contextmanager
-def _companion(here: project.Project, host: Host) -> Iterator[Companion]:
+def _companion(here: project.Project, host: Host, key: str) -> Iterator[Companion]:
     """The place of the session's sidecar; what that has blocked is kept when both are gone."""
     companion = Companion()
     try:
@@ -160,7 +160,7 @@ def _companion(here: project.Project, host: Host) -> Iterator[Companion]:
     finally:
         if companion.has_folder:
             records = host.state / "projects" / here.id
-            blocked.keep(here, host, lambda key: not (records / f"{key}.session").exists())
+            blocked.keep(here, host, key, lambda other: (records / f"{other}.session").exists())
 
 
 def _here(host: Host, flags: Mapping[str, str | None]) -> tuple[project.Project, settings.Settings, ProjectFiles]:

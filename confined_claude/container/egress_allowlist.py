@@ -49,6 +49,7 @@ class Session:
         self._registries = json.loads(registries.read_text()) if registries.exists() else []
         self._seen: tuple[int, ...] = ()
         self.blocked = rules.Blocked()
+        self._told = False
 
     def load(self) -> rules.Policy | None:
         """The policy, if it is there and new since the last call. Raises OSError or ValueError if it cannot be read."""
@@ -88,7 +89,9 @@ class Session:
                 file.write(self.blocked.as_json())
             new.replace(self._blocked)
         except OSError as error:
-            print(f"what was refused cannot be written: {error}", file=sys.stderr)
+            if not self._told:  # once: nobody reads it while the session runs, and a full pipe would stop everything
+                print(f"what was refused cannot be written: {error}", file=sys.stderr)
+                self._told = True
         else:
             self.blocked.changed = False
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -27,6 +28,7 @@ _KEPT = ".blocked"
 _MOST_BYTES = 1 << 20
 _MOST_SESSIONS = 100
 _LONGEST = 255
+_OLD_SECONDS = 3600
 _ALLOWED = next(item.metadata["pattern"] for item in fields(Settings) if item.name == "allow")
 _NAMES = ("name", "port", "dns")
 _WHY = {
@@ -95,18 +97,25 @@ def _minute(moment: str) -> str:
     return moment[:16].replace("T", " ")
 
 
-def keep(project: Project, host: Host, is_over: Callable[[str], bool]) -> None:
-    """Take away the folders of sessions that are over, as ``is_over`` says of their keys; what they hold stays."""
+def keep(project: Project, host: Host, key: str, is_recorded: Callable[[str], bool]) -> None:
+    """Take away the folder of the session ``key``, and those of sessions that were cut off; what they hold stays.
+
+    ``is_recorded`` says of a session's key whether there is a record of it. One that begins has none for a moment.
+    """
     with contextlib.suppress(OSError), _opened(project, host) as folder:
         names = os.listdir(folder)
-        for key in names:
-            if not key.endswith(_KEPT) and is_over(key):
-                with contextlib.suppress(OSError):
-                    _close(folder, key)
+        for name in names:
+            with contextlib.suppress(OSError):
+                if not name.endswith(_KEPT) and (name == key or (_is_old(folder, name) and not is_recorded(name))):
+                    _close(folder, name)
         kept = [name for name in os.listdir(folder) if name.endswith(_KEPT)]
         kept.sort(key=lambda name: os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime)
         for name in kept[:-_MOST_SESSIONS]:
             os.unlink(name, dir_fd=folder)
+
+
+def _is_old(folder: int, name: str) -> bool:
+    return time.time() - os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime > _OLD_SECONDS
 
 
 def _close(folder: int, key: str) -> None:

@@ -55,6 +55,7 @@ class Companion:
         self._is_ready = self._process.stdout.readline() == _READY
         if not self._is_ready:
             self.check()
+            raise EngineError("The session's sidecar has ended before it began.", _cure(""))
 
     def check(self) -> None:
         """Raise EngineError with the sidecar's words if it has failed; one that still serves a session has not."""

@@ -28,6 +28,7 @@ _OPEN = "This session is on the engine's plain network: your local network and t
 # It says so as soon as its network can be joined; the session's entrypoint waits for the rules.
 _INTERNET = "echo ready; exec /usr/bin/python3 -IS /opt/confined-claude/egress_internet.py"
 _PORTS = {"http": 80, "https": 443}
+_ENDPOINT = re.compile("|".join((*PROXIES, "ANTHROPIC_BASE_URL", "OTEL_.*_ENDPOINT")))
 _HOST = re.compile(r"[A-Za-z0-9_.:-]+")
 
 # Where Claude Code itself goes: its API, its sign-in, and its downloads.
@@ -117,7 +118,7 @@ class Session:
 
 def endpoints_of(variables: Mapping[str, str]) -> dict[str, str]:
     """Those of a session's variables that name where it connects to."""
-    return {name: value for name, value in variables.items() if name in (*PROXIES, "ANTHROPIC_BASE_URL")}
+    return {name: value for name, value in variables.items() if _ENDPOINT.fullmatch(name)}
 
 
 def plan_egress(session: Session) -> Egress:

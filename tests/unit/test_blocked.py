@@ -46,15 +46,16 @@ def text_of(*entries: Any) -> str:
 
 
 def running(folder: Path, key: str, content: str = text_of(ONE)) -> Path:
-    """The folder of a session that runs; gives what its sidecar wrote."""
+    """The folder of a session that began long ago; gives what its sidecar wrote."""
     (folder / key).mkdir()
     (folder / key / "config.json").write_text("{}")
     (folder / key / "blocked.json").write_text(content)
+    os.utime(folder / key, (1, 1))
     return folder / key / "blocked.json"
 
 
-def over(_key: str) -> bool:
-    return True
+def unrecorded(_key: str) -> bool:
+    return False
 
 
 def lines(*entries: Blocked) -> list[str]:
@@ -66,14 +67,14 @@ def lines(*entries: Blocked) -> list[str]:
 
 def test_without_any_session_there_is_nothing(project: Project, host: Host) -> None:
     assert blocked(project, host) == []
-    keep(project, host, over)
+    keep(project, host, "", unrecorded)
     assert not host.state.exists()
 
 
 def test_what_runs_and_what_is_over_count_alike(folder: Path, project: Project, host: Host) -> None:
     running(folder, "one")
     assert blocked(project, host) == [KNOWN]
-    keep(project, host, over)
+    keep(project, host, "", unrecorded)
     assert os.listdir(folder) == ["one.blocked"]
     assert blocked(project, host) == [KNOWN]
 
@@ -81,7 +82,7 @@ def test_what_runs_and_what_is_over_count_alike(folder: Path, project: Project, 
 def test_the_same_is_one_and_the_latest_comes_first(folder: Path, project: Project, host: Host) -> None:
     later = {**ONE, "first": "2026-02-01T00:00:00+00:00", "last": "2026-02-03T00:00:00+00:00", "count": 4}
     running(folder, "one", text_of(ONE, {**ONE, "port": 80}))
-    keep(project, host, over)
+    keep(project, host, "", unrecorded)
     running(folder, "two", text_of(later, {**ONE, "reason": "address", "last": "2026-01-09T00:00:00+00:00"}))
     found = blocked(project, host)
     assert [(entry.port, entry.reason, entry.count) for entry in found] == [
@@ -101,16 +102,18 @@ def test_another_projects_are_its_own(folder: Path, tmp_path: Path, host: Host) 
 
 
 def test_sessions_that_run_are_left_alone(folder: Path, project: Project, host: Host) -> None:
-    running(folder, "one")
-    running(folder, "two")
-    keep(project, host, "one".__eq__)
-    assert sorted(os.listdir(folder)) == ["one.blocked", "two"]
+    for key in ("one", "two", "begins"):
+        running(folder, key)
+    os.utime(folder / "begins")  # its record is still to come
+    keep(project, host, "one", "two".__eq__)
+    assert sorted(os.listdir(folder)) == ["begins", "one.blocked", "two"]
     assert sorted(os.listdir(folder / "two")) == ["blocked.json", "config.json"]
 
 
 def test_a_session_to_which_nothing_was_refused_leaves_nothing(folder: Path, project: Project, host: Host) -> None:
     running(folder, "one").unlink()
-    keep(project, host, over)
+    os.utime(folder / "one", (1, 1))
+    keep(project, host, "", unrecorded)
     assert os.listdir(folder) == []
 
 
@@ -120,7 +123,7 @@ def test_what_is_kept_is_bounded_and_the_oldest_goes(folder: Path, project: Proj
         path.write_text(text_of(ONE))
         os.utime(path, (number, number))
     running(folder, "last")
-    keep(project, host, over)
+    keep(project, host, "", unrecorded)
     assert len(os.listdir(folder)) == 100
     assert (folder / "last.blocked").exists()
     assert not (folder / "5.blocked").exists()
@@ -163,7 +166,7 @@ def test_a_broken_file_holds_nothing_and_hides_nothing(
     running(folder, "broken", content)
     running(folder, "good")
     assert blocked(project, host) == [KNOWN]
-    keep(project, host, over)
+    keep(project, host, "", unrecorded)
     assert sorted(os.listdir(folder)) == ["broken.blocked", "good.blocked"]
     assert blocked(project, host) == [KNOWN]
 
@@ -189,10 +192,11 @@ def test_what_is_no_file_is_not_read_and_holds_up_nothing(
     written = running(folder, "hostile")
     written.unlink()
     HOSTILE[kind](written, outside)
+    os.utime(folder / "hostile", (1, 1))
     HOSTILE[kind](folder / "planted.blocked", outside)
     running(folder, "good")
     assert blocked(project, host) == [KNOWN]
-    keep(project, host, over)
+    keep(project, host, "", unrecorded)
     assert not (folder / "good").exists()
     assert not (folder / "hostile").exists()
     assert blocked(project, host) == [KNOWN]
@@ -210,7 +214,7 @@ def test_what_is_no_sessions_folder_hides_nothing_and_holds_up_nothing(
     (folder / "deep/er").mkdir(parents=True)
     running(folder, "good")
     assert blocked(project, host) == [KNOWN]
-    keep(project, host, over)
+    keep(project, host, "", unrecorded)
     assert (folder / "good.blocked").exists()
     assert os.listdir(tmp_path / "outside") == ["blocked.json"]
 
@@ -220,7 +224,7 @@ def test_a_link_in_place_of_all_of_it_is_not_followed(project: Project, host: Ho
     (host.state / "projects" / project.id).mkdir(parents=True)
     (host.state / "projects" / project.id / "egress").symlink_to(tmp_path)
     assert blocked(project, host) == []
-    keep(project, host, over)
+    keep(project, host, "", unrecorded)
     assert (tmp_path / "one/blocked.json").exists()
 
 

@@ -412,7 +412,7 @@ def test_when_both_are_gone_what_was_refused_is_kept(engine: Engine, host: Host,
     project = Project(tmp_path / "app")
     folder = host.state / "projects" / project.id / "egress/key"
     sidecar = Sidecar("a-name", ("an:image",), folder=folder, config="{}")
-    with place(project, host) as one:
+    with place(project, host, "key") as one:
         one.start(sidecar)
         one.wait_until_ready()
         (folder / "blocked.json").write_text(text_of(ONE))

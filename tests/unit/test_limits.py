@@ -87,7 +87,7 @@ def test_no_limit_is_more_than_any_that_is_set_or_than_the_machine(
     memory: tuple[str, ...], cpus: tuple[str, ...], pids: tuple[str, ...], facts: EngineFacts
 ) -> None:
     found = limits(Settings(memory=memory, cpus=cpus, pids=pids), facts)
-    assert found["--pids-limit"] == str(min(map(int, pids)))
+    assert found["--pids-limit"] == str(max(64, min(map(int, pids))))
     lowest = min(bytes_of(value, facts.memory) for value in memory)
     if "--memory" in found:
         assert int(found["--memory"]) == max(lowest, 64 << 20) < facts.memory
