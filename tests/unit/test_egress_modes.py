@@ -409,8 +409,8 @@ def test_whatever_the_variables_hold_there_is_a_plan(url: str, network: str, tmp
 
 def test_telemetry_on_this_machine_is_an_endpoint_as_a_gateway_is() -> None:
     given = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST_GATEWAY}:4318",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{environment.HOST_GATEWAY}:4318",
         "OTEL_SERVICE_NAME": "x",
         "OTHER_ENDPOINT": "y",
     }
-    assert endpoints_of(given) == {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST_GATEWAY}:4318"}
+    assert endpoints_of(given) == {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{environment.HOST_GATEWAY}:4318"}
