@@ -45,7 +45,7 @@ def wanted(host: Host, network: str, environ: dict[str, str] | None = None, **se
     chosen = Settings(network=network, **settings)
     closed = ("192.168.7.0/24", "fd00::/64")
     return Session(
-        Project(Path("/work/My App")), host, chosen, "an:image", KEY, endpoints, closed, ("--userns", "host")
+        Project(Path("/home/me/My App")), host, chosen, "an:image", KEY, endpoints, closed, ("--userns", "host")
     )
 
 
