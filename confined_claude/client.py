@@ -19,10 +19,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from . import labels
 from .egress.modes import Sidecar
 from .environment import is_loopback
 from .errors import EngineError
-from .plan import KEY_LABEL, SECRETS_FILE, Plan
+from .plan import SECRETS_FILE, Plan
 
 INSTALL_HINT = "Install Docker (Debian, Ubuntu: apt-get install docker.io) or run ./install.sh --with-engine."
 DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
@@ -162,7 +163,8 @@ def remove(name: str) -> None:
 def is_running(key: str) -> bool:
     """Whether the container of the session with this key may still run: so it does if the engine cannot say."""
     try:
-        found = _docker("ps", "--quiet", "--filter", f"label={KEY_LABEL}={key}")
+        kind = f"label={labels.KIND}={labels.SESSION}"
+        found = _docker("ps", "--quiet", "--filter", kind, "--filter", f"label={labels.KEY}={key}")
     except EngineError:
         return True
     return found.returncode != 0 or bool(found.stdout.strip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from collections.abc import Mapping
@@ -58,6 +59,14 @@ class Host:
     def claude_config(self) -> Path:
         """Claude's own config on the host, to copy from: ``CLAUDE_CONFIG_DIR`` or ``~/.claude``."""
         return Path(self.environ.get("CLAUDE_CONFIG_DIR") or self.home / ".claude")
+
+    @property
+    def owner(self) -> str:
+        """12 hex digits for who keeps records where: what of an engine's carries them is this user's own.
+
+        Others may use the same engine, or the same user with other folders, whose records are not to be seen here.
+        """
+        return hashlib.sha256(b"%d\0%b" % (self.uid, os.path.realpath(bytes(self.state)))).hexdigest()[:12]
 
     @property
     def user_config_file(self) -> Path:

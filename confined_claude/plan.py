@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import environment, limits
+from . import environment, labels, limits
 from .egress.modes import Egress
 from .engine_facts import EngineFacts
 from .host import Host, gitconfig_text
@@ -17,8 +17,7 @@ from .mounts import Mount, bind_value, plan_mounts
 from .project import Project
 from .settings import Settings
 
-LABEL = "confined-claude"
-KEY_LABEL = f"{LABEL}.key"
+NAME = "confined-claude"
 
 # CHOWN, SETUID and SETGID let the entrypoint prepare HOME and drop to the caller; with the other two the package
 # helper installs packages, and a host root's session works in folders of other users. No other uid holds any.
@@ -76,7 +75,7 @@ class Plan:
             *("--log-driver", "none"),
             *self.egress.arguments,
             *_each("--mount", (bind_value(item.source, item.target, read_only=item.read_only) for item in self.mounts)),
-            *_each("--label", (f"{key}={value}" for key, value in {**self.labels, f"{LABEL}.session": name}.items())),
+            *_each("--label", (f"{key}={value}" for key, value in {**self.labels, labels.NAME: name}.items())),
             *_each("--env", (f"{key}={value}" for key, value in self.environment.items())),
             *(["--tty"] if self.terminal else []),
             *(["--interactive"] if self.stdin else []),
@@ -125,7 +124,7 @@ def plan_session(
     public[JOIN_VARIABLE] = egress.join
     secrets = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in secret.items())
     return Plan(
-        name=f"{LABEL}-{project.slug}",
+        name=f"{NAME}-{project.slug}",
         image=image,
         command=(f"{uid}:{gid}", str(project.root), *command),
         workdir=str(project.root),
@@ -133,10 +132,11 @@ def plan_session(
         environment=public,
         secrets=secrets,
         labels={
-            LABEL: "session",
-            f"{LABEL}.project": project.id,
-            f"{LABEL}.path": str(project.root),
-            KEY_LABEL: guard_key,
+            labels.KIND: labels.SESSION,
+            labels.PROJECT: project.id,
+            labels.PATH: str(project.root),
+            labels.KEY: guard_key,
+            labels.OWNER: host.owner,
         },
         privileges=(*_privileges(settings), *facts.namespaces),
         limits=tuple(limits.arguments(settings, facts)),

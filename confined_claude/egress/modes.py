@@ -10,13 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from .. import labels
 from ..environment import HOST_GATEWAY, PROXIES
 from ..host import Host
 from ..mounts import bind_value
 from ..project import Project
 from ..settings import Settings
 
-LABEL = "confined-claude"
+_NAME = "confined-claude"
 CONFIG = "config.json"
 FOLDER = "egress"
 _FOLDER_IN_SIDECAR = Path("/egress")
@@ -93,7 +94,7 @@ class Session:
 
     @property
     def sidecar(self) -> str:
-        return f"{LABEL}-net-{self.key}"
+        return f"{_NAME}-net-{self.key}"
 
     @cached_property
     def named(self) -> list[tuple[str, int]]:
@@ -147,7 +148,7 @@ def _internet(session: Session) -> Egress:
     }
     arguments = (
         *_sidecar(session),
-        *("--hostname", f"{LABEL}-{session.project.slug}"[:_HOSTNAME_LENGTH]),
+        *("--hostname", f"{_NAME}-{session.project.slug}"[:_HOSTNAME_LENGTH]),
         *("--cap-add", "NET_ADMIN", "--cap-add", "SETGID", "--cap-add", "SETUID", "--user", "0:0"),
         *("--pids-limit", "32", "--memory", "128m", *session.published),
         *("--entrypoint", "/bin/sh", session.image, "-c", _INTERNET),
@@ -206,7 +207,8 @@ def _sidecar(session: Session) -> tuple[str, ...]:
     """What the sidecars of all modes are created with."""
     return (
         *("--name", session.sidecar, "--rm", "--pull", "never", "--interactive"),
-        *("--label", f"{LABEL}=sidecar", "--label", f"{LABEL}.project={session.project.id}"),
+        *("--label", f"{labels.KIND}={labels.SIDECAR}", "--label", f"{labels.PROJECT}={session.project.id}"),
+        *("--label", f"{labels.KEY}={session.key}", "--label", f"{labels.OWNER}={session.host.owner}"),
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", *session.namespaces),
         *("--log-driver", "none", "--network", "bridge", *session.gateway),
     )

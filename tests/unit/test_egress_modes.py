@@ -100,7 +100,12 @@ def test_a_sidecar_is_confined_and_leaves_nothing(network: str, host: Host) -> N
 def test_a_sidecar_is_told_from_a_session_and_by_project(network: str, host: Host) -> None:
     session = wanted(host, network)
     labels = values_of("--label", sidecar(plan_egress(session)).arguments)
-    assert labels == ["confined-claude=sidecar", f"confined-claude.project={session.project.id}"]
+    assert labels == [
+        "confined-claude=sidecar",
+        f"confined-claude.project={session.project.id}",
+        f"confined-claude.key={session.key}",
+        f"confined-claude.owner={session.host.owner}",
+    ]
 
 
 @pytest.mark.parametrize("network", ["none", "open", "docker:mine"])

@@ -175,6 +175,7 @@ def test_labels_tell_the_project_by_id_and_path(root: Path, host: Host) -> None:
         "confined-claude.project": Project(root).id,
         "confined-claude.path": str(root),
         "confined-claude.key": "",
+        "confined-claude.owner": host.owner,
     }
     assert planned(root, host, guard_key="0123").labels["confined-claude.key"] == "0123"
 

@@ -1,0 +1,16 @@
+"""The labels by which what is ours is found in an engine; names are for people."""
+
+from __future__ import annotations
+
+# What it is: SESSION, SIDECAR or IMAGE.
+KIND = "confined-claude"
+SESSION, SIDECAR, IMAGE = "session", "sidecar", "image"
+
+PROJECT = f"{KIND}.project"
+PATH = f"{KIND}.path"
+# The session's own, under which the guard keeps its record.
+KEY = f"{KIND}.key"
+# The container's name.
+NAME = f"{KIND}.session"
+# See ``Host.owner``.
+OWNER = f"{KIND}.owner"
