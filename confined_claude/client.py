@@ -100,14 +100,14 @@ def create(plan: Plan) -> tuple[str, str]:
         if made.returncode == 0:
             break
         if b"is already in use by container" not in made.stderr:
-            raise _refused("create", made)
+            raise _refused("create the container", made)
         number += 1
     identity = made.stdout.decode().strip()
     if plan.secrets:
         try:
             put = _docker("cp", "-", f"{identity}:/", given=_archive(SECRETS_FILE, plan.secrets))
             if put.returncode:
-                raise _refused("prepare", put)
+                raise _refused("prepare the container", put)
         except BaseException:
             _docker("rm", "--force", identity)
             raise
@@ -136,7 +136,7 @@ def info() -> dict[str, Any]:
     except ValueError:
         answer = None
     if asked.returncode or not isinstance(answer, dict):
-        raise _refused("describe", asked)
+        raise _refused("describe itself", asked)
     return answer
 
 
@@ -158,6 +158,18 @@ def start_sidecar(sidecar: Sidecar) -> subprocess.Popen[bytes]:
 def remove(name: str) -> None:
     """Remove a container at once, if there is one of that name."""
     _docker("rm", "--force", "--volumes", name)
+
+
+def containers(template: str, wanted: Mapping[str, str]) -> list[str]:
+    """What ``template`` gives for each container that has the labels ``wanted``, running or not.
+
+    Raises EngineError if the engine cannot be asked.
+    """
+    filters = [word for label, value in wanted.items() for word in ("--filter", f"label={label}={value}")]
+    found = _docker("ps", "--all", "--no-trunc", "--format", template, *filters)
+    if found.returncode:
+        raise _refused("list its containers", found)
+    return found.stdout.decode("utf-8", "replace").splitlines()
 
 
 def is_running(key: str) -> bool:
@@ -190,7 +202,7 @@ def _refused(doing: str, command: subprocess.CompletedProcess[bytes]) -> EngineE
     """The error for a failed docker command, with the line of its output that says why."""
     lines = command.stderr.decode("utf-8", "replace").strip().splitlines() or ["it gave no reason"]
     reason = next((line for line in lines if line.startswith("Error")), lines[0])
-    return EngineError(f"The engine could not {doing} the container: {reason}", "See the engine's own log for more.")
+    return EngineError(f"The engine could not {doing}: {reason}", "See the engine's own log for more.")
 
 
 def _program() -> str:

@@ -8,16 +8,27 @@ import secrets
 import signal
 import subprocess
 import sys
-import termios
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
-from . import client, credentials, engine_facts, environment, image, limits, mounts, project, safefs, settings, trust
+from . import (
+    client,
+    credentials,
+    engine_facts,
+    environment,
+    image,
+    known,
+    limits,
+    mounts,
+    project,
+    safefs,
+    settings,
+    terminal,
+    trust,
+)
 from .console import say
 from .egress import blocked, modes, nearby
 from .egress.companion import Companion
@@ -39,9 +50,6 @@ SHELL = ("bash",)
 _IGNORE_ALL = "*\n"
 _PRIVATE = 0o700
 _KEY_BYTES = 8
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# A container's first process loses signals until it has set itself up.
-_SETTLING_SECONDS = 1.0
 _KILLED = 128 + signal.SIGKILL
 _FULL_BYTES = 1 << 20
 
@@ -81,12 +89,17 @@ def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *
 
     Gives the command's exit code. Raises ConfinedError where no session can be had.
     """
-    with _signals_handled() as interrupt:
+    with terminal.signals_handled() as interrupt:
         return _start(host, command, flags, interrupt, needs_sign_in=needs_sign_in)
 
 
 def _start(
-    host: Host, command: Sequence[str], flags: Mapping[str, str | None], interrupt: _Interrupt, *, needs_sign_in: bool
+    host: Host,
+    command: Sequence[str],
+    flags: Mapping[str, str | None],
+    interrupt: terminal.Interrupt,
+    *,
+    needs_sign_in: bool,
 ) -> int:
     here, chosen, files = _here(host, flags)
     address = client.engine_address(host.environ) or client.DEFAULT_ADDRESS
@@ -114,6 +127,7 @@ def _start(
             sign_in = credentials.prepare(config.source, host)
         notes = list(sign_in.notes if needs_sign_in or sign_in.kind else ())
         _prepare_scaffold(here, host)
+        known.remember(here, host)
         watching = stack.enter_context(watch.watched(here, chosen, host, client.is_running, key=network.key))
         plan = plan_session(
             here,
@@ -223,7 +237,7 @@ def _attach(
     wanted: image.Stack,
     *,
     notes: Sequence[str],
-    interrupt: _Interrupt,
+    interrupt: terminal.Interrupt,
     watching: watch.Watch,
     companion: Companion,
     refreshed: Callable[[], str],
@@ -234,14 +248,14 @@ def _attach(
     once there is a container to start. However this ends (the command's end, a signal, a closed terminal,
     an error), the container is gone afterwards.
     """
-    with _terminal_restored():
+    with terminal.restored():
         attached: subprocess.Popen[bytes] | None = None
         ended = False
         try:
             identity, name = _create(plan, host, wanted, watching, companion)
             watching.session = name
             try:
-                _release_signals()
+                terminal.release_signals()
                 if interrupt.seen:  # what it raised was lost: exceptions in callbacks of the import system are
                     raise SystemExit(INTERRUPTED)
                 companion.wait_until_ready()
@@ -261,12 +275,12 @@ def _attach(
                     _explain(code, identity, plan, host)
                 return code
             finally:
-                _hold_signals()
+                terminal.hold_signals()
                 if not ended:  # else the engine has removed it: the docker command waits for that
                     _end(attached)
                     _engine(host).remove(identity, at_once=not interrupt.has_settled)
         finally:
-            _release_signals()
+            terminal.release_signals()
 
 
 def _explain(code: int, identity: str, plan: Plan, host: Host) -> None:
@@ -289,13 +303,13 @@ def _create(
     Its sidecar is started, and the guard looks through the project meanwhile. Signals are held back when
     this returns: between here and the caller's ``try`` one would leave a container that nobody knows of.
     """
-    _hold_signals()
+    terminal.hold_signals()
     with watching.looking(plan.name), contextlib.suppress(EngineError):
         return _create_beside(plan, companion)
     # Most likely the image is missing; whatever else it is, the engine says it better.
-    _release_signals()
+    terminal.release_signals()
     image.ensure(_engine(host), wanted, host)
-    _hold_signals()
+    terminal.hold_signals()
     return _create_beside(plan, companion)
 
 
@@ -313,76 +327,8 @@ def _engine(host: Host) -> Engine:
     return Engine.connect(host.environ)
 
 
-def _hold_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-
-
-def _release_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-
-
 def _end(attached: subprocess.Popen[bytes] | None) -> None:
     """End the attached docker command. Output that nobody reads would hold up the container's end as well."""
     if attached is not None:
         attached.kill()
         attached.wait()
-
-
-class _Interrupt:
-    """What Ctrl-C does: it leaves, until there is a session that takes it."""
-
-    def __init__(self) -> None:
-        self._hand_over: Callable[[], bool] | None = None
-        self._since = 0.0
-        self.seen = False
-
-    def belongs_to(self, hand_over: Callable[[], bool]) -> None:
-        """From now on ``hand_over`` takes it, and says whether it could."""
-        self._hand_over, self._since = hand_over, time.monotonic()
-
-    @property
-    def has_settled(self) -> bool:
-        """Whether the session has been there for long enough to take a signal."""
-        return self._hand_over is not None and time.monotonic() - self._since > _SETTLING_SECONDS
-
-    def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        self.seen = True
-        if self._hand_over is None or not self.has_settled or not self._hand_over():
-            raise SystemExit(INTERRUPTED)
-
-
-@contextlib.contextmanager
-def _signals_handled() -> Iterator[_Interrupt]:
-    """SIGTERM and a closed terminal raise SystemExit here; Ctrl-C does what the object given says."""
-    interrupt = _Interrupt()
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    handlers: dict[int, Callable[[int, FrameType | None], None]]
-    handlers = {signal.SIGINT: interrupt, signal.SIGTERM: leave, signal.SIGHUP: leave}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield interrupt
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _terminal_restored() -> Iterator[None]:
-    """Give the terminal back as it was, without what was typed, or answered by it, meanwhile.
-
-    What is left in its input would be run by the user's shell.
-    """
-    if not sys.stdin.isatty():
-        yield
-        return
-    handle = sys.stdin.fileno()
-    state = termios.tcgetattr(handle)
-    try:
-        yield
-    finally:
-        # A closed terminal has nothing to restore.
-        with contextlib.suppress(termios.error):
-            termios.tcsetattr(handle, termios.TCSAFLUSH, state)

@@ -106,17 +106,20 @@ class Records:
         self._save(key + _BEFORE, {"session": before.session, "since": before.since, "items": items})
 
     def _is_alive(self, name: str) -> bool:
+        return _is_held(name, self._folder)
+
+    def adopt(self, key: str) -> int | None:
+        """As ``begin`` for a session whose record is there and that nobody owns; None if there is none of that kind."""
         try:
-            handle = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
-        except FileNotFoundError:
-            return False
+            handle = os.open(key + _SUFFIX, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
+        except OSError:
+            return None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return True
-        finally:
             os.close(handle)
-        return False
+            return None
+        return handle
 
     # Findings and what was made
 
@@ -195,6 +198,41 @@ def locked(project: Project, host: Host) -> Iterator[Records]:
             yield Records(folder, path)
         finally:
             os.close(lock)
+
+
+def has_owner(project_id: str, key: str, host: Host) -> bool:
+    """Whether the process that started the session ``key`` is still there."""
+    try:
+        with safefs.opened(host.state.parent, host.state.name, "projects", project_id) as folder:
+            return _is_held(key + _SUFFIX, folder)
+    except OSError:
+        return False
+
+
+def without_owner(host: Host) -> Iterator[str]:
+    """The keys of sessions on record, of all projects, whose process is gone."""
+    with contextlib.suppress(OSError), safefs.opened(host.state.parent, host.state.name, "projects") as projects:
+        for project_id in os.listdir(projects):
+            with contextlib.suppress(OSError), safefs.entered(projects, project_id) as folder:
+                for name in os.listdir(folder):
+                    if name.endswith(_SUFFIX) and not _is_held(name, folder):
+                        yield name.removesuffix(_SUFFIX)
+
+
+def _is_held(name: str, folder: int) -> bool:
+    """Whether a process holds the lock of a session's record."""
+    try:
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:
+        return False
+    try:
+        # Shared, so that two who ask do not take each other for the owner.
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _plain(finding: Finding) -> dict[str, Any]:
