@@ -9,13 +9,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
 import tarfile
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +32,23 @@ INSTALL_HINT = "Install Docker (Debian, Ubuntu: apt-get install docker.io) or ru
 DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 _REMOTE_SCHEMES = ("tcp:", "http:", "https:", "ssh:")
 _SECONDS = 60
+_STOP_SECONDS = 10
+_MOST_NAMES = 256
+_MARK = "CONFINED_CLAUDE_EXEC"
+# For the session's own user, who may signal all that is its own. The mark is inherited by what the command starts.
+_SEND = """
+for file in /proc/[0-9]*/environ; do
+    tr '\\0' '\\n' <"$file" 2>/dev/null | grep -qxF "$1" || continue
+    pid=${file#/proc/}
+    kill -s "$2" "${pid%/environ}" 2>/dev/null
+done
+true
+"""
 # With the default keys the client would not see Ctrl-P at once, and a session could be left
 # running unseen. No terminal that speaks UTF-8 ever sends these bytes, so no key is held back.
 _NO_DETACH = os.fsdecode(b"\xff,\xfe,\xff,\xfe")
+# For `docker exec` the engine takes ASCII only: Ctrl-^ four times, a key that is hardly ever typed even once.
+_NO_EXEC_DETACH = "ctrl-^,ctrl-^,ctrl-^,ctrl-^"
 
 
 def engine_address(environ: Mapping[str, str]) -> str:
@@ -93,15 +110,12 @@ def create(plan: Plan) -> tuple[str, str]:
     The engine itself decides who gets a name, so two sessions never share one. Raises EngineError
     with the engine's own words; then there is no container.
     """
-    number = 1
-    while True:
-        name = plan.name if number == 1 else f"{plan.name}-{number}"
-        made = _docker("create", *plan.create_arguments(name))
-        if made.returncode == 0:
-            break
+    name, tries = plan.name, 0
+    while (made := _docker("create", *plan.create_arguments(name))).returncode:
         if b"is already in use by container" not in made.stderr:
             raise _refused("create the container", made)
-        number += 1
+        name = _free_name(plan.name, tries)
+        tries += 1
     identity = made.stdout.decode().strip()
     if plan.secrets:
         try:
@@ -112,6 +126,18 @@ def create(plan: Plan) -> tuple[str, str]:
             _docker("rm", "--force", identity)
             raise
     return identity, name
+
+
+def _free_name(first: str, tries: int) -> str:
+    """A name that no container has by now: the first one free, and further on with each of ``tries`` that failed.
+
+    Many that start at once would all try the same one again and again.
+    """
+    listed = _docker("ps", "--all", "--format", "{{.Names}}", "--filter", f"name={first}").stdout.decode().split()
+    taken = {word for names in listed for word in names.split(",")}
+    names = (f"{first}-{number}" for number in itertools.count(2))
+    free = itertools.islice((name for name in names if name not in taken), min(1 << tries, _MOST_NAMES))
+    return random.choice(list(free))  # noqa: S311 - nothing secret
 
 
 def attach(identity: str, *, stdin: bool, terminal: bool) -> subprocess.Popen[bytes]:
@@ -126,6 +152,48 @@ def attach(identity: str, *, stdin: bool, terminal: bool) -> subprocess.Popen[by
         stdin=None if stdin else subprocess.DEVNULL,
         start_new_session=not terminal,
     )
+
+
+def attach_again(identity: str) -> subprocess.Popen[bytes]:
+    """Take this process's terminal to a container that runs."""
+    return subprocess.Popen([_program(), "attach", "--detach-keys", _NO_DETACH, identity])
+
+
+def execute(identity: str, command: Sequence[str], *, mark: str, terminal: bool) -> subprocess.Popen[bytes]:
+    """Run a command in a container that runs, with this process's terminal or pipes.
+
+    ``mark`` is what ``send_to_marked`` finds it by: the engine has no other way to reach it again.
+    """
+    variables = ["TERM", "COLORTERM"] if terminal else []
+    return subprocess.Popen(
+        [
+            *(_program(), "exec", "--interactive", *(["--tty"] if terminal else [])),
+            *("--detach-keys", _NO_EXEC_DETACH, "--env", f"{_MARK}={mark}"),
+            *(word for name in variables if os.environ.get(name) for word in ("--env", name)),
+            *(identity, *command),
+        ],
+        start_new_session=not terminal,
+    )
+
+
+def send_to_marked(identity: str, mark: str, signal: str) -> bool:
+    """Send a signal (``INT``) to what ``execute`` has started with this mark; False if the container is gone."""
+    return _docker("exec", identity, "sh", "-c", _SEND, "sh", f"{_MARK}={mark}", signal).returncode == 0
+
+
+def has_terminal(identity: str) -> bool:
+    """Whether a container was made with a terminal of its own."""
+    return _docker("inspect", "--format", "{{.Config.Tty}}", identity).stdout.strip() == b"true"
+
+
+def stop(identities: Sequence[str]) -> None:
+    """End containers that go when they end; they may save their state first. Return when they are gone."""
+    _docker("stop", "-t", str(_STOP_SECONDS), *identities)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while time.monotonic() < deadline:
+        if _docker("inspect", "--format", "{{.ID}}", *identities).stdout.strip() == b"":
+            return
+        time.sleep(0.05)
 
 
 def info() -> dict[str, Any]:

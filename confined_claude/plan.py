@@ -18,6 +18,7 @@ from .project import Project
 from .settings import Settings
 
 NAME = "confined-claude"
+SHELL = ("bash",)
 
 # CHOWN, SETUID and SETGID let the entrypoint prepare HOME and drop to the caller; with the other two the package
 # helper installs packages, and a host root's session works in folders of other users. No other uid holds any.
@@ -64,6 +65,7 @@ class Plan:
     notes: tuple[str, ...]
     terminal: bool
     stdin: bool
+    stop_signal: str = "SIGTERM"
 
     def create_arguments(self, name: str) -> list[str]:
         """The arguments of ``docker create`` that make this session's container, called ``name``."""
@@ -79,6 +81,7 @@ class Plan:
             *_each("--env", (f"{key}={value}" for key, value in self.environment.items())),
             *(["--tty"] if self.terminal else []),
             *(["--interactive"] if self.stdin else []),
+            *("--stop-signal", self.stop_signal),
             *("--workdir", self.workdir),
             *(self.image, *self.command),
         ]
@@ -145,6 +148,8 @@ def plan_session(
         terminal=terminal,
         # A terminal that is not handed over must not be read either: Claude would wait for its end.
         stdin=terminal or not stdin_is_terminal,
+        # A shell at its prompt does not heed SIGTERM, but a terminal that is gone.
+        stop_signal="SIGHUP" if terminal and tuple(command) == SHELL else "SIGTERM",
     )
 
 

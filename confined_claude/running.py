@@ -51,7 +51,13 @@ def sessions(host: Host) -> list[Session]:
 
     Raises EngineError if the engine cannot be asked.
     """
-    lines = client.containers(_FORMAT, {labels.KIND: labels.SESSION, labels.OWNER: host.owner})
+    try:
+        lines = client.containers(_FORMAT, {labels.KIND: labels.SESSION, labels.OWNER: host.owner})
+    except EngineError:
+        from .engine import Engine
+
+        Engine.connect(host.environ)  # says better what is wrong, if it is the engine
+        raise
     return sorted((_session(line, host) for line in lines), key=lambda session: (session.since, session.name))
 
 
@@ -67,16 +73,17 @@ def _session(line: str, host: Host) -> Session:
     return Session(identity, name, image, since, state in _UP, project_id, Path(path), key, has_owner)
 
 
-def choose(found: Sequence[Session], here: Project, wanted: str | None) -> Session:
+def choose(found: Sequence[Session], here: Project | None, wanted: str | None) -> Session:
     """The session that runs in ``here``, or the ``wanted`` one: its number there, or its name wherever it is.
 
+    ``here`` is None where there can be no project.
     Raises ConfinedError if there is none, or more than one to choose from.
     """
     up = [session for session in found if session.is_up]
-    own = [session for session in up if session.project_id == here.id]
+    own = [session for session in up if here is not None and session.project_id == here.id]
     if wanted is not None:
         chosen = [session for session in up if session.name == wanted]
-        chosen += [session for session in own if wanted.isdecimal() and number(session, here) == int(wanted)]
+        chosen += [session for session in own if wanted.isdecimal() and number(session) == int(wanted)]
         if not chosen:
             raise ConfinedError(f"There is no running session {wanted!r}.", _listed(own or up))
         return chosen[0]
@@ -87,9 +94,10 @@ def choose(found: Sequence[Session], here: Project, wanted: str | None) -> Sessi
     return own[0]
 
 
-def number(session: Session, here: Project) -> int:
+def number(session: Session) -> int:
     """The number at the end of a session's name; 1 for a name without."""
-    ending = session.name.removeprefix(f"confined-claude-{here.slug}").removeprefix("-")
+    slug = session.project_id.rpartition("-")[0]
+    ending = session.name.removeprefix(f"confined-claude-{slug}").removeprefix("-")
     return int(ending) if ending.isdecimal() else 1
 
 

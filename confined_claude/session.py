@@ -20,10 +20,13 @@ from . import (
     engine_facts,
     environment,
     image,
+    joining,
     known,
+    leftovers,
     limits,
     mounts,
     project,
+    running,
     safefs,
     settings,
     terminal,
@@ -36,7 +39,7 @@ from .engine_facts import EngineFacts
 from .errors import ENGINE, INTERRUPTED, ConfinedError, EngineError
 from .guard import repository, watch
 from .host import Host
-from .plan import Plan, plan_session
+from .plan import SHELL, Plan, plan_session
 from .settings import ProjectFiles
 
 if TYPE_CHECKING:
@@ -45,7 +48,6 @@ if TYPE_CHECKING:
 # The client's command, and a shell for people.
 CLAUDE = ("claude",)
 YOLO = "--dangerously-skip-permissions"
-SHELL = ("bash",)
 
 _IGNORE_ALL = "*\n"
 _PRIVATE = 0o700
@@ -62,6 +64,39 @@ def run(host: Host, arguments: Sequence[str], flags: Mapping[str, str | None], *
 def shell(host: Host, command: Sequence[str], flags: Mapping[str, str | None]) -> int:
     """Run a shell, or ``command``, where Claude Code would run; gives its exit code."""
     return start(host, command or SHELL, flags, needs_sign_in=False)
+
+
+def execute(host: Host, command: Sequence[str], wanted: str | None) -> int:
+    """Run ``command``, or a shell, in a session that runs; gives its exit code. ``wanted`` is its number or name."""
+    return joining.execute(host, _project_or_none(host, wanted), wanted, command)
+
+
+def stop(host: Host, wanted: str | None, *, everything: bool) -> list[str]:
+    """End the session of this project, the ``wanted`` one, or ``everything`` that this user has; gives their names.
+
+    Raises ConfinedError if it is not clear which one.
+    """
+    found = running.sessions(host)
+    if not everything:
+        here = _project_or_none(host, wanted)
+        own = [session for session in found if here is not None and session.project_id == here.id]
+        left = [session for session in own if session.is_left and not session.is_up]
+        found = left if wanted is None and own == left else [running.choose(found, here, wanted)]
+    for session in found:
+        if not session.is_up:
+            client.remove(session.name)
+    joining.stop(host, [session for session in found if session.is_up])
+    return [session.name for session in found]
+
+
+def _project_or_none(host: Host, wanted: str | None) -> project.Project | None:
+    """The current project; where there can be none, a session can still be ``wanted`` by its name."""
+    try:
+        return current_project(host)
+    except ConfinedError:
+        if wanted is None:
+            raise
+        return None
 
 
 def ground(host: Host) -> watch.Ground:
@@ -105,6 +140,8 @@ def _start(
     address = client.engine_address(host.environ) or client.DEFAULT_ADDRESS
     if not client.is_listening(address):
         _engine(host)  # says what is wrong, before anything is made
+    if (code := leftovers.settle(host, here, lambda: ground(host))) is not None:
+        return code
     facts = engine_facts.facts(host, address, client.info)
 
     wanted = image.stack(chosen, host, files.dockerfile)

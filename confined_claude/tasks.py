@@ -15,7 +15,7 @@ from invoke import Collection, Context, Exit, task
 
 from .errors import INTERRUPTED, REVIEW, USAGE, ConfinedError, ReviewNeeded
 
-__all__ = ["blocked", "build", "ns", "rebuild", "review", "run", "shell", "trust_", "update"]
+__all__ = ["blocked", "build", "exec_", "ns", "rebuild", "review", "run", "shell", "stop", "trust_", "update"]
 
 _HELP = {
     "allow": "hosts that an allowlist opens, with commas between them",
@@ -91,6 +91,31 @@ def shell(
     with _reported():
         code = session.shell(Host.current(), passthrough(sys.argv), flags)
     raise Exit(code=code)
+
+
+@task(auto_shortflags=False, name="exec", help={"session": "its number, or its name"})
+def exec_(_context: Context, session: str | None = None) -> None:
+    """Join a running session with a shell, or a command: exec [--session N] [-- COMMAND]"""
+    from . import session as sessions
+    from .host import Host
+
+    with _reported():
+        code = sessions.execute(Host.current(), passthrough(sys.argv), session)
+    raise Exit(code=code)
+
+
+@task(
+    auto_shortflags=False,
+    help={"session": "its number, or its name", "all": "every session, of all projects"},
+)
+def stop(_context: Context, session: str | None = None, all: bool = False) -> None:
+    """End this project's session, which saves its state first: stop [--session N] [--all]"""
+    from . import session as sessions
+    from .host import Host
+
+    with _reported():
+        names = sessions.stop(Host.current(), session, everything=all)
+    print("\n".join(f"Stopped {name}." for name in names) or "No session runs.")
 
 
 @task
@@ -189,4 +214,4 @@ def blocked(_context: Context) -> None:
         print("\n".join(egress.told(egress.blocked(session.current_project(host), host), host.user_config_file)))
 
 
-ns = Collection(run, shell, build, rebuild, review, trust_, blocked, update)
+ns = Collection(run, shell, exec_, stop, build, rebuild, review, trust_, blocked, update)

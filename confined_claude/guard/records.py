@@ -200,6 +200,15 @@ def locked(project: Project, host: Host) -> Iterator[Records]:
             os.close(lock)
 
 
+@contextlib.contextmanager
+def owned(handle: int) -> Iterator[None]:
+    """Be the owner of the session whose record ``handle`` holds, until the end of the block."""
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
 def has_owner(project_id: str, key: str, host: Host) -> bool:
     """Whether the process that started the session ``key`` is still there."""
     try:

@@ -24,6 +24,7 @@ from .rules import Matcher, Rule, rules_for
 from .scan import FILE, LINK, UNSEEN, Item, Snapshot, scan
 
 _NAMED = 3
+_CUT_OFF = "A session that was cut off, or could not be looked through,"
 # The time that the system gives to changes of files lags behind its clock by up to a tick.
 _CLOCK_SECONDS = 0.02
 
@@ -194,8 +195,13 @@ class Watch:
         return fresh
 
 
-def settle(kept: Records, ground: Ground, is_running: Callable[[str], bool], *, quiet: bool = False) -> list[Record]:
-    """Look at what sessions have left that were cut off, and tell it; gives the records of those that go on."""
+def settle(
+    kept: Records, ground: Ground, is_running: Callable[[str], bool], *, quiet: bool = False, whose: str = _CUT_OFF
+) -> list[Record]:
+    """Look at what sessions have left that were cut off, and tell it; gives the records of those that go on.
+
+    ``whose`` are the words for them in what is told.
+    """
     going_on = []
     fresh: list[Finding] = []
     for key, record, alive in list(kept.sessions()):
@@ -216,7 +222,7 @@ def settle(kept: Records, ground: Ground, is_running: Callable[[str], bool], *, 
             _end(kept, key, findings)
     tidy(kept, ground.project.root)
     if not quiet:
-        report.tell(fresh, "A session that was cut off, or could not be looked through,")
+        report.tell(fresh, whose)
     return going_on
 
 

@@ -1,0 +1,79 @@
+"""Getting into a session that runs already, and ending one."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+
+from . import client, running, terminal
+from .console import say
+from .errors import EngineError
+from .guard import records, watch
+from .host import Host
+from .plan import SHELL
+from .project import Project
+from .running import Session
+
+_MARK_BYTES = 8
+
+
+def execute(host: Host, here: Project | None, wanted: str | None, command: Sequence[str]) -> int:
+    """Run ``command``, or a shell, in a session that runs, as its user; gives the exit code.
+
+    It gets what the session has: the same container, so the same mounts, network and limits. It ends when this
+    process does. Raises ConfinedError where ``running.choose`` does.
+    """
+    session = running.choose(running.sessions(host), here, wanted)
+    mark = secrets.token_hex(_MARK_BYTES)
+    has_terminal = terminal.is_ours()
+    with terminal.signals_handled() as interrupt, terminal.restored():
+        process = client.execute(session.id, command or SHELL, mark=mark, terminal=has_terminal)
+        interrupt.belongs_to(lambda: client.send_to_marked(session.id, mark, "INT"))
+        try:
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            process.wait()
+            client.send_to_marked(session.id, mark, "HUP" if has_terminal else "TERM")
+            raise
+    if code and not client.is_running(session.key):
+        say(f"The session {session.name} has ended.")
+    return code
+
+
+def join(host: Host, here: Project, left: Session, ground: Callable[[], watch.Ground]) -> int | None:
+    """Take over a session whose tool is gone, with this process's terminal, to its end; gives its exit code.
+
+    What it has left is looked at then, on the ``ground`` given. None if somebody else was faster.
+    """
+    with records.locked(here, host) as kept:
+        handle = kept.adopt(left.key)
+    if handle is None:
+        return None
+    with records.owned(handle), terminal.signals_handled(), terminal.restored():
+        process = client.attach_again(left.id)
+        try:
+            code = process.wait()
+        finally:
+            terminal.hold_signals()
+            process.kill()
+            process.wait()
+            if client.is_running(left.key):
+                stop(host, [left])
+            terminal.release_signals()
+    with records.locked(here, host) as kept:
+        watch.settle(kept, ground(), client.is_running, whose=f"The session {left.name}")
+    return code
+
+
+def stop(host: Host, found: Iterable[Session]) -> None:
+    """End sessions, which may save their state first; return when they are gone.
+
+    Raises EngineError if one does not go.
+    """
+    gone = {session.id: session.name for session in found}
+    if not gone:
+        return
+    client.stop(list(gone))
+    if still := [session.name for session in running.sessions(host) if session.id in gone]:
+        raise EngineError(f"The engine did not end {', '.join(still)}.", f"Try: docker rm --force {' '.join(still)}")
