@@ -239,6 +239,14 @@ def current_project(host: Host) -> project.Project:
     return project.find(_current_folder(), host)
 
 
+def project_or_reason(host: Host) -> project.Project | ConfinedError:
+    """The current project, or why there can be none here."""
+    try:
+        return current_project(host)
+    except ConfinedError as error:
+        return error
+
+
 def _current_folder() -> Path:
     try:
         return Path.cwd()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,11 @@ _HOST = rf"(\*\.)?({_LABEL}\.)*(?![0-9]+(:|$)|0[xX])({_LABEL})(:({_PORT}))?"
 _PACKAGE = r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.]"
 
 ONE, MANY, LEAST = "one", "many", "least"
+
+# Sources, and reasons for which a project does not get what it asks for.
+DEFAULT = "default"
+WAITS = "waits for your trust"
+WIDER = "not narrower than what is in force"
 
 
 def _setting(
@@ -198,10 +203,38 @@ class ProjectFiles:
 
 @dataclass(frozen=True)
 class Wish:
-    """What a project asks for beyond the defaults, and what follows from it."""
+    """What a project asks for beyond the defaults, and what follows from it.
+
+    ``setting`` is its name; it is empty for the Dockerfile.
+    """
 
     what: str
     consequence: str
+    setting: str = ""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What one place says of a setting. ``source`` is a file's path, a variable, a flag, or DEFAULT.
+
+    ``refused`` says why that is not in force; it is empty for what is.
+    """
+
+    source: str
+    value: str | tuple[str, ...]
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The settings in force, and by name of a setting where its value is from, or was asked for in vain.
+
+    ``waiting`` is what the project asks for and does not get before it is trusted.
+    """
+
+    settings: Settings
+    origins: Mapping[str, tuple[Origin, ...]]
+    waiting: tuple[Wish, ...] = ()
 
 
 def load(
@@ -211,29 +244,61 @@ def load(
     flags: Mapping[str, str | None],
     is_trusted: Callable[[ProjectFiles], bool] = lambda _files: False,
 ) -> Settings:
-    """The settings in force. A flag that is None was not given; a missing file sets nothing.
+    """The settings in force, as ``resolve`` has them.
 
-    ``project`` is None outside any project; ``is_trusted`` says whether its files may widen.
-
-    Raises ConfinedError for a file that cannot be read or parsed, an unknown name, a value that
-    is none, and ReviewNeeded for a project that asks for more than the defaults and is not trusted.
+    Raises ConfinedError as ``resolve`` does, and ReviewNeeded for a project that asks for more than the
+    defaults and is not trusted.
     """
-    settings = _merge(Settings(), _values(_read(user_file), str(user_file)))
-    if project is not None:
-        if (asked := wishes(project)) and not is_trusted(project):
-            raise ReviewNeeded(
-                f"{project.folder} asks for more than a project may give itself: "
-                f"{', '.join(wish.what for wish in asked)}.",
-                "If you want that, see what it means with `confined-claude trust`, and allow it there.",
-            )
-        settings = _merge(settings, project.values(), project=True)
-    known = {PREFIX + item.name.upper(): item for item in fields(Settings)}
-    variables = {
-        item.name: _listed(item.name, environ[variable]) for variable, item in known.items() if environ.get(variable)
+    resolved = resolve(user_file, project, environ, flags, is_trusted)
+    if project is not None and resolved.waiting:
+        raise ReviewNeeded(
+            f"{project.folder} asks for more than a project may give itself: "
+            f"{', '.join(wish.what for wish in resolved.waiting)}.",
+            "If you want that, see what it means with `confined-claude trust`, and allow it there.",
+        )
+    return resolved.settings
+
+
+def resolve(
+    user_file: Path | None,
+    project: ProjectFiles | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, str | None],
+    is_trusted: Callable[[ProjectFiles], bool] = lambda _files: False,
+) -> Resolved:
+    """The settings in force and where they are from. A flag that is None was not given; a missing file sets nothing.
+
+    ``user_file`` may be None to leave it out, and ``project`` outside any project; ``is_trusted`` says whether
+    its files may widen. What waits for that is not in force.
+
+    Raises ConfinedError for a file that cannot be read or parsed, an unknown name, and a value that is none.
+    """
+    default = Settings()
+    merged: dict[str, tuple[Origin, ...]] = {
+        item.name: (Origin(DEFAULT, getattr(default, item.name)),) for item in fields(Settings)
     }
-    settings = _merge(settings, _checked(variables, "the environment"))
-    given = {name: _listed(name, value) for name, value in flags.items() if value is not None}
-    return _merge(settings, _checked(given, "the command line"))
+    if user_file is not None:
+        values = _values(_read(user_file), str(user_file))
+        _merge(merged, {name: Origin(str(user_file), value) for name, value in values.items()})
+    waiting: tuple[Wish, ...] = ()
+    if project is not None:
+        asked = wishes(project)
+        waiting = () if not asked or is_trusted(project) else asked
+        _merge_project(merged, project, {wish.setting for wish in waiting})
+    known = {item.name: PREFIX + item.name.upper() for item in fields(Settings)}
+    variables = {name: _listed(name, environ[variable]) for name, variable in known.items() if environ.get(variable)}
+    checked = _checked(variables, "the environment")
+    _merge(merged, {name: Origin(known[name], value) for name, value in checked.items()})
+    given = _checked(
+        {name: _listed(name, value) for name, value in flags.items() if value is not None}, "the command line"
+    )
+    _merge(merged, {name: Origin(f"--{name.replace('_', '-')}", value) for name, value in given.items()})
+    return Resolved(Settings(**{name: _value(name, origins) for name, origins in merged.items()}), merged, waiting)
+
+
+def kind_of(name: str) -> str:
+    """The kind of a setting: ONE, MANY or LEAST."""
+    return next(str(item.metadata["kind"]) for item in fields(Settings) if item.name == name)
 
 
 def wishes(project: ProjectFiles) -> tuple[Wish, ...]:
@@ -245,7 +310,7 @@ def wishes(project: ProjectFiles) -> tuple[Wish, ...]:
         narrow = item.metadata["narrow"]
         if value != item.default and narrow is not None and value not in narrow:
             shown = ", ".join(map(repr, value)) if item.metadata["kind"] == MANY else repr(value)
-            found.append(Wish(f"{item.name} = {shown}", item.metadata["widens"]))
+            found.append(Wish(f"{item.name} = {shown}", item.metadata["widens"], item.name))
     if project.dockerfile:
         found.append(Wish(dockerfile.NAME, dockerfile.WIDENS))
     return tuple(found)
@@ -289,23 +354,38 @@ def _checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     return checked
 
 
-def _merge(settings: Settings, values: Mapping[str, Any], *, project: bool = False) -> Settings:
-    """``settings`` with ``values`` over them.
+def _merge(merged: dict[str, tuple[Origin, ...]], given: Mapping[str, Origin]) -> None:
+    """Put what is ``given`` in place of what is in ``merged``; what was asked for in vain stays told."""
+    for name, origin in given.items():
+        merged[name] = (*(kept for kept in merged[name] if kept.refused), origin)
+
+
+def _merge_project(merged: dict[str, tuple[Origin, ...]], project: ProjectFiles, waiting: Collection[str]) -> None:
+    """Merge what a project's config file sets, but for the settings ``waiting`` for trust.
 
     A project cannot undo what the user narrowed: its wish for a default is not taken, nor one for
     what may be wider than what is in force; what it lists comes in addition, and so do its limits.
     """
-    taken = dict(values)
-    if project:
-        for item in fields(Settings):
-            if item.name not in taken:
-                continue
-            wish, current = taken[item.name], getattr(settings, item.name)
-            if item.metadata["kind"] != ONE:
-                taken[item.name] = (*current, *wish)
-            elif wish == item.default or (wish in item.metadata["narrow"] and not _is_narrower(item, wish, current)):
-                del taken[item.name]
-    return replace(settings, **taken)
+    items = {item.name: item for item in fields(Settings)}
+    for name, wish in project.values().items():
+        origin, item = Origin(str(project.folder / _CONFIG), wish), items[name]
+        if name in waiting:
+            merged[name] += (replace(origin, refused=WAITS),)
+        elif item.metadata["kind"] != ONE:
+            # An empty list of defaults is nothing to name.
+            merged[name] = (*(kept for kept in merged[name] if kept.value), origin)
+        elif wish == (current := _value(name, merged[name])):
+            merged[name] += (origin,)
+        elif wish == item.default or (wish in item.metadata["narrow"] and not _is_narrower(item, wish, current)):
+            merged[name] += (replace(origin, refused=WIDER),)
+        else:
+            merged[name] = (origin,)
+
+
+def _value(name: str, origins: Iterable[Origin]) -> Any:
+    """The value of a setting that comes from ``origins``."""
+    values = [origin.value for origin in origins if not origin.refused]
+    return values[-1] if kind_of(name) == ONE else tuple(entry for value in values for entry in value)
 
 
 def _is_narrower(item: Field[Any], wish: str, current: str) -> bool:
