@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import signal
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 from . import client, running, terminal
@@ -15,6 +17,8 @@ from .project import Project
 from .running import Session
 
 _MARK_BYTES = 8
+_KILLED = 128 + signal.SIGKILL
+_ENDING_SECONDS = 1.0
 
 
 def execute(host: Host, here: Project | None, wanted: str | None, command: Sequence[str]) -> int:
@@ -36,9 +40,19 @@ def execute(host: Host, here: Project | None, wanted: str | None, command: Seque
             process.wait()
             client.send_to_marked(session.id, mark, "HUP" if has_terminal else "TERM")
             raise
-    if code and not client.is_running(session.key):
+    if code == _KILLED and _has_ended(session):
         say(f"The session {session.name} has ended.")
     return code
+
+
+def _has_ended(session: Session) -> bool:
+    """Whether a session ends, of which the engine tells a moment after its processes are gone."""
+    deadline = time.monotonic() + _ENDING_SECONDS
+    while client.is_running(session.key):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def join(host: Host, here: Project, left: Session, ground: Callable[[], watch.Ground]) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,6 @@ _HOST = rf"(\*\.)?({_LABEL}\.)*(?![0-9]+(:|$)|0[xX])({_LABEL})(:({_PORT}))?"
 _PACKAGE = r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.]"
 
 ONE, MANY, LEAST = "one", "many", "least"
-
-# Sources, and reasons for which a project does not get what it asks for.
-DEFAULT = "default"
-WAITS = "waits for your trust"
-WIDER = "not narrower than what is in force"
 
 
 def _setting(
@@ -203,38 +198,23 @@ class ProjectFiles:
 
 @dataclass(frozen=True)
 class Wish:
-    """What a project asks for beyond the defaults, and what follows from it.
-
-    ``setting`` is its name; it is empty for the Dockerfile.
-    """
+    """What a project asks for beyond the defaults, and what follows from it."""
 
     what: str
     consequence: str
-    setting: str = ""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What one place says of a setting. ``source`` is a file's path, a variable, a flag, or DEFAULT.
-
-    ``refused`` says why that is not in force; it is empty for what is.
-    """
-
-    source: str
-    value: str | tuple[str, ...]
-    refused: str = ""
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """The settings in force, and by name of a setting where its value is from, or was asked for in vain.
+    """The settings in force, and by name where each comes from, beginning with what counts least.
 
-    ``waiting`` is what the project asks for and does not get before it is trusted.
+    A name is missing from ``sources`` where its default is in force; ``not_taken`` are those of the project's wishes
+    that the user's own settings are narrower than.
     """
 
     settings: Settings
-    origins: Mapping[str, tuple[Origin, ...]]
-    waiting: tuple[Wish, ...] = ()
+    sources: Mapping[str, tuple[str, ...]]
+    not_taken: tuple[str, ...] = ()
 
 
 def load(
@@ -244,19 +224,8 @@ def load(
     flags: Mapping[str, str | None],
     is_trusted: Callable[[ProjectFiles], bool] = lambda _files: False,
 ) -> Settings:
-    """The settings in force, as ``resolve`` has them.
-
-    Raises ConfinedError as ``resolve`` does, and ReviewNeeded for a project that asks for more than the
-    defaults and is not trusted.
-    """
-    resolved = resolve(user_file, project, environ, flags, is_trusted)
-    if project is not None and resolved.waiting:
-        raise ReviewNeeded(
-            f"{project.folder} asks for more than a project may give itself: "
-            f"{', '.join(wish.what for wish in resolved.waiting)}.",
-            "If you want that, see what it means with `confined-claude trust`, and allow it there.",
-        )
-    return resolved.settings
+    """The settings in force, see ``resolve``."""
+    return resolve(user_file, project, environ, flags, is_trusted).settings
 
 
 def resolve(
@@ -266,39 +235,44 @@ def resolve(
     flags: Mapping[str, str | None],
     is_trusted: Callable[[ProjectFiles], bool] = lambda _files: False,
 ) -> Resolved:
-    """The settings in force and where they are from. A flag that is None was not given; a missing file sets nothing.
+    """The settings in force, and where they come from. A flag that is None was not given; a missing file sets nothing.
 
-    ``user_file`` may be None to leave it out, and ``project`` outside any project; ``is_trusted`` says whether
-    its files may widen. What waits for that is not in force.
+    ``project`` is None outside any project, and ``user_file`` to leave that out; ``is_trusted`` says whether the
+    project's files may widen.
 
-    Raises ConfinedError for a file that cannot be read or parsed, an unknown name, and a value that is none.
+    Raises ConfinedError for a file that cannot be read or parsed, an unknown name, a value that
+    is none, and ReviewNeeded for a project that asks for more than the defaults and is not trusted.
     """
-    default = Settings()
-    merged: dict[str, tuple[Origin, ...]] = {
-        item.name: (Origin(DEFAULT, getattr(default, item.name)),) for item in fields(Settings)
-    }
+    settings = Settings()
+    sources: dict[str, tuple[str, ...]] = {}
+    not_taken: tuple[str, ...] = ()
+
+    def put(values: Mapping[str, Any], source: Callable[[str], str], *, adds: bool = False) -> None:
+        nonlocal settings
+        settings = replace(settings, **values)
+        for name in values:
+            before = sources.get(name, ()) if adds and _field(name).metadata["kind"] != ONE else ()
+            sources[name] = (*before, source(name))
+
     if user_file is not None:
-        values = _values(_read(user_file), str(user_file))
-        _merge(merged, {name: Origin(str(user_file), value) for name, value in values.items()})
-    waiting: tuple[Wish, ...] = ()
+        put(_values(_read(user_file), str(user_file)), lambda _name: str(user_file))
     if project is not None:
-        asked = wishes(project)
-        waiting = () if not asked or is_trusted(project) else asked
-        _merge_project(merged, project, {wish.setting for wish in waiting})
-    known = {item.name: PREFIX + item.name.upper() for item in fields(Settings)}
-    variables = {name: _listed(name, environ[variable]) for name, variable in known.items() if environ.get(variable)}
-    checked = _checked(variables, "the environment")
-    _merge(merged, {name: Origin(known[name], value) for name, value in checked.items()})
-    given = _checked(
-        {name: _listed(name, value) for name, value in flags.items() if value is not None}, "the command line"
-    )
-    _merge(merged, {name: Origin(f"--{name.replace('_', '-')}", value) for name, value in given.items()})
-    return Resolved(Settings(**{name: _value(name, origins) for name, origins in merged.items()}), merged, waiting)
-
-
-def kind_of(name: str) -> str:
-    """The kind of a setting: ONE, MANY or LEAST."""
-    return next(str(item.metadata["kind"]) for item in fields(Settings) if item.name == name)
+        if (asked := wishes(project)) and not is_trusted(project):
+            raise ReviewNeeded(
+                f"{project.folder} asks for more than a project may give itself: "
+                f"{', '.join(wish.what for wish in asked)}.",
+                "If you want that, see what it means with `confined-claude trust`, and allow it there.",
+            )
+        values = project.values()
+        taken = _taken(settings, values)
+        not_taken = tuple(name for name in values if name not in taken and values[name] != getattr(settings, name))
+        put(taken, lambda _name: str(project.folder / _CONFIG), adds=True)
+    variables = {item.name: PREFIX + item.name.upper() for item in fields(Settings)}
+    given = {name: _listed(name, environ[var]) for name, var in variables.items() if environ.get(var)}
+    put(_checked(given, "the environment"), lambda name: variables[name])
+    said = {name: _listed(name, value) for name, value in flags.items() if value is not None}
+    put(_checked(said, "the command line"), lambda name: f"--{name.replace('_', '-')}")
+    return Resolved(settings, sources, not_taken)
 
 
 def wishes(project: ProjectFiles) -> tuple[Wish, ...]:
@@ -310,7 +284,7 @@ def wishes(project: ProjectFiles) -> tuple[Wish, ...]:
         narrow = item.metadata["narrow"]
         if value != item.default and narrow is not None and value not in narrow:
             shown = ", ".join(map(repr, value)) if item.metadata["kind"] == MANY else repr(value)
-            found.append(Wish(f"{item.name} = {shown}", item.metadata["widens"], item.name))
+            found.append(Wish(f"{item.name} = {shown}", item.metadata["widens"]))
     if project.dockerfile:
         found.append(Wish(dockerfile.NAME, dockerfile.WIDENS))
     return tuple(found)
@@ -354,38 +328,24 @@ def _checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     return checked
 
 
-def _merge(merged: dict[str, tuple[Origin, ...]], given: Mapping[str, Origin]) -> None:
-    """Put what is ``given`` in place of what is in ``merged``; what was asked for in vain stays told."""
-    for name, origin in given.items():
-        merged[name] = (*(kept for kept in merged[name] if kept.refused), origin)
+def _field(name: str) -> Field[Any]:
+    return next(item for item in fields(Settings) if item.name == name)
 
 
-def _merge_project(merged: dict[str, tuple[Origin, ...]], project: ProjectFiles, waiting: Collection[str]) -> None:
-    """Merge what a project's config file sets, but for the settings ``waiting`` for trust.
+def _taken(settings: Settings, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a project's ``values`` is taken over ``settings``.
 
     A project cannot undo what the user narrowed: its wish for a default is not taken, nor one for
     what may be wider than what is in force; what it lists comes in addition, and so do its limits.
     """
-    items = {item.name: item for item in fields(Settings)}
-    for name, wish in project.values().items():
-        origin, item = Origin(str(project.folder / _CONFIG), wish), items[name]
-        if name in waiting:
-            merged[name] += (replace(origin, refused=WAITS),)
-        elif item.metadata["kind"] != ONE:
-            # An empty list of defaults is nothing to name.
-            merged[name] = (*(kept for kept in merged[name] if kept.value), origin)
-        elif wish == (current := _value(name, merged[name])):
-            merged[name] += (origin,)
+    taken = dict(values)
+    for name, wish in values.items():
+        item, current = _field(name), getattr(settings, name)
+        if item.metadata["kind"] != ONE:
+            taken[name] = (*current, *wish)
         elif wish == item.default or (wish in item.metadata["narrow"] and not _is_narrower(item, wish, current)):
-            merged[name] += (replace(origin, refused=WIDER),)
-        else:
-            merged[name] = (origin,)
-
-
-def _value(name: str, origins: Iterable[Origin]) -> Any:
-    """The value of a setting that comes from ``origins``."""
-    values = [origin.value for origin in origins if not origin.refused]
-    return values[-1] if kind_of(name) == ONE else tuple(entry for value in values for entry in value)
+            del taken[name]
+    return taken
 
 
 def _is_narrower(item: Field[Any], wish: str, current: str) -> bool:

@@ -16,8 +16,8 @@ from invoke import Collection, Context, Exit, task
 from .errors import INTERRUPTED, REVIEW, USAGE, ConfinedError, ReviewNeeded
 
 __all__ = [
-    "blocked", "build", "config_", "doctor_", "exec_", "ns", "rebuild", "review", "run", "shell", "stop",
-    "trust_", "update",
+    "blocked", "build", "config", "doctor", "exec_", "ns", "rebuild", "review", "run", "shell", "stop", "trust_",
+    "update",
 ]  # fmt: skip
 
 _HELP = {
@@ -194,6 +194,34 @@ def _asked(digest: str) -> str:
     return digest
 
 
+@task(auto_shortflags=False, help={"json": "for programs"})
+def config(_context: Context, json: bool = False) -> None:
+    """Show the settings in force here, and where each comes from: config [--json]"""
+    from json import dumps
+
+    from . import config, session
+    from .console import say
+    from .host import Host
+
+    with _reported():
+        resolved, notes = session.resolved(Host.current())
+        print(dumps(config.as_json(resolved), indent=2) if json else "\n".join(config.told(resolved)))
+        for note in notes:
+            say(note)
+
+
+@task(auto_shortflags=False, help={"json": "for programs"})
+def doctor(_context: Context, json: bool = False) -> None:
+    """Check all that a session needs, and say what to do about what is missing: doctor [--json]"""
+    from .doctor import examination, lines
+    from .host import Host
+
+    with _reported():
+        found = examination.examine(Host.current())
+        print(lines.as_json(found) if json else "\n".join(lines.as_text(found)))
+    raise Exit(code=lines.exit_code(found))
+
+
 @task
 def update(_context: Context) -> None:
     """Bring the scaffold up to date with its template"""
@@ -217,40 +245,4 @@ def blocked(_context: Context) -> None:
         print("\n".join(egress.told(egress.blocked(session.current_project(host), host), host.user_config_file)))
 
 
-@task(auto_shortflags=False, name="config", help={**_HELP, "json": "for programs"})
-def config_(
-    _context: Context,
-    *,
-    json: bool = False,
-    network: str | None = None,
-    allow: str | None = None,
-    host_ports: str | None = None,
-    ports: str | None = None,
-    sudo: str | None = None,
-    git: str | None = None,
-) -> None:
-    """Show every setting with its value and where it is from; flags as for run"""
-    from . import origins, session
-    from .host import Host
-
-    flags = {"network": network, "allow": allow, "host_ports": host_ports, "ports": ports, "sudo": sudo, "git": git}
-    with _reported():
-        host = Host.current()
-        here = session.project_or_reason(host)
-        found = origins.config(here, host, flags)
-        print(origins.as_json(found) if json else "\n".join(origins.as_text(found)))
-
-
-@task(auto_shortflags=False, name="doctor", help={"json": "for programs"})
-def doctor_(_context: Context, *, json: bool = False) -> None:
-    """Check everything that a session needs, and say what to do about what is missing"""
-    from .doctor import examination, lines
-    from .host import Host
-
-    with _reported():
-        found = examination.examine(Host.current())
-        print(lines.as_json(found) if json else "\n".join(lines.as_text(found)))
-    raise Exit(code=lines.exit_code(found))
-
-
-ns = Collection(run, shell, exec_, stop, build, rebuild, review, trust_, blocked, config_, doctor_, update)
+ns = Collection(run, shell, exec_, stop, build, rebuild, review, trust_, blocked, config, doctor, update)

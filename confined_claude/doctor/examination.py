@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from .. import __version__, image, mounts, session, settings, trust
+from .. import __version__, image, mounts, session
 from ..errors import ConfinedError
 from ..guard.watch import Ground
 from ..host import Host
@@ -71,10 +71,8 @@ def _ground(host: Host, chosen: Settings, here: Project) -> Ground:
 def _settings(host: Host, here: Project | None) -> tuple[Settings, str]:
     """The settings in force and the project's Dockerfile, as far as they are right; other checks tell the rest."""
     try:
-        files = None if here is None else ProjectFiles.read(here.scaffold)
-        trusted = (lambda _files: False) if here is None else partial(trust.is_trusted, here, host)
-        found = settings.resolve(host.user_config_file, files, host.environ, {}, trusted)
-        return found.settings, "" if files is None or found.waiting else files.dockerfile
+        chosen = session.resolved(host)[0].settings
+        return chosen, "" if here is None else ProjectFiles.read(here.scaffold).dockerfile
     except (ConfinedError, OSError):
         return Settings(), ""
 

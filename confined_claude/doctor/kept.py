@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from .. import known, running, safefs, settings, trust
-from ..errors import ConfinedError
+from ..errors import ConfinedError, ReviewNeeded
 from ..guard import records, report, watch
+from ..guard.audit import Finding
 from ..guard.records import Records
 from ..host import Host
 from ..project import Project
@@ -36,16 +37,16 @@ def user_config(host: Host) -> Line:
 def variables(environ: Mapping[str, str]) -> Line:
     """Whether the variables that set something are valid. Raises ConfinedError if they are not."""
     found = settings.resolve(None, None, environ, {})
-    names = [origin.source for origins in found.origins.values() for origin in origins if origin.source in environ]
-    return Line("variables", OK, ", ".join(names) or "none set")
+    return Line("variables", OK, ", ".join(name for names in found.sources.values() for name in names) or "none set")
 
 
 def project_config(here: Project, host: Host) -> Line:
     """Whether the project's files are valid and may have what they ask for. Raises ConfinedError if they are wrong."""
     files = ProjectFiles.read(here.scaffold)
-    found = settings.resolve(None, files, {}, {}, partial(trust.is_trusted, here, host))
-    if found.waiting:
-        asked = ", ".join(wish.what for wish in found.waiting)
+    try:
+        settings.resolve(None, files, {}, {}, partial(trust.is_trusted, here, host))
+    except ReviewNeeded:
+        asked = ", ".join(wish.what for wish in settings.wishes(files))
         cure = "See what it means with `confined-claude trust`, and allow it there; or narrow it."
         return Line("project config", PROBLEM, f"waits for your trust: {asked}", cure)
     is_there = files.config or files.dockerfile
@@ -103,13 +104,10 @@ def _damaged(folder: int, path: Path, *, is_here: bool) -> Iterator[Line]:
     try:
         for key in (*(key for key, _, _ in kept.sessions()), *(key for key, _ in kept.unseen())):
             kept.before(key)
-        kept.findings(), kept.accepted().items(), kept.copies().items(), kept.made()
+        for look in (kept.findings, kept.accepted, kept.copies, kept.made):
+            look()
     except ConfinedError as error:
         yield Line("records", PROBLEM if is_here else WARNING, error.message, error.hint)
-    except (TypeError, ValueError, LookupError, AttributeError, RecursionError):
-        what = f"something in {path} is damaged, or from a newer version"
-        cure = "Bring this tool up to date, or look through the project yourself and remove what is there."
-        yield Line("records", PROBLEM if is_here else WARNING, what, cure)
 
 
 def _unreadable(content: bytes | None) -> str | None:
@@ -134,26 +132,29 @@ class _AsTheyAre(Records):
         pass
 
 
-def review(host: Host, here: Project | None, look: Callable[[Project], watch.Ground]) -> Line:
-    """Whether findings wait for a review: of the project ``here``, or of others.
+def review(host: Host, here: Project | None, look: Callable[[Project], watch.Ground]) -> Iterator[Line]:
+    """Whether findings wait for a review, of the project ``here`` or of others; no line if they cannot be read.
 
     ``look`` gives a project as the guard sees it.
     """
     findings = []
-    if here is not None:
-        with contextlib.suppress(FileNotFoundError), _folder(host, here.id) as folder:
-            findings = watch.open_findings(_AsTheyAre(folder, host.state / _PROJECTS / here.id), look(here))
+    # What cannot be read is a line of ``state``.
+    with contextlib.suppress(ConfinedError):
+        if here is not None:
+            with contextlib.suppress(FileNotFoundError), _folder(host, here.id) as folder:
+                findings = watch.open_findings(_AsTheyAre(folder, host.state / _PROJECTS / here.id), look(here))
+        yield _waiting(host, here, findings)
+
+
+def _waiting(host: Host, here: Project | None, findings: list[Finding]) -> Line:
     if any(finding.red for finding in findings):
-        return Line(
-            "review", PROBLEM, report.summary(findings), "See `confined-claude review`; nothing starts here before."
-        )
+        cure = "See `confined-claude review`; nothing starts here before."
+        return Line("review", PROBLEM, report.summary(findings), cure)
     others = [
-        project
-        for project in known.projects(host)
-        if (here is None or project.id != here.id) and _is_red(host, project.id)
+        other for other in known.projects(host) if (here is None or other.id != here.id) and _is_red(host, other.id)
     ]
     if others:
-        named = ", ".join(str(project.root or project.id) for project in others[:_NAMED])
+        named = ", ".join(str(other.root or other.id) for other in others[:_NAMED])
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
         return Line("review", WARNING, f"red findings in {named}{more}", "See `confined-claude review` there.")
     if findings:
