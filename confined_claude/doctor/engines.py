@@ -18,7 +18,8 @@ from .lines import OK, WARNING, Line
 if TYPE_CHECKING:
     from ..engine import Engine
 
-_SECONDS = 5
+# A busy engine is slow, one that hangs never answers.
+_SECONDS = 15
 
 
 @dataclass(frozen=True)

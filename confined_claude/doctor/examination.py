@@ -16,7 +16,8 @@ from .engines import Answers
 from .lines import OK, PROBLEM, WARNING, Line, checked, exit_code
 
 _SHARED_CONFIG = ("shared", "claude-config")
-# The look through a project has 30 s.
+# Longer than what they wait for themselves: two answers of the engine, and a look through the project of 30 s.
+_ENGINE_SECONDS = 50
 _LOOK_SECONDS = 40
 
 
@@ -32,7 +33,7 @@ def examine(host: Host) -> list[Line]:
     lines += (where := checked("context", partial(engines.context, host)))
     answers: list[Answers] = []
     if exit_code(where) == 0:
-        lines += checked("engine", partial(_engine, host, answers), seconds=20)
+        lines += checked("engine", partial(_engine, host, answers), _ENGINE_SECONDS)
     for answer in answers:
         lines += _of_engine(answer, host, here, chosen, dockerfile)
     lines += checked("space for data", partial(machine.space, "data", host.data))

@@ -44,7 +44,7 @@ def own_commands(host: Host) -> Line:
     faults, cures = [], []
     for name in ("confined-claude", "inv"):
         found = shutil.which(name, path=host.environ.get("PATH", os.defpath))
-        own = _installed(name)
+        own = installed(name)
         if found is None:
             faults.append(f"{name} is not found")
             cures.append(_ON_PATH)
@@ -56,7 +56,7 @@ def own_commands(host: Host) -> Line:
     return Line("PATH", OK, "confined-claude and inv are this installation's")
 
 
-def _installed(name: str) -> list[Path]:
+def installed(name: str) -> list[Path]:
     """Where this installation may have a command of that name."""
     folders = (sysconfig.get_path("scripts"), sysconfig.get_path("scripts", f"{os.name}_user"))
     return [path for path in (Path(folder, name) for folder in folders) if path.exists()]
@@ -92,17 +92,16 @@ def sign_in(folder: Path, host: Host) -> Line:
     found, expires = credentials.look(folder, host)
     if not found.kind:
         return Line("sign-in", WARNING, found.notes[0], credentials.HOW_TO_SIGN_IN)
+    until = time.strftime("%Y-%m-%d %H:%M", time.localtime(expires))
+    if len(found.notes) > 1:
+        return Line("sign-in", WARNING, f"{found.notes[0].rstrip('.')}, on {until}", found.notes[1])
     what = f"by {found.kind}"
     if found.kind == "credentials":
-        what = f"by the copy of this machine's {found.kind}"
-        if expires:
-            what += f", until {time.strftime('%Y-%m-%d %H:%M', time.localtime(expires))}"
-    if len(found.notes) > 1:
-        return Line("sign-in", WARNING, f"{what}: {found.notes[0]}", found.notes[1])
+        renewing = "by credentials of its own, which renew themselves"
+        what = f"by a copy of this machine's credentials, until {until}" if expires else renewing
     if found.notes:
-        return Line(
-            "sign-in", WARNING, f"{what}; {found.notes[0]}", "Sign in again with `claude` and /login on this machine."
-        )
+        cure = "Sign in again with `claude` and /login on this machine."
+        return Line("sign-in", WARNING, f"{what}; {found.notes[0]}", cure)
     return Line("sign-in", OK, what)
 
 
