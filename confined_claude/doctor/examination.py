@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from pathlib import Path
 
-from .. import __version__, image, mounts, session
+from .. import __version__, image, mounts, project, session
 from ..errors import ConfinedError
 from ..guard.watch import Ground
 from ..host import Host
@@ -57,11 +58,12 @@ def examine(host: Host) -> list[Line]:
 
 
 def _project(host: Host, places: list[Project]) -> Line:
-    """The current project, put into ``places``; a warning where there can be none."""
+    """The current project, put into ``places``; a warning in a folder that is not for one."""
     try:
         places.append(session.current_project(host))
     except ConfinedError as error:
-        return Line("project", WARNING, error.message, error.hint)
+        is_elsewhere = bool(project.refusal(Path.cwd().resolve(), host))
+        return Line("project", WARNING if is_elsewhere else PROBLEM, error.message, error.hint)
     return Line("project", OK, str(places[0].root))
 
 
@@ -74,7 +76,7 @@ def _settings(host: Host, here: Project | None) -> tuple[Settings, str]:
     try:
         chosen = session.resolved(host)[0].settings
         return chosen, "" if here is None else ProjectFiles.read(here.scaffold).dockerfile
-    except (ConfinedError, OSError):
+    except Exception:  # whatever it is, a check of its own meets it as well
         return Settings(), ""
 
 

@@ -66,7 +66,7 @@ def sessions(host: Host) -> Iterator[Line]:
             cure = f"`confined-claude run` there joins it; `confined-claude stop --session {session.name}` ends it."
         else:
             what = f"{session.name} in {session.path} was cut off before it ran, or at its end"
-            cure = "The next start removes it."
+            cure = "`confined-claude stop` there removes it."
         yield Line("sessions", WARNING, what, cure)
     keys = {session.key for session in found}
     if any(key not in keys for key in records.without_owner(host)):

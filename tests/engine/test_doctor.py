@@ -153,10 +153,12 @@ def test_broken_configs(someone: User, folder: Path, healthy: dict[str, str]) ->
     assert changed(healthy, examined(someone, folder)) == {"your config": "problem"}
 
 
-def test_a_folder_that_can_be_no_project(someone: User, healthy: dict[str, str]) -> None:
+def test_a_folder_that_can_be_no_project(someone: User, folder: Path, healthy: dict[str, str]) -> None:
     found = examined(someone, Path("/"))
     gone = {"space for project": None, "project config": None}
     assert changed(healthy, found) == {"project": "warning", **gone}
+    (folder / ".confined-claude").symlink_to(folder)
+    assert changed(healthy, examined(someone, folder)) == {"project": "problem", **gone}
 
 
 def test_sign_ins(someone: User, folder: Path, healthy: dict[str, str]) -> None:
@@ -228,7 +230,8 @@ def test_what_a_killed_tool_leaves(someone: User, folder: Path, healthy: dict[st
         made.append(docker("create", *labels, shown["Image"]).strip())
         docker("rm", "--force", name)
         assert only_sessions()
-        docker("rm", "--force", made.pop())
+        assert someone.run("confined-claude", "stop", cwd=folder).returncode == 0
+        assert made[0] not in docker("ps", "--all", "--quiet", "--no-trunc")
         assert only_sessions()  # what it has left is not looked through yet
         assert someone.run("confined-claude", "review", cwd=folder).returncode == 4
         assert changed(healthy, examined(someone, folder)) == {"review": "problem"}
