@@ -79,12 +79,24 @@ def is_listening(address: str) -> bool:
     return True
 
 
+def context_name(environ: Mapping[str, str]) -> str:
+    """The name of the docker context in use, where ``DOCKER_HOST`` does not stand above it.
+
+    Raises OSError or ValueError where it cannot be told.
+    """
+    return environ.get("DOCKER_CONTEXT", "") or _current_context(_docker_config(environ) / "config.json")
+
+
+def _docker_config(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+
+
 def _context_address(environ: Mapping[str, str]) -> str:
     """The address in the docker context in use, from the docker command's own files."""
-    folder = Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-    name = environ.get("DOCKER_CONTEXT", "")
+    folder = _docker_config(environ)
+    name = ""
     try:
-        name = name or _current_context(folder / "config.json")
+        name = context_name(environ)
         if name == "default":
             return ""
         file = folder / "contexts/meta" / hashlib.sha256(name.encode()).hexdigest() / "meta.json"

@@ -15,7 +15,10 @@ from invoke import Collection, Context, Exit, task
 
 from .errors import INTERRUPTED, REVIEW, USAGE, ConfinedError, ReviewNeeded
 
-__all__ = ["blocked", "build", "config", "exec_", "ns", "rebuild", "review", "run", "shell", "stop", "trust_", "update"]
+__all__ = [
+    "blocked", "build", "config", "doctor", "exec_", "ns", "rebuild", "review", "run", "shell", "stop", "trust_",
+    "update",
+]  # fmt: skip
 
 _HELP = {
     "allow": "hosts that an allowlist opens, with commas between them",
@@ -214,6 +217,18 @@ def config(_context: Context, json: bool = False) -> None:
             say(note)
 
 
+@task(auto_shortflags=False, help={"json": "for programs"})
+def doctor(_context: Context, json: bool = False) -> None:
+    """Check all that a session needs, and say what to do about what is missing: doctor [--json]"""
+    from .doctor import examination, lines
+    from .host import Host
+
+    with _reported():
+        found = examination.examine(Host.current())
+        print(lines.as_json(found) if json else "\n".join(lines.as_text(found)))
+    raise Exit(code=lines.exit_code(found))
+
+
 @task
 def update(_context: Context) -> None:
     """Bring the scaffold up to date with its template"""
@@ -237,4 +252,4 @@ def blocked(_context: Context) -> None:
         print("\n".join(egress.told(egress.blocked(session.current_project(host), host), host.user_config_file)))
 
 
-ns = Collection(run, shell, exec_, stop, build, rebuild, review, trust_, blocked, config, update)
+ns = Collection(run, shell, exec_, stop, build, rebuild, review, trust_, blocked, config, doctor, update)
