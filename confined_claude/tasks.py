@@ -13,11 +13,11 @@ from collections.abc import Iterator
 
 from invoke import Collection, Context, Exit, task
 
-from .errors import INTERRUPTED, REVIEW, USAGE, ConfinedError, ReviewNeeded
+from .errors import ENGINE, INTERRUPTED, REVIEW, USAGE, ConfinedError, ReviewNeeded
 
 __all__ = [
-    "blocked", "build", "config", "doctor", "exec_", "ns", "rebuild", "review", "run", "shell", "stop", "trust_",
-    "update",
+    "blocked", "build", "config", "doctor", "exec_", "ns", "rebuild", "review", "run", "shell", "status", "stop",
+    "trust_", "update",
 ]  # fmt: skip
 
 _HELP = {
@@ -119,6 +119,27 @@ def stop(_context: Context, session: str | None = None, all: bool = False) -> No
     with _reported():
         names = sessions.stop(Host.current(), session, everything=all)
     print("\n".join(f"Stopped {name}." for name in names) or "No session runs.")
+
+
+@task(
+    auto_shortflags=False,
+    help={"json": "for programs, see docs/status.schema.json", "watch": "kept up to date, until Ctrl-C"},
+)
+def status(_context: Context, json: bool = False, watch: bool = False) -> None:
+    """Show what runs, what it takes, and how to get rid of it: status [--json] [--watch]"""
+    from . import session, status_view
+    from .host import Host
+    from .status import Looker
+
+    with _reported():
+        if json and watch:
+            raise ConfinedError("--json and --watch do not go together.", "Leave out one of them.")
+        host = Host.current()
+        looker = Looker(host, lambda: session.current_project(host))
+        if watch:
+            status_view.watch(looker, host.home)
+        elif not status_view.show(looker, host.home, as_json=json):
+            raise Exit(code=ENGINE)
 
 
 @task
@@ -252,4 +273,6 @@ def blocked(_context: Context) -> None:
         print("\n".join(egress.told(egress.blocked(session.current_project(host), host), host.user_config_file)))
 
 
-ns = Collection(run, shell, exec_, stop, build, rebuild, review, trust_, blocked, config, doctor, update)
+ns = Collection(
+    run, shell, exec_, status, stop, build, rebuild, review, trust_, blocked, config, doctor, update,
+)  # fmt: skip

@@ -222,6 +222,34 @@ def owned(handle: int) -> Iterator[None]:
         os.close(handle)
 
 
+@dataclass(frozen=True)
+class Glance:
+    """How many findings are open by the records, and how many sessions were cut off and are not looked through yet."""
+
+    red: int = 0
+    yellow: int = 0
+    unseen: int = 0
+
+
+def glance(project_id: str, host: Host) -> Glance:
+    """What is open in a project by its records, without a lock and without a look at the project.
+
+    Raises ConfinedError if they are damaged.
+    """
+    parts = (host.state.name, "projects", project_id)
+    try:
+        with safefs.opened(host.state.parent, *parts) as folder:
+            names = os.listdir(folder)
+            kept = Records(folder, host.state.parent.joinpath(*parts))
+            findings = kept.findings() if _FINDINGS in names else []
+            cut_off = (name.endswith(_SUFFIX) and not _is_held(name, folder) for name in names)
+            unseen = sum(cut_off) + sum(name.endswith(_UNSEEN) for name in names)
+    except OSError:
+        return Glance()
+    red = sum(finding.red for finding in findings)
+    return Glance(red, len(findings) - red, unseen)
+
+
 def has_owner(project_id: str, key: str, host: Host) -> bool:
     """Whether the process that started the session ``key`` is still there."""
     try:
