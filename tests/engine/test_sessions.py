@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from helpers import LABEL, User, docker, sessions_of, wait_until
+from helpers import API_KEY, LABEL, User, docker, sessions_of, wait_until
 from terminals import PROMPT, terminal
 
 pytestmark = pytest.mark.timeout(600)
@@ -77,6 +77,26 @@ def test_exec_has_what_the_session_may_not_change_read_only_too(user: User, proj
         assert control.returncode == 0
     assert (project / ".envrc").read_text() == "# mine\n"
     assert (project / "mine").read_text() == "fine\n"
+
+
+def test_claude_is_signed_in_through_exec_and_no_secret_shows(user: User, project: Path) -> None:
+    with sessions(user, project, command="sleep 300; :"):
+        done = user.run("confined-claude", "exec", "--", "claude", "-p", "hello", cwd=project)
+        assert done.stdout == "FAKE ANSWER: hello\n", done.stderr
+        words = ("confined-claude", "exec", "--", "sh", "-c", "echo $ANTHROPIC_API_KEY >key; sleep 100")
+        with user.running(*words, cwd=project):
+            wait_until(lambda: API_KEY in (project / "key").read_text() if (project / "key").exists() else False)
+            (name,) = up(project)
+            shown = (
+                docker("inspect", name)
+                + subprocess.run(["ps", "axww"], check=True, capture_output=True, text=True).stdout
+            )
+            for identity in json.loads(docker("inspect", "--format", "{{json .ExecIDs}}", name)) or ():
+                socket = ["curl", "--silent", "--unix-socket", "/var/run/docker.sock"]
+                words = (*socket, f"http://localhost/exec/{identity}/json")
+                shown += subprocess.run(words, capture_output=True, text=True, check=True).stdout
+            assert "sleep 100" in shown
+            assert API_KEY not in shown
 
 
 def test_exec_and_stop_list_the_sessions_instead_of_guessing(user: User, project: Path, place: Path) -> None:

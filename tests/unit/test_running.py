@@ -41,7 +41,7 @@ def test_a_session_is_chosen_by_its_number_here_or_its_name_anywhere(wanted: str
     assert running.choose([ONE, TWO, OTHER], HERE, wanted) is chosen
 
 
-@pytest.mark.parametrize("wanted", ["3", "0", "-1", "", "x", "confined-claude-my-app-9", "²", "١"])
+@pytest.mark.parametrize("wanted", ["3", "0", "-1", "", "x", "confined-claude-my-app-9", "²", "\u0661"])
 def test_what_is_no_session_is_refused_with_those_there_are(wanted: str) -> None:
     with pytest.raises(ConfinedError) as caught:
         running.choose([ONE, TWO, OTHER], HERE, wanted)
