@@ -268,6 +268,12 @@ class Left:
         return Left(self.number + other.number, first.first, first.reason)
 
 
+def stays(path: str, error: OSError) -> Left:
+    """What is left if ``path`` cannot be deleted."""
+    reason = "something is mounted there" if error.errno == errno.EBUSY else error.strerror or str(error)
+    return Left(1, path if len(path) <= _MOST_SHOWN else f"{path[:_MOST_SHOWN]}…", reason)
+
+
 def remove_tree(folder: int, name: str) -> Left:
     """Delete ``name`` in the open ``folder``, with all that is below; gives what is left of it.
 
@@ -427,9 +433,7 @@ class _Removal:
         """Count ``name`` in the present folder, or the folder itself, among what is left."""
         if self._way:
             self._way[-1].stays.add(name)
-        path = "/".join(filter(None, [*(level.name for level in self._way), name]))
-        reason = "something is mounted there" if error.errno == errno.EBUSY else error.strerror or str(error)
-        self._left += Left(1, path if len(path) <= _MOST_SHOWN else f"{path[:_MOST_SHOWN]}…", reason)
+        self._left += stays("/".join(filter(None, [*(level.name for level in self._way), name])), error)
 
 
 def _is_folder(name: str, folder: int) -> bool:
