@@ -29,6 +29,7 @@ from . import (
     running,
     safefs,
     settings,
+    shared,
     terminal,
     trust,
 )
@@ -50,7 +51,9 @@ CLAUDE = ("claude",)
 YOLO = "--dangerously-skip-permissions"
 
 _LATEST = "latest"
-_IGNORE_ALL = "*\n"
+# Of a scaffold that is only the tool's own.
+IGNORE_ALL = "*
+"
 _PRIVATE = 0o700
 _KEY_BYTES = 8
 _KILLED = 128 + signal.SIGKILL
@@ -187,12 +190,19 @@ def _start(
         # First of all, as it takes the longest.
         companion.start(egress.sidecar)
         config = mounts.claude_config(here, host, chosen)
-        with safefs.open_folder(config.base, *config.parts[:-1]):  # no link on the way there
-            sign_in = credentials.prepare(config.source, host)
-        notes = list(sign_in.notes if needs_sign_in or sign_in.kind else ())
-        _prepare_scaffold(here, host)
-        known.remember(here, host)
-        watching = stack.enter_context(watch.watched(here, chosen, host, client.is_running, key=network.key))
+        stack.enter_context(shared.in_use(host))
+        notes: list[str] = []
+
+        def prepare() -> None:
+            with safefs.open_folder(config.base, *config.parts[:-1]):  # no link on the way there
+                sign_in = credentials.prepare(config.source, host)
+            notes.extend(sign_in.notes if needs_sign_in or sign_in.kind else ())
+            _prepare_scaffold(here, host)
+            known.remember(here, host)
+
+        watching = stack.enter_context(
+            watch.watched(here, chosen, host, client.is_running, key=network.key, prepare=prepare)
+        )
         plan = plan_session(
             here,
             host,
@@ -281,7 +291,7 @@ def _prepare_scaffold(here: project.Project, host: Host) -> None:
         if not any(safefs.exists(folder, name) for name in ("config.toml", "Dockerfile", ".gitignore")):
             # No scaffold here: then nothing of ours may show up in the project's git status.
             try:
-                safefs.write(folder, ".gitignore", _IGNORE_ALL.encode(), mode=0o644)
+                safefs.write(folder, ".gitignore", IGNORE_ALL.encode(), mode=0o644)
             except OSError as error:
                 raise safefs.cannot("write to", here.scaffold, error) from None
 

@@ -16,8 +16,8 @@ from invoke import Collection, Context, Exit, task
 from .errors import ENGINE, INTERRUPTED, REVIEW, USAGE, ConfinedError, ReviewNeeded
 
 __all__ = [
-    "blocked", "build", "config", "doctor", "exec_", "ns", "rebuild", "review", "run", "shell", "status", "stop",
-    "trust_", "update",
+    "blocked", "build", "clean", "clean_global", "config", "doctor", "exec_", "ns", "rebuild", "review", "run", "shell",
+    "status", "stop", "trust_", "update",
 ]  # fmt: skip
 
 _HELP = {
@@ -273,6 +273,45 @@ def blocked(_context: Context) -> None:
         print("\n".join(egress.told(egress.blocked(session.current_project(host), host), host.user_config_file)))
 
 
+_CLEAN_HELP = {
+    "dry-run": "show what would be deleted, and delete nothing",
+    "yes": "delete without asking",
+}
+
+
+@task(
+    auto_shortflags=False,
+    help={
+        **_CLEAN_HELP,
+        "all": "also forget what is remembered: Claude's history of the project, its settings, records and findings",
+        "project": "another known project, by its folder or id; it may be gone",
+    },
+)
+def clean(
+    _context: Context, all: bool = False, project: str | None = None, dry_run: bool = False, yes: bool = False
+) -> None:
+    """Delete what sessions have installed in this project: clean [--all] [--dry-run] [--yes]"""
+    from . import clean
+    from .host import Host
+
+    with _reported():
+        clean.clean(Host.current(), project, clean.Options(everything=all, dry_run=dry_run, sure=yes))
+
+
+@task(
+    auto_shortflags=False,
+    help={**_CLEAN_HELP, "all": "also Claude's own config: sign-in, settings, plugins, every project's history"},
+)
+def clean_global(_context: Context, all: bool = False, dry_run: bool = False, yes: bool = False) -> None:
+    """Delete the caches that projects share, build logs and unused images: clean-global [--all] [--dry-run] [--yes]"""
+    from . import clean
+    from .host import Host
+
+    with _reported():
+        clean.clean_global(Host.current(), clean.Options(everything=all, dry_run=dry_run, sure=yes))
+
+
 ns = Collection(
-    run, shell, exec_, status, stop, build, rebuild, review, trust_, blocked, config, doctor, update,
+    run, shell, exec_, status, stop, clean, clean_global, build, rebuild, review, trust_, blocked, config, doctor,
+    update,
 )  # fmt: skip

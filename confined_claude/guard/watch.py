@@ -87,15 +87,21 @@ class Ground:
 
 @contextlib.contextmanager
 def watched(
-    project: Project, chosen: Settings, host: Host, is_running: Callable[[str], bool], key: str
+    project: Project,
+    chosen: Settings,
+    host: Host,
+    is_running: Callable[[str], bool],
+    *,
+    key: str,
+    prepare: Callable[[], None] = lambda: None,
 ) -> Iterator[Watch]:
     """A watch over the session ``key`` in ``project``; at the end of the block, however it ends, it reports.
 
-    ``is_running`` says of a session's key whether its container may still run. Raises ReviewNeeded
+    ``is_running`` and ``prepare`` are as in ``Watch.begin``. Raises ReviewNeeded
     while something red is open, and ConfinedError for what cannot be guarded.
     """
     watch = Watch(Ground(project, chosen, host.git_config), host, key)
-    watch.begin(is_running)
+    watch.begin(is_running, prepare)
     try:
         yield watch
     except BaseException:
@@ -118,14 +124,16 @@ class Watch:
         self._holds = _Holds()
         self._handle = -1
 
-    def begin(self, is_running: Callable[[str], bool]) -> None:
+    def begin(self, is_running: Callable[[str], bool], prepare: Callable[[], None] = lambda: None) -> None:
         """Look after sessions that were cut off, and keep what this one may not change.
 
-        ``is_running`` says of a session's key whether its container may still run. Raises ReviewNeeded
-        while something red is open, and ConfinedError for what cannot be guarded.
+        ``is_running`` says of a session's key whether its container may still run. ``prepare`` makes what the session
+        needs; nobody cleans it away between that and the session's record. Raises ReviewNeeded while something red is
+        open, and ConfinedError for what cannot be guarded.
         """
         ground, project = self._ground, self._ground.project
         with records.locked(project, self._host) as kept:
+            prepare()
             others = settle(kept, ground, is_running)
             refuse_while_red(kept, ground)
             planned = pins.plan_pins(project, ground.repository if ground.git == "guarded" else None, ground.matcher)
