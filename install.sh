@@ -107,7 +107,7 @@ uninstall() {
     assume_yes=
     if engine_works; then
         if [ -n "$(docker ps --quiet --filter label=confined-claude=session)" ]; then
-            fail 2 "Sessions are still running." "End them first: docker ps --filter label=confined-claude=session"
+            fail 2 "Sessions are still running." "End them first: confined-claude stop --all    (or: docker ps --filter label=confined-claude=session)"
         fi
         # By name as well: an image that someone made from ours has its label too. Layers have lost theirs when
         # what is below them was built again.

@@ -174,19 +174,22 @@ def attach_again(identity: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([_program(), "attach", "--detach-keys", NO_DETACH, identity])
 
 
-def execute(identity: str, command: Sequence[str], *, mark: str, terminal: bool) -> subprocess.Popen[bytes]:
-    """Run a command in a container that runs, with this process's terminal or pipes.
+def execute(
+    identity: str, command: Sequence[str], *, mark: str, variables: Mapping[str, str], terminal: bool
+) -> subprocess.Popen[bytes]:
+    """Run a command in a container that runs, with this process's terminal or pipes, and with ``variables``.
 
     ``mark`` is what ``send_to_marked`` finds it by: the engine has no other way to reach it again.
     """
-    variables = ["TERM", "COLORTERM"] if terminal else []
     return subprocess.Popen(
         [
             *(_program(), "exec", "--interactive", *(["--tty"] if terminal else [])),
             *("--detach-keys", _NO_EXEC_DETACH, "--env", f"{_MARK}={mark}"),
-            *(word for name in variables if os.environ.get(name) for word in ("--env", name)),
+            # By name alone: no value shows in `ps`, and the engine tells none of an exec's.
+            *(word for name in variables for word in ("--env", name)),
             *(identity, *command),
         ],
+        env={**os.environ, **variables},
         start_new_session=not terminal,
     )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import signal
+import time
 from collections.abc import Callable, Iterable, Sequence
 
-from . import client, running, terminal
+from . import client, environment, running, terminal
 from .console import say
 from .errors import EngineError
 from .guard import records, watch
@@ -15,6 +17,9 @@ from .project import Project
 from .running import Session
 
 _MARK_BYTES = 8
+_TERMINAL = ("TERM", "COLORTERM", "TERM_PROGRAM")
+_KILLED = 128 + signal.SIGKILL
+_ENDING_SECONDS = 1.0
 
 
 def execute(host: Host, here: Project | None, wanted: str | None, command: Sequence[str]) -> int:
@@ -27,7 +32,8 @@ def execute(host: Host, here: Project | None, wanted: str | None, command: Seque
     mark = secrets.token_hex(_MARK_BYTES)
     has_terminal = terminal.is_ours()
     with terminal.signals_handled() as interrupt, terminal.restored():
-        process = client.execute(session.id, command or SHELL, mark=mark, terminal=has_terminal)
+        variables = _variables(host, has_terminal=has_terminal)
+        process = client.execute(session.id, command or SHELL, mark=mark, variables=variables, terminal=has_terminal)
         interrupt.belongs_to(lambda: client.send_to_marked(session.id, mark, "INT"))
         try:
             code = process.wait()
@@ -36,9 +42,29 @@ def execute(host: Host, here: Project | None, wanted: str | None, command: Seque
             process.wait()
             client.send_to_marked(session.id, mark, "HUP" if has_terminal else "TERM")
             raise
-    if code and not client.is_running(session.key):
+    if code == _KILLED and _has_ended(session):
         say(f"The session {session.name} has ended.")
     return code
+
+
+def _variables(host: Host, *, has_terminal: bool) -> dict[str, str]:
+    """What of the host's variables a command needs beside the session's: its sign-in, and what terminal this is.
+
+    The proxies are the session's own: with an allowlist they lead to its sidecar.
+    """
+    public, secret = environment.split(host.environ)
+    chosen = {name: value for name, value in secret.items() if name not in environment.PROXIES}
+    return chosen | {name: public[name] for name in _TERMINAL if has_terminal and name in public}
+
+
+def _has_ended(session: Session) -> bool:
+    """Whether a session ends, of which the engine tells a moment after its processes are gone."""
+    deadline = time.monotonic() + _ENDING_SECONDS
+    while client.is_running(session.key):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def join(host: Host, here: Project, left: Session, ground: Callable[[], watch.Ground]) -> int | None:

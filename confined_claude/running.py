@@ -65,7 +65,7 @@ def _session(line: str, host: Host) -> Session:
     try:
         identity, name, image, created, state, project_id, path, key = json.loads(line)
         since = datetime.strptime(" ".join(created.split()[:3]), "%Y-%m-%d %H:%M:%S %z").timestamp()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise EngineError(
             f"The engine's list of containers cannot be read: {error}.", "Is the docker command up to date?"
         ) from None
@@ -83,7 +83,7 @@ def choose(found: Sequence[Session], here: Project | None, wanted: str | None) -
     own = [session for session in up if here is not None and session.project_id == here.id]
     if wanted is not None:
         chosen = [session for session in up if session.name == wanted]
-        chosen += [session for session in own if wanted.isdecimal() and number(session) == int(wanted)]
+        chosen += [session for session in own if wanted == str(number(session))]
         if not chosen:
             raise ConfinedError(f"There is no running session {wanted!r}.", _listed(own or up))
         return chosen[0]

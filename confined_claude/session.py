@@ -36,7 +36,7 @@ from .console import say
 from .egress import blocked, modes, nearby
 from .egress.companion import Companion
 from .engine_facts import EngineFacts
-from .errors import ENGINE, INTERRUPTED, ConfinedError, EngineError
+from .errors import ENGINE, INTERRUPTED, ConfinedError, EngineError, ReviewNeeded
 from .guard import repository, watch
 from .host import Host
 from .plan import SHELL, Plan, plan_session
@@ -68,6 +68,25 @@ def shell(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *
     """Run a shell, or ``command``, where Claude Code would run; gives its exit code. ``dry`` is as for ``run``."""
     command = command or SHELL
     return foretell(host, command, flags) if dry else start(host, command, flags, needs_sign_in=False)
+
+
+def resolved(host: Host) -> tuple[settings.Resolved, list[str]]:
+    """The settings that a session started here would have, where they come from, and what is to be said of them.
+
+    Raises ConfinedError for what is wrong in a file.
+    """
+    try:
+        here = current_project(host)
+    except ConfinedError as error:
+        return settings.resolve(host.user_config_file, None, host.environ, {}), [error.message]
+    files = ProjectFiles.read(here.scaffold)
+    try:
+        trusted = partial(trust.is_trusted, here, host)
+        found = settings.resolve(host.user_config_file, files, host.environ, {}, trusted)
+    except ReviewNeeded as error:
+        found = settings.resolve(host.user_config_file, None, host.environ, {})
+        return found, [f"Nothing starts here before that is allowed. {error.message}", error.hint]
+    return found, []
 
 
 def execute(host: Host, command: Sequence[str], wanted: str | None) -> int:

@@ -204,6 +204,19 @@ class Wish:
     consequence: str
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """The settings in force, and by name where each comes from, beginning with what counts least.
+
+    A name is missing from ``sources`` where its default is in force; ``not_taken`` are those of the project's wishes
+    that the user's own settings are narrower than.
+    """
+
+    settings: Settings
+    sources: Mapping[str, tuple[str, ...]]
+    not_taken: tuple[str, ...] = ()
+
+
 def load(
     user_file: Path,
     project: ProjectFiles | None,
@@ -211,14 +224,36 @@ def load(
     flags: Mapping[str, str | None],
     is_trusted: Callable[[ProjectFiles], bool] = lambda _files: False,
 ) -> Settings:
-    """The settings in force. A flag that is None was not given; a missing file sets nothing.
+    """The settings in force, see ``resolve``."""
+    return resolve(user_file, project, environ, flags, is_trusted).settings
+
+
+def resolve(
+    user_file: Path,
+    project: ProjectFiles | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, str | None],
+    is_trusted: Callable[[ProjectFiles], bool] = lambda _files: False,
+) -> Resolved:
+    """The settings in force, and where they come from. A flag that is None was not given; a missing file sets nothing.
 
     ``project`` is None outside any project; ``is_trusted`` says whether its files may widen.
 
     Raises ConfinedError for a file that cannot be read or parsed, an unknown name, a value that
     is none, and ReviewNeeded for a project that asks for more than the defaults and is not trusted.
     """
-    settings = _merge(Settings(), _values(_read(user_file), str(user_file)))
+    settings = Settings()
+    sources: dict[str, tuple[str, ...]] = {}
+    not_taken: tuple[str, ...] = ()
+
+    def put(values: Mapping[str, Any], source: Callable[[str], str], *, adds: bool = False) -> None:
+        nonlocal settings
+        settings = replace(settings, **values)
+        for name in values:
+            before = sources.get(name, ()) if adds and _field(name).metadata["kind"] != ONE else ()
+            sources[name] = (*before, source(name))
+
+    put(_values(_read(user_file), str(user_file)), lambda _name: str(user_file))
     if project is not None:
         if (asked := wishes(project)) and not is_trusted(project):
             raise ReviewNeeded(
@@ -226,14 +261,16 @@ def load(
                 f"{', '.join(wish.what for wish in asked)}.",
                 "If you want that, see what it means with `confined-claude trust`, and allow it there.",
             )
-        settings = _merge(settings, project.values(), project=True)
-    known = {PREFIX + item.name.upper(): item for item in fields(Settings)}
-    variables = {
-        item.name: _listed(item.name, environ[variable]) for variable, item in known.items() if environ.get(variable)
-    }
-    settings = _merge(settings, _checked(variables, "the environment"))
-    given = {name: _listed(name, value) for name, value in flags.items() if value is not None}
-    return _merge(settings, _checked(given, "the command line"))
+        values = project.values()
+        taken = _taken(settings, values)
+        not_taken = tuple(name for name in values if name not in taken and values[name] != getattr(settings, name))
+        put(taken, lambda _name: str(project.folder / _CONFIG), adds=True)
+    variables = {item.name: PREFIX + item.name.upper() for item in fields(Settings)}
+    given = {name: _listed(name, environ[var]) for name, var in variables.items() if environ.get(var)}
+    put(_checked(given, "the environment"), lambda name: variables[name])
+    said = {name: _listed(name, value) for name, value in flags.items() if value is not None}
+    put(_checked(said, "the command line"), lambda name: f"--{name.replace('_', '-')}")
+    return Resolved(settings, sources, not_taken)
 
 
 def wishes(project: ProjectFiles) -> tuple[Wish, ...]:
@@ -289,23 +326,24 @@ def _checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     return checked
 
 
-def _merge(settings: Settings, values: Mapping[str, Any], *, project: bool = False) -> Settings:
-    """``settings`` with ``values`` over them.
+def _field(name: str) -> Field[Any]:
+    return next(item for item in fields(Settings) if item.name == name)
+
+
+def _taken(settings: Settings, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a project's ``values`` is taken over ``settings``.
 
     A project cannot undo what the user narrowed: its wish for a default is not taken, nor one for
     what may be wider than what is in force; what it lists comes in addition, and so do its limits.
     """
     taken = dict(values)
-    if project:
-        for item in fields(Settings):
-            if item.name not in taken:
-                continue
-            wish, current = taken[item.name], getattr(settings, item.name)
-            if item.metadata["kind"] != ONE:
-                taken[item.name] = (*current, *wish)
-            elif wish == item.default or (wish in item.metadata["narrow"] and not _is_narrower(item, wish, current)):
-                del taken[item.name]
-    return replace(settings, **taken)
+    for name, wish in values.items():
+        item, current = _field(name), getattr(settings, name)
+        if item.metadata["kind"] != ONE:
+            taken[name] = (*current, *wish)
+        elif wish == item.default or (wish in item.metadata["narrow"] and not _is_narrower(item, wish, current)):
+            del taken[name]
+    return taken
 
 
 def _is_narrower(item: Field[Any], wish: str, current: str) -> bool:

@@ -15,7 +15,7 @@ from invoke import Collection, Context, Exit, task
 
 from .errors import INTERRUPTED, REVIEW, USAGE, ConfinedError, ReviewNeeded
 
-__all__ = ["blocked", "build", "exec_", "ns", "rebuild", "review", "run", "shell", "stop", "trust_", "update"]
+__all__ = ["blocked", "build", "config", "exec_", "ns", "rebuild", "review", "run", "shell", "stop", "trust_", "update"]
 
 _HELP = {
     "allow": "hosts that an allowlist opens, with commas between them",
@@ -194,6 +194,22 @@ def _asked(digest: str) -> str:
     return digest
 
 
+@task(auto_shortflags=False, help={"json": "for programs"})
+def config(_context: Context, json: bool = False) -> None:
+    """Show the settings in force here, and where each comes from: config [--json]"""
+    from json import dumps
+
+    from . import config, session
+    from .console import say
+    from .host import Host
+
+    with _reported():
+        resolved, notes = session.resolved(Host.current())
+        print(dumps(config.as_json(resolved), indent=2) if json else "\n".join(config.told(resolved)))
+        for note in notes:
+            say(note)
+
+
 @task
 def update(_context: Context) -> None:
     """Bring the scaffold up to date with its template"""
@@ -217,4 +233,4 @@ def blocked(_context: Context) -> None:
         print("\n".join(egress.told(egress.blocked(session.current_project(host), host), host.user_config_file)))
 
 
-ns = Collection(run, shell, exec_, stop, build, rebuild, review, trust_, blocked, update)
+ns = Collection(run, shell, exec_, stop, build, rebuild, review, trust_, blocked, config, update)

@@ -81,7 +81,7 @@ class Records:
         """(key, record) of such sessions."""
         for name in sorted(os.listdir(self._folder)):
             if name.endswith(_UNSEEN):
-                yield name.removesuffix(_UNSEEN), Record(**(self._load(name) or {}))
+                yield name.removesuffix(_UNSEEN), self._record(name)
 
     def end(self, key: str) -> None:
         for suffix in (_SUFFIX, _UNSEEN, _BEFORE):
@@ -92,14 +92,15 @@ class Records:
         """(key, record, alive) of every session on record."""
         for name in sorted(os.listdir(self._folder)):
             if name.endswith(_SUFFIX):
-                yield name.removesuffix(_SUFFIX), Record(**(self._load(name) or {})), self._is_alive(name)
+                yield name.removesuffix(_SUFFIX), self._record(name), self._is_alive(name)
 
     def before(self, key: str) -> Before | None:
         """What there was before a session; None if it never began."""
         if not (value := self._load(key + _BEFORE)):
             return None
-        items = {path: Item(kind, digest, _as_bytes(text)) for path, (kind, digest, text) in value["items"].items()}
-        return Before(value["session"], value["since"], Snapshot(items))
+        with self._damage_told(key + _BEFORE):
+            items = {path: Item(kind, digest, _as_bytes(text)) for path, (kind, digest, text) in value["items"].items()}
+            return Before(value["session"], value["since"], Snapshot(items))
 
     def keep_before(self, key: str, before: Before) -> None:
         items = {path: [item.kind, item.digest, _as_text(item.content)] for path, item in before.snapshot.items.items()}
@@ -124,7 +125,8 @@ class Records:
     # Findings and what was made
 
     def findings(self) -> list[Finding]:
-        return [_finding(value) for value in self._load(_FINDINGS) or ()]
+        with self._damage_told(_FINDINGS):
+            return [_finding(value) for value in self._load(_FINDINGS) or ()]
 
     def keep_findings(self, findings: Iterable[Finding]) -> None:
         """Replace the open findings."""
@@ -145,7 +147,8 @@ class Records:
         self._save(_COPIES, copies)
 
     def made(self) -> list[Path]:
-        return [Path(path) for path in self._load(_MADE) or ()]
+        with self._damage_told(_MADE):
+            return [Path(path) for path in self._load(_MADE) or ()]
 
     def keep_made(self, paths: Iterable[Path]) -> None:
         self._save(_MADE, [str(path) for path in paths])
@@ -160,13 +163,23 @@ class Records:
         content = safefs.read(self._folder, name, _MOST_BYTES)
         if not content:
             return None
-        try:
+        with self._damage_told(name):
             return json.loads(content)
-        except ValueError:
+
+    @contextlib.contextmanager
+    def _damage_told(self, name: str) -> Iterator[None]:
+        """Raise ConfinedError where a record cannot be read; it stays, as nobody knows what it would have said."""
+        try:
+            yield
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
             raise ConfinedError(
-                f"{self._path / name} is damaged.",
+                f"{self._path / name} is damaged, or from a newer version.",
                 "Look through the project yourself, then remove that file, and start again.",
             ) from None
+
+    def _record(self, name: str) -> Record:
+        with self._damage_told(name):
+            return Record(**(self._load(name) or {}))
 
     def _save(self, name: str, value: Any) -> None:
         if not value:

@@ -182,7 +182,7 @@ def test_damaged_findings_are_told_with_a_way_out(content: bytes, kept: Records,
     file.write_bytes(content)
     with pytest.raises(ConfinedError) as caught:
         kept.findings()
-    assert caught.value.message == f"{file} is damaged."
+    assert caught.value.message == f"{file} is damaged, or from a newer version."
     assert "remove that file" in caught.value.hint
 
 

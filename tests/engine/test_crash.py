@@ -1,0 +1,260 @@
+"""What is killed in the middle: noticed by the next command, ended or joined, and nothing lost or left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers import LABEL, User, docker, sessions_of, wait_until
+from terminals import PROMPT, terminal
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def up(project: Path) -> list[str]:
+    labels = ["--filter", f"label={LABEL}=session", "--filter", f"label={LABEL}.path={project}"]
+    return docker("ps", "--format", "{{.Names}}", *labels).split()
+
+
+def sidecars(project: Path) -> list[str]:
+    labels = ["--filter", f"label={LABEL}=sidecar", "--filter", f"label={LABEL}.project"]
+    found = docker("ps", "--all", "--format", '{{.Names}} {{.Label "confined-claude.project"}}', *labels)
+    return [line for line in found.splitlines() if project.name in line]
+
+
+def cut_off(user: User, project: Path, *words: str, **variables: str) -> str:
+    """The name of a session of ``project`` whose tool was killed; it goes on."""
+    before = set(up(project))
+    tool = subprocess.Popen(
+        ["confined-claude", *(words or ("shell", "--", "sleep", "300"))],
+        cwd=project,
+        env=user.environ(**variables),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    (name,) = wait_until(lambda: set(up(project)) - before)
+    wait_until(lambda: "sleep" in docker("top", name))
+    tool.kill()
+    tool.wait(30)
+    assert name in up(project)
+    return name
+
+
+@pytest.mark.parametrize("network", ["", "internet", "allowlist"])
+def test_a_killed_tool_leaves_a_session_that_the_next_start_ends(user: User, project: Path, network: str) -> None:
+    variables = {"CONFINED_CLAUDE_NETWORK": network} if network else {}
+    name = cut_off(user, project, **variables)
+    done = user.run("confined-claude", "run", "--", "-p", "hello", cwd=project)
+    assert done.stdout == "FAKE ANSWER: hello\n"
+    assert f"Ended the session {name}, which went on without its terminal." in done.stderr
+    assert sessions_of(project) == []
+    wait_until(lambda: not sidecars(project))
+    again = user.run("confined-claude", "run", "--", "-p", "hello", cwd=project)
+    assert again.stderr == ""
+
+
+def test_what_a_cut_off_session_has_left_is_told_by_the_next_start(user: User, project: Path) -> None:
+    name = cut_off(user, project, "shell", "--", "sh", "-c", "echo planted >.envrc; sleep 300")
+    done = user.run("confined-claude", "run", "--", "-p", "hello", cwd=project)
+    assert f"Ended the session {name}" in done.stderr
+    assert ".envrc" in done.stderr
+    assert done.returncode == 4
+    assert sessions_of(project) == []
+
+
+def test_another_projects_session_is_told_and_goes_on(user: User, project: Path, place: Path) -> None:
+    name = cut_off(user, project)
+    other = user.folder(place / "other")
+    done = user.run("confined-claude", "run", "--", "-p", "hello", cwd=other)
+    assert done.stdout == "FAKE ANSWER: hello\n"
+    assert f"The session {name} in {project} goes on without its terminal." in done.stderr
+    assert up(project) == [name]
+    stopped = user.run("confined-claude", "stop", "--session", name, cwd=other)
+    assert stopped.stdout == f"Stopped {name}.\n"
+    assert sessions_of(project) == []
+
+
+def test_at_a_terminal_a_cut_off_claude_is_joined_and_goes_on_where_it_was(user: User, project: Path) -> None:
+    with terminal(user, project, "confined-claude", "run") as opened:
+        opened.wait_for(PROMPT)
+        opened.send("what was said before\r")
+        opened.wait_for("FAKE ANSWER: what was said before")
+        (name,) = up(project)
+        opened.child.kill(signal.SIGKILL)
+        opened.wait_for_end()
+    assert up(project) == [name]
+    with terminal(user, project, "confined-claude", "run") as joined:
+        joined.wait_for("Join it?")
+        joined.send("\r")
+        joined.wait_for("FAKE ANSWER: what was said before")
+        joined.send("and now\r")
+        joined.wait_for("FAKE ANSWER: and now")
+        assert user.run("confined-claude", "exec", "--", "true", cwd=project).returncode == 0
+        joined.send("/exit")
+        joined.wait_for("/exit")
+        joined.send("\r")
+        assert joined.wait_for_end() == 0
+    assert sessions_of(project) == []
+    assert user.run("confined-claude", "run", "--", "-p", "hello", cwd=project).stderr == ""
+
+
+def test_at_a_terminal_one_may_say_no(user: User, project: Path) -> None:
+    with terminal(user, project, "confined-claude", "shell") as opened:
+        opened.send("echo up$((20+2))\r")
+        opened.wait_for("up22")
+        opened.child.kill(signal.SIGKILL)
+        opened.wait_for_end()
+    (name,) = up(project)
+    with terminal(user, project, "confined-claude", "shell", "--", "hostname") as asked:
+        asked.wait_for("Join it?")
+        asked.send("n\r")
+        assert asked.wait_for_end() == 0
+        assert f"Ended the session {name}" in asked.everything
+    assert sessions_of(project) == []
+
+
+def test_a_container_that_never_started_is_removed(user: User, project: Path) -> None:
+    """As a tool leaves it that is killed between creating and starting it."""
+    name = cut_off(user, project)
+    labels = docker("inspect", "--format", "{{json .Config.Labels}}", name)
+    copied = [f"--label={key}={value}" for key, value in json.loads(labels).items()]
+    docker("create", "--name", f"{name}-9", *copied, "confined-claude:latest", "0:0", "/", "true")
+    assert len(sessions_of(project)) == 2
+    done = user.run("confined-claude", "run", "--", "-p", "hello", cwd=project)
+    assert f"Removed what was left of the session {name}-9" in done.stderr
+    assert sessions_of(project) == []
+
+
+def test_a_killed_docker_command_ends_the_session(user: User, project: Path) -> None:
+    with user.running("confined-claude", "shell", "--", "sleep", "300", cwd=project) as tool:
+        (name,) = wait_until(lambda: up(project))
+        wait_until(lambda: "sleep" in docker("top", name))
+        children = Path(f"/proc/{tool.pid}/task/{tool.pid}/children").read_text().split()
+        attached = [pid for pid in children if b"start" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
+        os.kill(int(attached[0]), signal.SIGKILL)
+        assert tool.wait(30) != 0
+        assert "Traceback" not in tool.communicate()[0]
+    assert sessions_of(project) == []
+
+
+def test_a_stopped_tool_and_docker_command_go_on_as_after_sleep(user: User, project: Path) -> None:
+    """Everything of a session stops at once, as when a laptop sleeps, and goes on later."""
+    script = "for i in 1 2 3 4 5 6; do echo $i; sleep 0.5; done"
+    with user.running(
+        "confined-claude",
+        "shell",
+        "--",
+        "sh",
+        "-c",
+        script,
+        cwd=project,
+        new_session=True,
+        CONFINED_CLAUDE_NETWORK="internet",
+    ) as tool:
+        (name,) = wait_until(lambda: up(project))
+        docker("pause", name)
+        os.killpg(tool.pid, signal.SIGSTOP)
+        time.sleep(3)
+        os.killpg(tool.pid, signal.SIGCONT)
+        docker("unpause", name)
+        said = tool.communicate(timeout=60)[0]
+        assert (said.split()[-6:], tool.returncode) == (list("123456"), 0)
+    assert sessions_of(project) == []
+
+
+class OwnEngine:
+    """A second engine, of the test's own, that it may stop and kill. Sessions on it have no network."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.address = f"unix://{folder}/docker.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        options = [
+            f"--host={self.address}", f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec",
+            f"--pidfile={self.folder}/pid", "--iptables=false", "--ip6tables=false", "--bridge=cc-test-none",
+            "--storage-driver=vfs" if os.environ.get("CONFINED_CLAUDE_TEST_VFS") else "--storage-driver=overlay2",
+        ]  # fmt: skip
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(["dockerd", *options], stdout=log, stderr=log, start_new_session=True)
+        wait_until(lambda: self.docker("version", "--format", "{{.Server.Version}}", check=False).strip(), 60)
+
+    def docker(self, *words: str, check: bool = True) -> str:
+        return docker("--host", self.address, *words, check=check)
+
+    def end(self, ending: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(ending)
+            self._process.wait(60)
+            self._process = None
+            # What was killed has left them, and another process may have such a number by now.
+            for name in ("pid", "exec/containerd/containerd.pid"):
+                (self.folder / name).unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def own_engine(installed: Path) -> Iterator[OwnEngine]:
+    engine = OwnEngine(Path(tempfile.mkdtemp(prefix="confined-claude-engine-", dir="/tmp")))
+    subprocess.run(["ip", "link", "add", "cc-test-none", "type", "bridge"], check=True)
+    try:
+        subprocess.run(["ip", "addr", "add", "10.222.111.1/30", "dev", "cc-test-none"], check=True)
+        engine.start()
+        copy = 'docker save "$1" | docker --host "$2" load --quiet'
+        words = ["bash", "-o", "pipefail", "-c", copy, "bash", "confined-claude:latest", engine.address]
+        copied = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert copied.returncode == 0, copied.stderr
+        name = next(
+            name
+            for name in docker(
+                "image", "inspect", "--format", '{{join .RepoTags " "}}', "confined-claude:latest"
+            ).split()
+            if not name.endswith(":latest")
+        )
+        engine.docker("tag", "confined-claude:latest", name)
+        yield engine
+    finally:
+        engine.end(signal.SIGTERM)
+        subprocess.run(["ip", "link", "delete", "cc-test-none"], check=True)
+        mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for mount in sorted((path for path in mounted if path.startswith(f"{engine.folder}/")), reverse=True):
+            subprocess.run(["umount", mount], check=True)
+        shutil.rmtree(engine.folder)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+def test_an_engine_that_starts_again_in_the_middle(
+    user: User, project: Path, own_engine: OwnEngine, ending: signal.Signals
+) -> None:
+    mine = replace(
+        user, variables={**user.variables, "CONFINED_CLAUDE_NETWORK": "none", "DOCKER_HOST": own_engine.address}
+    )
+    labels = ("--filter", f"label={LABEL}.path={project}")
+    words = ("confined-claude", "shell", "--", "sh", "-c", "echo planted >.envrc; echo kept >kept; sleep 300")
+    with mine.running(*words, cwd=project) as tool:
+        wait_until((project / "kept").exists)
+        own_engine.end(ending)
+        said = tool.communicate(timeout=90)[0]
+        assert tool.returncode not in (0, None)
+        assert "Traceback" not in said
+    away = mine.run("confined-claude", "run", cwd=project)
+    assert (away.returncode, "does not answer" in away.stderr) == (3, True)
+    own_engine.start()
+    done = mine.run("confined-claude", "shell", "--", "cat", "kept", cwd=project)
+    # What the session had left is still known, and waits for review.
+    assert (done.returncode, ".envrc" in done.stderr) == (4, True), done.stdout + done.stderr
+    accepted = mine.run("confined-claude", "review", "--accept", cwd=project)
+    assert accepted.returncode == 0
+    assert mine.run("confined-claude", "shell", "--", "cat", "kept", cwd=project).stdout == "kept\n"
+    assert own_engine.docker("ps", "--all", "--quiet", *labels) == ""

@@ -1,0 +1,81 @@
+"""A command in a real terminal, and what its user sees there."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pyte
+from helpers import User
+
+ROWS, COLUMNS = 40, 100
+PROMPT = "❯"  # noqa: RUF001 - Claude Code's own
+
+
+class Terminal:
+    """A command in a pseudo-terminal, with what its user would see."""
+
+    def __init__(self, child: Any) -> None:
+        self.child = child
+        self._screen = pyte.Screen(COLUMNS, ROWS)
+        self._stream = pyte.Stream(self._screen)
+        self.everything = ""
+
+    def _read(self, seconds: float) -> bool:
+        """Draw what arrives within ``seconds``; False once there is no more to come."""
+        try:
+            text = self.child.read_nonblocking(65536, seconds)
+        except pexpect.TIMEOUT:
+            return True
+        except pexpect.EOF:
+            return False
+        self.everything += text
+        self._stream.feed(text)
+        return True
+
+    @property
+    def screen(self) -> str:
+        return "\n".join(line.rstrip() for line in self._screen.display)
+
+    def wait_for(self, text: str, seconds: float = 30, *, gone: bool = False) -> str:
+        """The screen as soon as it shows ``text`` (or no longer does), and a moment later."""
+        deadline = time.monotonic() + seconds
+        while (text in self.screen) is gone:
+            assert time.monotonic() < deadline, f"no {text!r} on:\n{self.screen}"
+            assert self._read(0.2) or (text in self.screen) is not gone, f"ended before {text!r} on:\n{self.screen}"
+        self._read(0.3)
+        return self.screen
+
+    def send(self, text: str) -> None:
+        self.child.send(text)
+
+    def wait_for_end(self, seconds: float = 30) -> int:
+        """The exit code once the command has ended."""
+        deadline = time.monotonic() + seconds
+        while self._read(0.2):
+            assert time.monotonic() < deadline, f"still running:\n{self.screen}"
+        self.child.wait()
+        return int(self.child.exitstatus if self.child.exitstatus is not None else -self.child.signalstatus)
+
+
+@contextlib.contextmanager
+def terminal(user: User, cwd: Path, *words: str, **extra: str) -> Iterator[Terminal]:
+    command, *arguments = user.command(*words)
+    size = (ROWS, COLUMNS)
+    child = pexpect.spawn(
+        command, arguments, cwd=str(cwd), env=user.environ(**extra), dimensions=size, encoding="utf-8", timeout=60
+    )
+    opened = Terminal(child)
+    try:
+        yield opened
+    finally:
+        if child.isalive():
+            child.kill(signal.SIGTERM)
+            opened.wait_for_end()
+        with contextlib.suppress(OSError):  # a test may have closed it
+            child.close()
