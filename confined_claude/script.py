@@ -51,7 +51,8 @@ export_line() {
 _JSON = r"""
 # A value as it is written in JSON
 json() {
-    printf '%s\n' "$1" | LC_ALL=C sed -e ':a' -e '$!{' -e N -e ba -e '}' -e 's/[\\"]/\\&/g' -e 's/\n/\\n/g'
+    printf '%s\n' "$1" | LC_ALL=C sed -e ':a' -e '$!{' -e N -e ba -e '}' -e 's/[\\"]/\\&/g' -e 's/\n/\\n/g' \
+        -e "s/$(printf '\t')/\\\\t/g"
 }"""
 # A tar archive's header has a sum of all its bytes, in which the size is yet to come.
 _PUT = r"""
@@ -166,6 +167,8 @@ def _tidying(sidecar: Sidecar | None, missing: Sequence[Path], project: Project)
     """What is done at the end, however that comes."""
     yield "# A session and its sidecar go by themselves when they end: only one that fails leaves something."
     yield "session= sidecar="
+    if sidecar is not None and sidecar.folder is not None:
+        yield f"egress={_path(sidecar.folder)}"
     yield "tidy() {"
     yield "    code=$?"
     yield '    if [ "$code" != 0 ] && [ -n "$session" ]; then'
@@ -177,11 +180,10 @@ def _tidying(sidecar: Sidecar | None, missing: Sequence[Path], project: Project)
         yield '        docker rm --force --volumes "$sidecar" >/dev/null 2>&1 || true'
         yield "    fi"
     if sidecar is not None and sidecar.folder is not None:
-        folder = sidecar.folder
-        written, kept = folder / blocked.WRITTEN, folder.parent / f"{folder.name}{blocked.KEPT}"
-        yield f"    [ ! -e {_path(written)} ] || mv {_path(written)} {_path(kept)} || true"
-        yield f"    rm -f {_path(folder / CONFIG)}"
-        yield f"    rmdir {_path(folder)} 2>/dev/null || true"
+        written, kept = f'"$egress/{blocked.WRITTEN}"', f'"$egress{blocked.KEPT}"'
+        yield f"    [ ! -e {written} ] || mv {written} {kept} || true"
+        yield f'    rm -f "$egress/{CONFIG}"'
+        yield '    rmdir "$egress" 2>/dev/null || true'
     if missing:
         ours = (f"{labels.KIND}={labels.SESSION}", f"{labels.PROJECT}={project.id}")
         filters = " ".join(f"--filter label={quoted(label)}" for label in ours)
@@ -218,8 +220,8 @@ def _folders(plan: Plan, project: Project, foreseen: Foreseen) -> Iterator[str]:
     scaffold = project.scaffold
     yield f"folder go= {_path(scaffold)}"
     yield f"[ ! -O {_path(scaffold)} ] || chmod 700 {_path(scaffold)}"
-    there = (f"[ -e {_path(scaffold / name)} ]" for name in ("config.toml", "Dockerfile", ".gitignore"))
-    yield f"{' || '.join(there)} || (set -C && umask 022 && echo '*' >{_path(scaffold / '.gitignore')})"
+    yield f"(cd {_path(scaffold)} && umask 022 && set -C &&"
+    yield "    { [ -e config.toml ] || [ -e Dockerfile ] || [ -e .gitignore ] || echo '*' >.gitignore; })"
     done = {project.root, scaffold}
     copy = foreseen.mounts[-1] if foreseen.copied is not None else None
     for mount in (mount for mount in plan.mounts if not mount.pin and mount != copy):
@@ -261,7 +263,7 @@ def _sidecar(sidecar: Sidecar, proxies: Mapping[str, str]) -> Iterator[str]:
         state = sidecar.folder.parents[3]
         yield from _folder(state, sidecar.folder.relative_to(state).parts, set())
         words = " ".join(_config(sidecar.config, proxies))
-        yield f"(umask 077 && printf %s {words} >{_path(sidecar.folder / CONFIG)})"
+        yield f'(umask 077 && printf %s {words} >"$egress/{CONFIG}")'
     image = sidecar.arguments[sidecar.arguments.index("--entrypoint") + 2]
     yield from ("sidecar=$(", *_docker("create", sidecar.arguments, image), ")")
 
