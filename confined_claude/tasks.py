@@ -22,6 +22,7 @@ __all__ = [
 
 _HELP = {
     "allow": "hosts that an allowlist opens, with commas between them",
+    "dry-run": "only print the docker commands, as a script to be pasted into a shell",
     "git": "guarded, isolated or open",
     "host-ports": "ports of this machine that the session reaches",
     "network": "internet, allowlist, none, open, or docker:NAME",
@@ -58,6 +59,7 @@ def run(
     _context: Context,
     *,
     yolo: bool = False,
+    dry_run: bool = False,
     network: str | None = None,
     allow: str | None = None,
     host_ports: str | None = None,
@@ -71,7 +73,7 @@ def run(
 
     flags = {"network": network, "allow": allow, "host_ports": host_ports, "ports": ports, "sudo": sudo, "git": git}
     with _reported():
-        code = session.run(Host.current(), passthrough(sys.argv), flags, yolo=yolo)
+        code = session.run(Host.current(), passthrough(sys.argv), flags, yolo=yolo, dry=dry_run)
     raise Exit(code=code)
 
 
@@ -79,6 +81,7 @@ def run(
 def shell(
     _context: Context,
     *,
+    dry_run: bool = False,
     network: str | None = None,
     allow: str | None = None,
     host_ports: str | None = None,
@@ -92,7 +95,7 @@ def shell(
 
     flags = {"network": network, "allow": allow, "host_ports": host_ports, "ports": ports, "sudo": sudo, "git": git}
     with _reported():
-        code = session.shell(Host.current(), passthrough(sys.argv), flags)
+        code = session.shell(Host.current(), passthrough(sys.argv), flags, dry=dry_run)
     raise Exit(code=code)
 
 
