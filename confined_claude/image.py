@@ -26,11 +26,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import environment, kept_images, labels, safefs
+from . import environment, kept_images, labels, safefs, settings
 from .certificates import extra_certificates
 from .console import BuildProgress, plain, say
 from .errors import EngineError
 from .host import Host
+from .kept_images import Image
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -136,10 +137,10 @@ class Stack:
         return self.recipes[0].name
 
 
-def stack(settings: Settings, host: Host, dockerfile: str = "") -> Stack:
+def stack(chosen: Settings, host: Host, dockerfile: str = "") -> Stack:
     """What a session with these settings, and its project's Dockerfile, runs on."""
-    recipes = [shared(settings.claude_version, extra_certificates(host.environ))]
-    if packages := {*settings.packages, *(["sudo"] if settings.sudo == "full" else [])}:
+    recipes = [shared(chosen.claude_version, extra_certificates(host.environ))]
+    if packages := {*chosen.packages, *(["sudo"] if chosen.sudo == "full" else [])}:
         recipes.append(_with_packages(recipes[-1].name, packages))
     if dockerfile:
         recipes.append(_with_dockerfile(recipes[-1].name, dockerfile))
@@ -220,6 +221,16 @@ def ensure(engine: Engine, wanted: Stack, host: Host, *, again: Again = Again())
             if not engine.has_image(layer.name):
                 _build(engine, layer, host, marks={labels.KIND: labels.IMAGE, _ON: bottom.name})
     kept_images.prune(engine, host, _FILES, bottom.files_hash)
+
+
+def removable(engine: Engine, host: Host) -> tuple[list[Image], list[Image]]:
+    """The images that were built here, and which of them nothing uses and the user's own settings do not ask for.
+
+    Raises EngineError, and ConfinedError for settings that are wrong.
+    """
+    chosen = settings.load(host.user_config_file, None, host.environ, {})
+    found = kept_images.own(engine, host)
+    return found, kept_images.unused(found, wanted=[recipe.name for recipe in stack(chosen, host).recipes])
 
 
 @contextlib.contextmanager

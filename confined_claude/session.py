@@ -52,8 +52,7 @@ YOLO = "--dangerously-skip-permissions"
 
 _LATEST = "latest"
 # Of a scaffold that is only the tool's own.
-IGNORE_ALL = "*
-"
+IGNORE_ALL = "*\n"
 _PRIVATE = 0o700
 _KEY_BYTES = 8
 _KILLED = 128 + signal.SIGKILL

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from . import disk, known, running, safefs, usage
+from . import disk, image, kept_images, known, running, safefs, usage
 from .disk import Place, Size
 from .errors import ConfinedError, EngineError
 from .guard import records
@@ -212,7 +212,7 @@ class Looker:
         except EngineError as error:
             images = error
         listed = images.images if isinstance(images, Images) else ()
-        versions = {name: image.claude_version for image in listed for name in _names_of(image)}
+        versions = {name: its.claude_version for its in listed for name in _names_of(its)}
         rows = []
         for session in found:
             takes, took = used.get(session.id), before.get(session.id)
@@ -302,13 +302,22 @@ def _shared_folders(host: Host) -> list[_Folder]:
 
 
 def _images(host: Host) -> Images:
-    return Images()
+    """Our images. Raises ConfinedError if the engine cannot be asked, or the settings are wrong."""
+    from .engine import Engine
+
+    engine = Engine.connect(host.environ)
+    found, removable = image.removable(engine, host)
+    rows = (
+        Image(its.id, its.names, kept_images.claude_version(engine, its.id, host) or None, its.size, its.is_used)
+        for its in found
+    )
+    return Images(tuple(rows), kept_images.footprint(found), kept_images.freed_by(removable, found))
 
 
-def _names_of(image: Image) -> tuple[str, ...]:
+def _names_of(its: Image) -> tuple[str, ...]:
     """By what the engine may call an image in its list of containers."""
-    short = image.id.removeprefix("sha256:")
-    return (*image.names, image.id, short, short[:12])
+    short = its.id.removeprefix("sha256:")
+    return (*its.names, its.id, short, short[:12])
 
 
 class _Asked(Generic[Result]):
