@@ -192,15 +192,15 @@ def _layer(title: str, dockerfile: str, base: str, cure: str) -> Recipe:
 class Again:
     """What is to be built although it is there: all of it, on a newer ``base`` if so, or the layer of ``claude`` alone.
 
-    ``claude`` is a version of Claude Code, "latest" included; empty for what the settings say.
+    ``claude`` is a version of Claude Code, "latest" included; None for what the settings say.
     """
 
     everything: bool = False
     base: bool = False
-    claude: str = ""
+    claude: str | None = None
 
     def __bool__(self) -> bool:
-        return self.everything or self.base or bool(self.claude)
+        return self.everything or self.base or self.claude is not None
 
 
 def ensure(engine: Engine, wanted: Stack, host: Host, *, again: Again = Again()) -> None:

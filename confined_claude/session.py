@@ -130,7 +130,7 @@ def ground(host: Host) -> watch.Ground:
 
 def build(host: Host, flags: Mapping[str, str | None], *, again: image.Again) -> None:
     """Build the image if it is missing, and what of it is wanted ``again``."""
-    if again.claude:
+    if again.claude is not None:
         settings.check("claude_version", again.claude)
     here = _current_folder()
     if project.refusal(here.resolve(), host):  # the shared image can be built anywhere
@@ -138,7 +138,7 @@ def build(host: Host, flags: Mapping[str, str | None], *, again: image.Again) ->
     else:
         _, chosen, files = _here(host, flags)
         dockerfile = files.dockerfile
-    if again.claude not in ("", chosen.claude_version) and chosen.claude_version != _LATEST:
+    if again.claude not in (None, chosen.claude_version) and chosen.claude_version != _LATEST:
         raise ConfinedError(
             f"The setting claude_version says {chosen.claude_version}, so that is what sessions get.",
             "Change it there; see `confined-claude config` for where it is set.",

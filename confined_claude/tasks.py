@@ -136,13 +136,10 @@ def build(_context: Context) -> None:
 )
 def rebuild(_context: Context, pull: bool = False, claude: str | None = None) -> None:
     """Build the image from scratch, with the newest Claude Code: rebuild [--pull] [--claude VERSION]"""
-    if pull and claude is not None:
-        _build(everything=True, base=True, claude=claude)
-    else:
-        _build(everything=claude is None, base=pull, claude=claude or "")
+    _build(everything=claude is None, base=pull, claude=claude)
 
 
-def _build(*, everything: bool = False, base: bool = False, claude: str = "") -> None:
+def _build(*, everything: bool = False, base: bool = False, claude: str | None = None) -> None:
     from . import session
     from .host import Host
     from .image import Again

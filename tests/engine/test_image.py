@@ -18,6 +18,8 @@ from helpers import REPOSITORY, User, docker, sessions_of, wait_until
 from confined_claude import kept_images
 from confined_claude.engine import Engine
 from confined_claude.host import Host
+from confined_claude.image import stack
+from confined_claude.settings import Settings
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -147,10 +149,9 @@ def test_nothing_to_build_is_quick_and_silent(user: User, project: Path) -> None
 
 
 @pytest.fixture
-def same_image() -> Iterator[str]:
+def same_image(installed: Path) -> Iterator[str]:
     """The name of the image that is there; what was put at it is gone afterwards."""
-    names = docker("image", "inspect", "--format", "{{json .RepoTags}}", "confined-claude:latest")
-    (name,) = (name for name in json.loads(names) if name.startswith("confined-claude:") and "latest" not in name)
+    name = stack(Settings(), replace(Host.current(), environ={})).name
     before = docker("image", "inspect", "--format", "{{.Id}}", name).strip()
     yield name
     now = docker("image", "inspect", "--format", "{{.Id}}", name).strip()

@@ -457,7 +457,7 @@ def test_a_build_says_what_has_changed(
 ) -> None:
     def said(**options: str) -> str:
         image.ensure(engine, stack(Settings(**options), host), host)
-        return capsys.readouterr().err.split("Building")[0].removeprefix("confined-claude: ").strip()
+        return capsys.readouterr().err.split("confined-claude: Building")[0].removeprefix("confined-claude: ").strip()
 
     assert said() == ""
     assert said(claude_version="2.1.3") == "The image is built again: the setting claude_version is another."
