@@ -13,15 +13,16 @@ from collections.abc import Iterator
 
 from invoke import Collection, Context, Exit, task
 
-from .errors import INTERRUPTED, REVIEW, USAGE, ConfinedError, ReviewNeeded
+from .errors import ENGINE, INTERRUPTED, REVIEW, USAGE, ConfinedError, ReviewNeeded
 
 __all__ = [
-    "blocked", "build", "config", "doctor", "exec_", "ns", "rebuild", "review", "run", "shell", "stop", "trust_",
-    "update",
+    "blocked", "build", "clean", "clean_global", "config", "doctor", "exec_", "ns", "rebuild", "review", "run", "shell",
+    "status", "stop", "trust_", "update",
 ]  # fmt: skip
 
 _HELP = {
     "allow": "hosts that an allowlist opens, with commas between them",
+    "dry-run": "only print the docker commands, as a script to be pasted into a shell",
     "git": "guarded, isolated or open",
     "host-ports": "ports of this machine that the session reaches",
     "network": "internet, allowlist, none, open, or docker:NAME",
@@ -58,6 +59,7 @@ def run(
     _context: Context,
     *,
     yolo: bool = False,
+    dry_run: bool = False,
     network: str | None = None,
     allow: str | None = None,
     host_ports: str | None = None,
@@ -71,7 +73,7 @@ def run(
 
     flags = {"network": network, "allow": allow, "host_ports": host_ports, "ports": ports, "sudo": sudo, "git": git}
     with _reported():
-        code = session.run(Host.current(), passthrough(sys.argv), flags, yolo=yolo)
+        code = session.run(Host.current(), passthrough(sys.argv), flags, yolo=yolo, dry=dry_run)
     raise Exit(code=code)
 
 
@@ -79,6 +81,7 @@ def run(
 def shell(
     _context: Context,
     *,
+    dry_run: bool = False,
     network: str | None = None,
     allow: str | None = None,
     host_ports: str | None = None,
@@ -92,7 +95,7 @@ def shell(
 
     flags = {"network": network, "allow": allow, "host_ports": host_ports, "ports": ports, "sudo": sudo, "git": git}
     with _reported():
-        code = session.shell(Host.current(), passthrough(sys.argv), flags)
+        code = session.shell(Host.current(), passthrough(sys.argv), flags, dry=dry_run)
     raise Exit(code=code)
 
 
@@ -119,6 +122,27 @@ def stop(_context: Context, session: str | None = None, all: bool = False) -> No
     with _reported():
         names = sessions.stop(Host.current(), session, everything=all)
     print("\n".join(f"Stopped {name}." for name in names) or "No session runs.")
+
+
+@task(
+    auto_shortflags=False,
+    help={"json": "for programs, see docs/status.schema.json", "watch": "kept up to date, until Ctrl-C"},
+)
+def status(_context: Context, json: bool = False, watch: bool = False) -> None:
+    """Show what runs, what it takes, and how to get rid of it: status [--json] [--watch]"""
+    from . import session, status_view
+    from .host import Host
+    from .status import Looker
+
+    with _reported():
+        if json and watch:
+            raise ConfinedError("--json and --watch do not go together.", "Leave out one of them.")
+        host = Host.current()
+        looker = Looker(host, lambda: session.current_project(host))
+        if watch:
+            status_view.watch(looker, host.home)
+        elif not status_view.show(looker, host.home, as_json=json):
+            raise Exit(code=ENGINE)
 
 
 @task
@@ -252,4 +276,45 @@ def blocked(_context: Context) -> None:
         print("\n".join(egress.told(egress.blocked(session.current_project(host), host), host.user_config_file)))
 
 
-ns = Collection(run, shell, exec_, stop, build, rebuild, review, trust_, blocked, config, doctor, update)
+_CLEAN_HELP = {
+    "dry-run": "show what would be deleted, and delete nothing",
+    "yes": "delete without asking",
+}
+
+
+@task(
+    auto_shortflags=False,
+    help={
+        **_CLEAN_HELP,
+        "all": "also forget what is remembered: Claude's history of the project, its settings, records and findings",
+        "project": "another known project, by its folder or id; it may be gone",
+    },
+)
+def clean(
+    _context: Context, all: bool = False, project: str | None = None, dry_run: bool = False, yes: bool = False
+) -> None:
+    """Delete what sessions have installed in this project: clean [--all] [--dry-run] [--yes]"""
+    from . import clean
+    from .host import Host
+
+    with _reported():
+        clean.clean(Host.current(), project, clean.Options(everything=all, dry_run=dry_run, sure=yes))
+
+
+@task(
+    auto_shortflags=False,
+    help={**_CLEAN_HELP, "all": "also Claude's own config: sign-in, settings, plugins, every project's history"},
+)
+def clean_global(_context: Context, all: bool = False, dry_run: bool = False, yes: bool = False) -> None:
+    """Delete the caches that projects share, build logs and unused images: clean-global [--all] [--dry-run] [--yes]"""
+    from . import clean
+    from .host import Host
+
+    with _reported():
+        clean.clean_global(Host.current(), clean.Options(everything=all, dry_run=dry_run, sure=yes))
+
+
+ns = Collection(
+    run, shell, exec_, status, stop, clean, clean_global, build, rebuild, review, trust_, blocked, config, doctor,
+    update,
+)  # fmt: skip
