@@ -6,9 +6,11 @@ Images, and what becomes of containers. Creating and attaching them is ``client`
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import signal
+import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +21,10 @@ import docker
 import docker.errors
 from requests.exceptions import RequestException
 
-from . import usage
+from . import labels, usage
 from .client import INSTALL_HINT, engine_address
 from .errors import ConfinedError, EngineError
+from .kept_images import Image, layers_of
 from .usage import Usage
 
 _STOP_SECONDS = 10
@@ -82,7 +85,7 @@ class Engine:
         name: str,
         arguments: Mapping[str, str],
         *,
-        labels: Mapping[str, str],
+        marks: Mapping[str, str],
         fresh: bool,
         host_network: bool,
     ) -> Iterator[str]:
@@ -96,7 +99,7 @@ class Engine:
                 custom_context=True,
                 tag=name,
                 buildargs=dict(arguments),
-                labels=dict(labels),
+                labels=dict(marks),
                 nocache=fresh,
                 rm=True,
                 forcerm=True,
@@ -113,9 +116,48 @@ class Engine:
         with _translated("tag the image"):
             self._api.tag(name, repository, tag)
 
-    def remove_image_if_unused(self, image_id: str) -> None:
+    def own_images(self, owner: str) -> list[Image]:
+        """The images that ``owner`` (``Host.owner``) has built."""
+        with _translated("look for images"):
+            wanted = {"label": [f"{labels.KIND}={labels.IMAGE}", f"{labels.OWNER}={owner}"]}
+            used = {container["ImageID"] for container in self._api.containers(all=True)}
+            return [self._image(found, found["Id"] in used) for found in self._api.images(filters=wanted)]
+
+    def _image(self, found: Mapping[str, Any], is_used: bool) -> Image:
+        history = self._api.history(found["Id"])
+        steps = [(int(step["Size"]), "#(nop)" in step["CreatedBy"]) for step in history]
+        digests = self._api.inspect_image(found["Id"])["RootFS"].get("Layers") or ()
+        names = tuple(name for name in found["RepoTags"] or () if name != "<none>:<none>")
+        layers = layers_of(digests, steps)
+        return Image(found["Id"], names, dict(found["Labels"] or {}), float(found["Created"]), layers, is_used)
+
+    def image_labels(self, name: str) -> dict[str, str]:
+        """The labels of an image; none if there is no such image."""
+        with _translated("look at an image"):
+            try:
+                return dict(self._api.inspect_image(name)["Config"]["Labels"] or {})
+            except docker.errors.ImageNotFound:
+                return {}
+
+    def file_in_image(self, identity: str, path: str) -> bytes | None:
+        """The content of a file in an image; None if there is none. Nothing of the image runs for it."""
+        with _translated("look into an image"):
+            made = self._api.create_container(identity, ["true"], entrypoint=["true"])["Id"]
+            try:
+                stream, _ = self._api.get_archive(made, path)
+                archive = io.BytesIO(b"".join(stream))
+            except docker.errors.NotFound:
+                return None
+            finally:
+                self._api.remove_container(made, force=True, v=True)
+        with tarfile.open(fileobj=archive) as opened:
+            file = opened.extractfile(opened.getmembers()[0])
+            return None if file is None else file.read()
+
+    def remove_image(self, name: str) -> None:
+        """Take an image's name away, and the image itself if that was its last and no container uses it."""
         with contextlib.suppress(docker.errors.APIError):
-            self._api.remove_image(image_id)
+            self._api.remove_image(name)
 
     def remove_names(self, repository: str, label: str) -> None:
         """Take their names of ``repository`` from the images with this label; what uses one keeps it."""

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 CLAUDE = ("claude",)
 YOLO = "--dangerously-skip-permissions"
 
+_LATEST = "latest"
 _IGNORE_ALL = "*\n"
 _PRIVATE = 0o700
 _KEY_BYTES = 8
@@ -127,15 +128,22 @@ def ground(host: Host) -> watch.Ground:
         return watch.Ground(here, settings.Settings(), host.git_config, forgiving=True)
 
 
-def build(host: Host, flags: Mapping[str, str | None], *, fresh: bool) -> None:
-    """Build the image if it is missing, or from scratch."""
+def build(host: Host, flags: Mapping[str, str | None], *, again: image.Again) -> None:
+    """Build the image if it is missing, and what of it is wanted ``again``."""
+    if again.claude is not None:
+        settings.check("claude_version", again.claude)
     here = _current_folder()
     if project.refusal(here.resolve(), host):  # the shared image can be built anywhere
-        wanted = image.stack(settings.load(host.user_config_file, None, host.environ, flags), host)
+        chosen, dockerfile = settings.load(host.user_config_file, None, host.environ, flags), ""
     else:
         _, chosen, files = _here(host, flags)
-        wanted = image.stack(chosen, host, files.dockerfile)
-    image.ensure(_engine(host), wanted, host, fresh=fresh)
+        dockerfile = files.dockerfile
+    if again.claude not in (None, chosen.claude_version) and chosen.claude_version != _LATEST:
+        raise ConfinedError(
+            f"The setting claude_version says {chosen.claude_version}, so that is what sessions get.",
+            "Change it there; see `confined-claude config` for where it is set.",
+        )
+    image.ensure(_engine(host), image.stack(chosen, host, dockerfile), host, again=again)
 
 
 def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *, needs_sign_in: bool) -> int:

@@ -273,6 +273,11 @@ def resolve(
     return Resolved(settings, sources, not_taken)
 
 
+def check(name: str, value: str) -> None:
+    """Raise ConfinedError if a setting of that name cannot have that value."""
+    _checked({name: value}, "the command line")
+
+
 def wishes(project: ProjectFiles) -> tuple[Wish, ...]:
     """What a project's files ask for beyond the defaults. Raises ConfinedError as ``values`` does."""
     asked = project.values()

@@ -156,21 +156,28 @@ def status(_context: Context, json: bool = False, watch: bool = False) -> None:
 @task
 def build(_context: Context) -> None:
     """Build the image if it is missing or out of date"""
-    _build(fresh=False)
+    _build()
 
 
-@task
-def rebuild(_context: Context) -> None:
-    """Build the image from scratch, with the newest Claude Code"""
-    _build(fresh=True)
+@task(
+    auto_shortflags=False,
+    help={
+        "pull": "on a newer base",
+        "claude": "only Claude Code, in this version, or latest: that takes seconds",
+    },
+)
+def rebuild(_context: Context, pull: bool = False, claude: str | None = None) -> None:
+    """Build the image from scratch, with the newest Claude Code: rebuild [--pull] [--claude VERSION]"""
+    _build(everything=claude is None, base=pull, claude=claude)
 
 
-def _build(*, fresh: bool) -> None:
+def _build(*, everything: bool = False, base: bool = False, claude: str | None = None) -> None:
     from . import session
     from .host import Host
+    from .image import Again
 
     with _reported():
-        session.build(Host.current(), {}, fresh=fresh)
+        session.build(Host.current(), {}, again=Again(everything, base, claude))
 
 
 @task(
