@@ -219,6 +219,8 @@ class Looker:
             images: Images | ConfinedError = self._our_images(filter(None, ids.values()))
         except ConfinedError as error:
             images = error
+        except OSError as error:
+            images = safefs.cannot("use", self._host.state, error)
         rows = []
         for session in found:
             takes, took = used.get(session.id), before.get(session.id)
