@@ -442,9 +442,10 @@ def _images(host: Host) -> tuple[Engine | None, list[Image], int]:
 
     try:
         engine = Engine.connect(host.environ)
-        found, removable = image.removable(engine, host)
+        found = kept_images.own(engine, host)
     except EngineError:
         return None, [], 0
+    removable = image.removable(found)
     return engine, removable, kept_images.freed_by(removable, found)
 
 

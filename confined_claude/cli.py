@@ -21,6 +21,7 @@ _LIST_FORMATS = ("flat", "nested", "json")
 _OLD_FLAGS = {
     "--yolo": ["run", "--yolo"],
     "--shell": ["shell"],
+    "--status": ["status"],
     "--clean": ["clean"],
     "--clean-global": ["clean-global"],
     "--rebuild": ["rebuild"],

@@ -26,7 +26,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import environment, kept_images, labels, safefs, settings
+from . import environment, kept_images, labels, safefs
 from .certificates import extra_certificates
 from .console import BuildProgress, plain, say
 from .errors import EngineError
@@ -46,7 +46,7 @@ LOCAL_BASE = "confined-claude-base:bookworm"
 CONTEXT = Path(__file__).parent / "container"
 _ENTRYPOINT = "/opt/confined-claude/entrypoint"
 # On a layer, with the name of the shared image below it.
-_ON = f"{labels.KIND}.on"
+ON = f"{labels.KIND}.on"
 # As the shared image's own Dockerfile does after its packages.
 _CLEAN_UP = "apt-get clean && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /usr/share/info/*"
 # On the shared image: which files of the tool's, and what else, it was built from.
@@ -219,18 +219,16 @@ def ensure(engine: Engine, wanted: Stack, host: Host, *, again: Again = Again())
     for layer in layers:
         with _build_lock(host, layer):
             if not engine.has_image(layer.name):
-                _build(engine, layer, host, marks={labels.KIND: labels.IMAGE, _ON: bottom.name})
+                _build(engine, layer, host, marks={labels.KIND: labels.IMAGE, ON: bottom.name})
     kept_images.prune(engine, host, _FILES, bottom.files_hash)
 
 
-def removable(engine: Engine, host: Host) -> tuple[list[Image], list[Image]]:
-    """The images that were built here, and which of them nothing uses and the user's own settings do not ask for.
-
-    Raises EngineError, and ConfinedError for settings that are wrong.
-    """
-    chosen = settings.load(host.user_config_file, None, host.environ, {})
-    found = kept_images.own(engine, host)
-    return found, kept_images.unused(found, wanted=[recipe.name for recipe in stack(chosen, host).recipes])
+def removable(found: Iterable[Image]) -> list[Image]:
+    """Those of our images that no container uses, nor is any the latest or on top of that."""
+    found = list(found)
+    current = {name for its in found if f"{REPOSITORY}:latest" in its.names for name in its.names}
+    above = {name for its in found if its.labels.get(ON) in current for name in its.names}
+    return kept_images.unused(found, wanted=[*current, *above])
 
 
 @contextlib.contextmanager
@@ -257,7 +255,7 @@ def _build_shared(engine: Engine, wanted: Recipe, host: Host, again: Again) -> N
     _build(engine, wanted, host, fresh=fresh, newer_base=again.base, marks=marks, arguments=arguments)
     engine.tag(wanted.name, REPOSITORY, "latest")
     # They are made of the one that was replaced: whoever needs one builds it anew.
-    engine.remove_names(REPOSITORY, f"{_ON}={wanted.name}")
+    engine.remove_names(REPOSITORY, f"{ON}={wanted.name}")
 
 
 def _changes(marks: Mapping[str, str], wanted: Recipe) -> str:

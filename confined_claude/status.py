@@ -6,20 +6,24 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from . import disk, image, kept_images, known, running, safefs, usage
+from . import disk, kept_images, known, running, safefs, usage
 from .disk import Place, Size
 from .errors import ConfinedError, EngineError
 from .guard import records
 from .guard.records import Glance
 from .host import Host
+from .image import removable
 from .known import Known
 from .project import SCAFFOLD, Project
 from .usage import Usage
+
+if TYPE_CHECKING:
+    from .engine import Engine
 
 Result = TypeVar("Result")
 Waiting = Callable[[int, int], None]
@@ -142,10 +146,12 @@ class Looker:
         self._seconds = seconds
         self._sizes: _Sizes = {}
         self._sizes_at = 0.0
-        self._images: Images | None = None
-        self._images_at = 0.0
+        self._stored: list[kept_images.Image] = []
+        self._images_at = -_OLD_SECONDS
         self._usage: Mapping[str, Usage] = {}
         self._usage_at = 0.0
+        self._versions: dict[str, str] = {}
+        self._connected: Engine | None = None
 
     def look(self, waiting: Waiting | None = None) -> Status:
         """All there is now. ``waiting`` is told while sizes are added up, see ``disk.measured``."""
@@ -189,52 +195,63 @@ class Looker:
 
     @staticmethod
     def _answered(
-        asked: _Asked[tuple[tuple[Running, ...], Images | EngineError]], problems: list[Problem]
+        asked: _Asked[tuple[tuple[Running, ...], Images | ConfinedError]], problems: list[Problem]
     ) -> tuple[tuple[Running, ...] | None, Images | None]:
         try:
             sessions, images = asked.answer(_ENGINE_SECONDS)
         except ConfinedError as error:
             problems.append(Problem("engine", error.message, error.hint))
             return None, None
-        if isinstance(images, EngineError):
+        if isinstance(images, ConfinedError):
             problems.append(Problem("images", images.message, images.hint))
             return sessions, None
         return sessions, images
 
-    def _ask_engine(self) -> tuple[tuple[Running, ...], Images | EngineError]:
+    def _ask_engine(self) -> tuple[tuple[Running, ...], Images | ConfinedError]:
         found = running.sessions(self._host)
         now = time.monotonic()
         used = self._used([session.id for session in found if session.is_up])
         elapsed, before = now - self._usage_at, self._usage
         self._usage, self._usage_at = used, now
+        ids: dict[str, str | None] = {}
         try:
-            images: Images | EngineError = self._our_images()
-        except EngineError as error:
+            ids = {name: self._engine.image_id(name) for name in {session.image for session in found if session.is_up}}
+            images: Images | ConfinedError = self._our_images(filter(None, ids.values()))
+        except ConfinedError as error:
             images = error
-        listed = images.images if isinstance(images, Images) else ()
-        versions = {name: its.claude_version for its in listed for name in _names_of(its)}
+        except OSError as error:
+            images = safefs.cannot("use", self._host.state, error)
         rows = []
         for session in found:
             takes, took = used.get(session.id), before.get(session.id)
             share = None
             if takes is not None and took is not None and elapsed > 0:
                 share = max(0.0, 100 * (takes.cpu_seconds - took.cpu_seconds) / elapsed)
-            rows.append(Running(session, versions.get(session.image), takes, share))
+            version = self._versions.get(ids.get(session.image) or "")
+            rows.append(Running(session, version or None, takes, share))
         return tuple(rows), images
+
+    def _our_images(self, of_sessions: Iterable[str]) -> Images:
+        if time.monotonic() - self._images_at >= _OLD_SECONDS:
+            self._stored = kept_images.own(self._engine, self._host)
+            self._images_at = time.monotonic()
+        for identity in {*of_sessions, *(image.id for image in self._stored)} - self._versions.keys():
+            self._versions[identity] = kept_images.claude_version(self._engine, identity, self._host)
+        return ours(self._stored, self._versions)
 
     def _used(self, identities: list[str]) -> dict[str, Usage]:
         found = {identity: used for identity in identities if (used := usage.of_container(identity)) is not None}
         if missing := [identity for identity in identities if identity not in found]:
-            from .engine import Engine
-
-            found |= Engine.connect(self._host.environ).usage(missing)
+            found |= self._engine.usage(missing)
         return found
 
-    def _our_images(self) -> Images:
-        if self._images is None or time.monotonic() - self._images_at >= _OLD_SECONDS:
-            self._images = _images(self._host)
-            self._images_at = time.monotonic()
-        return self._images
+    @property
+    def _engine(self) -> Engine:
+        if self._connected is None:
+            from .engine import Engine
+
+            self._connected = Engine.connect(self._host.environ)
+        return self._connected
 
     # What is on the disk
 
@@ -301,23 +318,21 @@ def _shared_folders(host: Host) -> list[_Folder]:
     return [*shared, _Folder("logs", Place(host.state, ("logs",)), CLEAN_GLOBAL)]
 
 
-def _images(host: Host) -> Images:
-    """Our images. Raises ConfinedError if the engine cannot be asked, or the settings are wrong."""
-    from .engine import Engine
-
-    engine = Engine.connect(host.environ)
-    found, removable = image.removable(engine, host)
-    rows = (
-        Image(its.id, its.names, kept_images.claude_version(engine, its.id, host) or None, its.size, its.is_used)
-        for its in found
-    )
-    return Images(tuple(rows), kept_images.footprint(found), kept_images.freed_by(removable, found))
-
-
-def _names_of(its: Image) -> tuple[str, ...]:
-    """By what the engine may call an image in its list of containers."""
-    short = its.id.removeprefix("sha256:")
-    return (*its.names, its.id, short, short[:12])
+def ours(found: Sequence[kept_images.Image], versions: Mapping[str, str]) -> Images:
+    """What these images of ours take. ``versions`` are those of Claude Code in them, by image, as far as known."""
+    unused = removable(found)
+    listed = [
+        Image(
+            id=image.id,
+            names=tuple(sorted(image.names, key=lambda name: (name.endswith(":latest"), name))),
+            claude_version=versions.get(image.id) or None,
+            bytes=image.size,
+            is_used=image not in unused,
+        )
+        for image in found
+    ]
+    listed.sort(key=lambda image: (not image.is_used, image.names))
+    return Images(tuple(listed), kept_images.footprint(found), kept_images.freed_by(unused, found))
 
 
 class _Asked(Generic[Result]):

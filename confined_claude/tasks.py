@@ -159,7 +159,7 @@ def build(_context: Context) -> None:
     },
 )
 def rebuild(_context: Context, pull: bool = False, claude: str | None = None) -> None:
-    """Build the image from scratch, with the newest Claude Code: rebuild [--pull] [--claude VERSION]"""
+    """Build the image from scratch: rebuild [--pull] [--claude VERSION]"""
     _build(everything=claude is None, base=pull, claude=claude)
 
 

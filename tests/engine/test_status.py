@@ -7,7 +7,9 @@ import json
 import os
 import re
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ import pytest
 from helpers import LABEL, REPOSITORY, User, docker, wait_until
 from terminals import terminal
 
-from confined_claude import usage
+from confined_claude import kept_images, usage
 from confined_claude.engine import Engine
+from confined_claude.host import Host
 
 SCHEMA = json.loads((REPOSITORY / "docs/status.schema.json").read_text())
 
@@ -58,6 +61,7 @@ def test_what_runs_and_what_it_takes(user: User, project: Path, make_user: Calla
         assert (running["name"], running["path"]) == (up(project)[0], str(project))
         assert 50_000_000 < running["memory_bytes"] < 500_000_000
         assert running["cpu_seconds"] > 0
+        assert re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", running["claude_version"])
         assert found["project"]["path"] == str(project)
         sizes = {item["name"]: item["bytes"] for item in found["project"]["data"]}
         assert 300_000 <= sizes["venvs"] < 400_000
@@ -80,6 +84,37 @@ def test_what_runs_and_what_it_takes(user: User, project: Path, make_user: Calla
         # Whoever keeps other records has other sessions.
         assert as_json(make_user(), project)["sessions"] == []
     assert as_json(user, project)["sessions"] == []
+
+
+def test_images_with_what_they_share_counted_once(user: User, project: Path, place: Path) -> None:
+    host = replace(Host.current(), uid=user.uid, state=user.home / ".local/state/confined-claude")
+    made = [f"confined-claude:test-{uuid.uuid4().hex[:8]}" for _ in range(2)]
+    label = f"confined-claude.owner={host.owner}"
+    try:
+        for below, name in zip(["confined-claude:latest", made[0]], made, strict=True):
+            dockerfile = f"FROM {below}\nUSER root\nRUN head -c 3000000 /dev/urandom >/{name[-8:]}\n"
+            (place / "Dockerfile").write_text(dockerfile)
+            docker("build", "--network", "none", "--tag", name, "--label", label, str(place))
+            kept_images.note_built(host, docker("inspect", "--format", "{{.Id}}", name).strip())
+        found = as_json(user, project)["images"]
+        first, second = (next(item for item in found["images"] if item["names"] == [name]) for name in made)
+        assert second["bytes"] - first["bytes"] == 3_000_000
+        assert found["bytes"] == found["free_bytes"] == second["bytes"]
+        assert not first["is_used"]
+        package = "/usr/local/lib/node_modules/@anthropic-ai/claude-code/package.json"
+        content = docker("run", "--rm", "--network", "none", "--entrypoint", "cat", made[0], package)
+        assert first["claude_version"] == second["claude_version"] == json.loads(content)["version"]
+
+        container = docker("create", "--label", "confined-claude-test=1", made[0]).strip()
+        try:
+            found = as_json(user, project)["images"]
+            assert found["free_bytes"] == 3_000_000
+            assert [item["is_used"] for item in found["images"]] == [True, False]
+        finally:
+            docker("rm", container)
+    finally:
+        docker("image", "rm", *reversed(made), check=False)
+    assert as_json(user, project)["images"]["images"] == []
 
 
 def test_a_session_whose_tool_was_killed_is_shown_with_what_ends_it(user: User, project: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
+import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +16,17 @@ from typing import Any
 import jsonschema
 import pytest
 
-from confined_claude import known, project, status_view, usage
+from confined_claude import console, known, project, status, status_view, usage
 from confined_claude.disk import Size
 from confined_claude.errors import ConfinedError, EngineError
 from confined_claude.guard.audit import Finding
 from confined_claude.guard.records import Glance, Record, glance, locked
 from confined_claude.host import Host
 from confined_claude.known import Known
+from confined_claude.mounts import plan_mounts
 from confined_claude.project import Project
 from confined_claude.running import Session
+from confined_claude.settings import Settings
 from confined_claude.status import Data, Image, Images, KnownProject, Looker, Problem, Running, Status
 from confined_claude.usage import Usage
 
@@ -206,6 +211,19 @@ def test_a_second_look_asks_the_disk_again_only_for_what_is_new(host: Host, monk
     assert {entry.known.root for entry in looker.look().projects} == {demo.root, other.root}
 
 
+def test_every_folder_that_is_mounted_is_counted(host: Host) -> None:
+    demo = here(host)
+    for chosen in (Settings(), Settings(claude_config="project", caches="project")):
+        for mount in plan_mounts(demo, host, chosen):
+            if mount.parts:
+                put(mount.source / "file", b"x" * 5000)
+    put(host.state / "logs/file")
+    folders = (*status._project_folders(host, demo), *status._shared_folders(host))
+    counted = [folder.place.path for folder in folders]
+    missing = [path for path in host.home.rglob("file") if not any(place in path.parents for place in counted)]
+    assert missing == []
+
+
 # Memory and processor
 
 
@@ -359,10 +377,6 @@ def test_a_live_view_shortens_the_list_of_known_projects_alone(height: int) -> N
 
 
 def test_an_engine_that_never_answers_is_given_up(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
-
-    from confined_claude import status
-
     released = threading.Event()
     asked = status._Asked(lambda: released.wait(60))
     try:
@@ -371,3 +385,22 @@ def test_an_engine_that_never_answers_is_given_up(host: Host, monkeypatch: pytes
     finally:
         released.set()
     assert asked.answer(60) is True
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [Screen(), io.StringIO()])
+def test_a_bar_is_for_terminals_and_for_what_takes_long(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", stream)
+    clock = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
+    with console.Adding("[bold]Adding up") as adding:
+        adding.show(1, 1000)
+        assert stream.getvalue() == ""
+        clock[0] = 0.6
+        adding.show(3, 1000)
+    assert ("3/1000\x1b[0m [bold]Adding up" in stream.getvalue()) is stream.isatty()
