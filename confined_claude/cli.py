@@ -18,7 +18,13 @@ from .errors import INTERRUPTED, USAGE
 _SEE_HELP = "See confined-claude --help."
 _LIST_FORMATS = ("flat", "nested", "json")
 # The flags of the shell script this command took over from.
-_OLD_FLAGS = {"--yolo": ["run", "--yolo"], "--shell": ["shell"], "--rebuild": ["rebuild"]}
+_OLD_FLAGS = {
+    "--yolo": ["run", "--yolo"],
+    "--shell": ["shell"],
+    "--clean": ["clean"],
+    "--clean-global": ["clean-global"],
+    "--rebuild": ["rebuild"],
+}
 
 
 def main() -> NoReturn:

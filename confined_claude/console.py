@@ -22,6 +22,15 @@ def say(text: str) -> None:
     print(f"confined-claude: {text}", file=sys.stderr, flush=True)
 
 
+def confirmed(question: str) -> bool:
+    """Whether the person at the terminal says yes."""
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        print()
+        return False
+
+
 class BuildProgress:
     """A build's progress: its title, then a bar by step with elapsed time and the last line; plain lines in a pipe."""
 

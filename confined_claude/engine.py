@@ -27,6 +27,7 @@ from .errors import ConfinedError, EngineError
 from .kept_images import Image, layers_of
 from .usage import Usage
 
+_SECONDS = 60  # as the SDK's own
 _STOP_SECONDS = 10
 _MOST_AT_ONCE = 32
 
@@ -38,31 +39,47 @@ class Engine:
         self._api = api
 
     @classmethod
-    def connect(cls, environ: Mapping[str, str]) -> Engine:
+    def connect(cls, environ: Mapping[str, str], seconds: int = _SECONDS) -> Engine:
         """The engine of the current docker context; ``DOCKER_HOST`` and ``DOCKER_CONTEXT`` are honoured.
 
+        It has so many ``seconds`` for each answer.
         Raises EngineError if there is none, it may not be used, or it runs on another machine.
         """
         address = engine_address(environ)
         try:
             if address and not environ.get("DOCKER_HOST"):
-                return cls(docker.APIClient(base_url=address, version="auto"))
-            return cls(docker.DockerClient.from_env(environment=dict(environ)).api)
+                return cls(docker.APIClient(base_url=address, version="auto", timeout=seconds))
+            return cls(docker.DockerClient.from_env(environment=dict(environ), timeout=seconds).api)
         except Exception as error:  # the SDK lets errors of every layer through
             raise _unreachable(error) from None
+
+    def version(self) -> dict[str, Any]:
+        """The engine's answer to ``docker version``: its own and its components'."""
+        with _translated("tell its version"):
+            return dict(self._api.version())
+
+    def info(self) -> dict[str, Any]:
+        """The engine's answer to ``docker info``."""
+        with _translated("describe itself"):
+            return dict(self._api.info())
 
     # Images
 
     def has_image(self, name: str) -> bool:
         return self.image_id(name) is not None
 
-    def image_id(self, name: str) -> str | None:
-        """The id of a local image, None if there is none."""
+    def image(self, name: str) -> dict[str, Any] | None:
+        """What the engine knows of a local image, None if there is none."""
         with _translated("look for an image"):
             try:
-                return str(self._api.inspect_image(name)["Id"])
+                return dict(self._api.inspect_image(name))
             except docker.errors.ImageNotFound:
                 return None
+
+    def image_id(self, name: str) -> str | None:
+        """The id of a local image, None if there is none."""
+        found = self.image(name)
+        return None if found is None else str(found["Id"])
 
     def pull(self, name: str, tag: str) -> None:
         """Fetch an image from its registry. Raises EngineError if it cannot be had."""

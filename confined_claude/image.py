@@ -26,11 +26,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import environment, kept_images, labels, safefs
+from . import environment, kept_images, labels, safefs, settings
 from .certificates import extra_certificates
 from .console import BuildProgress, plain, say
 from .errors import EngineError
 from .host import Host
+from .kept_images import Image
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ LOCAL_BASE = "confined-claude-base:bookworm"
 CONTEXT = Path(__file__).parent / "container"
 _ENTRYPOINT = "/opt/confined-claude/entrypoint"
 # On a layer, with the name of the shared image below it.
-ON = f"{labels.KIND}.on"
+_ON = f"{labels.KIND}.on"
 # As the shared image's own Dockerfile does after its packages.
 _CLEAN_UP = "apt-get clean && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /usr/share/info/*"
 # On the shared image: which files of the tool's, and what else, it was built from.
@@ -136,10 +137,10 @@ class Stack:
         return self.recipes[0].name
 
 
-def stack(settings: Settings, host: Host, dockerfile: str = "") -> Stack:
+def stack(chosen: Settings, host: Host, dockerfile: str = "") -> Stack:
     """What a session with these settings, and its project's Dockerfile, runs on."""
-    recipes = [shared(settings.claude_version, extra_certificates(host.environ))]
-    if packages := {*settings.packages, *(["sudo"] if settings.sudo == "full" else [])}:
+    recipes = [shared(chosen.claude_version, extra_certificates(host.environ))]
+    if packages := {*chosen.packages, *(["sudo"] if chosen.sudo == "full" else [])}:
         recipes.append(_with_packages(recipes[-1].name, packages))
     if dockerfile:
         recipes.append(_with_dockerfile(recipes[-1].name, dockerfile))
@@ -218,8 +219,18 @@ def ensure(engine: Engine, wanted: Stack, host: Host, *, again: Again = Again())
     for layer in layers:
         with _build_lock(host, layer):
             if not engine.has_image(layer.name):
-                _build(engine, layer, host, marks={labels.KIND: labels.IMAGE, ON: bottom.name})
+                _build(engine, layer, host, marks={labels.KIND: labels.IMAGE, _ON: bottom.name})
     kept_images.prune(engine, host, _FILES, bottom.files_hash)
+
+
+def removable(engine: Engine, host: Host) -> tuple[list[Image], list[Image]]:
+    """The images that were built here, and which of them nothing uses and the user's own settings do not ask for.
+
+    Raises EngineError, and ConfinedError for settings that are wrong.
+    """
+    chosen = settings.load(host.user_config_file, None, host.environ, {})
+    found = kept_images.own(engine, host)
+    return found, kept_images.unused(found, wanted=[recipe.name for recipe in stack(chosen, host).recipes])
 
 
 @contextlib.contextmanager
@@ -246,7 +257,7 @@ def _build_shared(engine: Engine, wanted: Recipe, host: Host, again: Again) -> N
     _build(engine, wanted, host, fresh=fresh, newer_base=again.base, marks=marks, arguments=arguments)
     engine.tag(wanted.name, REPOSITORY, "latest")
     # They are made of the one that was replaced: whoever needs one builds it anew.
-    engine.remove_names(REPOSITORY, f"{ON}={wanted.name}")
+    engine.remove_names(REPOSITORY, f"{_ON}={wanted.name}")
 
 
 def _changes(marks: Mapping[str, str], wanted: Recipe) -> str:

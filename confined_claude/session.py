@@ -29,6 +29,7 @@ from . import (
     running,
     safefs,
     settings,
+    shared,
     terminal,
     trust,
 )
@@ -50,21 +51,26 @@ CLAUDE = ("claude",)
 YOLO = "--dangerously-skip-permissions"
 
 _LATEST = "latest"
-_IGNORE_ALL = "*\n"
+# Of a scaffold that is only the tool's own.
+IGNORE_ALL = "*\n"
 _PRIVATE = 0o700
 _KEY_BYTES = 8
 _KILLED = 128 + signal.SIGKILL
 _FULL_BYTES = 1 << 20
 
 
-def run(host: Host, arguments: Sequence[str], flags: Mapping[str, str | None], *, yolo: bool = False) -> int:
-    """Run Claude Code in the current project; gives its exit code."""
-    return start(host, [*CLAUDE, *([YOLO] if yolo else []), *arguments], flags, needs_sign_in=True)
+def run(
+    host: Host, arguments: Sequence[str], flags: Mapping[str, str | None], *, yolo: bool = False, dry: bool = False
+) -> int:
+    """Run Claude Code in the current project; gives its exit code. If ``dry``, only tell how: see ``foretell``."""
+    command = [*CLAUDE, *([YOLO] if yolo else []), *arguments]
+    return foretell(host, command, flags) if dry else start(host, command, flags, needs_sign_in=True)
 
 
-def shell(host: Host, command: Sequence[str], flags: Mapping[str, str | None]) -> int:
-    """Run a shell, or ``command``, where Claude Code would run; gives its exit code."""
-    return start(host, command or SHELL, flags, needs_sign_in=False)
+def shell(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *, dry: bool = False) -> int:
+    """Run a shell, or ``command``, where Claude Code would run; gives its exit code. ``dry`` is as for ``run``."""
+    command = command or SHELL
+    return foretell(host, command, flags) if dry else start(host, command, flags, needs_sign_in=False)
 
 
 def resolved(host: Host) -> tuple[settings.Resolved, list[str]]:
@@ -155,6 +161,46 @@ def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *
         return _start(host, command, flags, interrupt, needs_sign_in=needs_sign_in)
 
 
+def foretell(host: Host, command: Sequence[str], flags: Mapping[str, str | None]) -> int:
+    """Write the shell script to standard output that starts the session which ``start`` would; gives 0.
+
+    Nothing is made or changed. Raises ConfinedError where ``start`` would refuse.
+    """
+    from . import script
+
+    here, chosen, files = _here(host, flags)
+    facts = engine_facts.facts(host, _address(host), client.info, keep=False)
+    wanted = image.stack(chosen, host, files.dockerfile)
+    network = _network(here, host, chosen, wanted, facts)
+    egress = modes.plan_egress(network)
+    foreseen = watch.foresee(here, chosen, host, client.is_running, network.key)
+    plan = partial(
+        plan_session,
+        here,
+        host,
+        chosen,
+        image=wanted.name,
+        command=command,
+        git_settings=host.git_settings(),
+        guard_mounts=foreseen.mounts,
+        guard_key=network.key,
+        egress=egress,
+        facts=facts,
+    )
+    text = script.script(
+        lambda stdin, stdout: plan(stdin_is_terminal=stdin, stdout_is_terminal=stdout),
+        here,
+        host,
+        name=client.free_name(plan(stdin_is_terminal=True, stdout_is_terminal=True).name),
+        upstream=modes.upstream_of(network.endpoints),
+        foreseen=foreseen,
+        remarks=[*_image_remark(wanted, chosen), *_remarks(here, host, chosen, facts)],
+    )
+    sys.stdout.buffer.write(os.fsencode(text))
+    sys.stdout.flush()
+    return 0
+
+
 def _start(
     host: Host,
     command: Sequence[str],
@@ -164,35 +210,31 @@ def _start(
     needs_sign_in: bool,
 ) -> int:
     here, chosen, files = _here(host, flags)
-    address = client.engine_address(host.environ) or client.DEFAULT_ADDRESS
-    if not client.is_listening(address):
-        _engine(host)  # says what is wrong, before anything is made
+    address = _address(host)
     if (code := leftovers.settle(host, here, lambda: ground(host))) is not None:
         return code
     facts = engine_facts.facts(host, address, client.info)
 
     wanted = image.stack(chosen, host, files.dockerfile)
-    network = modes.Session(
-        here,
-        host,
-        chosen,
-        image=wanted.shared,  # no project has a say in what keeps its network
-        key=secrets.token_hex(_KEY_BYTES),
-        endpoints=modes.endpoints_of(environment.split(host.environ)[1]),
-        closed=nearby.networks(),
-        namespaces=facts.namespaces,
-    )
+    network = _network(here, host, chosen, wanted, facts)
     egress = modes.plan_egress(network)
     with _companion(here, host, network.key) as companion, contextlib.ExitStack() as stack:
         # First of all, as it takes the longest.
         companion.start(egress.sidecar)
         config = mounts.claude_config(here, host, chosen)
-        with safefs.open_folder(config.base, *config.parts[:-1]):  # no link on the way there
-            sign_in = credentials.prepare(config.source, host)
-        notes = list(sign_in.notes if needs_sign_in or sign_in.kind else ())
-        _prepare_scaffold(here, host)
-        known.remember(here, host)
-        watching = stack.enter_context(watch.watched(here, chosen, host, client.is_running, key=network.key))
+        stack.enter_context(shared.in_use(host))
+        notes: list[str] = []
+
+        def prepare() -> None:
+            with safefs.open_folder(config.base, *config.parts[:-1]):  # no link on the way there
+                sign_in = credentials.prepare(config.source, host)
+            notes.extend(sign_in.notes if needs_sign_in or sign_in.kind else ())
+            _prepare_scaffold(here, host)
+            known.remember(here, host)
+
+        watching = stack.enter_context(
+            watch.watched(here, chosen, host, client.is_running, key=network.key, prepare=prepare)
+        )
         plan = plan_session(
             here,
             host,
@@ -226,6 +268,36 @@ def _start(
             companion=companion,
             refreshed=refreshed,
         )
+
+
+def _image_remark(wanted: image.Stack, chosen: settings.Settings) -> Iterator[str]:
+    if not client.has_image(wanted.name):
+        given = "CONFINED_CLAUDE_SUDO=full " if chosen.sudo == "full" else ""
+        yield f"Its image {wanted.name} is not built yet. Do that first: {given}confined-claude build"
+
+
+def _address(host: Host) -> str:
+    """Where the engine listens. Raises EngineError with what is wrong if it does not."""
+    address = client.engine_address(host.environ) or client.DEFAULT_ADDRESS
+    if not client.is_listening(address):
+        _engine(host)
+    return address
+
+
+def _network(
+    here: project.Project, host: Host, chosen: settings.Settings, wanted: image.Stack, facts: EngineFacts
+) -> modes.Session:
+    """A new session, as far as its network is concerned."""
+    return modes.Session(
+        here,
+        host,
+        chosen,
+        image=wanted.shared,  # no project has a say in what keeps its network
+        key=secrets.token_hex(_KEY_BYTES),
+        endpoints=modes.endpoints_of(environment.split(host.environ)[1]),
+        closed=nearby.networks(),
+        namespaces=facts.namespaces,
+    )
 
 
 @contextlib.contextmanager
@@ -281,7 +353,7 @@ def _prepare_scaffold(here: project.Project, host: Host) -> None:
         if not any(safefs.exists(folder, name) for name in ("config.toml", "Dockerfile", ".gitignore")):
             # No scaffold here: then nothing of ours may show up in the project's git status.
             try:
-                safefs.write(folder, ".gitignore", _IGNORE_ALL.encode(), mode=0o644)
+                safefs.write(folder, ".gitignore", IGNORE_ALL.encode(), mode=0o644)
             except OSError as error:
                 raise safefs.cannot("write to", here.scaffold, error) from None
 

@@ -229,7 +229,7 @@ def load(
 
 
 def resolve(
-    user_file: Path,
+    user_file: Path | None,
     project: ProjectFiles | None,
     environ: Mapping[str, str],
     flags: Mapping[str, str | None],
@@ -237,7 +237,8 @@ def resolve(
 ) -> Resolved:
     """The settings in force, and where they come from. A flag that is None was not given; a missing file sets nothing.
 
-    ``project`` is None outside any project; ``is_trusted`` says whether its files may widen.
+    ``project`` is None outside any project, and ``user_file`` to leave that out; ``is_trusted`` says whether the
+    project's files may widen.
 
     Raises ConfinedError for a file that cannot be read or parsed, an unknown name, a value that
     is none, and ReviewNeeded for a project that asks for more than the defaults and is not trusted.
@@ -253,7 +254,8 @@ def resolve(
             before = sources.get(name, ()) if adds and _field(name).metadata["kind"] != ONE else ()
             sources[name] = (*before, source(name))
 
-    put(_values(_read(user_file), str(user_file)), lambda _name: str(user_file))
+    if user_file is not None:
+        put(_values(_read(user_file), str(user_file)), lambda _name: str(user_file))
     if project is not None:
         if (asked := wishes(project)) and not is_trusted(project):
             raise ReviewNeeded(

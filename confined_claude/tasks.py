@@ -16,23 +16,13 @@ from invoke import Collection, Context, Exit, task
 from .errors import ENGINE, INTERRUPTED, REVIEW, USAGE, ConfinedError, ReviewNeeded
 
 __all__ = [
-    "blocked",
-    "build",
-    "config",
-    "exec_",
-    "ns",
-    "rebuild",
-    "review",
-    "run",
-    "shell",
-    "status",
-    "stop",
-    "trust_",
-    "update",
-]
+    "blocked", "build", "clean", "clean_global", "config", "doctor", "exec_", "ns", "rebuild", "review", "run", "shell",
+    "status", "stop", "trust_", "update",
+]  # fmt: skip
 
 _HELP = {
     "allow": "hosts that an allowlist opens, with commas between them",
+    "dry-run": "only print the docker commands, as a script to be pasted into a shell",
     "git": "guarded, isolated or open",
     "host-ports": "ports of this machine that the session reaches",
     "network": "internet, allowlist, none, open, or docker:NAME",
@@ -69,6 +59,7 @@ def run(
     _context: Context,
     *,
     yolo: bool = False,
+    dry_run: bool = False,
     network: str | None = None,
     allow: str | None = None,
     host_ports: str | None = None,
@@ -82,7 +73,7 @@ def run(
 
     flags = {"network": network, "allow": allow, "host_ports": host_ports, "ports": ports, "sudo": sudo, "git": git}
     with _reported():
-        code = session.run(Host.current(), passthrough(sys.argv), flags, yolo=yolo)
+        code = session.run(Host.current(), passthrough(sys.argv), flags, yolo=yolo, dry=dry_run)
     raise Exit(code=code)
 
 
@@ -90,6 +81,7 @@ def run(
 def shell(
     _context: Context,
     *,
+    dry_run: bool = False,
     network: str | None = None,
     allow: str | None = None,
     host_ports: str | None = None,
@@ -103,7 +95,7 @@ def shell(
 
     flags = {"network": network, "allow": allow, "host_ports": host_ports, "ports": ports, "sudo": sudo, "git": git}
     with _reported():
-        code = session.shell(Host.current(), passthrough(sys.argv), flags)
+        code = session.shell(Host.current(), passthrough(sys.argv), flags, dry=dry_run)
     raise Exit(code=code)
 
 
@@ -249,6 +241,18 @@ def config(_context: Context, json: bool = False) -> None:
             say(note)
 
 
+@task(auto_shortflags=False, help={"json": "for programs"})
+def doctor(_context: Context, json: bool = False) -> None:
+    """Check all that a session needs, and say what to do about what is missing: doctor [--json]"""
+    from .doctor import examination, lines
+    from .host import Host
+
+    with _reported():
+        found = examination.examine(Host.current())
+        print(lines.as_json(found) if json else "\n".join(lines.as_text(found)))
+    raise Exit(code=lines.exit_code(found))
+
+
 @task
 def update(_context: Context) -> None:
     """Bring the scaffold up to date with its template"""
@@ -272,4 +276,45 @@ def blocked(_context: Context) -> None:
         print("\n".join(egress.told(egress.blocked(session.current_project(host), host), host.user_config_file)))
 
 
-ns = Collection(run, shell, exec_, status, stop, build, rebuild, review, trust_, blocked, config, update)
+_CLEAN_HELP = {
+    "dry-run": "show what would be deleted, and delete nothing",
+    "yes": "delete without asking",
+}
+
+
+@task(
+    auto_shortflags=False,
+    help={
+        **_CLEAN_HELP,
+        "all": "also forget what is remembered: Claude's history of the project, its settings, records and findings",
+        "project": "another known project, by its folder or id; it may be gone",
+    },
+)
+def clean(
+    _context: Context, all: bool = False, project: str | None = None, dry_run: bool = False, yes: bool = False
+) -> None:
+    """Delete what sessions have installed in this project: clean [--all] [--dry-run] [--yes]"""
+    from . import clean
+    from .host import Host
+
+    with _reported():
+        clean.clean(Host.current(), project, clean.Options(everything=all, dry_run=dry_run, sure=yes))
+
+
+@task(
+    auto_shortflags=False,
+    help={**_CLEAN_HELP, "all": "also Claude's own config: sign-in, settings, plugins, every project's history"},
+)
+def clean_global(_context: Context, all: bool = False, dry_run: bool = False, yes: bool = False) -> None:
+    """Delete the caches that projects share, build logs and unused images: clean-global [--all] [--dry-run] [--yes]"""
+    from . import clean
+    from .host import Host
+
+    with _reported():
+        clean.clean_global(Host.current(), clean.Options(everything=all, dry_run=dry_run, sure=yes))
+
+
+ns = Collection(
+    run, shell, exec_, status, stop, clean, clean_global, build, rebuild, review, trust_, blocked, config, doctor,
+    update,
+)  # fmt: skip

@@ -94,6 +94,12 @@ class Records:
             if name.endswith(_SUFFIX):
                 yield name.removesuffix(_SUFFIX), self._record(name), self._is_alive(name)
 
+    def session_keys(self) -> Iterator[tuple[str, bool]]:
+        """(key, alive) of every session on record, whether or not its record can be read."""
+        for name in sorted(os.listdir(self._folder)):
+            if name.endswith(_SUFFIX):
+                yield name.removesuffix(_SUFFIX), self._is_alive(name)
+
     def before(self, key: str) -> Before | None:
         """What there was before a session; None if it never began."""
         if not (value := self._load(key + _BEFORE)):
@@ -198,19 +204,76 @@ def locked(project: Project, host: Host) -> Iterator[Records]:
 
     Raises ConfinedError if they cannot be used; a link in place of ``<state>`` is refused.
     """
-    parts = (host.state.name, "projects", project.id)
+    with locked_by_id(project.id, host) as kept:
+        yield kept
+
+
+@contextlib.contextmanager
+def locked_by_id(project_id: str, host: Host) -> Iterator[Records]:
+    """As ``locked``, of a project that may be gone."""
+    parts = (host.state.name, "projects", project_id)
     path = host.state.parent.joinpath(*parts)
-    with safefs.open_folder(host.state.parent, *parts) as folder:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            lock = os.open(_LOCK, flags, 0o600, dir_fd=folder)
-        except OSError as error:
-            raise safefs.cannot("use", path / _LOCK, error) from None
-        try:
+    with contextlib.ExitStack() as stack:
+        while True:
+            folder = stack.enter_context(safefs.open_folder(host.state.parent, *parts))
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            try:
+                lock = os.open(_LOCK, flags, 0o600, dir_fd=folder)
+            except OSError as error:
+                raise safefs.cannot("use", path / _LOCK, error) from None
+            stack.callback(os.close, lock)
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield Records(folder, path)
-        finally:
-            os.close(lock)
+            if _is_at(path / _LOCK, lock):
+                break
+            stack.close()  # whoever had the lock has removed the records
+        yield Records(folder, path)
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    """Whether an open file is the one at ``path``."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(handle))
+    except OSError:
+        return False
+
+
+class Unwritten(Records):
+    """Records for a look at what would become of them: what changes, changes here alone, and nothing on the disk."""
+
+    def __init__(self, folder: int, path: Path) -> None:
+        super().__init__(folder, path)
+        self._changed: dict[str, Any] = {}
+
+    def end(self, key: str) -> None:
+        """It stays on record."""
+
+    def keep_unseen(self, key: str) -> None:
+        """It stays on record."""
+
+    def made(self) -> list[Path]:
+        """Nothing, as it would be taken away."""
+        return []
+
+    def _load(self, name: str) -> Any:
+        return self._changed[name] if name in self._changed else super()._load(name)
+
+    def _save(self, name: str, value: Any) -> None:
+        self._changed[name] = value
+
+
+@contextlib.contextmanager
+def unwritten(project: Project, host: Host) -> Iterator[Unwritten | None]:
+    """The records of ``project`` for a look, held until the end of the block; None if there are none yet."""
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(safefs.opened(host.state.parent, host.state.name, "projects", project.id))
+            lock = os.open(_LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        except FileNotFoundError:
+            yield None
+            return
+        stack.callback(os.close, lock)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield Unwritten(folder, host.state / "projects" / project.id)
 
 
 @contextlib.contextmanager

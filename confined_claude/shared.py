@@ -1,0 +1,48 @@
+"""The data that all projects share: in use by any number of sessions, or held by one that cleans it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+
+from . import safefs
+from .host import Host
+
+_FOLDER = "locks"
+_LOCK = "shared-data"
+
+
+@contextlib.contextmanager
+def in_use(host: Host) -> Iterator[None]:
+    """Keep the shared data from being cleaned, until the end of the block or of this process."""
+    handle = _opened(host)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)  # while somebody cleans, for a moment, this waits
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def held_alone(host: Host) -> Iterator[bool]:
+    """Keep sessions from starting until the end of the block; yields False, at once, if there are some."""
+    handle = _opened(host)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
+
+
+def _opened(host: Host) -> int:
+    with safefs.open_folder(host.state, _FOLDER) as folder:
+        try:
+            return os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        except OSError as error:
+            raise safefs.cannot("use", host.state / _FOLDER / _LOCK, error) from None
