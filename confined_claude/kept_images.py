@@ -75,8 +75,8 @@ def remove(engine: Engine, images: Iterable[Image]) -> None:
             engine.remove_image(name)
 
 
-def claude_version(engine: Engine, identity: str, host: Host) -> str:
-    """The version of Claude Code in an image; empty if it has none. Looked at once for each image."""
+def claude_version(engine: Engine, identity: str, host: Host, *, keep: bool = True) -> str:
+    """The version of Claude Code in an image; empty if it has none. Looked at once, if it is to be kept."""
     known = _versions(host)
     if identity not in known:
         content = engine.file_in_image(identity, _PACKAGE)
@@ -84,6 +84,8 @@ def claude_version(engine: Engine, identity: str, host: Host) -> str:
         with contextlib.suppress(ValueError, TypeError, LookupError, RecursionError):
             version = str(json.loads(content or b"")["version"])
         known[identity] = version
+        if not keep:
+            return version
         with contextlib.suppress(OSError, ConfinedError), safefs.open_folder(host.state) as folder:
             safefs.write(folder, _VERSIONS, json.dumps(known).encode())
     return known[identity]

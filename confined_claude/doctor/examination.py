@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from functools import partial
 from pathlib import Path
 
-from .. import __version__, image, mounts, project, session
-from ..errors import ConfinedError
+from .. import __version__, image, kept_images, mounts, project, session
+from ..errors import ConfinedError, EngineError
 from ..guard.watch import Ground
 from ..host import Host
 from ..project import Project
@@ -91,7 +92,12 @@ def _of_engine(answer: Answers, host: Host, here: Project | None, chosen: Settin
 
     def its_image() -> Line:
         wanted = image.stack(chosen, host, dockerfile)
-        return machine.its_image(answer.engine.image(wanted.name), wanted, time.time())
+        known = answer.engine.image(wanted.name)
+        claude = ""
+        if known is not None:
+            with contextlib.suppress(EngineError):  # on a full disk, say
+                claude = kept_images.claude_version(answer.engine, str(known["Id"]), host, keep=False)
+        return machine.its_image(known, wanted, claude, time.time())
 
     lines = checked("mode", partial(engines.mode, answer.version, answer.info))
     lines += checked("versions", partial(engines.versions, answer.version, answer.info))

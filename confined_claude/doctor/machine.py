@@ -105,14 +105,17 @@ def sign_in(folder: Path, host: Host) -> Line:
     return Line("sign-in", OK, what)
 
 
-def its_image(found: Mapping[str, Any] | None, wanted: image.Stack, now: float) -> Line:
-    """Whether the image of sessions is there, and how old it is. ``found`` is what the engine knows of it."""
+def its_image(found: Mapping[str, Any] | None, wanted: image.Stack, claude: str, now: float) -> Line:
+    """Whether the image of sessions is there, and how old it is.
+
+    ``found`` is what the engine knows of it, and ``claude`` the version of Claude Code in it, empty if not known.
+    """
     if found is None:
         what = f"{wanted.name} is not there; the next start builds it, which takes minutes"
         return Line("image", WARNING, what, "`confined-claude build` builds it now.")
     age = _age(str(found.get("Created")), now)
     days = "of unknown age" if age is None else "of today" if age < _DAY else f"{age // _DAY:.0f} days old"
-    what = f"{wanted.name}, {days}"
+    what = f"{wanted.name}, Claude Code {claude or 'of unknown version'}, {days}"
     if age is not None and age > _OLD_DAYS * _DAY:
         cure = "`confined-claude rebuild` brings Debian's updates and the newest Claude Code."
         return Line("image", WARNING, what, cure)

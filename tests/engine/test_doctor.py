@@ -81,6 +81,12 @@ def test_for_people_in_a_pipe_of_forty_columns(someone: User, folder: Path) -> N
     assert [line for line in lines if len(line) > 40 and len(line.split()) > 1 and not line.startswith(" " * 9)] == []
 
 
+def test_the_version_of_claude_code_is_the_images_own(someone: User, folder: Path) -> None:
+    told = someone.run("confined-claude", "doctor", cwd=folder).stdout
+    inside = docker("run", "--rm", "--entrypoint", "claude", "confined-claude:latest", "--version").split()[0]
+    assert f"Claude Code {inside}," in told
+
+
 def test_by_inv_as_well(someone: User, folder: Path) -> None:
     shutil.copy(REPOSITORY / "template/tasks.py", folder)
     assert someone.run("inv", "doctor", cwd=folder).returncode == 0

@@ -335,12 +335,12 @@ STACK = Stack((Recipe("t", {}),))
     ],
 )
 def test_the_age_of_the_image(created: str, status: str, words: str) -> None:
-    found = machine.its_image({"Created": created}, STACK, NOW)
-    assert (found.status, found.what) == (status, f"{STACK.name}, {words}")
+    found = machine.its_image({"Created": created}, STACK, "2.1.330", NOW)
+    assert (found.status, found.what) == (status, f"{STACK.name}, Claude Code 2.1.330, {words}")
 
 
 def test_a_missing_image() -> None:
-    found = machine.its_image(None, STACK, NOW)
+    found = machine.its_image(None, STACK, "", NOW)
     assert found.status == WARNING
     assert "confined-claude build" in found.cure
 
