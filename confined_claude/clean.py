@@ -22,7 +22,7 @@ from .guard import isolation, records
 from .guard.records import Records
 from .history import Whose
 from .host import Host
-from .kept_images import Image
+from .kept_images import Stored
 from .project import SCAFFOLD, Project
 from .safefs import Left
 from .session import IGNORE_ALL
@@ -397,10 +397,10 @@ def look_global(host: Host, *, everything: bool) -> Found:
     """What there is of shared data. Nothing is changed."""
     data = [Item(f"{place.path}/", (place,)) for place in _shared_data(host) if os.path.lexists(place.path)]
     data += _left_over(host)
-    _, removable, freed = _images(host)
-    if removable:
-        names = ", ".join(name for its in removable for name in its.names or (its.id[7:19],))
-        data.append(Item(f"{_counted(len(removable), 'image')} that nothing uses: {names}", bytes=freed))
+    _, stored = _images(host)
+    if stored.removable:
+        names = ", ".join(name for its in stored.removable for name in its.names or (its.id[7:19],))
+        data.append(Item(f"{_counted(len(stored.removable), 'image')} that nothing uses: {names}", bytes=stored.freed))
     memory: list[Item] = []
     config = Place(host.data, ("shared", _CONFIG))
     if everything and os.path.lexists(config.path):
@@ -428,25 +428,23 @@ def delete_global(host: Host, *, memory: bool) -> Left:
     with _alone(host):
         left += _set_aside(Place(host.data, ("shared",)), (*_CACHES, *([_CONFIG] if memory else [])))
         left += _set_aside(state, [_LOGS])
-        engine, removable, _ = _images(host)
+        engine, stored = _images(host)
         if engine is not None:
-            kept_images.remove(engine, removable)
+            kept_images.remove(engine, stored.removable)
     for place in _asides(host):
         left += _delete_aside(place)
     return left
 
 
-def _images(host: Host) -> tuple[Engine | None, list[Image], int]:
-    """The images of ours that nothing uses, and what they take in bytes; none where the engine does not answer."""
+def _images(host: Host) -> tuple[Engine | None, Stored]:
+    """The images of ours; none where the engine does not answer."""
     from .engine import Engine
 
     try:
         engine = Engine.connect(host.environ)
-        found = kept_images.own(engine, host)
+        return engine, image.stored(engine, host)
     except EngineError:
-        return None, [], 0
-    removable = image.removable(found)
-    return engine, removable, kept_images.freed_by(removable, found)
+        return None, Stored()
 
 
 @contextlib.contextmanager

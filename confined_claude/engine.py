@@ -24,11 +24,12 @@ from requests.exceptions import RequestException
 from . import labels, usage
 from .client import INSTALL_HINT, engine_address
 from .errors import ConfinedError, EngineError
-from .kept_images import Image, layers_of
+from .kept_images import Image, chains_of, layers_of
 from .usage import Usage
 
 _SECONDS = 60  # as the SDK's own
 _STOP_SECONDS = 10
+_MOST_BYTES = 16 << 20
 _MOST_AT_ONCE = 32
 
 
@@ -138,10 +139,26 @@ class Engine:
         with _translated("look for images"):
             wanted = {"label": [f"{labels.KIND}={labels.IMAGE}", f"{labels.OWNER}={owner}"]}
             used = {container["ImageID"] for container in self._api.containers(all=True)}
-            return [self._image(found, found["Id"] in used) for found in self._api.images(filters=wanted)]
+            found = [self._image(entry, entry["Id"] in used) for entry in self._api.images(filters=wanted)]
+            return [image for image in found if image is not None]
 
-    def _image(self, found: Mapping[str, Any], is_used: bool) -> Image:
-        history = self._api.history(found["Id"])
+    def layers_beside(self, images: Sequence[Image]) -> set[str]:
+        """The layers, each as in ``Image.layers``, that other images of any owner have."""
+        own = {image.id for image in images}
+        chains: set[str] = set()
+        with _translated("look for images"):
+            for entry in self._api.images():
+                with contextlib.suppress(docker.errors.ImageNotFound):
+                    if entry["Id"] not in own:
+                        chains.update(chains_of(self._api.inspect_image(entry["Id"])["RootFS"].get("Layers") or ()))
+        return chains
+
+    def _image(self, found: Mapping[str, Any], is_used: bool) -> Image | None:
+        """The image in an entry of the engine's list; None if it is gone since."""
+        try:
+            history = self._api.history(found["Id"])
+        except docker.errors.ImageNotFound:
+            return None
         steps = [(int(step["Size"]), "#(nop)" in step["CreatedBy"]) for step in history]
         digests = self._api.inspect_image(found["Id"])["RootFS"].get("Layers") or ()
         names = tuple(name for name in found["RepoTags"] or () if name != "<none>:<none>")
@@ -161,15 +178,18 @@ class Engine:
         with _translated("look into an image"):
             made = self._api.create_container(identity, ["true"], entrypoint=["true"])["Id"]
             try:
-                stream, _ = self._api.get_archive(made, path)
+                stream, status = self._api.get_archive(made, path)
+                if status["size"] > _MOST_BYTES:
+                    return None
                 archive = io.BytesIO(b"".join(stream))
             except docker.errors.NotFound:
                 return None
             finally:
                 self._api.remove_container(made, force=True, v=True)
-        with tarfile.open(fileobj=archive) as opened:
+        with contextlib.suppress(tarfile.TarError, LookupError), tarfile.open(fileobj=archive) as opened:
             file = opened.extractfile(opened.getmembers()[0])
             return None if file is None else file.read()
+        return None
 
     def remove_image(self, name: str) -> None:
         """Take an image's name away, and the image itself if that was its last and no container uses it."""

@@ -31,7 +31,7 @@ from .certificates import extra_certificates
 from .console import BuildProgress, plain, say
 from .errors import EngineError
 from .host import Host
-from .kept_images import Image
+from .kept_images import Stored
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -223,12 +223,14 @@ def ensure(engine: Engine, wanted: Stack, host: Host, *, again: Again = Again())
     kept_images.prune(engine, host, _FILES, bottom.files_hash)
 
 
-def removable(found: Iterable[Image]) -> list[Image]:
-    """Those of our images that no container uses, nor is any the latest or on top of that."""
-    found = list(found)
+def stored(engine: Engine, host: Host) -> Stored:
+    """What was built here. The latest, and what is on top of it, can be wanted any time. Raises EngineError."""
+    found = kept_images.own(engine, host)
     current = {name for its in found if f"{REPOSITORY}:latest" in its.names for name in its.names}
     above = {name for its in found if its.labels.get(ON) in current for name in its.names}
-    return kept_images.unused(found, wanted=[*current, *above])
+    removable = kept_images.unused(found, wanted=[*current, *above])
+    freed = kept_images.freed_by(removable, found, engine.layers_beside(found)) if removable else 0
+    return Stored(tuple(found), tuple(removable), freed)
 
 
 @contextlib.contextmanager

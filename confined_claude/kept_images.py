@@ -43,16 +43,25 @@ class Image:
         return sum(size for _, size in self.layers)
 
 
+@dataclass(frozen=True)
+class Stored:
+    """Our images, those of them that can go, and what that frees in bytes."""
+
+    images: tuple[Image, ...] = ()
+    removable: tuple[Image, ...] = ()
+    freed: int = 0
+
+
 def footprint(images: Iterable[Image]) -> int:
     """What images take on the engine's disk, in bytes; what several share is counted once."""
     return sum(dict(layer for image in images for layer in image.layers).values())
 
 
-def freed_by(removed: Iterable[Image], everything: Iterable[Image]) -> int:
-    """What it frees, in bytes, if some of all images are removed."""
+def freed_by(removed: Iterable[Image], everything: Iterable[Image], beside: Iterable[str] = ()) -> int:
+    """What it frees, in bytes, if some of all our images are removed; layers ``beside`` are other images', and stay."""
     gone = {image.id for image in removed}
     everything = list(everything)
-    stay = {chain for image in everything if image.id not in gone for chain, _ in image.layers}
+    stay = {*beside} | {chain for image in everything if image.id not in gone for chain, _ in image.layers}
     layers = dict(layer for image in everything if image.id in gone for layer in image.layers)
     return sum(size for chain, size in layers.items() if chain not in stay)
 
@@ -112,8 +121,12 @@ def layers_of(digests: Sequence[str], history: Sequence[tuple[int, bool]]) -> tu
         sizes = [size for size, _ in steps if size]
     if len(sizes) != len(digests):
         sizes = [0] * (len(digests) - 1) + [sum(size for size, _ in steps)] * bool(digests)
-    chains = ["\n".join(digests[: count + 1]) for count in range(len(digests))]
-    return tuple(zip(chains, sizes, strict=True))
+    return tuple(zip(chains_of(digests), sizes, strict=True))
+
+
+def chains_of(digests: Sequence[str]) -> list[str]:
+    """The name of each layer: what it is on top of counts, so it has the digests of all up to it."""
+    return ["\n".join(digests[: count + 1]) for count in range(len(digests))]
 
 
 def note_built(host: Host, identity: str) -> None:

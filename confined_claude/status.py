@@ -6,18 +6,17 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from . import disk, kept_images, known, running, safefs, usage
+from . import disk, image, kept_images, known, running, safefs, usage
 from .disk import Place, Size
 from .errors import ConfinedError, EngineError
 from .guard import records
 from .guard.records import Glance
 from .host import Host
-from .image import removable
 from .known import Known
 from .project import SCAFFOLD, Project
 from .usage import Usage
@@ -30,7 +29,7 @@ Waiting = Callable[[int, int], None]
 # What was measured, and what it takes.
 _Sizes = dict[str, tuple[tuple[Place, ...], tuple[Size, ...]]]
 
-_IN_SHARED = ("claude-config", "pip-cache", "npm-cache")
+_CONFIG, _CACHES = "claude-config", ("pip-cache", "npm-cache")
 _IN_PROJECT = ("venvs", "local-bin")
 # No ids of projects, which have a hyphen.
 _HERE, _SHARED = "here", "shared"
@@ -128,7 +127,7 @@ class Status:
         return sum((data.size for data in (*self.data, *self.shared) if data.removed_by == command), Size())
 
 
-CLEAN, CLEAN_ALL, CLEAN_GLOBAL = "clean", "clean --all", "clean-global"
+CLEAN, CLEAN_ALL, CLEAN_GLOBAL, CLEAN_GLOBAL_ALL = "clean", "clean --all", "clean-global", "clean-global --all"
 
 
 def forgetting(entry: Known) -> list[str]:
@@ -146,7 +145,7 @@ class Looker:
         self._seconds = seconds
         self._sizes: _Sizes = {}
         self._sizes_at = 0.0
-        self._stored: list[kept_images.Image] = []
+        self._stored = kept_images.Stored()
         self._images_at = -_OLD_SECONDS
         self._usage: Mapping[str, Usage] = {}
         self._usage_at = 0.0
@@ -233,9 +232,9 @@ class Looker:
 
     def _our_images(self, of_sessions: Iterable[str]) -> Images:
         if time.monotonic() - self._images_at >= _OLD_SECONDS:
-            self._stored = kept_images.own(self._engine, self._host)
+            self._stored = image.stored(self._engine, self._host)
             self._images_at = time.monotonic()
-        for identity in {*of_sessions, *(image.id for image in self._stored)} - self._versions.keys():
+        for identity in {*of_sessions, *(its.id for its in self._stored.images)} - self._versions.keys():
             self._versions[identity] = kept_images.claude_version(self._engine, identity, self._host)
         return ours(self._stored, self._versions)
 
@@ -314,25 +313,25 @@ def _known_places(host: Host, entry: Known) -> tuple[Place, ...]:
 
 
 def _shared_folders(host: Host) -> list[_Folder]:
-    shared = [_Folder(name, Place(host.data, ("shared", name)), CLEAN_GLOBAL) for name in _IN_SHARED]
-    return [*shared, _Folder("logs", Place(host.state, ("logs",)), CLEAN_GLOBAL)]
+    config = _Folder(_CONFIG, Place(host.data, ("shared", _CONFIG)), CLEAN_GLOBAL_ALL)
+    caches = (_Folder(name, Place(host.data, ("shared", name)), CLEAN_GLOBAL) for name in _CACHES)
+    return [config, *caches, _Folder("logs", Place(host.state, ("logs",)), CLEAN_GLOBAL)]
 
 
-def ours(found: Sequence[kept_images.Image], versions: Mapping[str, str]) -> Images:
-    """What these images of ours take. ``versions`` are those of Claude Code in them, by image, as far as known."""
-    unused = removable(found)
+def ours(stored: kept_images.Stored, versions: Mapping[str, str]) -> Images:
+    """What our images take. ``versions`` are those of Claude Code in them, by image, as far as known."""
     listed = [
         Image(
-            id=image.id,
-            names=tuple(sorted(image.names, key=lambda name: (name.endswith(":latest"), name))),
-            claude_version=versions.get(image.id) or None,
-            bytes=image.size,
-            is_used=image not in unused,
+            id=its.id,
+            names=tuple(sorted(its.names, key=lambda name: (name.endswith(":latest"), name))),
+            claude_version=versions.get(its.id) or None,
+            bytes=its.size,
+            is_used=its not in stored.removable,
         )
-        for image in found
+        for its in stored.images
     ]
-    listed.sort(key=lambda image: (not image.is_used, image.names))
-    return Images(tuple(listed), kept_images.footprint(found), kept_images.freed_by(unused, found))
+    listed.sort(key=lambda its: (not its.is_used, its.names))
+    return Images(tuple(listed), kept_images.footprint(stored.images), stored.freed)
 
 
 class _Asked(Generic[Result]):

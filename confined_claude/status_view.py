@@ -27,6 +27,7 @@ from .status import (
     CLEAN,
     CLEAN_ALL,
     CLEAN_GLOBAL,
+    CLEAN_GLOBAL_ALL,
     Data,
     Image,
     Images,
@@ -331,12 +332,16 @@ def _riddance(found: Status, width: int | None) -> Iterator[Line]:
     if found.project is not None:
         rows += [
             ("confined-claude clean", f"deletes this project's venvs and local-bin: {_sum(found, CLEAN)}"),
-            ("confined-claude clean --all", f"and its history and records: {_sum(found, CLEAN_ALL)}"),
+            ("confined-claude clean --all", f"and what is remembered of it: {_sum(found, CLEAN_ALL)}"),
         ]
-    what = f"deletes what all projects share: {_sum(found, CLEAN_GLOBAL)}"
+    what = f"deletes caches and logs of all projects: {_sum(found, CLEAN_GLOBAL)}"
     if found.images is not None and found.images.free_bytes:
         what += f", and unused images: {decimal(found.images.free_bytes)}"
-    return _table([*rows, ("confined-claude clean-global", what)], width)
+    rows += [
+        ("confined-claude clean-global", what),
+        ("confined-claude clean-global --all", f"and Claude's own config and history: {_sum(found, CLEAN_GLOBAL_ALL)}"),
+    ]
+    return _table(rows, width)
 
 
 def _sum(found: Status, command: str) -> str:

@@ -313,9 +313,11 @@ This project: ~/demo
         "  ~/go ne: gone; 4.1 kB are kept. To forget it:",
         "    confined-claude clean --all --project '/home/someone/go ne'",
         "  broken-22222222: its record cannot be read; 4.1 kB are kept. To forget it:",
-        "  confined-claude clean         deletes this project's venvs and local-bin: 120.0 MB",
-        "  confined-claude clean --all   and its history and records: 8.2 kB",
-        "  confined-claude clean-global  deletes what all projects share: at least 3.0 MB, and unused images: 500.0 kB",
+        "  confined-claude clean               deletes this project's venvs and local-bin: 120.0 MB",
+        "  confined-claude clean --all         and what is remembered of it: 8.2 kB",
+        "  confined-claude clean-global        deletes caches and logs of all projects: at least 3.0 MB, "
+        "and unused images: 500.0 kB",
+        "  confined-claude clean-global --all  and Claude's own config and history: 0 bytes",
     ):
         assert line in shown.splitlines()
 
