@@ -30,6 +30,7 @@ SECRETS_FILE = "run/confined-claude/secrets"
 # The entrypoint makes it /etc/gitconfig. A variable, as putting a file in costs the start 60 ms.
 GITCONFIG_VARIABLE = "CONFINED_CLAUDE_GITCONFIG"
 SUDO_VARIABLE = "CONFINED_CLAUDE_SUDO"
+PLUGIN_SCRIPTS_VARIABLE = "CONFINED_CLAUDE_PLUGIN_SCRIPTS"
 JOIN_VARIABLE = "CONFINED_CLAUDE_JOIN"
 _HOSTNAME_LENGTH = 63
 _REAL_SUDO = "sudo is real in this session: its root can leave files in the project that run as root on this machine."
@@ -134,6 +135,7 @@ def plan_session(
     public |= egress.environment
     public[GITCONFIG_VARIABLE] = gitconfig_text(git_settings)
     public[SUDO_VARIABLE] = settings.sudo
+    public[PLUGIN_SCRIPTS_VARIABLE] = settings.plugin_scripts
     public[JOIN_VARIABLE] = egress.join
     secrets = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in secret.items())
     return Plan(

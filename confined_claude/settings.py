@@ -95,6 +95,13 @@ class Settings:
         narrow=("off",),
         never=("full",),
     )
+    plugin_scripts: str = _setting(
+        "off",
+        "off or on",
+        "off|on",
+        narrow=("off",),
+        never=("on",),
+    )
     network: str = _setting(
         "internet",
         "internet, allowlist, none, open, or docker:NAME",
@@ -191,7 +198,7 @@ class ProjectFiles:
             if (value := values.get(item.name)) in item.metadata["never"]:
                 raise ConfinedError(
                     f"{source}: a project cannot ask for {item.name} = {value!r}.",
-                    f"If you want that, set it in your own config file, or with --{item.name} {value}.",
+                    f"If you want that, set it in your own config file, or with {PREFIX}{item.name.upper()}={value}.",
                 )
         return values
 
@@ -348,7 +355,7 @@ def _taken(settings: Settings, values: Mapping[str, Any]) -> dict[str, Any]:
         item, current = _field(name), getattr(settings, name)
         if item.metadata["kind"] != ONE:
             taken[name] = (*current, *wish)
-        elif wish == item.default or (wish in item.metadata["narrow"] and not _is_narrower(item, wish, current)):
+        elif not _is_narrower(item, wish, current) if wish in item.metadata["narrow"] else wish == item.default:
             del taken[name]
     return taken
 
