@@ -16,7 +16,7 @@ from .test_cli import COMMAND, Run, folder, home, run  # noqa: F401 - fixtures
 
 TASKS = set(tasks.ns.task_names)
 FLAGS = {"--help", "--list", "--version", "--yolo", "--shell", "--rebuild"}
-OF_SHELL = {"--allow", "--git", "--host-ports", "--network", "--ports", "--sudo"}
+OF_SHELL = {"--allow", "--dry-run", "--git", "--host-ports", "--network", "--ports", "--sudo"}
 OF_RUN = {"--yolo", *OF_SHELL}
 NETWORKS = {"internet", "allowlist", "none", "open"}
 FILES: set[str] = set()  # nothing: the shell's own are offered
