@@ -309,7 +309,7 @@ def _start(sidecar: Sidecar | None) -> Iterator[str]:
         return
     given = f"printf '%s\\n' {quoted(sidecar.given.removesuffix(chr(10)))}" if sidecar.given else ":"
     yield "exec 5<&0"
-    yield f'{given} | docker start --attach --interactive --sig-proxy=false "$sidecar" | {{'
+    yield f'{given} | docker start --attach --interactive "$sidecar" | {{'
     yield "    read -r ready || true"
     yield '    if [ "$ready" != ready ]; then'
     yield """        echo "confined-claude: The session's network could not be made." >&2"""
