@@ -171,7 +171,7 @@ def _folders(config: int, whose: Whose) -> Iterator[_Folder]:
         for name in sorted(_names(projects)):
             if name == prefix or name.startswith(f"{prefix}-"):
                 with _inside(projects, name) as handle:
-                    found = _folder(handle, name, whose, is_its_own=name == exact)
+                    found = None if handle < 0 else _folder(handle, name, whose, is_its_own=name == exact)
                 if found is not None:
                     yield found
 
