@@ -11,9 +11,9 @@ usage() {
 usage: ./install.sh [--with-engine] [PROJECT [-- ARGS]]
        ./install.sh --uninstall
 
-Installs the commands confined-claude, inv, invoke and copier into ~/.local/bin and builds
-the image. With PROJECT it goes on to add the scaffold to that folder (made if missing) and
-runs `inv run -- ARGS` there.
+Installs the commands confined-claude, inv, invoke and copier into ~/.local/bin, completion of
+the first for your shells, and builds the image. With PROJECT it goes on to add the scaffold to
+that folder (made if missing) and runs `inv run -- ARGS` there.
 
   --with-engine  install the Docker engine if there is none, without asking (Debian, Ubuntu)
   --uninstall    take away all of it but Docker itself; asks before it deletes data
@@ -75,6 +75,35 @@ link_commands() {
     esac
 }
 
+# completion_link SHELL: where it looks for the completion of the command. zsh has to be told.
+completion_link() {
+    case $1 in
+        bash) printf '%s' "${XDG_DATA_HOME:-$HOME/.local/share}/bash-completion/completions/confined-claude" ;;
+        fish) printf '%s' "${XDG_CONFIG_HOME:-$HOME/.config}/fish/completions/confined-claude.fish" ;;
+        zsh) printf '%s' "$data/completion.zsh" ;;
+    esac
+}
+
+leads_into_venv() { case $(readlink "$1" 2>/dev/null) in "$venv"/*) ;; *) return 1 ;; esac; }
+
+link_completion() {
+    local shell link target
+    for shell in bash fish zsh; do
+        have "$shell" || continue
+        link=$(completion_link "$shell")
+        target=("$venv"/lib/python*/site-packages/confined_claude/completion/confined-claude."$shell")
+        if leads_into_venv "$link"; then
+            [ "$link" -ef "${target[0]}" ] || ln -sf "${target[0]}" "$link"
+        elif [ -e "$link" ] || [ -L "$link" ]; then
+            say "$link is not ours and stays as it is; ours is ${target[0]}."
+        elif ! { mkdir -p "${link%/*}" && ln -s "${target[0]}" "$link"; } 2>/dev/null; then
+            say "$link cannot be made: $shell will not complete confined-claude."
+        elif [ "$shell" = zsh ] && ! grep -qsF "$link" "${ZDOTDIR:-$HOME}/.zshrc"; then
+            say "If you use zsh, add this line to your .zshrc, for completion:" "    source \"$link\""
+        fi
+    done
+}
+
 build_image() {
     docker image inspect confined-claude:latest >/dev/null 2>&1 || ensure_base
     "$venv/bin/confined-claude" build
@@ -123,6 +152,13 @@ uninstall() {
         link="$bin/$name"
         if [ "$(readlink "$link" 2>/dev/null)" = "$venv/bin/$name" ]; then rm "$link"; fi
     done
+    for name in bash fish zsh; do
+        link=$(completion_link "$name")
+        if leads_into_venv "$link"; then
+            rm "$link"
+            rmdir "${link%/*}" "${link%/*/*}" 2>/dev/null || true
+        fi
+    done
     rm -rf "$venv"
     rm -rf "$state/locks" "$state/logs"
     if [ -d "$data" ] || [ -d "$state" ] || [ -d "$config" ]; then
@@ -158,6 +194,7 @@ main() {
     ensure_engine
     install_package
     link_commands
+    link_completion
     build_image
     if [ -n "$project" ]; then
         start_project "$project" "$@"

@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from . import client, console, disk, history, known, labels, running, safefs, session, shared
+from . import client, console, disk, history, image, kept_images, known, labels, running, safefs, session, shared
 from .console import plain
 from .disk import Place, Size
 from .errors import ConfinedError, EngineError
@@ -21,9 +22,13 @@ from .guard import isolation, records
 from .guard.records import Records
 from .history import Whose
 from .host import Host
+from .kept_images import Stored
 from .project import SCAFFOLD, Project
 from .safefs import Left
 from .session import IGNORE_ALL
+
+if TYPE_CHECKING:
+    from .engine import Engine
 
 _MADE = ("venvs", "local-bin")
 _IGNORE = ".gitignore"
@@ -392,6 +397,10 @@ def look_global(host: Host, *, everything: bool) -> Found:
     """What there is of shared data. Nothing is changed."""
     data = [Item(f"{place.path}/", (place,)) for place in _shared_data(host) if os.path.lexists(place.path)]
     data += _left_over(host)
+    _, stored = _images(host)
+    if stored.removable:
+        names = ", ".join(name for its in stored.removable for name in its.names or (its.id[7:19],))
+        data.append(Item(f"{_counted(len(stored.removable), 'image')} that nothing uses: {names}", bytes=stored.freed))
     memory: list[Item] = []
     config = Place(host.data, ("shared", _CONFIG))
     if everything and os.path.lexists(config.path):
@@ -419,9 +428,23 @@ def delete_global(host: Host, *, memory: bool) -> Left:
     with _alone(host):
         left += _set_aside(Place(host.data, ("shared",)), (*_CACHES, *([_CONFIG] if memory else [])))
         left += _set_aside(state, [_LOGS])
+        engine, stored = _images(host)
+        if engine is not None:
+            kept_images.remove(engine, stored.removable)
     for place in _asides(host):
         left += _delete_aside(place)
     return left
+
+
+def _images(host: Host) -> tuple[Engine | None, Stored]:
+    """The images of ours; none where the engine does not answer."""
+    from .engine import Engine
+
+    try:
+        engine = Engine.connect(host.environ)
+        return engine, image.stored(engine, host)
+    except EngineError:
+        return None, Stored()
 
 
 @contextlib.contextmanager

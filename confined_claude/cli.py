@@ -17,10 +17,12 @@ from .errors import INTERRUPTED, USAGE
 
 _SEE_HELP = "See confined-claude --help."
 _LIST_FORMATS = ("flat", "nested", "json")
+_OWN_FLAGS = ("--help", "--list", "--version")
 # The flags of the shell script this command took over from.
 _OLD_FLAGS = {
     "--yolo": ["run", "--yolo"],
     "--shell": ["shell"],
+    "--status": ["status"],
     "--clean": ["clean"],
     "--clean-global": ["clean-global"],
     "--rebuild": ["rebuild"],
@@ -54,6 +56,15 @@ def _current(words: list[str]) -> list[str]:
     return words
 
 
+def _complete(words: list[str]) -> None:
+    """Print what the last of ``words`` may become, each with its help behind a tab; the words before it are typed."""
+    from . import completion, tasks
+
+    *typed, word = words or [""]
+    for name, text in completion.answers(tasks.ns, _current(typed) if typed else [], word, (*_OWN_FLAGS, *_OLD_FLAGS)):
+        print(f"{name}\t{text}" if text else name)
+
+
 def _run() -> int:
     from invoke import Config, Exit, ParseError, Program
 
@@ -71,6 +82,19 @@ def _run() -> int:
         def parse_core(self, argv: list[str] | None) -> None:
             with _usage_errors():
                 super().parse_core(argv)
+
+        def parse_core_args(self) -> None:
+            super().parse_core_args()
+            if self.args["complete"].value:
+                _complete(tasks.passthrough(sys.argv)[1:])
+                raise Exit
+            if shell := self.args["print-completion-script"].value:
+                from . import completion
+
+                if shell not in completion.SHELLS:
+                    raise ParseError(f"--print-completion-script is one of {', '.join(completion.SHELLS)}.")
+                print(completion.script(shell), end="")
+                raise Exit
 
         def parse_tasks(self) -> None:
             with _usage_errors():

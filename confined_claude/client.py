@@ -46,7 +46,7 @@ true
 """
 # With the default keys the client would not see Ctrl-P at once, and a session could be left
 # running unseen. No terminal that speaks UTF-8 ever sends these bytes, so no key is held back.
-_NO_DETACH = os.fsdecode(b"\xff,\xfe,\xff,\xfe")
+NO_DETACH = os.fsdecode(b"\xff,\xfe,\xff,\xfe")
 # For `docker exec` the engine takes ASCII only: Ctrl-^ four times, a key that is hardly ever typed even once.
 _NO_EXEC_DETACH = "ctrl-^,ctrl-^,ctrl-^,ctrl-^"
 
@@ -79,12 +79,24 @@ def is_listening(address: str) -> bool:
     return True
 
 
+def context_name(environ: Mapping[str, str]) -> str:
+    """The name of the docker context in use, where ``DOCKER_HOST`` does not stand above it.
+
+    Raises OSError or ValueError where it cannot be told.
+    """
+    return environ.get("DOCKER_CONTEXT", "") or _current_context(_docker_config(environ) / "config.json")
+
+
+def _docker_config(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+
+
 def _context_address(environ: Mapping[str, str]) -> str:
     """The address in the docker context in use, from the docker command's own files."""
-    folder = Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-    name = environ.get("DOCKER_CONTEXT", "")
+    folder = _docker_config(environ)
+    name = ""
     try:
-        name = name or _current_context(folder / "config.json")
+        name = context_name(environ)
         if name == "default":
             return ""
         file = folder / "contexts/meta" / hashlib.sha256(name.encode()).hexdigest() / "meta.json"
@@ -133,11 +145,26 @@ def _free_name(first: str, tries: int) -> str:
 
     Many that start at once would all try the same one again and again.
     """
-    listed = _docker("ps", "--all", "--format", "{{.Names}}", "--filter", f"name={first}").stdout.decode().split()
-    taken = {word for names in listed for word in names.split(",")}
+    taken = _taken(first)
     names = (f"{first}-{number}" for number in itertools.count(2))
     free = itertools.islice((name for name in names if name not in taken), min(1 << tries, _MOST_NAMES))
     return random.choice(list(free))  # noqa: S311 - nothing secret
+
+
+def free_name(first: str) -> str:
+    """The name that a session would get now; others may take it."""
+    return _free_name(first, 0) if first in _taken(first) else first
+
+
+def _taken(first: str) -> set[str]:
+    """The names of containers that begin with ``first``, and maybe others."""
+    listed = _docker("ps", "--all", "--format", "{{.Names}}", "--filter", f"name={first}").stdout.decode().split()
+    return {word for names in listed for word in names.split(",")}
+
+
+def has_image(name: str) -> bool:
+    """Whether the engine has an image of that name."""
+    return _docker("image", "inspect", "--format", "{{.Id}}", name).returncode == 0
 
 
 def attach(identity: str, *, stdin: bool, terminal: bool) -> subprocess.Popen[bytes]:
@@ -148,7 +175,7 @@ def attach(identity: str, *, stdin: bool, terminal: bool) -> subprocess.Popen[by
     """
     interactive = ["--interactive"] if stdin else []
     return subprocess.Popen(
-        [_program(), "start", "--attach", *interactive, "--detach-keys", _NO_DETACH, identity],
+        [_program(), "start", "--attach", *interactive, "--detach-keys", NO_DETACH, identity],
         stdin=None if stdin else subprocess.DEVNULL,
         start_new_session=not terminal,
     )
@@ -156,7 +183,7 @@ def attach(identity: str, *, stdin: bool, terminal: bool) -> subprocess.Popen[by
 
 def attach_again(identity: str) -> subprocess.Popen[bytes]:
     """Take this process's terminal to a container that runs."""
-    return subprocess.Popen([_program(), "attach", "--detach-keys", _NO_DETACH, identity])
+    return subprocess.Popen([_program(), "attach", "--detach-keys", NO_DETACH, identity])
 
 
 def execute(

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 _STEP_WIDTH = 80
+_PATIENCE_SECONDS = 0.5
 _ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
@@ -78,6 +79,39 @@ class BuildProgress:
             self._live.stop()
         if kind is None:
             say(f"The image is built ({time.monotonic() - self._started:.0f} s).")
+
+
+class Adding:
+    """A bar for work that turns out to take long: on a terminal only, on stderr, gone at the end."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._live: Any = None
+        self._bar: Any = None
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Adding:
+        return self
+
+    def show(self, done: int, total: int) -> None:
+        """So much of it is done."""
+        if self._live is None:
+            if time.monotonic() - self._started < _PATIENCE_SECONDS or not sys.stderr.isatty():
+                return
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+            columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
+            self._live = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar = self._live.add_task(self._title, total=total)
+            self._live.start()
+        self._live.update(self._bar, completed=done, total=total)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
 
 
 def plain(text: str) -> str:

@@ -124,31 +124,54 @@ def _listed(folder: Path) -> list[Path]:
         return []
 
 
+def look(folder: Path, host: Host) -> tuple[SignIn, float]:
+    """How a session with the Claude config in ``folder`` would be signed in, and until when; nothing is changed.
+
+    The end is in epoch seconds, 0 if it is not known. Raises ConfinedError as ``prepare`` does for the host's
+    credentials.
+    """
+    kept = None
+    with contextlib.suppress(OSError), safefs.opened(folder.parent, folder.name) as handle:
+        kept = _parse(safefs.read(handle, CREDENTIALS))
+    sign_in, _, oauth = _choose(kept, host)
+    renews = sign_in.kind != "credentials" or oauth is None or bool(oauth.get("refreshToken"))
+    return sign_in, 0 if renews or oauth is None else _expiry(oauth) / 1000
+
+
 def _copy_credentials(folder: int, host: Host) -> SignIn:
-    variable = next((name for name in environment.SIGN_IN if host.environ.get(name)), "")
-    source = host.claude_config / CREDENTIALS
     kept = _parse(safefs.read(folder, CREDENTIALS))
+    sign_in, is_new, oauth = _choose(kept, host)
+    if is_new:
+        # What else is there was signed in to inside, MCP servers for instance.
+        others = kept if isinstance(kept, dict) else {}
+        safefs.write(folder, CREDENTIALS, json.dumps({**others, "claudeAiOauth": oauth}).encode())
+    return sign_in
+
+
+def _choose(kept: Any, host: Host) -> tuple[SignIn, bool, Mapping[str, Any] | None]:
+    """The sign-in of a session whose own credentials are ``kept``, whether it is newly the host's, and its OAuth part.
+
+    Raises ConfinedError where the host's credentials are the only sign-in and cannot be read.
+    """
+    variable = next((name for name in environment.SIGN_IN if host.environ.get(name)), "")
     mine = _usable(kept)
     try:
-        theirs = _usable(_host_credentials(source))
+        theirs = _usable(_host_credentials(host.claude_config / CREDENTIALS))
     except ConfinedError as error:
         if not variable and mine is None:
             raise
-        return SignIn(variable or "credentials", (error.message,))
-    if theirs is not None and (mine is None or _is_newer(theirs, mine)):
+        return SignIn(variable or "credentials", (error.message,)), False, mine
+    is_new = theirs is not None and (mine is None or _is_newer(theirs, mine))
+    if theirs is not None and is_new:
         mine = {key: theirs[key] for key in _OAUTH_KEYS if key in theirs}
-        # What else is there was signed in to inside, MCP servers for instance.
-        others = kept if isinstance(kept, dict) else {}
-        safefs.write(folder, CREDENTIALS, json.dumps({**others, "claudeAiOauth": mine}).encode())
     if variable:
-        return SignIn(variable)
+        return SignIn(variable), is_new, mine
     if mine is None:
-        return SignIn("", ("Not signed in to Claude.", HOW_TO_SIGN_IN))
+        return SignIn("", ("Not signed in to Claude.", HOW_TO_SIGN_IN)), False, None
     if not mine.get("refreshToken") and 0 < _expiry(mine) < time.time() * 1000:
-        return SignIn(
-            "credentials", ("The copied sign-in has expired.", "Run `claude` on this machine once: it renews it.")
-        )
-    return SignIn("credentials")
+        notes = ("The copied sign-in has expired.", "Run `claude` on this machine once: it renews it.")
+        return SignIn("credentials", notes), is_new, mine
+    return SignIn("credentials"), is_new, mine
 
 
 def _host_credentials(source: Path) -> Any:

@@ -6,11 +6,14 @@ Images, and what becomes of containers. Creating and attaching them is ``client`
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import signal
+import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,10 +21,16 @@ import docker
 import docker.errors
 from requests.exceptions import RequestException
 
+from . import labels, usage
 from .client import INSTALL_HINT, engine_address
 from .errors import ConfinedError, EngineError
+from .kept_images import Image, chains_of, layers_of
+from .usage import Usage
 
+_SECONDS = 60  # as the SDK's own
 _STOP_SECONDS = 10
+_MOST_BYTES = 16 << 20
+_MOST_AT_ONCE = 32
 
 
 class Engine:
@@ -31,31 +40,47 @@ class Engine:
         self._api = api
 
     @classmethod
-    def connect(cls, environ: Mapping[str, str]) -> Engine:
+    def connect(cls, environ: Mapping[str, str], seconds: int = _SECONDS) -> Engine:
         """The engine of the current docker context; ``DOCKER_HOST`` and ``DOCKER_CONTEXT`` are honoured.
 
+        It has so many ``seconds`` for each answer.
         Raises EngineError if there is none, it may not be used, or it runs on another machine.
         """
         address = engine_address(environ)
         try:
             if address and not environ.get("DOCKER_HOST"):
-                return cls(docker.APIClient(base_url=address, version="auto"))
-            return cls(docker.DockerClient.from_env(environment=dict(environ)).api)
+                return cls(docker.APIClient(base_url=address, version="auto", timeout=seconds))
+            return cls(docker.DockerClient.from_env(environment=dict(environ), timeout=seconds).api)
         except Exception as error:  # the SDK lets errors of every layer through
             raise _unreachable(error) from None
+
+    def version(self) -> dict[str, Any]:
+        """The engine's answer to ``docker version``: its own and its components'."""
+        with _translated("tell its version"):
+            return dict(self._api.version())
+
+    def info(self) -> dict[str, Any]:
+        """The engine's answer to ``docker info``."""
+        with _translated("describe itself"):
+            return dict(self._api.info())
 
     # Images
 
     def has_image(self, name: str) -> bool:
         return self.image_id(name) is not None
 
-    def image_id(self, name: str) -> str | None:
-        """The id of a local image, None if there is none."""
+    def image(self, name: str) -> dict[str, Any] | None:
+        """What the engine knows of a local image, None if there is none."""
         with _translated("look for an image"):
             try:
-                return str(self._api.inspect_image(name)["Id"])
+                return dict(self._api.inspect_image(name))
             except docker.errors.ImageNotFound:
                 return None
+
+    def image_id(self, name: str) -> str | None:
+        """The id of a local image, None if there is none."""
+        found = self.image(name)
+        return None if found is None else str(found["Id"])
 
     def pull(self, name: str, tag: str) -> None:
         """Fetch an image from its registry. Raises EngineError if it cannot be had."""
@@ -78,7 +103,7 @@ class Engine:
         name: str,
         arguments: Mapping[str, str],
         *,
-        labels: Mapping[str, str],
+        marks: Mapping[str, str],
         fresh: bool,
         host_network: bool,
     ) -> Iterator[str]:
@@ -92,7 +117,7 @@ class Engine:
                 custom_context=True,
                 tag=name,
                 buildargs=dict(arguments),
-                labels=dict(labels),
+                labels=dict(marks),
                 nocache=fresh,
                 rm=True,
                 forcerm=True,
@@ -109,9 +134,67 @@ class Engine:
         with _translated("tag the image"):
             self._api.tag(name, repository, tag)
 
-    def remove_image_if_unused(self, image_id: str) -> None:
+    def own_images(self, owner: str) -> list[Image]:
+        """The images that ``owner`` (``Host.owner``) has built."""
+        with _translated("look for images"):
+            wanted = {"label": [f"{labels.KIND}={labels.IMAGE}", f"{labels.OWNER}={owner}"]}
+            used = {container["ImageID"] for container in self._api.containers(all=True)}
+            found = [self._image(entry, entry["Id"] in used) for entry in self._api.images(filters=wanted)]
+            return [image for image in found if image is not None]
+
+    def layers_beside(self, images: Sequence[Image]) -> set[str]:
+        """The layers, each as in ``Image.layers``, that other images of any owner have."""
+        own = {image.id for image in images}
+        chains: set[str] = set()
+        with _translated("look for images"):
+            for entry in self._api.images():
+                with contextlib.suppress(docker.errors.ImageNotFound):
+                    if entry["Id"] not in own:
+                        chains.update(chains_of(self._api.inspect_image(entry["Id"])["RootFS"].get("Layers") or ()))
+        return chains
+
+    def _image(self, found: Mapping[str, Any], is_used: bool) -> Image | None:
+        """The image in an entry of the engine's list; None if it is gone since."""
+        try:
+            history = self._api.history(found["Id"])
+        except docker.errors.ImageNotFound:
+            return None
+        steps = [(int(step["Size"]), "#(nop)" in step["CreatedBy"]) for step in history]
+        digests = self._api.inspect_image(found["Id"])["RootFS"].get("Layers") or ()
+        names = tuple(name for name in found["RepoTags"] or () if name != "<none>:<none>")
+        layers = layers_of(digests, steps)
+        return Image(found["Id"], names, dict(found["Labels"] or {}), float(found["Created"]), layers, is_used)
+
+    def image_labels(self, name: str) -> dict[str, str]:
+        """The labels of an image; none if there is no such image."""
+        with _translated("look at an image"):
+            try:
+                return dict(self._api.inspect_image(name)["Config"]["Labels"] or {})
+            except docker.errors.ImageNotFound:
+                return {}
+
+    def file_in_image(self, identity: str, path: str) -> bytes | None:
+        """The content of a file in an image; None if there is none. Nothing of the image runs for it."""
+        with _translated("look into an image"):
+            made = self._api.create_container(identity, ["true"], entrypoint=["true"])["Id"]
+            try:
+                stream, status = self._api.get_archive(made, path)
+                if status["size"] > _MOST_BYTES:
+                    return None
+                archive = io.BytesIO(b"".join(stream))
+            except docker.errors.NotFound:
+                return None
+            finally:
+                self._api.remove_container(made, force=True, v=True)
+        with contextlib.suppress(tarfile.TarError, LookupError), tarfile.open(fileobj=archive) as opened:
+            file = opened.extractfile(opened.getmembers()[0])
+            return None if file is None else file.read()
+        return None
+
+    def remove_image(self, name: str) -> None:
+        """Take an image's name away, and the image itself if that was its last and no container uses it."""
         with contextlib.suppress(docker.errors.APIError):
-            self._api.remove_image(image_id)
+            self._api.remove_image(name)
 
     def remove_names(self, repository: str, label: str) -> None:
         """Take their names of ``repository`` from the images with this label; what uses one keeps it."""
@@ -146,6 +229,24 @@ class Engine:
         with _translated("look back at the session"):
             past = self._api.events(since=1, until=int(time.time()) + 1, filters={"container": identity}, decode=True)
             return {str(event.get("Action")) for event in past}
+
+    def usage(self, identities: Sequence[str]) -> dict[str, Usage]:
+        """What running containers take, asked all at once: an engine may take a second for each.
+
+        Those that have ended, or that it says nothing of, are left out.
+        """
+        if not identities:
+            return {}
+        with ThreadPoolExecutor(min(_MOST_AT_ONCE, len(identities))) as pool:
+            found = dict(zip(identities, pool.map(self._usage, identities), strict=True))
+        return {identity: used for identity, used in found.items() if used is not None}
+
+    def _usage(self, identity: str) -> Usage | None:
+        try:
+            return usage.of_answer(self._api.stats(identity, stream=False, one_shot=True))
+        # A ValueError is the empty answer for a container that ends.
+        except (docker.errors.DockerException, RequestException, ValueError, OSError):
+            return None
 
     def remove(self, identity: str, *, at_once: bool) -> None:
         """End and remove a container; unless ``at_once`` it may save its state first. Returns when it is gone.

@@ -53,10 +53,11 @@ def from_info(info: Mapping[str, Any]) -> EngineFacts:
     )
 
 
-def facts(host: Host, address: str, ask: Callable[[], Mapping[str, Any]]) -> EngineFacts:
+def facts(host: Host, address: str, ask: Callable[[], Mapping[str, Any]], *, keep: bool = True) -> EngineFacts:
     """The facts of the engine at ``address``; ``ask`` gives its info, and may raise EngineError.
 
-    An engine that has started again has another socket: what was kept of it before is not used.
+    An engine that has started again has another socket: what was kept of it before is not used. Nothing new
+    is kept unless ``keep``.
     """
     identity = _identity(address)
     with contextlib.suppress(OSError, ValueError, TypeError, LookupError, RecursionError):
@@ -65,6 +66,8 @@ def facts(host: Host, address: str, ask: Callable[[], Mapping[str, Any]]) -> Eng
         if identity and kept["identity"] == identity and 0 <= time.time() - kept["asked"] < _SECONDS_KEPT:
             return EngineFacts(**{field.name: kept["facts"][field.name] for field in fields(EngineFacts)})
     known = from_info(ask())
+    if not keep:
+        return known
     record = {"identity": identity, "asked": time.time(), "facts": asdict(known)}
     with contextlib.suppress(OSError, ConfinedError), safefs.open_folder(host.state.parent, host.state.name) as folder:
         safefs.write(folder, _FILE, json.dumps(record).encode())

@@ -95,6 +95,11 @@ def proxies(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: environ[name] for name in PROXIES if environ.get(name)}
 
 
+def on_loopback(environ: Mapping[str, str]) -> dict[str, str]:
+    """Which secret variables follow rewritten: how each names the host's loopback."""
+    return {name: _host(environ[name]) for name, value in split(environ)[1].items() if value != environ[name]}
+
+
 def is_loopback(url: str) -> bool:
     """Whether ``url`` names this machine's loopback."""
     try:
@@ -107,6 +112,12 @@ def is_loopback(url: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def _host(url: str) -> str:
+    """The host in a URL as it is written, brackets included."""
+    address = urlsplit(url).netloc.rpartition("@")[2]
+    return address.partition("]")[0] + "]" if address.startswith("[") else address.partition(":")[0]
 
 
 def _reachable(value: str) -> str:

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import hashlib
 import io
+import json
 import os
 import re
 import secrets
@@ -25,11 +26,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import environment, safefs
+from . import environment, kept_images, labels, safefs
 from .certificates import extra_certificates
 from .console import BuildProgress, plain, say
 from .errors import EngineError
 from .host import Host
+from .kept_images import Stored
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -44,9 +46,12 @@ LOCAL_BASE = "confined-claude-base:bookworm"
 CONTEXT = Path(__file__).parent / "container"
 _ENTRYPOINT = "/opt/confined-claude/entrypoint"
 # On a layer, with the name of the shared image below it.
-_ON = "confined-claude.on"
+ON = f"{labels.KIND}.on"
 # As the shared image's own Dockerfile does after its packages.
 _CLEAN_UP = "apt-get clean && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /usr/share/info/*"
+# On the shared image: which files of the tool's, and what else, it was built from.
+_FILES = f"{labels.KIND}.files"
+_PARTS = f"{labels.KIND}.parts"
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
 # The builder's words about its own containers, which would hide what the step says.
 _CHATTER = (" --->", "Removing intermediate container")
@@ -77,6 +82,23 @@ class Recipe:
             digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
         return digest.hexdigest()[:12]
 
+    @cached_property
+    def files_hash(self) -> str:
+        """Of the files that come with the tool: another one is another version of the tool's."""
+        return _short(
+            "".join(f"{name} {digest}\n" for name, digest in self.parts.items() if name in self._own).encode()
+        )
+
+    @property
+    def _own(self) -> set[str]:
+        return {name for name in self.files if not name.startswith("ca/")}
+
+    @cached_property
+    def parts(self) -> dict[str, str]:
+        """What the fingerprint is made of, by name, each as a short hash."""
+        arguments = {name: _short(value.encode()) for name, value in self.arguments.items()}
+        return dict(sorted(({name: _short(content) for name, content in self.files.items()} | arguments).items()))
+
     @property
     def name(self) -> str:
         return f"{REPOSITORY}:{self.fingerprint}"
@@ -92,6 +114,10 @@ class Recipe:
                 archive.addfile(entry, io.BytesIO(content))
         buffer.seek(0)
         return buffer
+
+
+def _short(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
@@ -111,10 +137,10 @@ class Stack:
         return self.recipes[0].name
 
 
-def stack(settings: Settings, host: Host, dockerfile: str = "") -> Stack:
+def stack(chosen: Settings, host: Host, dockerfile: str = "") -> Stack:
     """What a session with these settings, and its project's Dockerfile, runs on."""
-    recipes = [shared(settings.claude_version, extra_certificates(host.environ))]
-    if packages := {*settings.packages, *(["sudo"] if settings.sudo == "full" else [])}:
+    recipes = [shared(chosen.claude_version, extra_certificates(host.environ))]
+    if packages := {*chosen.packages, *(["sudo"] if chosen.sudo == "full" else [])}:
         recipes.append(_with_packages(recipes[-1].name, packages))
     if dockerfile:
         recipes.append(_with_dockerfile(recipes[-1].name, dockerfile))
@@ -163,22 +189,48 @@ def _layer(title: str, dockerfile: str, base: str, cure: str) -> Recipe:
     return Recipe(title, {"Dockerfile": f"{dockerfile}\n{ending}".encode()}, base=base, cure=cure)
 
 
-def ensure(engine: Engine, wanted: Stack, host: Host, *, fresh: bool = False) -> None:
-    """Build what is missing of ``wanted``, from the shared image on; all of it if ``fresh``.
+@dataclass(frozen=True)
+class Again:
+    """What is to be built although it is there: all of it, on a newer ``base`` if so, or the layer of ``claude`` alone.
 
-    Of two that need an image at once, one builds and the other waits. Raises EngineError when a
-    build fails; the image that was there before stays.
+    ``claude`` is a version of Claude Code, "latest" included; None for what the settings say.
     """
-    if not fresh and all(engine.has_image(recipe.name) for recipe in wanted.recipes):
+
+    everything: bool = False
+    base: bool = False
+    claude: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.everything or self.base or self.claude is not None
+
+
+def ensure(engine: Engine, wanted: Stack, host: Host, *, again: Again = Again()) -> None:
+    """Build what is missing of ``wanted``, from the shared image on, and what is wanted ``again``.
+
+    Of two that need an image at once, one builds and the other waits. What nothing uses any more goes. Raises
+    EngineError when a build fails; the image that was there before stays.
+    """
+    if not again and all(engine.has_image(recipe.name) for recipe in wanted.recipes):
         return
     bottom, *layers = wanted.recipes
     with _build_lock(host, bottom):
-        if fresh or not engine.has_image(bottom.name):
-            _build_shared(engine, bottom, host, fresh=fresh)
+        if again or not engine.has_image(bottom.name):
+            _build_shared(engine, bottom, host, again)
     for layer in layers:
         with _build_lock(host, layer):
             if not engine.has_image(layer.name):
-                _build(engine, layer, host, labels={"confined-claude": "image", _ON: bottom.name})
+                _build(engine, layer, host, marks={labels.KIND: labels.IMAGE, ON: bottom.name})
+    kept_images.prune(engine, host, _FILES, bottom.files_hash)
+
+
+def stored(engine: Engine, host: Host) -> Stored:
+    """What was built here. The latest, and what is on top of it, can be wanted any time. Raises EngineError."""
+    found = kept_images.own(engine, host)
+    current = {name for its in found if f"{REPOSITORY}:latest" in its.names for name in its.names}
+    above = {name for its in found if its.labels.get(ON) in current for name in its.names}
+    removable = kept_images.unused(found, wanted=[*current, *above])
+    freed = kept_images.freed_by(removable, found, engine.layers_beside(found)) if removable else 0
+    return Stored(tuple(found), tuple(removable), freed)
 
 
 @contextlib.contextmanager
@@ -196,34 +248,62 @@ def _build_lock(host: Host, wanted: Recipe) -> Iterator[None]:
         os.close(lock)
 
 
-def _build_shared(engine: Engine, wanted: Recipe, host: Host, *, fresh: bool) -> None:
-    replaced = engine.image_id(wanted.name)
-    _build(engine, wanted, host, fresh=fresh)
+def _build_shared(engine: Engine, wanted: Recipe, host: Host, again: Again) -> None:
+    if not again and (reason := _changes(engine.image_labels(f"{REPOSITORY}:latest"), wanted)):
+        say(f"The image is built again: {reason}.")
+    marks = {_FILES: wanted.files_hash, _PARTS: json.dumps(wanted.parts)}
+    arguments = {"CLAUDE_VERSION": again.claude, "CLAUDE_ASKED": secrets.token_hex(4)} if again.claude else {}
+    fresh = again.everything or again.base
+    _build(engine, wanted, host, fresh=fresh, newer_base=again.base, marks=marks, arguments=arguments)
     engine.tag(wanted.name, REPOSITORY, "latest")
     # They are made of the one that was replaced: whoever needs one builds it anew.
-    engine.remove_names(REPOSITORY, f"{_ON}={wanted.name}")
-    if replaced and replaced != engine.image_id(wanted.name):
-        engine.remove_image_if_unused(replaced)
+    engine.remove_names(REPOSITORY, f"{ON}={wanted.name}")
+
+
+def _changes(marks: Mapping[str, str], wanted: Recipe) -> str:
+    """What has changed since an image with these labels was built, in words; empty if that is not known."""
+    try:
+        before = dict(json.loads(marks.get(_PARTS, "{}")))
+    except (ValueError, TypeError):
+        return ""
+    if not before:
+        return ""
+    now = wanted.parts
+    changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    named = [name for name in changed if not name.startswith("ca/") and name not in wanted.arguments]
+    words = [f"{', '.join(named)} {'has' if len(named) == 1 else 'have'} changed"] if named else []
+    words += ["this machine's certificate authorities have changed"] * any(name.startswith("ca/") for name in changed)
+    words += ["the setting claude_version is another"] * ("CLAUDE_VERSION" in changed)
+    return " and ".join(words)
 
 
 def _build(
-    engine: Engine, wanted: Recipe, host: Host, *, fresh: bool = False, labels: Mapping[str, str] | None = None
+    engine: Engine,
+    wanted: Recipe,
+    host: Host,
+    *,
+    marks: Mapping[str, str],
+    fresh: bool = False,
+    newer_base: bool = False,
+    arguments: Mapping[str, str] | None = None,
 ) -> None:
     """Build ``wanted`` with progress on the terminal and everything in a log file."""
     log_path, log = _open_log(host)
     with log:
-        base = wanted.base or _base(engine, log)
+        base = wanted.base or _base(engine, log, newer=newer_base)
         proxies = environment.proxies(host.environ)
         lines = engine.build(
             wanted.context(),
             wanted.name,
-            {"BASE": base, **wanted.arguments, **proxies},
-            labels=labels or {},
+            {"BASE": base, **wanted.arguments, **proxies, **(arguments or {})},
+            marks={labels.OWNER: host.owner, **marks},
             fresh=fresh,
             # A proxy on this machine's loopback is out of reach from any other network.
             host_network=any(environment.is_loopback(url) for url in proxies.values()),
         )
         _follow(lines, log, wanted.title, f"{wanted.cure} The whole log is in {log_path}.".lstrip())
+    if identity := engine.image_id(wanted.name):
+        kept_images.note_built(host, identity)
 
 
 def _follow(lines: Iterator[str], log: IO[str], title: str, hint: str) -> None:
@@ -262,10 +342,13 @@ def _open_log(host: Host) -> tuple[Path, IO[str]]:
     return folder / name, open(file, "w", encoding="utf-8", errors="replace", buffering=1)
 
 
-def _base(engine: Engine, log: IO[str]) -> str:
-    """The name of the base image: Debian's own, or one made here from Debian's packages."""
+def _base(engine: Engine, log: IO[str], *, newer: bool = False) -> str:
+    """The name of the base image: Debian's own, or one made here from Debian's packages.
+
+    If a ``newer`` one is wanted, it is fetched or made again.
+    """
     name, tag = BASE
-    if engine.has_image(f"{name}:{tag}"):
+    if not newer and engine.has_image(f"{name}:{tag}"):
         return f"{name}:{tag}"
     say(f"Fetching the base image {name}:{tag}.")
     try:
@@ -275,7 +358,7 @@ def _base(engine: Engine, log: IO[str]) -> str:
         unreachable = error
     else:
         return f"{name}:{tag}"
-    if engine.has_image(LOCAL_BASE):
+    if not newer and engine.has_image(LOCAL_BASE):
         return LOCAL_BASE
     if shutil.which("mmdebstrap") is None:
         raise EngineError(

@@ -17,8 +17,8 @@ from .host import Host
 from .project import Project
 
 _FOLDER = "projects"
-_FILE = "project.json"
-_VERSION = 1
+FILE = "project.json"
+VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ def remember(project: Project, host: Host) -> None:
     Raises ConfinedError if nothing can be written.
     """
     with safefs.open_folder(host.state.parent, host.state.name, _FOLDER, project.id) as folder:
-        if safefs.exists(folder, _FILE):
+        if safefs.exists(folder, FILE):
             if _root(folder) == project.root:
-                os.utime(_FILE, dir_fd=folder, follow_symlinks=False)
+                os.utime(FILE, dir_fd=folder, follow_symlinks=False)
                 return
-            aside = f"{_FILE}.{time.strftime('%Y%m%d-%H%M%S')}"
-            os.rename(_FILE, aside, src_dir_fd=folder, dst_dir_fd=folder)
+            aside = f"{FILE}.{time.strftime('%Y%m%d-%H%M%S')}"
+            os.rename(FILE, aside, src_dir_fd=folder, dst_dir_fd=folder)
             place = host.state / _FOLDER / project.id / aside
             say(f"The record of this project could not be read, and is now at {place}.")
         try:
-            safefs.write(folder, _FILE, json.dumps({"version": _VERSION, "root": str(project.root)}).encode())
+            safefs.write(folder, FILE, json.dumps({"version": VERSION, "root": str(project.root)}).encode())
         except OSError as error:
             raise safefs.cannot("write to", host.state, error) from None
 
@@ -64,15 +64,15 @@ def _projects(host: Host) -> Iterator[Known]:
     with contextlib.suppress(OSError), safefs.opened(host.state.parent, host.state.name, _FOLDER) as folder:
         for name in os.listdir(folder):
             with contextlib.suppress(OSError), safefs.entered(folder, name) as own:
-                status = os.stat(_FILE if safefs.exists(own, _FILE) else ".", dir_fd=own, follow_symlinks=False)
+                status = os.stat(FILE if safefs.exists(own, FILE) else ".", dir_fd=own, follow_symlinks=False)
                 yield Known(name, _root(own), status.st_mtime)
 
 
 def _root(folder: int) -> Path | None:
     """The root in the record of a project; None if there is none that can be read."""
     with contextlib.suppress(ValueError, TypeError, LookupError, RecursionError):
-        record = json.loads(safefs.read(folder, _FILE, 1 << 16) or b"")
-        if record["version"] == _VERSION and Path(record["root"]).is_absolute():
+        record = json.loads(safefs.read(folder, FILE, 1 << 16) or b"")
+        if record["version"] == VERSION and Path(record["root"]).is_absolute():
             return Path(record["root"])
     return None
 

@@ -21,10 +21,11 @@ def settle(host: Host, here: Project, ground: Callable[[], Ground]) -> int | Non
     One of ``here`` can be joined at a terminal, if it has one of its own; else it is ended. Those of other projects
     are told. While every tool is alive, the engine is not even asked.
     """
-    if not any(True for _ in records.without_owner(host)):
+    cut_off = set(records.without_owner(host))
+    if not cut_off:
         return None
     for left in running.sessions(host):
-        if left.has_owner:
+        if left.key not in cut_off:  # started by a script, a session has no record, and a terminal all the same
             continue
         if not left.is_up:
             client.remove(left.name)

@@ -30,6 +30,7 @@ SECRETS_FILE = "run/confined-claude/secrets"
 # The entrypoint makes it /etc/gitconfig. A variable, as putting a file in costs the start 60 ms.
 GITCONFIG_VARIABLE = "CONFINED_CLAUDE_GITCONFIG"
 SUDO_VARIABLE = "CONFINED_CLAUDE_SUDO"
+PLUGIN_SCRIPTS_VARIABLE = "CONFINED_CLAUDE_PLUGIN_SCRIPTS"
 JOIN_VARIABLE = "CONFINED_CLAUDE_JOIN"
 _HOSTNAME_LENGTH = 63
 _REAL_SUDO = "sudo is real in this session: its root can leave files in the project that run as root on this machine."
@@ -48,7 +49,7 @@ class Plan:
     """Everything the engine needs to know of one session.
 
     ``name`` is the first one to try; ``-2``, ``-3``, … follow while it is taken. ``secrets`` is
-    a shell script of exports, for the entrypoint alone to read.
+    a shell script of exports, for the entrypoint alone to read; ``secret_names`` are what it sets.
     """
 
     name: str
@@ -66,9 +67,22 @@ class Plan:
     terminal: bool
     stdin: bool
     stop_signal: str = "SIGTERM"
+    secret_names: tuple[str, ...] = ()
 
     def create_arguments(self, name: str) -> list[str]:
         """The arguments of ``docker create`` that make this session's container, called ``name``."""
+        return [*self.stream_arguments(), *self.arguments_anywhere(name)]
+
+    def stream_arguments(self) -> list[str]:
+        """Those of them that depend on where the session's input and output lead."""
+        return [
+            *(["--tty"] if self.terminal else []),
+            *(["--interactive"] if self.stdin else []),
+            *("--stop-signal", self.stop_signal),
+        ]
+
+    def arguments_anywhere(self, name: str) -> list[str]:
+        """Those of them that do not."""
         return [
             *("--name", name, "--rm", "--pull", "never"),
             *(["--hostname", name[:_HOSTNAME_LENGTH].rstrip("-")] if self.egress.hostname else []),
@@ -79,9 +93,6 @@ class Plan:
             *_each("--mount", (bind_value(item.source, item.target, read_only=item.read_only) for item in self.mounts)),
             *_each("--label", (f"{key}={value}" for key, value in {**self.labels, labels.NAME: name}.items())),
             *_each("--env", (f"{key}={value}" for key, value in self.environment.items())),
-            *(["--tty"] if self.terminal else []),
-            *(["--interactive"] if self.stdin else []),
-            *("--stop-signal", self.stop_signal),
             *("--workdir", self.workdir),
             *(self.image, *self.command),
         ]
@@ -124,6 +135,7 @@ def plan_session(
     public |= egress.environment
     public[GITCONFIG_VARIABLE] = gitconfig_text(git_settings)
     public[SUDO_VARIABLE] = settings.sudo
+    public[PLUGIN_SCRIPTS_VARIABLE] = settings.plugin_scripts
     public[JOIN_VARIABLE] = egress.join
     secrets = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in secret.items())
     return Plan(
@@ -150,6 +162,7 @@ def plan_session(
         stdin=terminal or not stdin_is_terminal,
         # A shell at its prompt does not heed SIGTERM, but a terminal that is gone.
         stop_signal="SIGHUP" if terminal and tuple(command) == SHELL else "SIGTERM",
+        secret_names=tuple(secret),
     )
 
 

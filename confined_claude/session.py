@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 CLAUDE = ("claude",)
 YOLO = "--dangerously-skip-permissions"
 
+_LATEST = "latest"
 # Of a scaffold that is only the tool's own.
 IGNORE_ALL = "*\n"
 _PRIVATE = 0o700
@@ -58,14 +59,18 @@ _KILLED = 128 + signal.SIGKILL
 _FULL_BYTES = 1 << 20
 
 
-def run(host: Host, arguments: Sequence[str], flags: Mapping[str, str | None], *, yolo: bool = False) -> int:
-    """Run Claude Code in the current project; gives its exit code."""
-    return start(host, [*CLAUDE, *([YOLO] if yolo else []), *arguments], flags, needs_sign_in=True)
+def run(
+    host: Host, arguments: Sequence[str], flags: Mapping[str, str | None], *, yolo: bool = False, dry: bool = False
+) -> int:
+    """Run Claude Code in the current project; gives its exit code. If ``dry``, only tell how: see ``foretell``."""
+    command = [*CLAUDE, *([YOLO] if yolo else []), *arguments]
+    return foretell(host, command, flags) if dry else start(host, command, flags, needs_sign_in=True)
 
 
-def shell(host: Host, command: Sequence[str], flags: Mapping[str, str | None]) -> int:
-    """Run a shell, or ``command``, where Claude Code would run; gives its exit code."""
-    return start(host, command or SHELL, flags, needs_sign_in=False)
+def shell(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *, dry: bool = False) -> int:
+    """Run a shell, or ``command``, where Claude Code would run; gives its exit code. ``dry`` is as for ``run``."""
+    command = command or SHELL
+    return foretell(host, command, flags) if dry else start(host, command, flags, needs_sign_in=False)
 
 
 def resolved(host: Host) -> tuple[settings.Resolved, list[str]]:
@@ -129,15 +134,22 @@ def ground(host: Host) -> watch.Ground:
         return watch.Ground(here, settings.Settings(), host.git_config, forgiving=True)
 
 
-def build(host: Host, flags: Mapping[str, str | None], *, fresh: bool) -> None:
-    """Build the image if it is missing, or from scratch."""
+def build(host: Host, flags: Mapping[str, str | None], *, again: image.Again) -> None:
+    """Build the image if it is missing, and what of it is wanted ``again``."""
+    if again.claude is not None:
+        settings.check("claude_version", again.claude)
     here = _current_folder()
     if project.refusal(here.resolve(), host):  # the shared image can be built anywhere
-        wanted = image.stack(settings.load(host.user_config_file, None, host.environ, flags), host)
+        chosen, dockerfile = settings.load(host.user_config_file, None, host.environ, flags), ""
     else:
         _, chosen, files = _here(host, flags)
-        wanted = image.stack(chosen, host, files.dockerfile)
-    image.ensure(_engine(host), wanted, host, fresh=fresh)
+        dockerfile = files.dockerfile
+    if again.claude not in (None, chosen.claude_version) and chosen.claude_version != _LATEST:
+        raise ConfinedError(
+            f"The setting claude_version says {chosen.claude_version}, so that is what sessions get.",
+            "Change it there; see `confined-claude config` for where it is set.",
+        )
+    image.ensure(_engine(host), image.stack(chosen, host, dockerfile), host, again=again)
 
 
 def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *, needs_sign_in: bool) -> int:
@@ -149,6 +161,46 @@ def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *
         return _start(host, command, flags, interrupt, needs_sign_in=needs_sign_in)
 
 
+def foretell(host: Host, command: Sequence[str], flags: Mapping[str, str | None]) -> int:
+    """Write the shell script to standard output that starts the session which ``start`` would; gives 0.
+
+    Nothing is made or changed. Raises ConfinedError where ``start`` would refuse.
+    """
+    from . import script
+
+    here, chosen, files = _here(host, flags)
+    facts = engine_facts.facts(host, _address(host), client.info, keep=False)
+    wanted = image.stack(chosen, host, files.dockerfile)
+    network = _network(here, host, chosen, wanted, facts)
+    egress = modes.plan_egress(network)
+    foreseen = watch.foresee(here, chosen, host, client.is_running, network.key)
+    plan = partial(
+        plan_session,
+        here,
+        host,
+        chosen,
+        image=wanted.name,
+        command=command,
+        git_settings=host.git_settings(),
+        guard_mounts=foreseen.mounts,
+        guard_key=network.key,
+        egress=egress,
+        facts=facts,
+    )
+    text = script.script(
+        lambda stdin, stdout: plan(stdin_is_terminal=stdin, stdout_is_terminal=stdout),
+        here,
+        host,
+        name=client.free_name(plan(stdin_is_terminal=True, stdout_is_terminal=True).name),
+        upstream=modes.upstream_of(network.endpoints),
+        foreseen=foreseen,
+        remarks=[*_image_remark(wanted, chosen), *_remarks(here, host, chosen, facts)],
+    )
+    sys.stdout.buffer.write(os.fsencode(text))
+    sys.stdout.flush()
+    return 0
+
+
 def _start(
     host: Host,
     command: Sequence[str],
@@ -158,24 +210,13 @@ def _start(
     needs_sign_in: bool,
 ) -> int:
     here, chosen, files = _here(host, flags)
-    address = client.engine_address(host.environ) or client.DEFAULT_ADDRESS
-    if not client.is_listening(address):
-        _engine(host)  # says what is wrong, before anything is made
+    address = _address(host)
     if (code := leftovers.settle(host, here, lambda: ground(host))) is not None:
         return code
     facts = engine_facts.facts(host, address, client.info)
 
     wanted = image.stack(chosen, host, files.dockerfile)
-    network = modes.Session(
-        here,
-        host,
-        chosen,
-        image=wanted.shared,  # no project has a say in what keeps its network
-        key=secrets.token_hex(_KEY_BYTES),
-        endpoints=modes.endpoints_of(environment.split(host.environ)[1]),
-        closed=nearby.networks(),
-        namespaces=facts.namespaces,
-    )
+    network = _network(here, host, chosen, wanted, facts)
     egress = modes.plan_egress(network)
     with _companion(here, host, network.key) as companion, contextlib.ExitStack() as stack:
         # First of all, as it takes the longest.
@@ -227,6 +268,36 @@ def _start(
             companion=companion,
             refreshed=refreshed,
         )
+
+
+def _image_remark(wanted: image.Stack, chosen: settings.Settings) -> Iterator[str]:
+    if not client.has_image(wanted.name):
+        given = "CONFINED_CLAUDE_SUDO=full " if chosen.sudo == "full" else ""
+        yield f"Its image {wanted.name} is not built yet. Do that first: {given}confined-claude build"
+
+
+def _address(host: Host) -> str:
+    """Where the engine listens. Raises EngineError with what is wrong if it does not."""
+    address = client.engine_address(host.environ) or client.DEFAULT_ADDRESS
+    if not client.is_listening(address):
+        _engine(host)
+    return address
+
+
+def _network(
+    here: project.Project, host: Host, chosen: settings.Settings, wanted: image.Stack, facts: EngineFacts
+) -> modes.Session:
+    """A new session, as far as its network is concerned."""
+    return modes.Session(
+        here,
+        host,
+        chosen,
+        image=wanted.shared,  # no project has a say in what keeps its network
+        key=secrets.token_hex(_KEY_BYTES),
+        endpoints=modes.endpoints_of(environment.split(host.environ)[1]),
+        closed=nearby.networks(),
+        namespaces=facts.namespaces,
+    )
 
 
 @contextlib.contextmanager

@@ -95,6 +95,13 @@ class Settings:
         narrow=("off",),
         never=("full",),
     )
+    plugin_scripts: str = _setting(
+        "off",
+        "off or on",
+        "off|on",
+        narrow=("off",),
+        never=("on",),
+    )
     network: str = _setting(
         "internet",
         "internet, allowlist, none, open, or docker:NAME",
@@ -191,7 +198,7 @@ class ProjectFiles:
             if (value := values.get(item.name)) in item.metadata["never"]:
                 raise ConfinedError(
                     f"{source}: a project cannot ask for {item.name} = {value!r}.",
-                    f"If you want that, set it in your own config file, or with --{item.name} {value}.",
+                    f"If you want that, set it in your own config file, or with {PREFIX}{item.name.upper()}={value}.",
                 )
         return values
 
@@ -229,7 +236,7 @@ def load(
 
 
 def resolve(
-    user_file: Path,
+    user_file: Path | None,
     project: ProjectFiles | None,
     environ: Mapping[str, str],
     flags: Mapping[str, str | None],
@@ -237,7 +244,8 @@ def resolve(
 ) -> Resolved:
     """The settings in force, and where they come from. A flag that is None was not given; a missing file sets nothing.
 
-    ``project`` is None outside any project; ``is_trusted`` says whether its files may widen.
+    ``project`` is None outside any project, and ``user_file`` to leave that out; ``is_trusted`` says whether the
+    project's files may widen.
 
     Raises ConfinedError for a file that cannot be read or parsed, an unknown name, a value that
     is none, and ReviewNeeded for a project that asks for more than the defaults and is not trusted.
@@ -253,7 +261,8 @@ def resolve(
             before = sources.get(name, ()) if adds and _field(name).metadata["kind"] != ONE else ()
             sources[name] = (*before, source(name))
 
-    put(_values(_read(user_file), str(user_file)), lambda _name: str(user_file))
+    if user_file is not None:
+        put(_values(_read(user_file), str(user_file)), lambda _name: str(user_file))
     if project is not None:
         if (asked := wishes(project)) and not is_trusted(project):
             raise ReviewNeeded(
@@ -271,6 +280,11 @@ def resolve(
     said = {name: _listed(name, value) for name, value in flags.items() if value is not None}
     put(_checked(said, "the command line"), lambda name: f"--{name.replace('_', '-')}")
     return Resolved(settings, sources, not_taken)
+
+
+def check(name: str, value: str) -> None:
+    """Raise ConfinedError if a setting of that name cannot have that value."""
+    _checked({name: value}, "the command line")
 
 
 def wishes(project: ProjectFiles) -> tuple[Wish, ...]:
@@ -341,7 +355,7 @@ def _taken(settings: Settings, values: Mapping[str, Any]) -> dict[str, Any]:
         item, current = _field(name), getattr(settings, name)
         if item.metadata["kind"] != ONE:
             taken[name] = (*current, *wish)
-        elif wish == item.default or (wish in item.metadata["narrow"] and not _is_narrower(item, wish, current)):
+        elif not _is_narrower(item, wish, current) if wish in item.metadata["narrow"] else wish == item.default:
             del taken[name]
     return taken
 

@@ -13,27 +13,16 @@ from collections.abc import Iterator
 
 from invoke import Collection, Context, Exit, task
 
-from .errors import INTERRUPTED, REVIEW, USAGE, ConfinedError, ReviewNeeded
+from .errors import ENGINE, INTERRUPTED, REVIEW, USAGE, ConfinedError, ReviewNeeded
 
 __all__ = [
-    "blocked",
-    "build",
-    "clean",
-    "clean_global",
-    "config",
-    "exec_",
-    "ns",
-    "rebuild",
-    "review",
-    "run",
-    "shell",
-    "stop",
-    "trust_",
-    "update",
-]
+    "blocked", "build", "clean", "clean_global", "config", "doctor", "exec_", "ns", "rebuild", "review", "run", "shell",
+    "status", "stop", "trust_", "update",
+]  # fmt: skip
 
 _HELP = {
     "allow": "hosts that an allowlist opens, with commas between them",
+    "dry-run": "only print the docker commands, as a script to be pasted into a shell",
     "git": "guarded, isolated or open",
     "host-ports": "ports of this machine that the session reaches",
     "network": "internet, allowlist, none, open, or docker:NAME",
@@ -70,6 +59,7 @@ def run(
     _context: Context,
     *,
     yolo: bool = False,
+    dry_run: bool = False,
     network: str | None = None,
     allow: str | None = None,
     host_ports: str | None = None,
@@ -83,7 +73,7 @@ def run(
 
     flags = {"network": network, "allow": allow, "host_ports": host_ports, "ports": ports, "sudo": sudo, "git": git}
     with _reported():
-        code = session.run(Host.current(), passthrough(sys.argv), flags, yolo=yolo)
+        code = session.run(Host.current(), passthrough(sys.argv), flags, yolo=yolo, dry=dry_run)
     raise Exit(code=code)
 
 
@@ -91,6 +81,7 @@ def run(
 def shell(
     _context: Context,
     *,
+    dry_run: bool = False,
     network: str | None = None,
     allow: str | None = None,
     host_ports: str | None = None,
@@ -104,7 +95,7 @@ def shell(
 
     flags = {"network": network, "allow": allow, "host_ports": host_ports, "ports": ports, "sudo": sudo, "git": git}
     with _reported():
-        code = session.shell(Host.current(), passthrough(sys.argv), flags)
+        code = session.shell(Host.current(), passthrough(sys.argv), flags, dry=dry_run)
     raise Exit(code=code)
 
 
@@ -133,24 +124,52 @@ def stop(_context: Context, session: str | None = None, all: bool = False) -> No
     print("\n".join(f"Stopped {name}." for name in names) or "No session runs.")
 
 
+@task(
+    auto_shortflags=False,
+    help={"json": "for programs, see docs/status.schema.json", "watch": "kept up to date, until Ctrl-C"},
+)
+def status(_context: Context, json: bool = False, watch: bool = False) -> None:
+    """Show what runs, what it takes, and how to get rid of it: status [--json] [--watch]"""
+    from . import session, status_view
+    from .host import Host
+    from .status import Looker
+
+    with _reported():
+        if json and watch:
+            raise ConfinedError("--json and --watch do not go together.", "Leave out one of them.")
+        host = Host.current()
+        looker = Looker(host, lambda: session.current_project(host))
+        if watch:
+            status_view.watch(looker, host.home)
+        elif not status_view.show(looker, host.home, as_json=json):
+            raise Exit(code=ENGINE)
+
+
 @task
 def build(_context: Context) -> None:
     """Build the image if it is missing or out of date"""
-    _build(fresh=False)
+    _build()
 
 
-@task
-def rebuild(_context: Context) -> None:
-    """Build the image from scratch, with the newest Claude Code"""
-    _build(fresh=True)
+@task(
+    auto_shortflags=False,
+    help={
+        "pull": "on a newer base",
+        "claude": "only Claude Code, in this version, or latest: that takes seconds",
+    },
+)
+def rebuild(_context: Context, pull: bool = False, claude: str | None = None) -> None:
+    """Build the image from scratch: rebuild [--pull] [--claude VERSION]"""
+    _build(everything=claude is None, base=pull, claude=claude)
 
 
-def _build(*, fresh: bool) -> None:
+def _build(*, everything: bool = False, base: bool = False, claude: str | None = None) -> None:
     from . import session
     from .host import Host
+    from .image import Again
 
     with _reported():
-        session.build(Host.current(), {}, fresh=fresh)
+        session.build(Host.current(), {}, again=Again(everything, base, claude))
 
 
 @task(
@@ -222,6 +241,18 @@ def config(_context: Context, json: bool = False) -> None:
             say(note)
 
 
+@task(auto_shortflags=False, help={"json": "for programs"})
+def doctor(_context: Context, json: bool = False) -> None:
+    """Check all that a session needs, and say what to do about what is missing: doctor [--json]"""
+    from .doctor import examination, lines
+    from .host import Host
+
+    with _reported():
+        found = examination.examine(Host.current())
+        print(lines.as_json(found) if json else "\n".join(lines.as_text(found)))
+    raise Exit(code=lines.exit_code(found))
+
+
 @task
 def update(_context: Context) -> None:
     """Bring the scaffold up to date with its template"""
@@ -283,4 +314,7 @@ def clean_global(_context: Context, all: bool = False, dry_run: bool = False, ye
         clean.clean_global(Host.current(), clean.Options(everything=all, dry_run=dry_run, sure=yes))
 
 
-ns = Collection(run, shell, exec_, stop, clean, clean_global, build, rebuild, review, trust_, blocked, config, update)
+ns = Collection(
+    run, shell, exec_, status, stop, clean, clean_global, build, rebuild, review, trust_, blocked, config, doctor,
+    update,
+)  # fmt: skip

@@ -23,8 +23,8 @@ from ..project import Project
 from ..settings import Settings
 from .modes import FOLDER
 
-_WRITTEN = "blocked.json"
-_KEPT = ".blocked"
+WRITTEN = "blocked.json"
+KEPT = ".blocked"
 _MOST_BYTES = 1 << 20
 _MOST_SESSIONS = 100
 _LONGEST = 255
@@ -106,9 +106,9 @@ def keep(project: Project, host: Host, key: str, is_recorded: Callable[[str], bo
         names = os.listdir(folder)
         for name in names:
             with contextlib.suppress(OSError):
-                if not name.endswith(_KEPT) and (name == key or (_is_old(folder, name) and not is_recorded(name))):
+                if not name.endswith(KEPT) and (name == key or (_is_old(folder, name) and not is_recorded(name))):
                     _close(folder, name)
-        kept = [name for name in os.listdir(folder) if name.endswith(_KEPT)]
+        kept = [name for name in os.listdir(folder) if name.endswith(KEPT)]
         kept.sort(key=lambda name: os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime)
         for name in kept[:-_MOST_SESSIONS]:
             os.unlink(name, dir_fd=folder)
@@ -121,7 +121,7 @@ def _is_old(folder: int, name: str) -> bool:
 def _close(folder: int, key: str) -> None:
     with safefs.entered(folder, key) as own:
         with contextlib.suppress(FileNotFoundError):
-            os.rename(_WRITTEN, key + _KEPT, src_dir_fd=own, dst_dir_fd=folder)
+            os.rename(WRITTEN, key + KEPT, src_dir_fd=own, dst_dir_fd=folder)
         for name in os.listdir(own):
             os.unlink(name, dir_fd=own)
     os.rmdir(key, dir_fd=folder)
@@ -133,11 +133,11 @@ def _opened(project: Project, host: Host) -> contextlib.AbstractContextManager[i
 
 def _read(folder: int, name: str) -> Iterator[Blocked]:
     """The entries in a kept file, or in the folder of a session that runs."""
-    if name.endswith(_KEPT):
+    if name.endswith(KEPT):
         content = safefs.read(folder, name, _MOST_BYTES)
     else:
         with safefs.entered(folder, name) as own:
-            content = safefs.read(own, _WRITTEN, _MOST_BYTES)
+            content = safefs.read(own, WRITTEN, _MOST_BYTES)
     with contextlib.suppress(ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         for entry in json.loads(content or b'{"blocked": []}')["blocked"]:
             yield Blocked(

@@ -36,6 +36,13 @@ _HOST = re.compile(r"[A-Za-z0-9_.:-]+")
 CLAUDE_HOSTS = ("api.anthropic.com", "platform.claude.com", "claude.ai", "downloads.claude.ai")
 _API = ("api.anthropic.com", 443)
 
+# The proxies that an allowlist's own proxy goes through, in its configuration: the variables that name each.
+UPSTREAM = {
+    "http": ("http_proxy", "HTTP_PROXY"),
+    "https": ("https_proxy", "HTTPS_PROXY"),
+    "no_proxy": ("no_proxy", "NO_PROXY"),
+}
+
 
 @dataclass(frozen=True)
 class Sidecar:
@@ -188,19 +195,23 @@ def _allowlist(session: Session) -> Egress:
 
 def allowlist_config(session: Session) -> str:
     """What the proxy of a session with an allowlist reads."""
-    settings, given = session.settings, session.endpoints
+    settings = session.settings
+    upstream = upstream_of(session.endpoints)
     config = {
         "allow": [*CLAUDE_HOSTS, *settings.allow],
         "named": [*session.named, *((HOST_GATEWAY, int(port)) for port in settings.host_ports)],
         "forward": [int(port) for port in settings.host_ports],
         "closed": list(session.closed),
-        "upstream": {
-            "http": given.get("http_proxy") or given.get("HTTP_PROXY"),
-            "https": given.get("https_proxy") or given.get("HTTPS_PROXY"),
-            "no_proxy": given.get("no_proxy") or given.get("NO_PROXY") or "",
-        },
+        "upstream": {"http": None, "https": None, "no_proxy": ""}
+        | {kind: session.endpoints[name] for kind, name in upstream.items()},
     }
     return json.dumps(config)
+
+
+def upstream_of(endpoints: Mapping[str, str]) -> dict[str, str]:
+    """The variable in ``endpoints`` that counts for each kind of UPSTREAM; none for a kind without."""
+    found = {kind: next((name for name in names if endpoints.get(name)), "") for kind, names in UPSTREAM.items()}
+    return {kind: name for kind, name in found.items() if name}
 
 
 def _sidecar(session: Session) -> tuple[str, ...]:

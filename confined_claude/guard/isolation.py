@@ -62,6 +62,22 @@ def copy_for(repository: Repository, project: Project, host: Host, kept: Records
     return Mount(host.data, (*parts, name), str(repository.common))
 
 
+def copy_foreseen(
+    repository: Repository, project: Project, host: Host, kept: Records | None, key: str
+) -> tuple[Mount, bool]:
+    """The mount of the copy that a session which began now would work on, and whether that would have to be made.
+
+    One that has to be made is called ``key``: no session with records ever works on it.
+    """
+    now = references(repository.common) | _head(repository.own)
+    copies = {} if kept is None else kept.copies()
+    name = next(
+        (name for name, then in copies.items() if then == now and host.data.joinpath(*_parts(project), name).is_dir()),
+        None,
+    )
+    return Mount(host.data, (*_parts(project), name or key), str(repository.common)), name is None
+
+
 def waiting(project: Project, host: Host, kept: Records) -> list[Waiting]:
     """The copies with something to fetch. Nothing in them is trusted: it is read, and git is not run."""
     found = []
@@ -78,9 +94,13 @@ def waiting(project: Project, host: Host, kept: Records) -> list[Waiting]:
         )
         if branches:
             refspecs = [_BRANCHES, *([_DETACHED] if "HEAD" in branches else [])]
-            words = ["git", "-C", str(project.root), "fetch", str(place), *refspecs]
-            found.append(Waiting(branches, shlex.join(words)))
+            found.append(Waiting(branches, shlex.join(fetch(project, place, *refspecs))))
     return found
+
+
+def fetch(project: Project, place: Path, *refspecs: str) -> list[str]:
+    """The command that fetches what a copy at ``place`` holds, its branches if nothing else is said."""
+    return ["git", "-C", str(project.root), "fetch", str(place), *(refspecs or (_BRANCHES,))]
 
 
 def references(git_folder: Path) -> dict[str, str]:

@@ -22,7 +22,7 @@ from .rules import Matcher
 
 # Git looks for `commondir` in any git folder and takes settings and hooks from where it leads.
 # With this content git stays where it is, and as a mount point the file cannot be replaced.
-_FILES = {"commondir": b".\n", "config": b""}
+FILES = {"commondir": b".\n", "config": b""}
 _PYTHON_CACHE = "__pycache__"
 _VENV_MARK = "pyvenv.cfg"
 _HOST_VENV = ".venv"
@@ -126,8 +126,8 @@ def make_missing(missing: Iterable[Path], root: Path) -> None:
     for path in missing:
         try:
             with _parent(path, root) as folder:
-                if path.name in _FILES:
-                    safefs.write(folder, path.name, _FILES[path.name], mode=0o644)
+                if path.name in FILES:
+                    safefs.write(folder, path.name, FILES[path.name], mode=0o644)
                 else:
                     os.mkdir(path.name, 0o755, dir_fd=folder)
         except FileExistsError:
@@ -148,8 +148,8 @@ def remove_made(paths: Iterable[Path], root: Path) -> None:
     for path in paths:
         try:
             with _parent(path, root) as folder:
-                if path.name in _FILES:
-                    if safefs.read(folder, path.name) == _FILES[path.name]:
+                if path.name in FILES:
+                    if safefs.read(folder, path.name) == FILES[path.name]:
                         os.unlink(path.name, dir_fd=folder)
                 else:
                     os.rmdir(path.name, dir_fd=folder)
@@ -179,7 +179,7 @@ def _git_files(repository: Repository) -> Iterator[Path]:
 def _refuse_redirection(git_folder: Path) -> None:
     with contextlib.suppress(OSError), safefs.opened(git_folder) as handle:
         content = safefs.read(handle, "commondir")
-        if content is not None and content.strip() != _FILES["commondir"].strip():
+        if content is not None and content.strip() != FILES["commondir"].strip():
             raise ConfinedError(
                 f"{git_folder / 'commondir'} leads git to other settings and hooks: {os.fsdecode(content).strip()!r}.",
                 "Look at that place. No repository of git's own making has this file: remove it, and start again.",

@@ -237,6 +237,45 @@ def _is_at(path: Path, handle: int) -> bool:
         return False
 
 
+class Unwritten(Records):
+    """Records for a look at what would become of them: what changes, changes here alone, and nothing on the disk."""
+
+    def __init__(self, folder: int, path: Path) -> None:
+        super().__init__(folder, path)
+        self._changed: dict[str, Any] = {}
+
+    def end(self, key: str) -> None:
+        """It stays on record."""
+
+    def keep_unseen(self, key: str) -> None:
+        """It stays on record."""
+
+    def made(self) -> list[Path]:
+        """Nothing, as it would be taken away."""
+        return []
+
+    def _load(self, name: str) -> Any:
+        return self._changed[name] if name in self._changed else super()._load(name)
+
+    def _save(self, name: str, value: Any) -> None:
+        self._changed[name] = value
+
+
+@contextlib.contextmanager
+def unwritten(project: Project, host: Host) -> Iterator[Unwritten | None]:
+    """The records of ``project`` for a look, held until the end of the block; None if there are none yet."""
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(safefs.opened(host.state.parent, host.state.name, "projects", project.id))
+            lock = os.open(_LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        except FileNotFoundError:
+            yield None
+            return
+        stack.callback(os.close, lock)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield Unwritten(folder, host.state / "projects" / project.id)
+
+
 @contextlib.contextmanager
 def owned(handle: int) -> Iterator[None]:
     """Be the owner of the session whose record ``handle`` holds, until the end of the block."""
@@ -244,6 +283,34 @@ def owned(handle: int) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@dataclass(frozen=True)
+class Glance:
+    """How many findings are open by the records, and how many sessions were cut off and are not looked through yet."""
+
+    red: int = 0
+    yellow: int = 0
+    unseen: int = 0
+
+
+def glance(project_id: str, host: Host) -> Glance:
+    """What is open in a project by its records, without a lock and without a look at the project.
+
+    Raises ConfinedError if they are damaged.
+    """
+    parts = (host.state.name, "projects", project_id)
+    try:
+        with safefs.opened(host.state.parent, *parts) as folder:
+            names = os.listdir(folder)
+            kept = Records(folder, host.state.parent.joinpath(*parts))
+            findings = kept.findings() if _FINDINGS in names else []
+            cut_off = (name.endswith(_SUFFIX) and not _is_held(name, folder) for name in names)
+            unseen = sum(cut_off) + sum(name.endswith(_UNSEEN) for name in names)
+    except OSError:
+        return Glance()
+    red = sum(finding.red for finding in findings)
+    return Glance(red, len(findings) - red, unseen)
 
 
 def has_owner(project_id: str, key: str, host: Host) -> bool:

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import safefs
@@ -136,9 +136,7 @@ class Watch:
             prepare()
             others = settle(kept, ground, is_running)
             refuse_while_red(kept, ground)
-            planned = pins.plan_pins(project, ground.repository if ground.git == "guarded" else None, ground.matcher)
-            for other in others:
-                planned = planned.among(project.root / path for path in (*other.kept, *other.opened))
+            planned = _planned(ground, others)
             copied = None
             if ground.git == "isolated" and ground.repository is not None:
                 from . import isolation
@@ -152,11 +150,7 @@ class Watch:
             if ground.repository is not None:
                 self._record.git_folders = [ground.name(folder) for folder in ground.repository.git_folders()]
             self._handle = kept.begin(self.key, self._record)
-        outside = ground.repository if copied is None else None
-        self.mounts = (
-            *pins.plan_mounts(planned, project, outside, self._host.data),
-            *([copied] if copied is not None else []),
-        )
+        self.mounts = _mounts(planned, ground, self._host, copied)
 
     @contextlib.contextmanager
     def looking(self, session: str) -> Iterator[None]:
@@ -201,6 +195,59 @@ class Watch:
             self._holds.close()
             tidy(kept, self._ground.project.root)
         return fresh
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What a session that began now would need: ``mounts``, and before that what is ``missing`` and what is ``copied``.
+
+    The latter is the repository that a session works on a copy of, if that has to be made, at the source of its mount.
+    """
+
+    mounts: tuple[Mount, ...]
+    missing: tuple[Path, ...] = ()
+    copied: Path | None = None
+
+
+def foresee(project: Project, chosen: Settings, host: Host, is_running: Callable[[str], bool], key: str) -> Foreseen:
+    """What ``Watch.begin`` would come to for the session ``key``; nothing is made, changed or kept.
+
+    Raises as that does.
+    """
+    ground = Ground(project, chosen, host.git_config)
+    copied, is_new = None, False
+    with records.unwritten(project, host) as kept:
+        others: list[Record] = []
+        if kept is not None:
+            others = settle(kept, ground, is_running, quiet=True)
+            refuse_while_red(kept, ground)
+        planned = _planned(ground, others)
+        if not os.path.lexists(project.scaffold):  # it is made before anything of it is kept
+            planned = replace(planned, kept=(project.scaffold, *planned.kept))
+        if ground.git == "isolated" and ground.repository is not None:
+            from . import isolation
+
+            copied, is_new = isolation.copy_foreseen(ground.repository, project, host, kept, key)
+    original = ground.repository.common if is_new and ground.repository is not None else None
+    return Foreseen(_mounts(planned, ground, host, copied), planned.missing, original)
+
+
+def _planned(ground: Ground, others: Iterable[Record]) -> pins.Pins:
+    """What to keep while the sessions of the records ``others`` go on."""
+    root = ground.project.root
+    planned = pins.plan_pins(ground.project, ground.repository if ground.git == "guarded" else None, ground.matcher)
+    for other in others:
+        planned = planned.among(root / path for path in (*other.kept, *other.opened))
+    return planned
+
+
+def _mounts(planned: pins.Pins, ground: Ground, host: Host, copied: Mount | None) -> tuple[Mount, ...]:
+    """What a session needs beside its own mounts; ``copied`` is that of its copy of the repository."""
+    outside = ground.repository if copied is None else None
+    return (
+        *pins.plan_mounts(planned, ground.project, outside, host.data),
+        *([copied] if copied is not None else []),
+    )
 
 
 def settle(

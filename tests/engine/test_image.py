@@ -9,10 +9,17 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY, User, docker
+from helpers import REPOSITORY, User, docker, sessions_of, wait_until
+
+from confined_claude import kept_images
+from confined_claude.engine import Engine
+from confined_claude.host import Host
+from confined_claude.image import stack
+from confined_claude.settings import Settings
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -34,7 +41,9 @@ TOOLS = {
 OLDER = "2.1.329"
 # The classic builder's steps: the instructions of the Dockerfile.
 STEPS = re.findall(r"^[A-Z]+ .*", (REPOSITORY / "confined_claude/container/Dockerfile").read_text(), re.MULTILINE)
-CLIENT_STEP = f"{1 + next(n for n, step in enumerate(STEPS) if step.startswith('RUN npm install'))}/{len(STEPS)}"
+# And one for each label that says who built it, of what.
+STEP_COUNT = len(STEPS) + 3
+CLIENT_STEP = f"{1 + next(n for n, step in enumerate(STEPS) if step.startswith('RUN npm install'))}/{STEP_COUNT}"
 LAYER_NAMES = (
     *("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "label=confined-claude.on"),
     "confined-claude",
@@ -140,6 +149,62 @@ def test_nothing_to_build_is_quick_and_silent(user: User, project: Path) -> None
 
 
 @pytest.fixture
+def same_image(installed: Path) -> Iterator[str]:
+    """The name of the image that is there; what was put at it is gone afterwards."""
+    name = stack(Settings(), replace(Host.current(), environ={})).name
+    before = docker("image", "inspect", "--format", "{{.Id}}", name).strip()
+    yield name
+    now = docker("image", "inspect", "--format", "{{.Id}}", name).strip()
+    docker("tag", before, name)
+    docker("tag", before, "confined-claude:latest")
+    if now != before:
+        docker("rmi", now, check=False)
+
+
+def test_another_claude_code_is_one_layer_and_running_sessions_keep_theirs(
+    user: User, project: Path, same_image: str
+) -> None:
+    ours = layers(same_image)
+    with user.running("confined-claude", "shell", "--", "sleep", "300", cwd=project):
+        wait_until(lambda: sessions_of(project))
+        done = user.run("confined-claude", "rebuild", "--claude", OLDER, cwd=project)
+        assert done.returncode == 0, done.stderr
+        theirs = layers(same_image)
+        assert (theirs[:-1], theirs[-1] == ours[-1]) == (ours[:-1], False)
+        assert user.run("confined-claude", "--", "--version", cwd=project).stdout == f"{OLDER} (Claude Code)\n"
+        inside = user.run("confined-claude", "exec", "--session", "1", "--", "claude", "--version", cwd=project)
+        assert OLDER not in inside.stdout
+    older = docker("image", "inspect", "--format", "{{.Id}}", same_image).strip()
+    engine = Engine.connect({})
+    host = replace(Host.current(), home=user.home, state=user.home / ".local/state/confined-claude")
+    (image,) = kept_images.own(engine, host)
+    assert (image.id, same_image in image.names) == (older, True)
+    assert kept_images.claude_version(engine, image.id, host) == OLDER
+    size = int(docker("image", "inspect", "--format", "{{.Size}}", older))
+    assert image.size == size
+    assert len(image.layers) == len(theirs)
+    assert 0 < dict(image.layers)["\n".join(theirs)] < size / 2
+    newest = user.run("confined-claude", "rebuild", "--claude", "latest", cwd=project)
+    assert newest.returncode == 0, newest.stderr
+    assert layers(same_image)[:-1] == ours[:-1]
+    assert OLDER not in user.run("confined-claude", "--", "--version", cwd=project).stdout
+    # Nothing uses the one before, and this user has built it.
+    assert docker("image", "inspect", older, check=False).strip() in ("", "[]")
+
+
+@pytest.mark.parametrize("version", ["a b", "-x", "", "1;2", "../1"])
+def test_what_is_no_version_is_refused(user: User, project: Path, version: str) -> None:
+    done = user.run("confined-claude", "rebuild", f"--claude={version}", cwd=project)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+
+
+def test_a_version_beside_the_one_in_the_settings_is_refused(user: User, project: Path) -> None:
+    pinned = {"CONFINED_CLAUDE_CLAUDE_VERSION": "2.1.300"}
+    done = user.run("confined-claude", "rebuild", "--claude", OLDER, cwd=project, **pinned)
+    assert (done.returncode, "claude_version says 2.1.300" in done.stderr) == (2, True)
+
+
+@pytest.fixture
 def other_image(user: User) -> Iterator[str]:
     """The name of the image with another version of Claude Code; not there yet, and gone afterwards."""
     before = image_names()
@@ -182,7 +247,7 @@ def test_a_failing_build_says_where_and_keeps_the_image(user: User, project: Pat
     assert "No matching version found" in done.stderr
     log = Path(re.search(r"The whole log is in (\S+)\.", done.stderr)[1])  # type: ignore[index]
     text = log.read_text()
-    assert f"Step 1/{len(STEPS)}" in text
+    assert f"Step 1/{STEP_COUNT}" in text
     assert "No matching version found" in text
     tail = done.stderr.split("failed at")[1].splitlines()
     assert len(tail) <= 24
@@ -195,7 +260,7 @@ def test_the_progress_bar_in_a_terminal(user: User, project: Path, other_image: 
     done = user.run("script", "-qec", command, "/dev/null", cwd=project, CONFINED_CLAUDE_CLAUDE_VERSION=other_image)
     assert done.returncode == 0, done.stdout
     assert "Building the image" in done.stdout
-    assert re.search(rf"\d+/{len(STEPS)}", done.stdout)
+    assert re.search(rf"\d+/{STEP_COUNT}", done.stdout)
     assert re.search(r"0:00:\d\d", done.stdout)
     assert "npm install" in done.stdout
 

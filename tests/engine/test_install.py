@@ -15,6 +15,12 @@ from helpers import REPOSITORY, SYSTEM_PATH, User, docker
 pytestmark = pytest.mark.timeout(900)
 
 COMMANDS = ("confined-claude", "inv", "invoke", "copier")
+COMPLETION = {
+    "bash": ".local/share/bash-completion/completions/confined-claude",
+    "zsh": ".local/share/confined-claude/completion.zsh",
+    "fish": ".config/fish/completions/confined-claude.fish",
+}
+START_UP = (".bashrc", ".zshrc", ".profile", ".config/fish/config.fish")
 INSTALL = str(REPOSITORY / "install.sh")
 
 
@@ -42,6 +48,9 @@ def test_one_command_from_the_readme_ends_with_claude_answering(newcomer: User, 
     assert (place / "my-project/tasks.py").is_file()
     for command in COMMANDS:
         assert (newcomer.home / ".local/bin" / command).is_symlink()
+    assert {name for name, path in COMPLETION.items() if (newcomer.home / path).is_file()} == set(COMPLETION)
+    assert f'    source "{newcomer.home / COMPLETION["zsh"]}"\n' in done.stderr
+    assert not any((newcomer.home / name).exists() for name in START_UP)
     # Then what the README says comes next.
     listed = newcomer.run("inv", "--list", cwd=place / "my-project")
     assert "Run Claude Code" in listed.stdout
@@ -52,28 +61,49 @@ def test_one_command_from_the_readme_ends_with_claude_answering(newcomer: User, 
     assert again.stderr == "confined-claude: Ready. In a project's folder: confined-claude\n"
     assert state_of(newcomer.home / ".local") == before
 
+    # A link of an installation that was made with another Python is ours as well.
+    link = newcomer.home / COMPLETION["fish"]
+    target = link.readlink()
+    link.unlink()
+    link.symlink_to(str(target).replace("python3", "python2"))
     (place / "my-project/tasks.py").write_text((place / "my-project/tasks.py").read_text() + "# mine\n")
     third = newcomer.run(INSTALL, str(place / "my-project"), "--", "-p", "once more", cwd=place)
     assert third.stdout == "FAKE ANSWER: once more\n"
+    assert link.readlink() == target
     assert (place / "my-project/tasks.py").read_text().endswith("# mine\n")
 
 
 def test_the_line_for_path_is_given_when_it_is_missing(newcomer: User, place: Path) -> None:
+    # Completion that cannot be had ends nothing.
+    (newcomer.folder(newcomer.home / ".config") / "fish").write_text("in the way")
     done = newcomer.run(INSTALL, cwd=place, PATH=SYSTEM_PATH)
+    assert done.returncode == 0
+    assert (
+        f"{newcomer.home / COMPLETION['fish']} cannot be made: fish will not complete confined-claude." in done.stderr
+    )
     line = re.search(r"export PATH=.*", done.stderr)
     assert line
     shown = newcomer.run("sh", "-c", f"{line[0]}; command -v confined-claude", cwd=place, PATH=SYSTEM_PATH)
     assert shown.stdout.strip() == str(newcomer.home / ".local/bin/confined-claude")
 
 
-def test_a_command_of_the_users_own_stays(newcomer: User, place: Path) -> None:
-    own = newcomer.folder(newcomer.home / ".local/bin") / "inv"
-    own.write_text("mine")
+def test_a_command_and_a_completion_of_the_users_own_stay(newcomer: User, place: Path) -> None:
+    own = [newcomer.home / name for name in (".local/bin/inv", COMPLETION["bash"], *START_UP)]
+    for path in own:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    # Nor is anything written where somebody's link leads.
+    fish = newcomer.home / COMPLETION["fish"]
+    fish.parent.mkdir(parents=True)
+    fish.symlink_to(newcomer.home / "nowhere")
     done = newcomer.run(INSTALL, cwd=place)
-    assert own.read_text() == "mine"
-    assert f"{own} is not ours" in done.stderr
+    assert done.returncode == 0
+    for path in (own[0], own[1], fish):
+        assert f"{path} is not ours and stays as it is" in done.stderr
     newcomer.run(INSTALL, "--uninstall", cwd=place, DOCKER_HOST="unix:///nonexistent.sock")
-    assert own.read_text() == "mine"
+    assert {path.read_text() for path in own} == {"mine"}
+    assert fish.is_symlink()
+    assert not (newcomer.home / "nowhere").exists()
 
 
 def test_uninstall_takes_all_it_made_and_asks_before_it_deletes_data(newcomer: User, place: Path) -> None:
@@ -89,6 +119,8 @@ def test_uninstall_takes_all_it_made_and_asks_before_it_deletes_data(newcomer: U
     newcomer.run(INSTALL, "--with-engine", "--uninstall", cwd=place, assume_yes="1", **no_engine)
     assert [path.name for path in data.iterdir()] == ["shared"]
     assert list((newcomer.home / ".local/bin").iterdir()) == []
+    assert not (newcomer.home / ".local/share/bash-completion").exists()
+    assert not (newcomer.home / ".config/fish").exists()
 
     command = ["script", "-qec", f"{INSTALL} --uninstall", "/dev/null"]
     environ = newcomer.environ(**no_engine)
@@ -96,7 +128,7 @@ def test_uninstall_takes_all_it_made_and_asks_before_it_deletes_data(newcomer: U
         command, env=environ, cwd=place, input="y\n", capture_output=True, text=True, timeout=60, check=True
     )
     assert "[y/N]" in question.stdout
-    left = [path for path in newcomer.home.rglob("*") if path.is_file()]
+    left = [path for path in newcomer.home.rglob("*") if path.is_file() or path.is_symlink()]
     assert left == []
 
 

@@ -168,7 +168,7 @@ def test_nobodys_uid_is_in_the_image(name: str) -> None:
 
 def test_no_secret_is_taken_by_the_build() -> None:
     arguments = {rest.split("=")[0] for name, rest in instructions() if name == "ARG"}
-    assert arguments == {"BASE", "DEBIAN_FRONTEND", "CLAUDE_VERSION"}
+    assert arguments == {"BASE", "DEBIAN_FRONTEND", "CLAUDE_VERSION", "CLAUDE_ASKED"}
 
 
 def test_the_session_is_set_up_as_promised() -> None:

@@ -19,7 +19,8 @@ from confined_claude import certificates, image
 from confined_claude.console import plain
 from confined_claude.errors import EngineError
 from confined_claude.host import Host
-from confined_claude.image import Recipe, shared, stack
+from confined_claude.image import Again, Recipe, shared, stack
+from confined_claude.kept_images import Image
 from confined_claude.settings import Settings
 
 from .test_settings import item_of
@@ -372,11 +373,16 @@ def test_a_link_in_place_of_the_log_folder_is_refused(host: Host, tmp_path: Path
 # Which images are built
 
 
+ON = "confined-claude.on"
+
+
 class Builds:
     """An engine of memory: the images it has, by name, with what each is made on; and what was asked of it."""
 
     def __init__(self) -> None:
         self.images: dict[str, str] = {}
+        self.all_labels: dict[str, dict[str, str]] = {}
+        self.newer: list[str] = []
         self.labels: dict[str, str] = {}
         self.made: list[str] = []
         self.fails: set[str] = set()
@@ -393,7 +399,9 @@ class Builds:
             raise EngineError("It fails.")
         self.made.append(f"{name} fresh" if options["fresh"] else name)
         self.images[name] = str(len(self.made))
-        self.labels[name] = "".join(f"{key}={value}" for key, value in options["labels"].items() if "." in key)
+        self.labels[name] = "".join(f"{key}={value}" for key, value in options["marks"].items() if key == ON)
+        self.all_labels[name] = dict(options["marks"])
+        self.arguments = dict(arguments)
         yield "Step 1/1 : FROM x"
 
     def tag(self, name: str, repository: str, tag: str) -> None:
@@ -403,8 +411,15 @@ class Builds:
         for name in [name for name, its in self.labels.items() if its == label]:
             del self.images[name], self.labels[name]
 
-    def remove_image_if_unused(self, _image_id: str) -> None:
-        pass
+    def image_labels(self, name: str) -> dict[str, str]:
+        same = [other for other in self.images if self.images.get(other) == self.images.get(name)]
+        return next((self.all_labels[other] for other in same if other in self.all_labels), {})
+
+    def own_images(self, _owner: str) -> list[Image]:
+        return []
+
+    def pull(self, name: str, tag: str) -> None:
+        self.newer.append(f"{name}:{tag}")
 
 
 @pytest.fixture
@@ -412,6 +427,50 @@ def engine() -> Any:
     made = Builds()
     made.images["debian:bookworm-slim"] = "base"
     return made
+
+
+def test_a_newer_base_is_fetched_only_if_it_is_wanted(engine: Any, host: Host) -> None:
+    wanted = stack(Settings(), host)
+    image.ensure(engine, wanted, host)
+    image.ensure(engine, wanted, host, again=Again(everything=True))
+    assert engine.newer == []
+    image.ensure(engine, wanted, host, again=Again(base=True))
+    assert engine.newer == ["debian:bookworm-slim"]
+    assert engine.made == [wanted.shared, f"{wanted.shared} fresh", f"{wanted.shared} fresh"]
+
+
+def test_another_claude_is_asked_for_each_time_in_the_image_of_the_same_name(engine: Any, host: Host) -> None:
+    wanted = stack(Settings(), host)
+    image.ensure(engine, wanted, host)
+    assert "CLAUDE_ASKED" not in engine.arguments
+    asked = []
+    for version in ("2.1.3", "latest", "latest"):
+        image.ensure(engine, wanted, host, again=Again(claude=version))
+        assert engine.arguments["CLAUDE_VERSION"] == version
+        asked.append(engine.arguments["CLAUDE_ASKED"])
+    assert len(set(asked)) == 3
+    assert engine.made == [wanted.shared] * 4
+
+
+def test_a_build_says_what_has_changed(
+    engine: Any, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(**options: str) -> str:
+        image.ensure(engine, stack(Settings(**options), host), host)
+        return capsys.readouterr().err.split("confined-claude: Building")[0].removeprefix("confined-claude: ").strip()
+
+    assert said() == ""
+    assert said(claude_version="2.1.3") == "The image is built again: the setting claude_version is another."
+    context = tmp_path / "context"
+    shutil.copytree(image.CONTEXT, context)
+    monkeypatch.setattr(image, "CONTEXT", context)
+    (context / "entrypoint").write_text("#!/bin/sh\n")
+    (context / "new").write_text("x")
+    assert said(claude_version="2.1.3") == "The image is built again: entrypoint, new have changed."
+    monkeypatch.setattr(image, "extra_certificates", lambda _environ: ["authority"])
+    assert (
+        said(claude_version="2.1.3") == "The image is built again: this machine's certificate authorities have changed."
+    )
 
 
 def test_what_is_missing_is_built_from_the_bottom_and_once(
@@ -445,7 +504,7 @@ def test_a_new_shared_image_takes_the_layers_of_all_projects_along(fresh: bool, 
     engine.made.clear()
     if not fresh:
         del engine.images[ours.shared]
-    image.ensure(engine, ours, host, fresh=fresh)
+    image.ensure(engine, ours, host, again=Again(everything=fresh))
     bottom, *layers = (recipe.name for recipe in ours.recipes)
     assert engine.made == [f"{bottom} fresh" if fresh else bottom, *layers]
     assert not engine.has_image(others.name)
@@ -458,7 +517,7 @@ def test_a_shared_image_that_cannot_be_renewed_stays_with_its_layers(engine: Any
     before = dict(engine.images)
     engine.fails = {wanted.shared}
     with pytest.raises(EngineError):
-        image.ensure(engine, wanted, host, fresh=True)
+        image.ensure(engine, wanted, host, again=Again(everything=True))
     assert engine.images == before
 
 

@@ -39,7 +39,7 @@ SECRETS = {
     "HTTPS_PROXY": "http://proxy-user:fake-proxy-password@proxy.example:3128",
 }
 # What the entrypoint reads.
-OWN = {"CONFINED_CLAUDE_GITCONFIG", "CONFINED_CLAUDE_SUDO", "CONFINED_CLAUDE_JOIN"}
+OWN = {f"CONFINED_CLAUDE_{name}" for name in ("GITCONFIG", "SUDO", "PLUGIN_SCRIPTS", "JOIN")}
 NO_HOOKS = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.hooksPath", "GIT_CONFIG_VALUE_0": "/dev/null"}
 
 
@@ -324,7 +324,8 @@ def test_a_repository_around_the_project_is_said(root: Path, host: Host) -> None
 
 def test_no_secret_shows_anywhere_but_in_the_secrets(root: Path, host: Host) -> None:
     plan = planned(root, dataclasses.replace(host, environ={**SECRETS, "TERM": "xterm"}))
-    shown = repr(dataclasses.replace(plan, secrets=""))
+    assert set(plan.secret_names) == set(SECRETS)
+    shown = repr(dataclasses.replace(plan, secrets="", secret_names=()))
     assert "xterm" in shown
     for name, value in SECRETS.items():
         assert value not in shown
@@ -366,6 +367,13 @@ def test_secrets_reach_the_session_as_they_are(root: Path, host: Host, tmp_path:
 def test_whatever_a_secret_holds_the_shell_only_assigns_it(value: str, root: Path, host: Host, tmp_path: Path) -> None:
     plan = planned(root, dataclasses.replace(host, environ={"ANTHROPIC_API_KEY": f"k{value}"}))
     assert in_a_shell(plan.secrets, tmp_path) == {"ANTHROPIC_API_KEY": f"k{value}"}
+
+
+@pytest.mark.parametrize("value", ["off", "on"])
+def test_the_session_is_told_whether_scripts_of_plugins_may_run(value: str, root: Path, host: Host) -> None:
+    environ = {"CONFINED_CLAUDE_PLUGIN_SCRIPTS": "nonsense"}
+    plan = planned(root, dataclasses.replace(host, environ=environ), Settings(plugin_scripts=value))
+    assert plan.environment["CONFINED_CLAUDE_PLUGIN_SCRIPTS"] == value
 
 
 def test_variables_of_a_parent_session_and_of_the_host_stay_out(root: Path, host: Host) -> None:

@@ -33,6 +33,7 @@ NARROW = (
     ("caches", "project"),
     ("git", "isolated"),
     ("sudo", "off"),
+    ("plugin_scripts", "off"),
 )
 DEFAULT = {item.name: item.default for item in fields(Settings)}
 LIMITS = {"pids": "100", "memory": "2g", "cpus": "1.5"}
@@ -115,6 +116,7 @@ def test_without_files_the_defaults_are_in_force(files: Files) -> None:
         claude_version="latest",
         packages=(),
         sudo="apt",
+        plugin_scripts="off",
         network="internet",
         allow=(),
         host_ports=(),
@@ -151,6 +153,7 @@ def test_each_source_wins_over_those_before_it(files: Files) -> None:
         ("network", "allowlist"),
         ("network", "open"),
         ("sudo", "full"),
+        ("plugin_scripts", "on"),
         ("git", "open"),
     ],
 )
@@ -186,6 +189,7 @@ def test_a_project_may_narrow(name: str, value: str, files: Files) -> None:
         # It may be one with no way out at all.
         ("network", "docker:mine", "allowlist", "docker:mine"),
         ("sudo", "full", "off", "off"),
+        ("plugin_scripts", "on", "off", "off"),
         ("git", "open", "isolated", "isolated"),
     ],
 )
@@ -212,10 +216,14 @@ def test_a_projects_limits_come_in_addition_to_the_users(name: str, files: Files
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-def test_a_project_never_gets_full_sudo(trusted: bool, files: Files) -> None:
-    with pytest.raises(ConfinedError, match="a project cannot ask for sudo = 'full'") as caught:
-        files.load(project='sudo = "full"', trusted=lambda _files: trusted)
+@pytest.mark.parametrize(("name", "value"), [("sudo", "full"), ("plugin_scripts", "on")])
+def test_a_project_never_gets_what_is_the_users_alone_to_allow(
+    name: str, value: str, trusted: bool, files: Files
+) -> None:
+    with pytest.raises(ConfinedError, match=f"a project cannot ask for {name} = '{value}'") as caught:
+        files.load(project=f'{name} = "{value}"', trusted=lambda _files: trusted)
     assert not isinstance(caught.value, ReviewNeeded)
+    assert f"CONFINED_CLAUDE_{name.upper()}={value}" in caught.value.hint
     assert str(files.project) in caught.value.message
     with pytest.raises(ConfinedError, match="a project cannot ask"):
         wishes(ProjectFiles.read(files.scaffold))
@@ -303,7 +311,7 @@ def test_the_user_may_take_back_a_projects_narrowing(files: Files) -> None:
 
 
 NETWORKS = ("none", "allowlist", "internet", "open")
-VALUES = "open none internet allowlist shared project docker:x isolated guarded apt off full 100 50%".split()
+VALUES = "open none internet allowlist shared project docker:x isolated guarded apt off full on 100 50%".split()
 
 
 @given(
@@ -316,7 +324,7 @@ VALUES = "open none internet allowlist shared project docker:x isolated guarded 
 def test_no_project_file_gives_more_than_the_user_has(asked: dict[str, str], users: str, tmp_path: Path) -> None:
     files = Files(tmp_path)
     text = "".join(f'{name} = "{value}"\n' for name, value in asked.items())
-    narrow = 'caches = "project"\ngit = "isolated"\nsudo = "off"\npids = 50\n'
+    narrow = 'caches = "project"\ngit = "isolated"\nsudo = "off"\nplugin_scripts = "off"\npids = 50\n'
     try:
         settings = files.load(user=f'network = "{users}"\n{narrow}', project=text)
     except ConfinedError:
@@ -324,6 +332,7 @@ def test_no_project_file_gives_more_than_the_user_has(asked: dict[str, str], use
     no_wider = NETWORKS[: NETWORKS.index(users) + 1] if users in NETWORKS else (users, "none")
     assert settings.network in no_wider
     assert (settings.caches, settings.git, settings.sudo) == ("project", "isolated", "off")
+    assert settings.plugin_scripts == "off"
     assert "50" in settings.pids
 
 
@@ -377,6 +386,7 @@ def test_a_table_of_a_settings_name(files: Files) -> None:
         ("claude_version", "npm:other@1"),
         ("git", "closed"),
         ("sudo", "on"),
+        ("plugin_scripts", "apt"),
         *(
             ("packages", name)
             for name in ("x", "Hello", "-y", "a b", "a;b", "a=1", "a/b", "a:b", "$(id)", "hello-", "a\n")
@@ -668,8 +678,11 @@ def test_the_scaffold_as_it_comes_asks_for_nothing() -> None:
 def test_an_example_of_the_scaffold_is_a_setting_and_says_if_it_needs_trust(example: str, tmp_path: Path) -> None:
     asked = wishes(ProjectFiles(tmp_path, example))
     assert bool(asked) == ("needs trust" in example)
-    settings = load(Path("/nowhere"), ProjectFiles(tmp_path, example), {}, {}, lambda _files: True)
-    assert settings != Settings()
+    # The user's own, who may have allowed what a project then takes back.
+    own = tmp_path / "user.toml"
+    own.write_text('plugin_scripts = "on"')
+    settings = load(own, ProjectFiles(tmp_path, example), {}, {}, lambda _files: True)
+    assert settings != load(own, None, {}, {})
 
 
 def test_every_setting_but_those_of_a_person_is_an_example_of_the_scaffold() -> None:

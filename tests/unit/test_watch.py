@@ -186,7 +186,7 @@ def test_a_killed_process_whose_container_runs_is_looked_at_and_stays_on_record(
 def test_the_report_is_told_and_the_session_ended_however_the_block_ends(
     root: Path, ground: Ground, host: Host, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(KeyboardInterrupt), watched(ground.project, Settings(), host, nothing_runs, "0123") as one:
+    with pytest.raises(KeyboardInterrupt), watched(ground.project, Settings(), host, nothing_runs, key="0123") as one:
         assert (one.key, on_record(ground, host)) == ("0123", ["0123.session"])
         with one.looking("made-up"):
             pass

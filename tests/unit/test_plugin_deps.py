@@ -1,0 +1,530 @@
+"""What plugins need from npm: when it is installed and how, by an npm that only notes what it is asked for."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from confined_claude.container import plugin_deps
+
+from .conftest import tree
+
+SCRIPT = Path(plugin_deps.__file__).with_name("with-plugins")
+NEEDS = {"name": "x", "dependencies": {"dep": "1.0.0"}}
+NPM = """#!/bin/sh
+echo "$(basename "$(dirname "$PWD")") $*" >>"$ASKED"
+cat
+[ -z "$BREAKS" ] || { mkdir -p node_modules/half; printf "$BREAKS" >&2; exit 1; }
+[ -z "$LASTS" ] || { mkdir -p node_modules/half; sleep 60; }
+[ -n "$DOES_NOTHING" ] || mkdir -p node_modules/dep
+"""
+
+
+class Config:
+    """A Claude config with plugins, and an npm beside it."""
+
+    def __init__(self, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        self.path = folder / "config"
+        self.asked = folder / "asked"
+        self._capfd = capfd
+        self.path.mkdir()
+
+    def plugin(self, name: str = "one", package: Any = NEEDS, *, market: str = "shop") -> Path:
+        folder = self.path / "plugins/cache" / market / name / "1.0.0"
+        folder.mkdir(parents=True)
+        text = package if isinstance(package, bytes) else json.dumps(package).encode()
+        (folder / "package.json").write_bytes(text)
+        return folder
+
+    def run(self) -> tuple[list[str], list[str]]:
+        """What npm was asked for, by plugin, and what was said."""
+        self.asked.unlink(missing_ok=True)
+        assert plugin_deps.main(str(self.path)) == 0
+        said = self._capfd.readouterr()
+        assert said.out == ""
+        return self.asked.read_text().splitlines() if self.asked.exists() else [], said.err.splitlines()
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Config:
+    made = Config(tmp_path, capfd)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/npm").write_text(NPM)
+    (tmp_path / "bin/npm").chmod(0o755)
+    monkeypatch.setattr(plugin_deps, "PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.setattr(plugin_deps, "is_offline", lambda: False)
+    monkeypatch.setenv("ASKED", str(made.asked))
+    return made
+
+
+INSTALLING = "confined-claude: Installing what the plugin one@shop needs from npm."
+NOT_INSTALLED = "confined-claude: What the plugin one@shop needs from npm is not installed: "
+GOES_ON = "confined-claude: The session goes on without it; the next one tries again."
+
+
+# When there is nothing to do
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        {},
+        {"dependencies": {}},
+        {"dependencies": None},
+        {"devDependencies": {"x": "1"}},
+        [],
+        7,
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"dependencies": 1%s}' % (b"0" * 10_000),
+    ],
+)
+def test_a_plugin_that_needs_nothing_gets_nothing(package: Any, config: Config) -> None:
+    config.plugin(package=package)
+    before = tree(config.path)
+    assert config.run() == ([], [])
+    assert tree(config.path) == before
+
+
+def test_without_plugins_there_is_nothing_to_do(config: Config) -> None:
+    assert config.run() == ([], [])
+    config.path.rmdir()
+    assert config.run() == ([], [])
+
+
+def test_modules_that_came_with_the_plugin_or_are_a_link_stay(config: Config, tmp_path: Path) -> None:
+    (config.plugin("one") / "node_modules").mkdir()
+    linked = config.plugin("two")
+    (tmp_path / "elsewhere").mkdir()
+    (linked / "node_modules").symlink_to(tmp_path / "elsewhere")
+    (linked / plugin_deps.UNFINISHED).write_text("")
+    before = tree(tmp_path)
+    assert config.run() == ([], [])
+    assert tree(tmp_path) == before
+
+
+def test_a_plugin_that_is_no_longer_installed_gets_nothing(config: Config) -> None:
+    (config.plugin() / ".orphaned_at").write_text("1")
+    assert config.run() == ([], [])
+
+
+@pytest.mark.parametrize("depth", range(5))
+def test_no_link_is_followed(depth: int, config: Config, tmp_path: Path) -> None:
+    folder = config.plugin()
+    place = folder.parents[depth - 1] if depth else folder
+    outside = tmp_path / "outside"
+    place.rename(outside)
+    place.symlink_to(outside)
+    before = tree(tmp_path)
+    assert config.run() == ([], [])
+    assert tree(tmp_path) == before
+
+
+# How it is installed
+
+
+@pytest.mark.parametrize(
+    ("lock", "words"),
+    [("package-lock.json", "ci"), ("npm-shrinkwrap.json", "ci"), ("yarn.lock", "install --no-package-lock")],
+)
+def test_a_lock_file_is_kept_to(lock: str, words: str, config: Config) -> None:
+    folder = config.plugin()
+    (folder / lock).write_text("{}")
+    (asked,), said = config.run()
+    assert asked.startswith(f"one {words} --")
+    assert {"--omit=dev", "--no-audit", "--no-fund", "--fetch-retries=1"} < set(asked.split())
+    assert said == [INSTALLING]
+    assert not (folder / plugin_deps.UNFINISHED).exists()
+    assert config.run() == ([], [])
+
+
+@pytest.mark.parametrize(("value", "ignored"), [(None, "true"), ("off", "true"), ("", "true"), ("on", "false")])
+def test_scripts_run_only_where_the_setting_says_so(
+    value: str | None, ignored: str, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if value is not None:
+        monkeypatch.setenv("CONFINED_CLAUDE_PLUGIN_SCRIPTS", value)
+    config.plugin()
+    assert f"--ignore-scripts={ignored}" in config.run()[0][0].split()
+
+
+@pytest.mark.parametrize(
+    ("links", "proxy", "expected"), [(["lo"], "", True), (["lo"], "http://x", False), (["lo", "eth0"], "", False)]
+)
+def test_a_session_is_offline_without_a_link_and_a_proxy(
+    links: list[str], proxy: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin_deps.os, "listdir", {"/sys/class/net": links}.__getitem__)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    assert plugin_deps.is_offline() is expected
+
+
+def test_offline_npm_takes_what_it_has(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugin_deps, "is_offline", lambda: True)
+    config.plugin()
+    assert "--offline" in config.run()[0][0].split()
+
+
+@pytest.mark.parametrize("name", ["package.json", "package-lock.json"])
+def test_what_was_installed_for_something_else_is_brought_up_to_date(name: str, config: Config) -> None:
+    folder = config.plugin()
+    config.run()
+    (folder / name).write_text(json.dumps({**NEEDS, "version": "2.0.0"}))
+    assert len(config.run()[0]) == 1
+    assert config.run() == ([], [])
+
+
+def test_what_is_unfinished_is_made_anew(config: Config) -> None:
+    folder = config.plugin()
+    (folder / "node_modules/half").mkdir(parents=True)
+    (folder / plugin_deps.UNFINISHED).write_text("")
+    assert len(config.run()[0]) == 1
+    assert sorted(path.name for path in (folder / "node_modules").iterdir()) == [plugin_deps.STAMP, "dep"]
+
+
+def test_every_version_of_every_plugin_has_its_own(config: Config) -> None:
+    folder = config.plugin("one")
+    shutil.copytree(folder, folder.with_name("2.0.0"))
+    config.plugin("two")
+    config.plugin("one", market="other")
+    asked, said = config.run()
+    assert sorted(line.split()[0] for line in asked) == ["one", "one", "one", "two"]
+    assert len(said) == 4
+
+
+# Plugins of a marketplace that is a folder
+
+
+def market(config: Config, folder: Path, source: str = "./one") -> Path:
+    """A marketplace with the plugin ``one``, known under the name of the shop; gives the plugin's folder."""
+    (folder / ".claude-plugin").mkdir(parents=True)
+    document = {"plugins": [{"name": "one", "source": source}, {"name": "two", "source": {"source": "url"}}, 7, {}]}
+    (folder / ".claude-plugin/marketplace.json").write_text(json.dumps(document))
+    known = {"shop": {"source": {"source": "directory", "path": str(folder)}}, "x": 7, "y": {"source": []}}
+    (config.path / "plugins").mkdir(exist_ok=True)
+    (config.path / "plugins/known_marketplaces.json").write_text(json.dumps(known))
+    (folder / "one").mkdir()
+    (folder / "one/package.json").write_text(json.dumps(NEEDS))
+    return folder / "one"
+
+
+def test_a_plugin_of_a_folder_in_the_config_is_served_there_and_once(config: Config) -> None:
+    cached = config.plugin("one")
+    shutil.copytree(cached, cached.with_name("2.0.0"))
+    other = config.plugin("two")
+    folder = market(config, config.path / "mine")
+    asked, said = config.run()
+    assert len(asked) == len(said) == 2
+    assert (folder / "node_modules").exists()
+    assert (other / "node_modules").exists()
+    assert not (cached / "node_modules").exists()
+    assert config.run() == ([], [])
+
+
+def test_one_that_is_not_installed_is_not_served(config: Config) -> None:
+    market(config, config.path / "mine")
+    assert config.run() == ([], [])
+
+
+@pytest.mark.parametrize("source", ["./one", "../config/../outside/one", "../../etc", "/etc", "\0"])
+def test_a_plugin_outside_the_config_is_left_alone(source: str, config: Config, tmp_path: Path) -> None:
+    config.plugin("one")
+    inside = source.startswith("..")
+    market(config, config.path / "mine" if inside else tmp_path / "outside", source)
+    (tmp_path / "outside/one").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "outside/one/package.json").write_text(json.dumps(NEEDS))
+    before = tree(tmp_path)
+    assert config.run() == ([], [])
+    assert tree(tmp_path) == before
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        (
+            "npm error code E404\\nnpm error 404 Not Found - GET http://x/y - Not found\\nnpm error 404\\n",
+            "404 Not Found - GET http://x/y - Not found.",
+        ),
+        (
+            "npm warn old\\nnpm ERR! code X\\nnpm ERR! errno -2\\nnpm ERR! network it is away.\\n"
+            "npm ERR! A complete log of this run can be found in: /x/y.log\\n",
+            "network it is away (npm's log is /x/y.log).",
+        ),
+        ("npm error a\\033[2J\\007\\377b\\n", "a?[2J??b."),
+        ("", "npm ended with exit code 1."),
+        (f"npm error {'x' * 1000}\\n", f"{'x' * 300}."),
+    ],
+)
+def test_a_failure_names_the_plugin_and_the_reason_and_never_counts_as_done(
+    output: str, reason: str, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = config.plugin()
+    monkeypatch.setenv("BREAKS", output or " ")
+    for _ in range(2):
+        asked, said = config.run()
+        assert len(asked) == 1
+        # What cannot be shown is as many question marks as Python makes of it.
+        assert said == [INSTALLING, NOT_INSTALLED + reason.replace("??b", said[1][-4:-1]), GOES_ON]
+    monkeypatch.delenv("BREAKS")
+    assert config.run()[1] == [INSTALLING]
+    assert not (folder / "node_modules/half").exists()
+    assert config.run() == ([], [])
+
+
+def test_an_npm_that_does_nothing_has_failed(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.plugin()
+    monkeypatch.setenv("DOES_NOTHING", "1")
+    assert config.run()[1] == [INSTALLING, f"{NOT_INSTALLED}npm installed nothing.", GOES_ON]
+
+
+def test_a_failure_of_one_does_not_keep_others_from_theirs(config: Config) -> None:
+    (config.plugin("one") / "package-lock.json").mkdir()
+    config.plugin("two")
+    asked, said = config.run()
+    assert [line.split()[0] for line in asked] == ["two"]
+    assert f"{NOT_INSTALLED}its package-lock.json is no file." in said
+
+
+@pytest.mark.parametrize("name", ["package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc"])
+@pytest.mark.parametrize("kind", ["fifo", "link", "huge", "folder"])
+def test_files_that_are_none_are_told_and_npm_never_sees_them(
+    name: str, kind: str, config: Config, tmp_path: Path
+) -> None:
+    folder = config.plugin()
+    (tmp_path / "secret").write_text(json.dumps(NEEDS))
+    (folder / name).unlink(missing_ok=True)
+    if kind == "fifo":
+        os.mkfifo(folder / name)
+    elif kind == "link":
+        (folder / name).symlink_to(tmp_path / "secret")
+    elif kind == "folder":
+        (folder / name).mkdir()
+    else:
+        with open(folder / name, "wb") as sparse:
+            sparse.truncate(1 << 40)
+    asked, said = config.run()
+    assert asked == []
+    assert any(line.startswith(f"{NOT_INSTALLED}its {name} ") for line in said)
+    assert said[-1] == GOES_ON
+
+
+def test_npm_is_ended_with_all_it_started_when_it_takes_too_long(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = config.plugin()
+    monkeypatch.setenv("LASTS", "1")
+    monkeypatch.setattr(plugin_deps, "PLUGIN_SECONDS", 0.2)
+    assert config.run()[1] == [INSTALLING, f"{NOT_INSTALLED}npm took longer than 0 seconds.", GOES_ON]
+    assert (folder / plugin_deps.UNFINISHED).exists()
+
+
+def test_all_of_them_together_have_an_end(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.plugin()
+    monkeypatch.setattr(plugin_deps, "TOTAL_SECONDS", 0.0)
+    assert config.run() == ([], [f"{NOT_INSTALLED}the others took too long.", GOES_ON])
+
+
+def test_there_is_an_end_to_how_many_are_looked_at(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugin_deps, "MOST_PLUGINS", 2)
+    for name in "abc":
+        config.plugin(name)
+    assert len(config.run()[0]) == 2
+
+
+def test_a_name_reaches_the_terminal_without_its_control_characters(config: Config) -> None:
+    config.plugin("o\x1b[2J\nne")
+    assert config.run()[1] == ["confined-claude: Installing what the plugin o?[2J?ne@shop needs from npm."]
+
+
+def test_a_folder_that_cannot_be_written_is_told(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.plugin()
+
+    def full(*_arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(plugin_deps, "write", full)
+    assert config.run() == ([], [INSTALLING, f"{NOT_INSTALLED}No space left on device.", GOES_ON])
+
+
+def test_ctrl_c_ends_it_and_what_is_left_does_not_count(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = config.plugin()
+
+    def interrupted(*_arguments: Any) -> None:
+        (folder / "node_modules").mkdir()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plugin_deps, "run", interrupted)
+        assert plugin_deps.main(str(config.path)) == 130
+    config.run()
+    assert (folder / "node_modules/dep").exists()
+
+
+@given(content=st.binary(max_size=200), lock=st.binary(max_size=20))
+def test_whatever_is_in_the_files_of_a_plugin_there_is_an_answer(content: bytes, lock: bytes, tmp_path: Path) -> None:
+    (tmp_path / "package.json").write_bytes(content)
+    (tmp_path / "package-lock.json").write_bytes(lock)
+    with plugin_deps.opened(str(tmp_path), ()) as folder:
+        assert plugin_deps.lacks(folder) in (False, True)
+        assert len(plugin_deps.digest(folder)) == 65
+
+
+# One at a time
+
+
+def held(config: Config) -> int:
+    """The turn, as another session has it."""
+    handle = os.open(config.path / "plugins" / plugin_deps.TURN, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
+
+
+def test_a_session_waits_for_another_and_then_does_not_do_it_again(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = config.plugin()
+    monkeypatch.setattr(plugin_deps, "_PATIENCE_SECONDS", 0.0)
+    handle = held(config)
+
+    def the_other() -> None:
+        with plugin_deps.opened(str(folder), ()) as opened:
+            plugin_deps.install(opened, 10)
+        os.close(handle)
+
+    other = threading.Timer(0.05, the_other)
+    other.start()
+    asked, said = config.run()
+    other.join()
+    assert len(asked) == 1
+    assert said == ["confined-claude: Another session is installing what plugins need from npm; waiting for it."]
+
+
+def test_what_failed_for_another_while_one_waited_is_not_tried_again(config: Config) -> None:
+    folder = config.plugin()
+    (folder / "node_modules").mkdir()
+    mark = folder / plugin_deps.UNFINISHED
+    mark.write_bytes(b"failed\n")
+    os.utime(mark, (time.time() + 60,) * 2)
+    assert config.run() == ([], [f"{NOT_INSTALLED}another session has just tried in vain.", GOES_ON])
+    # Only ended in the middle, or a while ago: it is tried.
+    mark.write_bytes(b"")
+    assert len(config.run()[0]) == 1
+
+
+def test_waiting_has_an_end(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.plugin()
+    monkeypatch.setattr(plugin_deps, "TOTAL_SECONDS", 0.0)
+    handle = held(config)
+    asked, said = config.run()
+    os.close(handle)
+    assert asked == []
+    assert said == [
+        "confined-claude: What plugins need from npm is not installed: another session does not come to an end with it."
+    ]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("/dev/null")])
+def test_a_turn_that_is_not_to_be_had_is_told(make: Callable[[Path], None], config: Config) -> None:
+    config.plugin()
+    make(config.path / "plugins" / plugin_deps.TURN)
+    asked, said = config.run()
+    assert asked == []
+    assert said[0].startswith("confined-claude: What plugins need from npm is not installed: ")
+
+
+# Whether it has to look at all
+
+
+@pytest.fixture
+def look(config: Config, tmp_path: Path) -> Callable[..., bool]:
+    """Whether the script before Claude Code has the program look; the command gets its words and its input."""
+    shutil.copy(SCRIPT, tmp_path / "with-plugins")
+    (tmp_path / "plugin_deps.py").write_text("import sys\nprint('looked', sys.argv[1:], sys.stdin.read())\n")
+
+    def start(*words: str) -> bool:
+        script = 'cat; echo "$@"; exit 7'
+        command = ["echo", *words] if words else ["sh", "-c", script, "sh", "a  b", ""]
+        done = subprocess.run(
+            ["sh", tmp_path / "with-plugins", config.path, *command],
+            input="input\n",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if not words:
+            assert (done.returncode, done.stdout) == (7, "input\na  b \n")
+        assert done.stderr in ("", f"looked ['{config.path}'] \n")
+        return bool(done.stderr)
+
+    return start
+
+
+def test_at_nearly_every_start_the_program_is_not_even_started(config: Config, look: Callable[..., bool]) -> None:
+    assert not look()
+    folder = config.plugin()
+    assert look()
+    config.run()
+    assert not look()
+    past = time.time() - 100
+    for path in folder.rglob("*"):
+        os.utime(path, (past, past))
+    assert not look()
+    (folder / "package-lock.json").write_text("{}")
+    assert look()
+    (folder / "package-lock.json").unlink()
+    (folder / plugin_deps.UNFINISHED).write_text("")
+    assert look()
+    (folder / plugin_deps.UNFINISHED).unlink()
+    (folder / "node_modules" / plugin_deps.STAMP).unlink()
+    assert not look()
+
+
+def test_a_marketplace_in_the_config_is_looked_at(config: Config, tmp_path: Path, look: Callable[..., bool]) -> None:
+    file = config.path / "plugins/known_marketplaces.json"
+    file.parent.mkdir()
+    source: dict[str, Any] = {"shop": {"source": {"source": "git"}, "installLocation": f"{config.path}/plugins/x"}}
+    file.write_text(json.dumps(source, indent=2))
+    assert not look()
+    source["shop"]["source"] = {"source": "directory", "path": f"{tmp_path}/elsewhere"}
+    file.write_text(json.dumps(source, indent=2))
+    assert not look()
+    source["shop"]["source"]["path"] = f"{config.path}/mine"
+    file.write_text(json.dumps(source, indent=2))
+    assert look()
+    file.unlink()
+    os.mkfifo(file)
+    assert not look()
+
+
+@pytest.mark.parametrize("word", ["plugin", "plugins", "--version", "-v", "--help", "-h"])
+def test_what_needs_no_plugin_does_not_wait_for_one(word: str, config: Config, look: Callable[..., bool]) -> None:
+    config.plugin()
+    assert not look(word)
+
+
+def test_ctrl_c_meanwhile_ends_the_start(config: Config, tmp_path: Path, look: Callable[..., bool]) -> None:
+    config.plugin()
+    (tmp_path / "plugin_deps.py").write_text("raise SystemExit(130)")
+    script = ["sh", tmp_path / "with-plugins", config.path, "echo", "started"]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    (tmp_path / "plugin_deps.py").write_text("raise SystemExit(1)")
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "started\n")
