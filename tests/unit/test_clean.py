@@ -24,7 +24,13 @@ from confined_claude.guard.records import Record
 from confined_claude.host import Host
 from confined_claude.project import Project
 
-from .conftest import as_plain_user, asks_for_the_engine, tree
+from .conftest import as_plain_user, tree
+
+# The SDK looks for an engine where there is none.
+pytestmark = [
+    pytest.mark.usefixtures("sockets_collected"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
 
 SURE = Options(sure=True)
 ALL = Options(everything=True, sure=True)
@@ -337,7 +343,6 @@ def test_whoever_waits_for_records_that_are_forgotten_gets_new_ones(here: Projec
 # What all projects share
 
 
-@asks_for_the_engine
 def test_of_what_is_shared_the_caches_and_the_logs(here: Project, host: Host) -> None:
     put(host.state / "logs/build-1.log")
     put(host.data / "shared/npm-cache/x")
@@ -351,7 +356,6 @@ def test_of_what_is_shared_the_caches_and_the_logs(here: Project, host: Host) ->
     assert len(everything_of(here, host)) == 3
 
 
-@asks_for_the_engine
 def test_the_second_question_about_what_is_shared(here: Project, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, "y", "n")
     clean.clean_global(host, Options(everything=True))
@@ -359,7 +363,6 @@ def test_the_second_question_about_what_is_shared(here: Project, host: Host, mon
     assert len(everything_of(here, host)) == 4
 
 
-@asks_for_the_engine
 def test_what_is_shared_is_in_use_by_any_session(here: Project, host: Host) -> None:
     before = tree(host.data)
     with shared.in_use(host), shared.in_use(host):
