@@ -430,7 +430,10 @@ def delete_global(host: Host, *, memory: bool) -> Left:
         left += _set_aside(state, [_LOGS])
         engine, stored = _images(host)
         if engine is not None:
-            kept_images.remove(engine, stored.removable)
+            try:
+                kept_images.remove(engine, stored.removable)
+            except EngineError as error:
+                left += Left(1, "images", error.message)
     for place in _asides(host):
         left += _delete_aside(place)
     return left

@@ -193,7 +193,7 @@ class Engine:
 
     def remove_image(self, name: str) -> None:
         """Take an image's name away, and the image itself if that was its last and no container uses it."""
-        with contextlib.suppress(docker.errors.APIError):
+        with _translated("remove an image"), contextlib.suppress(docker.errors.APIError):
             self._api.remove_image(name)
 
     def remove_names(self, repository: str, label: str) -> None:

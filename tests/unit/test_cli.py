@@ -96,6 +96,8 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: st
         (["--yolo", "--", "--yolo"], ["run", "--yolo", "--", "--yolo"]),
         (["--shell"], ["shell"]),
         (["--shell", "--", "ls", "-l"], ["shell", "--", "ls", "-l"]),
+        (["--clean"], ["clean"]),
+        (["--clean-global", "--yes"], ["clean-global", "--yes"]),
         (["--rebuild"], ["rebuild"]),
         (["run", "--yolo", "--", "x"], ["run", "--yolo", "--", "x"]),
         (["shell"], ["shell"]),

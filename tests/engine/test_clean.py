@@ -1,0 +1,223 @@
+"""``clean`` and ``clean-global`` beside real sessions, with the real client's history, cut off and in races."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers import LABEL, User, docker, wait_until
+from terminals import terminal
+
+from confined_claude import kept_images
+from confined_claude.host import Host
+
+pytestmark = pytest.mark.timeout(300)
+
+CLEAN = ("confined-claude", "clean", "--yes")
+GLOBAL = ("confined-claude", "clean-global", "--yes")
+# What a session has must stay as long as it runs.
+WORK = """
+for folder in ~/venvs ~/.local/bin ~/.cache/pip ~/.cache/npm ~/.claude; do echo x >$folder/mark || exit 5; done
+test -s ~/.claude/.claude.json || exit 6
+sleep 0.4
+for folder in ~/venvs ~/.local/bin ~/.cache/pip ~/.cache/npm ~/.claude; do rm $folder/mark || exit 7; done
+"""
+
+
+def up(project: Path) -> list[str]:
+    labels = ["--filter", f"label={LABEL}=session", "--filter", f"label={LABEL}.path={project}"]
+    return docker("ps", "--format", "{{.Names}}", *labels).split()
+
+
+@contextlib.contextmanager
+def session(user: User, project: Path) -> Iterator[subprocess.Popen[str]]:
+    """A session that runs until the end of the block."""
+    with user.running("confined-claude", "shell", "--", "sleep", "300", cwd=project) as tool:
+        wait_until(lambda: up(project))
+        try:
+            yield tool
+        finally:
+            user.run("confined-claude", "stop", "--all", cwd=project)
+
+
+def shared(user: User) -> Path:
+    return user.home / ".local/share/confined-claude/shared"
+
+
+def ask(user: User, project: Path, *words: str) -> str:
+    done = user.run("confined-claude", "--", "-p", *words, cwd=project)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_nothing_is_cleaned_while_a_session_uses_it(user: User, project: Path, place: Path) -> None:
+    other = user.folder(place / "other")
+    nowhere = f"unix://{place}/none.sock"
+    user.run("confined-claude", "shell", "--", "sh", "-c", "echo x >~/venvs/x", cwd=other)
+    with session(user, project) as tool:
+        (name,) = up(project)
+        for words in (CLEAN, (*CLEAN, "--all"), GLOBAL, (*GLOBAL, "--all")):
+            done = user.run(*words, cwd=project)
+            assert (done.returncode, done.stdout) == (2, ""), done.stderr
+            assert name in done.stderr
+            assert "confined-claude stop" in done.stderr
+        done = user.run(*CLEAN, "--all", cwd=other)
+        assert done.returncode == 0, done.stderr
+        assert list(other.iterdir()) == []
+        assert (project / ".confined-claude/venvs").is_dir()
+        # It goes on without the tool that started it, and perhaps without an engine that says so.
+        tool.kill()
+        tool.wait(30)
+        assert user.run(*CLEAN, cwd=project).returncode == 2
+        assert user.run(*GLOBAL, cwd=project).returncode == 2
+        for words in (CLEAN, GLOBAL):
+            done = user.run(*words, cwd=project, DOCKER_HOST=nowhere)
+            assert done.returncode == 3
+            assert "may still run" in done.stderr
+        assert up(project) == [name]
+        (command,) = re.findall("`(confined-claude stop .*)`", user.run(*CLEAN, cwd=project).stderr)
+        assert user.run(*command.split(), cwd=project).returncode == 0
+    done = user.run(*CLEAN, "--all", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert list(project.iterdir()) == []
+    # With no session on record there is none, whatever the engine could say.
+    assert user.run(*GLOBAL, cwd=project, DOCKER_HOST=nowhere).returncode == 0
+
+
+def test_claude_begins_anew_and_another_projects_history_goes_on(user: User, place: Path) -> None:
+    one, two = user.folder(place / "one"), user.folder(place / "two")
+    for project in (one, two):
+        ask(user, project, "hello")
+        assert "AFTER 1 MESSAGES" in ask(user, project, "--continue", "and?")
+    done = user.run(*CLEAN, "--all", cwd=one)
+    assert done.returncode == 0, done.stderr
+    assert "1 conversation," in done.stdout
+    # Claude's own list of what there is of a project.
+    purge = ("confined-claude", "shell", "--", "claude", "purge")
+    assert f"No Claude Code project data found for {one}" in user.run(*purge, str(one), "--dry-run", cwd=two).stderr
+    assert f"Purge plan for {two}" in user.run(*purge, str(two), "--dry-run", cwd=two).stdout
+    assert "MESSAGES" not in ask(user, one, "--continue", "and?")
+    assert "AFTER 2 MESSAGES" in ask(user, two, "--continue", "and?")
+
+
+def test_of_two_projects_that_claude_calls_the_same_only_one_is_forgotten(user: User, place: Path) -> None:
+    one, two = user.folder(place / "a-b/c"), user.folder(place / "a/b-c")
+    user.own(one.parent, two.parent)
+    for project in (one, two):
+        ask(user, project, f"hello from {project.name}")
+    (folder,) = (shared(user) / "claude-config/projects").glob("*-a-b-c")
+    assert len(list(folder.glob("*.jsonl"))) == 2
+    done = user.run(*CLEAN, "--all", cwd=one)
+    assert done.returncode == 0, done.stderr
+    (left,) = folder.glob("*.jsonl")
+    assert "hello from b-c" in left.read_text()
+    assert "AFTER 1 MESSAGES" in ask(user, two, "--continue", "and?")
+    done = user.run(*CLEAN, "--all", "--project", str(two), cwd=one)
+    assert done.returncode == 0, done.stderr
+    assert not folder.exists()
+
+
+def test_the_questions_at_a_terminal(user: User, project: Path) -> None:
+    user.run("confined-claude", "shell", "--", "sh", "-c", "echo x >~/venvs/x", cwd=project)
+    done = user.run("confined-claude", "clean", cwd=project)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--yes" in done.stderr
+    first, second = "Delete this? [y/N]", "Forget this too? Nobody can bring it back. [y/N]"
+    for asked, is_there in ([(first, "n")], True), ([(first, "y"), (second, "n")], False), ([(second, "y")], False):
+        with terminal(user, project, "confined-claude", "clean", "--all") as screen:
+            for question, answer in asked:
+                screen.wait_for(question)
+                screen.send(f"{answer}\r")
+            assert screen.wait_for_end() == 0
+        assert (project / ".confined-claude").exists() is is_there
+    done = user.run("confined-claude", "clean", "--all", "--dry-run", cwd=project)
+    assert done.stdout == "There is nothing to clean.\n"
+
+
+def test_a_clean_that_is_killed_is_finished_by_the_next(user: User, project: Path) -> None:
+    script = "mkdir ~/venvs/x; cd ~/venvs/x; seq 60000 | xargs touch"
+    user.run("confined-claude", "shell", "--", "sh", "-c", script, cwd=project)
+    scaffold = project / ".confined-claude"
+    with user.running(*CLEAN, "--all", cwd=project) as tool:
+        wait_until(lambda: list(scaffold.glob(".removed-*/x")))
+        tool.kill()
+        tool.wait(30)
+    assert list(scaffold.glob(".removed-*/x/*")), "it was faster than its end"
+    done = user.run(*CLEAN, "--all", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert not scaffold.exists()
+    assert list((user.home / ".local").rglob(".removed-*")) == []
+
+
+def test_many_cleans_at_once(user: User, project: Path) -> None:
+    script = "for i in 1 2 3 4 5; do mkdir ~/venvs/$i; cd ~/venvs/$i; seq 2000 | xargs touch; done"
+    user.run("confined-claude", "shell", "--", "sh", "-c", script, cwd=project)
+    with contextlib.ExitStack() as stack:
+        tools = [stack.enter_context(user.running(*CLEAN, "--all", cwd=project)) for _ in range(4)]
+        ended = [(tool.communicate(timeout=60)[0], tool.returncode) for tool in tools]
+    assert [code for _, code in ended] == [0] * 4, ended
+    assert list(project.iterdir()) == []
+    assert list((user.home / ".local").rglob(".removed-*")) == []
+
+
+@pytest.mark.parametrize("words", [(*CLEAN, "--all"), (*GLOBAL, "--all")], ids=["clean", "clean-global"])
+def test_a_session_that_starts_at_the_same_moment_loses_nothing(
+    words: tuple[str, ...], user: User, project: Path
+) -> None:
+    cleaned = 0
+    for _ in range(4):
+        with user.running("confined-claude", "shell", "--", "sh", "-c", WORK, cwd=project) as starting:
+            while starting.poll() is None:
+                done = user.run(*words, cwd=project)
+                assert done.returncode in (0, 2), done.stderr
+                cleaned += done.returncode == 0
+            output = starting.communicate(timeout=60)[0]
+            assert starting.returncode == 0, output
+    assert cleaned
+    assert user.run(*CLEAN, "--all", cwd=project).returncode == 0
+    assert list(project.iterdir()) == []
+
+
+def test_of_images_only_what_was_built_here_and_nothing_uses(user: User, project: Path, place: Path) -> None:
+    host = replace(Host.current(), uid=user.uid, state=user.home / ".local/state/confined-claude")
+    user.run("confined-claude", "shell", "--", "true", cwd=project)
+    names = [f"confined-claude:test-{uuid.uuid4().hex[:8]}" for _ in range(3)]
+    unused, used, others = names
+    container = ""
+    try:
+        for name in names:
+            (place / "Dockerfile").write_text(f"FROM confined-claude:latest\nENV X={name}\n")
+            label = f"confined-claude.owner={host.owner}"
+            docker("build", "--network", "none", "--tag", name, "--label", label, str(place))
+            if name != others:
+                kept_images.note_built(host, docker("inspect", "--format", "{{.Id}}", name).strip())
+        container = docker("create", "--label", "confined-claude-test=1", used).strip()
+        shown = user.run("confined-claude", "clean-global", "--dry-run", cwd=project).stdout
+        assert unused in shown
+        assert used not in shown
+        assert others not in shown
+        before = docker("images", "--quiet", "--no-trunc", unused)
+        done = user.run(*GLOBAL, cwd=project)
+        assert done.returncode == 0, done.stderr
+        assert docker("images", "--all", "--quiet", "--no-trunc", unused) == ""
+        assert before
+        assert docker("images", "--quiet", used)
+        assert docker("images", "--quiet", others)
+    finally:
+        docker("rm", "--force", container or "none", check=False)
+        docker("image", "rm", *names, check=False)
+
+
+def test_shared_data_is_made_anew(user: User, project: Path) -> None:
+    ask(user, project, "hello")
+    done = user.run(*GLOBAL, "--all", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert os.listdir(shared(user)) == []
+    assert ask(user, project, "again") == "FAKE ANSWER: again\n"
