@@ -17,6 +17,15 @@ def lint(context: Context) -> None:
     context.run("ruff check . && ruff format --check . && mypy", pty=True)
 
 
+@task
+def bench(context: Context) -> None:
+    """Measure: a hundred sessions at once, and status with many projects and sessions"""
+    many = {"CONFINED_CLAUDE_AT_ONCE": "100"}
+    context.run("tests/run tests/engine/test_sessions.py -k many_at_once --durations=1", env=many, pty=True)
+    context.run(".venv/bin/python tests/bench/status.py", pty=True)
+
+
 ns = Collection.from_module(claude)
 ns.add_task(test)
 ns.add_task(lint)
+ns.add_task(bench)
