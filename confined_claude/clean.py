@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import client, console, disk, history, image, kept_images, known, labels, running, safefs, session, shared
+from . import client, console, disk, history, image, kept_images, known, labels, running, safefs, session, shared, state
 from .console import plain
-from .disk import Place, Size
+from .disk import Size
 from .errors import ConfinedError, EngineError
 from .guard import isolation, records
 from .guard.records import Records
@@ -24,7 +24,7 @@ from .history import Whose
 from .host import Host
 from .kept_images import Stored
 from .project import SCAFFOLD, Project
-from .safefs import Left
+from .safefs import Left, Place
 from .session import IGNORE_ALL
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def look(target: Target, host: Host, *, everything: bool) -> Found:
 
 def _in_project(root: Path) -> Iterator[Item]:
     place = Place(root, (SCAFFOLD,))
-    with _opened_or_none(root, SCAFFOLD) as folder:
+    with _opened_or_none(Place(root, (SCAFFOLD,))) as folder:
         if folder < 0:
             return
         if _is_only_ours(folder):
@@ -226,7 +226,7 @@ def _is_only_ours(folder: int) -> bool:
 def _left_over(host: Host) -> Iterator[Item]:
     """What a clean that was cut off has left."""
     for place in _asides(host):
-        with _opened_or_none(place.base, *place.parts) as folder:
+        with _opened_or_none(place) as folder:
             for name in safefs.are_aside(folder) if folder >= 0 else ():
                 yield Item(
                     f"{place.path / name}/, left by an earlier clean", (Place(place.base, (*place.parts, name)),)
@@ -235,7 +235,7 @@ def _left_over(host: Host) -> Iterator[Item]:
 
 def _asides(host: Host) -> tuple[Place, ...]:
     """Where what is to be deleted waits for it, the projects' own folders aside."""
-    return Place(host.data), Place(host.data, ("shared",)), Place(host.state.parent, (host.state.name,))
+    return Place(host.data), Place(host.data, ("shared",)), state.place(host)
 
 
 def _remembered(target: Target, host: Host) -> Iterator[Item]:
@@ -247,11 +247,10 @@ def _remembered(target: Target, host: Host) -> Iterator[Item]:
         if not kept.is_empty:
             number = f"{_counted(kept.conversations, 'conversation')}, {_counted(kept.prompts, 'prompt')}"
             yield Item(f"{number}, Claude's memory and settings of it", kept.folders, kept.bytes)
-    for base, parts_of, text in (
-        (host.data, (_PROJECTS, target.id), "its own data"),
-        (host.state.parent, (host.state.name, _PROJECTS, target.id), "records, findings and approvals"),
+    for place, text in (
+        (Place(host.data, (_PROJECTS, target.id)), "its own data"),
+        (state.place(host, _PROJECTS, target.id), "records, findings and approvals"),
     ):
-        place = Place(base, parts_of)
         if os.path.lexists(place.path):
             yield Item(f"{place.path}/, {text}", (place,))
 
@@ -308,7 +307,7 @@ def _forget(target: Target, host: Host) -> Left:
     left = Left()
     if target.root is not None:
         config = Place(host.data, ("shared", _CONFIG))
-        with _opened_or_none(host.data, "shared") as aside:
+        with _opened_or_none(Place(host.data, ("shared",))) as aside:
             if aside >= 0:
                 try:
                     found = history.forget(config.base, config.parts, _whose(target.root, host), aside)
@@ -317,13 +316,12 @@ def _forget(target: Target, host: Host) -> Left:
                 left += _below(config.path, found)
     left += _set_aside(Place(host.data, (_PROJECTS,)), [target.id], Place(host.data))
     # Last, so that until then it is known what there is to forget.
-    state = Place(host.state.parent, (host.state.name,))
-    return left + _set_aside(Place(state.base, (*state.parts, _PROJECTS)), [target.id], state)
+    return left + _set_aside(state.place(host, _PROJECTS), [target.id], state.place(host))
 
 
 def _remove_scaffold(target: Target, root: Path, host: Host) -> None:
     """Remove the scaffold's folder, if it is the tool's own and nobody needs it by now."""
-    with _held(target, host) as kept, _opened_or_none(root, SCAFFOLD) as folder:
+    with _held(target, host) as kept, _opened_or_none(Place(root, (SCAFFOLD,))) as folder:
         is_used = any(alive for _, alive in kept.session_keys())
         if folder < 0 or is_used or not _is_only_ours(folder) or not set(os.listdir(folder)) <= {_IGNORE}:
             return
@@ -353,17 +351,15 @@ def _keys(target: Target, host: Host) -> Iterator[tuple[str, bool]]:
 @contextlib.contextmanager
 def _held(target: Target, host: Host) -> Iterator[Records]:
     """The project's records, held. If there were none, there are none afterwards."""
-    parts = (host.state.name, _PROJECTS)
     with records.locked_by_id(target.id, host) as kept:
         try:
             yield kept
         finally:
-            with _opened_or_none(host.state.parent, *parts, target.id) as folder:
+            with _opened_or_none(state.place(host, _PROJECTS, target.id)) as folder:
                 is_new = folder >= 0 and os.listdir(folder) == [_LOCK]
             if is_new:
-                state = Place(host.state.parent, parts[:1])
-                _set_aside(Place(host.state.parent, parts), [target.id], state)
-                _delete_aside(state)
+                _set_aside(state.place(host, _PROJECTS), [target.id], state.place(host))
+                _delete_aside(state.place(host))
 
 
 def _refuse_while_used(target: Target, keys: Sequence[tuple[str, bool]]) -> None:
@@ -415,7 +411,7 @@ def look_global(host: Host, *, everything: bool) -> Found:
 
 def _shared_data(host: Host) -> Iterator[Place]:
     yield from (Place(host.data, ("shared", name)) for name in _CACHES)
-    yield Place(host.state.parent, (host.state.name, _LOGS))
+    yield state.place(host, _LOGS)
 
 
 def delete_global(host: Host, *, memory: bool) -> Left:
@@ -424,10 +420,9 @@ def delete_global(host: Host, *, memory: bool) -> Left:
     Raises ConfinedError while a session runs.
     """
     left = Left()
-    state = Place(host.state.parent, (host.state.name,))
     with _alone(host):
         left += _set_aside(Place(host.data, ("shared",)), (*_CACHES, *([_CONFIG] if memory else [])))
-        left += _set_aside(state, [_LOGS])
+        left += _set_aside(state.place(host), [_LOGS])
         engine, stored = _images(host)
         if engine is not None:
             try:
@@ -476,27 +471,27 @@ def _alone(host: Host) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened_or_none(base: Path, *parts: str) -> Iterator[int]:
-    """A handle of the folder ``base/parts...``; -1 if there is none. Raises ConfinedError for what cannot be used."""
+def _opened_or_none(place: Place) -> Iterator[int]:
+    """A handle of a folder; -1 if there is none. Raises ConfinedError for what cannot be used."""
     with contextlib.ExitStack() as stack:
         try:
-            folder = stack.enter_context(safefs.opened(base, *parts))
+            folder = stack.enter_context(safefs.opened(place.base, *place.parts))
         except FileNotFoundError:
             folder = -1
         except OSError as error:
-            if base.joinpath(*parts).is_symlink():
-                raise safefs.refuse_link(base.joinpath(*parts)) from None
-            raise safefs.cannot("use", base.joinpath(*parts), error) from None
+            if place.path.is_symlink():
+                raise safefs.refuse_link(place.path) from None
+            raise safefs.cannot("use", place.path, error) from None
         yield folder
 
 
 def _set_aside(place: Place, names: Iterable[str], into: Place | None = None) -> Left:
     """Move what has one of ``names`` in ``place`` out of the way, there or ``into`` another; gives what stays."""
     left = Left()
-    with _opened_or_none(place.base, *place.parts) as folder, contextlib.ExitStack() as stack:
+    with _opened_or_none(place) as folder, contextlib.ExitStack() as stack:
         if folder < 0:
             return left
-        target = folder if into is None else stack.enter_context(_opened_or_none(into.base, *into.parts))
+        target = folder if into is None else stack.enter_context(_opened_or_none(into))
         for name in names:
             try:
                 safefs.set_aside(folder, name, target)
@@ -509,7 +504,7 @@ def _set_aside(place: Place, names: Iterable[str], into: Place | None = None) ->
 
 def _delete_aside(place: Place) -> Left:
     left = Left()
-    with _opened_or_none(place.base, *place.parts) as folder:
+    with _opened_or_none(place) as folder:
         for name in safefs.are_aside(folder) if folder >= 0 else ():
             left += _below(place.path, safefs.remove_tree(folder, name))
     return left

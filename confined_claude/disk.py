@@ -13,12 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from rich.filesize import decimal
 
 from . import safefs
+from .safefs import Place
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -31,18 +31,6 @@ _SECONDS = 5.0
 # With a fast disk one thread is faster than many; one that hangs must not keep the others waiting.
 _PATIENCE_SECONDS = 0.05
 _MOST_THREADS = 32
-
-
-@dataclass(frozen=True)
-class Place:
-    """The folder ``base/parts...``: ``base`` is trusted, and none of ``parts`` may be a link."""
-
-    base: Path
-    parts: tuple[str, ...] = ()
-
-    @property
-    def path(self) -> Path:
-        return self.base.joinpath(*self.parts)
 
 
 @dataclass(frozen=True)

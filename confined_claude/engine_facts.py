@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from . import safefs
+from . import safefs, state
 from .errors import ConfinedError
 from .host import Host
 
@@ -61,7 +61,7 @@ def facts(host: Host, address: str, ask: Callable[[], Mapping[str, Any]], *, kee
     """
     identity = _identity(address)
     with contextlib.suppress(OSError, ValueError, TypeError, LookupError, RecursionError):
-        with safefs.opened(host.state.parent, host.state.name) as folder:
+        with state.opened(host) as folder:
             kept = json.loads(safefs.read(folder, _FILE) or b"{}")
         if identity and kept["identity"] == identity and 0 <= time.time() - kept["asked"] < _SECONDS_KEPT:
             return EngineFacts(**{field.name: kept["facts"][field.name] for field in fields(EngineFacts)})
@@ -69,7 +69,7 @@ def facts(host: Host, address: str, ask: Callable[[], Mapping[str, Any]], *, kee
     if not keep:
         return known
     record = {"identity": identity, "asked": time.time(), "facts": asdict(known)}
-    with contextlib.suppress(OSError, ConfinedError), safefs.open_folder(host.state.parent, host.state.name) as folder:
+    with contextlib.suppress(OSError, ConfinedError), state.made(host) as folder:
         safefs.write(folder, _FILE, json.dumps(record).encode())
     return known
 

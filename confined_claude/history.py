@@ -18,8 +18,7 @@ from typing import Any
 
 from . import safefs
 from .credentials import GLOBAL_STATE
-from .disk import Place
-from .safefs import Left
+from .safefs import Left, Place
 
 _PROJECTS = "projects"
 _PROMPTS = "history.jsonl"

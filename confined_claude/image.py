@@ -26,7 +26,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from . import environment, kept_images, labels, safefs
+from . import environment, kept_images, labels, state
 from .certificates import extra_certificates
 from .console import BuildProgress, plain, say
 from .errors import EngineError
@@ -235,7 +235,7 @@ def stored(engine: Engine, host: Host) -> Stored:
 
 @contextlib.contextmanager
 def _build_lock(host: Host, wanted: Recipe) -> Iterator[None]:
-    with safefs.open_folder(host.state, "locks") as folder:
+    with state.made(host, "locks") as folder:
         lock = os.open(f"image-{wanted.fingerprint}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
         try:
@@ -334,7 +334,7 @@ def _open_log(host: Host) -> tuple[Path, IO[str]]:
     """A new log file in the state folder; the oldest ones go."""
     name = time.strftime("build-%Y%m%d-%H%M%S") + f"-{secrets.token_hex(4)}.log"
     folder = host.state / "logs"
-    with safefs.open_folder(host.state, "logs") as handle:
+    with state.made(host, "logs") as handle:
         for old in sorted(entry for entry in os.listdir(handle) if entry.startswith("build-"))[: 1 - _LOGS_KEPT]:
             with contextlib.suppress(OSError):
                 os.unlink(old, dir_fd=handle)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import safefs
+from . import safefs, state
 from .errors import ConfinedError, EngineError
 from .host import Host
 
@@ -95,14 +95,14 @@ def claude_version(engine: Engine, identity: str, host: Host, *, keep: bool = Tr
         known[identity] = version
         if not keep:
             return version
-        with contextlib.suppress(OSError, ConfinedError), safefs.open_folder(host.state) as folder:
+        with contextlib.suppress(OSError, ConfinedError), state.made(host) as folder:
             safefs.write(folder, _VERSIONS, json.dumps(known).encode())
     return known[identity]
 
 
 def _versions(host: Host) -> dict[str, str]:
     """What is known already; it is only kept to be quick."""
-    with contextlib.suppress(OSError, ValueError, RecursionError), safefs.opened(host.state) as folder:
+    with contextlib.suppress(OSError, ValueError, RecursionError), state.opened(host) as folder:
         known = json.loads(safefs.read(folder, _VERSIONS, 1 << 20) or b"{}")
         if isinstance(known, dict) and all(isinstance(value, str) for value in known.values()):
             return known
@@ -160,7 +160,7 @@ def prune(engine: Engine, host: Host, label: str, value: str) -> None:
 
 @contextlib.contextmanager
 def _locked(host: Host) -> Iterator[int]:
-    with safefs.open_folder(host.state) as folder, safefs.open_folder(host.state, "locks") as locks:
+    with state.made(host) as folder, state.made(host, "locks") as locks:
         lock = os.open("images", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=locks)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import safefs
+from . import safefs, state
 from .console import say
 from .errors import ConfinedError
 from .host import Host
@@ -40,7 +40,7 @@ def remember(project: Project, host: Host) -> None:
 
     Raises ConfinedError if nothing can be written.
     """
-    with safefs.open_folder(host.state.parent, host.state.name, _FOLDER, project.id) as folder:
+    with state.made(host, _FOLDER, project.id) as folder:
         if safefs.exists(folder, FILE):
             if _root(folder) == project.root:
                 os.utime(FILE, dir_fd=folder, follow_symlinks=False)
@@ -61,7 +61,7 @@ def projects(host: Host) -> list[Known]:
 
 
 def _projects(host: Host) -> Iterator[Known]:
-    with contextlib.suppress(OSError), safefs.opened(host.state.parent, host.state.name, _FOLDER) as folder:
+    with contextlib.suppress(OSError), state.opened(host, _FOLDER) as folder:
         for name in os.listdir(folder):
             with contextlib.suppress(OSError), safefs.entered(folder, name) as own:
                 status = os.stat(FILE if safefs.exists(own, FILE) else ".", dir_fd=own, follow_symlinks=False)

@@ -31,6 +31,18 @@ _MOST_ROUNDS = 8
 _MOST_SHOWN = 200
 
 
+@dataclass(frozen=True)
+class Place:
+    """The folder ``base/parts...``: ``base`` is trusted, and none of ``parts`` may be a link."""
+
+    base: Path
+    parts: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        return self.base.joinpath(*self.parts)
+
+
 def refuse_link(path: Path) -> ConfinedError:
     return ConfinedError(
         f"{path} is a link, which could lead anywhere on this machine.",

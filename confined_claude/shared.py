@@ -7,7 +7,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 
-from . import safefs
+from . import safefs, state
 from .host import Host
 
 _FOLDER = "locks"
@@ -41,7 +41,7 @@ def held_alone(host: Host) -> Iterator[bool]:
 
 
 def _opened(host: Host) -> int:
-    with safefs.open_folder(host.state, _FOLDER) as folder:
+    with state.made(host, _FOLDER) as folder:
         try:
             return os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
         except OSError as error:

@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from . import disk, image, kept_images, known, running, safefs, usage
-from .disk import Place, Size
+from . import disk, image, kept_images, known, running, safefs, state, usage
+from .disk import Size
 from .errors import ConfinedError, EngineError
 from .guard import records
 from .guard.records import Glance
 from .host import Host
 from .known import Known
 from .project import SCAFFOLD, Project
+from .safefs import Place
 from .usage import Usage
 
 if TYPE_CHECKING:
@@ -302,20 +303,20 @@ def _project_folders(host: Host, here: Project) -> list[_Folder]:
     with contextlib.suppress(OSError), safefs.opened(host.data, *parts) as folder:
         names = sorted(os.listdir(folder))
     folders += [_Folder(name, Place(host.data, (*parts, name)), CLEAN_ALL) for name in names]
-    return [*folders, _Folder("records", Place(host.state, parts), CLEAN_ALL)]
+    return [*folders, _Folder("records", state.place(host, *parts), CLEAN_ALL)]
 
 
 def _known_places(host: Host, entry: Known) -> tuple[Place, ...]:
     """The places of all that is kept for a known project."""
     inner = [] if entry.root is None else [Place(entry.root, (SCAFFOLD, name)) for name in _IN_PROJECT]
     parts = ("projects", entry.id)
-    return (*inner, Place(host.data, parts), Place(host.state, parts))
+    return (*inner, Place(host.data, parts), state.place(host, *parts))
 
 
 def _shared_folders(host: Host) -> list[_Folder]:
     config = _Folder(_CONFIG, Place(host.data, ("shared", _CONFIG)), CLEAN_GLOBAL_ALL)
     caches = (_Folder(name, Place(host.data, ("shared", name)), CLEAN_GLOBAL) for name in _CACHES)
-    return [config, *caches, _Folder("logs", Place(host.state, ("logs",)), CLEAN_GLOBAL)]
+    return [config, *caches, _Folder("logs", state.place(host, "logs"), CLEAN_GLOBAL)]
 
 
 def ours(stored: kept_images.Stored, versions: Mapping[str, str]) -> Images:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 
-from . import dockerfile, safefs, settings
+from . import dockerfile, safefs, settings, state
 from .errors import ReviewNeeded
 from .guard.report import changed_lines, shown
 from .host import Host
@@ -24,7 +24,7 @@ _BETWEEN = "\0"
 def is_trusted(project: Project, host: Host, files: ProjectFiles) -> bool:
     """Whether the user has allowed this very content of the project's files."""
     try:
-        with safefs.opened(host.state.parent, host.state.name, "projects", project.id, _FOLDER) as folder:
+        with state.opened(host, "projects", project.id, _FOLDER) as folder:
             return safefs.read(folder, digest_of(files)) == _content(files)
     except OSError:
         return False
@@ -68,7 +68,7 @@ def allow(project: Project, host: Host, digest: str) -> None:
             f"The hash of what {project.scaffold} asks for is {digest_of(files)}, not that.",
             "See `confined-claude trust` again.",
         )
-    with safefs.open_folder(host.state.parent, host.state.name, "projects", project.id, _FOLDER) as folder:
+    with state.made(host, "projects", project.id, _FOLDER) as folder:
         try:
             safefs.write(folder, digest, _content(files))
         except OSError as error:
@@ -82,7 +82,7 @@ def _content(files: ProjectFiles) -> bytes:
 def _last(project: Project, host: Host) -> ProjectFiles | None:
     """The content that was allowed last; None if none was."""
     try:
-        with safefs.opened(host.state.parent, host.state.name, "projects", project.id, _FOLDER) as folder:
+        with state.opened(host, "projects", project.id, _FOLDER) as folder:
             names = sorted(os.listdir(folder), key=lambda name: os.stat(name, dir_fd=folder).st_mtime)
             content = safefs.read(folder, names[-1]) if names else None
     except OSError:

@@ -51,7 +51,7 @@ def examine(host: Host) -> list[Line]:
     lines += place
     if here is not None:
         lines += checked("project config", partial(kept.project_config, here, host))
-    lines += checked("records", partial(kept.state, host, here))
+    lines += checked("records", partial(kept.every_record, host, here))
     lines += checked("review", partial(kept.review, host, here, partial(_ground, host, chosen)), _LOOK_SECONDS)
     lines += checked("PATH", partial(machine.own_commands, host))
     lines += checked("git", partial(machine.git_command, host))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from .. import known, running, safefs, settings, trust
+from .. import known, running, safefs, settings, state, trust
 from ..errors import ConfinedError, ReviewNeeded
 from ..guard import records, report, watch
 from ..guard.audit import Finding
@@ -81,7 +81,7 @@ def sessions(host: Host) -> Iterator[Line]:
 # Records
 
 
-def state(host: Host, here: Project | None) -> Iterator[Line]:
+def every_record(host: Host, here: Project | None) -> Iterator[Line]:
     """Whether what is kept of all projects can be read. What cannot keeps its project's sessions from starting."""
     damaged = False
     for project in known.projects(host):
@@ -138,7 +138,7 @@ def review(host: Host, here: Project | None, look: Callable[[Project], watch.Gro
     ``look`` gives a project as the guard sees it.
     """
     findings = []
-    # What cannot be read is a line of ``state``.
+    # What cannot be read is a line of ``every_record``.
     with contextlib.suppress(ConfinedError):
         if here is not None:
             with contextlib.suppress(FileNotFoundError), _folder(host, here.id) as folder:
@@ -173,4 +173,4 @@ def _is_red(host: Host, project_id: str) -> bool:
 
 
 def _folder(host: Host, project_id: str) -> contextlib.AbstractContextManager[int]:
-    return safefs.opened(host.state.parent, host.state.name, _PROJECTS, project_id)
+    return state.opened(host, _PROJECTS, project_id)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .. import safefs
+from .. import safefs, state
 from ..console import plain
 from ..host import Host
 from ..project import Project
@@ -128,7 +128,7 @@ def _close(folder: int, key: str) -> None:
 
 
 def _opened(project: Project, host: Host) -> contextlib.AbstractContextManager[int]:
-    return safefs.opened(host.state.parent, host.state.name, "projects", project.id, FOLDER)
+    return state.opened(host, "projects", project.id, FOLDER)
 
 
 def _read(folder: int, name: str) -> Iterator[Blocked]:

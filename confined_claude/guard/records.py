@@ -16,13 +16,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import safefs
+from .. import safefs, state
 from ..errors import ConfinedError
 from ..host import Host
 from ..project import Project
 from .audit import Finding
 from .scan import Item, Snapshot
 
+_PROJECTS = "projects"
 _LOCK = "lock"
 _FINDINGS = "findings.json"
 _ACCEPTED = "accepted.json"
@@ -211,11 +212,10 @@ def locked(project: Project, host: Host) -> Iterator[Records]:
 @contextlib.contextmanager
 def locked_by_id(project_id: str, host: Host) -> Iterator[Records]:
     """As ``locked``, of a project that may be gone."""
-    parts = (host.state.name, "projects", project_id)
-    path = host.state.parent.joinpath(*parts)
+    path = host.state / _PROJECTS / project_id
     with contextlib.ExitStack() as stack:
         while True:
-            folder = stack.enter_context(safefs.open_folder(host.state.parent, *parts))
+            folder = stack.enter_context(state.made(host, _PROJECTS, project_id))
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             try:
                 lock = os.open(_LOCK, flags, 0o600, dir_fd=folder)
@@ -266,14 +266,14 @@ def unwritten(project: Project, host: Host) -> Iterator[Unwritten | None]:
     """The records of ``project`` for a look, held until the end of the block; None if there are none yet."""
     with contextlib.ExitStack() as stack:
         try:
-            folder = stack.enter_context(safefs.opened(host.state.parent, host.state.name, "projects", project.id))
+            folder = stack.enter_context(state.opened(host, _PROJECTS, project.id))
             lock = os.open(_LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         except FileNotFoundError:
             yield None
             return
         stack.callback(os.close, lock)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield Unwritten(folder, host.state / "projects" / project.id)
+        yield Unwritten(folder, host.state / _PROJECTS / project.id)
 
 
 @contextlib.contextmanager
@@ -299,11 +299,10 @@ def glance(project_id: str, host: Host) -> Glance:
 
     Raises ConfinedError if they are damaged.
     """
-    parts = (host.state.name, "projects", project_id)
     try:
-        with safefs.opened(host.state.parent, *parts) as folder:
+        with state.opened(host, _PROJECTS, project_id) as folder:
             names = os.listdir(folder)
-            kept = Records(folder, host.state.parent.joinpath(*parts))
+            kept = Records(folder, host.state / _PROJECTS / project_id)
             findings = kept.findings() if _FINDINGS in names else []
             cut_off = (name.endswith(_SUFFIX) and not _is_held(name, folder) for name in names)
             unseen = sum(cut_off) + sum(name.endswith(_UNSEEN) for name in names)
@@ -316,7 +315,7 @@ def glance(project_id: str, host: Host) -> Glance:
 def has_owner(project_id: str, key: str, host: Host) -> bool:
     """Whether the process that started the session ``key`` is still there."""
     try:
-        with safefs.opened(host.state.parent, host.state.name, "projects", project_id) as folder:
+        with state.opened(host, _PROJECTS, project_id) as folder:
             return _is_held(key + _SUFFIX, folder)
     except OSError:
         return False
@@ -324,7 +323,7 @@ def has_owner(project_id: str, key: str, host: Host) -> bool:
 
 def without_owner(host: Host) -> Iterator[str]:
     """The keys of sessions on record, of all projects, whose process is gone."""
-    with contextlib.suppress(OSError), safefs.opened(host.state.parent, host.state.name, "projects") as projects:
+    with contextlib.suppress(OSError), state.opened(host, _PROJECTS) as projects:
         for project_id in os.listdir(projects):
             with contextlib.suppress(OSError), safefs.entered(projects, project_id) as folder:
                 for name in os.listdir(folder):

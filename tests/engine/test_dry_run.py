@@ -135,6 +135,7 @@ def inspected(identity: str, project: Path) -> dict[str, Any]:
     (found,) = json.loads(docker("inspect", identity))
     config, host_config = found["Config"], found["HostConfig"]
     key = config["Labels"]["confined-claude.key"]
+    config["Env"].sort()  # the docker command puts them in an order of chance
     if host_config["NetworkMode"].startswith("container:"):
         config["Hostname"] = ""
     kept = {

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from confined_claude import disk
-from confined_claude.disk import Place, Size, in_words, measured, size_of
+from confined_claude.disk import Size, in_words, measured, size_of
+from confined_claude.safefs import Place
 
 from .conftest import as_plain_user
 from .guarding import put

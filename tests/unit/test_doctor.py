@@ -423,7 +423,7 @@ def test_configs(host: Host, here: Project) -> None:
 
 
 def states(host: Host, here: Project | None) -> list[tuple[str, str]]:
-    return [(line.status, line.what) for line in kept.state(host, here)]
+    return [(line.status, line.what) for line in kept.every_record(host, here)]
 
 
 def test_records_that_cannot_be_read(host: Host, here: Project) -> None:
