@@ -168,7 +168,7 @@ def _tidying(sidecar: Sidecar | None, missing: Sequence[Path], project: Project)
     yield "# A session and its sidecar go by themselves when they end: only one that fails leaves something."
     yield "session= sidecar="
     if sidecar is not None and sidecar.folder is not None:
-        yield f"egress={_path(sidecar.folder)}"
+        yield f"egress={_path(sidecar.folder.path)}"
     yield "tidy() {"
     yield "    code=$?"
     yield '    if [ "$code" != 0 ] && [ -n "$session" ]; then'
@@ -260,8 +260,7 @@ def _sidecar(sidecar: Sidecar, proxies: Mapping[str, str]) -> Iterator[str]:
     yield ""
     yield "# The sidecar keeps the session's network; it goes if no session comes within a minute."
     if sidecar.folder is not None:
-        state = sidecar.folder.parents[3]
-        yield from _folder(state, sidecar.folder.relative_to(state).parts, set())
+        yield from _folder(sidecar.folder.base, sidecar.folder.parts, set())
         words = " ".join(_config(sidecar.config, proxies))
         yield f'(umask 077 && printf %s {words} >"$egress/{CONFIG}")'
     image = sidecar.arguments[sidecar.arguments.index("--entrypoint") + 2]

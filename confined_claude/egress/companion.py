@@ -110,8 +110,7 @@ class Companion:
 def write_config(sidecar: Sidecar, config: str) -> None:
     """Put ``config`` where the sidecar reads it."""
     if sidecar.folder is not None:
-        state = sidecar.folder.parents[3]
-        with safefs.open_folder(state, *sidecar.folder.relative_to(state).parts) as folder:
+        with safefs.open_folder(sidecar.folder.base, *sidecar.folder.parts) as folder:
             safefs.write(folder, CONFIG, config.encode())
 
 

@@ -10,11 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .. import labels
+from .. import labels, state
 from ..environment import HOST_GATEWAY, PROXIES
 from ..host import Host
 from ..mounts import bind_value
 from ..project import Project
+from ..safefs import Place
 from ..settings import Settings
 
 _NAME = "confined-claude"
@@ -57,7 +58,7 @@ class Sidecar:
     arguments: tuple[str, ...]
     given: str = ""
     first: bool = False
-    folder: Path | None = None
+    folder: Place | None = None
     config: str = ""
 
 
@@ -95,9 +96,9 @@ class Session:
     namespaces: Sequence[str] = ()
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Place:
         """Where the sidecar has its configuration, and tells what it blocked."""
-        return self.host.state / "projects" / self.project.id / FOLDER / self.key
+        return state.place(self.host, "projects", self.project.id, FOLDER, self.key)
 
     @property
     def sidecar(self) -> str:
@@ -173,7 +174,7 @@ def _allowlist(session: Session) -> Egress:
         # No name is tried a second time under a company's domain, and no silent server is waited for.
         *("--dns-search", ".", "--env", "RES_OPTIONS=timeout:2 attempts:2"),
         *("--mount", f"type=volume,target={_SOCKET_FOLDER}"),
-        *("--mount", bind_value(session.folder, _FOLDER_IN_SIDECAR)),
+        *("--mount", bind_value(session.folder.path, _FOLDER_IN_SIDECAR)),
         *("--entrypoint", "/usr/bin/python3", session.image),
         *("-I", "/opt/confined-claude/egress_allowlist.py", str(_FOLDER_IN_SIDECAR)),
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from confined_claude import client
+from confined_claude import client, state
 from confined_claude.egress import companion
 from confined_claude.egress.companion import Companion
 from confined_claude.egress.modes import Sidecar
@@ -98,13 +98,17 @@ PLAIN = Sidecar("a-name", ("--name", "a-name", "an:image"), given='{"a": 1}\n')
 @pytest.fixture
 def shared(host: Host) -> Sidecar:
     """A sidecar that shares a folder with the host."""
-    folder = host.state / "projects/app-01234567/egress/key"
+    folder = state.place(host, "projects", "app-01234567", "egress", "key")
     return Sidecar("a-name", ("--name", "a-name", "an:image"), first=True, folder=folder, config='{"allow": []}')
 
 
 def config_of(sidecar: Sidecar) -> str:
+    return (folder_of(sidecar) / "config.json").read_text()
+
+
+def folder_of(sidecar: Sidecar) -> Path:
     assert sidecar.folder is not None
-    return (sidecar.folder / "config.json").read_text()
+    return sidecar.folder.path
 
 
 def until(true: Callable[[], object]) -> None:
@@ -146,15 +150,14 @@ def test_it_is_out_of_reach_of_the_terminals_ctrl_c(engine: Engine) -> None:
 
 
 def test_what_it_reads_is_there_before_it_and_private(engine: Engine, shared: Sidecar) -> None:
-    assert shared.folder is not None
-    engine.does(f"cat {shared.folder}/config.json >seen; {LIVE}")
+    engine.does(f"cat {folder_of(shared)}/config.json >seen; {LIVE}")
     with Companion() as one:
         one.start(shared)
         one.wait_until_ready()
         assert one.has_folder
     assert (engine.folder / "seen").read_text() == shared.config
-    assert (shared.folder / "config.json").stat().st_mode & 0o077 == 0
-    assert shared.folder.stat().st_mode & 0o077 == 0
+    assert (folder_of(shared) / "config.json").stat().st_mode & 0o077 == 0
+    assert folder_of(shared).stat().st_mode & 0o077 == 0
 
 
 def test_while_it_runs_it_is_not_started_again(engine: Engine) -> None:
@@ -178,13 +181,18 @@ def test_one_that_failed_is_started_again(engine: Engine) -> None:
     assert len(engine.started) == 2
 
 
-def test_a_folder_with_a_link_on_the_way_is_refused(engine: Engine, shared: Sidecar, tmp_path: Path) -> None:
-    assert shared.folder is not None
-    shared.folder.parent.parent.mkdir(parents=True)
-    shared.folder.parent.symlink_to(tmp_path)
+@pytest.mark.parametrize("above", [0, 1, 2, 3])
+def test_a_folder_with_a_link_on_the_way_is_refused(
+    engine: Engine, shared: Sidecar, tmp_path: Path, above: int
+) -> None:
+    link = folder_of(shared).parents[above]
+    link.parent.mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    link.symlink_to(tmp_path / "elsewhere")
     with Companion() as one, pytest.raises(ConfinedError, match="is a link"):
         one.start(shared)
     assert engine.started == []
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 # Failures
@@ -377,7 +385,6 @@ def test_changed_settings_reach_the_sidecar_and_wrong_ones_do_not(engine: Engine
 
 
 def test_settings_that_stay_are_not_written_again(engine: Engine, shared: Sidecar) -> None:
-    assert shared.folder is not None
     times = threading.Semaphore(0)
 
     def current() -> str:
@@ -387,10 +394,10 @@ def test_settings_that_stay_are_not_written_again(engine: Engine, shared: Sideca
     with Companion() as one:
         one.start(shared)
         one.wait_until_ready()
-        before = (shared.folder / "config.json").stat()
+        before = (folder_of(shared) / "config.json").stat()
         one.supervise(current)
         assert all(times.acquire(timeout=SECONDS) for _ in range(3))
-        assert (shared.folder / "config.json").stat() == before
+        assert (folder_of(shared) / "config.json").stat() == before
 
 
 def test_a_sidecar_without_a_folder_has_no_settings_to_follow(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,8 +417,8 @@ def test_a_sidecar_without_a_folder_has_no_settings_to_follow(engine: Engine, mo
 
 def test_when_both_are_gone_what_was_refused_is_kept(engine: Engine, host: Host, tmp_path: Path) -> None:
     project = Project(tmp_path / "app")
-    folder = host.state / "projects" / project.id / "egress/key"
-    sidecar = Sidecar("a-name", ("an:image",), folder=folder, config="{}")
+    shared = state.place(host, "projects", project.id, "egress", "key")
+    sidecar, folder = Sidecar("a-name", ("an:image",), folder=shared, config="{}"), shared.path
     with place(project, host, "key") as one:
         one.start(sidecar)
         one.wait_until_ready()

@@ -223,23 +223,23 @@ def test_allowlist_the_sidecar_is_the_caller_and_has_no_capability(host: Host) -
     assert "--publish" not in arguments
     volume, shared = mounts(arguments)
     assert volume == {"type": "volume", "target": "/run/confined-claude-egress"}
-    assert shared == {"type": "bind", "source": str(session.folder), "target": "/egress"}
+    assert shared == {"type": "bind", "source": str(session.folder.path), "target": "/egress"}
     assert sidecar(plan_egress(session)).folder == session.folder
 
 
 def test_allowlist_what_the_sidecar_shares_is_the_sessions_alone(host: Host) -> None:
     session = wanted(host, "allowlist")
     other = dataclasses.replace(session, key="other")
-    assert session.folder.is_relative_to(host.state / "projects" / session.project.id)
-    assert session.folder.name == KEY
-    assert not session.folder.is_relative_to(other.folder)
+    assert session.folder.path.is_relative_to(host.state / "projects" / session.project.id)
+    assert session.folder.path.name == KEY
+    assert not session.folder.path.is_relative_to(other.folder.path)
 
 
 @pytest.mark.parametrize("name", ["a,b", 'q"u', "two\nlines", "a:b", "readonly", ",source=/", "trailing "])
 def test_allowlist_a_folder_of_any_name_is_the_one_that_is_mounted(name: str, tmp_path: Path) -> None:
     session = wanted(dataclasses.replace(host_below(tmp_path), state=tmp_path / name), "allowlist")
     _, shared = mounts(sidecar(plan_egress(session)).arguments)
-    assert shared == {"type": "bind", "source": str(session.folder), "target": "/egress"}
+    assert shared == {"type": "bind", "source": str(session.folder.path), "target": "/egress"}
 
 
 def test_allowlist_every_proxy_of_the_session_is_the_sidecar_whatever_the_hosts_are(host: Host) -> None:
