@@ -13,7 +13,8 @@ import sys
 from collections.abc import Iterator
 from typing import NoReturn
 
-from .errors import INTERRUPTED, USAGE
+from .console import open_streams
+from .errors import INTERRUPTED, READER_GONE, USAGE
 
 _SEE_HELP = "See confined-claude --help."
 _LIST_FORMATS = ("flat", "nested", "json")
@@ -31,6 +32,7 @@ _OLD_FLAGS = {
 
 def main() -> NoReturn:
     """Run the command with this process's arguments, and exit with its code."""
+    open_streams()
     # Collecting garbage while importing, and taking modules apart at the end, costs more
     # than a tenth of a start; a process this short needs neither.
     gc.disable()
@@ -39,8 +41,11 @@ def main() -> NoReturn:
     sys.argv[1:] = _current(sys.argv[1:])
     try:
         code = _run()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except BrokenPipeError:
+        code = READER_GONE
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

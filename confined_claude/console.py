@@ -5,6 +5,7 @@ Standard output belongs to the session.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import textwrap
@@ -20,6 +21,20 @@ _ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 def say(text: str) -> None:
     """One line of the tool's own."""
     print(f"confined-claude: {text}", file=sys.stderr, flush=True)
+
+
+def open_streams() -> None:
+    """Where standard input, output or error is closed there is nothing from now on, and not the next file opened."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)  # the lowest that is free
+            os.set_inheritable(handle, True)
+            setattr(sys, name, os.fdopen(handle, mode, encoding="utf-8"))
+
+
+def reader_is_gone() -> None:
+    """Whoever read what is printed has stopped (``| head``): the rest of it goes nowhere, and says so to nobody."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def confirmed(question: str) -> bool:

@@ -134,10 +134,10 @@ class Engine:
         with _translated("tag the image"):
             self._api.tag(name, repository, tag)
 
-    def own_images(self, owner: str) -> list[Image]:
-        """The images that ``owner`` (``Host.owner``) has built."""
+    def tool_images(self) -> list[Image]:
+        """The images that the tool has built, by their labels: anyone's, and what others have made from them."""
         with _translated("look for images"):
-            wanted = {"label": [f"{labels.KIND}={labels.IMAGE}", f"{labels.OWNER}={owner}"]}
+            wanted = {"label": f"{labels.KIND}={labels.IMAGE}"}
             used = {container["ImageID"] for container in self._api.containers(all=True)}
             found = [self._image(entry, entry["Id"] in used) for entry in self._api.images(filters=wanted)]
             return [image for image in found if image is not None]

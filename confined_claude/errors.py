@@ -6,6 +6,7 @@ USAGE = 2
 ENGINE = 3
 REVIEW = 4
 INTERRUPTED = 130  # as a shell tells SIGINT
+READER_GONE = 141  # as a shell tells SIGPIPE
 
 
 class ConfinedError(Exception):

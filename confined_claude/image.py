@@ -224,13 +224,17 @@ def ensure(engine: Engine, wanted: Stack, host: Host, *, again: Again = Again())
 
 
 def stored(engine: Engine, host: Host) -> Stored:
-    """What was built here. The latest, and what is on top of it, can be wanted any time. Raises EngineError."""
-    found = kept_images.own(engine, host)
+    """What was built here. The latest, and what is on top of it, can be wanted any time. Raises EngineError.
+
+    One engine may serve others too: images of theirs that have the tool's names are used by whoever needs them.
+    """
+    found, others = kept_images.own_and_others(engine, host)
     current = {name for its in found if f"{REPOSITORY}:latest" in its.names for name in its.names}
     above = {name for its in found if its.labels.get(ON) in current for name in its.names}
     removable = kept_images.unused(found, wanted=[*current, *above])
     freed = kept_images.freed_by(removable, found, engine.layers_beside(found)) if removable else 0
-    return Stored(tuple(found), tuple(removable), freed)
+    named = (its for its in others if any(name.startswith(f"{REPOSITORY}:") for name in its.names))
+    return Stored(tuple(found), tuple(removable), freed, tuple(named))
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import safefs, state
+from . import labels, safefs, state
 from .errors import ConfinedError, EngineError
 from .host import Host
 
@@ -45,11 +45,12 @@ class Image:
 
 @dataclass(frozen=True)
 class Stored:
-    """Our images, those of them that can go, and what that frees in bytes."""
+    """Our images, those of them that can go, and what that frees in bytes; and the ``others`` that serve sessions."""
 
     images: tuple[Image, ...] = ()
     removable: tuple[Image, ...] = ()
     freed: int = 0
+    others: tuple[Image, ...] = ()
 
 
 def footprint(images: Iterable[Image]) -> int:
@@ -143,13 +144,19 @@ def note_built(host: Host, identity: str) -> None:
 
 def own(engine: Engine, host: Host) -> list[Image]:
     """The images that were built here and are still there. Raises EngineError."""
+    return own_and_others(engine, host)[0]
+
+
+def own_and_others(engine: Engine, host: Host) -> tuple[list[Image], list[Image]]:
+    """The images that were built here and are still there, and all others of the tool's. Raises EngineError."""
     with _locked(host) as folder:
         built = _built(folder)
-        found = [image for image in engine.own_images(host.owner) if image.id in built]
+        images = engine.tool_images()
+        found = [image for image in images if image.id in built and image.labels.get(labels.OWNER) == host.owner]
         if len(found) < len(built):
             with contextlib.suppress(OSError):
                 safefs.write(folder, _BUILT, json.dumps([image.id for image in found]).encode())
-    return found
+    return found, [image for image in images if image not in found]
 
 
 def prune(engine: Engine, host: Host, label: str, value: str) -> None:

@@ -89,11 +89,15 @@ class Image:
 
 @dataclass(frozen=True)
 class Images:
-    """Our images; ``bytes`` is what they take together, ``free_bytes`` what deleting the unused ones gives back."""
+    """Our images; ``bytes`` is what they take together, ``free_bytes`` what deleting the unused ones gives back.
+
+    ``others`` are the tool's as well, but were not built here: they serve sessions, and are not ours to delete.
+    """
 
     images: tuple[Image, ...] = ()
     bytes: int = 0
     free_bytes: int = 0
+    others: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -235,7 +239,8 @@ class Looker:
         if time.monotonic() - self._images_at >= _OLD_SECONDS:
             self._stored = image.stored(self._engine, self._host)
             self._images_at = time.monotonic()
-        for identity in {*of_sessions, *(its.id for its in self._stored.images)} - self._versions.keys():
+        shown = (its.id for its in (*self._stored.images, *self._stored.others))
+        for identity in {*of_sessions, *shown} - self._versions.keys():
             self._versions[identity] = kept_images.claude_version(self._engine, identity, self._host)
         return ours(self._stored, self._versions)
 
@@ -321,18 +326,26 @@ def _shared_folders(host: Host) -> list[_Folder]:
 
 def ours(stored: kept_images.Stored, versions: Mapping[str, str]) -> Images:
     """What our images take. ``versions`` are those of Claude Code in them, by image, as far as known."""
-    listed = [
-        Image(
-            id=its.id,
-            names=tuple(sorted(its.names, key=lambda name: (name.endswith(":latest"), name))),
-            claude_version=versions.get(its.id) or None,
-            bytes=its.size,
-            is_used=its not in stored.removable,
+
+    def listed(images: Iterable[kept_images.Image], *, used: Callable[[kept_images.Image], bool]) -> tuple[Image, ...]:
+        found = (
+            Image(
+                id=its.id,
+                names=tuple(sorted(its.names, key=lambda name: (name.endswith(":latest"), name))),
+                claude_version=versions.get(its.id) or None,
+                bytes=its.size,
+                is_used=used(its),
+            )
+            for its in images
         )
-        for its in stored.images
-    ]
-    listed.sort(key=lambda its: (not its.is_used, its.names))
-    return Images(tuple(listed), kept_images.footprint(stored.images), stored.freed)
+        return tuple(sorted(found, key=lambda its: (not its.is_used, its.names)))
+
+    return Images(
+        listed(stored.images, used=lambda its: its not in stored.removable),
+        kept_images.footprint(stored.images),
+        stored.freed,
+        listed(stored.others, used=lambda its: its.is_used),
+    )
 
 
 class _Asked(Generic[Result]):

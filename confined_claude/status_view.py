@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shlex
 import signal
 import sys
@@ -49,15 +47,13 @@ def show(looker: Looker, home: Path, *, as_json: bool) -> bool:
     """Print a status; gives whether the engine could be asked."""
     with Adding("Adding up what the folders take") as adding:
         found = looker.look(adding.show)
-    with _reader_may_leave():
-        if as_json:
-            print(json.dumps(in_json(found), indent=2))
-        elif sys.stdout.isatty():
-            _print(found, home)
-        else:
-            sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-            print("\n".join(line.text for line in lines(found, home)))
-        sys.stdout.flush()
+    if as_json:
+        print(json.dumps(in_json(found), indent=2))
+    elif sys.stdout.isatty():
+        _print(found, home)
+    else:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        print("\n".join(line.text for line in lines(found, home)))
     return not found.is_engine_missing
 
 
@@ -102,17 +98,23 @@ def _data(item: Data) -> dict[str, Any]:
 
 
 def _our(images: Images) -> dict[str, Any]:
-    listed = [
-        {
-            "id": image.id,
-            "names": list(image.names),
-            "claude_version": image.claude_version,
-            "bytes": image.bytes,
-            "is_used": image.is_used,
-        }
-        for image in images.images
-    ]
-    return {"images": listed, "bytes": images.bytes, "free_bytes": images.free_bytes, "removed_by": CLEAN_GLOBAL}
+    return {
+        "images": [_image(image) for image in images.images],
+        "bytes": images.bytes,
+        "free_bytes": images.free_bytes,
+        "removed_by": CLEAN_GLOBAL,
+        "others": [_image(image) for image in images.others],
+    }
+
+
+def _image(image: Image) -> dict[str, Any]:
+    return {
+        "id": image.id,
+        "names": list(image.names),
+        "claude_version": image.claude_version,
+        "bytes": image.bytes,
+        "is_used": image.is_used,
+    }
 
 
 def _project(item: KnownProject) -> dict[str, Any]:
@@ -270,13 +272,16 @@ def _images(found: Status, width: int | None) -> Iterator[Line]:
     yield from _problems(found, "images")
     if found.images is None:
         return
-    if not found.images.images:
+    if not (found.images.images or found.images.others):
         yield Line("  There is none; the first start builds it.")
-        return
-    yield from _table([_image_row(image) for image in found.images.images], width)
-    yield Line(f"  Together {decimal(found.images.bytes)}; what they share counts once.")
+    if found.images.images:
+        yield from _table([_image_row(image) for image in found.images.images], width)
+        yield Line(f"  Together {decimal(found.images.bytes)}; what they share counts once.")
     if found.images.free_bytes:
         yield Line(f"  {decimal(found.images.free_bytes)} of it is in images that nothing uses.")
+    if found.images.others:
+        yield Line("  Not built from here; these stay:")
+        yield from _table([_image_row(image) for image in found.images.others], width)
 
 
 def _image_row(image: Image) -> tuple[str, ...]:
@@ -427,12 +432,3 @@ class _Newest:
                 time.sleep(max(0.0, began + _REFRESH_SECONDS - time.monotonic()))
         except BaseException as error:
             self.error = error
-
-
-@contextlib.contextmanager
-def _reader_may_leave() -> Iterator[None]:
-    """Whoever reads what is printed may stop at any time (``| head``)."""
-    try:
-        yield
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

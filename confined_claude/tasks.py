@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 from invoke import Collection, Context, Exit, task
 
-from .errors import ENGINE, INTERRUPTED, REVIEW, USAGE, ConfinedError, ReviewNeeded
+from .console import open_streams, reader_is_gone
+from .errors import ENGINE, INTERRUPTED, READER_GONE, REVIEW, USAGE, ConfinedError, ReviewNeeded
 
 __all__ = [
     "blocked", "build", "clean", "clean_global", "config", "doctor", "exec_", "ns", "rebuild", "review", "run", "shell",
@@ -40,14 +41,19 @@ def passthrough(argv: list[str]) -> list[str]:
 @contextlib.contextmanager
 def _reported() -> Iterator[None]:
     """End with a message and an exit code instead of a traceback."""
+    open_streams()
     # The command starts with Ctrl-C ending it at once; from here on there is something to clean up.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
+        sys.stdout.flush()
     except ConfinedError as error:
         raise Exit(f"confined-claude: {error}", error.exit_code) from None
     except KeyboardInterrupt:
         raise Exit(code=INTERRUPTED) from None
+    except BrokenPipeError:
+        reader_is_gone()
+        raise Exit(code=READER_GONE) from None
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         message = f"confined-claude: {error.strerror or error}{where}.\nCheck what is there, and start again."
@@ -67,7 +73,12 @@ def run(
     sudo: str | None = None,
     git: str | None = None,
 ) -> None:
-    """Run Claude Code, confined, in this project: run [--yolo] [-- ARGS of claude]"""
+    """Run Claude Code, confined, in this project: run [--yolo] [-- ARGS of claude]
+
+    All that stands after -- is for claude. Its own flags take up a conversation again:
+    run -- --continue  goes on with the last one of this project
+    run -- --resume    lets you choose one
+    """
     from . import session
     from .host import Host
 
@@ -121,7 +132,7 @@ def stop(_context: Context, session: str | None = None, all: bool = False) -> No
 
     with _reported():
         names = sessions.stop(Host.current(), session, everything=all)
-    print("\n".join(f"Stopped {name}." for name in names) or "No session runs.")
+        print("\n".join(f"Stopped {name}." for name in names) or "No session runs.")
 
 
 @task(

@@ -31,6 +31,11 @@ def update(ground: Ground, host: Host) -> None:
         raise ConfinedError(
             f"{root} has no scaffold that copier made.", "Make one with `copier copy TEMPLATE .`, see the README."
         )
+    if not _has_version(root / answers):
+        raise ConfinedError(
+            f"{answers} does not say which version of the template this is: git could not read where it came from.",
+            "Copy it again from a clone that is yours, or from its URL: copier copy --defaults PATH-OR-URL .",
+        )
     from copier import run_update
     from copier.errors import CopierError
 
@@ -45,7 +50,16 @@ def update(ground: Ground, host: Host) -> None:
 
 
 def _is_ours(answers: Path) -> bool:
+    return _MARK in _text(answers)
+
+
+def _has_version(answers: Path) -> bool:
+    """Whether copier noted a version: of a folder without git, or in which git does not trust the owner, it has none."""
+    return any(line.startswith("_commit:") for line in _text(answers).splitlines())
+
+
+def _text(answers: Path) -> str:
     try:
-        return _MARK in answers.read_text("utf-8", "replace")
+        return answers.read_text("utf-8", "replace")
     except OSError:
-        return False
+        return ""

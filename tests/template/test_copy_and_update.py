@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -115,6 +116,23 @@ def test_an_update_that_cannot_be_made_says_so(
     assert done.returncode == 2
     assert word in done.stderr
     assert len(done.stderr.splitlines()) == 2
+
+
+def test_an_update_of_a_copy_without_a_version_says_what_to_do(template: Path, place: Path, person: User) -> None:
+    """As copier makes one from a clone of another user's, of which git tells nothing."""
+    project = place / "made"
+    project.mkdir()
+    plain = place / "plain"
+    shutil.copytree(template, plain, ignore=shutil.ignore_patterns(".git"))
+    copier(person, "copy", "--defaults", str(plain), ".", cwd=project)
+    commit_all(person, project)
+    done = person.run("confined-claude", "update", cwd=project)
+    assert done.returncode == 2
+    assert "version" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+    copier(person, "copy", "--defaults", "--overwrite", str(template), ".", cwd=project)
+    commit_all(person, project)
+    assert person.run("confined-claude", "update", cwd=project).returncode == 0
 
 
 def test_another_templates_answers_stay(template: Path, place: Path, person: User) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from confined_claude import __version__, cli
+from confined_claude.errors import READER_GONE
 from confined_claude.tasks import passthrough
 
 from .conftest import asks_for_the_engine, tree
@@ -154,6 +155,7 @@ def test_help_of_a_task_explains_its_flags(words: tuple[str, ...], command: Run)
     assert done.returncode == 0
     assert "--yolo" in done.stdout
     assert "--dangerously-skip-" in done.stdout
+    assert "run -- --continue" in done.stdout
     assert "internet, allowlist, none, open, or docker:NAME" in " ".join(done.stdout.split())
 
 
@@ -313,3 +315,28 @@ def test_the_users_config_for_inv_does_not_apply(command: Run, home: Path) -> No
     for name in (".invoke.yaml", ".invoke.json"):
         (home / name).write_text("{broken: [")
     assert command("--list", INVOKE_TASKS_AUTO_DASH_NAMES="nonsense", INVOKE_RUN_ECHO="true").returncode == 0
+
+
+# Streams
+
+
+def shell(script: str, folder: Path, home: Path) -> Done:
+    """The command in a line of bash, as ``$C``."""
+    environ = {"HOME": str(home), "PATH": "/usr/bin:/bin", "C": str(COMMAND), "DOCKER_HOST": f"unix://{home}/none.sock"}
+    return subprocess.run(["bash", "-c", script], cwd=folder, env=environ, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "words", ["--list", "--help run", "config", "config --json", "--complete -- 'confined-claude '"]
+)
+def test_whoever_reads_what_it_prints_may_stop(words: str, folder: Path, home: Path) -> None:
+    done = shell(f"set -o pipefail; $C {words} | true", folder, home)
+    assert (done.returncode, done.stderr) == (READER_GONE, "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("words", "code"), [("--version", 0), ("config", 0), ("run", 3), ("nosuch", 2)])
+def test_streams_that_are_closed_are_nothing(words: str, code: int, closed: str, folder: Path, home: Path) -> None:
+    done = shell(f"$C {words} {closed}", folder, home)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr

@@ -415,7 +415,7 @@ class Builds:
         same = [other for other in self.images if self.images.get(other) == self.images.get(name)]
         return next((self.all_labels[other] for other in same if other in self.all_labels), {})
 
-    def own_images(self, _owner: str) -> list[Image]:
+    def tool_images(self) -> list[Image]:
         return []
 
     def pull(self, name: str, tag: str) -> None:

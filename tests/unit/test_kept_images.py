@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude import kept_images
+from confined_claude import kept_images, labels
 from confined_claude.host import Host
 from confined_claude.kept_images import Image, footprint, freed_by, layers_of, obsolete, unused
 
@@ -76,7 +76,7 @@ class Images:
         self.images = list(images)
         self.removed: list[str] = []
 
-    def own_images(self, _owner: str) -> list[Image]:
+    def tool_images(self) -> list[Image]:
         return self.images
 
     def remove_image(self, name: str) -> None:
@@ -88,15 +88,18 @@ class Images:
 
 
 def test_only_what_was_built_here_is_ours_whatever_its_labels_say(host: Host) -> None:
-    derived = image("somebodys", 1, 2, names=())
-    engine: Any = Images(image("built", 1, names=()), derived)
+    mine = {labels.OWNER: host.owner}
+    derived, anothers = image("somebodys", 1, 2, names=(), **mine), image("anothers", 1, names=())
+    engine: Any = Images(image("built", 1, names=(), **mine), derived, anothers)
     kept_images.prune(engine, host, "x", "1")
     assert engine.removed == []
     kept_images.note_built(host, "built")
     kept_images.note_built(host, "gone since")
     kept_images.prune(engine, host, "x", "1")
     assert engine.removed == ["built"]
-    assert [found.id for found in kept_images.own(engine, host)] == ["built"]
+    kept_images.note_built(host, "anothers")  # another user has built the same since, and labelled it
+    own, others = kept_images.own_and_others(engine, host)
+    assert ([found.id for found in own], others) == (["built"], [derived, anothers])
 
 
 def test_what_is_on_top_goes_first_and_by_every_name() -> None:

@@ -64,7 +64,10 @@ def everything() -> Status:
             Running(session("confined-claude-cut", has_owner=False, is_up=False)),
         ),
         images=Images(
-            (Image("sha256:" + "a" * 64, ("confined-claude:abc",), "2.1.330", 1_040_000_000, True),), 1, 500_000
+            (Image("sha256:" + "a" * 64, ("confined-claude:abc",), "2.1.330", 1_040_000_000, True),),
+            1,
+            500_000,
+            (Image("sha256:" + "b" * 64, ("confined-claude:def",), "2.1.331", 2_000_000_000, False),),
         ),
         projects=(
             KnownProject(Known(demo.id, demo.root, NOW - 60), True, Size(120_008_192), Glance(1, 2, 1)),
@@ -309,6 +312,8 @@ This project: ~/demo
         "  pip-cache  at least 3.0 MB  ~/.local/share/x/pip-cache",
         "  confined-claude:abc  Claude 2.1.330  1.0 GB  in use",
         "  500.0 kB of it is in images that nothing uses.",
+        "  Not built from here; these stay:",
+        "  confined-claude:def  Claude 2.1.331  2.0 GB",
         "  ~/demo  1 red  2 yellow  1 session not looked through yet",
         "  ~/go ne: gone; 4.1 kB are kept. To forget it:",
         "    confined-claude clean --all --project '/home/someone/go ne'",
@@ -345,11 +350,12 @@ def test_in_forty_columns_only_names_and_commands_are_longer() -> None:
 @pytest.mark.parametrize("width", [None, 40])
 def test_nothing_a_session_named_steers_the_terminal(width: int | None) -> None:
     odd = session(f"name{HOSTILE}", path=HOME / HOSTILE, has_owner=False)
+    odd_image = Image("sha256:1", (HOSTILE,), HOSTILE, 1, False)
     found = replace(
         everything(),
         sessions=(Running(odd, HOSTILE),),
         problems=(Problem("records", HOSTILE, HOSTILE),),
-        images=Images((Image("sha256:1", (HOSTILE,), HOSTILE, 1, False),), 1, 0),
+        images=Images((odd_image,), 1, 0, (odd_image,)),
     )
     shown = text(found, width)
     assert all(line.isprintable() for line in shown.splitlines())
