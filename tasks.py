@@ -19,10 +19,11 @@ def lint(context: Context) -> None:
 
 @task
 def bench(context: Context) -> None:
-    """Measure: a hundred sessions at once, and status with many projects and sessions"""
+    """Measure: starts, a hundred sessions at once, and status with many projects and sessions"""
     many = {"CONFINED_CLAUDE_AT_ONCE": "100"}
     context.run("tests/run tests/engine/test_sessions.py -k many_at_once --durations=1", env=many, pty=True)
-    context.run(".venv/bin/python tests/bench/status.py", pty=True)
+    for script in ("start", "status"):
+        context.run(f".venv/bin/python tests/bench/{script}.py", pty=True)
 
 
 ns = Collection.from_module(claude)

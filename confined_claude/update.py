@@ -54,7 +54,7 @@ def _is_ours(answers: Path) -> bool:
 
 
 def _has_version(answers: Path) -> bool:
-    """Whether copier noted a version: of a folder without git, or in which git does not trust the owner, it has none."""
+    """Whether copier noted a version. It has none of a folder without git, or of one that is another user's."""
     return any(line.startswith("_commit:") for line in _text(answers).splitlines())
 
 
