@@ -29,7 +29,7 @@ from typing import IO, TYPE_CHECKING
 from . import environment, kept_images, labels, state
 from .certificates import extra_certificates
 from .console import BuildProgress, plain, say
-from .errors import EngineError
+from .errors import ConfinedError, EngineError
 from .host import Host
 from .kept_images import Stored
 from .settings import Settings
@@ -52,6 +52,7 @@ _CLEAN_UP = "apt-get clean && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/
 # On the shared image: which files of the tool's, and what else, it was built from.
 _FILES = f"{labels.KIND}.files"
 _PARTS = f"{labels.KIND}.parts"
+_STEP_IMAGE = re.compile(r"^ ---> ([0-9a-f]{12})$", re.MULTILINE)
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
 # The builder's words about its own containers, which would hide what the step says.
 _CHATTER = (" --->", "Removing intermediate container")
@@ -305,9 +306,32 @@ def _build(
             # A proxy on this machine's loopback is out of reach from any other network.
             host_network=any(environment.is_loopback(url) for url in proxies.values()),
         )
-        _follow(lines, log, wanted.title, f"{wanted.cure} The whole log is in {log_path}.".lstrip())
+        steps: list[str] = []
+        try:
+            hint = f"{wanted.cure} The whole log is in {log_path}.".lstrip()
+            _follow(_noting(lines, steps), log, wanted.title, hint)
+        except BaseException:
+            _note_unfinished(engine, host, steps)
+            raise
     if identity := engine.image_id(wanted.name):
         kept_images.note_built(host, identity)
+
+
+def _noting(lines: Iterable[str], steps: list[str]) -> Iterator[str]:
+    """``lines`` of a builder; the images that its steps came to are added to ``steps``."""
+    for text in lines:
+        steps += _STEP_IMAGE.findall(text)
+        yield text
+
+
+def _note_unfinished(engine: Engine, host: Host, steps: Iterable[str]) -> None:
+    """Remember how far a build came that failed: the next one goes on there, and then it is nobody's any more."""
+    with contextlib.suppress(EngineError, ConfinedError):
+        for identity in reversed(list(steps)):
+            found = engine.image(identity)
+            if found is not None and not found["RepoTags"]:
+                kept_images.note_built(host, str(found["Id"]))
+                return
 
 
 def _follow(lines: Iterator[str], log: IO[str], title: str, hint: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import labels, safefs, state
+from . import safefs, state
 from .errors import ConfinedError, EngineError
 from .host import Host
 
@@ -152,7 +152,7 @@ def own_and_others(engine: Engine, host: Host) -> tuple[list[Image], list[Image]
     with _locked(host) as folder:
         built = _built(folder)
         images = engine.tool_images()
-        found = [image for image in images if image.id in built and image.labels.get(labels.OWNER) == host.owner]
+        found = [image for image in images if image.id in built]
         if len(found) < len(built):
             with contextlib.suppress(OSError):
                 safefs.write(folder, _BUILT, json.dumps([image.id for image in found]).encode())

@@ -372,12 +372,22 @@ def test_packages_of_the_user_are_a_layer_that_projects_share(
     ]
 
 
+def without_names() -> set[str]:
+    """The images that no name leads to, but for those others are made of."""
+    return set(docker("images", "--quiet", "--no-trunc", "--filter", "dangling=true").split())
+
+
 def test_a_package_that_debian_has_not_is_told_with_its_setting(user: User, project: Path) -> None:
+    before = without_names()
     done = user.run("confined-claude", "shell", "--", "true", cwd=project, CONFINED_CLAUDE_PACKAGES="no-such-thing")
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
     assert "Unable to locate package no-such-thing" in done.stderr
     assert "correct the setting `packages`. The whole log is in " in done.stderr.splitlines()[-1]
+    # What the builder keeps of it would keep the image below as well; the user is shown it, and gets rid of it.
+    assert len(without_names() - before) == 1
+    assert "1 image that nothing uses" in user.run("confined-claude", "clean-global", "--yes", cwd=project).stdout
+    assert without_names() == before
 
 
 def test_a_projects_dockerfile_waits_for_trust_and_is_a_layer_then(
