@@ -1,0 +1,54 @@
+"""Every command, wherever its output goes: a pipe, a narrow terminal, one without colours."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from helpers import User
+from terminals import terminal
+
+from confined_claude.tasks import ns
+
+# What each is called with, and how it ends in a project where nothing runs. `rebuild` is `build` with other words.
+COMMANDS = {
+    "run": (["--", "--version"], 0),
+    "shell": (["--", "true"], 0),
+    "exec": (["--", "true"], 2),
+    "stop": ([], 0),
+    "status": ([], 0),
+    "clean": (["--dry-run"], 0),
+    "clean-global": (["--dry-run"], 0),
+    "build": ([], 0),
+    "review": ([], 0),
+    "trust": ([], 0),
+    "blocked": ([], 0),
+    "config": ([], 0),
+    "doctor": ([], 0),
+    "update": ([], 2),
+}
+
+
+def test_none_is_forgotten() -> None:
+    assert {*COMMANDS, "rebuild"} == set(ns.task_names)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_in_a_pipe_there_is_text_and_nothing_else(user: User, project: Path, name: str) -> None:
+    words, code = COMMANDS[name]
+    done = user.run("confined-claude", name, *words, cwd=project, FORCE_COLOR="")
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert all(char.isprintable() for char in (done.stdout + done.stderr).replace("\n", ""))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_in_a_narrow_terminal_without_colours(user: User, project: Path, name: str) -> None:
+    words, code = COMMANDS[name]
+    narrow = {"NO_COLOR": "1", "COLUMNS": "30"}
+    with terminal(user, project, "confined-claude", name, *words, **narrow) as opened:
+        opened.child.setwinsize(40, 30)
+        assert opened.wait_for_end(60) == code, opened.screen
+    assert "Traceback" not in opened.everything
+    assert not re.search(r"\x1b\[[0-9;]*[34][0-7]m", opened.everything)
