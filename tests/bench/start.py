@@ -45,10 +45,10 @@ class Place:
         for folder in (self.project, self.bare):
             folder.mkdir()
         (self.project / "tasks.py").write_text(SHIM.read_text())
-        (self.bare / "tasks.py").write_text("from invoke import Collection\nns = Collection()\n")
+        (self.bare / "tasks.py").write_text("from invoke import task\n\n\n@task\ndef nothing(_context):\n    pass\n")
 
     def seconds(self, command: Sequence[str], cwd: Path) -> float:
-        environ = {"HOME": str(self.home), "PATH": SYSTEM_PATH, "ANTHROPIC_API_KEY": "made-up"}
+        environ = {"HOME": str(self.home), "PATH": SYSTEM_PATH}
         began = time.perf_counter()
         subprocess.run(command, env=environ, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, check=True)
         return time.perf_counter() - began
