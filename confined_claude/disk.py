@@ -59,11 +59,6 @@ class Size:
         )
 
 
-def size_of(*places: Place, seconds: float = _SECONDS) -> Size:
-    """What ``places`` take together, as of now. What is missing takes nothing."""
-    return sum(measured({0: places}, seconds=seconds)[0], Size())
-
-
 def measured(
     wanted: Mapping[Key, Sequence[Place]],
     *,

@@ -59,10 +59,6 @@ class Project:
     def scaffold(self) -> Path:
         return self.root / SCAFFOLD
 
-    @property
-    def config_file(self) -> Path:
-        return self.scaffold / "config.toml"
-
     def check_links(self) -> None:
         """Raise ConfinedError if a link stands where the tool reads, or mounts from."""
         safefs.refuse_links(self.scaffold)

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -105,16 +105,6 @@ def test_a_command_that_does_not_exist(user: User, project: Path) -> None:
     assert done.returncode == 127
     assert "no-such-command" in done.stderr
     assert sessions_of(project) == []
-
-
-@pytest.fixture
-def full_disk(place: Path) -> Iterator[Path]:
-    """A folder on a file system of 64 KiB."""
-    folder = place / "full"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=777", "tmpfs", str(folder)], check=True)
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.root

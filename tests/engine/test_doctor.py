@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -175,16 +174,6 @@ def test_sign_ins(someone: User, folder: Path, healthy: dict[str, str]) -> None:
     file.unlink()
     assert changed(healthy, examined(someone, folder)) == {"sign-in": "warning"}
     assert changed(healthy, examined(someone, folder, ANTHROPIC_API_KEY=API_KEY)) == {}
-
-
-@pytest.fixture
-def full_disk(place: Path) -> Iterator[Path]:
-    """A folder on a file system of 64 KiB."""
-    folder = place / "full"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=777", "tmpfs", str(folder)], check=True)
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.root

@@ -84,7 +84,7 @@ def test_a_project_that_waits_for_trust_is_told_and_not_in_force(
 ) -> None:
     project = Project(tmp_path / "project")
     project.scaffold.mkdir(parents=True)
-    project.config_file.write_text('network = "open"\n')
+    (project.scaffold / "config.toml").write_text('network = "open"\n')
     monkeypatch.chdir(project.root)
     found, notes = session.resolved(host)
     assert found.settings.network == "internet"
@@ -92,7 +92,7 @@ def test_a_project_that_waits_for_trust_is_told_and_not_in_force(
     trust.allow(project, host, trust.digest_of(ProjectFiles.read(project.scaffold)))
     found, notes = session.resolved(host)
     assert (found.settings.network, notes) == ("open", [])
-    assert found.sources["network"] == (str(project.config_file),)
+    assert found.sources["network"] == (str(project.scaffold / "config.toml"),)
 
 
 def test_the_command_works_where_no_project_can_be(tmp_path: Path) -> None:

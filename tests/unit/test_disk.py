@@ -16,13 +16,18 @@ from typing import Any
 import pytest
 
 from confined_claude import disk
-from confined_claude.disk import Size, in_words, measured, size_of
+from confined_claude.disk import Size, in_words, measured
 from confined_claude.safefs import Place
 
 from .conftest import as_plain_user
 from .guarding import put
 
 LONG = 60.0
+
+
+def size_of(*places: Place, seconds: float = LONG) -> Size:
+    """What ``places`` take together."""
+    return sum(measured({0: places}, seconds=seconds)[0], Size())
 
 
 def du(*paths: Path, options: str = "") -> int:

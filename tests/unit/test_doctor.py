@@ -411,9 +411,9 @@ def test_configs(host: Host, here: Project) -> None:
     with pytest.raises(ConfinedError, match="the environment"):
         kept.variables({"CONFINED_CLAUDE_NETWORK": "nope"})
     assert kept.project_config(here, host).status == OK
-    put(here.config_file, 'network = "none"\n')
+    put(here.scaffold / "config.toml", 'network = "none"\n')
     assert kept.project_config(here, host) == Line("project config", OK, str(here.scaffold))
-    put(here.config_file, 'network = "open"\n')
+    put(here.scaffold / "config.toml", 'network = "open"\n')
     waiting = kept.project_config(here, host)
     assert (waiting.status, waiting.what) == (PROBLEM, "waits for your trust: network = 'open'")
     assert "confined-claude trust" in waiting.cure

@@ -73,7 +73,7 @@ def test_the_hash_of_another_content_allows_nothing(digest: str, project: Projec
 
 def test_a_file_that_changed_since_it_was_shown_is_not_allowed(project: Project, host: Host) -> None:
     digest, _ = trust.explain(project, host)
-    project.config_file.write_text('writable = [".vscode"]')
+    (project.scaffold / "config.toml").write_text('writable = [".vscode"]')
     with pytest.raises(ReviewNeeded):
         trust.allow(project, host, digest)
     assert not folder_of(project, host).exists()
@@ -81,17 +81,19 @@ def test_a_file_that_changed_since_it_was_shown_is_not_allowed(project: Project,
 
 @pytest.mark.parametrize("text", ["", 'network = "none"\n', 'protect = ["x"]\n', None])
 def test_what_asks_for_nothing_needs_no_trust(text: str | None, project: Project, host: Host) -> None:
-    project.config_file.write_text(text) if text is not None else project.config_file.unlink()
+    (project.scaffold / "config.toml").write_text(text) if text is not None else (
+        project.scaffold / "config.toml"
+    ).unlink()
     assert trust.explain(project, host) == (trust.digest_of(files(text or "")), [])
 
 
 def test_a_change_is_shown_against_what_was_allowed_last(project: Project, host: Host) -> None:
     for number, text in enumerate((WIDE, WIDE + '# x\nwritable = ["a"]\n')):
-        project.config_file.write_text(text)
+        (project.scaffold / "config.toml").write_text(text)
         digest, _ = trust.explain(project, host)
         trust.allow(project, host, digest)
         os.utime(folder_of(project, host) / digest, (number, number))
-    project.config_file.write_text(WIDE + '# \x7fy\nwritable = ["a"]\n'.replace("\x7f", "\\u009b"))
+    (project.scaffold / "config.toml").write_text(WIDE + '# \x7fy\nwritable = ["a"]\n'.replace("\x7f", "\\u009b"))
     _, lines = trust.explain(project, host)
     at = lines.index("It has changed since you last allowed it:")
     assert lines[at + 1 :] == ["  -# x", "  +# \\u009by"]
@@ -99,9 +101,9 @@ def test_a_change_is_shown_against_what_was_allowed_last(project: Project, host:
 
 @given(comment=st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\u202e\u2028\t")))
 def test_what_is_shown_steers_no_terminal(comment: str, project: Project, host: Host) -> None:
-    project.config_file.write_text(WIDE)
+    (project.scaffold / "config.toml").write_text(WIDE)
     trust.allow(project, host, DIGEST)
-    project.config_file.write_text(f"{WIDE}# {comment}\n")
+    (project.scaffold / "config.toml").write_text(f"{WIDE}# {comment}\n")
     _, lines = trust.explain(project, host)
     assert all(line.isprintable() for line in lines)
 
@@ -123,7 +125,7 @@ def test_what_is_kept_must_be_the_very_text(kind: str, project: Project, host: H
 
 
 def test_a_file_that_is_no_toml_is_told_and_not_allowed(project: Project, host: Host) -> None:
-    project.config_file.write_text("git open")
+    (project.scaffold / "config.toml").write_text("git open")
     for ask in (
         lambda: trust.explain(project, host),
         lambda: trust.allow(project, host, trust.digest_of(files("git open"))),
@@ -151,7 +153,7 @@ def test_without_a_dockerfile_the_hash_is_that_of_the_config_file(project: Proje
 def test_a_dockerfile_is_shown_and_allowed_together_with_the_config_file(
     config: str, project: Project, host: Host
 ) -> None:
-    project.config_file.write_text(config)
+    (project.scaffold / "config.toml").write_text(config)
     put(project.scaffold / "Dockerfile", DOCKERFILE)
     digest, lines = trust.explain(project, host)
     at = lines.index("The Dockerfile:")
@@ -185,7 +187,7 @@ def test_a_dockerfile_that_appears_changes_or_goes_asks_again(project: Project, 
 @given(dockerfile=st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_no_config_file_passes_for_one_with_a_dockerfile(dockerfile: str, project: Project, host: Host) -> None:
     put(project.scaffold / "Dockerfile", "")
-    project.config_file.write_text(f"{WIDE}\0{dockerfile}")
+    (project.scaffold / "config.toml").write_text(f"{WIDE}\0{dockerfile}")
     assert trust.digest_of(files(WIDE, dockerfile)) == trust.digest_of(files(f"{WIDE}\0{dockerfile}"))
     with pytest.raises(ConfinedError, match="not valid TOML"):
         trust.explain(project, host)
