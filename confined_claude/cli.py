@@ -41,11 +41,15 @@ def main() -> NoReturn:
     sys.argv[1:] = _current(sys.argv[1:])
     try:
         code = _run()
-        sys.stdout.flush()
+        if not code:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
         code = READER_GONE
+    except OSError as error:
+        print(f"confined-claude: {error.strerror or error}.\nLook where its output goes.", file=sys.stderr)
+        code = USAGE
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

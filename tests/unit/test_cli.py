@@ -334,6 +334,11 @@ def test_whoever_reads_what_it_prints_may_stop(words: str, folder: Path, home: P
     assert (done.returncode, done.stderr) == (READER_GONE, "")
 
 
+@pytest.mark.parametrize("words", ["--version", "config", "--complete -- 'confined-claude '"])
+def test_a_full_disk_where_it_prints_to_is_told(words: str, folder: Path, home: Path) -> None:
+    assert_refused(shell(f"$C {words} >/dev/full", folder, home), 2, "No space left on device")
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize(("words", "code"), [("--version", 0), ("config", 0), ("run", 3), ("nosuch", 2)])
 def test_streams_that_are_closed_are_nothing(words: str, code: int, closed: str, folder: Path, home: Path) -> None:

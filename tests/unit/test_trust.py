@@ -81,9 +81,10 @@ def test_a_file_that_changed_since_it_was_shown_is_not_allowed(project: Project,
 
 @pytest.mark.parametrize("text", ["", 'network = "none"\n', 'protect = ["x"]\n', None])
 def test_what_asks_for_nothing_needs_no_trust(text: str | None, project: Project, host: Host) -> None:
-    (project.scaffold / "config.toml").write_text(text) if text is not None else (
-        project.scaffold / "config.toml"
-    ).unlink()
+    if text is None:
+        (project.scaffold / "config.toml").unlink()
+    else:
+        (project.scaffold / "config.toml").write_text(text)
     assert trust.explain(project, host) == (trust.digest_of(files(text or "")), [])
 
 
