@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import inspect
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -19,6 +21,15 @@ from .errors import INTERRUPTED, READER_GONE, USAGE
 _SEE_HELP = "See confined-claude --help."
 _LIST_FORMATS = ("flat", "nested", "json")
 _OWN_FLAGS = ("--help", "--list", "--version")
+_TOLD_FLAGS = ("--help", "--list", "--print-completion-script", "--version")
+_USAGE = """\
+Usage: confined-claude [--yolo] [-- ARGS of claude]
+       confined-claude TASK [--flags] [-- ARGS]
+
+Without a task it runs Claude Code, confined, in the current project. `--help TASK` explains a task.
+
+Options:
+"""
 # The flags of the shell script this command took over from.
 _OLD_FLAGS = {
     "--yolo": ["run", "--yolo"],
@@ -86,7 +97,23 @@ def _run() -> int:
         env_prefix = "CONFINED_CLAUDE_INVOKE"  # type: ignore[assignment]  # None in Invoke: as the prefix
 
     class OwnProgram(Program):
-        """Invoke's program with the exit code for wrong usage that the tool's own errors have."""
+        """Invoke's program with the exit code for wrong usage that the tool's own errors have, and help of our own.
+
+        Of Invoke's flags that tells those which mean something here.
+        """
+
+        def print_help(self) -> None:
+            print(_USAGE)
+            self.print_columns([self.initial_context.help_for(flag) for flag in _TOLD_FLAGS])
+            self.list_tasks()
+
+        def print_task_help(self, name: str) -> None:
+            flags = self.parser.contexts[name].help_tuples()
+            print(f"Usage: confined-claude {name}{' [--flags]' * bool(flags)}\n")
+            print(textwrap.indent(inspect.getdoc(self.collection[name]) or "", "  ") + "\n")
+            if flags:
+                print("Flags:\n")
+                self.print_columns(flags)
 
         def parse_core(self, argv: list[str] | None) -> None:
             with _usage_errors():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import sysconfig
@@ -147,6 +148,12 @@ def test_help_and_list_show_every_task_with_a_line_of_help(flag: str, run: Run, 
         assert len(lines) == 1
         assert len(lines[0].split()) > 3
     assert tree(tmp_path) == before
+
+
+def test_help_tells_how_it_is_used_and_no_flag_that_does_nothing(run: Run) -> None:
+    shown = run("--help").stdout
+    assert shown.startswith("Usage: confined-claude [--yolo] [-- ARGS of claude]\n")
+    assert set(re.findall(r"--[a-z-]+", shown.split("Options:")[1].split("Subcommands:")[0])) == set(cli._TOLD_FLAGS)
 
 
 @pytest.mark.parametrize("words", [("run", "--help"), ("--help", "run")])
