@@ -116,7 +116,7 @@ def clean_global(host: Host, options: Options) -> None:
 
 
 def _refuse_without_answer(options: Options) -> None:
-    if not (options.dry_run or options.sure or sys.stdin.isatty()):
+    if not (options.dry_run or options.sure or (sys.stdin.isatty() and sys.stdout.isatty())):
         raise ConfinedError(
             f"{_NOTHING} There is no terminal to ask on.", "Say --yes to delete without being asked, or --dry-run."
         )
@@ -212,9 +212,10 @@ def _in_project(root: Path) -> Iterator[Item]:
         if _is_only_ours(folder):
             yield Item(f"{SCAFFOLD}/", (place,))
             return
-        for name in (*_MADE, *safefs.are_aside(folder)):
+        for name in _MADE:
             if safefs.exists(folder, name):
                 yield Item(f"{SCAFFOLD}/{name}/", (Place(root, (SCAFFOLD, name)),))
+        yield from _left_in(place, folder)
 
 
 def _is_only_ours(folder: int) -> bool:
@@ -227,10 +228,14 @@ def _left_over(host: Host) -> Iterator[Item]:
     """What a clean that was cut off has left."""
     for place in _asides(host):
         with _opened_or_none(place) as folder:
-            for name in safefs.are_aside(folder) if folder >= 0 else ():
-                yield Item(
-                    f"{place.path / name}/, left by an earlier clean", (Place(place.base, (*place.parts, name)),)
-                )
+            yield from _left_in(place, folder)
+
+
+def _left_in(place: Place, folder: int) -> Iterator[Item]:
+    """What a clean that was cut off has left in ``place``, whose handle is ``folder``."""
+    if names := safefs.are_aside(folder) if folder >= 0 else []:
+        places = tuple(Place(place.base, (*place.parts, name)) for name in names)
+        yield Item(f"{place.path}/.removed-*/, left by an earlier clean", places)
 
 
 def _asides(host: Host) -> tuple[Place, ...]:
@@ -260,8 +265,9 @@ def _counted(number: int, what: str) -> str:
 
 
 def _whose(root: Path, host: Host) -> Whose:
-    others = (found.root for found in known.projects(host) if found.root is not None)
-    return Whose(root, tuple(other for other in others if other != root))
+    found = known.projects(host)
+    others = tuple(other.root for other in found if other.root is not None and other.root != root)
+    return Whose(root, others, frozenset(other.id for other in found if other.root is None))
 
 
 def _losses(target: Target, host: Host) -> Iterator[str]:
@@ -307,15 +313,17 @@ def _forget(target: Target, host: Host) -> Left:
     left = Left()
     if target.root is not None:
         config = Place(host.data, ("shared", _CONFIG))
-        with _opened_or_none(Place(host.data, ("shared",))) as aside:
-            if aside >= 0:
+        with _opened_or_none(Place(host.data, ("shared",))) as folder:
+            if folder >= 0:
                 try:
-                    found = history.forget(config.base, config.parts, _whose(target.root, host), aside)
+                    with safefs.aside(folder) as aside:
+                        found = history.forget(config.base, config.parts, _whose(target.root, host), aside)
                 except OSError as error:
                     found = Left(1, "", error.strerror or str(error))
                 left += _below(config.path, found)
     left += _set_aside(Place(host.data, (_PROJECTS,)), [target.id], Place(host.data))
-    # Last, so that until then it is known what there is to forget.
+    if left.number:  # as long as there is a record, it is known what there is to forget
+        return left
     return left + _set_aside(state.place(host, _PROJECTS), [target.id], state.place(host))
 
 
@@ -393,7 +401,9 @@ def look_global(host: Host, *, everything: bool) -> Found:
     """What there is of shared data. Nothing is changed."""
     data = [Item(f"{place.path}/", (place,)) for place in _shared_data(host) if os.path.lexists(place.path)]
     data += _left_over(host)
-    _, stored = _images(host)
+    engine, stored = _images(host)
+    if engine is None:
+        console.say("The engine does not answer, so images are left out; `confined-claude doctor` says what is wrong.")
     if stored.removable:
         names = ", ".join(name for its in stored.removable for name in its.names or (its.id[7:19],))
         data.append(Item(f"{_counted(len(stored.removable), 'image')} that nothing uses: {names}", bytes=stored.freed))
@@ -423,12 +433,13 @@ def delete_global(host: Host, *, memory: bool) -> Left:
     with _alone(host):
         left += _set_aside(Place(host.data, ("shared",)), (*_CACHES, *([_CONFIG] if memory else [])))
         left += _set_aside(state.place(host), [_LOGS])
-        engine, stored = _images(host)
-        if engine is not None:
-            try:
-                kept_images.remove(engine, stored.removable)
-            except EngineError as error:
-                left += Left(1, "images", error.message)
+    # Nothing that a session starts with is among them, so sessions may start from here on.
+    engine, stored = _images(host)
+    if engine is not None:
+        try:
+            kept_images.remove(engine, stored.removable)
+        except EngineError as error:
+            left += Left(1, "images", error.message)
     for place in _asides(host):
         left += _delete_aside(place)
     return left
@@ -492,9 +503,10 @@ def _set_aside(place: Place, names: Iterable[str], into: Place | None = None) ->
         if folder < 0:
             return left
         target = folder if into is None else stack.enter_context(_opened_or_none(into))
+        aside = stack.enter_context(safefs.aside(target))
         for name in names:
             try:
-                safefs.set_aside(folder, name, target)
+                safefs.set_aside(folder, name, aside)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -506,7 +518,7 @@ def _delete_aside(place: Place) -> Left:
     left = Left()
     with _opened_or_none(place) as folder:
         for name in safefs.are_aside(folder) if folder >= 0 else ():
-            left += _below(place.path, safefs.remove_tree(folder, name))
+            left += _below(place.path, safefs.remove_aside(folder, name))
     return left
 
 

@@ -5,6 +5,7 @@ Standard output belongs to the session.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -24,12 +25,18 @@ def say(text: str) -> None:
 
 
 def open_streams() -> None:
-    """Where standard input, output or error is closed there is nothing from now on, and not the next file opened."""
+    """Make standard input, output and error fit to be used: nothing that is printed fails for its characters.
+
+    Where one is closed there is nothing from now on, and not the next file that is opened.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             handle = os.open(os.devnull, os.O_RDWR)  # the lowest that is free
             os.set_inheritable(handle, True)
             setattr(sys, name, os.fdopen(handle, mode, encoding="utf-8"))
+    # A folder's name may be of characters that the locale has not.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def reader_is_gone() -> None:

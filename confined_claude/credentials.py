@@ -29,6 +29,8 @@ _OAUTH_KEYS = ("accessToken", "expiresAt", "scopes", "subscriptionType", "rateLi
 # What the first launch takes over of the user's own setup.
 _SETTINGS = ("settings.json", "CLAUDE.md", "agents", "commands", "output-styles", "rules", "skills")
 _SETTINGS_LIMIT = 64 << 20
+# The year 5138. What is later is no date that anyone means, nor one that Python tells.
+_NEVER_MS = 10**14
 # Claude Code remembers an approved API key by its last 20 characters.
 _KEY_SUFFIX = 20
 
@@ -124,18 +126,18 @@ def _listed(folder: Path) -> list[Path]:
         return []
 
 
-def look(folder: Path, host: Host) -> tuple[SignIn, float]:
+def look(folder: Path, host: Host) -> tuple[SignIn, float | None]:
     """How a session with the Claude config in ``folder`` would be signed in, and until when; nothing is changed.
 
-    The end is in epoch seconds, 0 if it is not known. Raises ConfinedError as ``prepare`` does for the host's
-    credentials.
+    The end is in epoch seconds, 0 if it is not known, None where there is none. Raises ConfinedError as ``prepare``
+    does for the host's credentials.
     """
     kept = None
     with contextlib.suppress(OSError), safefs.opened(folder.parent, folder.name) as handle:
         kept = _parse(safefs.read(handle, CREDENTIALS))
     sign_in, _, oauth = _choose(kept, host)
     renews = sign_in.kind != "credentials" or oauth is None or bool(oauth.get("refreshToken"))
-    return sign_in, 0 if renews or oauth is None else _expiry(oauth) / 1000
+    return sign_in, None if renews or oauth is None else _expiry(oauth) / 1000
 
 
 def _copy_credentials(folder: int, host: Host) -> SignIn:
@@ -213,9 +215,9 @@ def _is_newer(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> bool:
 
 
 def _expiry(oauth: Mapping[str, Any]) -> float:
-    """When the access token expires, in milliseconds since 1970; 0 if it is not said."""
+    """When the access token expires, in milliseconds since 1970; 0 if it is not said, or makes no sense."""
     expiry = oauth.get("expiresAt")
-    return expiry if isinstance(expiry, (int, float)) else 0
+    return expiry if isinstance(expiry, (int, float)) and 0 < expiry < _NEVER_MS else 0
 
 
 def _skip_onboarding(folder: int, api_key: str) -> None:

@@ -282,6 +282,10 @@ def _translated(doing: str) -> Iterator[None]:
         raise EngineError(
             f"The connection to the engine broke, trying to {doing}: {error}.", "Is it still running?"
         ) from None
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise EngineError(
+            f"The engine's answer makes no sense, trying to {doing}: {type(error).__name__}.", "Is it a Docker engine?"
+        ) from None
 
 
 def _cure(reason: str) -> str:

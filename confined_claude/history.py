@@ -18,7 +18,8 @@ from typing import Any
 
 from . import safefs
 from .credentials import GLOBAL_STATE
-from .safefs import Left, Place
+from .project import Project
+from .safefs import LONG_LOCK_SECONDS, Left, Place
 
 _PROJECTS = "projects"
 _PROMPTS = "history.jsonl"
@@ -33,22 +34,29 @@ _PASTE = re.compile(r"[0-9a-f]{8,64}")
 _HEAD_BYTES = 64 << 20
 _MOST_BYTES = 256 << 20
 _BLOCK = 512
-_BUSY = "a session of another project is writing to it"
+_BUSY = "somebody is writing to it, a session of another project maybe"
 
 
 @dataclass(frozen=True)
 class Whose:
-    """Which folders are a project's own: its root and all below, but for ``others``, the roots of other projects."""
+    """Which folders are a project's own: its root and all below, but for other projects.
+
+    ``others`` are the roots of those; of the ``unreadable`` only the ids are known.
+    """
 
     root: Path
     others: tuple[Path, ...] = ()
+    unreadable: frozenset[str] = frozenset()
 
     def __call__(self, path: object) -> bool:
         if not isinstance(path, str) or not path.startswith("/"):
             return False
         place = Path(os.path.normpath(path))
         inner = (other for other in self.others if self.root in other.parents)
-        return place.is_relative_to(self.root) and not any(place.is_relative_to(other) for other in inner)
+        if not place.is_relative_to(self.root) or any(place.is_relative_to(other) for other in inner):
+            return False
+        below = (above for above in (place, *place.parents) if self.unreadable and self.root in above.parents)
+        return not any(Project(above).id in self.unreadable for above in below)
 
     def others_called(self, name: str) -> bool:
         """Whether a folder of this name could be another known project's."""
@@ -240,7 +248,7 @@ def _forget_prompts(config: int, whose: Whose, aside: int) -> Left:
         return Left(1, _PROMPTS, "it is no file that can be read")
     if not _split(config, whose)[0]:
         return Left()
-    with safefs.folder_lock(config, f"{_PROMPTS}.lock") as held:
+    with safefs.folder_lock(config, f"{_PROMPTS}.lock", LONG_LOCK_SECONDS) as held:
         if not held:
             return Left(1, _PROMPTS, _BUSY)
         own, others = _split(config, whose)
@@ -264,7 +272,7 @@ def _rewrite_state(config: int, whose: Whose) -> Left:
     """Take the project out of the global state, and out of the copies that Claude keeps of that."""
     left = Left()
     if _without(_parsed(safefs.read(config, GLOBAL_STATE)), whose) is not None:
-        with safefs.folder_lock(config, f"{GLOBAL_STATE}.lock") as held:
+        with safefs.folder_lock(config, f"{GLOBAL_STATE}.lock", LONG_LOCK_SECONDS) as held:
             left += _rewrite(config, GLOBAL_STATE, whose) if held else Left(1, GLOBAL_STATE, _BUSY)
     with _inside(config, _BACKUPS) as handle:
         for name in sorted(_names(handle)):

@@ -43,17 +43,17 @@ class Host:
 
         try:
             home = Path.home()
+            folders = (
+                platformdirs.user_data_dir(APP),
+                platformdirs.user_state_dir(APP),
+                platformdirs.user_config_dir(APP),
+            )
         except RuntimeError:
             raise ConfinedError("There is no home folder: HOME is not set.", "Set HOME, and start again.") from None
-        return cls(
-            uid=os.getuid(),
-            gid=os.getgid(),
-            home=home,
-            environ=dict(os.environ),
-            data=Path(platformdirs.user_data_dir(APP)),
-            state=Path(platformdirs.user_state_dir(APP)),
-            config=Path(platformdirs.user_config_dir(APP)),
-        )
+        if not home.is_absolute():
+            raise ConfinedError(f"HOME is not the whole path of a folder: {home}.", "Set HOME, and start again.")
+        data, state, config = map(Path, folders)
+        return cls(os.getuid(), os.getgid(), home, dict(os.environ), data, state, config)
 
     @property
     def claude_config(self) -> Path:

@@ -149,20 +149,21 @@ def own(engine: Engine, host: Host) -> list[Image]:
 
 def own_and_others(engine: Engine, host: Host) -> tuple[list[Image], list[Image]]:
     """The images that were built here and are still there, and all others of the tool's. Raises EngineError."""
-    with _locked(host) as folder:
+    built: list[str] = []
+    with contextlib.suppress(OSError), state.opened(host) as folder:
         built = _built(folder)
-        images = engine.tool_images()
-        found = [image for image in images if image.id in built]
-        if len(found) < len(built):
-            with contextlib.suppress(OSError):
-                safefs.write(folder, _BUILT, json.dumps([image.id for image in found]).encode())
-    return found, [image for image in images if image not in found]
+    images = engine.tool_images()
+    return [image for image in images if image.id in built], [image for image in images if image.id not in built]
 
 
 def prune(engine: Engine, host: Host, label: str, value: str) -> None:
     """Remove what ``obsolete`` finds of this user's images; it stays where the engine refuses."""
     with contextlib.suppress(EngineError):
         remove(engine, obsolete(own(engine, host), label=label, value=value))
+        with _locked(host) as folder, contextlib.suppress(OSError):
+            there = {image.id for image in engine.tool_images()}
+            left = [identity for identity in _built(folder) if identity in there]
+            safefs.write(folder, _BUILT, json.dumps(left).encode())
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +30,8 @@ class Known:
 
     @property
     def exists(self) -> bool:
-        """Whether its folder is still there."""
-        return self.root is not None and self.root.is_dir()
+        """Whether its folder is still there, and not a link to another by now."""
+        return self.root is not None and self.root.is_dir() and os.path.realpath(self.root) == str(self.root)
 
 
 def remember(project: Project, host: Host) -> None:
@@ -56,31 +55,53 @@ def remember(project: Project, host: Host) -> None:
 
 
 def projects(host: Host) -> list[Known]:
-    """All known projects, the one used last first."""
-    return sorted(_projects(host), key=lambda known: -known.last_used)
+    """All known projects, the one used last first. Raises ConfinedError if it cannot be told which there are."""
+    try:
+        with state.opened(host, _FOLDER) as folder:
+            found = [known for name in os.listdir(folder) if (known := _known(folder, name)) is not None]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise safefs.cannot("read", host.state / _FOLDER, error) from None
+    return sorted(found, key=lambda known: -known.last_used)
 
 
-def _projects(host: Host) -> Iterator[Known]:
-    with contextlib.suppress(OSError), state.opened(host, _FOLDER) as folder:
-        for name in os.listdir(folder):
-            with contextlib.suppress(OSError), safefs.entered(folder, name) as own:
-                status = os.stat(FILE if safefs.exists(own, FILE) else ".", dir_fd=own, follow_symlinks=False)
-                yield Known(name, _root(own), status.st_mtime)
+def _known(folder: int, name: str) -> Known | None:
+    """The project whose records are the folder ``name`` in ``folder``; None if that is none."""
+    try:
+        with safefs.entered(folder, name) as own:
+            status = os.stat(FILE if safefs.exists(own, FILE) else ".", dir_fd=own, follow_symlinks=False)
+            return Known(name, _root(own), status.st_mtime)
+    except PermissionError:  # root's, as after one start with sudo
+        return Known(name, None, 0.0)
+    except OSError:
+        return None
 
 
 def _root(folder: int) -> Path | None:
     """The root in the record of a project; None if there is none that can be read."""
     with contextlib.suppress(ValueError, TypeError, LookupError, RecursionError):
         record = json.loads(safefs.read(folder, FILE, 1 << 16) or b"")
-        if record["version"] == VERSION and Path(record["root"]).is_absolute():
+        if record["version"] == VERSION and is_path(record["root"]):
             return Path(record["root"])
     return None
 
 
+def is_path(text: str) -> bool:
+    """Whether ``text``, from a record, is a path that the system can take. Raises TypeError and such for no text."""
+    return Path(text).is_absolute() and b"\0" not in os.fsencode(text)
+
+
 def find(word: str, host: Host) -> Known:
     """The known project with this id or folder. Raises ConfinedError if there is none."""
-    root = Path(os.path.realpath(word))
-    for known in _projects(host):
-        if known.id == word or known.root == root:
+    found = projects(host)
+    for known in found:
+        if known.id == word:
             return known
+    with contextlib.suppress(FileNotFoundError):  # the current folder, which may be gone
+        # A folder that is a link by now was another project.
+        for root in (os.path.abspath(word), os.path.realpath(word)):  # noqa: PTH100 - it is not to be resolved
+            for known in found:
+                if str(known.root) == root:
+                    return known
     raise ConfinedError(f"There is no known project {word!r}.", "See `confined-claude status` for those there are.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import secrets
@@ -22,6 +23,8 @@ from .errors import ConfinedError
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK_SECONDS = 3.0
 _LOCK_STALE_SECONDS = 10.0
+# Whoever waits for so long gets any lock that nobody holds any more.
+LONG_LOCK_SECONDS = _LOCK_STALE_SECONDS + 2
 # What is to be deleted is called so from then on.
 _ASIDE = re.compile(r"\.removed-[0-9a-f]{12}")
 _PRIVATE = 0o700
@@ -67,9 +70,7 @@ def open_folder(base: Path, *names: str, mode: int = 0o700) -> Iterator[int]:
         for name in names:
             path = path / name
             try:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, mode, dir_fd=handle)
-                inner = os.open(name, _DIRECTORY, dir_fd=handle)
+                inner = _made(name, handle, mode)
             except OSError as error:
                 if is_link(name, handle):
                     raise refuse_link(path) from None
@@ -79,6 +80,16 @@ def open_folder(base: Path, *names: str, mode: int = 0o700) -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
+
+
+def _made(name: str, folder: int, mode: int) -> int:
+    """A handle of the folder ``name`` in ``folder``, made if it is missing. Raises OSError, also for a link."""
+    for _ in range(_MOST_ROUNDS):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, mode, dir_fd=folder)
+        with contextlib.suppress(FileNotFoundError):  # somebody has moved it away again
+            return os.open(name, _DIRECTORY, dir_fd=folder)
+    raise OSError(errno.EAGAIN, "it is taken away again and again")
 
 
 @contextlib.contextmanager
@@ -221,13 +232,13 @@ def write(folder: int, name: str, content: bytes, mode: int = 0o600) -> None:
 
 
 @contextlib.contextmanager
-def folder_lock(folder: int, name: str) -> Iterator[bool]:
-    """Hold the lock directory ``name`` in ``folder``; yields False if it could not be had in 3 s.
+def folder_lock(folder: int, name: str, seconds: float | None = None) -> Iterator[bool]:
+    """Hold the lock directory ``name`` in ``folder``; yields False if it could not be had in ``seconds``, by default 3.
 
     The protocol of the npm package proper-lockfile, which Claude Code uses: the lock is a
     directory, stale once it has not been touched for 10 s.
     """
-    deadline = time.monotonic() + _LOCK_SECONDS
+    deadline = time.monotonic() + (_LOCK_SECONDS if seconds is None else seconds)
     held = False
     while not held:
         try:
@@ -252,14 +263,41 @@ def folder_lock(folder: int, name: str) -> Iterator[bool]:
                 os.rmdir(name, dir_fd=folder)
 
 
-def set_aside(folder: int, name: str, into: int) -> str:
-    """Move ``name`` in ``folder`` out of the way, into the folder ``into`` of the same file system; gives its new name.
+@contextlib.contextmanager
+def aside(folder: int) -> Iterator[int]:
+    """A handle of a new folder in ``folder``, for what is to be deleted; of ``folder`` itself where none can be made.
 
-    What is to be deleted is out of use from then on, and ``remove_tree`` can take its time. Raises OSError.
+    What is put there with ``set_aside`` is out of use, and ``remove_aside`` can take its time. One that is still empty
+    at the end of the block is gone.
     """
-    new = f".removed-{secrets.token_hex(6)}"
-    os.rename(name, new, src_dir_fd=folder, dst_dir_fd=into)
-    return new
+    name = _aside_name()
+    try:
+        made = _made(name, folder, _PRIVATE)
+    except OSError:  # the disk is full, say
+        yield folder
+        return
+    try:
+        fcntl.flock(made, fcntl.LOCK_EX)  # nobody deletes it while it is filled
+        yield made if exists(folder, name) else folder
+    finally:
+        os.close(made)
+        with contextlib.suppress(OSError):
+            os.rmdir(name, dir_fd=folder)
+
+
+def set_aside(folder: int, name: str, into: int) -> None:
+    """Move ``name`` in ``folder`` out of the way, into the folder ``into`` of the same file system. Raises OSError."""
+    new = _aside_name()
+    try:
+        os.rename(name, new, src_dir_fd=folder, dst_dir_fd=into)
+    except PermissionError:
+        # A folder that changes its parent is written to. One that cannot be opened up is no folder, or another's.
+        os.close(_opened_up(name, folder, os.fstat(folder).st_dev))
+        os.rename(name, new, src_dir_fd=folder, dst_dir_fd=into)
+
+
+def _aside_name() -> str:
+    return f".removed-{secrets.token_hex(6)}"
 
 
 def are_aside(folder: int) -> list[str]:
@@ -284,6 +322,21 @@ def stays(path: str, error: OSError) -> Left:
     """What is left if ``path`` cannot be deleted."""
     reason = "something is mounted there" if error.errno == errno.EBUSY else error.strerror or str(error)
     return Left(1, path if len(path) <= _MOST_SHOWN else f"{path[:_MOST_SHOWN]}…", reason)
+
+
+def remove_aside(folder: int, name: str) -> Left:
+    """Delete what was set aside as ``name``, as ``remove_tree`` does; not while somebody fills it, who then does so."""
+    try:
+        handle = os.open(name, _DIRECTORY, dir_fd=folder)
+    except OSError:  # not a folder, or one that has to be opened up first
+        return remove_tree(folder, name)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return remove_tree(folder, name)
+    except BlockingIOError:
+        return Left()
+    finally:
+        os.close(handle)
 
 
 def remove_tree(folder: int, name: str) -> Left:

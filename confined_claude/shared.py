@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 
 from . import safefs, state
+from .console import say
 from .host import Host
 
 _FOLDER = "locks"
 _LOCK = "shared-data"
+_PATIENCE_SECONDS = 1.0
+_POLL_SECONDS = 0.02
 
 
 @contextlib.contextmanager
@@ -19,10 +23,22 @@ def in_use(host: Host) -> Iterator[None]:
     """Keep the shared data from being cleaned, until the end of the block or of this process."""
     handle = _opened(host)
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH)  # while somebody cleans, for a moment, this waits
+        _share(handle)
         yield
     finally:
         os.close(handle)
+
+
+def _share(handle: int) -> None:
+    """Lock together with others; while somebody cleans this waits, mostly for a moment."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return
+        time.sleep(_POLL_SECONDS)
+    say("Somebody cleans what all projects share; waiting for the end of it.")
+    fcntl.flock(handle, fcntl.LOCK_SH)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 import time
@@ -137,7 +138,8 @@ CLEAN, CLEAN_ALL, CLEAN_GLOBAL, CLEAN_GLOBAL_ALL = "clean", "clean --all", "clea
 
 def forgetting(entry: Known) -> list[str]:
     """The words of the command that forgets a project."""
-    return ["confined-claude", "clean", "--all", "--project", entry.id if entry.root is None else str(entry.root)]
+    # By its id: that is always the one meant, and can be typed.
+    return ["confined-claude", "clean", "--all", "--project", entry.id]
 
 
 class Looker:
@@ -162,7 +164,7 @@ class Looker:
         problems: list[Problem] = []
         asked = _Asked(self._ask_engine)
         here = self._project(problems)
-        entries = known.projects(self._host)
+        entries = self._entries(problems)
         own = [] if here is None else _project_folders(self._host, here)
         shared = _shared_folders(self._host)
         wanted = {
@@ -194,6 +196,13 @@ class Looker:
         except ConfinedError as error:
             problems.append(Problem("project", error.message, error.hint))
             return None
+
+    def _entries(self, problems: list[Problem]) -> list[Known]:
+        try:
+            return known.projects(self._host)
+        except ConfinedError as error:
+            problems.append(Problem("records", error.message, error.hint))
+            return []
 
     # What the engine knows
 
@@ -287,8 +296,13 @@ class Looker:
             glance = records.glance(entry.id, self._host)
         except ConfinedError as error:
             problems.append(Problem("records", error.message, error.hint))
-        size = sum(self._sizes[entry.id][1], Size())
-        return KnownProject(entry, entry.root is not None and size.is_there, size, glance)
+        places, sizes = self._sizes[entry.id]
+        in_it = (size for place, size in zip(places, sizes, strict=True) if place.base == entry.root)
+        # A folder that is on a disk which hangs is not asked again.
+        exists = entry.root is not None and all(size.is_there for size in in_it)
+        if exists and not any(size.is_cut_off for size in sizes):
+            exists = entry.exists
+        return KnownProject(entry, exists, sum(sizes, Size()), glance)
 
 
 @dataclass(frozen=True)
@@ -303,6 +317,7 @@ class _Folder:
 def _project_folders(host: Host, here: Project) -> list[_Folder]:
     """All that is kept for a project."""
     folders = [_Folder(name, Place(here.root, (SCAFFOLD, name)), CLEAN) for name in _IN_PROJECT]
+    folders += _left_in(Place(here.root, (SCAFFOLD,)), CLEAN)
     parts = ("projects", here.id)
     names: list[str] = []
     with contextlib.suppress(OSError), safefs.opened(host.data, *parts) as folder:
@@ -313,7 +328,9 @@ def _project_folders(host: Host, here: Project) -> list[_Folder]:
 
 def _known_places(host: Host, entry: Known) -> tuple[Place, ...]:
     """The places of all that is kept for a known project."""
-    inner = [] if entry.root is None else [Place(entry.root, (SCAFFOLD, name)) for name in _IN_PROJECT]
+    inner: list[Place] = []
+    if entry.root is not None:
+        inner = [Place(entry.root, (SCAFFOLD, name)) for name in _IN_PROJECT]
     parts = ("projects", entry.id)
     return (*inner, Place(host.data, parts), state.place(host, *parts))
 
@@ -321,7 +338,18 @@ def _known_places(host: Host, entry: Known) -> tuple[Place, ...]:
 def _shared_folders(host: Host) -> list[_Folder]:
     config = _Folder(_CONFIG, Place(host.data, ("shared", _CONFIG)), CLEAN_GLOBAL_ALL)
     caches = (_Folder(name, Place(host.data, ("shared", name)), CLEAN_GLOBAL) for name in _CACHES)
-    return [config, *caches, _Folder("logs", state.place(host, "logs"), CLEAN_GLOBAL)]
+    left = (
+        _left_in(place, CLEAN_GLOBAL) for place in (Place(host.data), Place(host.data, ("shared",)), state.place(host))
+    )
+    return [config, *caches, _Folder("logs", state.place(host, "logs"), CLEAN_GLOBAL), *itertools.chain(*left)]
+
+
+def _left_in(place: Place, removed_by: str) -> list[_Folder]:
+    """What a clean that was cut off has left in a folder."""
+    names: list[str] = []
+    with contextlib.suppress(OSError), safefs.opened(place.base, *place.parts) as folder:
+        names = safefs.are_aside(folder)
+    return [_Folder("left by a clean", Place(place.base, (*place.parts, name)), removed_by) for name in names]
 
 
 def ours(stored: kept_images.Stored, versions: Mapping[str, str]) -> Images:

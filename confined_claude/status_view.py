@@ -52,7 +52,6 @@ def show(looker: Looker, home: Path, *, as_json: bool) -> bool:
     elif sys.stdout.isatty():
         _print(found, home)
     else:
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         print("\n".join(line.text for line in lines(found, home)))
     return not found.is_engine_missing
 
@@ -185,7 +184,15 @@ def _table(rows: Sequence[Sequence[str]], width: int | None, style: str = _PLAIN
             yield Line(f"  {first}", style)
             text = ", ".join(" ".join(cell.split()) for cell in others if cell)
             indent = "    "
-            wrapped = textwrap.wrap(text, max(width, 20), initial_indent=indent, subsequent_indent=indent)
+            # A path that is broken up could not be copied.
+            wrapped = textwrap.wrap(
+                text,
+                max(width, 20),
+                initial_indent=indent,
+                subsequent_indent=indent,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
             yield from (Line(part, style) for part in wrapped)
         return
     for row in rows:
@@ -280,7 +287,8 @@ def _images(found: Status, width: int | None) -> Iterator[Line]:
     if found.images.free_bytes:
         yield Line(f"  {decimal(found.images.free_bytes)} of it is in images that nothing uses.")
     if found.images.others:
-        yield Line("  Not built from here; these stay:")
+        yield Line("  Not built from here; these stay,")
+        yield Line("  unless you use `docker rmi NAME`:")
         yield from _table([_image_row(image) for image in found.images.others], width)
 
 
@@ -337,7 +345,7 @@ def _riddance(found: Status, width: int | None) -> Iterator[Line]:
     if found.project is not None:
         rows += [
             ("confined-claude clean", f"deletes this project's venvs and local-bin: {_sum(found, CLEAN)}"),
-            ("confined-claude clean --all", f"and what is remembered of it: {_sum(found, CLEAN_ALL)}"),
+            ("confined-claude clean --all", f"and records of it: {_sum(found, CLEAN_ALL)}, and Claude's history of it"),
         ]
     what = f"deletes caches and logs of all projects: {_sum(found, CLEAN_GLOBAL)}"
     if found.images is not None and found.images.free_bytes:
@@ -345,6 +353,7 @@ def _riddance(found: Status, width: int | None) -> Iterator[Line]:
     rows += [
         ("confined-claude clean-global", what),
         ("confined-claude clean-global --all", f"and Claude's own config and history: {_sum(found, CLEAN_GLOBAL_ALL)}"),
+        ("./install.sh --uninstall", "takes away all there is, its images as well; asks about your data"),
     ]
     return _table(rows, width)
 
@@ -397,8 +406,10 @@ def watch(looker: Looker, home: Path) -> None:
             "Leave out --watch; programs take `confined-claude status --json`.",
         )
     ended: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, lambda received, _frame: ended.append(received))
+    # Stopped, it would leave the terminal as no shell wants it.
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)
     newest = _Newest(looker)
     with Live("Looking …", console=console, screen=True, auto_refresh=False) as live:
         drawn: object = None

@@ -63,7 +63,9 @@ def _project(host: Host, places: list[Project]) -> Line:
     try:
         places.append(session.current_project(host))
     except ConfinedError as error:
-        is_elsewhere = bool(project.refusal(Path.cwd().resolve(), host))
+        is_elsewhere = False
+        with contextlib.suppress(FileNotFoundError):  # the current folder is gone
+            is_elsewhere = bool(project.refusal(Path.cwd().resolve(), host))
         return Line("project", WARNING if is_elsewhere else PROBLEM, error.message, error.hint)
     return Line("project", OK, str(places[0].root))
 

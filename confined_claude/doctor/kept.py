@@ -86,10 +86,17 @@ def every_record(host: Host, here: Project | None) -> Iterator[Line]:
     damaged = False
     for project in known.projects(host):
         path = host.state / _PROJECTS / project.id
-        with contextlib.suppress(FileNotFoundError), _folder(host, project.id) as folder:
-            for line in _damaged(folder, path, is_here=here is not None and project.id == here.id):
-                damaged = True
-                yield line
+        is_here = here is not None and project.id == here.id
+        try:
+            with _folder(host, project.id) as folder:
+                lines = list(_damaged(folder, path, is_here=is_here))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            told = safefs.cannot("read", path, error)
+            lines = [Line("records", PROBLEM if is_here else WARNING, told.message, told.hint)]
+        damaged = damaged or bool(lines)
+        yield from lines
     if not damaged:
         yield Line("records", OK, f"all in {host.state} can be read")
 
@@ -114,7 +121,7 @@ def _unreadable(content: bytes | None) -> str | None:
     """Why the record of a project cannot be used; None if it can."""
     try:
         record = json.loads(content or b"")
-        if record["version"] == known.VERSION and Path(record["root"]).is_absolute():
+        if record["version"] == known.VERSION and known.is_path(record["root"]):
             return None
         is_newer = record["version"] > known.VERSION
     except (ValueError, TypeError, LookupError, RecursionError):
@@ -139,7 +146,7 @@ def review(host: Host, here: Project | None, look: Callable[[Project], watch.Gro
     """
     findings = []
     # What cannot be read is a line of ``every_record``.
-    with contextlib.suppress(ConfinedError):
+    with contextlib.suppress(ConfinedError, PermissionError):
         if here is not None:
             with contextlib.suppress(FileNotFoundError), _folder(host, here.id) as folder:
                 findings = watch.open_findings(_AsTheyAre(folder, host.state / _PROJECTS / here.id), look(here))

@@ -22,7 +22,6 @@ _LEAST_BYTES = 16 * _MIB
 SOME_BYTES, STATE_BYTES, IMAGE_BYTES = _GIB, 64 * _MIB, 4 * _GIB
 _OLD_DAYS = 30
 _DAY = 24 * 3600
-_ON_PATH = 'Add this line to your shell\'s start-up file: export PATH="$HOME/.local/bin:$PATH"'
 
 
 def docker_command(host: Host) -> Line:
@@ -47,13 +46,23 @@ def own_commands(host: Host) -> Line:
         own = installed(name)
         if found is None:
             faults.append(f"{name} is not found")
-            cures.append(_ON_PATH)
+            cures.append(
+                f'Add this line to your shell\'s start-up file: export PATH="{_linked(name, own, host)}:$PATH"'
+            )
         elif os.path.realpath(found) not in map(os.path.realpath, own):
             faults.append(f"{name} is {found}, of another installation")
             cures.append(f"Put {host.home / '.local/bin'} first on PATH, or use {own[0] if own else name}")
     if faults:
         return Line("PATH", WARNING, "; ".join(faults), ". ".join(dict.fromkeys(cures)))
     return Line("PATH", OK, "confined-claude and inv are this installation's")
+
+
+def _linked(name: str, own: list[Path], host: Host) -> str:
+    """The folder to be put on PATH: where install.sh links its commands, or where this installation has them."""
+    links = host.home / ".local/bin"
+    if not own or os.path.realpath(links / name) in map(os.path.realpath, own):
+        return "$HOME/.local/bin"
+    return str(own[0].parent)
 
 
 def installed(name: str) -> list[Path]:
@@ -66,11 +75,12 @@ def space(what: str, folder: Path, wanted: int = SOME_BYTES, *, is_ours: bool = 
     """Whether ``folder``, or where it will be, has room and may be written, if it is to be ours to write."""
     name = f"space for {what}"
     place = next(place for place in (folder, *folder.parents) if place.exists())
-    if is_ours and not os.access(place, os.W_OK | os.X_OK):
-        return Line(
-            name, PROBLEM, f"{place} cannot be written", "Give yourself the permission, or choose another folder."
-        )
     disk = os.statvfs(place)
+    if is_ours and not os.access(place, os.W_OK | os.X_OK):
+        cure = "Give yourself the permission, or choose another folder."
+        if disk.f_flag & os.ST_RDONLY:
+            cure = "Choose a folder on a file system that can be written."
+        return Line(name, PROBLEM, f"{place} cannot be written", cure)
     free = disk.f_bavail * disk.f_frsize
     if disk.f_files and not disk.f_favail:
         return Line(name, PROBLEM, f"no more files fit on the disk of {place}", "Delete some there.")
@@ -92,13 +102,15 @@ def sign_in(folder: Path, host: Host) -> Line:
     found, expires = credentials.look(folder, host)
     if not found.kind:
         return Line("sign-in", WARNING, found.notes[0], credentials.HOW_TO_SIGN_IN)
-    until = time.strftime("%Y-%m-%d %H:%M", time.localtime(expires))
+    until = time.strftime("%Y-%m-%d %H:%M", time.localtime(expires or 0))
     if len(found.notes) > 1:
         return Line("sign-in", WARNING, f"{found.notes[0].rstrip('.')}, on {until}", found.notes[1])
     what = f"by {found.kind}"
     if found.kind == "credentials":
-        renewing = "by credentials of its own, which renew themselves"
-        what = f"by a copy of this machine's credentials, until {until}" if expires else renewing
+        copied = (
+            f"by a copy of this machine's credentials, {f'until {until}' if expires else 'it is not said until when'}"
+        )
+        what = "by credentials of its own, which renew themselves" if expires is None else copied
     if found.notes:
         cure = "Sign in again with `claude` and /login on this machine."
         return Line("sign-in", WARNING, f"{what}; {found.notes[0]}", cure)

@@ -21,6 +21,7 @@ from terminals import terminal
 from confined_claude import kept_images, usage
 from confined_claude.engine import Engine
 from confined_claude.host import Host
+from confined_claude.project import Project
 
 SCHEMA = json.loads((REPOSITORY / "docs/status.schema.json").read_text())
 
@@ -121,7 +122,7 @@ def test_images_with_what_they_share_counted_once(user: User, project: Path, pla
     names = {name for item in found["others"] for name in item["names"]}
     assert "confined-claude:latest" in names
     shown = user.run("confined-claude", "status", cwd=project).stdout
-    assert "Not built from here; these stay:" in shown
+    assert "Not built from here; these stay," in shown
 
 
 def test_a_session_whose_tool_was_killed_is_shown_with_what_ends_it(user: User, project: Path) -> None:
@@ -159,7 +160,7 @@ def test_a_project_that_is_gone_is_shown_as_gone(user: User, place: Path) -> Non
     moved = project.rename(place / "elsewhere")
     (entry,) = as_json(user, moved)["projects"]
     assert not entry["exists"]
-    assert entry["forgotten_by"] == ["confined-claude", "clean", "--all", "--project", str(project)]
+    assert entry["forgotten_by"] == ["confined-claude", "clean", "--all", "--project", Project(project).id]
     shown = user.run("confined-claude", "status", cwd=moved).stdout
     assert r"it is\ngone: gone" in shown
 

@@ -124,10 +124,10 @@ def test_what_is_mounted_in_it_stays(field: Field) -> None:
         told = clean(field, code=2)
         assert "a/mounted: something is mounted there" in told
     finally:
-        left = next((field.project / ".confined-claude").glob(".removed-*/a/mounted"), place)
+        left = next((field.project / ".confined-claude").glob(".removed-*/*/a/mounted"), place)
         subprocess.run(["umount", left], check=True)
     assert_unharmed(field)
-    assert not list((field.project / ".confined-claude").glob(".removed-*/b"))
+    assert not list((field.project / ".confined-claude").glob(".removed-*/*/b"))
     clean(field)
     assert list(field.project.iterdir()) == []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import json
 import os
@@ -9,13 +11,14 @@ import resource
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from confined_claude import clean, known, safefs, shared
+from confined_claude import clean, history, known, safefs, shared
 from confined_claude.clean import Options
 from confined_claude.errors import ENGINE, USAGE, ConfinedError
 from confined_claude.guard import records
@@ -81,6 +84,7 @@ def put(path: Path, content: str = "x") -> Path:
 
 def answer(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal("".join(f"{word}\n" for word in words)))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
 
 
 def refused(work: Callable[[], None], code: int = USAGE) -> ConfinedError:
@@ -424,9 +428,77 @@ def test_what_a_clean_that_was_cut_off_has_left_goes_with_the_next(
         put(place / name / "x/y")
     kept = put(here.scaffold / ".removed-of-mine/x")
     clean.clean(host, None, SURE)
-    assert capsys.readouterr().out.count("left by an earlier clean") == 3
+    assert capsys.readouterr().out.count("left by an earlier clean") == len(places)
     assert [path for path in leftovers(tmp_path) if path != kept.parent] == []
     assert kept.exists()
+
+
+def test_what_could_not_be_forgotten_is_known_still_and_goes_with_the_next(
+    here: Project, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "LONG_LOCK_SECONDS", 0.0)
+    config = host.data / "shared/claude-config"
+    put(config / "history.jsonl", json.dumps({"display": "x", "project": str(here.root)}) + "\n")
+    (config / "history.jsonl.lock").mkdir()
+    assert "history.jsonl" in refused(lambda: clean.clean(host, here.id, ALL)).message
+    assert [found.root for found in known.projects(host)] == [here.root]
+    (config / "history.jsonl.lock").rmdir()
+    clean.clean(host, here.id, ALL)
+    assert known.projects(host) == []
+    assert (config / "history.jsonl").read_text() == ""
+
+
+def test_what_is_being_set_aside_is_not_deleted_by_another(tmp_path: Path) -> None:
+    put(tmp_path / "venvs/x")
+    with safefs.opened(tmp_path) as folder, safefs.aside(folder) as mine:
+        (name,) = safefs.are_aside(folder)
+        assert safefs.remove_aside(folder, name) == safefs.Left()
+        safefs.set_aside(folder, "venvs", mine)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name]
+    with safefs.opened(tmp_path) as folder:
+        assert safefs.remove_aside(folder, name) == safefs.Left()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_set_aside_leaves_nothing(tmp_path: Path) -> None:
+    with safefs.opened(tmp_path) as folder, safefs.aside(folder):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_on_a_full_disk_it_is_set_aside_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "venvs/x")
+
+    def no_space(*_words: object, **_more: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with safefs.opened(tmp_path) as folder:
+        monkeypatch.setattr(os, "mkdir", no_space)
+        with safefs.aside(folder) as mine:
+            safefs.set_aside(folder, "venvs", mine)
+        monkeypatch.undo()
+        (name,) = safefs.are_aside(folder)
+    assert (tmp_path / name / "x").exists()
+
+
+def test_images_that_cannot_be_looked_at_are_told(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    clean.clean_global(host, Options(dry_run=True))
+    assert "images are left out" in capsys.readouterr().err
+
+
+def test_whoever_starts_while_somebody_cleans_is_told(
+    host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "_PATIENCE_SECONDS", 0.0)
+    with shared.held_alone(host) as alone:
+        assert alone
+        thread = threading.Thread(target=lambda: contextlib.ExitStack().enter_context(shared.in_use(host)), daemon=True)
+        thread.start()
+        deadline = time.monotonic() + 30
+        while "Somebody cleans" not in (said := capsys.readouterr().err):
+            assert time.monotonic() < deadline, said
+            time.sleep(0.01)
+    thread.join(30)
 
 
 def test_a_tree_of_every_kind_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
@@ -491,7 +563,8 @@ def test_what_is_left_is_an_error_with_its_path(plain_folder: Path, monkeypatch:
     put(root / ".confined-claude/venvs/theirs/x")
     monkeypatch.setenv("PATH", "")
     error = as_plain_user(lambda: refused(lambda: clean.clean(host, str(root), SURE)).message)
-    (left,) = (root / ".confined-claude").iterdir()
+    (aside,) = (root / ".confined-claude").iterdir()
+    (left,) = aside.iterdir()
     assert error == f"Not all could be deleted: {left}/theirs/x: Permission denied."
     assert [path.name for path in left.iterdir()] == ["theirs"]
 

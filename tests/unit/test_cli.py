@@ -346,6 +346,22 @@ def test_a_full_disk_where_it_prints_to_is_told(words: str, folder: Path, home: 
     assert_refused(shell(f"$C {words} >/dev/full", folder, home), 2, "No space left on device")
 
 
+@pytest.mark.parametrize("words", ["config", "clean --dry-run", "doctor", "status"])
+def test_a_name_that_the_locale_cannot_show_is_shown_all_the_same(words: str, folder: Path, home: Path) -> None:
+    odd = folder / "ü 日本"
+    (odd / ".confined-claude/venvs/x").mkdir(parents=True)
+    done = shell(f"PYTHONIOENCODING=ascii $C {words}", odd, home)
+    assert "Traceback" not in done.stderr
+    assert "Error" not in done.stderr
+    assert done.stdout
+
+
+@pytest.mark.parametrize("value", ["relative", "./x"])
+@pytest.mark.parametrize("words", ["status", "config", "run"])
+def test_a_home_that_is_no_whole_path_is_told(words: str, value: str, folder: Path, home: Path) -> None:
+    assert_refused(shell(f"HOME={value} $C {words}", folder, home), 2, "HOME")
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize(("words", "code"), [("--version", 0), ("config", 0), ("run", 3), ("nosuch", 2)])
 def test_streams_that_are_closed_are_nothing(words: str, code: int, closed: str, folder: Path, home: Path) -> None:

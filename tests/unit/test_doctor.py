@@ -291,7 +291,12 @@ def test_the_commands_that_a_shell_finds_are_this_installations(host: Host, tmp_
     missing = machine.own_commands(there)
     assert missing.status == WARNING
     assert missing.what == "confined-claude is not found; inv is not found"
-    assert missing.cure.endswith('export PATH="$HOME/.local/bin:$PATH"')
+    assert missing.cure.endswith(f'export PATH="{machine.installed("inv")[0].parent}:$PATH"')
+    links = host.home / ".local/bin"
+    links.mkdir(parents=True)
+    for name in ("confined-claude", "inv"):
+        (links / name).symlink_to(machine.installed(name)[0])
+    assert machine.own_commands(there).cure.endswith('export PATH="$HOME/.local/bin:$PATH"')
     for name in ("confined-claude", "inv"):
         (bin_folder / name).symlink_to(machine.installed(name)[0])
     assert machine.own_commands(there).status == OK
@@ -370,6 +375,12 @@ def test_the_sign_in(host: Host) -> None:
     valid = look()
     assert valid.status == OK
     assert f"until {time.strftime('%Y-', time.localtime(NOW * 2))}" in valid.what
+    for odd in ("null", "NaN", "Infinity", "1e30", "-1", '"soon"'):
+        text = f'{{"claudeAiOauth": {{"accessToken": "{SECRET}", "expiresAt": {odd}}}}}'
+        put(host.home / ".claude/.credentials.json", text)
+        unknown = look()
+        assert unknown.status == OK
+        assert "not said until when" in unknown.what
     credentials(host, 1000)
     expired = look()
     assert expired.status == WARNING

@@ -11,6 +11,7 @@ import pytest
 
 from confined_claude import history, safefs
 from confined_claude.history import History, Whose
+from confined_claude.project import Project
 
 from .conftest import full_disk, tree
 
@@ -252,11 +253,20 @@ def test_where_there_is_no_config_there_is_nothing(tmp_path: Path) -> None:
     assert history.look(tmp_path, ("shared", "claude-config"), Whose(HERE)).is_empty
 
 
+def test_of_a_project_inside_of_which_only_the_id_is_known_nothing_is_forgotten() -> None:
+    inner = HERE / "some/inner"
+    whose = Whose(HERE, (), frozenset([Project(inner).id]))
+    assert not whose(str(inner))
+    assert not whose(str(inner / "below"))
+    assert whose(str(HERE / "some"))
+    assert whose(str(HERE))
+
+
 @pytest.mark.parametrize("name", ["history.jsonl", ".claude.json"])
 def test_what_another_session_is_writing_to_is_told_as_left(
     name: str, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(safefs, "_LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(history, "LONG_LOCK_SECONDS", 0.0)
     config.prompts(HERE)
     config.state(HERE)
     (config.path / f"{name}.lock").mkdir()

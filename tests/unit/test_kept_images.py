@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -98,6 +99,21 @@ def test_only_what_was_built_here_is_ours_whatever_its_labels_say(host: Host) ->
     assert engine.removed == ["built"]
     own, others = kept_images.own_and_others(engine, host)
     assert ([found.id for found in own], others) == (["built"], [derived])
+
+
+def test_a_look_makes_nothing(host: Host) -> None:
+    engine: Any = Images(image("somebodys", 1))
+    own, others = kept_images.own_and_others(engine, host)
+    assert (own, [found.id for found in others]) == ([], ["somebodys"])
+    assert not host.state.exists()
+
+
+def test_what_is_gone_is_forgotten(host: Host) -> None:
+    engine: Any = Images(image("built", 1))
+    kept_images.note_built(host, "built")
+    kept_images.note_built(host, "gone since")
+    kept_images.prune(engine, host, "x", "1")
+    assert json.loads((host.state / "images.json").read_text()) == ["built"]
 
 
 def test_what_is_on_top_goes_first_and_by_every_name() -> None:

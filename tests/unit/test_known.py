@@ -47,7 +47,17 @@ def test_any_name(name: str, host: Host, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", "{}", '{"version": 2, "root": "/x"}', '{"version": 1, "root": "x"}', '{"version":1,"root":7}'],
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"version": 1, "root": "/a\\u0000b"}',
+        '{"version": 1, "root": "/a\\ud800"}',
+        '{"version": 2, "root": "/x"}',
+        '{"version": 1, "root": "x"}',
+        '{"version":1,"root":7}',
+    ],
 )
 def test_a_damaged_or_newer_record_is_kept_aside_and_said(
     content: str, host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -73,6 +83,30 @@ def test_a_link_in_place_of_the_record_is_not_followed(host: Host, tmp_path: Pat
     known.remember(project, host)
     assert target.read_text() == "precious"
     assert not record(project, host).is_symlink()
+
+
+def test_a_folder_that_became_a_link_is_found_as_what_it_was(host: Host, tmp_path: Path) -> None:
+    old, new = Project(tmp_path / "old"), Project(tmp_path / "new")
+    for project in (old, new):
+        known.remember(project, host)
+    new.root.mkdir()
+    old.root.symlink_to(new.root)
+    assert known.find(str(old.root), host).id == old.id
+    (tmp_path / "other").symlink_to(new.root)
+    assert known.find(str(tmp_path / "other"), host).id == new.id
+
+
+def test_from_a_folder_that_is_gone_a_project_is_found_by_its_id(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project(tmp_path / "project")
+    known.remember(project, host)
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert known.find(project.id, host).root == project.root
+    with pytest.raises(ConfinedError, match="no known project"):
+        known.find("x", host)
 
 
 def test_what_is_no_known_project_is_an_error(host: Host) -> None:

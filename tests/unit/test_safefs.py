@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from confined_claude import safefs
 from confined_claude.errors import ConfinedError
 
-from .conftest import as_plain_user, full_disk, tree
+from .conftest import PLAIN_ID, as_plain_user, full_disk, tree
 
 
 @pytest.fixture
@@ -462,3 +462,21 @@ def test_each_failure_has_a_cure(number: int, words: str) -> None:
 
 def test_a_failure_without_a_number_has_its_text() -> None:
     assert safefs.cannot("use", Path("/x"), OSError("odd")).message == "Cannot use /x: odd."
+
+
+def test_a_folder_that_may_not_be_written_is_set_aside_too(plain_folder: Path) -> None:
+    (plain_folder / "closed/inner").mkdir(parents=True)
+    for path in (plain_folder / "closed", plain_folder / "closed/inner"):
+        if os.geteuid() == 0:
+            os.chown(path, PLAIN_ID, PLAIN_ID)
+    (plain_folder / "closed").chmod(0)
+
+    def work() -> list[str]:
+        with safefs.opened(plain_folder) as folder:
+            with safefs.aside(folder) as aside:
+                safefs.set_aside(folder, "closed", aside)
+            for name in safefs.are_aside(folder):
+                assert safefs.remove_aside(folder, name) == safefs.Left()
+            return os.listdir(folder)
+
+    assert as_plain_user(work) == []

@@ -30,7 +30,7 @@ from confined_claude.settings import Settings
 from confined_claude.status import Data, Image, Images, KnownProject, Looker, Problem, Running, Status
 from confined_claude.usage import Usage
 
-from .conftest import asks_for_the_engine
+from .conftest import PLAIN_ID, as_plain_user, asks_for_the_engine, host_below
 from .guarding import put
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "docs/status.schema.json").read_text())
@@ -152,7 +152,57 @@ def test_known_projects_come_from_the_state_alone(host: Host, monkeypatch: pytes
     assert found[demo.root].exists
     assert not found[gone.root].exists
     assert found[gone.root].size.bytes > 50_000
-    assert f"confined-claude clean --all --project {gone.root}" in text(looked(host))
+    assert f"confined-claude clean --all --project {gone.id}" in text(looked(host))
+
+
+@asks_for_the_engine
+def test_a_project_whose_data_is_elsewhere_is_not_gone(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    here(host)
+    (found,) = looked(replace(host, data=host.home / "not/there")).projects
+    assert found.exists
+
+
+@asks_for_the_engine
+def test_a_project_that_became_a_link_is_gone(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    old, new = here(host, "old"), here(host, "new")
+    old.root.rmdir()
+    old.root.symlink_to(new.root)
+    found = {entry.known.id: entry.exists for entry in looked(host).projects}
+    assert found == {old.id: False, new.id: True}
+
+
+@asks_for_the_engine
+def test_what_a_clean_that_was_cut_off_has_left_counts(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    demo = here(host)
+    places = [demo.scaffold, host.data, host.data / "shared", host.state]
+    for place in places:
+        put(place / ".removed-0123456789ab/x", b"x" * 50_000)
+    found = looked(host, demo)
+    left = [data for data in (*found.data, *found.shared) if data.name == "left by a clean"]
+    assert [data.path.parent for data in left] == places
+    assert all(data.size.bytes > 50_000 for data in left)
+
+
+@asks_for_the_engine
+def test_records_that_cannot_be_read_are_told(plain_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    host = host_below(plain_folder)
+    demo = here(host)
+    folder = host.state / "projects"
+    for path in (plain_folder, *plain_folder.rglob("*")):
+        if os.geteuid() == 0:
+            os.chown(path, PLAIN_ID, PLAIN_ID)
+    (folder / demo.id).chmod(0)
+    (entry,) = as_plain_user(lambda: looked(host)).projects
+    assert (entry.known.id, entry.known.root, entry.exists) == (demo.id, None, False)
+    folder.chmod(0)
+    found = as_plain_user(lambda: looked(host))
+    assert found.projects == ()
+    assert "records" in {problem.about for problem in found.problems}
+    assert str(folder) in text(found)
 
 
 @asks_for_the_engine
@@ -281,7 +331,7 @@ def test_the_schema_refuses_what_it_does_not_know() -> None:
 def test_json_says_all_of_it() -> None:
     found = status_view.in_json(everything())
     assert [item["state"] for item in found["sessions"]] == ["running", "starting", "left behind", "left behind"]
-    assert found["projects"][1]["forgotten_by"] == ["confined-claude", "clean", "--all", "--project", f"{HOME}/go ne"]
+    assert found["projects"][1]["forgotten_by"] == ["confined-claude", "clean", "--all", "--project", "gone-00000000"]
     assert found["projects"][2]["path"] == f"{HOME}/{HOSTILE}"
     assert not found["projects"][2]["is_whole"]
     assert found["projects"][0]["findings"] == {"red": 1, "yellow": 2, "sessions_to_look_through": 1}
@@ -312,14 +362,14 @@ This project: ~/demo
         "  pip-cache  at least 3.0 MB  ~/.local/share/x/pip-cache",
         "  confined-claude:abc  Claude 2.1.330  1.0 GB  in use",
         "  500.0 kB of it is in images that nothing uses.",
-        "  Not built from here; these stay:",
+        "  Not built from here; these stay,",
         "  confined-claude:def  Claude 2.1.331  2.0 GB",
         "  ~/demo  1 red  2 yellow  1 session not looked through yet",
         "  ~/go ne: gone; 4.1 kB are kept. To forget it:",
-        "    confined-claude clean --all --project '/home/someone/go ne'",
+        "    confined-claude clean --all --project gone-00000000",
         "  broken-22222222: its record cannot be read; 4.1 kB are kept. To forget it:",
         "  confined-claude clean               deletes this project's venvs and local-bin: 120.0 MB",
-        "  confined-claude clean --all         and what is remembered of it: 8.2 kB",
+        "  confined-claude clean --all         and records of it: 8.2 kB, and Claude's history of it",
         "  confined-claude clean-global        deletes caches and logs of all projects: at least 3.0 MB, "
         "and unused images: 500.0 kB",
         "  confined-claude clean-global --all  and Claude's own config and history: 0 bytes",
@@ -372,7 +422,7 @@ def test_wide_characters_are_aligned() -> None:
     assert [line.text for line in rows] == ["  日本  x", "  abcd  y"]
 
 
-@pytest.mark.parametrize("height", [60, 45, 40])
+@pytest.mark.parametrize("height", [60, 45, 42])
 def test_a_live_view_shortens_the_list_of_known_projects_alone(height: int) -> None:
     many = tuple(
         KnownProject(Known(f"p-{number:08}", HOME / f"p-{number}", NOW), True, Size(1)) for number in range(100)
