@@ -179,6 +179,8 @@ def _choose(kept: Any, host: Host) -> tuple[SignIn, bool, Mapping[str, Any] | No
 def _host_credentials(source: Path) -> Any:
     """The parsed credentials of the host; None if there are none. Raises ConfinedError."""
     try:
+        if not stat.S_ISREG(source.stat().st_mode):  # a FIFO would be waited at
+            raise ConfinedError(f"Cannot read {source}: it is no regular file.", "Look at it, and remove it.")
         content = source.read_bytes()
     except FileNotFoundError:
         return None

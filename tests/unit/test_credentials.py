@@ -9,7 +9,7 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -356,8 +356,9 @@ def test_broken_credentials_are_only_a_note_with_a_copy_of_older_ones(place: Pla
     assert place.credentials.read_bytes() == kept
 
 
-def test_a_folder_in_place_of_the_hosts_credentials(place: Place) -> None:
-    (place.theirs / ".credentials.json").mkdir()
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_in_place_of_the_hosts_credentials(make: Callable[[Path], None], place: Place) -> None:
+    make(place.theirs / ".credentials.json")
     assert "Cannot read" in place.error().message
     sign_in = place.prepare(ANTHROPIC_API_KEY=API_KEY)
     assert sign_in.kind == "ANTHROPIC_API_KEY"
