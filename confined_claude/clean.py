@@ -272,7 +272,7 @@ def _whose(root: Path, host: Host) -> Whose:
 
 def _losses(target: Target, host: Host) -> Iterator[str]:
     """What there is in the memory that a person may want first."""
-    if not _has_records(target, host):
+    if not records.are_there(target.id, host):
         return
     with records.locked_by_id(target.id, host) as kept:
         try:
@@ -346,12 +346,8 @@ def _remove_scaffold(target: Target, root: Path, host: Host) -> None:
 # Who uses it
 
 
-def _has_records(target: Target, host: Host) -> bool:
-    return (host.state / _PROJECTS / target.id).is_dir()
-
-
 def _keys(target: Target, host: Host) -> Iterator[tuple[str, bool]]:
-    if _has_records(target, host):
+    if records.are_there(target.id, host):
         with records.locked_by_id(target.id, host) as kept:
             yield from kept.session_keys()
 

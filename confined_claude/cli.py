@@ -48,7 +48,8 @@ def main() -> NoReturn:
     # than a tenth of a start; a process this short needs neither.
     gc.disable()
     # A KeyboardInterrupt raised while modules are imported may be lost; nothing is there yet to clean up.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.argv[1:] = _current(sys.argv[1:])
     try:
         code = _run()

@@ -253,9 +253,15 @@ def start_sidecar(sidecar: Sidecar) -> subprocess.Popen[bytes]:
     return process
 
 
-def remove(name: str) -> None:
-    """Remove a container at once, if there is one of that name."""
-    _docker("rm", "--force", "--volumes", name)
+def remove(*names: str) -> None:
+    """Remove containers at once, by name or id; those that there are."""
+    if names:
+        _docker("rm", "--force", "--volumes", *names)
+
+
+def of_session(key: str) -> list[str]:
+    """The ids of the containers, running or not, of the session with this key. Raises EngineError."""
+    return containers("{{.ID}}", {labels.KIND: labels.SESSION, labels.KEY: key})
 
 
 def containers(template: str, wanted: Mapping[str, str]) -> list[str]:

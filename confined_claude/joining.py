@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from . import client, environment, running, terminal
 from .console import say
 from .errors import EngineError
-from .guard import records, watch
+from .guard import records
 from .host import Host
 from .plan import SHELL
 from .project import Project
@@ -42,6 +42,10 @@ def execute(host: Host, here: Project | None, wanted: str | None, command: Seque
             process.wait()
             client.send_to_marked(session.id, mark, "HUP" if has_terminal else "TERM")
             raise
+    if code < 0:
+        say("The docker command was killed, and what it ran with it.")
+        client.send_to_marked(session.id, mark, "TERM")
+        return 128 - code
     if code == _KILLED and _has_ended(session):
         say(f"The session {session.name} has ended.")
     return code
@@ -67,10 +71,10 @@ def _has_ended(session: Session) -> bool:
     return True
 
 
-def join(host: Host, here: Project, left: Session, ground: Callable[[], watch.Ground]) -> int | None:
+def join(host: Host, here: Project, left: Session) -> int | None:
     """Take over a session whose tool is gone, with this process's terminal, to its end; gives its exit code.
 
-    What it has left is looked at then, on the ``ground`` given. None if somebody else was faster.
+    None if somebody else was faster.
     """
     with records.locked(here, host) as kept:
         handle = kept.adopt(left.key)
@@ -80,6 +84,7 @@ def join(host: Host, here: Project, left: Session, ground: Callable[[], watch.Gr
         process = client.attach_again(left.id)
         try:
             code = process.wait()
+            code = code if code >= 0 else 128 - code
         finally:
             terminal.hold_signals()
             process.kill()
@@ -87,8 +92,6 @@ def join(host: Host, here: Project, left: Session, ground: Callable[[], watch.Gr
             if client.is_running(left.key):
                 stop(host, [left])
             terminal.release_signals()
-    with records.locked(here, host) as kept:
-        watch.settle(kept, ground(), client.is_running, whose=f"The session {left.name}")
     return code
 
 

@@ -38,7 +38,7 @@ from .egress import blocked, modes, nearby
 from .egress.companion import Companion
 from .engine_facts import EngineFacts
 from .errors import ENGINE, INTERRUPTED, ConfinedError, EngineError, ReviewNeeded
-from .guard import repository, watch
+from .guard import records, repository, watch
 from .host import Host
 from .plan import SHELL, Plan, plan_session
 from .settings import ProjectFiles
@@ -102,16 +102,19 @@ def stop(host: Host, wanted: str | None, *, everything: bool) -> list[str]:
 
     Raises ConfinedError if it is not clear which one.
     """
+    if everything and wanted is not None:
+        raise ConfinedError("--all and --session do not go together.", "Leave out one of them.")
     found = running.sessions(host)
     if not everything:
         here = _project_or_none(host, wanted)
         own = [session for session in found if here is not None and session.project_id == here.id]
         left = [session for session in own if session.is_left and not session.is_up]
         found = left if wanted is None and own == left else [running.choose(found, here, wanted)]
-    for session in found:
-        if not session.is_up:
-            client.remove(session.name)
+    client.remove(*(session.id for session in found if not session.is_up))
     joining.stop(host, [session for session in found if session.is_up])
+    for session in found:
+        if session.is_left and session.path.is_dir() and records.are_there(session.project_id, host):
+            leftovers.look_through(host, session, partial(_ground, host))
     return [session.name for session in found]
 
 
@@ -127,11 +130,15 @@ def _project_or_none(host: Host, wanted: str | None) -> project.Project | None:
 
 def ground(host: Host) -> watch.Ground:
     """The current project as the guard sees it, for a look at what is open."""
-    here = current_project(host)
+    return _ground(host, current_project(host))
+
+
+def _ground(host: Host, here: project.Project) -> watch.Ground:
     try:
-        return watch.Ground(here, _here(host, {})[1], host.git_config, forgiving=True)
-    except ConfinedError:  # its settings wait for trust, or are wrong: the look does not depend on them
-        return watch.Ground(here, settings.Settings(), host.git_config, forgiving=True)
+        chosen = _settings(host, here, {})[0]
+    except ConfinedError:  # they wait for trust, or are wrong: the look does not depend on them
+        chosen = settings.Settings()
+    return watch.Ground(here, chosen, host.git_config, forgiving=True)
 
 
 def build(host: Host, flags: Mapping[str, str | None], *, again: image.Again) -> None:
@@ -211,7 +218,7 @@ def _start(
 ) -> int:
     here, chosen, files = _here(host, flags)
     address = _address(host)
-    if (code := leftovers.settle(host, here, lambda: ground(host))) is not None:
+    if (code := leftovers.settle(host, here, partial(_ground, host))) is not None:
         return code
     facts = engine_facts.facts(host, address, client.info)
 
@@ -309,16 +316,23 @@ def _companion(here: project.Project, host: Host, key: str) -> Iterator[Companio
             yield companion
     finally:
         if companion.has_folder:
-            records = host.state / "projects" / here.id
-            blocked.keep(here, host, key, lambda other: (records / f"{other}.session").exists())
+            folder = host.state / "projects" / here.id
+            blocked.keep(here, host, key, lambda other: (folder / f"{other}.session").exists())
 
 
 def _here(host: Host, flags: Mapping[str, str | None]) -> tuple[project.Project, settings.Settings, ProjectFiles]:
     """The current project, the settings in force there, and the files of the project that had a say in it."""
     here = current_project(host)
+    return here, *_settings(host, here, flags)
+
+
+def _settings(
+    host: Host, here: project.Project, flags: Mapping[str, str | None]
+) -> tuple[settings.Settings, ProjectFiles]:
+    """The settings in force in a project, and its files that had a say in them."""
     files = ProjectFiles.read(here.scaffold)
     trusted = partial(trust.is_trusted, here, host)
-    return here, settings.load(host.user_config_file, files, host.environ, flags, trusted), files
+    return settings.load(host.user_config_file, files, host.environ, flags, trusted), files
 
 
 def _remarks(here: project.Project, host: Host, chosen: settings.Settings, facts: EngineFacts) -> Iterator[str]:
@@ -392,15 +406,17 @@ def _attach(
             watching.session = name
             try:
                 terminal.release_signals()
-                if interrupt.seen:  # what it raised was lost: exceptions in callbacks of the import system are
-                    raise SystemExit(INTERRUPTED)
+                if interrupt.seen or interrupt.code:  # what that raised was lost, as in callbacks of the import system
+                    raise SystemExit(interrupt.code or INTERRUPTED)
                 companion.wait_until_ready()
                 for note in notes:
                     say(note)
                 attached = client.attach(identity, stdin=plan.stdin, terminal=plan.terminal)
                 interrupt.belongs_to(lambda: _engine(host).interrupt(identity))
                 companion.supervise(refreshed)
-                code = attached.wait()
+                if (code := attached.wait()) < 0:
+                    say("The docker command was killed, and so the session has ended.")
+                    return 128 - code
                 ended = code == 0 and not interrupt.seen
                 started = not code or _engine(host).was_started(identity)
                 if code == ENGINE or not started:
@@ -440,9 +456,20 @@ def _create(
     this returns: between here and the caller's ``try`` one would leave a container that nobody knows of.
     """
     terminal.hold_signals()
-    with watching.looking(plan.name), contextlib.suppress(EngineError):
-        return _create_beside(plan, companion)
-    # Most likely the image is missing; whatever else it is, the engine says it better.
+    made: tuple[str, str] | None = None
+    try:
+        with watching.looking(plan.name), contextlib.suppress(EngineError):
+            made = _create_beside(plan, companion)
+    except BaseException:  # without a look before there is no session
+        if made is not None:
+            client.remove(made[0])
+        raise
+    if made is not None:
+        return made
+    # Most likely the image is missing; whatever else it is, the engine says it better. A command that was killed
+    # may have left a container.
+    with contextlib.suppress(EngineError):
+        client.remove(*client.of_session(watching.key))
     terminal.release_signals()
     image.ensure(_engine(host), wanted, host)
     terminal.hold_signals()

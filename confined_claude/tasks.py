@@ -43,7 +43,8 @@ def _reported() -> Iterator[None]:
     """End with a message and an exit code instead of a traceback."""
     open_streams()
     # The command starts with Ctrl-C ending it at once; from here on there is something to clean up.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
         sys.stdout.flush()

@@ -10,20 +10,23 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from .errors import INTERRUPTED
-
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 # A container's first process loses signals until it has set itself up.
 _SETTLING_SECONDS = 1.0
 
 
 class Interrupt:
-    """What Ctrl-C does: it leaves, until there is a session that takes it."""
+    """What Ctrl-C does: it leaves, until there is a session that takes it. Other signals leave.
+
+    ``seen`` says whether there was one of Ctrl-C, ``code`` is the exit code of the signal that has this process leave,
+    or None. Once on the way out it is not disturbed any more: a closed window often tells so twice.
+    """
 
     def __init__(self) -> None:
         self._hand_over: Callable[[], bool] | None = None
         self._since = 0.0
         self.seen = False
+        self.code: int | None = None
 
     def belongs_to(self, hand_over: Callable[[], bool]) -> None:
         """From now on ``hand_over`` takes it, and says whether it could."""
@@ -37,20 +40,29 @@ class Interrupt:
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
         self.seen = True
         if self._hand_over is None or not self.has_settled or not self._hand_over():
-            raise SystemExit(INTERRUPTED)
+            self.leave(signal.SIGINT)
+
+    def leave(self, number: int, _frame: FrameType | None = None) -> None:
+        """Raise SystemExit for the signal ``number``, once."""
+        if self.code is None:
+            self.code = 128 + number
+            raise SystemExit(self.code)
 
 
 @contextlib.contextmanager
 def signals_handled() -> Iterator[Interrupt]:
-    """SIGTERM and a closed terminal raise SystemExit here; Ctrl-C does what the object given says."""
+    """SIGTERM and a closed terminal raise SystemExit here; Ctrl-C does what the object given says.
+
+    What is ignored stays so: by nohup, or in a job in the background.
+    """
     interrupt = Interrupt()
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    handlers: dict[int, Callable[[int, FrameType | None], None]]
-    handlers = {signal.SIGINT: interrupt, signal.SIGTERM: leave, signal.SIGHUP: leave}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]]
+    handlers = dict.fromkeys(_ENDING, interrupt.leave) | {signal.SIGINT: interrupt}
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in handlers.items()
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield interrupt
     finally:
@@ -59,6 +71,7 @@ def signals_handled() -> Iterator[Interrupt]:
 
 
 def hold_signals() -> None:
+    """Keep this thread, and those it starts, from the signals that have this process leave."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
 
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
-from .. import client, safefs
+from .. import client, safefs, terminal
 from ..console import plain, say
 from ..errors import ConfinedError, EngineError
 from .modes import CONFIG, Sidecar
@@ -43,6 +43,8 @@ class Companion:
         """Start a session's sidecar in the background, if it has one that does not run."""
         if sidecar is None or (self._process is not None and self._process.poll() is None):
             return
+        if self._process is not None:  # what became of the first is not known
+            client.remove(sidecar.name)
         if sidecar.folder is not None:
             write_config(sidecar, sidecar.config)
         self._sidecar = sidecar
@@ -76,6 +78,8 @@ class Companion:
             threading.Thread(target=self._supervise, args=(refreshed,), daemon=True).start()
 
     def _supervise(self, refreshed: Callable[[], str]) -> None:
+        # One that this thread took would reach the main thread all the same, where they are held.
+        terminal.hold_signals()
         assert self._process is not None  # noqa: S101 - for mypy
         assert self._sidecar is not None  # noqa: S101
         known = self._sidecar.config
@@ -101,7 +105,8 @@ class Companion:
         # One that is only being made cannot be removed yet.
         for _ in range(_TRIES):
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(patience)
+                if self._process.wait(patience):  # a command that was killed may have left a container
+                    client.remove(self._sidecar.name)
                 return
             client.remove(self._sidecar.name)
             patience = _AGAIN_SECONDS

@@ -78,6 +78,11 @@ class Egress:
     notes: tuple[str, ...] = ()
 
 
+def sidecar_name(key: str) -> str:
+    """The name of the sidecar of the session with this key."""
+    return f"{_NAME}-net-{key}"
+
+
 @dataclass(frozen=True)
 class Session:
     """What a network is planned for.
@@ -102,7 +107,7 @@ class Session:
 
     @property
     def sidecar(self) -> str:
-        return f"{_NAME}-net-{self.key}"
+        return sidecar_name(self.key)
 
     @cached_property
     def named(self) -> list[tuple[str, int]]:

@@ -312,6 +312,11 @@ def glance(project_id: str, host: Host) -> Glance:
     return Glance(red, len(findings) - red, unseen)
 
 
+def are_there(project_id: str, host: Host) -> bool:
+    """Whether there are records of this project."""
+    return (host.state / _PROJECTS / project_id).is_dir()
+
+
 def has_owner(project_id: str, key: str, host: Host) -> bool:
     """Whether the process that started the session ``key`` is still there."""
     try:

@@ -105,18 +105,20 @@ def watched(
     try:
         yield watch
     except BaseException:
-        report.tell(watch.finish(goes_on=is_running(watch.key)))
+        watch.report(goes_on=is_running(watch.key))
         raise
-    report.tell(watch.finish())
+    watch.report()
 
 
 class Watch:
-    """One session under guard. ``key`` is its label, ``mounts`` what it needs beside its own, ``session`` its name."""
+    """One session under guard. ``key`` is its label, ``mounts`` what it needs beside its own, ``session`` its name,
+    ``found`` what it has left."""
 
     def __init__(self, ground: Ground, host: Host, key: str) -> None:
         self.key = key
         self.mounts: tuple[Mount, ...] = ()
         self.session = ""
+        self.found: list[Finding] = []
         self._ground = ground
         self._host = host
         self._record = Record()
@@ -178,15 +180,27 @@ class Watch:
         if failed:
             raise failed[0]
 
+    def report(self, *, goes_on: bool = False) -> None:
+        """Look at what the session has left, as ``finish`` does, and tell it, also where it cannot be kept."""
+        try:
+            report.tell(self.finish(goes_on=goes_on))
+        except ConfinedError as error:
+            report.tell(self.found)
+            raise ConfinedError(
+                error.message, "Put that right; the next start looks through the project again."
+            ) from None
+
     def finish(self, *, goes_on: bool = False) -> list[Finding]:
         """Look at what the session has left; gives what is new. What was made for it goes with the last one.
 
         If it ``goes_on`` without this process, the next start looks again.
         """
-        findings = []
+        findings: list[Finding] = []
         if self._before is not None:
             before = replace(self._before, session=self.session or self._before.session)
-            findings = self._ground.compare(self._record, before, self._holds.still(self._ground.project.root))
+            self.found = findings = self._ground.compare(
+                self._record, before, self._holds.still(self._ground.project.root)
+            )
         with records.locked(self._ground.project, self._host) as kept:
             fresh = add_findings(kept, findings)
             if not goes_on:
