@@ -224,6 +224,11 @@ def ensure(engine: Engine, wanted: Stack, host: Host, *, again: Again = Again())
     kept_images.prune(engine, host, _FILES, bottom.files_hash)
 
 
+def prune(engine: Engine, host: Host) -> None:
+    """Remove what nothing uses any more of the images that were replaced."""
+    kept_images.prune(engine, host, _FILES, shared("", ()).files_hash)
+
+
 def stored(engine: Engine, host: Host) -> Stored:
     """What was built here. The latest, and what is on top of it, can be wanted any time. Raises EngineError.
 

@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from . import safefs, state
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _VERSIONS = "versions.json"
 _BUILT = "images.json"
+# There is one while a container uses an image that is to go.
+_WAITING = "images-to-go"
 _PACKAGE = "/usr/local/lib/node_modules/@anthropic-ai/claude-code/package.json"
 
 
@@ -161,9 +163,21 @@ def prune(engine: Engine, host: Host, label: str, value: str) -> None:
     with contextlib.suppress(EngineError):
         remove(engine, obsolete(own(engine, host), label=label, value=value))
         with _locked(host) as folder, contextlib.suppress(OSError):
-            there = {image.id for image in engine.tool_images()}
-            left = [identity for identity in _built(folder) if identity in there]
-            safefs.write(folder, _BUILT, json.dumps(left).encode())
+            built = _built(folder)
+            left = [image for image in engine.tool_images() if image.id in built]
+            safefs.write(folder, _BUILT, json.dumps([image.id for image in left]).encode())
+            in_use = [replace(image, is_used=False) for image in left if image.is_used]
+            if obsolete(in_use, label=label, value=value):
+                safefs.write(folder, _WAITING, b"")
+            elif safefs.exists(folder, _WAITING):
+                os.unlink(_WAITING, dir_fd=folder)
+
+
+def is_waiting(host: Host) -> bool:
+    """Whether an image is to go as soon as no container uses it any more."""
+    with contextlib.suppress(OSError), state.opened(host) as folder:
+        return safefs.exists(folder, _WAITING)
+    return False
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from . import (
     environment,
     image,
     joining,
+    kept_images,
     known,
     leftovers,
     limits,
@@ -165,7 +166,11 @@ def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *
     Gives the command's exit code. Raises ConfinedError where no session can be had.
     """
     with terminal.signals_handled() as interrupt:
-        return _start(host, command, flags, interrupt, needs_sign_in=needs_sign_in)
+        code = _start(host, command, flags, interrupt, needs_sign_in=needs_sign_in)
+        if kept_images.is_waiting(host):
+            with contextlib.suppress(EngineError):
+                image.prune(_engine(host), host)
+        return code
 
 
 def foretell(host: Host, command: Sequence[str], flags: Mapping[str, str | None]) -> int:

@@ -184,11 +184,16 @@ def test_another_claude_code_is_one_layer_and_running_sessions_keep_theirs(
     assert image.size == size
     assert len(image.layers) == len(theirs)
     assert 0 < dict(image.layers)["\n".join(theirs)] < size / 2
-    newest = user.run("confined-claude", "rebuild", "--claude", "latest", cwd=project)
-    assert newest.returncode == 0, newest.stderr
-    assert layers(same_image)[:-1] == ours[:-1]
-    assert OLDER not in user.run("confined-claude", "--", "--version", cwd=project).stdout
-    # Nothing uses the one before, and this user has built it.
+    with user.running("confined-claude", "shell", "--", "sleep", "300", cwd=project) as running:
+        wait_until(lambda: sessions_of(project))
+        newest = user.run("confined-claude", "rebuild", "--claude", "latest", cwd=project)
+        assert newest.returncode == 0, newest.stderr
+        assert layers(same_image)[:-1] == ours[:-1]
+        assert OLDER not in user.run("confined-claude", "--", "--version", cwd=project).stdout
+        # This user has built the one before, and a session uses it still; it goes with that.
+        assert docker("image", "inspect", "--format", "{{.Id}}", older).strip() == older
+        user.run("confined-claude", "stop", cwd=project)
+        running.wait(60)
     assert docker("image", "inspect", older, check=False).strip() in ("", "[]")
 
 
