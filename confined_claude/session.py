@@ -401,8 +401,13 @@ def _attach(
                 interrupt.belongs_to(lambda: _engine(host).interrupt(identity))
                 companion.supervise(refreshed)
                 code = attached.wait()
+                said = attached.stderr.read() if attached.stderr else b""
                 ended = code == 0 and not interrupt.seen
                 started = not code or _engine(host).was_started(identity)
+                if not started and client.was_interrupted(said):
+                    raise SystemExit(INTERRUPTED)
+                sys.stderr.buffer.write(said)
+                sys.stderr.flush()
                 if code == ENGINE or not started:
                     companion.check()
                 if not started:
