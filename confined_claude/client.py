@@ -47,6 +47,9 @@ true
 # With the default keys the client would not see Ctrl-P at once, and a session could be left
 # running unseen. No terminal that speaks UTF-8 ever sends these bytes, so no key is held back.
 NO_DETACH = os.fsdecode(b"\xff,\xfe,\xff,\xfe")
+# What the docker command says of a container whose first process is gone before it became the command: "cannot
+# start a stopped process", and other endings of that.
+_GONE_EARLY = b"cannot start a"
 # For `docker exec` the engine takes ASCII only: Ctrl-^ four times, a key that is hardly ever typed even once.
 _NO_EXEC_DETACH = "ctrl-^,ctrl-^,ctrl-^,ctrl-^"
 
@@ -172,13 +175,23 @@ def attach(identity: str, *, stdin: bool, terminal: bool) -> subprocess.Popen[by
 
     Without a terminal the docker command does not see this process's Ctrl-C: some versions
     leave at once then, and the container running (see ``Engine.interrupt``).
+    With one, what the docker command itself has to say is in its ``stderr``, for ``was_interrupted``.
     """
     interactive = ["--interactive"] if stdin else []
     return subprocess.Popen(
         [_program(), "start", "--attach", *interactive, "--detach-keys", NO_DETACH, identity],
         stdin=None if stdin else subprocess.DEVNULL,
+        stderr=subprocess.PIPE if terminal else None,
         start_new_session=not terminal,
     )
+
+
+def was_interrupted(said: bytes) -> bool:
+    """Whether a Ctrl-C ended a container that was not started, by what ``attach`` has said at a terminal.
+
+    The key is the container's as soon as it is made, and its first process, still the engine's own, dies of it.
+    """
+    return _GONE_EARLY in said
 
 
 def attach_again(identity: str) -> subprocess.Popen[bytes]:

@@ -419,11 +419,17 @@ def _attach(
                 attached = client.attach(identity, stdin=plan.stdin, terminal=plan.terminal)
                 interrupt.belongs_to(lambda: _engine(host).interrupt(identity))
                 companion.supervise(refreshed)
-                if (code := attached.wait()) < 0:
+                code = attached.wait()
+                said = attached.stderr.read() if attached.stderr else b""
+                if code < 0:
                     say("The docker command was killed, and so the session has ended.")
                     return 128 - code
                 ended = code == 0 and not interrupt.seen
                 started = not code or _engine(host).was_started(identity)
+                if not started and client.was_interrupted(said):
+                    raise SystemExit(INTERRUPTED)
+                sys.stderr.buffer.write(said)
+                sys.stderr.flush()
                 if code == ENGINE or not started:
                     companion.check()
                 if not started:

@@ -26,7 +26,7 @@ class Terminal:
         self._stream = pyte.Stream(self._screen)
         self.everything = ""
 
-    def _read(self, seconds: float) -> bool:
+    def read(self, seconds: float = 0.2) -> bool:
         """Draw what arrives within ``seconds``; False once there is no more to come."""
         try:
             text = self.child.read_nonblocking(65536, seconds)
@@ -47,8 +47,8 @@ class Terminal:
         deadline = time.monotonic() + seconds
         while (text in self.screen) is gone:
             assert time.monotonic() < deadline, f"no {text!r} on:\n{self.screen}"
-            assert self._read(0.2) or (text in self.screen) is not gone, f"ended before {text!r} on:\n{self.screen}"
-        self._read(0.3)
+            assert self.read(0.2) or (text in self.screen) is not gone, f"ended before {text!r} on:\n{self.screen}"
+        self.read(0.3)
         return self.screen
 
     def send(self, text: str) -> None:
@@ -57,7 +57,7 @@ class Terminal:
     def wait_for_end(self, seconds: float = 30) -> int:
         """The exit code once the command has ended."""
         deadline = time.monotonic() + seconds
-        while self._read(0.2):
+        while self.read(0.2):
             assert time.monotonic() < deadline, f"still running:\n{self.screen}"
         self.child.wait()
         return int(self.child.exitstatus if self.child.exitstatus is not None else -self.child.signalstatus)

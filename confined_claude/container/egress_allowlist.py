@@ -137,6 +137,7 @@ def accept_one(path: Path, seconds: float) -> socket.socket:
             listener.settimeout(seconds)
             print("ready", flush=True)
             peer, _ = listener.accept()
+            print("joined", flush=True)
         finally:
             path.unlink()
     peer.settimeout(seconds)

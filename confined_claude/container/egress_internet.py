@@ -175,6 +175,7 @@ def main() -> None:
         except TimeoutError:
             sys.exit("no session has come")
     session.settimeout(None)
+    print("joined", flush=True)
     session.sendall(b"ready\n")
     # The session keeps its end open as long as it lives. What waits for that is small: there may be many.
     os.dup2(session.fileno(), 0)

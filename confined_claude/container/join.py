@@ -26,6 +26,7 @@ TIE = 9
 SIDECARS = {"internet": "\0confined-claude", "allowlist": "/run/confined-claude-egress/socket"}
 PROXY_PORT = 3128
 _DNS_PORT = 53
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 _SECONDS = 30
 _REACH_SECONDS = 5
 _ENGINE_ERROR = 3
@@ -36,8 +37,9 @@ _REFUSALS = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM)
 
 
 def main(words: Sequence[str]) -> None:
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGINT, _leave)
+    for number in _ENDING:
+        signal.signal(number, _leave)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)  # the entrypoint holds them back
     end = words.index("--")
     mode, *rest = words[:end]
     tie = _connect(SIDECARS[mode])
@@ -55,6 +57,7 @@ def main(words: Sequence[str]) -> None:
     else:
         _check_internet()
     os.dup2(tie.fileno(), TIE, inheritable=True)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until there is the command to take them
     os.execv(words[end + 1], [*words[end + 1 :]])  # noqa: S606 - the entrypoint's own words
 
 

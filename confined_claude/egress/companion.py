@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import threading
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from ..errors import ConfinedError, EngineError
 from .modes import CONFIG, Sidecar
 
 _READY = b"ready\n"
+_JOINED = b"joined\n"
 _LOOK_SECONDS = 1.0
 # A sidecar ends with its session, and may be seen to have done so a little before.
 _TOGETHER_SECONDS = 5.0
@@ -28,7 +30,6 @@ class Companion:
         self._sidecar: Sidecar | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._is_ready = False
-        self._has_session = False
         self._over = threading.Event()
 
     def __enter__(self) -> Companion:
@@ -74,7 +75,6 @@ class Companion:
     def supervise(self, refreshed: Callable[[], str]) -> None:
         """Watch over the sidecar of a session that runs now, and hand it what ``refreshed`` gives when that changes."""
         if self._process is not None:
-            self._has_session = True
             threading.Thread(target=self._supervise, args=(refreshed,), daemon=True).start()
 
     def _supervise(self, refreshed: Callable[[], str]) -> None:
@@ -95,13 +95,21 @@ class Companion:
                         write_config(self._sidecar, config)
                         known = config
 
+    def _has_session(self) -> bool:
+        """Whether a session's container has joined the sidecar, which so ends by itself with that."""
+        if not self._is_ready or self._process is None or self._process.stdout is None:
+            return False
+        os.set_blocking(self._process.stdout.fileno(), False)
+        return _JOINED in (self._process.stdout.read() or b"")
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
         if self._process is None or self._sidecar is None:
             return
-        patience = _TOGETHER_SECONDS if self._has_session else 0
+        # Without one it would wait for a session yet.
+        patience = _TOGETHER_SECONDS if self._has_session() else 0
         # One that is only being made cannot be removed yet.
         for _ in range(_TRIES):
             with contextlib.suppress(subprocess.TimeoutExpired):

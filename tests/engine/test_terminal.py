@@ -85,6 +85,82 @@ def test_ctrl_c_interrupts_claude_and_not_the_session(user: User, project: Path)
         opened.wait_for(PROMPT)
 
 
+def test_ctrl_z_goes_on_at_once_as_no_shell_could_bring_the_session_back(user: User, project: Path) -> None:
+    with terminal(user, project, "confined-claude") as opened:
+        opened.wait_for(PROMPT)
+        for word in ("once", "twice"):
+            before = opened.everything.count("is suspended")
+            opened.send("\x1a")
+            wait_until(lambda before=before: opened.read() and opened.everything.count("is suspended") > before, 20)
+            opened.wait_for(PROMPT)
+            opened.send(word)
+            opened.wait_for(word)
+
+
+def test_a_command_that_stops_goes_on_in_the_foreground(user: User, project: Path) -> None:
+    """By the terminal's Ctrl-Z, by itself, and as it reads without being in the foreground; its exit code stays."""
+    with terminal(user, project, "confined-claude", "shell", "--", "sh", "-c", "echo ready; sleep 60") as opened:
+        opened.wait_for("ready")
+        opened.send("\x1a")
+        time.sleep(1)
+        opened.send("\x03")
+        assert opened.wait_for_end(10) == 130
+    lost = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP); signal.signal(signal.SIGTTOU, signal.SIG_IGN)\n"
+    lost += "os.tcsetpgrp(0, os.getppid()); print('got', input('ask'), flush=True); os._exit(7)"
+    with terminal(user, project, "confined-claude", "shell", "--", "python3", "-c", lost) as opened:
+        opened.wait_for("ask")
+        opened.send("words\r")
+        opened.wait_for("got words")
+        assert opened.wait_for_end(10) == 7
+
+
+def test_a_shell_keeps_its_jobs(user: User, project: Path) -> None:
+    with terminal(user, project, "confined-claude", "shell") as opened:
+        opened.wait_for("claude@")
+        opened.send("sh -c 'echo go; exec sleep 60'\r")
+        opened.wait_for("\ngo")
+        opened.send("\x1a")
+        opened.wait_for("Stopped")
+        opened.send("fg\r")
+        opened.wait_for("fg\nsh -c")
+        opened.send("\x03")
+        opened.send("echo code $?; exit 6\r")
+        opened.wait_for("code 130")
+        assert opened.wait_for_end() == 6
+
+
+# It takes some 0.3 s until the key is the container's, and as long again until the command has it.
+@pytest.mark.parametrize("first", [0.2, 0.23, 0.26, 0.29])
+def test_ctrl_c_ends_a_session_that_starts_at_once_and_without_a_word(
+    place: Path, make_user: Callable[..., User], first: float
+) -> None:
+    user = make_user(CONFINED_CLAUDE_NETWORK="internet")
+    project = user.folder(place / "project")
+    for moment in (first + 0.12 * step for step in range(7)):
+        with terminal(user, project, "confined-claude", "shell", "--", "sleep", "60") as opened:
+            until = time.monotonic() + moment
+            while (left := until - time.monotonic()) > 0:
+                opened.read(left)
+            opened.send("\x03")
+            sent = time.monotonic()
+            assert opened.wait_for_end(20) == 130, (moment, opened.everything)
+            assert time.monotonic() - sent < 4, moment
+            said = [line for line in opened.everything.splitlines() if "You are root" not in line]
+            assert "".join(said).strip() in ("", "^C"), moment
+            assert sessions_of(project) == []
+
+
+def test_why_the_engine_cannot_start_a_session_is_told_in_a_terminal(
+    make_user: Callable[..., User], place: Path
+) -> None:
+    user = make_user(CONFINED_CLAUDE_NETWORK="docker:there-is-no-such-network")
+    with terminal(user, user.folder(place / "project"), "confined-claude", "shell", "--", "true") as opened:
+        assert opened.wait_for_end() == 3
+        assert opened.everything.index("there-is-no-such-network not found") < opened.everything.index(
+            "could not start"
+        )
+
+
 def test_unicode_and_colours_pass(user: User, project: Path) -> None:
     script = r"printf 'grüße 漢字 🎉 \033[38;2;1;2;3mX\033[0m\n'"
     with terminal(user, project, "confined-claude", "shell", "--", "sh", "-c", script) as opened:

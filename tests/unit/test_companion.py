@@ -255,6 +255,8 @@ def test_a_failure_after_it_was_ready_is_found_by_looking(engine: Engine) -> Non
 
 @pytest.mark.parametrize("has_session", [True, False])
 def test_what_does_not_end_by_itself_is_removed(has_session: bool, engine: Engine) -> None:
+    if has_session:
+        engine.does(LIVE.replace("ready;", "ready; echo joined;"))
     with Companion() as one:
         one.start(PLAIN)
         one.wait_until_ready()
@@ -274,12 +276,23 @@ def test_it_is_gone_also_after_a_failure(engine: Engine) -> None:
 
 def test_what_ends_with_its_session_is_left_to_that(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(companion, "_TOGETHER_SECONDS", SECONDS)
-    engine.does("echo ready; exit 0")
+    engine.does("echo ready; echo joined; exec sleep 0.2")
     with Companion() as one:
         one.start(PLAIN)
         one.wait_until_ready()
         one.supervise(str)
+        assert engine.started[0].stdout is not None
+        engine.started[0].stdout.peek()  # it is said before the session's command starts
     assert [call for call in engine.calls() if call.startswith("rm")] == []
+
+
+def test_one_that_no_session_has_joined_is_not_waited_for(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(companion, "_TOGETHER_SECONDS", 60 * SECONDS)
+    with Companion() as one:
+        one.start(PLAIN)
+        one.wait_until_ready()
+        one.supervise(str)
+    assert "rm --force --volumes a-name" in engine.calls()
 
 
 def test_one_that_is_only_being_made_is_removed_when_it_is_there(

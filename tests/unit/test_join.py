@@ -59,7 +59,9 @@ def nothing_of_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[An
     monkeypatch.setattr(join.os, "dup2", dup2)
     monkeypatch.setattr(join, "_SECONDS", 1)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     yield done
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     for number, handler in before.items():
         signal.signal(number, handler)
     for one in opened:
@@ -355,6 +357,15 @@ def test_the_command_that_it_becomes_holds_the_tie_and_nothing_else(sidecar: Sid
     assert done.stderr == ""
     # 3 is the folder that ls reads.
     assert sorted(done.stdout.split()) == ["0", "1", "2", "3", "9"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_from_before_it_began_ends_it_without_a_traceback(number: int, code: int) -> None:
+    """The entrypoint has it held back, so that it waits for the handlers."""
+    script = f'kill -{int(number)} $$; exec "$@"'
+    held = ["env", "--block-signal=INT,TERM", "sh", "-c", script, "sh", sys.executable, "-IS", join.__file__]
+    done = subprocess.run([*held, "internet", "--", "/bin/true"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, "")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
