@@ -8,13 +8,10 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from helpers import API_KEY, REPOSITORY, SYSTEM_PATH, User, docker, wait_until
-
-TEST_LABEL = "confined-claude-test=1"
+from helpers import API_KEY, REPOSITORY, SYSTEM_PATH, TEST_LABEL, Api, User, docker, wait_until
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -51,27 +48,6 @@ def installed(ground: Path) -> Path:
     environ = {"HOME": str(home), "PATH": SYSTEM_PATH}
     subprocess.run([REPOSITORY / "install.sh"], env=environ, cwd=ground, check=True, timeout=1200)
     return home / ".local/bin"
-
-
-@dataclass(frozen=True)
-class Api:
-    """A fake Messages API in a container of its own."""
-
-    container: str
-    network: str
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """The environment of a user whose sessions talk to it, and to nothing else."""
-        return {
-            "ANTHROPIC_BASE_URL": f"http://{self.container}:8787",
-            "CONFINED_CLAUDE_NETWORK": f"docker:{self.network}",
-            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        }
-
-    def log(self) -> str:
-        """One JSON line for each request so far."""
-        return docker("exec", self.container, "cat", "/tmp/requests")
 
 
 @pytest.fixture(scope="session")
