@@ -92,6 +92,21 @@ def test_the_update_task_does_what_copier_does(template: Path, place: Path, pers
     assert files(made)["tasks.py"].startswith('"""Confined Claude')
 
 
+def test_the_update_task_names_what_cannot_be_merged(template: Path, place: Path, person: User) -> None:
+    project = place / "made"
+    copier(person, "copy", "--defaults", "--vcs-ref", "v0.0.1", str(template), str(project), cwd=place)
+    tasks = project / "tasks.py"
+    tasks.write_text(tasks.read_text().replace("An older shim", "My shim"))
+    commit_all(person, project)
+    done = person.run("confined-claude", "update", cwd=project)
+    assert "<<<<<<<" in tasks.read_text()
+    assert done.returncode == 2
+    what, cure = done.stderr.splitlines()[-2:]
+    assert "do not go together in tasks.py." in what
+    assert "confined-claude` works" in cure
+    assert person.run("confined-claude", "config", cwd=project).returncode == 0
+
+
 def test_the_update_task_finds_the_answers_beside_those_of_another_template(
     template: Path, place: Path, person: User
 ) -> None:
