@@ -13,6 +13,15 @@ from .errors import ConfinedError
 from .host import Host
 
 SCAFFOLD = ".confined-claude"
+# The .gitignore there. It ignores itself, so nothing of the tool's own shows in git where there is no scaffold;
+# and the template has none, so copier finds none in its way.
+IGNORED = b"""# What sessions make here belongs to this machine.
+/.gitignore
+/.removed-*/
+/local-bin/
+/venvs/
+"""
+IGNORED_BEFORE = b"*\n"  # as earlier versions had it
 CONTAINER_HOME = Path("/home/claude")
 _SLUG_LENGTH = 40
 

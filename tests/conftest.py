@@ -99,7 +99,7 @@ def project(place: Path, user: User) -> Path:
 def template(ground: Path) -> Path:
     """This repository as a git repository with every change committed, tagged as a later and an older version.
 
-    ``v0.0.1`` has another tasks.py, lacks the scaffold's .gitignore and has an older config.toml. Its answers do
+    ``v0.0.1`` has another tasks.py, has a .gitignore in the scaffold and an older config.toml. Its answers do
     not say that they are ours.
     """
     clone = ground / "template"
@@ -114,16 +114,14 @@ def template(ground: Path) -> Path:
     subprocess.run([*git, "init", "--quiet"], cwd=clone, check=True, env={"PATH": SYSTEM_PATH, "HOME": str(ground)})
     scaffold = clone / "template/.confined-claude"
     answers = clone / "template/{{ _copier_conf.answers_file }}.jinja"
-    now = {
-        path: path.read_text()
-        for path in (clone / "template/tasks.py", scaffold / ".gitignore", scaffold / "config.toml", answers)
-    }
+    now = {path: path.read_text() for path in (clone / "template/tasks.py", scaffold / "config.toml", answers)}
     (clone / "template/tasks.py").write_text('"""An older shim."""\nfrom confined_claude.tasks import ns\n')
-    (scaffold / ".gitignore").unlink()
+    (scaffold / ".gitignore").write_text("/venvs/\n/local-bin/\n")
     (scaffold / "config.toml").write_text("# older\n")
     answers.write_text(now[answers].removesuffix("confined_claude_scaffold: true\n"))
     assert answers.read_text() != now[answers]
     commit("v0.0.1")
+    (scaffold / ".gitignore").unlink()
     for path, text in now.items():
         path.write_text(text)
     commit("v99.0.0")

@@ -218,6 +218,40 @@ def test_relative_folders_in_variables_count_as_unset(newcomer: User, place: Pat
     assert [path for path in (newcomer.home / ".local").rglob("*") if not path.is_dir()] == []
 
 
+@pytest.mark.parametrize("ignored_before", [False, True])
+def test_a_project_that_was_used_before_gets_the_whole_scaffold(
+    user: User, installed: Path, place: Path, ignored_before: bool
+) -> None:
+    regular = User(installed.parent.parent, installed, variables=user.variables)
+    identity = {f"GIT_{who}_{what}": "test@invalid" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+    def git(*words: str) -> str:
+        done = regular.run("git", *words, cwd=project, **identity)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    project = regular.folder(place / "project")
+    git("init", "--quiet")
+    used = regular.run("confined-claude", "shell", "--", "sh", "-c", "mkvenv x && touch ~/.local/bin/y", cwd=project)
+    assert (used.returncode, git("status", "--porcelain")) == (0, ""), used.stderr
+    if ignored_before:
+        (project / ".confined-claude/.gitignore").write_text("*\n")
+    copied = regular.run("copier", "copy", "--defaults", "--vcs-ref", "HEAD", str(REPOSITORY), ".", cwd=project)
+    assert copied.returncode == 0, copied.stderr
+    done = regular.run(INSTALL, str(project), "--", "-p", "hello", cwd=place)
+    assert done.stdout == "FAKE ANSWER: hello\n", done.stderr
+    git("add", "--all")
+    scaffold = {".copier-answers.yml", "tasks.py", ".confined-claude/config.toml", ".confined-claude/Dockerfile"}
+    assert set(git("ls-files").split()) == scaffold
+    assert (project / ".confined-claude/venvs/x").is_dir()
+    # And without the scaffold, by install.sh alone.
+    git("rm", "--quiet", "-r", "--force", ".")
+    again = regular.run(INSTALL, str(project), "--", "-p", "again", cwd=place)
+    assert again.stdout == "FAKE ANSWER: again\n", again.stderr
+    git("add", "--all")
+    assert set(git("ls-files").split()) == scaffold
+
+
 def test_help_names_every_option(newcomer: User, place: Path) -> None:
     done = newcomer.run(INSTALL, "--help", cwd=place)
     for word in ("PROJECT", "--with-engine", "--uninstall"):

@@ -15,7 +15,6 @@ SCAFFOLD = {
     "tasks.py",
     ".confined-claude/config.toml",
     ".confined-claude/Dockerfile",
-    ".confined-claude/.gitignore",
     ANSWERS,
 }
 
@@ -229,16 +228,6 @@ def test_a_relative_source_is_kept_as_a_path_that_works_from_anywhere(
     assert f"_src_path: {place / name}\n" in (place / "made" / ANSWERS).read_text()
     commit_all(person, place / "made")
     copier(person, "update", "--defaults", cwd=place / "made")
-
-
-def test_what_sessions_make_never_reaches_git(template: Path, place: Path, person: User) -> None:
-    project = place / "made"
-    copier(person, "copy", "--defaults", str(template), str(project), cwd=place)
-    commit_all(person, project)
-    for name in ("venvs/a", "local-bin/.lib/b"):
-        (project / ".confined-claude" / name).parent.mkdir(parents=True, exist_ok=True)
-        (project / ".confined-claude" / name).write_text("x")
-    assert person.run("git", "status", "--porcelain", cwd=project).stdout == ""
 
 
 def test_an_inv_without_the_package_says_what_to_do(template: Path, place: Path, person: User) -> None:
