@@ -20,16 +20,22 @@ that folder (made if missing) and runs `inv run -- ARGS` there.
 END
 }
 
+# xdg VALUE DEFAULT: the folder that a variable of this VALUE stands for. A relative one counts as unset, by the standard.
+xdg() { case $1 in /*) printf '%s' "$1" ;; *) printf '%s' "$2" ;; esac; }
+
 folders() {
-    [ -n "${HOME-}" ] || fail 2 "HOME is not set." "Set it to your home folder."
+    case ${HOME-} in /*) ;; *) fail 2 "HOME is not set, or no absolute path." "Set it to your home folder." ;; esac
+    xdg_data=$(xdg "${XDG_DATA_HOME-}" "$HOME/.local/share")
+    xdg_config=$(xdg "${XDG_CONFIG_HOME-}" "$HOME/.config")
     if [ "$(uname -s)" = Darwin ]; then
-        data="${XDG_DATA_HOME:-$HOME/Library/Application Support}/confined-claude"
-        state="${XDG_STATE_HOME:-$HOME/Library/Application Support}/confined-claude"
-        config="${XDG_CONFIG_HOME:-$HOME/Library/Application Support}/confined-claude"
+        local support="$HOME/Library/Application Support"
+        data="$(xdg "${XDG_DATA_HOME-}" "$support")/confined-claude"
+        state="$(xdg "${XDG_STATE_HOME-}" "$support")/confined-claude"
+        config="$(xdg "${XDG_CONFIG_HOME-}" "$support")/confined-claude"
     else
-        data="${XDG_DATA_HOME:-$HOME/.local/share}/confined-claude"
-        state="${XDG_STATE_HOME:-$HOME/.local/state}/confined-claude"
-        config="${XDG_CONFIG_HOME:-$HOME/.config}/confined-claude"
+        data="$xdg_data/confined-claude"
+        state="$(xdg "${XDG_STATE_HOME-}" "$HOME/.local/state")/confined-claude"
+        config="$xdg_config/confined-claude"
     fi
     venv="$data/venv"
     bin="$HOME/.local/bin"
@@ -52,8 +58,9 @@ install_package() {
     "$venv/bin/python" -c '' 2>/dev/null || "$python" -m venv --clear "$venv"
     rm -f "$venv/installed"
     pip_trusts_what_the_system_trusts "$venv/bin/python"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "$here"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$here"
+    # In a clone whose folder is called like a release, name-1, pip would keep what it builds.
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --force-reinstall --no-deps "$here"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir "$here"
     printf '%s\n' "$stamp" >"$venv/installed"
 }
 
@@ -78,8 +85,8 @@ link_commands() {
 # completion_link SHELL: where it looks for the completion of the command. zsh has to be told.
 completion_link() {
     case $1 in
-        bash) printf '%s' "${XDG_DATA_HOME:-$HOME/.local/share}/bash-completion/completions/confined-claude" ;;
-        fish) printf '%s' "${XDG_CONFIG_HOME:-$HOME/.config}/fish/completions/confined-claude.fish" ;;
+        bash) printf '%s' "$xdg_data/bash-completion/completions/confined-claude" ;;
+        fish) printf '%s' "$xdg_config/fish/completions/confined-claude.fish" ;;
         zsh) printf '%s' "$data/completion.zsh" ;;
     esac
 }
@@ -109,11 +116,21 @@ build_image() {
     "$venv/bin/confined-claude" build
 }
 
+# check_project FOLDER: whether it can be a project, before anything is made there.
+check_project() {
+    "$venv/bin/python" -I -c 'import sys
+from pathlib import Path
+from confined_claude import errors, host, project
+try:
+    project.check_new(Path(sys.argv[1]).absolute(), host.Host.current())
+except errors.ConfinedError as error:
+    sys.exit(f"confined-claude: {error}")' "$1" || exit 2
+}
+
 start_project() {
     local project=$1 link
     shift
-    mkdir -p -- "$project"
-    cd -- "$project"
+    mkdir -p -- "$project" && cd -- "$project" || fail 2 "$project cannot be made or entered." "Choose another folder."
     if [ ! -e .confined-claude/config.toml ]; then
         # copier writes through links, and a clone may bring some that lead out of it.
         for link in .confined-claude .confined-claude/* .confined-claude/.gitignore .copier-answers.yml tasks.py; do
@@ -121,7 +138,8 @@ start_project() {
                 "Look at where it leads, remove it, and start again."
         done
         have git || { may_install git && apt_install git; } || fail 2 "git is missing; the scaffold is copied with it." "Install git and start again."
-        "$venv/bin/copier" copy --defaults --quiet --vcs-ref HEAD "$here" .
+        "$venv/bin/copier" copy --defaults --quiet --vcs-ref HEAD "$here" . ||
+            fail 2 "The scaffold could not be copied to $project; copier's reason stands above." "Put that right, and start again."
     fi
     # The project's own tasks.py may not be ours; the command needs none.
     if grep -q confined_claude tasks.py 2>/dev/null; then
@@ -193,6 +211,7 @@ main() {
     [ $# -eq 0 ] || [ -n "$project" ] || fail 2 "Arguments for Claude need a project: ./install.sh PROJECT -- ARGS"
     ensure_engine
     install_package
+    [ -z "$project" ] || check_project "$project"
     link_commands
     link_completion
     build_image

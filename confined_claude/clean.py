@@ -23,9 +23,8 @@ from .guard.records import Records
 from .history import Whose
 from .host import Host
 from .kept_images import Stored
-from .project import SCAFFOLD, Project
+from .project import IGNORED, IGNORED_BEFORE, SCAFFOLD, Project
 from .safefs import Left, Place
-from .session import IGNORE_ALL
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -221,7 +220,7 @@ def _in_project(root: Path) -> Iterator[Item]:
 def _is_only_ours(folder: int) -> bool:
     """Whether in the scaffold's open folder there is nothing but what the tool itself has made."""
     others = set(os.listdir(folder)).difference(_MADE, safefs.are_aside(folder))
-    return not others or (others == {_IGNORE} and safefs.read(folder, _IGNORE) == IGNORE_ALL.encode())
+    return not others or (others == {_IGNORE} and safefs.read(folder, _IGNORE) in (IGNORED, IGNORED_BEFORE))
 
 
 def _left_over(host: Host) -> Iterator[Item]:
@@ -340,7 +339,7 @@ def _remove_scaffold(target: Target, root: Path, host: Host) -> None:
                 with safefs.opened(root) as above:
                     os.rmdir(SCAFFOLD, dir_fd=above)
             except OSError:  # somebody has put something there
-                safefs.write(folder, _IGNORE, IGNORE_ALL.encode(), mode=0o644)
+                safefs.write(folder, _IGNORE, IGNORED, mode=0o644)
 
 
 # Who uses it

@@ -13,6 +13,15 @@ from .errors import ConfinedError
 from .host import Host
 
 SCAFFOLD = ".confined-claude"
+# The .gitignore there. It ignores itself, so nothing of the tool's own shows in git where there is no scaffold;
+# and the template has none, so copier finds none in its way.
+IGNORED = b"""# What sessions make here belongs to this machine.
+/.gitignore
+/.removed-*/
+/local-bin/
+/venvs/
+"""
+IGNORED_BEFORE = b"*\n"  # as earlier versions had it
 CONTAINER_HOME = Path("/home/claude")
 _SLUG_LENGTH = 40
 
@@ -75,23 +84,52 @@ def find(directory: Path, host: Host) -> Project:
     """
     try:
         here = directory.resolve(strict=True)
-        str(here).encode()
     except OSError as error:
         raise safefs.cannot("use", directory, error) from None
-    except UnicodeEncodeError:
-        raise ConfinedError(
-            f"The name of this folder is not valid UTF-8: {str(directory)!r}.", "Rename the folder and start again."
-        ) from None
+    _check_name(here)
     scaffolds = [
         place for place in (here, *here.parents) if os.path.lexists(place / SCAFFOLD) and not refusal(place, host)
     ]
     project = Project(scaffolds[-1] if scaffolds else here)
-    if reason := refusal(project.root, host):
-        raise ConfinedError(
-            f"{project.root} cannot be a project: {reason}.", "Go into a project's own folder, and start again."
-        )
+    _check_place(project.root, host)
     project.check_links()
     return project
+
+
+def check_new(folder: Path, host: Host) -> None:
+    """Raise ConfinedError if ``folder``, an absolute path, can be no project. It may be missing; nothing is made."""
+    import tempfile  # takes longer than a start has for it
+
+    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if there == folder:
+        find(folder, host)
+    else:
+        _check_name(folder)
+        _check_place(_real(folder), host)
+    for place in (_real(there), folder / SCAFFOLD):
+        try:
+            with tempfile.TemporaryFile(dir=place):
+                pass
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise safefs.cannot("write to", place, error) from None
+
+
+def _check_name(folder: Path) -> None:
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise ConfinedError(
+            f"The name of this folder is not valid UTF-8: {str(folder)!r}.", "Rename the folder and start again."
+        ) from None
+
+
+def _check_place(root: Path, host: Host) -> None:
+    if reason := refusal(root, host):
+        raise ConfinedError(
+            f"{root} cannot be a project: {reason}.", "Go into a project's own folder, and start again."
+        )
 
 
 def refusal(root: Path, host: Host) -> str:

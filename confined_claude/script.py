@@ -27,7 +27,7 @@ from .guard.pins import FILES
 from .guard.watch import Foreseen
 from .host import Host
 from .plan import SECRETS_FILE, Plan
-from .project import Project
+from .project import IGNORED, Project
 
 # The shell that it is pasted into reads all of it before the first command runs, as one word that it does not look
 # into; nothing of it is left in the terminal for the session to read. One that is called sh then runs it.
@@ -221,7 +221,7 @@ def _folders(plan: Plan, project: Project, foreseen: Foreseen) -> Iterator[str]:
     yield f"folder go= {_path(scaffold)}"
     yield f"[ ! -O {_path(scaffold)} ] || chmod 700 {_path(scaffold)}"
     yield f"(cd {_path(scaffold)} && umask 022 && set -C &&"
-    yield "    { [ -e config.toml ] || [ -e Dockerfile ] || [ -e .gitignore ] || echo '*' >.gitignore; })"
+    yield f"    {{ [ -e .gitignore ] || printf %s {quoted(IGNORED.decode())} >.gitignore; }})"
     done = {project.root, scaffold}
     copy = foreseen.mounts[-1] if foreseen.copied is not None else None
     for mount in (mount for mount in plan.mounts if not mount.pin and mount != copy):

@@ -52,8 +52,6 @@ CLAUDE = ("claude",)
 YOLO = "--dangerously-skip-permissions"
 
 _LATEST = "latest"
-# Of a scaffold that is only the tool's own.
-IGNORE_ALL = "*\n"
 _PRIVATE = 0o700
 _KEY_BYTES = 8
 _KILLED = 128 + signal.SIGKILL
@@ -369,10 +367,9 @@ def _prepare_scaffold(here: project.Project, host: Host) -> None:
         # What sessions keep below it must be out of others' reach: a file that runs as its owner, say.
         if os.fstat(folder).st_uid == host.uid:
             os.fchmod(folder, _PRIVATE)
-        if not any(safefs.exists(folder, name) for name in ("config.toml", "Dockerfile", ".gitignore")):
-            # No scaffold here: then nothing of ours may show up in the project's git status.
+        if not safefs.exists(folder, ".gitignore") or safefs.read(folder, ".gitignore") == project.IGNORED_BEFORE:
             try:
-                safefs.write(folder, ".gitignore", IGNORE_ALL.encode(), mode=0o644)
+                safefs.write(folder, ".gitignore", project.IGNORED, mode=0o644)
             except OSError as error:
                 raise safefs.cannot("write to", here.scaffold, error) from None
 

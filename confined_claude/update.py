@@ -15,6 +15,10 @@ from .project import SCAFFOLD
 # Ours, where another template owns copier's usual file; see copier.yml.
 _ANSWERS = (f"{SCAFFOLD}/answers.yml", ".copier-answers.yml")
 _MARK = "confined_claude_shim"
+# What copier may write to.
+_FILES = ("tasks.py", ".copier-answers.yml", f"{SCAFFOLD}/*")
+# Where copier leaves both versions of lines that the user and the template have changed.
+_CONFLICT = "<<<<<<< "
 # Copier runs git in the project: none of its hooks and monitors is needed for that.
 _QUIET_GIT = (("core.hooksPath", os.devnull), ("core.fsmonitor", "false"))
 
@@ -22,7 +26,7 @@ _QUIET_GIT = (("core.hooksPath", os.devnull), ("core.fsmonitor", "false"))
 def update(ground: Ground, host: Host) -> None:
     """Update the project's scaffold from the template that its answers name.
 
-    Raises ReviewNeeded while something red is open, and ConfinedError for what copier refuses.
+    Raises ReviewNeeded while something red is open, and ConfinedError for what copier refuses or could not merge.
     """
     review.refuse_while_red(ground, host, client.is_running)
     root = ground.project.root
@@ -47,6 +51,16 @@ def update(ground: Ground, host: Host) -> None:
     except CopierError as error:
         reason = " ".join(str(error).split())
         raise ConfinedError(f"copier refuses: {reason}", "Put that right, and start again.") from None
+    files = [path for pattern in _FILES for path in sorted(root.glob(pattern)) if path.is_file()]
+    if names := [str(path.relative_to(root)) for path in files if _has_conflict(path)]:
+        raise ConfinedError(
+            f"Updated, but your own changes and the new version do not go together in {', '.join(names)}.",
+            "Edit there what stands between <<<<<<< and >>>>>>>. `confined-claude` works meanwhile; `inv` may not.",
+        )
+
+
+def _has_conflict(file: Path) -> bool:
+    return any(line.startswith(_CONFLICT) for line in _text(file).splitlines())
 
 
 def _is_ours(answers: Path) -> bool:

@@ -36,11 +36,17 @@ may_install() {
     [ "$(id -u)" = 0 ] || ask "Install $1 with sudo apt-get?"
 }
 
+# apt_install PACKAGE...: or ends with exit code 2.
 apt_install() {
     say "Installing $* with apt-get."
-    as_root apt-get update -qq >/dev/null
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+    # One source out of reach does not matter if the packages come from others.
+    as_root apt-get update -qq >/dev/null || true
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null ||
+        fail 2 "apt-get could not install $*; its reason stands above." "Put that right, or install it yourself, and start again."
 }
+
+# This user's name, for a command to type.
+user_name() { id -un 2>/dev/null || true; }
 
 python_works() {
     "$1" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
@@ -80,7 +86,8 @@ how_to_install_engine() {
     [ -r /etc/os-release ] && id=$(. /etc/os-release && echo "${ID-} ${ID_LIKE-}")
     case "$(uname -s) $id" in
         Darwin*) echo "Install Docker Desktop, OrbStack or Colima, and start it." ;;
-        *debian* | *ubuntu*) echo "Run: sudo apt-get install docker.io    (or: ./install.sh --with-engine)" ;;
+        *debian* | *ubuntu*)
+            echo "Run: sudo apt-get install docker.io$([ "${assume_yes-}" = 1 ] || echo "    (or: ./install.sh --with-engine)")" ;;
         *fedora* | *rhel*) echo "Run: sudo dnf install moby-engine && sudo systemctl enable --now docker" ;;
         *arch*) echo "Run: sudo pacman -S docker && sudo systemctl enable --now docker" ;;
         *suse*) echo "Run: sudo zypper install docker && sudo systemctl enable --now docker" ;;
@@ -99,7 +106,8 @@ start_engine() {
     wait_for_engine 10 && return
     # No service manager, as in a bare container or chroot. Beside a running one it ends at once.
     if [ "$(id -u)" = 0 ] && have dockerd; then
-        setsid nohup dockerd >/var/log/dockerd.log 2>&1 </dev/null &
+        engine_log=/var/log/dockerd.log
+        setsid nohup dockerd >"$engine_log" 2>&1 </dev/null &
         wait_for_engine 60
     fi
 }
@@ -125,11 +133,11 @@ ensure_engine() {
     if ! have docker || ! { have dockerd || [ -S /var/run/docker.sock ] || [ -n "${DOCKER_HOST-}${DOCKER_CONTEXT-}" ]; }; then
         if ! may_install "the Docker engine (docker.io)"; then
             fail 3 "There is no Docker engine on this machine." "$(how_to_install_engine)" \
-                "Then join its group: sudo usermod -aG docker $(id -un)    (log out and in again)"
+                "Then join its group: sudo usermod -aG docker $(user_name)    (log out and in again)"
         fi
-        as_root apt-get update -qq >/dev/null
+        as_root apt-get update -qq >/dev/null || true
         # shellcheck disable=SC2046 # two words are two packages
-        apt_install $(engine_packages)
+        (apt_install $(engine_packages)) || exit 3
         start_engine || true
     elif has_apt && { [ "$(id -u)" = 0 ] || ask "The Docker engine does not answer. Start it with sudo?"; }; then
         start_engine || true
@@ -139,9 +147,12 @@ ensure_engine() {
     case $answer in
         *"permission denied"*)
             fail 3 "You may not use the Docker engine: no permission on its socket." \
-                "Run: sudo usermod -aG docker $(id -un)    then log out and in again, and start ./install.sh again." ;;
-        *) fail 3 "The Docker engine does not answer." \
-            "Start it: sudo systemctl start docker    (or: sudo service docker start), and check: docker context ls" ;;
+                "Run: sudo usermod -aG docker $(user_name)    then log out and in again, and start ./install.sh again." ;;
+        *)
+            [ -z "${engine_log-}" ] ||
+                fail 3 "The Docker engine does not answer." "Why dockerd does not start is in $engine_log; check also: docker context ls"
+            fail 3 "The Docker engine does not answer." \
+                "Start it: sudo systemctl start docker    (or: sudo service docker start), and check: docker context ls" ;;
     esac
 }
 

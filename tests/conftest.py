@@ -8,13 +8,10 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from helpers import API_KEY, REPOSITORY, SYSTEM_PATH, User, docker, wait_until
-
-TEST_LABEL = "confined-claude-test=1"
+from helpers import API_KEY, REPOSITORY, SYSTEM_PATH, TEST_LABEL, Api, User, docker, wait_until
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -51,27 +48,6 @@ def installed(ground: Path) -> Path:
     environ = {"HOME": str(home), "PATH": SYSTEM_PATH}
     subprocess.run([REPOSITORY / "install.sh"], env=environ, cwd=ground, check=True, timeout=1200)
     return home / ".local/bin"
-
-
-@dataclass(frozen=True)
-class Api:
-    """A fake Messages API in a container of its own."""
-
-    container: str
-    network: str
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """The environment of a user whose sessions talk to it, and to nothing else."""
-        return {
-            "ANTHROPIC_BASE_URL": f"http://{self.container}:8787",
-            "CONFINED_CLAUDE_NETWORK": f"docker:{self.network}",
-            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        }
-
-    def log(self) -> str:
-        """One JSON line for each request so far."""
-        return docker("exec", self.container, "cat", "/tmp/requests")
 
 
 @pytest.fixture(scope="session")
@@ -123,7 +99,8 @@ def project(place: Path, user: User) -> Path:
 def template(ground: Path) -> Path:
     """This repository as a git repository with every change committed, tagged as a later and an older version.
 
-    ``v0.0.1`` has another tasks.py, lacks the scaffold's .gitignore and has an older config.toml.
+    ``v0.0.1`` has another tasks.py, has a .gitignore in the scaffold and an older config.toml. Its answers do
+    not say that they are ours.
     """
     clone = ground / "template"
     ignored = shutil.ignore_patterns(".git", ".venv", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis")
@@ -136,14 +113,15 @@ def template(ground: Path) -> Path:
 
     subprocess.run([*git, "init", "--quiet"], cwd=clone, check=True, env={"PATH": SYSTEM_PATH, "HOME": str(ground)})
     scaffold = clone / "template/.confined-claude"
-    now = {
-        path: path.read_text()
-        for path in (clone / "template/tasks.py", scaffold / ".gitignore", scaffold / "config.toml")
-    }
+    answers = clone / "template/{{ _copier_conf.answers_file }}.jinja"
+    now = {path: path.read_text() for path in (clone / "template/tasks.py", scaffold / "config.toml", answers)}
     (clone / "template/tasks.py").write_text('"""An older shim."""\nfrom confined_claude.tasks import ns\n')
-    (scaffold / ".gitignore").unlink()
+    (scaffold / ".gitignore").write_text("/venvs/\n/local-bin/\n")
     (scaffold / "config.toml").write_text("# older\n")
+    answers.write_text(now[answers].removesuffix("confined_claude_scaffold: true\n"))
+    assert answers.read_text() != now[answers]
     commit("v0.0.1")
+    (scaffold / ".gitignore").unlink()
     for path, text in now.items():
         path.write_text(text)
     commit("v99.0.0")

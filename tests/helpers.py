@@ -15,6 +15,7 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parent.parent
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LABEL = "confined-claude"
+TEST_LABEL = "confined-claude-test=1"
 API_KEY = "sk-ant-api03-made-up-0123456789abcdefghij"
 FAR_FUTURE_MS = 4102444800000  # 2100-01-01
 
@@ -39,6 +40,27 @@ def wait_until(condition: Callable[[], Any], seconds: float = 30) -> Any:
         assert time.monotonic() < deadline, f"still not so after {seconds} s"
         time.sleep(0.05)
     return result
+
+
+@dataclass(frozen=True)
+class Api:
+    """A fake Messages API in a container of its own."""
+
+    container: str
+    network: str
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of a user whose sessions talk to it, and to nothing else."""
+        return {
+            "ANTHROPIC_BASE_URL": f"http://{self.container}:8787",
+            "CONFINED_CLAUDE_NETWORK": f"docker:{self.network}",
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        }
+
+    def log(self) -> str:
+        """One JSON line for each request so far."""
+        return docker("exec", self.container, "cat", "/tmp/requests")
 
 
 @dataclass(frozen=True)

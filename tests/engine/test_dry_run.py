@@ -19,6 +19,8 @@ import pytest
 from helpers import API_KEY, LABEL, REPOSITORY, User, docker, sessions_of, wait_until
 from terminals import terminal
 
+from confined_claude.project import IGNORED
+
 pytestmark = pytest.mark.timeout(300)
 
 # Debian and Ubuntu have the first two; where there is more, it is tried.
@@ -153,6 +155,13 @@ def inspected(identity: str, project: Path) -> dict[str, Any]:
     return json.loads(text.replace(found["Id"][:12], "ID"))  # type: ignore[no-any-return]
 
 
+def as_they_are(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    """The mode and content of what is in ``folder``."""
+    return {
+        path: (path.stat().st_mode, path.read_bytes() if path.is_file() else b"") for path in sorted(folder.rglob("*"))
+    }
+
+
 @contextlib.contextmanager
 def running(user: User, project: Path, *words: str, **extra: str) -> Iterator[list[dict[str, Any]]]:
     """What there is of a session and its sidecar while ``words`` run it."""
@@ -187,8 +196,8 @@ def test_the_containers_are_the_same_as_those_of_a_run(plain: User, folder: Path
     with running(plain, folder, "confined-claude", *words, **given) as by_run:
         pass
     (record,) = (plain.home / ".local/state/confined-claude/projects").iterdir()
-    assert (folder / ".confined-claude/.gitignore").read_text() == "*\n"
-    modes = {path: path.stat().st_mode for path in (folder / ".confined-claude").rglob("*")}
+    assert (folder / ".confined-claude/.gitignore").read_bytes() == IGNORED
+    made = as_they_are(folder / ".confined-claude")
     shutil.rmtree(folder / ".confined-claude")
     with running(plain, folder, "sh", "-c", text, **given) as by_script:
         config = next(iter(record.glob("egress/*/config.json")), None)
@@ -199,7 +208,7 @@ def test_the_containers_are_the_same_as_those_of_a_run(plain: User, folder: Path
     assert by_script == by_run
     assert len(by_run) == 1 + (mode in ("internet", "allowlist"))
     assert "made-up" not in json.dumps(by_run)
-    assert {path: path.stat().st_mode for path in (folder / ".confined-claude").rglob("*")} == modes
+    assert as_they_are(folder / ".confined-claude") == made
     nothing_is_left(plain, folder)
 
 

@@ -178,6 +178,80 @@ def test_a_clone_with_a_link_in_the_scaffolds_way_is_refused(
     assert {path.name: path.read_text() for path in target.iterdir()} == {"file": "precious"}
 
 
+@pytest.mark.parametrize("name", ["home-itself", "file", "nowhere", "a\udcff", "made/for/nothing\udcff"])
+def test_a_folder_that_can_be_no_project_is_refused_before_anything_is_made_there(
+    user: User, installed: Path, place: Path, name: str
+) -> None:
+    regular = User(installed.parent.parent, installed, variables=user.variables)
+    (place / "file").write_text("precious")
+    (place / "nowhere").symlink_to("missing")
+    if name == "a\udcff":
+        (place / name).mkdir()
+    folder = regular.home if name == "home-itself" else place / name
+    before = [set(os.listdir(path)) for path in (place, folder) if path.is_dir()]
+    done = regular.run(INSTALL, os.fspath(folder), "--", "-p", "hello", cwd=place)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 2, done.stderr
+    assert [set(os.listdir(path)) for path in (place, folder) if path.is_dir()] == before
+
+
+@pytest.mark.parametrize("value", ["", "relative/home"])
+def test_a_home_that_is_none_is_refused(newcomer: User, place: Path, value: str) -> None:
+    environ = {**newcomer.environ(), "HOME": value}
+    for words in ((), ("--uninstall",)):
+        done = subprocess.run(
+            [INSTALL, *words], env=environ, cwd=place, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 2
+    assert [path for path in place.iterdir() if path != newcomer.home] == []
+
+
+def test_relative_folders_in_variables_count_as_unset(newcomer: User, place: Path) -> None:
+    given = {f"XDG_{name}_HOME": "relative" for name in ("DATA", "STATE", "CONFIG")}
+    assert newcomer.run(INSTALL, cwd=place, **given).returncode == 0
+    assert {name for name, path in COMPLETION.items() if (newcomer.home / path).is_file()} == set(COMPLETION)
+    assert newcomer.run("confined-claude", "--version", cwd=place, **given).returncode == 0
+    done = newcomer.run(INSTALL, "--uninstall", cwd=place, DOCKER_HOST="unix:///nonexistent.sock", **given)
+    assert done.returncode == 0
+    assert list(place.iterdir()) == [newcomer.home]
+    assert [path for path in (newcomer.home / ".local").rglob("*") if not path.is_dir()] == []
+
+
+@pytest.mark.parametrize("ignored_before", [False, True])
+def test_a_project_that_was_used_before_gets_the_whole_scaffold(
+    user: User, installed: Path, place: Path, ignored_before: bool
+) -> None:
+    regular = User(installed.parent.parent, installed, variables=user.variables)
+    identity = {f"GIT_{who}_{what}": "test@invalid" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+    def git(*words: str) -> str:
+        done = regular.run("git", *words, cwd=project, **identity)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    project = regular.folder(place / "project")
+    git("init", "--quiet")
+    used = regular.run("confined-claude", "shell", "--", "sh", "-c", "mkvenv x && touch ~/.local/bin/y", cwd=project)
+    assert (used.returncode, git("status", "--porcelain")) == (0, ""), used.stderr
+    if ignored_before:
+        (project / ".confined-claude/.gitignore").write_text("*\n")
+    copied = regular.run("copier", "copy", "--defaults", "--vcs-ref", "HEAD", str(REPOSITORY), ".", cwd=project)
+    assert copied.returncode == 0, copied.stderr
+    done = regular.run(INSTALL, str(project), "--", "-p", "hello", cwd=place)
+    assert done.stdout == "FAKE ANSWER: hello\n", done.stderr
+    git("add", "--all")
+    scaffold = {".copier-answers.yml", "tasks.py", ".confined-claude/config.toml", ".confined-claude/Dockerfile"}
+    assert set(git("ls-files").split()) == scaffold
+    assert (project / ".confined-claude/venvs/x").is_dir()
+    # And without the scaffold, by install.sh alone.
+    git("rm", "--quiet", "-r", "--force", ".")
+    again = regular.run(INSTALL, str(project), "--", "-p", "again", cwd=place)
+    assert again.stdout == "FAKE ANSWER: again\n", again.stderr
+    git("add", "--all")
+    assert set(git("ls-files").split()) == scaffold
+
+
 def test_help_names_every_option(newcomer: User, place: Path) -> None:
     done = newcomer.run(INSTALL, "--help", cwd=place)
     for word in ("PROJECT", "--with-engine", "--uninstall"):

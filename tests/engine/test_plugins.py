@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TEST_LABEL, Api
-from helpers import User, docker, sessions_of, wait_until
+from helpers import TEST_LABEL, Api, User, docker, sessions_of, wait_until
 
 pytestmark = pytest.mark.timeout(300)
 

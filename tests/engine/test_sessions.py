@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from docker import APIClient
 from helpers import API_KEY, LABEL, User, docker, sessions_of, wait_until
 from terminals import PROMPT, terminal
 
@@ -91,10 +92,9 @@ def test_claude_is_signed_in_through_exec_and_no_secret_shows(user: User, projec
                 docker("inspect", name)
                 + subprocess.run(["ps", "axww"], check=True, capture_output=True, text=True).stdout
             )
-            for identity in json.loads(docker("inspect", "--format", "{{json .ExecIDs}}", name)) or ():
-                socket = ["curl", "--silent", "--unix-socket", "/var/run/docker.sock"]
-                words = (*socket, f"http://localhost/exec/{identity}/json")
-                shown += subprocess.run(words, capture_output=True, text=True, check=True).stdout
+            with contextlib.closing(APIClient(version="auto")) as engine:
+                for identity in engine.inspect_container(name)["ExecIDs"] or ():
+                    shown += json.dumps(engine.exec_inspect(identity))
             assert "sleep 100" in shown
             assert API_KEY not in shown
 

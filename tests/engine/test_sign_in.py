@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Api
-from helpers import API_KEY, User, docker, sessions_of
+from helpers import API_KEY, Api, User, docker, sessions_of
 
 pytestmark = pytest.mark.timeout(300)
 

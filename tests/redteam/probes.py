@@ -17,11 +17,10 @@ from fcntl import ioctl
 from pathlib import Path
 
 from attacks import Field
-from helpers import LABEL, User, docker, wait_until
+from helpers import LABEL, TEST_LABEL, User, docker, wait_until
 
 from confined_claude.project import Project
 
-TEST_LABEL = "confined-claude-test=1"
 IMAGE = "confined-claude:latest"
 # As users of the tool have it, and without the fake API that other networks do not reach.
 INTERNET = {"CONFINED_CLAUDE_NETWORK": "internet", "ANTHROPIC_BASE_URL": ""}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from attacks import Field
-from helpers import docker, sessions_of, wait_until
-from probes import IMAGE, INTERNET, NONE, TEST_LABEL, background, confined, containers, plain, settings_file, settle
+from helpers import TEST_LABEL, docker, sessions_of, wait_until
+from probes import IMAGE, INTERNET, NONE, background, confined, containers, plain, settings_file, settle
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -10,11 +10,11 @@ import pytest
 from helpers import User
 
 ANSWERS = ".copier-answers.yml"
+THEIRS = "_src_path: gh:someone/something\n_commit: v1\nproject_name: theirs\n"
 SCAFFOLD = {
     "tasks.py",
     ".confined-claude/config.toml",
     ".confined-claude/Dockerfile",
-    ".confined-claude/.gitignore",
     ANSWERS,
 }
 
@@ -91,12 +91,27 @@ def test_the_update_task_does_what_copier_does(template: Path, place: Path, pers
     assert files(made)["tasks.py"].startswith('"""Confined Claude')
 
 
+def test_the_update_task_names_what_cannot_be_merged(template: Path, place: Path, person: User) -> None:
+    project = place / "made"
+    copier(person, "copy", "--defaults", "--vcs-ref", "v0.0.1", str(template), str(project), cwd=place)
+    tasks = project / "tasks.py"
+    tasks.write_text(tasks.read_text().replace("An older shim", "My shim"))
+    commit_all(person, project)
+    done = person.run("confined-claude", "update", cwd=project)
+    assert "<<<<<<<" in tasks.read_text()
+    assert done.returncode == 2
+    what, cure = done.stderr.splitlines()[-2:]
+    assert "do not go together in tasks.py." in what
+    assert "confined-claude` works" in cure
+    assert person.run("confined-claude", "config", cwd=project).returncode == 0
+
+
 def test_the_update_task_finds_the_answers_beside_those_of_another_template(
     template: Path, place: Path, person: User
 ) -> None:
     project = place / "theirs"
     project.mkdir()
-    (project / ANSWERS).write_text("_src_path: gh:someone/something\n_commit: v1\n")
+    (project / ANSWERS).write_text(THEIRS)
     copier(person, "copy", "--defaults", "--vcs-ref", "v0.0.1", str(template), ".", cwd=project)
     commit_all(person, project)
     done = person.run("confined-claude", "update", cwd=project)
@@ -138,15 +153,51 @@ def test_an_update_of_a_copy_without_a_version_says_what_to_do(template: Path, p
 def test_another_templates_answers_stay(template: Path, place: Path, person: User) -> None:
     project = place / "theirs"
     project.mkdir()
-    answers = "_src_path: gh:someone/something\n_commit: v1\nproject_name: theirs\n"
-    (project / ANSWERS).write_text(answers)
+    (project / ANSWERS).write_text(THEIRS)
     copier(person, "copy", "--defaults", "--vcs-ref", "v0.0.1", str(template), ".", cwd=project)
-    assert (project / ANSWERS).read_text() == answers
+    assert (project / ANSWERS).read_text() == THEIRS
     commit_all(person, project)
     copier(person, "update", "--defaults", "--answers-file", ".confined-claude/answers.yml", cwd=project)
-    assert (project / ANSWERS).read_text() == answers
+    assert (project / ANSWERS).read_text() == THEIRS
     assert "_commit: v99.0.0" in (project / ".confined-claude/answers.yml").read_text()
     assert not (project / "tasks.py").read_text().startswith('"""An older shim')
+
+
+@pytest.mark.parametrize("name", ["beside/../made", "link", "a[b]c", "*", "a?"])
+@pytest.mark.parametrize("is_theirs", [False, True])
+def test_a_folder_is_itself_by_whatever_path_and_name(
+    template: Path, place: Path, person: User, name: str, is_theirs: bool
+) -> None:
+    for folder in ("beside", "made", "a[b]c", "*", "a?"):
+        (place / folder).mkdir()
+    for folder in ("abc", "ab"):  # what the names would be as patterns
+        (place / folder).mkdir()
+        (place / folder / ANSWERS).write_text(THEIRS)
+        (place / folder / "tasks.py").write_text("mine\n")
+    (place / "link").symlink_to(place / "made")
+    if is_theirs:
+        (place / name / ANSWERS).write_text(THEIRS)
+        (place / name / "tasks.py").write_text("mine\n")
+    copier(person, "copy", "--defaults", str(template), name, cwd=place)
+    copier(person, "copy", "--defaults", str(template), str(place / name), cwd=place)
+    made = files(place / name)
+    assert set(made) == {*SCAFFOLD, *([".confined-claude/answers.yml"] if is_theirs else [])}
+    if is_theirs:
+        assert (made[ANSWERS], made["tasks.py"]) == (THEIRS, "mine\n")
+
+
+def test_an_answer_given_as_data_does_not_make_anothers_answers_ours(template: Path, place: Path, person: User) -> None:
+    given = ("--defaults", "--overwrite", "--data", "confined_claude_shim=false")
+    theirs, ours = place / "theirs", place / "ours"
+    theirs.mkdir()
+    (theirs / ANSWERS).write_text(THEIRS)
+    copier(person, "copy", *given, str(template), "theirs", cwd=place)
+    assert (theirs / ANSWERS).read_text() == THEIRS
+    assert "shim: false" in (theirs / ".confined-claude/answers.yml").read_text()
+    copier(person, "copy", "--defaults", str(template), "ours", cwd=place)
+    copier(person, "copy", *given, str(template), "ours", cwd=place)
+    assert "shim: false" in (ours / ANSWERS).read_text()
+    assert not (ours / ".confined-claude/answers.yml").exists()
 
 
 @pytest.mark.parametrize("name", ["tasks.py", "tasks/__init__.py"])
@@ -167,22 +218,16 @@ def test_tasks_of_the_projects_own_stay(template: Path, place: Path, person: Use
     assert "claude.run" in listed.stdout
 
 
-def test_a_relative_source_is_kept_as_a_path_that_works_from_anywhere(template: Path, place: Path, person: User) -> None:
-    relative = f"../{template.name}"
-    copier(person, "copy", "--defaults", "--vcs-ref", "v0.0.1", relative, str(place / "made"), cwd=place)
-    assert f"_src_path: {template}\n" in (place / "made" / ANSWERS).read_text()
+@pytest.mark.parametrize("name", ["clone", "a[b]"])
+def test_a_relative_source_is_kept_as_a_path_that_works_from_anywhere(
+    template: Path, place: Path, person: User, name: str
+) -> None:
+    (place / "from").mkdir()
+    shutil.copytree(template, place / name)
+    copier(person, "copy", "--defaults", "--vcs-ref", "v0.0.1", f"../{name}", str(place / "made"), cwd=place / "from")
+    assert f"_src_path: {place / name}\n" in (place / "made" / ANSWERS).read_text()
     commit_all(person, place / "made")
     copier(person, "update", "--defaults", cwd=place / "made")
-
-
-def test_what_sessions_make_never_reaches_git(template: Path, place: Path, person: User) -> None:
-    project = place / "made"
-    copier(person, "copy", "--defaults", str(template), str(project), cwd=place)
-    commit_all(person, project)
-    for name in ("venvs/a", "local-bin/.lib/b"):
-        (project / ".confined-claude" / name).parent.mkdir(parents=True, exist_ok=True)
-        (project / ".confined-claude" / name).write_text("x")
-    assert person.run("git", "status", "--porcelain", cwd=project).stdout == ""
 
 
 def test_an_inv_without_the_package_says_what_to_do(template: Path, place: Path, person: User) -> None:

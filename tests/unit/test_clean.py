@@ -25,7 +25,7 @@ from confined_claude.guard import records
 from confined_claude.guard.audit import Finding
 from confined_claude.guard.records import Record
 from confined_claude.host import Host
-from confined_claude.project import Project
+from confined_claude.project import IGNORED, Project
 
 from .conftest import as_plain_user, tree
 
@@ -60,7 +60,7 @@ def here(tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> Project
     put(root / "src/main.py")
     monkeypatch.chdir(root)
     used(Project(root), host)
-    put(root / ".confined-claude/.gitignore", "*\n")
+    put(root / ".confined-claude/.gitignore", IGNORED.decode())
     return Project(root)
 
 
@@ -125,7 +125,13 @@ def test_without_the_scaffold_all_of_it_goes(here: Project, host: Host, capsys: 
     assert "Deleted " in out
 
 
-def test_a_file_of_the_users_stays_and_stays_ignored(here: Project, host: Host) -> None:
+def test_what_an_earlier_version_made_goes(here: Project, host: Host) -> None:
+    put(here.scaffold / ".gitignore", "*\n")
+    clean.clean(host, None, SURE)
+    assert not here.scaffold.exists()
+
+
+def test_a_file_of_the_users_stays(here: Project, host: Host) -> None:
     put(here.scaffold / "notes.txt")
     clean.clean(host, None, SURE)
     assert sorted(path.name for path in here.scaffold.iterdir()) == [".gitignore", "notes.txt"]

@@ -25,7 +25,7 @@ from confined_claude.errors import ConfinedError
 from confined_claude.host import Host
 from confined_claude.mounts import Mount
 from confined_claude.plan import CAPABILITIES, SUDO_CAPABILITIES, Plan, plan_session
-from confined_claude.project import Project
+from confined_claude.project import IGNORED, Project
 from confined_claude.settings import Settings
 
 from .conftest import as_plain_user, full_disk, host_below, tree
@@ -427,6 +427,9 @@ def test_every_mounted_folder_is_there_afterwards(root: Path, host: Host) -> Non
 def test_a_project_without_scaffold_stays_clean_for_git(root: Path, host: Host) -> None:
     subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
     prepared(root, host)
+    for name in ("venvs", "local-bin", ".removed-0123456789ab"):  # the last is what a clean that was cut off leaves
+        (root / ".confined-claude" / name / "in it").mkdir(parents=True)
+        (root / ".confined-claude" / name / "in it/file").write_text("x")
     status = subprocess.run(["git", "status", "--porcelain"], cwd=root, check=True, capture_output=True, text=True)
     assert status.stdout == ""
     assert mode_of(root / ".confined-claude/.gitignore") == 0o644
@@ -439,13 +442,22 @@ def test_a_scaffold_is_left_as_it_is(root: Path, host: Host) -> None:
     before = tree(scaffold)["config.toml"]
     prepared(root, host)
     assert tree(scaffold)["config.toml"] == before
-    assert sorted(os.listdir(scaffold)) == ["config.toml", "local-bin", "venvs"]
+    assert sorted(os.listdir(scaffold)) == [".gitignore", "config.toml", "local-bin", "venvs"]
+
+
+def test_an_ignore_file_stays_unless_an_earlier_version_wrote_it(root: Path, host: Host) -> None:
+    ignore = root / ".confined-claude/.gitignore"
+    ignore.parent.mkdir()
+    for before, after in ((b"/venvs/\n", b"/venvs/\n"), (b"*\n", IGNORED)):
+        ignore.write_bytes(before)
+        prepared(root, host)
+        assert ignore.read_bytes() == after
 
 
 def test_a_start_that_was_cut_short_is_made_good(root: Path, host: Host) -> None:
     (root / ".confined-claude/venvs").mkdir(parents=True)
     prepared(root, host)
-    assert (root / ".confined-claude/.gitignore").read_text() == "*\n"
+    assert (root / ".confined-claude/.gitignore").read_bytes() == IGNORED
 
 
 def test_a_full_disk_in_the_project_is_a_clear_error(root: Path, host: Host) -> None:

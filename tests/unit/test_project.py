@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from confined_claude.errors import ConfinedError
 from confined_claude.host import Host
-from confined_claude.project import Project, find, refusal
+from confined_claude.project import Project, check_new, find, refusal
 
-from .conftest import as_plain_user, host_below
+from .conftest import as_plain_user, host_below, tree
 
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -334,3 +334,42 @@ def test_a_scaffold_that_leads_nowhere_is_refused_from_a_folder_below(tmp_path: 
     link = root / ".confined-claude"
     link.symlink_to(root / "missing")
     assert_link_refused(root / "src", link, host)
+
+
+# A folder that is to become a project
+
+
+@pytest.mark.parametrize("name", ["app", "app/in/it", "new", "new/in/it", "app/../new", "link", "link/new"])
+def test_a_folder_that_can_become_a_project_is_left_as_it_is(tmp_path: Path, host: Host, name: str) -> None:
+    project_at(tmp_path / "app")
+    (tmp_path / "link").symlink_to("app")
+    before = tree(tmp_path)
+    check_new(tmp_path / name, host)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["home", "home/.claude/new", "/etc", "/etc/new", "a\udcff", "file", "file/new", "nowhere"]
+)
+def test_a_folder_that_cannot_become_a_project_is_refused_with_nothing_made(
+    tmp_path: Path, host: Host, name: str
+) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "nowhere").symlink_to("missing")
+    before = tree(tmp_path)
+    with pytest.raises(ConfinedError) as caught:
+        check_new(tmp_path / name, host)
+    assert caught.value.hint
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", [".", "new", ".confined-claude"])
+def test_a_folder_that_cannot_be_written_is_refused(plain_folder: Path, name: str) -> None:
+    def work() -> None:
+        host = host_below(plain_folder)
+        root = project_at(plain_folder / "app")
+        (root / name if (root / name).exists() else root).chmod(0o555)
+        check_new(root / "new" if name == "new" else root, host)
+
+    with pytest.raises(ConfinedError, match="Cannot write to"):
+        as_plain_user(work)

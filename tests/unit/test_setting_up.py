@@ -1,0 +1,97 @@
+"""scripts/host.sh and tests/run on machines that lack something: a PATH of the test's own, with made-up tools."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers import REPOSITORY, SYSTEM_PATH
+
+FAILING_APT = "#!/bin/sh\necho 'E: Unable to locate package' >&2\nexit 100\n"
+ROOT = "#!/bin/sh\necho 0\n"
+# As it does for a user who is in no list of them.
+NAMELESS = "#!/bin/sh\n[ $1 = -u ] || echo 'id: cannot find name for user ID 1234' >&2\necho 1234\n"
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    """A PATH with all that this machine has but an engine, git and ways to install them, for a user without a name."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    for directory in SYSTEM_PATH.split(":"):
+        for tool in Path(directory).glob("*") if Path(directory).is_dir() else ():
+            if tool.name not in ("docker", "dockerd", "git", "sudo", "apt-get") and not (folder / tool.name).exists():
+                (folder / tool.name).symlink_to(tool)
+    put(folder, "id", NAMELESS)
+    return folder
+
+
+def put(tools: Path, name: str, text: str) -> None:
+    (tools / name).unlink(missing_ok=True)
+    (tools / name).write_text(text)
+    (tools / name).chmod(0o755)
+
+
+def run(tools: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environ = {"PATH": str(tools), "HOME": str(tools.parent)}
+    return subprocess.run(words, env=environ, cwd=tools, capture_output=True, text=True, check=False, timeout=60)
+
+
+def host_script(tools: Path, script: str) -> subprocess.CompletedProcess[str]:
+    return run(tools, "bash", "-euo", "pipefail", "-c", f". {REPOSITORY}/scripts/host.sh; {script}")
+
+
+@pytest.mark.parametrize(("script", "code", "package"), [("apt_install x", 2, "x"), ("ensure_engine", 3, "docker.io")])
+def test_an_apt_that_fails_is_told_after_its_reason(tools: Path, script: str, code: int, package: str) -> None:
+    put(tools, "id", ROOT)
+    put(tools, "apt-get", FAILING_APT)
+    done = host_script(tools, f"{script}; echo went on")
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.splitlines()[-3:] == [
+        "E: Unable to locate package",
+        f"confined-claude: apt-get could not install {package}; its reason stands above.",
+        "confined-claude: Put that right, or install it yourself, and start again.",
+    ]
+
+
+def test_a_source_that_is_out_of_reach_does_not_matter_if_the_package_is_had(tools: Path) -> None:
+    put(tools, "id", ROOT)
+    put(tools, "apt-get", '#!/bin/sh\n[ "$1" != update ]\n')
+    assert host_script(tools, "apt_install x; echo went on").stdout == "went on\n"
+
+
+def test_a_dockerd_that_does_not_start_has_its_log_named(tools: Path) -> None:
+    """Without one of this test's own, which would write over the log of this machine's."""
+    for name in ("docker", "dockerd"):
+        put(tools, name, "#!/bin/sh\nexit 1\n")
+    put(tools, "id", ROOT)
+    put(tools, "apt-get", FAILING_APT)
+    started = "start_engine() { engine_log=/var/log/dockerd.log; return 1; }"
+    done = host_script(tools, f"{started}; ensure_engine")
+    assert done.returncode == 3
+    assert "/var/log/dockerd.log" in done.stderr
+    assert "engine_log=/var/log/dockerd.log\n" in (REPOSITORY / "scripts/host.sh").read_text()
+
+
+@pytest.mark.parametrize(("given", "advised"), [("", True), ("1", False)])
+def test_with_engine_is_no_advice_where_it_was_given(tools: Path, given: str, advised: bool) -> None:
+    done = host_script(tools, f"assume_yes={given}; how_to_install_engine")
+    assert ("--with-engine" in done.stdout) == (advised and "apt-get" in done.stdout)
+
+
+def test_a_user_without_a_name_is_told_without_a_word_of_ids_own(tools: Path) -> None:
+    done = host_script(tools, "ensure_engine")
+    assert done.returncode == 3
+    assert "usermod -aG docker" in done.stderr
+    assert "cannot find name" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [("unit", "--version"), ("--version",)])
+def test_the_tests_name_what_they_need_and_cannot_install(tools: Path, words: tuple[str, ...]) -> None:
+    done = run(tools, str(REPOSITORY / "tests/run"), *words)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "confined-claude: The tests need git.",
+        "confined-claude: Install that (Debian, Ubuntu: apt-get install git) and start again.",
+    ]
