@@ -365,13 +365,13 @@ def _current_folder() -> Path:
 def _prepare_scaffold(here: project.Project, host: Host) -> None:
     with safefs.open_folder(here.root, project.SCAFFOLD) as folder:
         # What sessions keep below it must be out of others' reach: a file that runs as its owner, say.
-        if os.fstat(folder).st_uid == host.uid:
-            os.fchmod(folder, _PRIVATE)
-        if not safefs.exists(folder, ".gitignore") or safefs.read(folder, ".gitignore") == project.IGNORED_BEFORE:
-            try:
+        try:
+            if os.fstat(folder).st_uid == host.uid:
+                os.fchmod(folder, _PRIVATE)
+            if not safefs.exists(folder, ".gitignore") or safefs.read(folder, ".gitignore") == project.IGNORED_BEFORE:
                 safefs.write(folder, ".gitignore", project.IGNORED, mode=0o644)
-            except OSError as error:
-                raise safefs.cannot("write to", here.scaffold, error) from None
+        except OSError as error:
+            raise safefs.cannot("write to", here.scaffold, error) from None
 
 
 def _prepare_folders(here: project.Project, plan: Plan) -> None:
