@@ -314,7 +314,8 @@ def _start(sidecar: Sidecar | None) -> Iterator[str]:
     yield """        echo "confined-claude: The session's network could not be made." >&2"""
     yield f"        exit {ENGINE}"
     yield "    fi"
-    yield f"    {session} <&5 5<&-"
+    # Not the last command, which a shell would become: the sidecar has more to say, and its pipe must stay open.
+    yield f'    {session} <&5 5<&- || exit "$?"'
     yield "}"
 
 
