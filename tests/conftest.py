@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -21,6 +22,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for_root = [item for item in items if item.get_closest_marker("root")]
     config.hook.pytest_deselected(items=for_root)
     items[:] = [item for item in items if item not in for_root]
+
+
+def pytest_sessionstart() -> None:
+    """However the tests are started, in the background maybe: what they start heeds signals as a shell's jobs do."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
