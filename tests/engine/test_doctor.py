@@ -143,7 +143,8 @@ def test_a_path_without_the_commands(someone: User, folder: Path, healthy: dict[
     done = someone.run(str(someone.bin / "confined-claude"), "doctor", "--json", cwd=folder, PATH=SYSTEM_PATH)
     found = {line["name"]: line for line in json.loads(done.stdout)["checks"]}
     assert changed(healthy, {name: line["status"] for name, line in found.items()}) == {"PATH": "warning"}
-    assert ".local/bin:$PATH" in found["PATH"]["cure"]
+    # This user has no links to them at home, so they are named where they are.
+    assert f"{(someone.bin / 'confined-claude').resolve().parent}:$PATH" in found["PATH"]["cure"]
 
 
 def test_broken_configs(someone: User, folder: Path, healthy: dict[str, str]) -> None:
@@ -227,8 +228,6 @@ def test_what_a_killed_tool_leaves(someone: User, folder: Path, healthy: dict[st
         assert only_sessions()
         assert someone.run("confined-claude", "stop", cwd=folder).returncode == 0
         assert made[0] not in docker("ps", "--all", "--quiet", "--no-trunc")
-        assert only_sessions()  # what it has left is not looked through yet
-        assert someone.run("confined-claude", "review", cwd=folder).returncode == 4
         assert changed(healthy, examined(someone, folder)) == {"review": "problem"}
         (folder / ".envrc").unlink()
         assert changed(healthy, examined(someone, folder)) == {}
