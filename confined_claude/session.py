@@ -416,6 +416,8 @@ def _attach(
                 attached = client.attach(identity, stdin=plan.stdin, terminal=plan.terminal)
                 interrupt.belongs_to(lambda: _engine(host).interrupt(identity))
                 companion.supervise(refreshed)
+                if interrupt.code:  # lost in the same way, meanwhile
+                    raise SystemExit(interrupt.code)
                 code = attached.wait()
                 said = attached.stderr.read() if attached.stderr else b""
                 if code < 0:
