@@ -15,11 +15,11 @@ from confined_claude.project import Project
 
 from .conftest import full_disk, tree
 
-HERE = Path("/work/a/b-c")
+HERE = Path("/made-up/a/b-c")
 # Whose folder Claude calls the same.
-TWIN = Path("/work/a-b/c")
+TWIN = Path("/made-up/a-b/c")
 ONE, TWO, THREE = (f"{digit * 8}-1111-2222-3333-{digit * 12}" for digit in "abc")
-FOLDER = "-work-a-b-c"
+FOLDER = "-made-up-a-b-c"
 
 
 class Config:
@@ -136,7 +136,7 @@ def test_a_memory_that_could_be_another_known_projects_stays(config: Config) -> 
 
 def test_conversations_held_further_down_go_with_their_folder(config: Config) -> None:
     config.conversation(ONE, HERE / "sub", folder=f"{FOLDER}-sub")
-    config.conversation(TWO, "/work/a/b-c-sub", folder=f"{FOLDER}-sub")
+    config.conversation(TWO, "/made-up/a/b-c-sub", folder=f"{FOLDER}-sub")
     config.conversation(THREE, HERE / "x/y", folder=f"{FOLDER}-x-y")
     config.put(f"projects/{FOLDER}-sub2/memory/x")
     config.forget()
@@ -162,7 +162,7 @@ def test_a_known_project_further_down_keeps_its_own(config: Config) -> None:
 
 @pytest.mark.parametrize("length", [150, 250])
 def test_a_long_path_is_found_by_the_part_that_claude_keeps(length: int, config: Config) -> None:
-    root = Path("/work") / ("x" * length)
+    root = Path("/made-up") / ("x" * length)
     name = history.folder_name(root)
     config.conversation(ONE, root, folder=name if length < 200 else f"{name[:200]}-1x2y3z")
     with safefs.opened(config.base, "shared") as aside:
