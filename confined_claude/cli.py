@@ -79,7 +79,8 @@ def _current(words: list[str]) -> list[str]:
 
 def _complete(words: list[str]) -> None:
     """Print what the last of ``words`` may become, each with its help behind a tab; the words before it are typed."""
-    from . import completion, tasks
+    from . import tasks
+    from .commands import completion
 
     *typed, word = words or [""]
     for name, text in completion.answers(tasks.ns, _current(typed) if typed else [], word, (*_OWN_FLAGS, *_OLD_FLAGS)):
@@ -126,7 +127,7 @@ def _run() -> int:
                 _complete(tasks.passthrough(sys.argv)[1:])
                 raise Exit
             if shell := self.args["print-completion-script"].value:
-                from . import completion
+                from .commands import completion
 
                 if shell not in completion.SHELLS:
                     raise ParseError(f"--print-completion-script is one of {', '.join(completion.SHELLS)}.")

@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import safefs
 from .errors import ConfinedError
+from .fs import safefs
 from .host import Host
 
 SCAFFOLD = ".confined-claude"

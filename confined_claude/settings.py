@@ -13,8 +13,9 @@ from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from . import dockerfile, safefs
+from . import dockerfile
 from .errors import ConfinedError, ReviewNeeded
+from .fs import safefs
 
 if sys.version_info >= (3, 11):
     import tomllib

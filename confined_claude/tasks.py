@@ -80,8 +80,8 @@ def run(
     run -- --continue  goes on with the last one of this project
     run -- --resume    lets you choose one
     """
-    from . import session
     from .host import Host
+    from .session import supervisor as session
 
     flags = {"network": network, "allow": allow, "host_ports": host_ports, "ports": ports, "sudo": sudo, "git": git}
     with _reported():
@@ -102,8 +102,8 @@ def shell(
     git: str | None = None,
 ) -> None:
     """Open a shell where Claude Code would run: shell [-- COMMAND]"""
-    from . import session
     from .host import Host
+    from .session import supervisor as session
 
     flags = {"network": network, "allow": allow, "host_ports": host_ports, "ports": ports, "sudo": sudo, "git": git}
     with _reported():
@@ -114,8 +114,8 @@ def shell(
 @task(auto_shortflags=False, name="exec", help={"session": "its number, or its name"})
 def exec_(_context: Context, session: str | None = None) -> None:
     """Join a running session with a shell, or a command: exec [--session N] [-- COMMAND]"""
-    from . import session as sessions
     from .host import Host
+    from .session import supervisor as sessions
 
     with _reported():
         code = sessions.execute(Host.current(), passthrough(sys.argv), session)
@@ -128,8 +128,8 @@ def exec_(_context: Context, session: str | None = None) -> None:
 )
 def stop(_context: Context, session: str | None = None, all: bool = False) -> None:
     """End this project's session, which saves its state first: stop [--session N] [--all]"""
-    from . import session as sessions
     from .host import Host
+    from .session import supervisor as sessions
 
     with _reported():
         names = sessions.stop(Host.current(), session, everything=all)
@@ -142,9 +142,10 @@ def stop(_context: Context, session: str | None = None, all: bool = False) -> No
 )
 def status(_context: Context, json: bool = False, watch: bool = False) -> None:
     """Show what runs, what it takes, and how to get rid of it: status [--json] [--watch]"""
-    from . import session, status_view
+    from .commands.status import view as status_view
+    from .commands.status.collector import Looker
     from .host import Host
-    from .status import Looker
+    from .session import supervisor as session
 
     with _reported():
         if json and watch:
@@ -176,9 +177,9 @@ def rebuild(_context: Context, pull: bool = False, claude: str | None = None) ->
 
 
 def _build(*, everything: bool = False, base: bool = False, claude: str | None = None) -> None:
-    from . import session
     from .host import Host
-    from .image import Again
+    from .image.build import Again
+    from .session import supervisor as session
 
     with _reported():
         session.build(Host.current(), {}, again=Again(everything, base, claude))
@@ -193,10 +194,11 @@ def _build(*, everything: bool = False, base: bool = False, claude: str | None =
 )
 def review(_context: Context, accept: bool = False, restore: str | None = None) -> None:
     """Show what sessions left that this machine could run: review [--restore PATH] [--accept]"""
-    from . import client, session
+    from .engine import command as client
     from .guard import report
     from .guard import review as guard
     from .host import Host
+    from .session import supervisor as session
 
     with _reported():
         host = Host.current()
@@ -215,8 +217,9 @@ def review(_context: Context, accept: bool = False, restore: str | None = None) 
 @task(auto_shortflags=False, name="trust", help={"hash": "allow the content with this hash, without asking"})
 def trust_(_context: Context, hash: str | None = None) -> None:
     """Allow what this project's files ask for beyond the defaults"""
-    from . import session, trust
     from .host import Host
+    from .session import supervisor as session
+    from .state import trust
 
     with _reported():
         host = Host.current()
@@ -242,9 +245,10 @@ def config(_context: Context, json: bool = False) -> None:
     """Show the settings in force here, and where each comes from: config [--json]"""
     from json import dumps
 
-    from . import config, session
+    from .commands import config
     from .console import say
     from .host import Host
+    from .session import supervisor as session
 
     with _reported():
         resolved, notes = session.resolved(Host.current())
@@ -256,7 +260,7 @@ def config(_context: Context, json: bool = False) -> None:
 @task(auto_shortflags=False, help={"json": "for programs"})
 def doctor(_context: Context, json: bool = False) -> None:
     """Check all that a session needs, and say what to do about what is missing: doctor [--json]"""
-    from .doctor import examination, lines
+    from .commands.doctor import examination, lines
     from .host import Host
 
     with _reported():
@@ -268,8 +272,9 @@ def doctor(_context: Context, json: bool = False) -> None:
 @task
 def update(_context: Context) -> None:
     """Bring the scaffold up to date with its template"""
-    from . import session, update
+    from .commands import update
     from .host import Host
+    from .session import supervisor as session
 
     with _reported():
         host = Host.current()
@@ -279,9 +284,9 @@ def update(_context: Context) -> None:
 @task
 def blocked(_context: Context) -> None:
     """Show what an allowlist has refused to this project's sessions, and what would open it"""
-    from . import session
     from .egress import blocked as egress
     from .host import Host
+    from .session import supervisor as session
 
     with _reported():
         host = Host.current()
@@ -306,7 +311,7 @@ def clean(
     _context: Context, all: bool = False, project: str | None = None, dry_run: bool = False, yes: bool = False
 ) -> None:
     """Delete what sessions have installed in this project: clean [--all] [--dry-run] [--yes]"""
-    from . import clean
+    from .commands import clean
     from .host import Host
 
     with _reported():
@@ -319,7 +324,7 @@ def clean(
 )
 def clean_global(_context: Context, all: bool = False, dry_run: bool = False, yes: bool = False) -> None:
     """Delete the caches that projects share, build logs and unused images: clean-global [--all] [--dry-run] [--yes]"""
-    from . import clean
+    from .commands import clean
     from .host import Host
 
     with _reported():

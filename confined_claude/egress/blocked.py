@@ -16,12 +16,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .. import safefs, state
 from ..console import plain
+from ..fs import safefs
 from ..host import Host
 from ..project import Project
 from ..settings import Settings
-from .modes import FOLDER
+from ..state import store as state
+from .network import FOLDER
 
 WRITTEN = "blocked.json"
 KEPT = ".blocked"

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import safefs
 from ..errors import ConfinedError
-from ..mounts import Mount
+from ..fs import safefs
 from ..project import Project
+from ..session.mounts import Mount
 from .repository import Repository, submodules, worktrees
 from .rules import Matcher
 

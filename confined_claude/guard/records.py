@@ -16,11 +16,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import safefs, state
 from ..errors import ConfinedError
+from ..fs import safefs
 from ..host import Host
 from ..project import Project
-from .audit import Finding
+from ..state import store as state
+from .findings import Finding
 from .scan import Item, Snapshot
 
 _PROJECTS = "projects"

@@ -10,7 +10,7 @@ from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 from ..console import say
-from .audit import Finding
+from .findings import Finding
 
 if TYPE_CHECKING:
     from .review import Review

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import safefs
 from ..errors import ConfinedError
+from ..fs import safefs
 from . import gitfiles
 
 _MODULES_DEPTH = 8

@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import safefs
 from ..errors import ConfinedError
+from ..fs import safefs
 from ..host import Host
-from . import isolation, records, watch
-from .audit import Finding
+from . import guard as watch
+from . import isolation, records
+from .findings import Finding
+from .guard import Ground
 from .isolation import Waiting
 from .report import shown
 from .scan import FILE, GIT_FILE, GIT_LINK, LINK, POINTER, SETID
-from .watch import Ground
 
 _REMOVABLE = (FILE, GIT_FILE, LINK, GIT_LINK, POINTER)
 

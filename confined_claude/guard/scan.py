@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .. import safefs
+from ..fs import safefs
 from ..project import SCAFFOLD
 from . import gitfiles
 from .rules import DEPENDENCY_FOLDERS, Matcher, Rule

@@ -20,9 +20,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from confined_claude import known, labels
+from confined_claude.engine import labels
 from confined_claude.host import APP, Host
 from confined_claude.project import Project
+from confined_claude.state import projects as known
 
 PROJECTS = 1000
 SESSIONS = 50

@@ -15,8 +15,8 @@ import pytest
 from helpers import LABEL, User, docker, wait_until
 from terminals import terminal
 
-from confined_claude import kept_images
 from confined_claude.host import Host
+from confined_claude.image import inventory as kept_images
 
 pytestmark = pytest.mark.timeout(300)
 

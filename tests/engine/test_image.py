@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from helpers import REPOSITORY, User, docker, sessions_of, wait_until
 
-from confined_claude import kept_images
-from confined_claude.engine import Engine
+from confined_claude.engine.sdk import Engine
 from confined_claude.host import Host
-from confined_claude.image import stack
+from confined_claude.image import inventory as kept_images
+from confined_claude.image.build import stack
 from confined_claude.settings import Settings
 
 pytestmark = pytest.mark.timeout(600)

@@ -18,9 +18,10 @@ import pytest
 from helpers import LABEL, REPOSITORY, User, docker, wait_until
 from terminals import terminal
 
-from confined_claude import kept_images, usage
-from confined_claude.engine import Engine
+from confined_claude.engine import usage
+from confined_claude.engine.sdk import Engine
 from confined_claude.host import Host
+from confined_claude.image import inventory as kept_images
 from confined_claude.project import Project
 
 SCHEMA = json.loads((REPOSITORY / "docs/status.schema.json").read_text())

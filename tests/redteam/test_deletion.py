@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from attacks import Field
 
-from confined_claude import safefs
+from confined_claude.fs import safefs
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -27,7 +27,7 @@ from probes import (
     settings_file,
 )
 
-from confined_claude.plan import CAPABILITIES
+from confined_claude.session.launch import CAPABILITIES
 
 pytestmark = pytest.mark.timeout(300)
 

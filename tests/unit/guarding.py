@@ -7,10 +7,10 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from confined_claude.guard.audit import Finding
+from confined_claude.guard.findings import Finding
+from confined_claude.guard.guard import Ground
 from confined_claude.guard.records import Before, Record
 from confined_claude.guard.repository import Repository
-from confined_claude.guard.watch import Ground
 from confined_claude.project import Project
 from confined_claude.settings import Settings
 

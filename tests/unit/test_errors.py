@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from invoke import Exit
 
-from confined_claude.engine import Engine
+from confined_claude.engine.sdk import Engine
 from confined_claude.errors import ConfinedError, EngineError
 from confined_claude.tasks import _reported
 

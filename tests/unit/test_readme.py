@@ -6,11 +6,12 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from confined_claude import environment, errors, plan, tasks
+from confined_claude import environment, errors, tasks
 from confined_claude.guard.rules import RULES
 from confined_claude.host import Host
-from confined_claude.mounts import plan_mounts
 from confined_claude.project import Project
+from confined_claude.session import launch as plan
+from confined_claude.session.mounts import plan_mounts
 from confined_claude.settings import LEAST, PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]

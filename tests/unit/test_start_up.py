@@ -16,7 +16,7 @@ HEAVY = {
     "urllib3",
     "certifi",
     "platformdirs",
-    "confined_claude.engine",
+    "confined_claude.engine.sdk",
 }
 
 
@@ -42,12 +42,13 @@ def test_answering_without_a_session_brings_in_nothing_heavy(words: list[str]) -
 
 
 def test_a_session_is_planned_without_the_engines_library() -> None:
-    modules = imported_by("import confined_claude.session, confined_claude.image")
-    assert "confined_claude.plan" in modules
+    modules = imported_by("import confined_claude.session.supervisor, confined_claude.image.build")
+    assert "confined_claude.session.launch" in modules
     assert modules & {"docker", "requests", "copier"} == set()
 
 
 def test_what_a_start_goes_through_brings_in_no_sdk() -> None:
-    modules = imported_by("from confined_claude import session, client, tasks")
-    assert "confined_claude.client" in modules
-    assert modules & {"docker", "rich", "copier", "requests", "confined_claude.engine"} == set()
+    start = "confined_claude.tasks", "confined_claude.session.supervisor", "confined_claude.engine.command"
+    modules = imported_by(f"import {', '.join(start)}")
+    assert "confined_claude.engine.command" in modules
+    assert modules & {"docker", "rich", "copier", "requests", "confined_claude.engine.sdk"} == set()

@@ -1,0 +1,1 @@
+"""``status``: what runs, what it uses, and how to remove it."""

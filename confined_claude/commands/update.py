@@ -1,0 +1,79 @@
+"""``update``: the scaffold brought up to date by copier, once nothing red is open."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..engine import command as client
+from ..errors import ConfinedError
+from ..guard import review
+from ..guard.guard import Ground
+from ..host import Host
+from ..project import SCAFFOLD
+
+# Ours, where another template owns copier's usual file; see copier.yml.
+_ANSWERS = (f"{SCAFFOLD}/answers.yml", ".copier-answers.yml")
+_MARK = "confined_claude_shim"
+# What copier may write to.
+_FILES = ("tasks.py", ".copier-answers.yml", f"{SCAFFOLD}/*")
+# Where copier leaves both versions of lines that the user and the template have changed.
+_CONFLICT = "<<<<<<< "
+# Copier runs git in the project: none of its hooks and monitors is needed for that.
+_QUIET_GIT = (("core.hooksPath", os.devnull), ("core.fsmonitor", "false"))
+
+
+def update(ground: Ground, host: Host) -> None:
+    """Update the project's scaffold from the template that its answers name.
+
+    Raises ReviewNeeded while something red is open, and ConfinedError for what copier refuses or could not merge.
+    """
+    review.refuse_while_red(ground, host, client.is_running)
+    root = ground.project.root
+    answers = next((name for name in _ANSWERS if _is_ours(root / name)), None)
+    if answers is None:
+        raise ConfinedError(
+            f"{root} has no scaffold that copier made.", "Make one with `copier copy TEMPLATE .`, see the README."
+        )
+    if not _has_version(root / answers):
+        raise ConfinedError(
+            f"{answers} does not say which version of the template this is: git could not read where it came from.",
+            "Copy it again from a clone that is yours, or from its URL: copier copy --defaults PATH-OR-URL .",
+        )
+    from copier import run_update
+    from copier.errors import CopierError
+
+    for number, (name, value) in enumerate(_QUIET_GIT):
+        os.environ |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    os.environ["GIT_CONFIG_COUNT"] = str(len(_QUIET_GIT))
+    try:
+        run_update(root, answers_file=answers, defaults=True, overwrite=True)
+    except CopierError as error:
+        reason = " ".join(str(error).split())
+        raise ConfinedError(f"copier refuses: {reason}", "Put that right, and start again.") from None
+    files = [path for pattern in _FILES for path in sorted(root.glob(pattern)) if path.is_file()]
+    if names := [str(path.relative_to(root)) for path in files if _has_conflict(path)]:
+        raise ConfinedError(
+            f"Updated, but your own changes and the new version do not go together in {', '.join(names)}.",
+            "Edit there what stands between <<<<<<< and >>>>>>>. `confined-claude` works meanwhile; `inv` may not.",
+        )
+
+
+def _has_conflict(file: Path) -> bool:
+    return any(line.startswith(_CONFLICT) for line in _text(file).splitlines())
+
+
+def _is_ours(answers: Path) -> bool:
+    return _MARK in _text(answers)
+
+
+def _has_version(answers: Path) -> bool:
+    """Whether copier noted a version. It has none of a folder without git, or of one that is another user's."""
+    return any(line.startswith("_commit:") for line in _text(answers).splitlines())
+
+
+def _text(answers: Path) -> str:
+    try:
+        return answers.read_text("utf-8", "replace")
+    except OSError:
+        return ""

@@ -1,0 +1,632 @@
+"""What ``clean`` and ``clean-global`` delete, and what they leave: asked, refused, cut off, with links in the way."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import json
+import os
+import resource
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from confined_claude.commands import clean
+from confined_claude.commands.clean import Options
+from confined_claude.errors import ENGINE, USAGE, ConfinedError
+from confined_claude.fs import safefs
+from confined_claude.guard import records
+from confined_claude.guard.findings import Finding
+from confined_claude.guard.records import Record
+from confined_claude.host import Host
+from confined_claude.project import IGNORED, Project
+from confined_claude.session import claude_history as history
+from confined_claude.state import locks as shared
+from confined_claude.state import projects as known
+
+from ..conftest import as_plain_user, tree
+
+# The SDK looks for an engine where there is none.
+pytestmark = [
+    pytest.mark.usefixtures("sockets_collected"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+SURE = Options(sure=True)
+ALL = Options(everything=True, sure=True)
+
+
+class Terminal(io.StringIO):
+    """A terminal at which somebody has typed."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def host(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """A host without an engine."""
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return replace(host, environ={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
+
+
+@pytest.fixture
+def here(tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project without the scaffold, in which sessions were."""
+    root = tmp_path / "project"
+    put(root / "src/main.py")
+    monkeypatch.chdir(root)
+    used(Project(root), host)
+    put(root / ".confined-claude/.gitignore", IGNORED.decode())
+    return Project(root)
+
+
+def used(project: Project, host: Host) -> None:
+    """Leave what sessions leave."""
+    put(project.scaffold / "venvs/main/bin/python")
+    put(project.scaffold / "local-bin/.lib/x")
+    put(host.data / "projects" / project.id / "pip-cache/x")
+    config = host.data / "shared/claude-config"
+    folder = config / "projects" / "".join(char if char.isalnum() else "-" for char in str(project.root))
+    put(folder / "x.jsonl", json.dumps({"cwd": str(project.root)}))
+    put(host.data / "shared/pip-cache/x")
+    known.remember(project, host)
+
+
+def put(path: Path, content: str = "x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal("".join(f"{word}\n" for word in words)))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+
+def refused(work: Callable[[], None], code: int = USAGE) -> ConfinedError:
+    with pytest.raises(ConfinedError) as caught:
+        work()
+    assert caught.value.exit_code == code
+    assert caught.value.hint
+    assert "\n" not in caught.value.message + caught.value.hint
+    return caught.value
+
+
+def everything_of(project: Project, host: Host) -> list[Path]:
+    name = "".join(char if char.isalnum() else "-" for char in str(project.root))
+    places = (
+        project.scaffold,
+        host.data / "projects" / project.id,
+        host.state / "projects" / project.id,
+        host.data / "shared/claude-config/projects" / name,
+    )
+    return [place for place in places if place.exists()]
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return list(folder.rglob(".removed-*"))
+
+
+# What is deleted
+
+
+def test_without_the_scaffold_all_of_it_goes(here: Project, host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    before = tree(host.home)
+    clean.clean(host, None, SURE)
+    assert [path.name for path in here.root.iterdir()] == ["src"]
+    after = tree(host.home)
+    assert {path for path in before if before[path][3] != after[path][3]} == set()
+    out = capsys.readouterr().out
+    assert ".confined-claude/" in out
+    assert "Deleted " in out
+
+
+def test_what_an_earlier_version_made_goes(here: Project, host: Host) -> None:
+    put(here.scaffold / ".gitignore", "*\n")
+    clean.clean(host, None, SURE)
+    assert not here.scaffold.exists()
+
+
+def test_a_file_of_the_users_stays(here: Project, host: Host) -> None:
+    put(here.scaffold / "notes.txt")
+    clean.clean(host, None, SURE)
+    assert sorted(path.name for path in here.scaffold.iterdir()) == [".gitignore", "notes.txt"]
+
+
+def test_of_the_scaffold_only_what_sessions_have_made(here: Project, host: Host) -> None:
+    put(here.scaffold / ".gitignore", "/venvs/\n")
+    put(here.scaffold / "config.toml")
+    clean.clean(host, None, SURE)
+    assert sorted(path.name for path in here.scaffold.iterdir()) == [".gitignore", "config.toml"]
+
+
+def test_an_ignore_file_of_the_users_own_stays(here: Project, host: Host) -> None:
+    put(here.scaffold / ".gitignore", "venvs\n")
+    clean.clean(host, None, SURE)
+    assert [path.name for path in here.scaffold.iterdir()] == [".gitignore"]
+
+
+def test_from_a_folder_below(here: Project, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here.root / "src")
+    clean.clean(host, None, SURE)
+    assert not here.scaffold.exists()
+
+
+def test_with_all_it_is_as_if_it_had_never_been(here: Project, host: Host, tmp_path: Path) -> None:
+    other = Project(put(tmp_path / "other/x").parent)
+    used(other, host)
+    theirs = tree(other.root)
+    clean.clean(host, None, ALL)
+    assert everything_of(here, host) == []
+    assert [found.root for found in known.projects(host)] == [other.root]
+    assert len(everything_of(other, host)) == 4
+    assert tree(other.root) == theirs
+    assert leftovers(tmp_path) == []
+
+
+def test_where_there_is_nothing_it_says_so(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(put(tmp_path / "new/x").parent)
+    before = tree(tmp_path)
+    clean.clean(host, None, ALL)
+    assert capsys.readouterr().out == "There is nothing to clean.\n"
+    assert tree(tmp_path) == before
+
+
+def test_a_project_that_no_record_knows_is_not_known_afterwards(here: Project, host: Host) -> None:
+    shutil.rmtree(host.state)
+    clean.clean(host, None, SURE)
+    assert not here.scaffold.exists()
+    assert known.projects(host) == []
+    assert leftovers(host.home) == []
+
+
+def test_a_known_project_elsewhere(here: Project, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    clean.clean(host, "/".join((str(tmp_path), "x", "..", "project")), SURE)
+    assert not here.scaffold.exists()
+    refused(lambda: clean.clean(host, str(tmp_path / "unknown"), SURE))
+
+
+@pytest.mark.parametrize("by_id", [True, False])
+def test_a_project_that_is_gone_can_be_forgotten(
+    by_id: bool, here: Project, host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir("/")
+    shutil.rmtree(here.root)
+    word = here.id if by_id else str(here.root)
+    clean.clean(host, word, SURE)
+    assert "is gone. `clean --all` forgets" in capsys.readouterr().out
+    assert len(everything_of(here, host)) == 3
+    clean.clean(host, word, ALL)
+    assert everything_of(here, host) == []
+    assert not here.root.exists()
+
+
+def test_a_project_whose_record_is_broken_can_be_forgotten(here: Project, host: Host) -> None:
+    put(host.state / "projects" / here.id / "project.json", "{broken")
+    put(host.state / "projects" / here.id / "findings.json", "{broken")
+    clean.clean(host, here.id, ALL)
+    assert known.projects(host) == []
+    assert here.scaffold.exists()  # nobody knows whose it is
+
+
+# Asking
+
+
+def test_a_dry_run_shows_and_changes_nothing(
+    here: Project, host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(host.state / "projects" / here.id / "lock")
+    put(host.state / "logs/build-1.log")
+    before = tree(tmp_path)
+    clean.clean(host, None, Options(everything=True, dry_run=True))
+    out = capsys.readouterr().out
+    for words in (".confined-claude/", "1 conversation, 0 prompts", f"projects/{here.id}/, its own data", "findings"):
+        assert words in out
+    clean.clean_global(host, Options(everything=True, dry_run=True))
+    out = capsys.readouterr().out
+    for words in ("shared/pip-cache/", "/logs/", "shared/claude-config/"):
+        assert words in out
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_with_nobody_to_ask_it_refuses(
+    everything: bool, here: Project, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\ny\n"))
+    before = tree(tmp_path)
+    options = Options(everything=everything)
+    for work in (lambda: clean.clean(host, None, options), lambda: clean.clean_global(host, options)):
+        assert "--yes" in refused(work).hint
+    assert tree(tmp_path) == before
+    assert here.scaffold.exists()
+
+
+@pytest.mark.parametrize("words", [("n",), ("",), ("x", "y"), ()])
+def test_any_answer_but_yes_deletes_nothing(
+    words: tuple[str, ...],
+    here: Project,
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = tree(here.root)
+    answer(monkeypatch, *words)
+    clean.clean(host, None, Options(everything=True))
+    assert capsys.readouterr().out.rstrip().endswith("Nothing was deleted.")
+    assert tree(here.root) == before
+    assert len(everything_of(here, host)) == 4
+
+
+def test_the_second_question_is_about_the_memory_alone(
+    here: Project, host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(monkeypatch, "yes", "n")
+    clean.clean(host, None, Options(everything=True))
+    assert "What is remembered is kept." in capsys.readouterr().out
+    assert not here.scaffold.exists()
+    assert len(everything_of(here, host)) == 3
+    answer(monkeypatch, "Y")
+    clean.clean(host, None, Options(everything=True))
+    assert everything_of(here, host) == []
+
+
+def test_what_is_open_to_review_and_what_nobody_has_fetched_is_said(
+    here: Project, host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finding = Finding("Makefile", "file", True, "make", "changed", b"", b"x", "", "0" * 64)
+    with records.locked(here, host) as kept:
+        kept.keep_findings([finding])
+        os.close(kept.begin("ab", Record()))
+        kept.keep_unseen("ab")
+        kept.keep_copies({"1": {"refs/heads/main": "1" * 40}})
+    put(host.data / "projects" / here.id / "git/1/HEAD", "ref: refs/heads/main\n")
+    for name, commit in (("main", "1"), ("mine", "2")):
+        put(host.data / "projects" / here.id / f"git/1/refs/heads/{name}", commit * 40)
+    clean.clean(host, None, Options(everything=True, dry_run=True))
+    out = capsys.readouterr().out
+    assert "1 finding, 1 session that nobody has looked through" in out
+    assert "commits that nobody has fetched, on mine." in out
+    assert f"git -C {here.root} fetch " in out
+
+
+def test_names_cannot_steer_the_terminal(host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = Project(tmp_path / "a\x1b[2Jb\nc")
+    used(project, host)
+    clean.clean(host, str(project.root), Options(everything=True, dry_run=True))
+    assert "\x1b" not in capsys.readouterr().out
+
+
+# Who uses it
+
+
+def test_a_project_in_use_is_refused(here: Project, host: Host) -> None:
+    with records.locked(here, host) as kept:
+        handle = kept.begin("ab", Record())
+    before = tree(here.root)
+    for options in (SURE, ALL):
+        refused(lambda options=options: clean.clean(host, None, options), ENGINE)  # type: ignore[misc]
+    assert tree(here.root) == before
+    os.close(handle)
+
+
+def test_with_the_engine_away_a_session_on_record_may_still_run(here: Project, host: Host) -> None:
+    with records.locked(here, host) as kept:
+        os.close(kept.begin("ab", Record()))
+    error = refused(lambda: clean.clean(host, None, SURE), ENGINE)
+    assert "may still run" in error.message
+    assert here.scaffold.exists()
+    with records.locked(here, host) as kept:
+        kept.end("ab")
+    clean.clean(host, None, SURE)
+    assert not here.scaffold.exists()
+
+
+def test_whoever_waits_for_records_that_are_forgotten_gets_new_ones(here: Project, host: Host) -> None:
+    inside, go_on, seen = threading.Event(), threading.Event(), []
+
+    def wait_and_keep() -> None:
+        inside.set()
+        with records.locked(here, host) as kept:
+            kept.keep_accepted({"x": "y"})
+            seen.append(os.listdir(host.state / "projects" / here.id))
+
+    with records.locked(here, host):
+        thread = threading.Thread(target=wait_and_keep)
+        thread.start()
+        inside.wait()
+        go_on.wait(0.05)
+        (host.state / "projects" / here.id).rename(host.state / ".removed-000000000000")
+    thread.join()
+    assert sorted(seen[0]) == ["accepted.json", "lock"]
+    with records.locked(here, host) as kept:
+        assert kept.accepted() == {"x": "y"}
+
+
+# What all projects share
+
+
+def test_of_what_is_shared_the_caches_and_the_logs(here: Project, host: Host) -> None:
+    put(host.state / "logs/build-1.log")
+    put(host.data / "shared/npm-cache/x")
+    clean.clean_global(host, SURE)
+    assert [path.name for path in (host.data / "shared").iterdir()] == ["claude-config"]
+    assert not (host.state / "logs").exists()
+    assert len(everything_of(here, host)) == 4
+    clean.clean_global(host, ALL)
+    assert list((host.data / "shared").iterdir()) == []
+    assert leftovers(host.home) == []
+    assert len(everything_of(here, host)) == 3
+
+
+def test_the_second_question_about_what_is_shared(here: Project, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, "y", "n")
+    clean.clean_global(host, Options(everything=True))
+    assert [path.name for path in (host.data / "shared").iterdir()] == ["claude-config"]
+    assert len(everything_of(here, host)) == 4
+
+
+def test_what_is_shared_is_in_use_by_any_session(here: Project, host: Host) -> None:
+    before = tree(host.data)
+    with shared.in_use(host), shared.in_use(host):
+        refused(lambda: clean.clean_global(host, ALL), ENGINE)
+    with records.locked(here, host) as kept:
+        os.close(kept.begin("ab", Record()))
+    refused(lambda: clean.clean_global(host, ALL), ENGINE)
+    assert tree(host.data) == before
+
+
+# Links, leftovers, and what cannot be deleted
+
+
+@pytest.mark.parametrize("name", ["", "venvs", "local-bin"])
+def test_a_link_in_the_way_is_refused(name: str, here: Project, host: Host, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    put(precious / "venvs/x")
+    before = tree(precious)
+    place = here.scaffold / name
+    shutil.rmtree(place)
+    place.symlink_to(precious)
+    assert "is a link" in refused(lambda: clean.clean(host, None, ALL)).message
+    assert tree(precious) == before
+    assert place.is_symlink()
+
+
+def test_a_link_put_in_place_after_the_look_is_no_way_out(here: Project, host: Host, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    put(precious / "x")
+    before = tree(precious)
+    target = clean.target_of(host, None)
+    shutil.rmtree(here.scaffold / "venvs")
+    (here.scaffold / "venvs").symlink_to(precious)
+    clean.delete(target, host, memory=False)
+    assert tree(precious) == before
+    here.scaffold.symlink_to(precious)
+    refused(lambda: clean.delete(target, host, memory=True) and None)
+    assert tree(precious) == before
+
+
+def test_a_project_whose_folder_became_a_link_is_gone(
+    here: Project, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    here.root.rename(tmp_path / "moved")
+    here.root.symlink_to(tmp_path / "moved")
+    before = tree(tmp_path / "moved")
+    clean.clean(host, here.id, ALL)
+    assert tree(tmp_path / "moved") == before
+    assert known.projects(host) == []
+
+
+def test_what_a_clean_that_was_cut_off_has_left_goes_with_the_next(
+    here: Project, host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = ".removed-0123456789ab"
+    places = [here.scaffold, host.data, host.data / "shared", host.state]
+    for place in places:
+        put(place / name / "x/y")
+    kept = put(here.scaffold / ".removed-of-mine/x")
+    clean.clean(host, None, SURE)
+    assert capsys.readouterr().out.count("left by an earlier clean") == len(places)
+    assert [path for path in leftovers(tmp_path) if path != kept.parent] == []
+    assert kept.exists()
+
+
+def test_what_could_not_be_forgotten_is_known_still_and_goes_with_the_next(
+    here: Project, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "LONG_LOCK_SECONDS", 0.0)
+    config = host.data / "shared/claude-config"
+    put(config / "history.jsonl", json.dumps({"display": "x", "project": str(here.root)}) + "\n")
+    (config / "history.jsonl.lock").mkdir()
+    assert "history.jsonl" in refused(lambda: clean.clean(host, here.id, ALL)).message
+    assert [found.root for found in known.projects(host)] == [here.root]
+    (config / "history.jsonl.lock").rmdir()
+    clean.clean(host, here.id, ALL)
+    assert known.projects(host) == []
+    assert (config / "history.jsonl").read_text() == ""
+
+
+def test_what_is_being_set_aside_is_not_deleted_by_another(tmp_path: Path) -> None:
+    put(tmp_path / "venvs/x")
+    with safefs.opened(tmp_path) as folder, safefs.aside(folder) as mine:
+        (name,) = safefs.are_aside(folder)
+        assert safefs.remove_aside(folder, name) == safefs.Left()
+        safefs.set_aside(folder, "venvs", mine)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name]
+    with safefs.opened(tmp_path) as folder:
+        assert safefs.remove_aside(folder, name) == safefs.Left()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_set_aside_leaves_nothing(tmp_path: Path) -> None:
+    with safefs.opened(tmp_path) as folder, safefs.aside(folder):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_on_a_full_disk_it_is_set_aside_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "venvs/x")
+
+    def no_space(*_words: object, **_more: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with safefs.opened(tmp_path) as folder:
+        monkeypatch.setattr(os, "mkdir", no_space)
+        with safefs.aside(folder) as mine:
+            safefs.set_aside(folder, "venvs", mine)
+        monkeypatch.undo()
+        (name,) = safefs.are_aside(folder)
+    assert (tmp_path / name / "x").exists()
+
+
+def test_images_that_cannot_be_looked_at_are_told(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    clean.clean_global(host, Options(dry_run=True))
+    assert "images are left out" in capsys.readouterr().err
+
+
+def test_whoever_starts_while_somebody_cleans_is_told(
+    host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "_PATIENCE_SECONDS", 0.0)
+    with shared.held_alone(host) as alone:
+        assert alone
+        thread = threading.Thread(target=lambda: contextlib.ExitStack().enter_context(shared.in_use(host)), daemon=True)
+        thread.start()
+        deadline = time.monotonic() + 30
+        while "Somebody cleans" not in (said := capsys.readouterr().err):
+            assert time.monotonic() < deadline, said
+            time.sleep(0.01)
+    thread.join(30)
+
+
+def test_a_tree_of_every_kind_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    precious = put(tmp_path / "precious/x")
+    precious.chmod(0o444)
+    before = tree(precious.parent)
+    top = tmp_path / "top"
+    put(top / "a/file").chmod(0)
+    (top / "a/link").symlink_to(precious.parent)
+    (top / "dangling").symlink_to("nowhere")
+    (top / "hard").hardlink_to(precious)
+    os.mkfifo(top / "pipe")
+    put(Path(os.fsdecode(bytes(top) + b"/\xff\xfe\n\x1b/\x80")))
+    assert removed(tmp_path, "top").number == 0
+    assert not top.exists()
+    assert tree(precious.parent) == before
+    (tmp_path / "link").symlink_to(precious.parent)
+    assert removed(tmp_path, "link") == removed(tmp_path, "missing") == safefs.Left()
+    assert tree(precious.parent) == before
+
+
+def removed(folder: Path, name: str) -> safefs.Left:
+    with safefs.opened(folder) as handle:
+        return safefs.remove_tree(handle, name)
+
+
+def test_folders_that_permit_nothing_go_too(plain_folder: Path) -> None:
+    def work() -> safefs.Left:
+        top = plain_folder / "top"
+        for mode in (0, 0o100, 0o300, 0o400, 0o500, 0o600):
+            put(top / f"{mode:o}/x/y")
+            (top / f"{mode:o}/x").chmod(mode)
+            (top / f"{mode:o}").chmod(mode)
+        top.chmod(0)
+        return removed(plain_folder, "top")
+
+    assert as_plain_user(work) == safefs.Left()
+    assert list(plain_folder.iterdir()) == []
+
+
+@pytest.mark.root
+def test_what_may_not_be_deleted_is_told_and_all_else_goes(plain_folder: Path) -> None:
+    put(plain_folder / "top/theirs/x")
+    put(plain_folder / "top/mine/x")
+    for path in (plain_folder / "top", plain_folder / "top/mine"):
+        os.chown(path, 12345, 12345)
+    left = as_plain_user(lambda: removed(plain_folder, "top"))
+    assert (left.number, left.first, left.reason) == (1, "top/theirs/x", "Permission denied")
+    assert sorted(tree(plain_folder)) == ["top", "top/theirs", "top/theirs/x"]
+
+
+@pytest.mark.root
+def test_what_is_left_is_an_error_with_its_path(plain_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(12345, 12345, plain_folder, {}, plain_folder / "d", plain_folder / "s", plain_folder / "c")
+    root = plain_folder / "p"
+
+    def work() -> None:
+        put(root / ".confined-claude/venvs/x")
+        known.remember(Project(root), host)
+
+    as_plain_user(work)
+    put(root / ".confined-claude/venvs/theirs/x")
+    monkeypatch.setenv("PATH", "")
+    error = as_plain_user(lambda: refused(lambda: clean.clean(host, str(root), SURE)).message)
+    (aside,) = (root / ".confined-claude").iterdir()
+    (left,) = aside.iterdir()
+    assert error == f"Not all could be deleted: {left}/theirs/x: Permission denied."
+    assert [path.name for path in left.iterdir()] == ["theirs"]
+
+
+def test_a_tree_of_any_depth_with_few_handles(tmp_path: Path) -> None:
+    (tmp_path / "top").mkdir()
+    handle = os.open(tmp_path / "top", os.O_RDONLY)
+    for _ in range(600):
+        os.mkdir("d", dir_fd=handle)
+        inner = os.open("d", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = inner
+    os.close(handle)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used_by_now = max(map(int, os.listdir("/dev/fd"))) + 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used_by_now + 40, hard))
+    try:
+        assert removed(tmp_path, "top") == safefs.Left()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_which_something_appears_again_and_again_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "top/x/y")
+    unlink = os.unlink
+
+    def unlink_and_add(name: str, *, dir_fd: int) -> None:
+        unlink(name, dir_fd=dir_fd)
+        os.close(os.open(f"{name}1", os.O_CREAT | os.O_WRONLY, dir_fd=dir_fd))
+
+    monkeypatch.setattr(os, "unlink", unlink_and_add)
+    left = removed(tmp_path, "top")
+    assert (left.number, left.first) == (1, "top/x")
+
+
+def test_a_folder_that_is_moved_away_meanwhile_leads_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = Path(*"d" * 40)
+    put(tmp_path / "top" / deep / "x")
+    precious = put(tmp_path / "precious/d/x").parent.parent
+    unlink = os.unlink
+
+    def unlink_and_move(name: str, *, dir_fd: int) -> None:
+        unlink(name, dir_fd=dir_fd)
+        # The present folder, whose way back is no longer open, is somewhere else now.
+        (tmp_path / "top" / Path(*"d" * 6)).rename(precious / "moved")
+
+    monkeypatch.setattr(os, "unlink", unlink_and_move)
+    left = removed(tmp_path, "top")
+    assert left.number
+    assert (precious / "d/x").exists()

@@ -1,0 +1,107 @@
+"""Where each setting comes from, and how it is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from confined_claude import settings
+from confined_claude.commands import config
+from confined_claude.host import Host
+from confined_claude.project import Project
+from confined_claude.session import supervisor as session
+from confined_claude.settings import ProjectFiles, Settings
+from confined_claude.state import trust
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def resolved(host: Host, project: str = "", user: str = "", **flags: str) -> settings.Resolved:
+    host.config.mkdir(parents=True, exist_ok=True)
+    host.user_config_file.write_text(user)
+    return settings.resolve(host.user_config_file, ProjectFiles(Path("/p"), project), host.environ, flags)
+
+
+def test_without_any_file_all_is_default(host: Host) -> None:
+    found = resolved(host)
+    assert found == settings.Resolved(Settings(), {})
+    assert all(line.endswith("# default") for line in config.told(found))
+    assert len(list(config.told(found))) == len(fields(Settings))
+
+
+def test_each_value_names_where_it_comes_from(host: Host) -> None:
+    environ = {"CONFINED_CLAUDE_NETWORK": "open", "CONFINED_CLAUDE_GIT": "open"}
+    found = resolved(
+        replace(host, environ=environ),
+        project='sudo = "off"\nmemory = "4g"\nprotect = ["b"]',
+        user='network = "none"\nmemory = "8g"\nprotect = ["a"]\nallow = ["x.y"]',
+        git="isolated",
+    )
+    file, theirs = str(host.user_config_file), "/p/config.toml"
+    assert found.sources == {
+        "network": ("CONFINED_CLAUDE_NETWORK",),
+        "memory": (file, theirs),
+        "protect": (file, theirs),
+        "allow": (file,),
+        "sudo": (theirs,),
+        "git": ("--git",),
+    }
+    assert found.settings.protect == ("a", "b")
+    told = {line.split(" = ")[0]: line for line in config.told(found)}
+    assert told["network"].split("#") == [told["network"].split("#")[0], " CONFINED_CLAUDE_NETWORK"]
+    assert f"# {file} and {theirs}" in told["memory"]
+
+
+def test_what_a_project_does_not_get_is_told(host: Host) -> None:
+    found = resolved(host, project='network = "allowlist"\nsudo = "apt"', user='network = "none"\nsudo = "off"')
+    assert found.not_taken == ("network", "sudo")
+    assert found.sources["network"] == (str(host.user_config_file),)
+    assert sum("is not taken" in line for line in config.told(found)) == 2
+
+
+def test_the_lines_are_a_config_file(host: Host) -> None:
+    found = resolved(host, user='protect = ["a b", \'q"\\b\']\nhost_ports = [80]')
+    values = tomllib.loads("\n".join(config.told(found)))
+    assert values == config.values(found)
+    assert values["protect"] == ["a b", 'q"\\b']
+
+
+def test_for_programs_it_is_one_object(host: Host) -> None:
+    found = json.loads(json.dumps(config.as_json(resolved(host, user='sudo = "off"'))))
+    assert found["version"] == 1
+    assert found["settings"]["sudo"] == {"value": "off", "sources": [str(host.user_config_file)]}
+    assert found["settings"]["pids"] == {"value": ["4096"], "sources": []}
+    assert set(found["settings"]) == {item.name for item in fields(Settings)}
+
+
+def test_a_project_that_waits_for_trust_is_told_and_not_in_force(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project(tmp_path / "project")
+    project.scaffold.mkdir(parents=True)
+    (project.scaffold / "config.toml").write_text('network = "open"\n')
+    monkeypatch.chdir(project.root)
+    found, notes = session.resolved(host)
+    assert found.settings.network == "internet"
+    assert "network = 'open'" in notes[0]
+    trust.allow(project, host, trust.digest_of(ProjectFiles.read(project.scaffold)))
+    found, notes = session.resolved(host)
+    assert (found.settings.network, notes) == ("open", [])
+    assert found.sources["network"] == (str(project.scaffold / "config.toml"),)
+
+
+def test_the_command_works_where_no_project_can_be(tmp_path: Path) -> None:
+    script = "from confined_claude.cli import main; main()"
+    words = [sys.executable, "-c", script, "config", "--json"]
+    done = subprocess.run(words, cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["settings"]["network"]["value"] == "internet"
+    assert "cannot be a project" in done.stderr

@@ -1,0 +1,603 @@
+"""What doctor says of engines, machines and records: each fault by its own line, beside a healthy control."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from confined_claude.commands.doctor import (
+    engines,
+    examination,
+    lines,
+    machine,
+)
+from confined_claude.commands.doctor import (
+    records as kept,
+)
+from confined_claude.commands.doctor import (
+    vulnerabilities as holes,
+)
+from confined_claude.commands.doctor.lines import OK, PROBLEM, WARNING, Line
+from confined_claude.engine import command as client
+from confined_claude.errors import ConfinedError
+from confined_claude.guard.guard import Ground
+from confined_claude.guard.records import locked
+from confined_claude.host import Host
+from confined_claude.image.build import Recipe, Stack
+from confined_claude.project import Project
+from confined_claude.settings import Settings
+from confined_claude.state.projects import remember
+
+from ..conftest import PLAIN_ID, as_plain_user, asks_for_the_engine, tree
+from ..guarding import Looked, put
+
+SECRET = "sk-ant-made-up-secret"
+
+# Answers as engines gave them, shortened.
+DEBIAN: dict[str, Any] = {
+    "version": {
+        "Platform": {"Name": ""},
+        "Components": [
+            {"Name": "Engine", "Version": "20.10.24+dfsg1"},
+            {"Name": "containerd", "Version": "1.6.20~ds1"},
+            {"Name": "runc", "Version": "1.1.5+ds1"},
+            {"Name": "docker-init", "Version": "0.19.0"},
+        ],
+        "Version": "20.10.24+dfsg1",
+        "ApiVersion": "1.41",
+    },
+    "info": {
+        "OperatingSystem": "Debian GNU/Linux 12 (bookworm)",
+        "SecurityOptions": ["name=seccomp,profile=default"],
+        "Plugins": {"Volume": ["local"], "Authorization": None},
+        "DockerRootDir": "/var/lib/docker",
+        "CgroupVersion": "1",
+        "MemoryLimit": True,
+        "SwapLimit": True,
+        "CpuCfsQuota": True,
+        "PidsLimit": True,
+        "Warnings": None,
+    },
+}
+DOCKER_CE: dict[str, Any] = {
+    "version": {
+        "Platform": {"Name": "Docker Engine - Community"},
+        "Components": [
+            {"Name": "Engine", "Version": "29.9.0"},
+            {"Name": "containerd", "Version": "v2.2.5"},
+            {"Name": "runc", "Version": "1.3.6"},
+        ],
+        "Version": "29.9.0",
+        "ApiVersion": "1.52",
+    },
+    "info": {
+        "OperatingSystem": "Ubuntu 24.04.3 LTS",
+        "SecurityOptions": ["name=apparmor", "name=seccomp,profile=builtin", "name=cgroupns"],
+        "CgroupVersion": "2",
+    },
+}
+ROOTLESS: dict[str, Any] = {
+    "version": {"Platform": {"Name": "Docker Engine - Community"}, "Components": [{"Name": "rootlesskit"}]},
+    "info": {
+        "OperatingSystem": "Fedora Linux 41",
+        "SecurityOptions": ["name=seccomp,profile=builtin", "name=rootless", "name=cgroupns"],
+        "DockerRootDir": "/home/someone/.local/share/docker",
+        "CgroupVersion": "2",
+        "MemoryLimit": True,
+        "SwapLimit": True,
+        "CpuCfsQuota": False,
+        "PidsLimit": True,
+    },
+}
+REMAPPED: dict[str, Any] = {
+    "version": DOCKER_CE["version"],
+    "info": {"SecurityOptions": ["name=seccomp,profile=builtin", "name=userns"], "CgroupVersion": "2"},
+}
+DESKTOP: dict[str, Any] = {
+    "version": {
+        "Platform": {"Name": "Docker Desktop 4.33.0 (160616)"},
+        "Components": [{"Name": "Engine", "Version": "27.1.1"}, {"Name": "runc", "Version": "1.1.13"}],
+    },
+    "info": {
+        "OperatingSystem": "Docker Desktop",
+        "SecurityOptions": ["name=seccomp,profile=unconfined", "name=cgroupns"],
+        "DockerRootDir": "/var/lib/docker",
+    },
+}
+PODMAN: dict[str, Any] = {
+    "version": {
+        "Platform": {"Name": "linux/amd64/debian-12"},
+        "Components": [
+            {"Name": "Podman Engine", "Version": "4.3.1"},
+            {"Name": "Conmon", "Version": "conmon version 2.1.6, commit: unknown"},
+            {"Name": "OCI Runtime (crun)", "Version": "crun version 1.8.1"},
+        ],
+        "Version": "4.3.1",
+        "ApiVersion": "1.41",
+    },
+    "info": {
+        "OperatingSystem": "debian",
+        "SecurityOptions": ["name=apparmor", "name=seccomp,profile=default", "name=rootless"],
+        "BuildahVersion": "1.28.2",
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("answers", "status", "words"),
+    [
+        (DEBIAN, OK, "rootful"),
+        (DOCKER_CE, OK, "rootful"),
+        (REMAPPED, OK, "rootful, with userns-remap, which sessions are kept out of"),
+        (ROOTLESS, WARNING, "rootless: not tested"),
+        (DESKTOP, WARNING, "Docker Desktop, rootful: not tested"),
+        (PODMAN, WARNING, "Podman, rootless: not tested"),
+    ],
+)
+def test_the_mode_is_told_by_the_engines_answers(answers: dict[str, Any], status: str, words: str) -> None:
+    found = engines.mode(**answers)
+    assert (found.name, found.status, found.what) == ("mode", status, words)
+    assert bool(found.cure) == (status != OK)
+
+
+def test_an_engine_that_says_nothing_of_itself_is_taken_for_an_ordinary_one() -> None:
+    assert engines.mode({}, {}).status == OK
+    assert engines.versions({}, {}).status == OK
+    assert engines.kernel({}, Settings()).status == OK
+
+
+# Holes
+
+
+def with_version(component: str, version: str, authorization: list[str] | None = None) -> list[tuple[str, str, str]]:
+    asked = {"Components": [{"Name": component, "Version": version}]}
+    return list(holes.known_holes(asked, {"Plugins": {"Authorization": authorization}}))
+
+
+@pytest.mark.parametrize(
+    ("component", "version", "names"),
+    [
+        ("runc", "1.1.11", ["2024-21626", "2025-31133"]),
+        ("runc", "1.1.12", ["2025-31133"]),
+        ("runc", "1.1.5+ds1", ["2024-21626", "2025-31133"]),
+        ("runc", "1.2.7", ["2025-31133"]),
+        ("runc", "1.2.8", []),
+        ("runc", "1.3.2", ["2025-31133"]),
+        ("runc", "1.3.3", []),
+        ("runc", "1.3.3-0ubuntu1", []),
+        ("runc", "1.4.0-rc.2", ["2025-31133"]),
+        ("runc", "1.4.0", []),
+        ("runc", "2.0", []),
+        ("containerd", "v1.3.8", ["2020-15257"]),
+        ("containerd", "1.4.3", []),
+        ("containerd", "1.6.20~ds1", []),
+        ("Engine", "28.5.2", ["2026-41567"]),
+        ("Engine", "29.5.0", ["2026-41567"]),
+        ("Engine", "29.5.1", []),
+        ("runc", "", []),
+        ("runc", "unknown", []),
+        ("docker-init", "0.1", []),
+    ],
+)
+def test_versions_with_known_holes(component: str, version: str, names: list[str]) -> None:
+    found = with_version(component, version)
+    told = " ".join(names_ for _, _, names_ in found)
+    assert all(name in told for name in names)
+    assert bool(found) == bool(names)
+    if "2024-21626" not in names:
+        assert "2024-21626" not in told
+
+
+@pytest.mark.parametrize(("version", "is_open"), [("27.1.0", True), ("24.0.9", True), ("26.1.5", False)])
+def test_a_hole_of_plug_ins_is_one_only_with_them(version: str, is_open: bool) -> None:
+    assert "2024-41110" not in str(with_version("Engine", version))
+    assert ("2024-41110" in str(with_version("Engine", version, ["made-up"]))) == is_open
+
+
+def test_holes_are_a_warning_that_speaks_of_distributions() -> None:
+    found = engines.versions(**DEBIAN)
+    assert found.status == WARNING
+    assert "runc 1.1.5+ds1 has CVE-2024-21626" in found.what
+    assert "Docker 20.10.24+dfsg1 has" in found.what
+    assert "distribution" in found.cure
+    assert engines.versions(**DOCKER_CE) == Line("versions", OK, "no known holes, containerd v2.2.5, runc 1.3.6")
+
+
+def test_podman_has_none_of_dockers_holes() -> None:
+    assert engines.versions(**PODMAN).status == OK
+
+
+def test_every_hole_names_its_source() -> None:
+    for hole in holes.HOLES:
+        for name in hole.name.split(", "):
+            assert name in str(holes.__doc__)
+
+
+# Limits and users
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ("PidsLimit", "pids"),
+        ("MemoryLimit", "memory"),
+        ("SwapLimit", "swap"),
+    ],
+)
+def test_what_the_kernel_cannot_limit(missing: str, words: str) -> None:
+    assert engines.kernel(DEBIAN["info"], Settings()).status == OK
+    found = engines.kernel({**DEBIAN["info"], missing: False}, Settings())
+    assert found.status == WARNING
+    assert found.what.endswith(f"cannot limit {words}")
+    assert "cgroup" in found.cure
+
+
+def test_processors_are_missed_only_where_they_are_limited() -> None:
+    assert engines.kernel(ROOTLESS["info"], Settings()).status == OK
+    found = engines.kernel(ROOTLESS["info"], Settings(cpus=("2",)))
+    assert found.what.endswith("cannot limit cpus")
+    assert "systemd" in found.cure
+
+
+def test_whose_the_files_are(host: Host, tmp_path: Path) -> None:
+    here = Project(tmp_path)
+    own = replace(host, uid=os.getuid(), gid=77)
+    ordinary = replace(own, uid=1000)
+    assert engines.users(DEBIAN["info"], ordinary, None).what == "sessions are uid 1000, gid 77; their files are yours"
+    assert "which is you" in engines.users(ROOTLESS["info"], own, here).what
+    other = engines.users(DEBIAN["info"], replace(own, uid=os.getuid() + 1), here)
+    assert other.status == WARNING
+    assert f"belongs to uid {os.getuid()}" in other.what
+
+
+def test_root_is_warned(host: Host) -> None:
+    assert engines.users(DEBIAN["info"], replace(host, uid=0), None).status == WARNING
+
+
+# Context
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [("unix:///x.sock", "unix:///x.sock"), (f"tcp://me:{SECRET}@127.0.0.1:1", "tcp://127.0.0.1:1")],
+)
+def test_the_context_without_secrets(host: Host, address: str, shown: str) -> None:
+    found = engines.context(replace(host, environ={"DOCKER_HOST": address}))
+    assert found == Line("context", OK, f"DOCKER_HOST, {shown}")
+
+
+def test_the_context_by_name(host: Host) -> None:
+    config = host.home / "docker"
+    assert engines.context(replace(host, environ={"DOCKER_CONFIG": str(config)})) == Line(
+        "context", OK, f"context default, {client.DEFAULT_ADDRESS}"
+    )
+    with pytest.raises(ConfinedError, match="no docker context called nope"):
+        engines.context(replace(host, environ={"DOCKER_CONFIG": str(config), "DOCKER_CONTEXT": "nope"}))
+
+
+# The machine
+
+
+def test_commands_on_path(host: Host, tmp_path: Path) -> None:
+    nowhere = replace(host, environ={"PATH": str(tmp_path)})
+    assert machine.docker_command(nowhere).status == PROBLEM
+    assert machine.git_command(nowhere).status == WARNING
+    for name in ("docker", "git"):
+        put(tmp_path / name).chmod(0o755)
+    assert machine.docker_command(nowhere) == Line("docker", OK, str(tmp_path / "docker"))
+    assert machine.git_command(nowhere).status == OK
+
+
+def test_the_commands_that_a_shell_finds_are_this_installations(host: Host, tmp_path: Path) -> None:
+    bin_folder, mine = tmp_path / "bin", Path(os.__file__).parent  # some folder without them
+    bin_folder.mkdir()
+    there = replace(host, environ={"PATH": f"{bin_folder}:{mine}"})
+    missing = machine.own_commands(there)
+    assert missing.status == WARNING
+    assert missing.what == "confined-claude is not found; inv is not found"
+    assert missing.cure.endswith(f'export PATH="{machine.installed("inv")[0].parent}:$PATH"')
+    links = host.home / ".local/bin"
+    links.mkdir(parents=True)
+    for name in ("confined-claude", "inv"):
+        (links / name).symlink_to(machine.installed(name)[0])
+    assert machine.own_commands(there).cure.endswith('export PATH="$HOME/.local/bin:$PATH"')
+    for name in ("confined-claude", "inv"):
+        (bin_folder / name).symlink_to(machine.installed(name)[0])
+    assert machine.own_commands(there).status == OK
+    (bin_folder / "inv").unlink()
+    put(bin_folder / "inv").chmod(0o755)
+    other = machine.own_commands(there)
+    assert other.what == f"inv is {bin_folder / 'inv'}, of another installation"
+    assert str(host.home / ".local/bin") in other.cure
+
+
+def test_space(tmp_path: Path) -> None:
+    assert machine.space("x", tmp_path / "not/yet/there", 1).status == OK
+    assert machine.space("x", tmp_path, 1).what.endswith(f"free at {tmp_path}")
+    low = machine.space("x", tmp_path, 1 << 62)
+    assert (low.name, low.status) == ("space for x", WARNING)
+    assert low.cure
+
+
+def test_a_folder_that_may_not_be_written(plain_folder: Path) -> None:
+    closed = plain_folder / "closed"
+    closed.mkdir(mode=0o555)
+    if os.geteuid() == 0:
+        os.chown(closed, PLAIN_ID, PLAIN_ID)
+    assert as_plain_user(lambda: machine.space("x", closed / "inside", 1).status) == PROBLEM
+    assert as_plain_user(lambda: machine.space("x", closed, 1, is_ours=False).status) == OK
+
+
+NOW = 1_800_000_000.0
+STACK = Stack((Recipe("t", {}),))
+
+
+@pytest.mark.parametrize(
+    ("created", "status", "words"),
+    [
+        ("2027-01-15T07:00:00.176616312Z", OK, "of today"),
+        ("2027-01-05T07:00:00Z", OK, "10 days old"),
+        ("2026-11-01T07:00:00Z", WARNING, "75 days old"),
+        ("2028-01-01T07:00:00Z", OK, "of today"),
+        ("0001-01-01T00:00:00Z", OK, "of unknown age"),
+        ("", OK, "of unknown age"),
+    ],
+)
+def test_the_age_of_the_image(created: str, status: str, words: str) -> None:
+    found = machine.its_image({"Created": created}, STACK, "2.1.330", NOW)
+    assert (found.status, found.what) == (status, f"{STACK.name}, Claude Code 2.1.330, {words}")
+
+
+def test_a_missing_image() -> None:
+    found = machine.its_image(None, STACK, "", NOW)
+    assert found.status == WARNING
+    assert "confined-claude build" in found.cure
+
+
+# Sign-in
+
+
+def credentials(host: Host, expires: float, **more: str) -> Path:
+    oauth = {"accessToken": SECRET, "refreshToken": SECRET, "expiresAt": expires * 1000, **more}
+    return put(host.home / ".claude/.credentials.json", json.dumps({"claudeAiOauth": oauth}))
+
+
+def test_the_sign_in(host: Host) -> None:
+    inside = host.data / "shared/claude-config"
+
+    def look(**environ: str) -> Line:
+        before = tree(host.home)
+        found = machine.sign_in(inside, replace(host, environ=environ))
+        assert tree(host.home) == before
+        assert SECRET not in str(found)
+        return found
+
+    assert look().status == WARNING
+    assert "/login" in look().cure
+    assert look(ANTHROPIC_API_KEY=SECRET) == Line("sign-in", OK, "by ANTHROPIC_API_KEY")
+    credentials(host, NOW * 2)
+    valid = look()
+    assert valid.status == OK
+    assert f"until {time.strftime('%Y-', time.localtime(NOW * 2))}" in valid.what
+    for odd in ("null", "NaN", "Infinity", "1e30", "-1", '"soon"'):
+        text = f'{{"claudeAiOauth": {{"accessToken": "{SECRET}", "expiresAt": {odd}}}}}'
+        put(host.home / ".claude/.credentials.json", text)
+        unknown = look()
+        assert unknown.status == OK
+        assert "not said until when" in unknown.what
+    credentials(host, 1000)
+    expired = look()
+    assert expired.status == WARNING
+    assert "has expired" in expired.what
+    assert expired.cure == "Run `claude` on this machine once: it renews it."
+    assert look(CLAUDE_CODE_OAUTH_TOKEN=SECRET).status == OK
+    # Signed in inside, with a refresh token of its own, it is renewed by itself.
+    own = {"accessToken": SECRET, "refreshToken": SECRET, "expiresAt": 2000 * 1000}
+    put(inside / ".credentials.json", json.dumps({"claudeAiOauth": own}))
+    assert look().what == "by credentials of its own, which renew themselves"
+    put(host.home / ".claude/.credentials.json", "{" + SECRET)
+    assert look().status == WARNING
+    (inside / ".credentials.json").unlink()
+    with pytest.raises(ConfinedError, match="is broken"):
+        look()
+    assert look(ANTHROPIC_API_KEY=SECRET).status == WARNING
+
+
+# Config
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Project:
+    root = tmp_path / "project"
+    root.mkdir()
+    return Project(root)
+
+
+def test_configs(host: Host, here: Project) -> None:
+    assert "fine" in kept.user_config(host).what
+    put(host.user_config_file, 'network = "open"\n')
+    assert kept.user_config(host) == Line("your config", OK, str(host.user_config_file))
+    put(host.user_config_file, "network = \n")
+    with pytest.raises(ConfinedError, match="not valid TOML"):
+        kept.user_config(host)
+    # The others do not depend on it.
+    assert kept.variables({"CONFINED_CLAUDE_NETWORK": "none"}) == Line("variables", OK, "CONFINED_CLAUDE_NETWORK")
+    assert kept.variables({}) == Line("variables", OK, "none set")
+    with pytest.raises(ConfinedError, match="the environment"):
+        kept.variables({"CONFINED_CLAUDE_NETWORK": "nope"})
+    assert kept.project_config(here, host).status == OK
+    put(here.scaffold / "config.toml", 'network = "none"\n')
+    assert kept.project_config(here, host) == Line("project config", OK, str(here.scaffold))
+    put(here.scaffold / "config.toml", 'network = "open"\n')
+    waiting = kept.project_config(here, host)
+    assert (waiting.status, waiting.what) == (PROBLEM, "waits for your trust: network = 'open'")
+    assert "confined-claude trust" in waiting.cure
+
+
+# Records and findings
+
+
+def states(host: Host, here: Project | None) -> list[tuple[str, str]]:
+    return [(line.status, line.what) for line in kept.every_record(host, here)]
+
+
+def test_records_that_cannot_be_read(host: Host, here: Project) -> None:
+    assert states(host, here) == [(OK, f"all in {host.state} can be read")]
+    remember(here, host)
+    folder = host.state / "projects" / here.id
+    assert states(host, here) == [(OK, f"all in {host.state} can be read")]
+    good = (folder / "project.json").read_text()
+    for content, words in (('{"version": 99, "root": "/x"}', "newer version"), ("{", "damaged"), ("[]", "damaged")):
+        put(folder / "project.json", content)
+        [(status, what)] = states(host, here)
+        assert status == WARNING
+        assert words in what
+    put(folder / "project.json", good)
+    for name in ("findings.json", "accepted.json", "copies.json", "made.json", "0" * 16 + ".session"):
+        put(folder / name, "{")
+        assert [status for status, _ in states(host, here)] == [PROBLEM], name
+        assert [status for status, _ in states(host, None)] == [WARNING], name
+        (folder / name).unlink()
+    assert [status for status, _ in states(host, here)] == [OK]
+
+
+def reviewed(host: Host, here: Project | None) -> list[Line]:
+    def ground(project: Project) -> Ground:
+        return Ground(project, Settings(), forgiving=True)
+
+    before = tree(host.home)
+    found = list(kept.review(host, here, ground))
+    assert tree(host.home) == before
+    return found
+
+
+def left(here: Project, host: Host, name: str) -> Path:
+    """A file in the project that a session has left, and the finding of it."""
+    looked = Looked(here.root)
+    path = put(here.root / name)
+    with locked(here, host) as records:
+        records.keep_findings(looked.findings())
+    return path
+
+
+def test_what_waits_for_a_review(host: Host, here: Project) -> None:
+    assert reviewed(host, here) == [Line("review", OK, "nothing waits")]
+    remember(here, host)
+    red = left(here, host, ".envrc")
+    [found] = reviewed(host, here)
+    assert found.status == PROBLEM
+    assert "1 thing that runs by itself (red)" in found.what
+    [elsewhere] = reviewed(host, None)
+    assert (elsewhere.status, elsewhere.what) == (WARNING, f"red findings in {here.root}")
+    red.unlink()  # put right by hand
+    assert [line.status for line in reviewed(host, here)] == [OK]
+
+
+def test_yellow_is_a_warning(host: Host, here: Project) -> None:
+    left(here, host, "Makefile")
+    assert [line.status for line in reviewed(host, here)] == [WARNING]
+
+
+def test_findings_that_cannot_be_read_are_the_records_to_tell(host: Host, here: Project) -> None:
+    put(host.state / "projects" / here.id / "findings.json", "{")
+    assert reviewed(host, here) == []
+
+
+# Lines
+
+
+def test_a_check_that_fails_is_a_line_without_what_it_read() -> None:
+    def broken() -> Line:
+        raise ValueError(SECRET)
+
+    [found] = lines.checked("x", broken)
+    assert (found.name, found.status, found.what) == ("x", PROBLEM, "could not be checked: ValueError")
+    assert found.cure
+    [found] = lines.checked("x", lambda: Line("x", OK, str(Path("/nonexistent/x").stat())))
+    assert found.what == "could not be checked: No such file or directory: /nonexistent/x"
+
+    def wrong() -> Line:
+        raise ConfinedError("What.", "Do that.")
+
+    assert lines.checked("x", wrong) == [Line("x", PROBLEM, "What.", "Do that.")]
+    assert lines.checked("x", lambda: Line("x", OK, "y")) == [Line("x", OK, "y")]
+
+
+def test_a_check_that_hangs_is_a_line() -> None:
+    end = threading.Event()
+
+    def hangs() -> Line:
+        end.wait()
+        return Line("x", OK, "late")
+
+    [found] = lines.checked("x", hangs, seconds=0.05)
+    assert found.status == PROBLEM
+    assert "no answer" in found.what
+    end.set()
+
+
+def test_lines_that_were_there_before_a_failure_do_not_hide_it() -> None:
+    def half() -> Any:
+        yield Line("x", OK, "first")
+        raise LookupError
+
+    assert [line.status for line in lines.checked("x", half)] == [PROBLEM]
+
+
+FOUND = [
+    Line("one", OK, "fine"),
+    Line("two", WARNING, "a rather long sentence that does not fit into forty columns", "Do [bold]that[/bold]."),
+    Line("three", PROBLEM, "a\x1b[31m\nb"),
+]
+
+
+def test_in_a_pipe_each_line_is_one() -> None:
+    told = list(lines.as_text(FOUND))
+    assert told == [
+        "ok       one: fine",
+        "warning  two: a rather long sentence that does not fit into forty columns",
+        "         -> Do [bold]that[/bold].",
+        "problem  three: a\\x1b[31m\\nb",
+        "1 problem and 1 warning.",
+    ]
+
+
+def test_forty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    told = list(lines.as_text(FOUND))
+    assert max(map(len, told)) <= 40
+    assert " ".join(" ".join(told).split()).startswith("ok one: fine warning two: a rather long sentence that does")
+
+
+def test_as_json_and_the_exit_code() -> None:
+    value = json.loads(lines.as_json(FOUND))
+    assert value["version"] == 1
+    assert value["checks"][0] == {"name": "one", "status": "ok", "what": "fine", "cure": ""}
+    assert [lines.exit_code(FOUND[:count]) for count in (1, 2, 3)] == [0, 0, 1]
+    assert list(lines.as_text(FOUND[:1]))[-1] == "All is well."
+
+
+# All together
+
+
+@asks_for_the_engine
+def test_without_an_engine_all_else_is_checked(
+    host: Host, here: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(here.root)
+    environ = {"DOCKER_HOST": f"unix://{tmp_path}/none.sock", "PATH": os.environ["PATH"], "ANTHROPIC_API_KEY": SECRET}
+    before = tree(tmp_path)
+    found = examination.examine(replace(host, environ=environ))
+    assert tree(tmp_path) == before
+    by_name = {line.name: line.status for line in found}
+    assert by_name["engine"] == PROBLEM
+    assert {"mode", "versions", "image", "sessions"} & set(by_name) == set()
+    assert by_name["sign-in"] == by_name["review"] == by_name["records"] == by_name["project"] == OK
+    assert SECRET not in lines.as_json(found)

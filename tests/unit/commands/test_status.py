@@ -1,0 +1,477 @@
+"""What `status` finds out, and how it is shown: as text and as JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from confined_claude import console, project
+from confined_claude.commands.status import collector as status
+from confined_claude.commands.status import view as status_view
+from confined_claude.commands.status.collector import (
+    Data,
+    Image,
+    Images,
+    KnownProject,
+    Looker,
+    Problem,
+    Running,
+    Status,
+)
+from confined_claude.engine import usage
+from confined_claude.engine.usage import Usage
+from confined_claude.errors import ConfinedError, EngineError
+from confined_claude.fs.disk import Size
+from confined_claude.guard.findings import Finding
+from confined_claude.guard.records import Glance, Record, glance, locked
+from confined_claude.host import Host
+from confined_claude.project import Project
+from confined_claude.session.listing import Session
+from confined_claude.session.mounts import plan_mounts
+from confined_claude.settings import Settings
+from confined_claude.state import projects as known
+from confined_claude.state.projects import Known
+
+from ..conftest import PLAIN_ID, as_plain_user, asks_for_the_engine, host_below
+from ..guarding import put
+
+SCHEMA = json.loads((Path(__file__).resolve().parents[3] / "docs/status.schema.json").read_text())
+HOME = Path("/home/someone")
+NOW = time.mktime((2026, 11, 24, 15, 0, 0, 0, 0, -1))
+HOSTILE = "a\nb\x1b[31m[bold]x[/bold]\u202e"
+
+
+def session(name: str = "confined-claude-demo", **changed: Any) -> Session:
+    demo = Project(HOME / "demo")
+    made = Session("0" * 64, name, "confined-claude:abc", NOW - 3600, True, demo.id, demo.root, "1" * 16, True)
+    return replace(made, **changed)
+
+
+def everything() -> Status:
+    """A status with something of everything."""
+    demo = Project(HOME / "demo")
+    gone = Known("gone-00000000", HOME / "go ne", NOW - 86400 * 30)
+    return Status(
+        time=NOW,
+        project=demo,
+        data=(
+            Data("venvs", demo.scaffold / "venvs", Size(120_000_000), "clean"),
+            Data("records", HOME / ".local/state/confined-claude/projects" / demo.id, Size(8192), "clean --all"),
+        ),
+        shared=(Data("pip-cache", HOME / ".local/share/x/pip-cache", Size(3_000_000, unreadable=1), "clean-global"),),
+        sessions=(
+            Running(session(), "2.1.330", Usage(312_000_000, 3725.2)),
+            Running(session("confined-claude-demo-2", is_up=False)),
+            Running(session("confined-claude-left", has_owner=False), None, Usage(1_000_000, 2.0), 12.4),
+            Running(session("confined-claude-cut", has_owner=False, is_up=False)),
+        ),
+        images=Images(
+            (Image("sha256:" + "a" * 64, ("confined-claude:abc",), "2.1.330", 1_040_000_000, True),),
+            1,
+            500_000,
+            (Image("sha256:" + "b" * 64, ("confined-claude:def",), "2.1.331", 2_000_000_000, False),),
+        ),
+        projects=(
+            KnownProject(Known(demo.id, demo.root, NOW - 60), True, Size(120_008_192), Glance(1, 2, 1)),
+            KnownProject(gone, False, Size(4096)),
+            KnownProject(Known("odd-11111111", HOME / HOSTILE, NOW), True, Size(0, is_cut_off=True)),
+            KnownProject(Known("broken-22222222", None, NOW), False, Size(4096)),
+        ),
+        problems=(),
+    )
+
+
+def text(found: Status, width: int | None = None, height: int | None = None) -> str:
+    return "\n".join(line.text for line in status_view.lines(found, HOME, width, height))
+
+
+def here(host: Host, name: str = "demo") -> Project:
+    """A project of this host's that is there and known."""
+    root = host.home / name
+    root.mkdir()
+    known.remember(Project(root), host)
+    return Project(root)
+
+
+def looked(host: Host, current: Project | None = None) -> Status:
+    """A look on a machine without an engine."""
+
+    def find() -> Project:
+        return current or project.find(host.home, host)
+
+    return Looker(replace(host, environ={"DOCKER_HOST": os.environ["DOCKER_HOST"], "PATH": ""}), find).look()
+
+
+# What is found out
+
+
+@asks_for_the_engine
+def test_without_an_engine_the_rest_is_known(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    demo = here(host)
+    put(demo.scaffold / "venvs/main/file", b"x" * 100_000)
+    put(host.data / "projects" / demo.id / "claude-config/file", b"x" * 5000)
+    put(host.data / "shared/pip-cache/file", b"x" * 50_000)
+    put(host.state / "logs/build.log", b"x" * 5000)
+    found = looked(host, demo)
+    assert found.is_engine_missing
+    assert [problem.about for problem in found.problems] == ["engine"]
+    assert [(data.name, data.removed_by) for data in found.data] == [
+        ("venvs", "clean"),
+        ("claude-config", "clean --all"),
+        ("records", "clean --all"),
+    ]
+    assert [(data.name, data.removed_by) for data in found.shared] == [
+        ("pip-cache", "clean-global"),
+        ("logs", "clean-global"),
+    ]
+    (entry,) = found.projects
+    assert entry.exists
+    assert entry.size.bytes == sum(data.size.bytes for data in found.data) > 100_000
+    assert "Not known." in text(found)
+
+
+@asks_for_the_engine
+def test_where_there_can_be_no_project_the_rest_is_known(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    demo = here(host)
+    found = looked(host)
+    assert found.project is None
+    assert "project" in [problem.about for problem in found.problems]
+    assert [entry.known.root for entry in found.projects] == [demo.root]
+    assert "cannot be a project" in text(found)
+
+
+@asks_for_the_engine
+def test_known_projects_come_from_the_state_alone(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    demo, gone = here(host), here(host, "gone")
+    put(demo.root / "other/.confined-claude/config.toml")
+    put(host.data / "projects" / gone.id / "claude-config/file", b"x" * 50_000)
+    gone.root.rmdir()
+    found = {entry.known.root: entry for entry in looked(host).projects}
+    assert found.keys() == {demo.root, gone.root}
+    assert found[demo.root].exists
+    assert not found[gone.root].exists
+    assert found[gone.root].size.bytes > 50_000
+    assert f"confined-claude clean --all --project {gone.id}" in text(looked(host))
+
+
+@asks_for_the_engine
+def test_a_project_whose_data_is_elsewhere_is_not_gone(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    here(host)
+    (found,) = looked(replace(host, data=host.home / "not/there")).projects
+    assert found.exists
+
+
+@asks_for_the_engine
+def test_a_project_that_became_a_link_is_gone(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    old, new = here(host, "old"), here(host, "new")
+    old.root.rmdir()
+    old.root.symlink_to(new.root)
+    found = {entry.known.id: entry.exists for entry in looked(host).projects}
+    assert found == {old.id: False, new.id: True}
+
+
+@asks_for_the_engine
+def test_what_a_clean_that_was_cut_off_has_left_counts(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    demo = here(host)
+    places = [demo.scaffold, host.data, host.data / "shared", host.state]
+    for place in places:
+        put(place / ".removed-0123456789ab/x", b"x" * 50_000)
+    found = looked(host, demo)
+    left = [data for data in (*found.data, *found.shared) if data.name == "left by a clean"]
+    assert [data.path.parent for data in left] == places
+    assert all(data.size.bytes > 50_000 for data in left)
+
+
+@asks_for_the_engine
+def test_records_that_cannot_be_read_are_told(plain_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    host = host_below(plain_folder)
+    demo = here(host)
+    folder = host.state / "projects"
+    for path in (plain_folder, *plain_folder.rglob("*")):
+        if os.geteuid() == 0:
+            os.chown(path, PLAIN_ID, PLAIN_ID)
+    (folder / demo.id).chmod(0)
+    (entry,) = as_plain_user(lambda: looked(host)).projects
+    assert (entry.known.id, entry.known.root, entry.exists) == (demo.id, None, False)
+    folder.chmod(0)
+    found = as_plain_user(lambda: looked(host))
+    assert found.projects == ()
+    assert "records" in {problem.about for problem in found.problems}
+    assert str(folder) in text(found)
+
+
+@asks_for_the_engine
+def test_what_a_session_put_in_the_place_of_our_folders_is_not_followed(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    demo = here(host)
+    put(host.home / "large/file", b"x" * 1_000_000)
+    put(demo.scaffold / "local-bin/tool", b"x" * 5000)
+    (demo.scaffold / "venvs").symlink_to(host.home / "large")
+    os.mkfifo(demo.scaffold / "local-bin/fifo")
+    found = looked(host, demo)
+    assert [data.name for data in found.data] == ["local-bin", "records"]
+    assert found.projects[0].size.bytes < 100_000
+
+
+def test_what_is_open_to_review_is_read_without_a_lock(host: Host) -> None:
+    demo = here(host)
+    assert glance(demo.id, host) == glance("unknown-00000000", host) == Glance()
+    red = Finding(".envrc", "file", True, "your shell", "new", None, b"x", "", "1")
+    yellow = replace(red, path="Makefile", red=False)
+    with locked(demo, host) as kept:
+        kept.keep_findings([red, yellow, replace(yellow, path="other")])
+        handle = kept.begin("a" * 16, Record(opened=["x"]))
+        kept.begin("b" * 16, Record(opened=["x"]))
+        kept.keep_unseen("b" * 16)
+        assert glance(demo.id, host) == Glance(1, 2, 1)
+        os.close(handle)
+        assert glance(demo.id, host) == Glance(1, 2, 2)
+    put(host.state / "projects" / demo.id / "findings.json", "{")
+    with pytest.raises(ConfinedError, match="damaged"):
+        glance(demo.id, host)
+
+
+@asks_for_the_engine
+def test_damaged_records_of_one_project_hide_nothing_of_the_others(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    demo, broken = here(host), here(host, "broken")
+    put(host.state / "projects" / broken.id / "findings.json", "{")
+    put(host.state / "projects" / broken.id / "project.json", "{")
+    found = looked(host, demo)
+    assert {entry.known.id: entry.known.root for entry in found.projects} == {demo.id: demo.root, broken.id: None}
+    assert "findings.json is damaged" in text(found)
+    assert f"confined-claude clean --all --project {broken.id}" in text(found)
+    jsonschema.validate(status_view.in_json(found), SCHEMA)
+
+
+@asks_for_the_engine
+def test_a_second_look_asks_the_disk_again_only_for_what_is_new(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    demo = here(host)
+    put(demo.scaffold / "venvs/file", b"x" * 5000)
+    looker = Looker(replace(host, environ={"DOCKER_HOST": os.environ["DOCKER_HOST"]}), lambda: demo)
+    first = looker.look()
+    put(demo.scaffold / "venvs/file", b"x" * 500_000)
+    assert looker.look().data == first.data
+    other = here(host, "other")
+    assert {entry.known.root for entry in looker.look().projects} == {demo.root, other.root}
+
+
+def test_every_folder_that_is_mounted_is_counted(host: Host) -> None:
+    demo = here(host)
+    for chosen in (Settings(), Settings(claude_config="project", caches="project")):
+        for mount in plan_mounts(demo, host, chosen):
+            if mount.parts:
+                put(mount.source / "file", b"x" * 5000)
+    put(host.state / "logs/file")
+    folders = (*status._project_folders(host, demo), *status._shared_folders(host))
+    counted = [folder.place.path for folder in folders]
+    missing = [path for path in host.home.rglob("file") if not any(place in path.parents for place in counted)]
+    assert missing == []
+
+
+# Memory and processor
+
+
+def test_usage_is_read_from_either_version_of_cgroups(tmp_path: Path) -> None:
+    one, two, three = "a" * 64, "b" * 64, "c" * 64
+    new, old = tmp_path / "new", tmp_path / "old"
+    folder = new / f"system.slice/docker-{one}.scope"
+    put(folder / "memory.current", "3000\n")
+    put(folder / "memory.stat", "anon 1\ninactive_file 1000\n")
+    put(folder / "cpu.stat", "usage_usec 2500000\nuser_usec 1\n")
+    put(old / f"memory/docker/{two}/memory.usage_in_bytes", "3000\n")
+    put(old / f"memory/docker/{two}/memory.stat", "inactive_file 7\ntotal_inactive_file 1000\n")
+    put(old / f"cpuacct/docker/{two}/cpuacct.usage", "2500000000\n")
+    assert usage.of_container(one, new) == usage.of_container(two, old) == Usage(2000, 2.5)
+    assert usage.of_container(two, new) is usage.of_container(three, old) is None
+    put(folder / "memory.current", "max\n")
+    assert usage.of_container(one, new) is None
+
+
+@pytest.mark.parametrize("name", ["inactive_file", "total_inactive_file"])
+def test_usage_is_read_from_an_engines_answer(name: str) -> None:
+    answer = {
+        "memory_stats": {"usage": 3000, "stats": {name: 1000}},
+        "cpu_stats": {"cpu_usage": {"total_usage": 2_500_000_000}},
+    }
+    assert usage.of_answer(answer) == Usage(2000, 2.5)
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"memory_stats": {}, "cpu_stats": {"cpu_usage": {"total_usage": 0}}}, {"memory_stats": None}]
+)
+def test_an_answer_without_numbers_is_none(answer: dict[str, Any]) -> None:
+    assert usage.of_answer(answer) is None
+
+
+# JSON
+
+
+def test_json_is_as_documented() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(json.loads(json.dumps(status_view.in_json(everything()))), SCHEMA)
+    nothing = Status(NOW, None, (), (), None, None, (), (Problem("engine", "It is gone.", ""), Problem("project", "x")))
+    jsonschema.validate(status_view.in_json(nothing), SCHEMA)
+
+
+def test_the_schema_refuses_what_it_does_not_know() -> None:
+    for change in ({"more": 1}, {"version": 2}, {"time": "today"}, {"sessions": [{"name": "x"}]}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**status_view.in_json(everything()), **change}, SCHEMA)
+
+
+def test_json_says_all_of_it() -> None:
+    found = status_view.in_json(everything())
+    assert [item["state"] for item in found["sessions"]] == ["running", "starting", "left behind", "left behind"]
+    assert found["projects"][1]["forgotten_by"] == ["confined-claude", "clean", "--all", "--project", "gone-00000000"]
+    assert found["projects"][2]["path"] == f"{HOME}/{HOSTILE}"
+    assert not found["projects"][2]["is_whole"]
+    assert found["projects"][0]["findings"] == {"red": 1, "yellow": 2, "sessions_to_look_through": 1}
+
+
+# Text
+
+
+def test_the_text_as_it_is() -> None:
+    shown = text(everything())
+    assert shown.startswith(
+        """\
+Sessions
+  confined-claude-demo    ~/demo  since today 14:00  Claude 2.1.330  312.0 MB  cpu 1:02:05
+  confined-claude-demo-2  ~/demo  since today 14:00                                         starting
+  confined-claude-left    ~/demo  since today 14:00                  1.0 MB    cpu 12 %     left behind
+  confined-claude-cut     ~/demo  since today 14:00                                         left behind
+  confined-claude-left: its terminal is gone.
+    `confined-claude run` in ~/demo joins it.
+    `confined-claude stop --session confined-claude-left` ends it.
+  confined-claude-cut: it was cut off; the next start removes what is left of it.
+
+This project: ~/demo
+  venvs    120.0 MB  .confined-claude/venvs
+"""
+    )
+    for line in (
+        "  pip-cache  at least 3.0 MB  ~/.local/share/x/pip-cache",
+        "  confined-claude:abc  Claude 2.1.330  1.0 GB  in use",
+        "  500.0 kB of it is in images that nothing uses.",
+        "  Not built from here; these stay,",
+        "  confined-claude:def  Claude 2.1.331  2.0 GB",
+        "  ~/demo  1 red  2 yellow  1 session not looked through yet",
+        "  ~/go ne: gone; 4.1 kB are kept. To forget it:",
+        "    confined-claude clean --all --project gone-00000000",
+        "  broken-22222222: its record cannot be read; 4.1 kB are kept. To forget it:",
+        "  confined-claude clean               deletes this project's venvs and local-bin: 120.0 MB",
+        "  confined-claude clean --all         and records of it: 8.2 kB, and Claude's history of it",
+        "  confined-claude clean-global        deletes caches and logs of all projects: at least 3.0 MB, "
+        "and unused images: 500.0 kB",
+        "  confined-claude clean-global --all  and Claude's own config and history: 0 bytes",
+    ):
+        assert line in shown.splitlines()
+
+
+@pytest.mark.parametrize("width", [None, 200, 80, 40, 20, 1])
+def test_nothing_is_lost_however_narrow(width: int | None) -> None:
+    shown = text(everything(), width)
+    for word in (
+        "confined-claude-demo-2", "confined-claude-cut", "~/demo", "2.1.330", "312.0 MB", "1:02:05", "12 %", "starting",
+        "120.0 MB", "pip-cache", "confined-claude:abc", "500.0 kB", "1 red", "2 yellow", "~/go ne", "gone",
+        "more than 0 bytes", "confined-claude clean-global", "confined-claude stop --session confined-claude-left",
+    ):  # fmt: skip
+        assert word.split()[-1] in shown, word
+    if width is not None and width >= 80:
+        assert max(map(len, shown.splitlines())) <= 140
+
+
+def test_in_forty_columns_only_names_and_commands_are_longer() -> None:
+    too_long = [line for line in text(everything(), 40).splitlines() if len(line) > 40]
+    assert all(
+        re.search(r"confined-claude|To forget it|images that nothing|counts once|today", line) for line in too_long
+    )
+
+
+@pytest.mark.parametrize("width", [None, 40])
+def test_nothing_a_session_named_steers_the_terminal(width: int | None) -> None:
+    odd = session(f"name{HOSTILE}", path=HOME / HOSTILE, has_owner=False)
+    odd_image = Image("sha256:1", (HOSTILE,), HOSTILE, 1, False)
+    found = replace(
+        everything(),
+        sessions=(Running(odd, HOSTILE),),
+        problems=(Problem("records", HOSTILE, HOSTILE),),
+        images=Images((odd_image,), 1, 0, (odd_image,)),
+    )
+    shown = text(found, width)
+    assert all(line.isprintable() for line in shown.splitlines())
+    assert "a\\nb\\x1b[31m[bold]x[/bold]\\u202e" in shown
+
+
+def test_markup_stays_text() -> None:
+    listed = [status_view.Line("[bold red]x[/]", "bold")]
+    assert status_view._text(listed).plain == "[bold red]x[/]"
+
+
+def test_wide_characters_are_aligned() -> None:
+    rows = list(status_view._table([("日本", "x"), ("abcd", "y")], None))
+    assert [line.text for line in rows] == ["  日本  x", "  abcd  y"]
+
+
+@pytest.mark.parametrize("height", [60, 45, 42])
+def test_a_live_view_shortens_the_list_of_known_projects_alone(height: int) -> None:
+    many = tuple(
+        KnownProject(Known(f"p-{number:08}", HOME / f"p-{number}", NOW), True, Size(1)) for number in range(100)
+    )
+    shown = text(replace(everything(), projects=many), 120, height).splitlines()
+    assert len(shown) <= height
+    assert "  … and more: `confined-claude status` lists them all." in shown
+    assert any(line.startswith("  confined-claude clean-global") for line in shown)
+    assert len(text(replace(everything(), projects=many), 120).splitlines()) > 100
+
+
+def test_an_engine_that_never_answers_is_given_up(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    asked = status._Asked(lambda: released.wait(60))
+    try:
+        with pytest.raises(EngineError, match="did not answer"):
+            asked.answer(0.01)
+    finally:
+        released.set()
+    assert asked.answer(60) is True
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [Screen(), io.StringIO()])
+def test_a_bar_is_for_terminals_and_for_what_takes_long(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", stream)
+    clock = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
+    with console.Adding("[bold]Adding up") as adding:
+        adding.show(1, 1000)
+        assert stream.getvalue() == ""
+        clock[0] = 0.6
+        adding.show(3, 1000)
+    assert ("3/1000\x1b[0m [bold]Adding up" in stream.getvalue()) is stream.isatty()

@@ -1,0 +1,421 @@
+"""Each mode of the network in the docker arguments of a session and of its sidecar."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from confined_claude import environment
+from confined_claude.egress.network import CLAUDE_HOSTS, Egress, Session, Sidecar, endpoints_of, plan_egress
+from confined_claude.host import Host
+from confined_claude.project import Project
+from confined_claude.session.launch import plan_session
+from confined_claude.settings import Settings
+
+from ..conftest import host_below
+
+KEY = "0123456789abcdef"
+NAME = f"confined-claude-net-{KEY}"
+GATEWAY = "host.docker.internal:host-gateway"
+# Of each, what no list of processes and no `docker inspect` may show.
+HIDDEN = {
+    "ANTHROPIC_BASE_URL": "https://made-up-user:made-up-pw@gateway.example/made-up-path?made-up-query",
+    "HTTPS_PROXY": "http://made-up-user:made-up-pw@proxy.example:3128/made-up-path",
+    "https_proxy": "http://made-up-user:made-up-pw@proxy.example:3128",
+    "http_proxy": "http://made-up-user:made-up-pw@proxy.example:3129",
+    "ALL_PROXY": "socks5://made-up-user:made-up-pw@proxy.example:1080",
+    "NO_PROXY": "made-up.example",
+}
+
+
+def wanted(host: Host, network: str, environ: dict[str, str] | None = None, **settings: Any) -> Session:
+    """What a network is planned for, by the mode, the host's variables and other settings."""
+    host = dataclasses.replace(host, environ=environ or {})
+    endpoints = endpoints_of(environment.split(host.environ)[1])
+    chosen = Settings(network=network, **settings)
+    closed = ("192.168.7.0/24", "fd00::/64")
+    return Session(
+        Project(Path("/home/me/My App")), host, chosen, "an:image", KEY, endpoints, closed, ("--userns", "host")
+    )
+
+
+def planned(host: Host, network: str, environ: dict[str, str] | None = None, **settings: Any) -> Egress:
+    return plan_egress(wanted(host, network, environ, **settings))
+
+
+def sidecar(egress: Egress) -> Sidecar:
+    assert egress.sidecar is not None
+    return egress.sidecar
+
+
+def given_to(egress: Egress) -> Any:
+    return json.loads(sidecar(egress).given)
+
+
+def config(egress: Egress) -> Any:
+    return json.loads(sidecar(egress).config)
+
+
+def values_of(flag: str, arguments: tuple[str, ...]) -> list[str]:
+    return [value for word, value in pairwise(arguments) if word == flag]
+
+
+def mounts(arguments: tuple[str, ...]) -> list[dict[str, str]]:
+    records = [next(csv.reader(io.StringIO(text, newline=""))) for text in values_of("--mount", arguments)]
+    return [dict(part.partition("=")[::2] for part in record) for record in records]
+
+
+# The sidecars
+
+
+@pytest.mark.parametrize("network", ["internet", "allowlist"])
+def test_a_sidecar_is_confined_and_leaves_nothing(network: str, host: Host) -> None:
+    arguments = sidecar(planned(host, network)).arguments
+    assert sidecar(planned(host, network)).name == NAME
+    assert values_of("--name", arguments) == [NAME]
+    assert values_of("--cap-drop", arguments) == ["ALL"]
+    assert values_of("--security-opt", arguments) == ["no-new-privileges"]
+    assert values_of("--log-driver", arguments) == ["none"]
+    assert values_of("--pull", arguments) == ["never"]
+    assert values_of("--network", arguments) == ["bridge"]
+    assert values_of("--userns", arguments) == ["host"]
+    assert values_of("--pids-limit", arguments)
+    assert values_of("--memory", arguments)
+    assert {"--rm", "--read-only", "--interactive"} <= set(arguments)
+    for flag in ("--privileged", "--volume", "-v", "--device", "--pid", "--ipc", "--detach"):
+        assert flag not in arguments
+
+
+@pytest.mark.parametrize("network", ["internet", "allowlist"])
+def test_a_sidecar_is_told_from_a_session_and_by_project(network: str, host: Host) -> None:
+    session = wanted(host, network)
+    labels = values_of("--label", sidecar(plan_egress(session)).arguments)
+    assert labels == [
+        "confined-claude=sidecar",
+        f"confined-claude.project={session.project.id}",
+        f"confined-claude.key={session.key}",
+        f"confined-claude.owner={session.host.owner}",
+    ]
+
+
+@pytest.mark.parametrize("network", ["none", "open", "docker:mine"])
+def test_the_other_modes_have_no_sidecar(network: str, host: Host) -> None:
+    egress = planned(host, network)
+    assert (egress.sidecar, egress.join, egress.environment, egress.hostname) == (None, "", {}, True)
+
+
+@pytest.mark.parametrize("network", ["internet", "allowlist"])
+def test_a_sidecars_program_is_the_images_own_and_loads_nothing_else(network: str, host: Host) -> None:
+    arguments = sidecar(planned(host, network)).arguments
+    entrypoint = arguments.index("--entrypoint")
+    program, image, *words = arguments[entrypoint + 1 :]
+    assert image == "an:image"
+    started = " ".join([program, *words])
+    assert re.search(rf"/usr/bin/python3 -IS? /opt/confined-claude/egress_{network}\.py( /egress)?$", started)
+    assert {word.rpartition("/")[0] for word in started.split() if "/" in word} <= {
+        *("/bin", "/usr/bin", "/opt/confined-claude", "")
+    }
+
+
+# internet
+
+
+def test_internet_the_session_has_the_network_of_its_sidecar_and_no_say_in_it(host: Host) -> None:
+    egress = planned(host, "internet", host_ports=("8080",), ports=("5173",))
+    assert egress.arguments == ("--network", f"container:{NAME}")
+    assert (egress.hostname, egress.join, egress.notes) == (False, "internet", ())
+    assert egress.environment == {}
+
+
+def test_internet_the_sidecar_has_what_the_engine_refuses_the_session(host: Host) -> None:
+    arguments = sidecar(planned(host, "internet", host_ports=("8080",), ports=("5173", "80"))).arguments
+    assert values_of("--hostname", arguments) == ["confined-claude-my-app"]
+    assert values_of("--add-host", arguments) == [GATEWAY]
+    assert values_of("--publish", arguments) == ["127.0.0.1:5173:5173", "127.0.0.1:80:80"]
+
+
+def test_internet_the_sidecar_alone_can_set_the_rules(host: Host) -> None:
+    session = wanted(host, "internet")
+    egress = plan_egress(session)
+    assert set(values_of("--cap-add", sidecar(egress).arguments)) == {"NET_ADMIN", "SETUID", "SETGID"}
+    plan = plan_session(
+        session.project,
+        session.host,
+        session.settings,
+        image=session.image,
+        command=["x"],
+        stdin_is_terminal=True,
+        stdout_is_terminal=True,
+        egress=egress,
+    )
+    arguments = tuple(plan.create_arguments("x"))
+    assert not {"NET_ADMIN", "NET_RAW", "ALL"} & set(values_of("--cap-add", arguments))
+    for flag in ("--hostname", "--add-host", "--publish", "--dns"):
+        assert flag not in arguments
+
+
+def test_internet_the_sidecar_is_told_what_is_closed_and_what_is_open(host: Host) -> None:
+    environ = {"ANTHROPIC_BASE_URL": "http://10.0.0.5:8787/v1", "HTTPS_PROXY": "http://proxy.example:3128"}
+    egress = planned(host, "internet", environ, host_ports=("8080",), ports=("5173",))
+    assert given_to(egress) == {
+        "closed": ["192.168.7.0/24", "fd00::/64"],
+        "named": [["10.0.0.5", 8787], ["proxy.example", 3128]],
+        "host_ports": ["8080"],
+        "ports": ["5173"],
+    }
+    assert sidecar(egress).given.endswith("}\n")
+    assert sidecar(egress).given.count("\n") == 1  # it reads one line
+    assert (sidecar(egress).folder, sidecar(egress).config, sidecar(egress).first) == (None, "", False)
+
+
+@pytest.mark.parametrize(
+    ("environ", "settings", "is_named"),
+    [
+        ({}, {}, False),
+        ({"ANTHROPIC_BASE_URL": "https://api.example"}, {}, False),
+        ({"ANTHROPIC_BASE_URL": "http://localhost:1"}, {}, True),
+        ({"ANTHROPIC_BASE_URL": "http://host.docker.internal:1"}, {}, True),
+        ({"https_proxy": "http://[::1]:3128"}, {}, True),
+        ({"NOT_PASSED_ON": "http://localhost:1"}, {}, False),
+        ({"NO_PROXY": "http://localhost:1"}, {}, False),
+        ({}, {"host_ports": ("8080",)}, True),
+    ],
+)
+@pytest.mark.parametrize("network", ["internet", "allowlist", "open", "docker:mine"])
+def test_the_host_has_a_name_only_where_something_of_it_is_named(
+    network: str, environ: dict[str, str], settings: dict[str, Any], is_named: bool, host: Host
+) -> None:
+    egress = planned(host, network, environ, **settings)
+    arguments = egress.sidecar.arguments if egress.sidecar else egress.arguments
+    assert values_of("--add-host", arguments) == [GATEWAY] * is_named
+
+
+# allowlist
+
+
+def test_allowlist_the_session_has_no_network_and_meets_its_sidecar_in_a_folder(host: Host) -> None:
+    egress = planned(host, "allowlist")
+    assert values_of("--network", egress.arguments) == ["none"]
+    assert values_of("--volumes-from", egress.arguments) == [f"{NAME}:ro"]
+    assert values_of("--dns", egress.arguments) == ["127.0.0.1"]
+    assert egress.hostname
+    for flag in ("--publish", "--add-host", "--cap-add"):
+        assert flag not in egress.arguments
+    assert sidecar(egress).first
+    assert egress.join == "allowlist - api.anthropic.com:443"
+
+
+def test_allowlist_the_sidecar_is_the_caller_and_has_no_capability(host: Host) -> None:
+    session = wanted(dataclasses.replace(host, uid=501, gid=20), "allowlist")
+    arguments = sidecar(plan_egress(session)).arguments
+    assert values_of("--user", arguments) == ["501:20"]
+    assert "--cap-add" not in arguments
+    assert "--publish" not in arguments
+    volume, shared = mounts(arguments)
+    assert volume == {"type": "volume", "target": "/run/confined-claude-egress"}
+    assert shared == {"type": "bind", "source": str(session.folder.path), "target": "/egress"}
+    assert sidecar(plan_egress(session)).folder == session.folder
+
+
+def test_allowlist_what_the_sidecar_shares_is_the_sessions_alone(host: Host) -> None:
+    session = wanted(host, "allowlist")
+    other = dataclasses.replace(session, key="other")
+    assert session.folder.path.is_relative_to(host.state / "projects" / session.project.id)
+    assert session.folder.path.name == KEY
+    assert not session.folder.path.is_relative_to(other.folder.path)
+
+
+@pytest.mark.parametrize("name", ["a,b", 'q"u', "two\nlines", "a:b", "readonly", ",source=/", "trailing "])
+def test_allowlist_a_folder_of_any_name_is_the_one_that_is_mounted(name: str, tmp_path: Path) -> None:
+    session = wanted(dataclasses.replace(host_below(tmp_path), state=tmp_path / name), "allowlist")
+    _, shared = mounts(sidecar(plan_egress(session)).arguments)
+    assert shared == {"type": "bind", "source": str(session.folder.path), "target": "/egress"}
+
+
+def test_allowlist_every_proxy_of_the_session_is_the_sidecar_whatever_the_hosts_are(host: Host) -> None:
+    session = wanted(host, "allowlist", HIDDEN)
+    egress = plan_egress(session)
+    plan = plan_session(
+        session.project,
+        session.host,
+        session.settings,
+        image=session.image,
+        command=["x"],
+        stdin_is_terminal=True,
+        stdout_is_terminal=True,
+        egress=egress,
+    )
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        for written in (name, name.lower()):
+            assert plan.environment[written] == "http://127.0.0.1:3128"
+    assert plan.environment["NO_PROXY"] == plan.environment["no_proxy"] == "localhost,127.0.0.1,::1"
+    assert plan.environment["NODE_USE_ENV_PROXY"] == "1"
+    # What the host's own proxy needs is the sidecar's to know.
+    assert "proxy.example" not in plan.secrets
+    assert config(egress)["upstream"] == {
+        "http": HIDDEN["http_proxy"],
+        "https": HIDDEN["https_proxy"],
+        "no_proxy": HIDDEN["NO_PROXY"],
+    }
+
+
+def test_allowlist_without_a_proxy_of_the_host_there_is_no_upstream(host: Host) -> None:
+    assert config(planned(host, "allowlist"))["upstream"] == {"http": None, "https": None, "no_proxy": ""}
+
+
+def test_allowlist_what_is_open_is_what_claude_code_needs_and_what_is_set(host: Host) -> None:
+    environ = {"ANTHROPIC_BASE_URL": "http://10.0.0.5:8787/v1"}
+    egress = planned(host, "allowlist", environ, allow=("example.com", "*.example.org:8443"), host_ports=("80", "99"))
+    read = config(egress)
+    assert read["allow"] == [*CLAUDE_HOSTS, "example.com", "*.example.org:8443"]
+    assert read["named"] == [["10.0.0.5", 8787], ["host.docker.internal", 80], ["host.docker.internal", 99]]
+    assert read["forward"] == [80, 99]
+    assert read["closed"] == ["192.168.7.0/24", "fd00::/64"]
+    assert sidecar(egress).given == ""
+
+
+def test_allowlist_ports_of_the_host_are_on_the_sessions_loopback(host: Host) -> None:
+    egress = planned(host, "allowlist", host_ports=("80", "99"))
+    assert values_of("--add-host", egress.arguments) == ["host.docker.internal:127.0.0.1"]
+    assert values_of("--add-host", sidecar(egress).arguments) == [GATEWAY]
+    assert egress.join == "allowlist 80,99 api.anthropic.com:443"
+
+
+@pytest.mark.parametrize(
+    ("url", "needed"),
+    [
+        ("https://gateway.example/x", "gateway.example:443"),
+        ("http://gateway.example", "gateway.example:80"),
+        ("http://user:pw@gateway.example:8787/v1", "gateway.example:8787"),
+        ("http://localhost:8787", "host.docker.internal:8787"),
+        ("http://[fd00::1]:8787", "[fd00::1]:8787"),
+        ("http://gateway.example:port", "api.anthropic.com:443"),
+        ("http://two words:80", "api.anthropic.com:443"),
+        ("http://*:80", "api.anthropic.com:443"),
+        ("nonsense://x", "api.anthropic.com:443"),
+    ],
+)
+def test_allowlist_what_claude_code_cannot_do_without_is_where_its_api_is(url: str, needed: str, host: Host) -> None:
+    egress = planned(host, "allowlist", {"ANTHROPIC_BASE_URL": url})
+    assert egress.join.split() == ["allowlist", "-", needed]  # the entrypoint has a shell split it
+
+
+# The plain ones
+
+
+def test_none(host: Host) -> None:
+    assert planned(host, "none", host_ports=("80",)).arguments == ("--network", "none")
+
+
+def test_open_is_the_engines_bridge_and_is_told(host: Host) -> None:
+    egress = planned(host, "open", host_ports=("80",), ports=("5173",))
+    assert egress.arguments[:2] == ("--network", "bridge")
+    assert values_of("--add-host", egress.arguments) == [GATEWAY]
+    assert values_of("--publish", egress.arguments) == ["127.0.0.1:5173:5173"]
+    (note,) = egress.notes
+    assert "local network" in note
+
+
+def test_a_docker_network_of_the_users_is_taken_by_its_name(host: Host) -> None:
+    assert planned(host, "docker:my_net").arguments == ("--network", "my_net")
+    egress = planned(host, "docker:my_net", {"HTTPS_PROXY": "http://127.0.0.1:1"}, ports=("80",))
+    assert egress.arguments == ("--network", "my_net", "--add-host", GATEWAY, "--publish", "127.0.0.1:80:80")
+    assert egress.notes == ()
+
+
+@pytest.mark.parametrize("network", ["none", "allowlist"])
+def test_ports_that_nobody_can_reach_are_said(network: str, host: Host) -> None:
+    (note,) = planned(host, network, ports=("5173", "80")).notes
+    assert "5173, 80" in note
+    assert planned(host, network).notes == ()
+
+
+# What never shows
+
+
+@pytest.mark.parametrize("network", ["internet", "allowlist", "none", "open", "docker:mine"])
+def test_no_secret_of_an_endpoint_is_among_any_arguments(network: str, host: Host) -> None:
+    session = wanted(host, network, HIDDEN, host_ports=("80",))
+    egress = plan_egress(session)
+    plan = plan_session(
+        session.project,
+        session.host,
+        session.settings,
+        image=session.image,
+        command=["x"],
+        stdin_is_terminal=True,
+        stdout_is_terminal=True,
+        egress=egress,
+    )
+    shown = [*plan.create_arguments("x"), *(egress.sidecar.arguments if egress.sidecar else ())]
+    assert not [word for word in shown if "made-up" in word]
+    assert egress.sidecar is None or "made-up" not in egress.sidecar.given
+
+
+# Endpoints
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("http://proxy.example:3128", [("proxy.example", 3128)]),
+        ("proxy.example:3128", [("proxy.example", 3128)]),
+        ("proxy.example", [("proxy.example", 80)]),
+        ("https://proxy.example", [("proxy.example", 443)]),
+        ("HTTPS://Proxy.Example", [("proxy.example", 443)]),
+        ("http://user:p%40ss@proxy.example:3128/", [("proxy.example", 3128)]),
+        ("http://user:p@ss@proxy.example:3128/", [("proxy.example", 3128)]),
+        ("user:pw@proxy.example:3128", [("proxy.example", 3128)]),
+        ("socks5h://10.0.0.1:1080", [("10.0.0.1", 1080)]),
+        ("socks5://10.0.0.1", []),
+        ("http://[fd00::1]:3128", [("fd00::1", 3128)]),
+        ("http://127.0.0.1:3128", [("host.docker.internal", 3128)]),
+        ("http://[::1", []),
+        ("http://proxy.example:99999", []),
+        ("http://proxy.example:0", [("proxy.example", 80)]),
+        ("http://:3128", []),
+        ("http://", []),
+        ("/path/only", []),
+    ],
+)
+def test_what_a_url_names(url: str, named: list[tuple[str, int]], host: Host) -> None:
+    assert wanted(host, "internet", {"HTTPS_PROXY": url}).named == named
+
+
+def test_each_endpoint_is_named_once_and_exceptions_are_none(host: Host) -> None:
+    one = "http://proxy.example:3128"
+    environ = {"HTTPS_PROXY": one, "http_proxy": one, "no_proxy": "10.0.0.1", "NO_PROXY": "x:1", "OTEL_X": "http://y"}
+    assert wanted(host, "internet", environ).named == [("proxy.example", 3128)]
+
+
+@given(
+    url=st.text() | st.from_regex(r"\A(http|socks5)?(://)?[a-z:@\[\]%.0-9/?#\udcff ]*\Z"),
+    network=st.sampled_from(["internet", "allowlist", "open"]),
+)
+def test_whatever_the_variables_hold_there_is_a_plan(url: str, network: str, tmp_path: Path) -> None:
+    environ = {"ANTHROPIC_BASE_URL": url, "HTTPS_PROXY": url, "all_proxy": url, "no_proxy": url}
+    egress = planned(host_below(tmp_path), network, environ)
+    if network == "internet":
+        given_to(egress)
+    if network == "allowlist":
+        config(egress)
+        assert len(egress.join.split()) == 3
+
+
+def test_telemetry_on_this_machine_is_an_endpoint_as_a_gateway_is() -> None:
+    given = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{environment.HOST_GATEWAY}:4318",
+        "OTEL_SERVICE_NAME": "x",
+        "OTHER_ENDPOINT": "y",
+    }
+    assert endpoints_of(given) == {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{environment.HOST_GATEWAY}:4318"}

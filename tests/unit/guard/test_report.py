@@ -1,0 +1,165 @@
+"""Findings in words: nothing in them steers a terminal, and there is never too much of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from confined_claude.guard import report
+from confined_claude.guard.findings import Finding
+from confined_claude.guard.isolation import Waiting
+from confined_claude.guard.review import Review
+
+
+def finding(
+    path: str = ".envrc", red: bool = True, before: bytes | None = None, after: bytes | None = b"x\n", why: str = "new"
+) -> Finding:
+    return Finding(path, "file", red, "your shell", why, before, after, "" if before is None else "0", "1")
+
+
+odd = st.text(st.characters() | st.sampled_from("\x1b\r\n\t\x07\x9b\u202e\u2028\udc9b\udcff\x7f"), max_size=30)
+contents = (
+    st.none()
+    | st.binary(max_size=60)
+    | odd.map(lambda text: text.encode("utf-8", "surrogateescape" if 0 else "replace"))
+)
+findings = st.builds(
+    Finding,
+    path=odd,
+    kind=st.just("file"),
+    red=st.booleans(),
+    runs=st.sampled_from(["git", ""]),
+    why=odd,
+    before=contents,
+    after=contents,
+    digest_before=st.sampled_from(["", "0"]),
+    digest_after=st.sampled_from(["", "1"]),
+    session=odd,
+    since=st.floats(0, 4e9),
+)
+
+
+def is_safe(text: str) -> bool:
+    return all(line.isprintable() for line in text.split("\n")) and "\r" not in text
+
+
+@settings(max_examples=200)
+@given(found=st.lists(findings, max_size=4), branches=st.lists(odd, max_size=3), command=odd)
+def test_whatever_is_in_the_findings_the_output_steers_nothing(
+    found: list[Finding], branches: list[str], command: str
+) -> None:
+    lines = list(report.review(Review(found, [Waiting(tuple(branches), command)])))
+    assert all(line.isprintable() for line in lines)
+    for one in found:
+        assert any(report.shown(one.path) in line for line in lines)
+
+
+@given(found=st.lists(findings, min_size=1, max_size=3))
+def test_whatever_is_in_the_findings_what_is_told_steers_nothing(
+    found: list[Finding], capfd: pytest.CaptureFixture[str]
+) -> None:
+    report.tell(found)
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert is_safe(told.err)
+    assert told.err.encode()
+    assert told.err.startswith("confined-claude: This session has left ")
+
+
+def test_nothing_is_told_of_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    report.tell([])
+    assert capfd.readouterr() == ("", "")
+    assert list(report.review(Review([], []))) == ["There is nothing to review."]
+
+
+@given(text=st.text(st.characters() | st.sampled_from("\udcff\\")))
+def test_what_is_shown_is_one_printable_line(text: str) -> None:
+    assert report.shown(text).isprintable()
+    if text.isprintable():
+        assert report.shown(text) == text
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ([finding()], "1 thing that runs by itself (red)"),
+        ([finding(), finding()], "2 things that run by themselves (red)"),
+        ([finding(red=False)], "1 thing that you may run (yellow)"),
+        (
+            [finding(), *[finding(red=False)] * 3],
+            "1 thing that runs by itself (red) and 3 things that you may run (yellow)",
+        ),
+    ],
+)
+def test_the_summary_counts_by_colour(found: list[Finding], words: str) -> None:
+    assert report.summary(found) == words
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        (None, b"a\nb\n", ["+a", "+b"]),
+        (b"a\nb\nc\nd\ne\n", b"a\nb\nX\nd\ne\n", [" b", "-c", "+X", " d"]),
+        (b"a\n", b"a", []),
+        (b"-- x\n++ y\n", b"", ["--- x", "-++ y"]),
+        (None, b"++ x\n", ["+++ x"]),
+        (b"a", b"\xff", ["(not shown: it is binary or too large)"]),
+        (b"\xff", b"a", ["(not shown: it is binary or too large)"]),
+        (b"a", None, ["(not shown: it is binary or too large)"]),
+        (None, None, []),
+        (None, b"a\x1b[2Jb\rc\td", ["+a\\x1b[2Jb", "+c\\td"]),
+        (None, b"x" * 500, ["+" + "x" * 158 + "…"]),
+        (None, b"1\n2\n3\n4\n5\n6\n7\n8", ["+1", "+2", "+3", "+4", "… 4 more lines"]),
+    ],
+)
+def test_what_changed_is_shown_in_lines(before: bytes | None, after: bytes | None, shown: list[str]) -> None:
+    assert list(report.difference(finding(before=before, after=after), 4)) == shown
+
+
+def test_a_finding_is_shown_with_its_session_and_what_acts_on_it() -> None:
+    one = Finding("a\nb", "file", True, "git", "new hook", None, b"x", "", "1", "confined-claude-x", 0.0)
+    first, second, third, fourth = report.lines([one], most=1, diff_lines=1)
+    assert (first, second, fourth) == ("  red     a\\nb", "          new hook; acted on by git", "          +x")
+    assert third.startswith("          since the session confined-claude-x of 19")
+
+
+def test_however_much_there_is_the_output_is_bounded(capfd: pytest.CaptureFixture[str]) -> None:
+    large = [
+        finding(path=f"{number}" + "p" * 200, after=b"line\n" * 5_000, before=b"y" * 60_000) for number in range(300)
+    ]
+    report.tell(large)
+    told = capfd.readouterr().err
+    assert "… and 290 more" in told
+    assert len(told.splitlines()) < 150
+    reviewed = list(report.review(Review(large, [])))
+    assert len(reviewed) < 200 * 410
+    assert max(map(len, reviewed)) < 400
+
+
+def test_a_change_far_down_a_file_is_shown() -> None:
+    before = b"".join(b"%d\n" % number for number in range(1000))
+    assert list(report.difference(finding(before=before, after=before + b"evil\n"), 10)) == [" 999", "+evil"]
+
+
+def test_the_way_to_review_is_told_by_colour(capfd: pytest.CaptureFixture[str]) -> None:
+    report.tell([finding()])
+    assert "Nothing starts here until you have looked" in capfd.readouterr().err
+    report.tell([finding(red=False)])
+    assert capfd.readouterr().err.endswith("`confined-claude review` shows it again.\n")
+
+
+def test_what_waits_is_shown_with_the_command_that_fetches_it() -> None:
+    lines = list(report.review(Review([], [Waiting(("main", "a\x1bb"), "git fetch 'x'")])))
+    assert lines == ["A copy of the repository has commits on: main, a\\x1bb. To fetch them:", "  git fetch 'x'"]
+
+
+def test_a_closed_terminal_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "w", buffering=1) as full:
+        monkeypatch.setattr("sys.stderr", full)
+        report.tell([finding()])
+        monkeypatch.undo()
+        full.buffer.raw.close()  # type: ignore[attr-defined]
+    assert Path("/dev/full").exists()

@@ -1,0 +1,208 @@
+"""Which repository a project has: its own, and none that it merely names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from confined_claude.errors import ConfinedError
+from confined_claude.guard.repository import Repository, above, find, named_by_settings, submodules, worktrees
+
+from ..guarding import commit, git, made_repository, put
+
+
+@pytest.fixture
+def main(tmp_path: Path) -> Path:
+    return made_repository(tmp_path / "main")
+
+
+@pytest.fixture
+def worktree(main: Path) -> Path:
+    git(main, "worktree", "add", "--quiet", "-b", "other", "../tree")
+    return main.parent / "tree"
+
+
+@pytest.fixture
+def submodule(main: Path) -> Path:
+    made_repository(main.parent / "lib")
+    git(main, "submodule", "--quiet", "add", "../lib", "deps/lib", **{"remote.origin.url": str(main)})
+    commit(main)
+    return main / "deps/lib"
+
+
+def test_a_folder_without_a_repository_has_none(tmp_path: Path) -> None:
+    assert find(tmp_path) is None
+    (tmp_path / ".git").mkdir()  # git takes it for none
+    assert find(tmp_path) is None
+
+
+def test_a_plain_repository_is_its_own(main: Path) -> None:
+    assert find(main) == Repository(main / ".git", main / ".git")
+
+
+def test_a_worktree_has_the_repository_it_was_made_from(main: Path, worktree: Path) -> None:
+    found = find(worktree)
+    assert found == Repository(main / ".git", main / ".git/worktrees/tree")
+    assert found is not None
+    assert found.git_folders() == (main / ".git", main / ".git/worktrees/tree")
+
+
+def test_a_submodule_has_its_folder_in_the_repository_above(main: Path, submodule: Path) -> None:
+    place = main / ".git/modules/deps/lib"
+    assert find(submodule) == Repository(place, place)
+    assert submodules(main / ".git") == (place,)
+
+
+def test_pointers_may_be_relative(main: Path, worktree: Path) -> None:
+    put(worktree / ".git", "gitdir: ../main/.git/worktrees/tree\n")
+    put(main / ".git/worktrees/tree/gitdir", "../../../../tree/.git\n")
+    assert find(worktree) == Repository(main / ".git", main / ".git/worktrees/tree")
+    assert git(worktree, "rev-parse", "--git-dir").strip() == str(main / ".git/worktrees/tree")
+
+
+def test_pointers_may_lead_through_a_link_above(main: Path, worktree: Path, tmp_path: Path) -> None:
+    (tmp_path / "alias").symlink_to(tmp_path)
+    put(worktree / ".git", f"gitdir: {tmp_path}/alias/main/.git/worktrees/tree\n")
+    assert find(worktree) == Repository(main / ".git", main / ".git/worktrees/tree")
+
+
+class Places(NamedTuple):
+    """A repository, a folder with a pointer to it, and the folder in the repository that it points to."""
+
+    main: Path
+    tree: Path
+    own: Path
+
+
+Change = Callable[[Places], object]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda at: put(at.own / "gitdir", f"{at.main}/.git\n"),
+        lambda at: put(at.own / "gitdir", f"{at.tree}\n"),
+        lambda at: (at.own / "gitdir").unlink(),
+        lambda at: [(at.own / "gitdir").unlink(), os.mkfifo(at.own / "gitdir")],
+        lambda at: put(at.own / "commondir", "..\n"),
+        lambda at: put(at.own / "commondir", "\n"),
+        lambda at: (at.own / "commondir").unlink(),
+        lambda at: put(at.tree / ".git", f"gitdir: {at.main}/.git\n"),
+        lambda at: put(at.tree / ".git", "gitdir: /etc\n"),
+        lambda at: put(at.tree / ".git", "gitdir: ../nowhere\n"),
+        lambda at: [
+            at.own.rename(at.main / "elsewhere"),
+            put(at.main / "elsewhere/commondir", f"{at.main}/.git\n"),
+            put(at.tree / ".git", f"gitdir: {at.main}/elsewhere\n"),
+        ],
+        lambda at: [
+            put(at.main / "evil/commondir", "../.git\n"),
+            put(at.main / "evil/gitdir", f"{at.tree}/.git\n"),
+            put(at.tree / ".git", f"gitdir: {at.main}/evil\n"),
+        ],
+    ],
+)
+@pytest.mark.timeout(10)
+def test_a_worktree_must_be_named_in_turn(change: Change, main: Path, worktree: Path) -> None:
+    change(Places(main, worktree, main / ".git/worktrees/tree"))
+    with pytest.raises(ConfinedError, match="does not belong to this project") as caught:
+        find(worktree)
+    assert 'git = "open"' in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda at: put(at.own / "config", "[core]\n\tworktree = ../../../../src\n"),
+        lambda at: put(at.own / "config", "[core]\n\tbare = false\n"),
+        lambda at: put(at.own / "config", "not git's"),
+        lambda at: (at.own / "config").unlink(),
+        lambda at: put(at.tree / ".git", f"gitdir: {at.main}/.git\n"),
+        lambda at: [at.own.rename(at.main / "other"), put(at.tree / ".git", f"gitdir: {at.main}/other\n")],
+    ],
+)
+def test_a_submodule_must_be_named_in_turn(change: Change, main: Path, submodule: Path) -> None:
+    change(Places(main, submodule, main / ".git/modules/deps/lib"))
+    with pytest.raises(ConfinedError, match="does not belong to this project"):
+        find(submodule)
+
+
+def test_a_link_in_place_of_git_is_refused(main: Path, tmp_path: Path) -> None:
+    for target in (main / ".git", tmp_path / "nowhere", ".git"):
+        project = tmp_path / "project"
+        project.mkdir(exist_ok=True)
+        (project / ".git").unlink(missing_ok=True)
+        (project / ".git").symlink_to(target)
+        with pytest.raises(ConfinedError, match="is a link"):
+            find(project)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("kind", ["text", "empty", "fifo", "huge"])
+def test_what_names_no_folder_is_refused(kind: str, tmp_path: Path) -> None:
+    if kind == "fifo":
+        os.mkfifo(tmp_path / ".git")
+    else:
+        put(tmp_path / ".git", {"text": "x", "empty": "", "huge": "gitdir: " + "x" * (2 << 20)}[kind])
+    with pytest.raises(ConfinedError, match="neither a folder nor a file that names one"):
+        find(tmp_path)
+
+
+def test_the_repository_above_is_found(main: Path, submodule: Path, tmp_path: Path) -> None:
+    assert above(put(main / "a/b/c").parent) == main
+    assert above(submodule / "src") == submodule
+    assert above(main) is None
+
+
+def test_submodules_are_found_in_folders_and_in_each_other_and_not_through_links(tmp_path: Path) -> None:
+    for name in ("modules/a", "modules/b/c", "modules/a/modules/d", "worktrees/w"):
+        put(tmp_path / name / "HEAD")
+    (tmp_path / "modules/link").symlink_to(tmp_path / "modules/a")
+    (tmp_path / "worktrees/link").symlink_to(tmp_path / "modules/a")
+    names = [str(path.relative_to(tmp_path / "modules")) for path in submodules(tmp_path)]
+    assert sorted(names) == ["a", "a/modules/d", "b/c"]
+    assert worktrees(tmp_path) == (tmp_path / "worktrees/w",)
+    assert Repository(tmp_path, tmp_path).git_folders()[0] == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("core.hookspath", "hooks.d", ["hooks.d"]),
+        ("core.hookspath", "{root}/hooks.d", ["hooks.d"]),
+        ("core.hookspath", "nowhere", ["nowhere"]),
+        ("core.hookspath", "../outside", []),
+        ("core.hookspath", ".git/hooks", []),
+        ("include.path", "conf/git", ["conf/git"]),
+        ("includeif.gitdir:x.path", "{root}/conf/git", ["conf/git"]),
+        ("core.attributesfile", "conf/git", ["conf/git"]),
+        ("alias.x", "!bin/tool --flag", ["bin/tool"]),
+        ("filter.x.clean", "sh -c './bin/tool %f; bin/tool'", ["bin/tool", "bin/tool"]),
+        ("alias.x", "!bin/text", []),
+        ("alias.x", "!tool", []),
+        ("user.name", "bin/tool", []),
+    ],
+)
+def test_what_the_users_settings_name_in_the_project_is_found(
+    key: str, value: str, named: list[str], main: Path
+) -> None:
+    put(main / "bin/tool").chmod(0o755)
+    for name in ("hooks.d/x", "conf/git", "bin/text", "tool"):
+        put(main / name)
+    put(main.parent / "outside")
+    assert list(named_by_settings(main, None, [(key, value.format(root=main))])) == named
+
+
+def test_what_the_repositorys_own_settings_name_is_found(main: Path) -> None:
+    put(main / "hooks.d/x")
+    put(main / ".git/inside")
+    put(main / "beside")
+    git(main, "config", "core.hooksPath", "hooks.d")
+    git(main, "config", "include.path", "../beside")
+    assert list(named_by_settings(main, main / ".git", [])) == ["hooks.d", "beside"]
+    put(main / ".git/config", "not git's")
+    assert list(named_by_settings(main, main / ".git", [])) == []

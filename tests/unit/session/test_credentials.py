@@ -1,0 +1,915 @@
+"""Sign-in and settings: copied into the container's Claude config, never out of it, and never half."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from confined_claude.errors import ConfinedError
+from confined_claude.fs import safefs
+from confined_claude.host import Host
+from confined_claude.session.credentials import HOW_TO_SIGN_IN, SignIn, prepare
+
+from ..conftest import as_plain_user, full_disk, host_below, tree
+
+FAR = 4_102_444_800_000  # 2100-01-01, in milliseconds
+TOKEN = "sk-ant-oat01-fake"
+OTHER_TOKEN = "sk-ant-oat01-fake-other"
+REFRESH = "sk-ant-ort01-fake"
+API_KEY = "sk-ant-api03-fake-0123456789abcdefghijklmnopqrst"
+SUFFIX = API_KEY[-20:]
+VARIABLES = ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN")
+
+
+class Place:
+    """A host's Claude config, and the container's one that is made from it."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.theirs = host.home / ".claude"
+        self.inside = host.data / "shared/claude-config"
+        self.credentials = self.inside / ".credentials.json"
+        self.state = self.inside / ".claude.json"
+        self.theirs.mkdir(exist_ok=True)
+
+    def prepare(self, **environ: str) -> SignIn:
+        return prepare(self.inside, replace(self.host, environ=environ))
+
+    def error(self, **environ: str) -> ConfinedError:
+        with pytest.raises(ConfinedError) as caught:
+            self.prepare(**environ)
+        assert caught.value.exit_code == 2
+        assert caught.value.hint
+        return caught.value
+
+    def sign_in(self, content: Any) -> None:
+        put(self.theirs / ".credentials.json", content)
+
+    def copy(self) -> Any:
+        return json.loads(self.credentials.read_bytes())["claudeAiOauth"]
+
+
+def put(path: Path, content: Any) -> bytes:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return path.read_bytes()
+
+
+def oauth(token: str = TOKEN, expires: Any = FAR, **more: Any) -> dict[str, Any]:
+    login = {
+        "accessToken": token,
+        "expiresAt": expires,
+        "scopes": ["user:inference"],
+        "subscriptionType": "max",
+        **more,
+    }
+    return {"claudeAiOauth": login}
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+@pytest.fixture
+def place(host: Host) -> Place:
+    return Place(host)
+
+
+# What is copied
+
+
+def test_the_copy_holds_the_sign_in_and_nothing_that_could_renew_it(place: Place) -> None:
+    login = oauth(refreshToken=REFRESH, rateLimitTier="tier", clientId="id", refreshTokenExpiresAt=FAR)
+    place.sign_in({**login, "mcpOAuth": {"server": {"accessToken": "mcp-fake"}}, "other": 1})
+    assert place.prepare() == SignIn("credentials")
+    assert json.loads(place.credentials.read_text()) == {
+        "claudeAiOauth": {
+            "accessToken": TOKEN,
+            "expiresAt": FAR,
+            "scopes": ["user:inference"],
+            "subscriptionType": "max",
+            "rateLimitTier": "tier",
+        }
+    }
+    everything = b"".join(path.read_bytes() for path in place.inside.rglob("*") if path.is_file())
+    assert REFRESH.encode() not in everything
+    assert b"mcp" not in everything
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_copies_are_private_whatever_the_umask_and_the_hosts_modes(mask: int, place: Place) -> None:
+    place.sign_in(oauth())
+    (place.theirs / ".credentials.json").chmod(0o644)
+    place.host.data.mkdir(parents=True)
+    before = os.umask(mask)
+    try:
+        place.prepare()
+    finally:
+        os.umask(before)
+    assert mode_of(place.credentials) == 0o600
+    assert mode_of(place.state) == 0o600
+    assert mode_of(place.inside) == 0o700
+
+
+def test_a_minimal_sign_in_is_copied_as_it_is(place: Place) -> None:
+    place.sign_in({"claudeAiOauth": {"accessToken": TOKEN}})
+    assert place.prepare() == SignIn("credentials")
+    assert place.copy() == {"accessToken": TOKEN}
+
+
+def test_the_hosts_files_stay_as_they_are(place: Place) -> None:
+    place.sign_in(oauth(refreshToken=REFRESH))
+    put(place.theirs / "settings.json", {"model": "x"})
+    put(place.theirs / ".claude.json", {"numStartups": 3})
+    put(place.host.home / ".claude.json", {"numStartups": 3})
+    put(place.theirs / "agents/a.md", b"agent")
+    before = tree(place.theirs), (place.host.home / ".claude.json").read_bytes()
+    place.prepare()
+    put(place.credentials, oauth(OTHER_TOKEN, FAR + 1, refreshToken="inside"))
+    place.prepare(ANTHROPIC_API_KEY=API_KEY)
+    assert (tree(place.theirs), (place.host.home / ".claude.json").read_bytes()) == before
+
+
+def test_the_claude_config_named_by_the_host_is_the_one_copied(place: Place, tmp_path: Path) -> None:
+    place.sign_in(oauth())
+    put(tmp_path / "named/.credentials.json", oauth(OTHER_TOKEN))
+    put(tmp_path / "named/CLAUDE.md", b"named")
+    put(place.theirs / "CLAUDE.md", b"default")
+    assert place.prepare(CLAUDE_CONFIG_DIR=str(tmp_path / "named")).kind == "credentials"
+    assert place.copy()["accessToken"] == OTHER_TOKEN
+    assert (place.inside / "CLAUDE.md").read_bytes() == b"named"
+
+
+# Newer wins
+
+
+def test_a_newer_sign_in_of_the_host_replaces_the_copy(place: Place) -> None:
+    place.sign_in(oauth(expires=FAR))
+    place.prepare()
+    place.sign_in(oauth(OTHER_TOKEN, FAR + 1))
+    place.prepare()
+    assert place.copy()["accessToken"] == OTHER_TOKEN
+    assert mode_of(place.credentials) == 0o600
+
+
+def test_a_newer_copy_is_kept_to_the_byte(place: Place) -> None:
+    place.sign_in(oauth(expires=FAR))
+    kept = put(place.credentials, oauth(OTHER_TOKEN, FAR + 1))
+    place.prepare()
+    assert place.credentials.read_bytes() == kept
+
+
+@pytest.mark.parametrize(("ours", "kept"), [(FAR + 1, True), (FAR, True), (FAR - 1, False)])
+def test_an_own_login_inside_is_kept_unless_the_hosts_is_newer(ours: int, kept: bool, place: Place) -> None:
+    place.sign_in(oauth(expires=FAR))
+    own = put(place.credentials, oauth(OTHER_TOKEN, ours, refreshToken=REFRESH))
+    place.prepare()
+    assert (place.credentials.read_bytes() == own) is kept
+    assert place.copy()["accessToken"] == (OTHER_TOKEN if kept else TOKEN)
+
+
+def test_another_token_of_the_same_age_replaces_a_copy(place: Place) -> None:
+    place.sign_in(oauth(OTHER_TOKEN))
+    put(place.credentials, oauth(TOKEN))
+    place.prepare()
+    assert place.copy()["accessToken"] == OTHER_TOKEN
+
+
+def test_the_same_sign_in_is_not_written_again(place: Place) -> None:
+    place.sign_in(oauth())
+    place.prepare()
+    before = tree(place.inside)
+    place.prepare()
+    assert tree(place.inside) == before
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"[1]",
+        b"null",
+        b"7",
+        b'"x"',
+        b'{"claudeAiOauth": {"accessToken": ""}}',
+        b'{"claudeAiOauth": 7}',
+    ],
+)
+def test_a_copy_that_is_no_sign_in_is_replaced(copy: bytes, place: Place) -> None:
+    place.sign_in(oauth(expires=1))
+    put(place.credentials, copy)
+    place.prepare()
+    assert place.copy()["accessToken"] == TOKEN
+
+
+def test_a_host_that_signed_out_does_not_sign_the_container_out(place: Place) -> None:
+    place.sign_in(oauth())
+    place.prepare()
+    kept = place.credentials.read_bytes()
+    place.sign_in({"claudeAiOauth": {"accessToken": "", "refreshToken": "", "expiresAt": 0}})
+    assert place.prepare() == SignIn("credentials")
+    assert place.credentials.read_bytes() == kept
+
+
+def test_what_a_session_signed_in_to_by_itself_survives_a_newer_token(place: Place) -> None:
+    put(place.credentials, {**oauth(expires=FAR - 1), "mcpOAuth": {"server": {"accessToken": "mcp-fake"}}})
+    place.sign_in(oauth(OTHER_TOKEN))
+    place.prepare()
+    assert place.copy()["accessToken"] == OTHER_TOKEN
+    assert json.loads(place.credentials.read_bytes())["mcpOAuth"] == {"server": {"accessToken": "mcp-fake"}}
+
+
+# What a container leaves in place of the files
+
+
+@pytest.mark.parametrize("target", ["outside", "missing"])
+def test_a_link_in_place_of_the_copy_is_replaced_and_its_target_untouched(
+    target: str, place: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "outside").write_text('{"mine": true}')
+    place.sign_in(oauth())
+    place.inside.mkdir(parents=True)
+    place.credentials.symlink_to(tmp_path / target)
+    place.prepare()
+    assert stat.S_ISREG(place.credentials.lstat().st_mode)
+    assert mode_of(place.credentials) == 0o600
+    assert (tmp_path / "outside").read_text() == '{"mine": true}'
+    assert not (tmp_path / "missing").exists()
+    assert "mine" not in place.credentials.read_text()
+
+
+@pytest.mark.parametrize("target", ["outside", "missing"])
+def test_a_link_in_place_of_the_state_is_left_alone_and_not_followed(target: str, place: Place, tmp_path: Path) -> None:
+    (tmp_path / "outside").write_text('{"mine": true}')
+    place.sign_in(oauth())
+    place.inside.mkdir(parents=True)
+    place.state.symlink_to(tmp_path / target)
+    assert place.prepare() == SignIn("credentials")
+    assert place.state.readlink() == tmp_path / target
+    assert (tmp_path / "outside").read_text() == '{"mine": true}'
+    assert not (tmp_path / "missing").exists()
+
+
+def test_a_link_to_the_hosts_own_credentials_does_not_bring_the_refresh_token_inside(place: Place) -> None:
+    place.sign_in(oauth(refreshToken=REFRESH))
+    place.inside.mkdir(parents=True)
+    place.credentials.symlink_to(place.theirs / ".credentials.json")
+    place.prepare()
+    assert "refreshToken" not in place.copy()
+    assert not place.credentials.is_symlink()
+
+
+@pytest.mark.timeout(10)
+def test_a_fifo_does_not_hang_the_start(place: Place) -> None:
+    place.sign_in(oauth())
+    place.inside.mkdir(parents=True)
+    for path in (place.credentials, place.state):
+        os.mkfifo(path)
+    assert place.prepare() == SignIn("credentials")
+    assert place.credentials.is_file()
+    assert place.state.is_fifo()
+
+
+def test_a_folder_in_place_of_the_copy_is_a_clear_error_and_kept(place: Place) -> None:
+    place.sign_in(oauth())
+    put(place.credentials / "inner", b"kept")
+    assert str(place.inside) in place.error().message
+    assert (place.credentials / "inner").read_bytes() == b"kept"
+
+
+def test_a_link_in_place_of_the_whole_config_is_refused(place: Place, tmp_path: Path) -> None:
+    place.sign_in(oauth())
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    place.inside.parent.mkdir(parents=True)
+    for target in (outside, tmp_path / "missing"):
+        place.inside.symlink_to(target)
+        error = place.error()
+        assert "is a link" in error.message
+        assert str(place.inside) in error.message
+        place.inside.unlink()
+    assert list(outside.iterdir()) == []
+
+
+def test_a_file_in_place_of_the_whole_config_is_a_clear_error_and_kept(place: Place) -> None:
+    place.sign_in(oauth())
+    put(place.inside, b"kept")
+    assert str(place.inside) in place.error().message
+    assert place.inside.read_bytes() == b"kept"
+    assert os.listdir(place.inside.parent) == [place.inside.name]
+
+
+@pytest.mark.parametrize("where", ["host", "container"])
+def test_an_absurd_expiry_is_no_traceback(where: str, place: Place) -> None:
+    place.sign_in(oauth(expires=10**400 if where == "host" else FAR))
+    if where == "container":
+        put(place.credentials, oauth(expires=10**400))
+    assert place.prepare().kind == "credentials"
+
+
+# Broken, empty, unreadable, missing
+
+
+UNREADABLE = (b"{", b"\xff\xfe", b"not json", b'{"claudeAiOauth": {"accessToken": "x"', b"[" * 100_000)
+
+
+@pytest.mark.parametrize("content", UNREADABLE)
+def test_broken_credentials_say_what_to_do(content: bytes, place: Place) -> None:
+    place.sign_in(content)
+    error = place.error()
+    assert str(place.theirs / ".credentials.json") in error.message
+    assert "broken" in error.message
+    assert "Sign in again" in error.hint
+    assert not place.credentials.exists()
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_broken_credentials_are_only_a_note_with_another_sign_in(variable: str, place: Place) -> None:
+    place.sign_in(b"{")
+    sign_in = place.prepare(**{variable: API_KEY})
+    assert sign_in.kind == variable
+    assert "broken" in sign_in.notes[0]
+    assert not place.credentials.exists()
+
+
+def test_broken_credentials_are_only_a_note_with_a_copy_of_older_ones(place: Place) -> None:
+    kept = put(place.credentials, oauth())
+    place.sign_in(b"{")
+    sign_in = place.prepare()
+    assert sign_in.kind == "credentials"
+    assert "broken" in sign_in.notes[0]
+    assert place.credentials.read_bytes() == kept
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_in_place_of_the_hosts_credentials(make: Callable[[Path], None], place: Place) -> None:
+    make(place.theirs / ".credentials.json")
+    assert "Cannot read" in place.error().message
+    sign_in = place.prepare(ANTHROPIC_API_KEY=API_KEY)
+    assert sign_in.kind == "ANTHROPIC_API_KEY"
+    assert "Cannot read" in sign_in.notes[0]
+
+
+@pytest.mark.parametrize("variable", ["", *VARIABLES])
+def test_credentials_that_may_not_be_read(variable: str, plain_folder: Path) -> None:
+    def work() -> SignIn:
+        place = Place(host_below(plain_folder))
+        place.sign_in(oauth())
+        (place.theirs / ".credentials.json").chmod(0)
+        return place.prepare(**({variable: API_KEY} if variable else {}))
+
+    if variable:
+        sign_in = as_plain_user(work)
+        assert sign_in.kind == variable
+        assert "Permission denied" in sign_in.notes[0]
+    else:
+        with pytest.raises(ConfinedError, match="Permission denied") as caught:
+            as_plain_user(work)
+        assert "permission" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b" \n\t",
+        {},
+        [],
+        7,
+        {"claudeAiOauth": None},
+        {"claudeAiOauth": {}},
+        {"claudeAiOauth": [TOKEN]},
+        {"claudeAiOauth": {"accessToken": ""}},
+        {"claudeAiOauth": {"accessToken": None, "refreshToken": REFRESH}},
+        {"claudeAiOauth": {"accessToken": 7}},
+        {"mcpOAuth": {"server": {"accessToken": "mcp-fake"}}},
+        None,
+    ],
+)
+def test_a_missing_sign_in_says_how_to_sign_in_and_goes_on(content: Any, place: Place) -> None:
+    if content is not None:
+        place.sign_in(content)
+    assert place.prepare() == SignIn("", ("Not signed in to Claude.", HOW_TO_SIGN_IN))
+    assert place.inside.is_dir()
+    assert not place.credentials.exists()
+    assert not place.state.exists()
+    assert all(name in HOW_TO_SIGN_IN for name in ("claude", "CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_API_KEY", "/login"))
+
+
+def test_a_host_without_claude_is_not_signed_in(place: Place) -> None:
+    place.theirs.rmdir()
+    assert place.prepare().kind == ""
+    assert not place.theirs.exists()
+
+
+# Variables
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_a_variable_signs_in_without_a_note(variable: str, place: Place) -> None:
+    assert place.prepare(**{variable: API_KEY}) == SignIn(variable)
+    assert not place.credentials.exists()
+
+
+def test_variables_count_in_the_order_of_claude_code(place: Place) -> None:
+    place.sign_in(oauth())
+    environ = dict.fromkeys(VARIABLES, API_KEY)
+    for variable in VARIABLES:
+        assert place.prepare(**environ).kind == variable
+        environ[variable] = ""
+    assert place.prepare(**environ).kind == "credentials"
+
+
+def test_the_hosts_credentials_are_copied_beside_a_variable_too(place: Place) -> None:
+    place.sign_in(oauth())
+    place.prepare(CLAUDE_CODE_OAUTH_TOKEN=OTHER_TOKEN)
+    assert place.copy()["accessToken"] == TOKEN
+
+
+# Expired
+
+
+@pytest.mark.parametrize(
+    ("expires", "more", "environ", "noted"),
+    [
+        (1, {}, {}, True),
+        (lambda: time.time() * 1000 - 1000, {}, {}, True),
+        (lambda: time.time() * 1000 + 600_000, {}, {}, False),
+        (0, {}, {}, False),
+        (None, {}, {}, False),
+        ("soon", {}, {}, False),
+        (1, {}, {"ANTHROPIC_API_KEY": API_KEY}, False),
+        (1, {"refreshToken": REFRESH}, {}, False),
+        (1, {"refreshToken": ""}, {}, True),
+    ],
+)
+def test_an_expired_copy_gives_a_note(
+    expires: Any, more: Mapping[str, str], environ: Mapping[str, str], noted: bool, place: Place
+) -> None:
+    put(place.credentials, oauth(expires=expires() if callable(expires) else expires, **more))
+    sign_in = place.prepare(**environ)
+    assert bool(sign_in.notes) is noted
+    if noted:
+        assert "expired" in sign_in.notes[0]
+        assert "`claude`" in sign_in.notes[1]
+        assert sign_in.kind == "credentials"
+
+
+def test_an_expired_sign_in_of_the_host_is_noted_though_it_could_renew_it(place: Place) -> None:
+    place.sign_in(oauth(expires=1, refreshToken=REFRESH))
+    assert "expired" in place.prepare().notes[0]
+
+
+# Settings
+
+
+def test_settings_are_copied_on_the_first_launch(place: Place) -> None:
+    files = {
+        "settings.json": b'{"model": "x"}',
+        "CLAUDE.md": b"# me",
+        "agents/a.md": b"agent",
+        "commands/deep/c.md": b"command",
+        "output-styles/o.md": b"style",
+        "rules/r.md": b"rule",
+        "skills/s/SKILL.md": b"skill",
+    }
+    for name, content in files.items():
+        put(place.theirs / name, content)
+    place.prepare()
+    copied = {
+        str(path.relative_to(place.inside)): path.read_bytes() for path in place.inside.rglob("*") if path.is_file()
+    }
+    assert copied == files
+    assert all(mode_of(path) == (0o700 if path.is_dir() else 0o600) for path in place.inside.rglob("*"))
+
+
+def test_nothing_else_of_the_hosts_config_is_copied(place: Place) -> None:
+    for name in (
+        "history.jsonl",
+        "projects/p/s.jsonl",
+        "plugins/x",
+        ".claude.json",
+        "settings.local.json",
+        "sessions/1.key",
+        "CLAUDE.md.bak",
+    ):
+        put(place.theirs / name, b"private")
+    place.prepare()
+    assert list(place.inside.iterdir()) == []
+
+
+def test_a_script_stays_executable_for_its_owner_alone(place: Place) -> None:
+    put(place.theirs / "skills/s/run.sh", b"#!/bin/sh\n")
+    (place.theirs / "skills/s/run.sh").chmod(0o4755)
+    place.prepare()
+    assert mode_of(place.inside / "skills/s/run.sh") == 0o700
+
+
+def test_settings_are_not_copied_again(place: Place) -> None:
+    put(place.theirs / "settings.json", b"first")
+    put(place.theirs / "CLAUDE.md", b"first")
+    place.prepare()
+    put(place.inside / "settings.json", b"changed inside")
+    (place.inside / "CLAUDE.md").unlink()
+    put(place.theirs / "settings.json", b"second")
+    put(place.theirs / "agents/new.md", b"new")
+    place.prepare()
+    assert [path.name for path in place.inside.iterdir()] == ["settings.json"]
+    assert (place.inside / "settings.json").read_bytes() == b"changed inside"
+
+
+def test_settings_that_come_after_the_first_launch_are_not_copied(place: Place) -> None:
+    place.prepare()
+    put(place.theirs / "settings.json", b"late")
+    place.prepare()
+    assert list(place.inside.iterdir()) == []
+
+
+def test_links_among_the_settings_are_copied_as_what_they_lead_to(place: Place, tmp_path: Path) -> None:
+    put(tmp_path / "dotfiles/me.md", b"# me")
+    put(tmp_path / "dotfiles/agents/a.md", b"agent")
+    (place.theirs / "CLAUDE.md").symlink_to(tmp_path / "dotfiles/me.md")
+    (place.theirs / "agents").symlink_to(tmp_path / "dotfiles/agents")
+    place.prepare()
+    assert not any(path.is_symlink() for path in place.inside.rglob("*"))
+    assert (place.inside / "CLAUDE.md").read_bytes() == b"# me"
+    assert (place.inside / "agents/a.md").read_bytes() == b"agent"
+
+
+@pytest.mark.timeout(10)
+def test_loops_of_links_end(place: Place) -> None:
+    put(place.theirs / "skills/a/SKILL.md", b"skill")
+    (place.theirs / "skills/a/up").symlink_to("..")
+    (place.theirs / "skills/a/home").symlink_to(place.theirs)
+    (place.theirs / "skills/self").symlink_to("self")
+    (place.theirs / "settings.json").symlink_to("settings.json")
+    place.prepare()
+    assert (place.inside / "skills/a/SKILL.md").read_bytes() == b"skill"
+    assert not any(path.is_symlink() for path in place.inside.rglob("*"))
+    assert len(list(place.inside.rglob("*"))) < 20
+
+
+@pytest.mark.timeout(10)
+def test_what_is_no_file_is_left_out(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(place.theirs / "agents/a.md", b"agent")
+    os.mkfifo(place.theirs / "agents/fifo")
+    os.mkfifo(place.theirs / "CLAUDE.md")
+    (place.theirs / "agents/nowhere").symlink_to("missing")
+    (place.theirs / "agents/device").symlink_to("/dev/zero")
+    monkeypatch.chdir(place.theirs / "agents")  # the path of a socket may not be long
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+        place.prepare()
+    assert [str(path.relative_to(place.inside)) for path in sorted(place.inside.rglob("*"))] == [
+        "agents",
+        "agents/a.md",
+    ]
+
+
+def test_a_huge_file_is_left_out(place: Place) -> None:
+    put(place.theirs / "skills/s/SKILL.md", b"skill")
+    with open(place.theirs / "skills/s/model.bin", "wb") as file:
+        file.truncate(1 << 40)
+    place.prepare()
+    assert os.listdir(place.inside / "skills/s") == ["SKILL.md"]
+
+
+def test_settings_that_may_not_be_read_are_left_out(plain_folder: Path) -> None:
+    def work() -> list[str]:
+        place = Place(host_below(plain_folder))
+        put(place.theirs / "CLAUDE.md", b"secret")
+        put(place.theirs / "agents/a.md", b"secret")
+        put(place.theirs / "rules/r.md", b"rule")
+        put(place.theirs / "rules/secret.md", b"secret")
+        for name in ("CLAUDE.md", "agents", "rules/secret.md"):
+            (place.theirs / name).chmod(0)
+        place.prepare()
+        (place.theirs / "agents").chmod(0o700)
+        return sorted(str(path.relative_to(place.inside)) for path in place.inside.rglob("*"))
+
+    assert as_plain_user(work) == ["agents", "rules", "rules/r.md"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_settings_in_a_folder_that_may_not_be_searched_are_left_out(kind: str, plain_folder: Path) -> None:
+    def work() -> list[str]:
+        place = Place(host_below(plain_folder))
+        put(place.theirs / "rules/r.md", b"rule")
+        locked = plain_folder / "locked" if kind == "link" else place.theirs / "agents"
+        put(locked / "a.md", b"secret")
+        if kind == "link":
+            (place.theirs / "CLAUDE.md").symlink_to(locked / "a.md")
+        locked.chmod(0o600)
+        place.prepare()
+        return [str(path.relative_to(place.inside)) for path in place.inside.rglob("*") if path.is_file()]
+
+    assert as_plain_user(work) == ["rules/r.md"]
+
+
+def test_starting_many_sessions_at_once_makes_one_whole_config(place: Place) -> None:
+    place.sign_in(oauth())
+    names = [f"{number}.md" for number in range(30)]
+    for name in names:
+        put(place.theirs / "agents" / name, name.encode() * 1000)
+    results: list[SignIn | BaseException] = []
+
+    def start() -> None:
+        try:
+            results.append(place.prepare())
+        except BaseException as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [SignIn("credentials")] * 8
+    assert sorted(os.listdir(place.inside / "agents")) == sorted(names)
+    assert os.listdir(place.inside.parent) == [place.inside.name]
+    assert sorted(os.listdir(place.inside)) == [".claude.json", ".credentials.json", "agents"]
+
+
+# A full disk
+
+
+def test_a_full_disk_on_the_first_launch_leaves_nothing(place: Place) -> None:
+    place.sign_in(oauth())
+    put(place.theirs / "agents/a.md", b"a" * 100)
+    put(place.theirs / "skills/s/SKILL.md", b"s" * 5000)
+    with full_disk(after=1000):
+        error = place.error()
+    assert str(place.inside) in error.message
+    assert os.listdir(place.inside.parent) == []
+    place.prepare()
+    assert (place.inside / "skills/s/SKILL.md").stat().st_size == 5000
+
+
+def test_a_full_disk_on_a_later_launch_leaves_the_old_copy(place: Place) -> None:
+    place.sign_in(oauth())
+    place.prepare()
+    before = tree(place.inside)
+    place.sign_in(oauth(OTHER_TOKEN, FAR + 1))
+    with full_disk():
+        assert str(place.inside) in place.error().message
+    assert tree(place.inside) == before
+
+
+def test_a_full_disk_says_what_to_do(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    place.sign_in(oauth())
+    place.inside.mkdir(parents=True)
+    monkeypatch.setattr(os, "fsync", fail)
+    error = place.error()
+    assert "No space left" in error.message
+    assert "disk space" in error.hint
+    assert list(place.inside.iterdir()) == []
+
+
+def test_a_full_disk_while_answering_the_first_questions_leaves_the_old_state(place: Place) -> None:
+    old = put(place.state, {"numStartups": 3})
+    with full_disk():
+        place.error(ANTHROPIC_API_KEY=API_KEY)
+    assert place.state.read_bytes() == old
+    assert os.listdir(place.inside) == [".claude.json"]
+
+
+def test_a_data_folder_that_may_not_be_written_is_a_clear_error(plain_folder: Path) -> None:
+    def work() -> None:
+        place = Place(host_below(plain_folder))
+        place.host.data.mkdir(parents=True, mode=0o500)
+        place.prepare()
+
+    with pytest.raises(ConfinedError, match="Permission denied"):
+        as_plain_user(work)
+
+
+# The first screen
+
+
+def test_the_first_questions_are_answered(place: Place) -> None:
+    place.sign_in(oauth())
+    place.prepare()
+    assert json.loads(place.state.read_text()) == {"hasCompletedOnboarding": True}
+
+
+@pytest.mark.parametrize("old", [b"", b" \n", b"{}"])
+def test_an_empty_state_is_filled(old: bytes, place: Place) -> None:
+    put(place.state, old)
+    place.prepare(CLAUDE_CODE_OAUTH_TOKEN=TOKEN)
+    assert json.loads(place.state.read_text()) == {"hasCompletedOnboarding": True}
+
+
+def test_everything_else_in_the_state_is_kept(place: Place) -> None:
+    old = {
+        "numStartups": 3,
+        "projects": {"/p": {"allowedTools": ["Bash"]}},
+        "odd": "\ud800 ü",
+        "hasCompletedOnboarding": False,
+    }
+    put(place.state, old)
+    place.sign_in(oauth())
+    place.prepare()
+    assert json.loads(place.state.read_text()) == {**old, "hasCompletedOnboarding": True}
+
+
+def test_a_state_with_the_answers_is_not_touched(place: Place) -> None:
+    put(place.state, b'{ "hasCompletedOnboarding" :true}\n')
+    place.sign_in(oauth())
+    place.prepare()
+    before = tree(place.inside)
+    place.prepare()
+    assert tree(place.inside) == before
+    assert place.state.read_bytes() == b'{ "hasCompletedOnboarding" :true}\n'
+
+
+@pytest.mark.parametrize("old", [b"{", b"[]", b"7", b"null", b'"x"', b"\xff", b"[" * 100_000])
+def test_a_broken_state_is_left_to_claude(old: bytes, place: Place) -> None:
+    put(place.state, old)
+    place.sign_in(oauth())
+    assert place.prepare() == SignIn("credentials")
+    assert place.state.read_bytes() == old
+
+
+@pytest.mark.parametrize("depth", [100, 900, 960, 970, 980, 990, 2000, 5000])
+def test_a_deeply_nested_state_is_no_traceback(depth: int, place: Place) -> None:
+    put(place.state, b'{"a": ' + b"[" * depth + b"]" * depth + b"}")
+    place.sign_in(oauth())
+    assert place.prepare() == SignIn("credentials")
+
+
+def test_a_huge_state_is_not_lost(place: Place) -> None:
+    put(place.state, {"projects": {"/p": "x" * (17 << 20)}})
+    place.prepare(CLAUDE_CODE_OAUTH_TOKEN=TOKEN)
+    assert "projects" in json.loads(place.state.read_bytes())
+
+
+def test_an_api_key_is_approved_by_its_last_characters(place: Place) -> None:
+    place.prepare(ANTHROPIC_API_KEY=API_KEY)
+    state = json.loads(place.state.read_text())
+    assert state == {
+        "hasCompletedOnboarding": True,
+        "customApiKeyResponses": {"approved": [SUFFIX], "rejected": []},
+    }
+    assert API_KEY not in place.state.read_text()
+
+
+def test_an_api_key_that_was_rejected_once_is_approved_and_other_answers_kept(place: Place) -> None:
+    answers = {"approved": ["first"], "rejected": ["second", SUFFIX, "third"], "more": 1}
+    put(place.state, {"hasCompletedOnboarding": True, "customApiKeyResponses": answers, "numStartups": 3})
+    place.prepare(ANTHROPIC_API_KEY=API_KEY)
+    assert json.loads(place.state.read_text()) == {
+        "hasCompletedOnboarding": True,
+        "customApiKeyResponses": {"approved": ["first", SUFFIX], "rejected": ["second", "third"], "more": 1},
+        "numStartups": 3,
+    }
+
+
+def test_an_approved_api_key_is_not_approved_twice(place: Place) -> None:
+    place.prepare(ANTHROPIC_API_KEY=API_KEY)
+    before = tree(place.inside)
+    place.prepare(ANTHROPIC_API_KEY=API_KEY)
+    assert tree(place.inside) == before
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        None,
+        7,
+        [],
+        {"approved": None},
+        {"approved": {}, "rejected": "x"},
+        {"rejected": [1, None]},
+        {"rejected": 7},
+        {"approved": "abc"},
+        {"approved": {"a": 1}},
+    ],
+)
+def test_answers_of_an_odd_shape_are_put_right(answers: Any, place: Place) -> None:
+    put(place.state, {"customApiKeyResponses": answers})
+    place.prepare(ANTHROPIC_API_KEY=API_KEY)
+    assert json.loads(place.state.read_text())["customApiKeyResponses"]["approved"] == [SUFFIX]
+
+
+@pytest.mark.parametrize("variable", ["ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"])
+def test_other_variables_need_no_approval(variable: str, place: Place) -> None:
+    place.prepare(**{variable: API_KEY})
+    assert json.loads(place.state.read_text()) == {"hasCompletedOnboarding": True}
+
+
+def test_a_short_api_key_is_approved_as_a_whole(place: Place) -> None:
+    place.prepare(ANTHROPIC_API_KEY="sk-fake")
+    assert json.loads(place.state.read_text())["customApiKeyResponses"]["approved"] == ["sk-fake"]
+
+
+def test_a_state_that_claude_is_writing_is_left_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(safefs, "_LOCK_SECONDS", 0.1)
+    old = put(place.state, {"numStartups": 3})
+    (place.inside / ".claude.json.lock").mkdir()
+    assert place.prepare(ANTHROPIC_API_KEY=API_KEY).kind == "ANTHROPIC_API_KEY"
+    assert place.state.read_bytes() == old
+    assert (place.inside / ".claude.json.lock").is_dir()
+
+
+def test_a_state_with_the_answers_is_not_waited_for(place: Place) -> None:
+    place.prepare(ANTHROPIC_API_KEY=API_KEY)
+    (place.inside / ".claude.json.lock").mkdir()
+    started = time.monotonic()
+    place.prepare(ANTHROPIC_API_KEY=API_KEY)
+    assert time.monotonic() - started < 1
+
+
+def test_a_lock_left_by_a_killed_session_is_no_hindrance(place: Place) -> None:
+    put(place.state, {"numStartups": 3})
+    lock = place.inside / ".claude.json.lock"
+    lock.mkdir()
+    os.utime(lock, (time.time() - 60, time.time() - 60))
+    place.prepare(ANTHROPIC_API_KEY=API_KEY)
+    assert json.loads(place.state.read_text())["hasCompletedOnboarding"] is True
+    assert os.listdir(place.inside) == [".claude.json"]
+
+
+# Anything at all
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+CREDENTIALS = st.fixed_dictionaries(
+    {},
+    optional={
+        "claudeAiOauth": JSON
+        | st.fixed_dictionaries(
+            {"accessToken": st.text(min_size=1) | JSON},
+            optional={"expiresAt": JSON, "refreshToken": JSON, "scopes": JSON, "rateLimitTier": JSON},
+        ),
+        "mcpOAuth": JSON,
+    },
+)
+STATE = st.fixed_dictionaries(
+    {},
+    optional={
+        "hasCompletedOnboarding": JSON,
+        "customApiKeyResponses": JSON | st.fixed_dictionaries({}, optional={"approved": JSON, "rejected": JSON}),
+        "projects": JSON,
+    },
+)
+
+
+def content_of(value: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes | None]:
+    return st.none() | st.binary(max_size=40) | (JSON | value).map(lambda parsed: json.dumps(parsed).encode())
+
+
+@given(
+    theirs=content_of(CREDENTIALS),
+    mine=content_of(CREDENTIALS),
+    state=content_of(STATE),
+    environ=st.sampled_from([{}, *({name: API_KEY} for name in VARIABLES)]),
+)
+def test_whatever_the_files_hold_the_result_is_a_sign_in_or_a_clear_error(
+    theirs: bytes | None,
+    mine: bytes | None,
+    state: bytes | None,
+    environ: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    place = Place(host_below(tmp_path_factory.mktemp("any")))
+    for path, content in (
+        (place.theirs / ".credentials.json", theirs),
+        (place.credentials, mine),
+        (place.state, state),
+    ):
+        if content is not None:
+            put(path, content)
+    before = tree(place.inside)
+    try:
+        sign_in = place.prepare(**environ)
+    except ConfinedError as error:
+        assert error.message
+        assert error.hint
+        assert tree(place.inside) == before
+        return
+    assert sign_in.kind in ("", "credentials", *VARIABLES)
+    assert set(os.listdir(place.inside)) <= {".credentials.json", ".claude.json"}
+    if place.credentials.exists() and place.credentials.read_bytes() != mine:
+        assert "refreshToken" not in place.copy()
+    assert (place.theirs / ".credentials.json").exists() is (theirs is not None)

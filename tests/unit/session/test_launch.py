@@ -1,0 +1,512 @@
+"""The plan of a session: mounts, names, labels, terminal, secrets; and the folders made for it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import os
+import re
+import shlex
+import stat
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from confined_claude.egress.network import Egress
+from confined_claude.errors import ConfinedError
+from confined_claude.host import Host
+from confined_claude.project import IGNORED, Project
+from confined_claude.session import supervisor as session
+from confined_claude.session.launch import CAPABILITIES, SUDO_CAPABILITIES, Plan, plan_session
+from confined_claude.session.mounts import Mount
+from confined_claude.settings import Settings
+from confined_claude.state.facts import EngineFacts
+
+from ..conftest import as_plain_user, full_disk, host_below, tree
+
+SECRETS = {
+    "ANTHROPIC_API_KEY": "sk-ant-api03-fake-very-secret",
+    "ANTHROPIC_AUTH_TOKEN": "fake-auth-token",
+    "CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-fake",
+    "ANTHROPIC_BASE_URL": "https://user:fake-password@gateway.example/x",
+    "ANTHROPIC_CUSTOM_HEADERS": "X-Key: fake-header",
+    "HTTPS_PROXY": "http://proxy-user:fake-proxy-password@proxy.example:3128",
+}
+# What the entrypoint reads.
+OWN = {f"CONFINED_CLAUDE_{name}" for name in ("GITCONFIG", "SUDO", "PLUGIN_SCRIPTS", "JOIN")}
+NO_HOOKS = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.hooksPath", "GIT_CONFIG_VALUE_0": "/dev/null"}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    path = tmp_path / "my app"
+    path.mkdir()
+    return path
+
+
+def planned(root: Path, host: Host, settings: Settings | None = None, **more: Any) -> Plan:
+    words: dict[str, Any] = {
+        "image": "confined-claude:0123456789ab",
+        "command": ["claude", "-p", "a  b"],
+        "stdin_is_terminal": True,
+        "stdout_is_terminal": True,
+    }
+    return plan_session(Project(root), host, settings or Settings(), **{**words, **more})
+
+
+# Mounts
+
+
+def test_the_mounts_of_a_session(root: Path, host: Host) -> None:
+    shared = host.data / "shared"
+    mounts = planned(root, host).mounts
+    assert {mount.target: mount.source for mount in mounts} == {
+        str(root): root,
+        "/home/claude/venvs": root / ".confined-claude/venvs",
+        "/home/claude/.local/bin": root / ".confined-claude/local-bin",
+        "/home/claude/.local/lib": root / ".confined-claude/local-bin/.lib",
+        "/home/claude/.local/bin/.lib": root / ".confined-claude/local-bin/.lib",
+        "/home/claude/.claude": shared / "claude-config",
+        "/home/claude/.cache/pip": shared / "pip-cache",
+        "/home/claude/.cache/npm": shared / "npm-cache",
+    }
+    assert mounts[0].target == str(root)
+    assert len(mounts) == 8
+
+
+def test_what_is_kept_for_one_project_is_in_a_folder_of_its_own(root: Path, tmp_path: Path, host: Host) -> None:
+    apart = Settings(claude_config="project", caches="project")
+    kept = {mount.target: mount.source for mount in planned(root, host, apart).mounts if mount.base == host.data}
+    own = host.data / "projects" / Project(root).id
+    assert kept == {
+        "/home/claude/.claude": own / "claude-config",
+        "/home/claude/.cache/pip": own / "pip-cache",
+        "/home/claude/.cache/npm": own / "npm-cache",
+    }
+    twin = tmp_path / "elsewhere" / root.name
+    others = {mount.source for mount in planned(twin, host, apart).mounts}
+    assert others.isdisjoint(kept.values())
+
+
+def test_no_mount_shows_the_hosts_home_its_claude_config_or_the_records(root: Path, host: Host) -> None:
+    for settings in (Settings(), Settings(claude_config="project", caches="project")):
+        for mount in planned(root, host, settings).mounts:
+            for private in (host.home, host.claude_config, host.state, host.config, host.data, host.data / "shared"):
+                assert mount.source != private
+                assert mount.source not in private.parents
+            assert host.claude_config not in mount.source.parents
+            assert host.state not in mount.source.parents
+
+
+# Names, labels, command
+
+
+def value_of(flag: str, arguments: list[str]) -> str:
+    (value,) = values_of(flag, arguments)
+    return value
+
+
+def values_of(flag: str, arguments: list[str]) -> list[str]:
+    return [value for word, value in pairwise(arguments) if word == flag]
+
+
+@pytest.mark.parametrize("name", ["app", "a:b", "a,b", 'q"u', "two\nlines", "trailing ", "readonly", ",source=/"])
+def test_a_mount_is_one_csv_record_whatever_the_folder_is_called(name: str, tmp_path: Path, host: Host) -> None:
+    plan = planned(tmp_path / name, host)
+    mounts = values_of("--mount", plan.create_arguments("x"))
+    records = [next(csv.reader(io.StringIO(text, newline=""))) for text in mounts]
+    assert records == [["type=bind", f"source={mount.source}", f"target={mount.target}"] for mount in plan.mounts]
+
+
+def test_what_the_guard_keeps_is_mounted_after_the_rest_and_read_only(root: Path, host: Host) -> None:
+    kept = Mount(root, ("tasks.py",), str(root / "tasks.py"), read_only=True, pin=True)
+    opened = Mount(root, (".git",), str(root / ".git"), pin=True)
+    plan = planned(root, host, guard_mounts=(kept, opened))
+    *_, first, last = values_of("--mount", plan.create_arguments("x"))
+    assert plan.mounts[-2:] == (kept, opened)
+    assert [text.split(",")[3:] for text in (first, last)] == [['"readonly"'], []]
+
+
+def test_a_pin_is_never_made(root: Path, host: Host) -> None:
+    pin = Mount(root, (".envrc",), str(root / ".envrc"), read_only=True, pin=True)
+    session._prepare_folders(Project(root), planned(root, host, guard_mounts=(pin,)))
+    assert os.listdir(root) == [".confined-claude"]
+
+
+def test_the_container_is_confined_by_its_arguments(tmp_path: Path, host: Host) -> None:
+    arguments = planned(tmp_path / "app", host).create_arguments("confined-claude-app")
+    assert value_of("--cap-drop", arguments) == "ALL"
+    assert set(values_of("--cap-add", arguments)) == set(CAPABILITIES)
+    assert value_of("--security-opt", arguments) == "no-new-privileges"
+    assert value_of("--log-driver", arguments) == "none"
+    assert value_of("--pull", arguments) == "never"
+    for flag in ("--privileged", "--volume", "-v", "--pid", "--ipc", "--device", "--user", "--env-file"):
+        assert flag not in arguments
+
+
+def test_no_secret_is_among_the_arguments(tmp_path: Path, host: Host) -> None:
+    host = dataclasses.replace(
+        host, environ={"ANTHROPIC_API_KEY": "sk-made-up", "HTTPS_PROXY": "http://u:made-up-pw@p.invalid"}
+    )
+    plan = planned(tmp_path / "app", host)
+    assert "made-up" in plan.secrets
+    assert not [word for word in plan.create_arguments("x") if "made-up" in word]
+
+
+@pytest.mark.parametrize("name", ["app", "a:b", "a,b", "a b", "-x", "a\nb", "日本語", "x" * 200, "A" * 39 + "-" + "B"])
+def test_names_are_fit_for_the_engine_whatever_the_folder_is_called(name: str, tmp_path: Path, host: Host) -> None:
+    plan = planned(tmp_path / name, host)
+    assert re.fullmatch(r"confined-claude-[a-z0-9]+(-[a-z0-9]+)*", plan.name)
+    for taken in (plan.name, f"{plan.name}-2", f"{plan.name}-12345678901234567890"):
+        hostname = value_of("--hostname", plan.create_arguments(taken))
+        assert re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", hostname)
+        assert taken.startswith(hostname)
+
+
+def test_labels_tell_the_project_by_id_and_path(root: Path, host: Host) -> None:
+    assert planned(root, host).labels == {
+        "confined-claude": "session",
+        "confined-claude.project": Project(root).id,
+        "confined-claude.path": str(root),
+        "confined-claude.key": "",
+        "confined-claude.owner": host.owner,
+    }
+    assert planned(root, host, guard_key="0123").labels["confined-claude.key"] == "0123"
+
+
+def test_the_command_follows_the_caller_and_the_project_word_by_word(root: Path, host: Host) -> None:
+    words = ["claude", "", "a  b", "--", "$(id)", "ü\n"]
+    plan = planned(root, dataclasses.replace(host, uid=501, gid=20), command=words)
+    assert plan.command == ("501:20", str(root), *words)
+    assert plan.workdir == str(root)
+    assert plan.image == "confined-claude:0123456789ab"
+
+
+def test_a_plan_cannot_be_changed(root: Path, host: Host) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        planned(root, host).network = "host"  # type: ignore[misc]
+
+
+def test_the_session_gets_few_capabilities_and_none_that_leads_out() -> None:
+    assert set(CAPABILITIES) <= {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
+
+
+# Root, terminal, network
+
+
+def test_a_root_caller_is_told_to_be_contained_and_nobody_else(root: Path, host: Host) -> None:
+    environ = {"IS_SANDBOX": "yes"}
+    assert planned(root, dataclasses.replace(host, uid=0, gid=0)).environment["IS_SANDBOX"] == "1"
+    assert planned(root, dataclasses.replace(host, uid=0, gid=5, environ=environ)).environment["IS_SANDBOX"] == "1"
+    assert "IS_SANDBOX" not in planned(root, dataclasses.replace(host, uid=1000, gid=0, environ=environ)).environment
+
+
+@pytest.mark.parametrize(
+    ("stdin_is_terminal", "stdout_is_terminal", "gets"),
+    [
+        (True, True, {"terminal": True, "stdin": True}),
+        (True, False, {"terminal": False, "stdin": False}),
+        (False, True, {"terminal": False, "stdin": True}),
+        (False, False, {"terminal": False, "stdin": True}),
+    ],
+)
+def test_a_terminal_when_there_is_one_and_a_pipe_is_read(
+    stdin_is_terminal: bool, stdout_is_terminal: bool, gets: dict[str, bool], root: Path, host: Host
+) -> None:
+    plan = planned(root, host, stdin_is_terminal=stdin_is_terminal, stdout_is_terminal=stdout_is_terminal)
+    assert {"terminal": plan.terminal, "stdin": plan.stdin} == gets
+
+
+# What the network, the engine and the settings add
+
+
+def test_without_a_network_of_its_own_a_session_has_none(root: Path, host: Host) -> None:
+    assert value_of("--network", planned(root, host).create_arguments("x")) == "none"
+
+
+def test_the_network_is_the_one_that_was_planned(root: Path, host: Host) -> None:
+    egress = Egress(("--network", "container:x"), hostname=False, join="internet", notes=("A note.",))
+    plan = planned(root, host, egress=egress)
+    assert value_of("--network", plan.create_arguments("x")) == "container:x"
+    assert "--hostname" not in plan.create_arguments("x")
+    assert plan.environment["CONFINED_CLAUDE_JOIN"] == "internet"
+    assert plan.notes == ("A note.",)
+
+
+def test_what_the_network_sets_wins_over_the_hosts_environment(root: Path, host: Host) -> None:
+    host = dataclasses.replace(host, environ={**SECRETS, "TERM": "xterm"})
+    ours = {"HTTPS_PROXY": "http://127.0.0.1:3128", "TERM": "ours"}
+    plan = planned(root, host, egress=Egress(("--network", "none"), environment=ours))
+    assert {name: plan.environment[name] for name in ours} == ours
+    assert "fake-proxy-password" not in plan.secrets
+    assert SECRETS["ANTHROPIC_API_KEY"] in plan.secrets
+
+
+@pytest.mark.parametrize(("sudo", "is_told"), [("apt", False), ("off", False), ("full", True)])
+def test_real_sudo_alone_takes_more_privileges_and_is_told(sudo: str, is_told: bool, root: Path, host: Host) -> None:
+    plan = planned(root, host, Settings(sudo=sudo))
+    more = set(SUDO_CAPABILITIES) if is_told else set()
+    assert set(values_of("--cap-add", list(plan.privileges))) == {*CAPABILITIES, *more}
+    assert values_of("--security-opt", list(plan.privileges)) == ([] if is_told else ["no-new-privileges"])
+    assert plan.environment["CONFINED_CLAUDE_SUDO"] == sudo
+    assert ["real" in note for note in plan.notes] == [True] * is_told
+
+
+def test_no_capability_reaches_beyond_the_container() -> None:
+    beyond = {"SYS_ADMIN", "NET_ADMIN", "NET_RAW", "SYS_PTRACE", "MKNOD", "DAC_READ_SEARCH", "SYS_MODULE", "SETFCAP"}
+    assert beyond.isdisjoint([*CAPABILITIES, *SUDO_CAPABILITIES])
+
+
+def test_a_session_is_limited_by_its_settings(root: Path, host: Host) -> None:
+    settings = Settings(pids=("64",), memory=("1g",), cpus=("1",))
+    arguments = planned(root, host, settings, facts=EngineFacts(cpus=4)).create_arguments("x")
+    assert value_of("--pids-limit", arguments) == "64"
+    assert value_of("--memory", arguments) == value_of("--memory-swap", arguments) == str(1 << 30)
+    assert value_of("--cpus", arguments) == "1.00"
+
+
+def test_with_a_rootless_engine_the_caller_is_the_containers_root(root: Path, host: Host) -> None:
+    plan = planned(root, host, facts=EngineFacts(rootless=True))
+    assert plan.command[0] == "0:0"
+    assert plan.environment["IS_SANDBOX"] == "1"
+
+
+@pytest.mark.parametrize("remaps", [True, False])
+def test_an_engine_that_remaps_users_is_told_to_leave_that(remaps: bool, root: Path, host: Host) -> None:
+    arguments = planned(root, host, facts=EngineFacts(remaps_users=remaps)).create_arguments("x")
+    assert values_of("--userns", arguments) == ["host"] * remaps
+
+
+# What a person should know of a session
+
+
+def remarks(root: Path, host: Host, facts: EngineFacts | None = None, settings: Settings | None = None) -> list[str]:
+    (root / ".git").mkdir(exist_ok=True)
+    return list(session._remarks(Project(root), host, settings or Settings(), facts or EngineFacts()))
+
+
+def test_of_an_ordinary_session_nothing_is_said(root: Path, host: Host) -> None:
+    assert remarks(root, host) == []
+
+
+def test_who_one_is_in_the_session_is_said_where_that_may_surprise(root: Path, host: Host) -> None:
+    root_host = dataclasses.replace(host, uid=0)
+    for who in (host, root_host):
+        (remark,) = remarks(root, who, EngineFacts(rootless=True))
+        assert "rootless" in remark
+        assert "you on this machine" in remark
+    (remark,) = remarks(root, root_host)
+    assert "You are root" in remark
+
+
+def test_limits_that_nobody_keeps_are_said_by_name(root: Path, host: Host) -> None:
+    nothing = EngineFacts(limits_pids=False, limits_memory=False, limits_cpus=False)
+    (remark,) = remarks(root, host, nothing, Settings(cpus=("100%", "2")))
+    assert "cannot limit pids and memory and cpus" in remark
+
+
+def test_a_repository_around_the_project_is_said(root: Path, host: Host) -> None:
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    inner = root / "inner"
+    inner.mkdir()
+    (remark,) = session._remarks(Project(inner), host, Settings(), EngineFacts())
+    assert f"repository at {root}," in remark
+
+
+# Secrets
+
+
+def test_no_secret_shows_anywhere_but_in_the_secrets(root: Path, host: Host) -> None:
+    plan = planned(root, dataclasses.replace(host, environ={**SECRETS, "TERM": "xterm"}))
+    assert set(plan.secret_names) == set(SECRETS)
+    shown = repr(dataclasses.replace(plan, secrets="", secret_names=()))
+    assert "xterm" in shown
+    for name, value in SECRETS.items():
+        assert value not in shown
+        assert name not in shown
+        assert shlex.quote(value) in plan.secrets
+    assert "fake" not in shown
+
+
+def test_without_secrets_there_is_nothing_to_hand_over(root: Path, host: Host) -> None:
+    assert planned(root, host).secrets == ""
+
+
+def in_a_shell(script: str, folder: Path) -> dict[str, str]:
+    """The variables that the secrets bring to what a shell starts after reading them."""
+    (folder / "secrets").write_bytes(script.encode("utf-8", "surrogateescape"))
+    answer = subprocess.run(
+        ["/bin/sh", "-euc", ". ./secrets; exec env -0"],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        check=True,
+    )
+    pairs = (record.partition(b"=") for record in answer.stdout.split(b"\0") if record)
+    found = {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+    return {name: value for name, value in found.items() if name not in ("PATH", "PWD", "OLDPWD", "SHLVL", "_")}
+
+
+def test_secrets_reach_the_session_as_they_are(root: Path, host: Host, tmp_path: Path) -> None:
+    plan = planned(root, dataclasses.replace(host, environ=SECRETS))
+    assert in_a_shell(plan.secrets, tmp_path) == SECRETS
+
+
+@given(
+    value=st.text(
+        st.characters(exclude_characters="\0", exclude_categories=["Cs"]) | st.sampled_from("'\"$`\\\n ;&|\udcff"),
+        min_size=1,
+    )
+)
+def test_whatever_a_secret_holds_the_shell_only_assigns_it(value: str, root: Path, host: Host, tmp_path: Path) -> None:
+    plan = planned(root, dataclasses.replace(host, environ={"ANTHROPIC_API_KEY": f"k{value}"}))
+    assert in_a_shell(plan.secrets, tmp_path) == {"ANTHROPIC_API_KEY": f"k{value}"}
+
+
+@pytest.mark.parametrize("value", ["off", "on"])
+def test_the_session_is_told_whether_scripts_of_plugins_may_run(value: str, root: Path, host: Host) -> None:
+    environ = {"CONFINED_CLAUDE_PLUGIN_SCRIPTS": "nonsense"}
+    plan = planned(root, dataclasses.replace(host, environ=environ), Settings(plugin_scripts=value))
+    assert plan.environment["CONFINED_CLAUDE_PLUGIN_SCRIPTS"] == value
+
+
+def test_variables_of_a_parent_session_and_of_the_host_stay_out(root: Path, host: Host) -> None:
+    environ = {"CLAUDECODE": "1", "CLAUDE_CODE_SSE_PORT": "1", "HOME": "/home/me", "PATH": "/bin", "TERM": "xterm"}
+    plan = planned(root, dataclasses.replace(host, environ=environ))
+    assert set(plan.environment) == {"TERM", *OWN, *NO_HOOKS}
+
+
+@pytest.mark.parametrize(("git", "hooks"), [("guarded", NO_HOOKS), ("isolated", NO_HOOKS), ("open", {})])
+def test_the_projects_hooks_do_not_run_in_a_session_unless_git_is_open(
+    git: str, hooks: dict[str, str], root: Path, host: Host
+) -> None:
+    environment = planned(root, dataclasses.replace(host, environ=NO_HOOKS), Settings(git=git)).environment
+    assert {name: value for name, value in environment.items() if name.startswith("GIT_")} == hooks
+
+
+def test_the_git_identity_goes_along(root: Path, host: Host) -> None:
+    plan = planned(root, host, git_settings=(("user.name", 'A "B" C'), ("user.email", "a@example.invalid")))
+    text = plan.environment["CONFINED_CLAUDE_GITCONFIG"]
+    assert '"a@example.invalid"' in text
+    assert 'A \\"B\\" C' in text
+
+
+# The folders
+
+
+def prepared(root: Path, host: Host) -> Plan:
+    plan = planned(root, host)
+    session._prepare_scaffold(Project(root), dataclasses.replace(host, uid=os.getuid()))
+    session._prepare_folders(Project(root), plan)
+    return plan
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def test_every_mounted_folder_is_there_afterwards(root: Path, host: Host) -> None:
+    before = os.umask(0o022)
+    try:
+        mounts = prepared(root, host).mounts
+    finally:
+        os.umask(before)
+    for mount in mounts[1:]:
+        assert mount.source.is_dir()
+        assert mode_of(mount.source) == (0o700 if mount.base == host.data else 0o755)
+    assert mode_of(root / ".confined-claude") == 0o700
+    assert mode_of(host.data / "shared") == 0o700
+
+
+def test_a_project_without_scaffold_stays_clean_for_git(root: Path, host: Host) -> None:
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    prepared(root, host)
+    for name in ("venvs", "local-bin", ".removed-0123456789ab"):  # the last is what a clean that was cut off leaves
+        (root / ".confined-claude" / name / "in it").mkdir(parents=True)
+        (root / ".confined-claude" / name / "in it/file").write_text("x")
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=root, check=True, capture_output=True, text=True)
+    assert status.stdout == ""
+    assert mode_of(root / ".confined-claude/.gitignore") == 0o644
+
+
+def test_a_scaffold_is_left_as_it_is(root: Path, host: Host) -> None:
+    scaffold = root / ".confined-claude"
+    scaffold.mkdir()
+    (scaffold / "config.toml").write_text("# mine\n")
+    before = tree(scaffold)["config.toml"]
+    prepared(root, host)
+    assert tree(scaffold)["config.toml"] == before
+    assert sorted(os.listdir(scaffold)) == [".gitignore", "config.toml", "local-bin", "venvs"]
+
+
+def test_an_ignore_file_stays_unless_an_earlier_version_wrote_it(root: Path, host: Host) -> None:
+    ignore = root / ".confined-claude/.gitignore"
+    ignore.parent.mkdir()
+    for before, after in ((b"/venvs/\n", b"/venvs/\n"), (b"*\n", IGNORED)):
+        ignore.write_bytes(before)
+        prepared(root, host)
+        assert ignore.read_bytes() == after
+
+
+def test_a_start_that_was_cut_short_is_made_good(root: Path, host: Host) -> None:
+    (root / ".confined-claude/venvs").mkdir(parents=True)
+    prepared(root, host)
+    assert (root / ".confined-claude/.gitignore").read_bytes() == IGNORED
+
+
+def test_a_full_disk_in_the_project_is_a_clear_error(root: Path, host: Host) -> None:
+    with full_disk(), pytest.raises(ConfinedError) as caught:
+        prepared(root, host)
+    assert str(root / ".confined-claude") in caught.value.message
+    assert os.listdir(root / ".confined-claude") == []
+
+
+def test_what_earlier_sessions_left_is_kept(root: Path, host: Host) -> None:
+    prepared(root, host)
+    for name in ("venvs/dev/pyvenv.cfg", "local-bin/tool", "local-bin/.lib/node_modules/x"):
+        path = root / ".confined-claude" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("kept")
+    before = {name: entry for name, entry in tree(root).items() if entry[3]}
+    prepared(root, host)
+    assert {name: entry for name, entry in tree(root).items() if entry[3]} == before
+
+
+@pytest.mark.parametrize("name", ["venvs", "local-bin", "local-bin/.lib"])
+def test_a_link_planted_since_the_check_is_refused_and_not_followed(
+    name: str, root: Path, tmp_path: Path, host: Host
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    link = root / ".confined-claude" / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside)
+    with pytest.raises(ConfinedError, match="is a link"):
+        prepared(root, host)
+    assert list(outside.iterdir()) == []
+
+
+def test_folders_of_a_session_belong_to_the_caller(plain_folder: Path) -> None:
+    def work() -> set[int]:
+        root = plain_folder / "app"
+        root.mkdir()
+        plan = prepared(root, host_below(plain_folder))
+        return {mount.source.stat().st_uid for mount in plan.mounts} - {os.getuid()}
+
+    assert as_plain_user(work) == set()
+
+
+def test_a_project_that_may_not_be_written_is_a_clear_error(plain_folder: Path) -> None:
+    def work() -> None:
+        root = plain_folder / "app"
+        root.mkdir(mode=0o500)
+        prepared(root, host_below(plain_folder))
+
+    with pytest.raises(ConfinedError, match="Permission denied"):
+        as_plain_user(work)

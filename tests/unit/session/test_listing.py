@@ -1,0 +1,144 @@
+"""Choosing among the sessions there are, and knowing whose they are."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+
+from confined_claude.errors import ConfinedError, EngineError
+from confined_claude.guard import records
+from confined_claude.guard.records import Record
+from confined_claude.host import Host
+from confined_claude.project import Project
+from confined_claude.session import listing as running
+from confined_claude.session.listing import Session
+
+HERE, ELSEWHERE = Project(Path("/p/my-app")), Project(Path("/q/my-app"))
+
+
+def session(name: str, project: Project = HERE, *, is_up: bool = True) -> Session:
+    return Session(name, name, "image", 0.0, is_up, project.id, project.root, "key", True)
+
+
+ONE, TWO = session("confined-claude-my-app"), session("confined-claude-my-app-2")
+OTHER = session("confined-claude-my-app-3", ELSEWHERE)
+
+
+def test_the_only_session_of_a_project_needs_no_choice() -> None:
+    assert running.choose([OTHER, ONE], HERE, None) is ONE
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen"),
+    [("1", ONE), ("2", TWO), (ONE.name, ONE), (TWO.name, TWO), (OTHER.name, OTHER)],
+)
+def test_a_session_is_chosen_by_its_number_here_or_its_name_anywhere(wanted: str, chosen: Session) -> None:
+    assert running.choose([ONE, TWO, OTHER], HERE, wanted) is chosen
+
+
+@pytest.mark.parametrize("wanted", ["3", "0", "-1", "", "x", "confined-claude-my-app-9", "²", "\u0661"])
+def test_what_is_no_session_is_refused_with_those_there_are(wanted: str) -> None:
+    with pytest.raises(ConfinedError) as caught:
+        running.choose([ONE, TWO, OTHER], HERE, wanted)
+    assert repr(wanted) in caught.value.message
+    assert caught.value.hint == f"Running: {ONE.name}, {TWO.name}."
+
+
+def test_several_are_listed_instead_of_guessed() -> None:
+    with pytest.raises(ConfinedError) as caught:
+        running.choose([ONE, TWO, OTHER], HERE, None)
+    assert caught.value.message == "2 sessions run in this project."
+    assert f"{ONE.name}, {TWO.name}." in caught.value.hint
+    assert OTHER.name not in caught.value.hint
+
+
+def test_one_that_is_only_being_made_is_no_choice() -> None:
+    with pytest.raises(ConfinedError, match="No session runs"):
+        running.choose([session(ONE.name, is_up=False)], HERE, None)
+
+
+def test_outside_any_project_a_name_is_enough_and_a_number_is_not() -> None:
+    assert running.choose([ONE], None, ONE.name) is ONE
+    with pytest.raises(ConfinedError, match="no running session"):
+        running.choose([ONE], None, "1")
+
+
+@pytest.mark.parametrize("slug", ["my-app", "x", "a-2"])
+@pytest.mark.parametrize("number", [1, 2, 10, 100])
+def test_the_number_is_the_end_of_the_name(slug: str, number: int) -> None:
+    project = Project(Path("/p") / slug)
+    ending = "" if number == 1 else f"-{number}"
+    assert running.number(session(f"confined-claude-{slug}{ending}", project)) == number
+
+
+@pytest.mark.parametrize(
+    "line", ["", "[]", "{}", '["a", "b", "c", "no time", "running", "", "", ""]', "[1,2,3,4,5,6,7,8]"]
+)
+def test_an_answer_of_the_engine_that_is_none_is_an_error(line: str, host: Host) -> None:
+    with pytest.raises(EngineError):
+        running._session(line, host)
+
+
+def test_an_answer_of_the_engine_in_any_name(host: Host) -> None:
+    line = '["id","n","i:1","2026-11-24 01:19:00 +0100 CET","running","p-1","/a,b\\n=c","k"]'
+    found = running._session(line, host)
+    assert (found.path, found.is_up, found.is_left) == (Path("/a,b\n=c"), True, True)
+    assert found.since == 1795479540.0
+
+
+def _own(host: Host, begun: Event, over: Event) -> None:
+    with records.locked(HERE, host) as kept:
+        handle = kept.begin("k", Record(opened=["x"]))
+    begun.set()
+    over.wait(30)
+    os.close(handle)
+
+
+def test_an_owner_is_known_as_long_as_it_lives_and_can_be_followed_by_one(host: Host) -> None:
+    assert not records.has_owner(HERE.id, "k", host)
+    assert list(records.without_owner(host)) == []
+    context = multiprocessing.get_context("fork")
+    begun, over = context.Event(), context.Event()
+    owner = context.Process(target=_own, args=(host, begun, over))
+    owner.start()
+    assert begun.wait(30)
+    assert records.has_owner(HERE.id, "k", host)
+    assert list(records.without_owner(host)) == []
+    with records.locked(HERE, host) as kept:
+        assert kept.adopt("k") is None
+    owner.kill()
+    owner.join()
+    assert not records.has_owner(HERE.id, "k", host)
+    assert list(records.without_owner(host)) == ["k"]
+    with records.locked(HERE, host) as kept:
+        handle = kept.adopt("k")
+        assert kept.adopt("other") is None
+    assert handle is not None
+    with records.owned(handle):
+        assert records.has_owner(HERE.id, "k", host)
+    assert not records.has_owner(HERE.id, "k", host)
+
+
+@pytest.mark.parametrize(
+    "name", ["k.session", "findings.json", "made.json", "accepted.json", "k.before", "copies.json"]
+)
+@pytest.mark.parametrize("content", ["[1, 2", '{"new": {"version": 9}}', "[[]]", "7", '"text"', '[{"x": 1}]'])
+def test_a_record_that_is_damaged_or_newer_is_said_and_stays(name: str, content: str, host: Host) -> None:
+    with records.locked(HERE, host) as kept:
+        pass
+    file = host.state / "projects" / HERE.id / name
+    file.write_text(content)
+    with records.locked(HERE, host) as kept:
+        reads: list[Callable[[], object]] = [kept.findings, kept.made, kept.accepted, kept.copies]
+        for read in (*reads, lambda: list(kept.sessions()), lambda: kept.before("k")):
+            try:
+                read()
+            except ConfinedError as error:
+                assert str(file) in error.message
+                assert "damaged" in error.message
+    assert file.read_text() == content

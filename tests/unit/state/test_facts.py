@@ -1,0 +1,205 @@
+"""What kind of engine it is, and when what is known of it still counts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from confined_claude.errors import EngineError
+from confined_claude.host import Host
+from confined_claude.state.facts import EngineFacts, facts, from_info
+
+from ..conftest import full_disk
+
+INFO = {
+    "SecurityOptions": ["name=apparmor", "name=seccomp,profile=builtin", "name=cgroupns"],
+    "MemTotal": 16 << 30,
+    "NCPU": 8,
+    "PidsLimit": True,
+    "MemoryLimit": True,
+    "SwapLimit": True,
+    "CpuCfsQuota": True,
+}
+KNOWN = EngineFacts(memory=16 << 30, cpus=8)
+
+
+def test_an_ordinary_engine() -> None:
+    assert from_info(INFO) == KNOWN
+    assert KNOWN.namespaces == ()
+
+
+def test_a_rootless_engine() -> None:
+    found = from_info({**INFO, "SecurityOptions": [*INFO["SecurityOptions"], "name=rootless"]})  # type: ignore[misc]
+    assert found == dataclasses.replace(KNOWN, rootless=True)
+    assert found.namespaces == ()
+
+
+def test_an_engine_that_remaps_users() -> None:
+    found = from_info({**INFO, "SecurityOptions": ["name=seccomp,profile=builtin", "name=userns"]})
+    assert found == dataclasses.replace(KNOWN, remaps_users=True)
+    assert found.namespaces == ("--userns", "host")
+
+
+def test_a_kernel_with_the_older_cgroups_that_does_not_count_swap() -> None:
+    found = from_info({**INFO, "SwapLimit": False, "CgroupVersion": "1"})
+    assert found == dataclasses.replace(KNOWN, limits_swap=False)
+
+
+def test_a_rootless_engine_that_was_given_no_cgroups() -> None:
+    nothing = dict.fromkeys(["PidsLimit", "MemoryLimit", "SwapLimit", "CpuCfsQuota"], False)
+    found = from_info({**INFO, **nothing, "SecurityOptions": ["name=rootless"], "CgroupDriver": "none"})
+    assert not (found.limits_pids or found.limits_memory or found.limits_swap or found.limits_cpus)
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        {},
+        {"SecurityOptions": None, "MemTotal": 0, "NCPU": None},
+        {"SecurityOptions": [], "MemTotal": None, "NCPU": 0},
+        {"SecurityOptions": [7, None, "name=rootless-not", "rootless"]},
+        {"host": {"arch": "amd64"}, "version": {}},  # as another engine's command answers
+    ],
+)
+def test_what_an_engine_does_not_say_is_taken_as_usual(info: dict[str, Any]) -> None:
+    assert from_info(info) == EngineFacts()
+
+
+# What is kept
+
+
+class Asked:
+    """An engine that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self) -> Mapping[str, Any]:
+        self.times += 1
+        return INFO
+
+
+@pytest.fixture
+def engine() -> Asked:
+    return Asked()
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    return listening(tmp_path / "engine.sock")
+
+
+def listening(path: Path) -> str:
+    """The address of an engine's socket at ``path``, which is another's each time."""
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path.with_suffix(".new")))
+    path.with_suffix(".new").replace(path)
+    return f"unix://{path}"
+
+
+def file(host: Host) -> Path:
+    return host.state / "engine.json"
+
+
+def changed(host: Host, **parts: Any) -> None:
+    file(host).write_text(json.dumps(json.loads(file(host).read_text()) | parts))
+
+
+def test_an_engine_is_asked_once(engine: Asked, address: str, host: Host) -> None:
+    assert [facts(host, address, engine) for _ in range(3)] == [KNOWN] * 3
+    assert engine.times == 1
+    assert file(host).stat().st_mode & 0o077 == 0
+
+
+def test_an_engine_that_was_started_again_is_asked_again(
+    engine: Asked, address: str, host: Host, tmp_path: Path
+) -> None:
+    facts(host, address, engine)
+    listening(tmp_path / "engine.sock")
+    facts(host, address, engine)
+    assert engine.times == 2
+
+
+def test_another_engine_is_asked(engine: Asked, address: str, host: Host, tmp_path: Path) -> None:
+    facts(host, address, engine)
+    facts(host, listening(tmp_path / "other.sock"), engine)
+    assert engine.times == 2
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:2376", "npipe:////./pipe/docker", "unix:///nowhere/x.sock", ""])
+def test_an_engine_that_cannot_be_told_from_another_is_asked_each_time(address: str, engine: Asked, host: Host) -> None:
+    assert [facts(host, address, engine) for _ in range(2)] == [KNOWN] * 2
+    assert engine.times == 2
+
+
+@pytest.mark.parametrize("age", [25 * 3600.0, -60.0])
+def test_what_is_old_or_from_the_future_does_not_count(age: float, engine: Asked, address: str, host: Host) -> None:
+    facts(host, address, engine)
+    changed(host, asked=time.time() - age)
+    facts(host, address, engine)
+    assert engine.times == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "null", "7", "{}", '"x"', "\0", '{"identity": []}', "[" * 100_000],
+    ids=lambda content: content[:20].encode("unicode_escape").decode(),
+)
+def test_what_is_broken_does_not_count(content: str, engine: Asked, address: str, host: Host) -> None:
+    facts(host, address, engine)
+    file(host).write_text(content)
+    assert facts(host, address, engine) == KNOWN
+    assert facts(host, address, engine) == KNOWN
+    assert engine.times == 2
+
+
+@pytest.mark.parametrize("parts", [{"facts": {}}, {"facts": None}, {"asked": "now"}, {"asked": None}])
+def test_what_is_incomplete_does_not_count(parts: dict[str, Any], engine: Asked, address: str, host: Host) -> None:
+    facts(host, address, engine)
+    changed(host, **parts)
+    assert facts(host, address, engine) == KNOWN
+    assert engine.times == 2
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_is_no_file_does_not_count(kind: str, engine: Asked, address: str, host: Host, tmp_path: Path) -> None:
+    facts(host, address, engine)
+    good = file(host).rename(tmp_path / "good")
+    {"link": lambda: file(host).symlink_to(good), "pipe": lambda: os.mkfifo(file(host)), "folder": file(host).mkdir}[
+        kind
+    ]()
+    assert facts(host, address, engine) == KNOWN
+    assert engine.times == 2
+
+
+def test_facts_that_cannot_be_kept_are_known_all_the_same(engine: Asked, address: str, host: Host) -> None:
+    host.state.mkdir(parents=True)
+    with full_disk():
+        assert facts(host, address, engine) == KNOWN
+    assert list(host.state.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_a_state_folder_that_is_none_is_no_error_here(
+    kind: str, engine: Asked, address: str, host: Host, tmp_path: Path
+) -> None:
+    host.state.parent.mkdir(parents=True)
+    host.state.symlink_to(tmp_path) if kind == "link" else host.state.touch()
+    assert facts(host, address, engine) == KNOWN
+
+
+def test_an_engine_that_does_not_answer_is_an_error_and_nothing_is_kept(address: str, host: Host) -> None:
+    def ask() -> Mapping[str, Any]:
+        raise EngineError("It does not answer.")
+
+    with pytest.raises(EngineError):
+        facts(host, address, ask)
+    assert not file(host).exists()

@@ -1,0 +1,85 @@
+"""A link in place of ``<state>`` is refused by all that keep something there, and nothing is made behind it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from confined_claude.errors import ConfinedError
+from confined_claude.guard import records
+from confined_claude.host import Host
+from confined_claude.image import build as image
+from confined_claude.image import inventory as kept_images
+from confined_claude.project import Project
+from confined_claude.settings import ProjectFiles
+from confined_claude.state import facts as engine_facts
+from confined_claude.state import locks as shared
+from confined_claude.state import projects as known
+from confined_claude.state import store as state
+from confined_claude.state import trust
+
+from ..conftest import tree
+
+
+def _enter(context: contextlib.AbstractContextManager[Any]) -> None:
+    with context:
+        pass
+
+
+RECIPE = image.Recipe("Building.", {})
+USES: dict[str, Callable[[Host, Project], object]] = {
+    "known projects": lambda host, project: known.remember(project, host),
+    "shared data": lambda host, _: _enter(shared.in_use(host)),
+    "clean": lambda host, _: _enter(shared.held_alone(host)),
+    "records": lambda host, project: _enter(records.locked(project, host)),
+    "images": lambda host, _: kept_images.note_built(host, "sha256:1"),
+    "build lock": lambda host, _: _enter(image._build_lock(host, RECIPE)),
+    "build log": lambda host, _: image._open_log(host)[1].close(),
+    "trust": lambda host, project: trust.allow(project, host, trust.digest_of(ProjectFiles.read(project.scaffold))),
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "project").mkdir()
+    return Project(tmp_path / "project")
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=list(USES))
+def test_a_link_is_refused(use: Callable[[Host, Project], object], host: Host, project: Project) -> None:
+    elsewhere = host.home / "precious"
+    elsewhere.mkdir()
+    host.state.parent.mkdir(parents=True)
+    host.state.symlink_to(elsewhere)
+    before = tree(elsewhere)
+    with pytest.raises(ConfinedError, match="is a link"):
+        use(host, project)
+    assert tree(elsewhere) == before
+    # The control: without the link it is made.
+    host.state.unlink()
+    use(host, project)
+    assert host.state.is_dir()
+
+
+def test_what_is_only_kept_to_be_quick_is_not_kept_behind_a_link(host: Host) -> None:
+    elsewhere = host.home / "precious"
+    elsewhere.mkdir()
+    host.state.parent.mkdir(parents=True)
+    host.state.symlink_to(elsewhere)
+    engine: Any = type("Engine", (), {"file_in_image": lambda *_: b'{"version": "1"}'})()
+    assert kept_images.claude_version(engine, "id", host) == "1"
+    engine_facts.facts(host, "unix:///none", dict)
+    assert tree(elsewhere) == {}
+
+
+def test_a_folder_is_opened_only_where_it_is(host: Host) -> None:
+    with pytest.raises(FileNotFoundError), state.opened(host, "logs"):
+        pass
+    with state.made(host, "logs") as made, state.opened(host, "logs") as opened:
+        assert made != opened
+    assert state.place(host, "logs").path == host.state / "logs"
+    assert state.place(host, "logs").path.stat().st_mode & 0o777 == 0o700
