@@ -11,11 +11,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..engine import labels
+from ..engine.mount import bind_value
 from ..environment import HOST_GATEWAY, PROXIES
 from ..fs.safefs import Place
 from ..host import Host
 from ..project import Project
-from ..session.mounts import bind_value
 from ..settings import Settings
 from ..state import store as state
 

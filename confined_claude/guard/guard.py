@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..engine.mount import Mount
 from ..errors import ConfinedError, ReviewNeeded
 from ..fs import safefs
 from ..host import Host
 from ..project import CONTAINER_HOME, Project
-from ..session.mounts import Mount
 from ..settings import Settings
 from . import pins, records, report, repository
 from .findings import Context, Finding, audit

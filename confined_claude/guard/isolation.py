@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..engine.mount import Mount
 from ..fs import safefs
 from ..host import Host
 from ..project import Project
-from ..session.mounts import Mount
 from .records import Records
 from .repository import Repository
 

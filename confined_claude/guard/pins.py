@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..engine.mount import Mount
 from ..errors import ConfinedError
 from ..fs import safefs
 from ..project import Project
-from ..session.mounts import Mount
 from .repository import Repository, submodules, worktrees
 from .rules import Matcher
 

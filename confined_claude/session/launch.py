@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from .. import environment
 from ..egress.network import Egress
 from ..engine import labels
+from ..engine.mount import Mount, bind_value
 from ..host import Host, gitconfig_text
 from ..project import Project
 from ..settings import Settings
 from ..state.facts import EngineFacts
 from . import limits
-from .mounts import Mount, bind_value, plan_mounts
+from .mounts import plan_mounts
 
 NAME = "confined-claude"
 SHELL = ("bash",)

@@ -2,42 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from dataclasses import dataclass
-from pathlib import Path
-
+from ..engine.mount import Mount
 from ..host import Host
 from ..project import CONTAINER_HOME, SCAFFOLD, Project
 from ..settings import Settings
-
-
-@dataclass(frozen=True)
-class Mount:
-    """The host folder ``base/parts...`` at ``target`` in the container.
-
-    ``base`` is trusted; ``parts`` are folders made if missing, and none of them may be a link. A
-    ``pin`` stands already, as a file or a folder, and is mounted where it is anyway: it cannot be
-    renamed or removed then, nor changed if ``read_only``.
-    """
-
-    base: Path
-    parts: tuple[str, ...]
-    target: str
-    read_only: bool = False
-    pin: bool = False
-
-    @property
-    def source(self) -> Path:
-        return self.base.joinpath(*self.parts)
-
-
-def bind_value(source: Path, target: Path | str, *, read_only: bool = False) -> str:
-    """The value of ``--mount``: a CSV record, so that a path may hold commas, quotes and newlines."""
-    record = io.StringIO()
-    fields = ["type=bind", f"source={source}", f"target={target}", *["readonly"] * read_only]
-    csv.writer(record, quoting=csv.QUOTE_ALL, lineterminator="").writerow(fields)
-    return record.getvalue()
 
 
 def claude_config(project: Project, host: Host, settings: Settings) -> Mount:

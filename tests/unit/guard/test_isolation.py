@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from confined_claude.engine.mount import Mount
 from confined_claude.errors import ConfinedError
 from confined_claude.guard import isolation, repository
 from confined_claude.guard.records import Record, Records, locked
 from confined_claude.host import Host
 from confined_claude.project import Project
-from confined_claude.session.mounts import Mount
 
 from ..conftest import full_disk, tree
 from ..guarding import EVIL, commit, git, made_repository, put

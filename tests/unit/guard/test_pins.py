@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from confined_claude.engine.mount import Mount
 from confined_claude.errors import ConfinedError
 from confined_claude.guard import pins as pins_module
 from confined_claude.guard import repository
 from confined_claude.guard.pins import Pins, make_missing, plan_mounts, plan_pins, remove_made
 from confined_claude.guard.rules import Matcher, rules_for
 from confined_claude.project import Project
-from confined_claude.session.mounts import Mount
 
 from ..conftest import as_plain_user, tree
 from ..guarding import commit, git, made_repository, plain_repository, put

@@ -19,12 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from confined_claude.egress.network import Egress
+from confined_claude.engine.mount import Mount
 from confined_claude.errors import ConfinedError
 from confined_claude.host import Host
 from confined_claude.project import IGNORED, Project
 from confined_claude.session import supervisor as session
 from confined_claude.session.launch import CAPABILITIES, SUDO_CAPABILITIES, Plan, plan_session
-from confined_claude.session.mounts import Mount
 from confined_claude.settings import Settings
 from confined_claude.state.facts import EngineFacts
 

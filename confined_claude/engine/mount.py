@@ -1,0 +1,36 @@
+"""A directory or file of the host inside a container, and the option of the docker command for it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Mount:
+    """The host directory ``base/parts...`` at ``target`` in the container.
+
+    ``base`` is trusted; ``parts`` are directories made if missing, and none of them may be a link. A ``pin``
+    is mounted over itself as it is, a file or a directory: it cannot be renamed or removed then, nor changed
+    if ``read_only``.
+    """
+
+    base: Path
+    parts: tuple[str, ...]
+    target: str
+    read_only: bool = False
+    pin: bool = False
+
+    @property
+    def source(self) -> Path:
+        return self.base.joinpath(*self.parts)
+
+
+def bind_value(source: Path, target: Path | str, *, read_only: bool = False) -> str:
+    """Return the value of ``--mount``: a CSV record, so that a path may have commas, quotes and newlines."""
+    record = io.StringIO()
+    fields = ["type=bind", f"source={source}", f"target={target}", *["readonly"] * read_only]
+    csv.writer(record, quoting=csv.QUOTE_ALL, lineterminator="").writerow(fields)
+    return record.getvalue()
