@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 USAGE = 2
 ENGINE = 3
 REVIEW = 4
@@ -36,3 +39,15 @@ class EngineError(ConfinedError):
     """The Docker engine is missing, out of reach, or refused what was asked of it."""
 
     exit_code = ENGINE
+
+
+def system_error(verb: str, path: Path, error: OSError) -> ConfinedError:
+    """Return the error "Cannot VERB PATH: REASON", with the hint that fits the system's reason."""
+    hints = {
+        errno.ENOSPC: "Free some disk space and start again; nothing was changed.",
+        errno.EDQUOT: "Free some of your disk quota and start again; nothing was changed.",
+        errno.EACCES: "Give yourself the permission, or choose another folder.",
+        errno.EROFS: "Choose a folder on a file system that can be written.",
+    }
+    hint = hints.get(error.errno or 0, "Check what is there and start again.")
+    return ConfinedError(f"Cannot {verb} {path}: {error.strerror or error}.", hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import pytest
 from invoke import Exit
 
 from confined_claude.engine.sdk import Engine
-from confined_claude.errors import ConfinedError, EngineError
+from confined_claude.errors import ConfinedError, EngineError, system_error
 from confined_claude.tasks import _reported
 
 from .conftest import as_plain_user, asks_for_the_engine
@@ -227,3 +228,24 @@ def test_the_address_of_an_engine_wins_over_every_context(tmp_path: Path, monkey
 def test_a_context_is_known_without_a_config_file(tmp_path: Path) -> None:
     context(tmp_path / "home", engine_at(f"unix://{tmp_path}/none.sock"), None)
     assert "no docker context" not in refused({"DOCKER_CONTEXT": "away"}).message
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "disk space"),
+        (errno.EDQUOT, "quota"),
+        (errno.EACCES, "permission"),
+        (errno.EROFS, "file system"),
+        (errno.EIO, "Check what is there"),
+    ],
+)
+def test_each_failure_of_the_system_has_a_hint(number: int, words: str) -> None:
+    error = system_error("write to", Path("/some/place"), OSError(number, os.strerror(number)))
+    assert error.message == f"Cannot write to /some/place: {os.strerror(number)}."
+    assert words in error.hint
+    assert error.exit_code == 2
+
+
+def test_a_failure_of_the_system_without_a_number_has_its_text() -> None:
+    assert system_error("use", Path("/x"), OSError("odd")).message == "Cannot use /x: odd."

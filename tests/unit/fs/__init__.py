@@ -1,0 +1,1 @@
+"""Tests of what touches directories that a container can write."""

@@ -1,0 +1,32 @@
+"""Text from elsewhere neither steers the terminal nor looks like something else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from confined_claude.text import escape, strip_controls
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("näme", "näme"),
+        ("a\nb\x1b[2J", r"a\nb\x1b[2J"),
+        ("\udcff", r"\udcff"),
+        ("right\u202eleft\u200b", r"right\u202eleft\u200b"),
+    ],
+)
+def test_what_is_not_printable_is_escaped(text: str, escaped: str) -> None:
+    assert escape(text) == escaped
+
+
+def test_the_output_of_a_program_keeps_its_lines_and_nothing_that_steers() -> None:
+    assert strip_controls("\x1b[1;31mred\x1b[0m\tone\r\ntwo\x1b]0;title\x07") == "red one \ntwo ]0;title "
+
+
+@given(st.text())
+def test_no_text_steers(text: str) -> None:
+    assert escape(text).isprintable()
+    assert strip_controls(text).replace("\n", "").isprintable()
