@@ -152,7 +152,7 @@ def plan_egress(session: Session) -> Egress:
 
 
 def _internet(session: Session) -> Egress:
-    """The session joins the network of a sidecar that has closed it; see container/egress_internet.py."""
+    """The session joins the network of a sidecar that has closed it; see container/egress/egress_internet.py."""
     settings = session.settings
     config = {
         "closed": list(session.closed),
@@ -172,7 +172,7 @@ def _internet(session: Session) -> Egress:
 
 
 def _allowlist(session: Session) -> Egress:
-    """The session has a loopback alone, where the sidecar's proxy listens; see container/egress_allowlist.py."""
+    """The session has a loopback alone, where the sidecar's proxy listens; see container/egress/egress_allowlist.py."""
     host, settings = session.host, session.settings
     arguments = (
         *_sidecar(session),

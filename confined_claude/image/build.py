@@ -47,6 +47,7 @@ SUITE = "bookworm"
 LOCAL_BASE = "confined-claude-base:bookworm"
 
 CONTEXT = Path(__file__).parents[1] / "container"
+_CA = "image/ca/"
 _ENTRYPOINT = "/opt/confined-claude/entrypoint"
 # On a layer, with the name of the shared image below it.
 ON = f"{labels.KIND}.on"
@@ -95,7 +96,7 @@ class Recipe:
 
     @property
     def _own(self) -> set[str]:
-        return {name for name in self.files if not name.startswith("ca/")}
+        return {name for name in self.files if not name.startswith(_CA)}
 
     @cached_property
     def parts(self) -> dict[str, str]:
@@ -154,7 +155,7 @@ def stack(chosen: Settings, host: Host, dockerfile: str = "") -> Stack:
 def shared(claude_version: str, certificates: Iterable[str]) -> Recipe:
     """The image that every session's is made of."""
     files = {path.relative_to(CONTEXT).as_posix(): path.read_bytes() for path in CONTEXT.rglob("*") if _belongs(path)}
-    files |= {f"ca/host-{number}.crt": text.encode() for number, text in enumerate(certificates)}
+    files |= {f"{_CA}host-{number}.crt": text.encode() for number, text in enumerate(certificates)}
     return Recipe("Building the image.", files, {"CLAUDE_VERSION": claude_version})
 
 
@@ -283,9 +284,9 @@ def _changes(marks: Mapping[str, str], wanted: Recipe) -> str:
         return ""
     now = wanted.parts
     changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-    named = [name for name in changed if not name.startswith("ca/") and name not in wanted.arguments]
+    named = [name for name in changed if not name.startswith(_CA) and name not in wanted.arguments]
     words = [f"{', '.join(named)} {'has' if len(named) == 1 else 'have'} changed"] if named else []
-    words += ["this machine's certificate authorities have changed"] * any(name.startswith("ca/") for name in changed)
+    words += ["this machine's certificate authorities have changed"] * any(name.startswith(_CA) for name in changed)
     words += ["the setting claude_version is another"] * ("CLAUDE_VERSION" in changed)
     return " and ".join(words)
 
@@ -411,7 +412,7 @@ def _make_base(engine: Engine, log: IO[str]) -> None:
         # mmdebstrap drops its privileges, or maps its uid, and must still get in.
         Path(folder).chmod(0o755)
         archive = Path(folder, "base.tar")
-        no_docs = f"--dpkgopt={CONTEXT / 'dpkg-no-docs'}"
+        no_docs = f"--dpkgopt={CONTEXT / 'image/dpkg-no-docs'}"
         command = ["mmdebstrap", "--variant=minbase", no_docs, SUITE, str(archive), *_debian_mirrors()]
         made = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False)
         if made.returncode:

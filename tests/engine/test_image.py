@@ -282,7 +282,7 @@ def test_the_dockerfile_builds_with_buildkit_too(installed: Path, place: Path) -
 from pathlib import Path
 from confined_claude.certificates import extra_certificates
 for number, text in enumerate(extra_certificates({{}})):
-    Path({str(context)!r}, "ca", f"host-{{number}}.crt").write_text(text)
+    Path({str(context)!r}, "image/ca", f"host-{{number}}.crt").write_text(text)
 """
     subprocess.run([python, "-c", code], check=True)
     base = next(

@@ -18,7 +18,7 @@ import atheris
 with atheris.instrument_imports(include=["confined_claude.container", "h11"]):
     import h11
 
-    from confined_claude.container import egress_policy as rules
+    from confined_claude.container.egress import egress_policy as rules
 
 LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_.")
 POLICY = rules.Policy.parse(

@@ -16,7 +16,7 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["confined_claude.container"]):
-    from confined_claude.container import package_helper
+    from confined_claude.container.packages import package_helper
 
 LOWER = "abcdefghijklmnopqrstuvwxyz0123456789"
 OPTIONS = """

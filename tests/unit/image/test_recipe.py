@@ -85,7 +85,7 @@ def test_any_file_of_the_context_changes_the_fingerprint(name: str, context: Pat
 def test_what_makes_a_python_package_of_the_context_is_no_part_of_it(context: Path) -> None:
     before = shared("latest", ())
     (context / "__pycache__").mkdir(exist_ok=True)
-    for name in ("__init__.py", "x.pyc", "ca/__init__.py", "__pycache__/x.pyc", "__pycache__/x.pyc.139832"):
+    for name in ("__init__.py", "x.pyc", "image/ca/__init__.py", "__pycache__/x.pyc", "__pycache__/x.pyc.139832"):
         (context / name).write_bytes(os.urandom(8))
     assert shared("latest", ()) == before
     assert not [name for name in before.files if "__" in name or name.endswith(".pyc")]
@@ -93,9 +93,9 @@ def test_what_makes_a_python_package_of_the_context_is_no_part_of_it(context: Pa
 
 def test_a_new_file_and_another_name_change_the_fingerprint(context: Path) -> None:
     before = shared("latest", ()).fingerprint
-    (context / "mkvenv").rename(context / "mkvenv2")
+    (context / "bin/mkvenv").rename(context / "bin/mkvenv2")
     renamed = shared("latest", ()).fingerprint
-    (context / "mkvenv2").rename(context / "mkvenv")
+    (context / "bin/mkvenv2").rename(context / "bin/mkvenv")
     (context / "new").touch()
     assert len({before, renamed, shared("latest", ()).fingerprint}) == 3
 
@@ -139,9 +139,9 @@ def test_the_context_is_the_same_to_the_byte_each_time(context: Path) -> None:
 
 def test_the_context_holds_every_file_and_certificate() -> None:
     assert set(FILES) <= {path.relative_to(CONTAINER).as_posix() for path in CONTAINER.rglob("*")}
-    assert {"Dockerfile", "entrypoint", "ca/README"} <= set(FILES)
+    assert {"Dockerfile", "init/entrypoint", "image/ca/README"} <= set(FILES)
     made = shared("latest", (CA, OTHER_CA))
-    certificate_files = ["ca/host-0.crt", "ca/host-1.crt"]
+    certificate_files = ["image/ca/host-0.crt", "image/ca/host-1.crt"]
     assert sorted(members(made)) == sorted([*FILES, *certificate_files])
     with tarfile.open(fileobj=made.context()) as archive:
         contents = {name: archive.extractfile(name) for name in [*FILES, *certificate_files]}
@@ -465,9 +465,9 @@ def test_a_build_says_what_has_changed(
     context = tmp_path / "context"
     shutil.copytree(image.CONTEXT, context)
     monkeypatch.setattr(image, "CONTEXT", context)
-    (context / "entrypoint").write_text("#!/bin/sh\n")
+    (context / "init/entrypoint").write_text("#!/bin/sh\n")
     (context / "new").write_text("x")
-    assert said(claude_version="2.1.3") == "The image is built again: entrypoint, new have changed."
+    assert said(claude_version="2.1.3") == "The image is built again: init/entrypoint, new have changed."
     monkeypatch.setattr(image, "extra_certificates", lambda _environ: ["authority"])
     assert (
         said(claude_version="2.1.3") == "The image is built again: this machine's certificate authorities have changed."

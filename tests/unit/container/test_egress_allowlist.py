@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from confined_claude.container import egress_policy as rules
-from confined_claude.container import egress_proxy
-from confined_claude.container.egress_proxy import Limits, Proxy
+from confined_claude.container.egress import egress_policy as rules
+from confined_claude.container.egress import egress_proxy
+from confined_claude.container.egress.egress_proxy import Limits, Proxy
 
 CONTAINER = Path(egress_proxy.__file__).parent
 # A plain `python3 -I egress_allowlist.py FOLDER`, but for where its socket is and how long it waits.

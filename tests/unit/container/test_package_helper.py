@@ -21,10 +21,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude.container import package_helper as helper
-from confined_claude.container.package_helper import PackageManager, Refused, check, parse
+from confined_claude.container.packages import package_helper as helper
+from confined_claude.container.packages.package_helper import PackageManager, Refused, check, parse
 
-SHIM = Path(helper.__file__).with_name("sudo")
+SHIM = Path(helper.__file__).parents[1] / "bin/sudo"
 
 names = st.from_regex(r"[a-z0-9][a-z0-9+.]{0,20}[a-z0-9+]", fullmatch=True)
 architectures = st.sampled_from(["", ":amd64", ":any", ":all"])

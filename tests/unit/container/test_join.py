@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from confined_claude.container import join
+from confined_claude.container.init import join
 
 SECONDS = 10
 COMMAND = ["/bin/command", "a  b", "--", ""]

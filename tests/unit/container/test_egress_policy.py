@@ -13,8 +13,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from confined_claude.container import egress_policy as rules
-from confined_claude.container.egress_policy import Blocked, Entry, Policy, Refused, Upstream, Wanted
+from confined_claude.container.egress import egress_policy as rules
+from confined_claude.container.egress.egress_policy import Blocked, Entry, Policy, Refused, Upstream, Wanted
 
 NOTHING: dict[str, Any] = {
     "allow": [],

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude.container import plugin_deps
+from confined_claude.container.plugins import plugin_deps
 
-from .conftest import tree
+from ..conftest import tree
 
 SCRIPT = Path(plugin_deps.__file__).with_name("with-plugins")
 NEEDS = {"name": "x", "dependencies": {"dep": "1.0.0"}}

@@ -18,7 +18,7 @@ COMMANDS = [name for name in FILES if TEXTS[name].startswith("#!")]
 SCRIPTS = [name for name in COMMANDS if TEXTS[name].startswith("#!/bin/sh\n")]
 PYTHON = [name for name in FILES if name.endswith(".py") or "python3" in TEXTS[name].partition("\n")[0]]
 # It has a fixed answer, which is a failure.
-ANSWER = "policy-rc.d"
+ANSWER = "image/policy-rc.d"
 DOCKERFILE = TEXTS["Dockerfile"]
 
 
@@ -30,14 +30,21 @@ def instructions() -> list[tuple[str, str]]:
     return [(name.upper(), rest) for name, rest in found]
 
 
+def copied(source: str) -> list[str]:
+    """The files of the context that a source of a COPY stands for."""
+    return [name for name in FILES if fnmatch.fnmatch(name, source) or (source[-1] == "/" and name.startswith(source))]
+
+
 def copies() -> dict[str, str]:
-    """Where each path of the context is copied to."""
+    """Where each file of the context is copied to."""
     found = {}
     for name, rest in instructions():
         if name in ("COPY", "ADD"):
             *sources, target = rest.split()
-            for source in (name for pattern in sources for name in fnmatch.filter(FILES, pattern) or [pattern]):
-                found[source] = target + source if target.endswith("/") and not source.endswith("/") else target
+            for source in sources:
+                start = source if source.endswith("/") else f"{source.rpartition('/')[0]}/"
+                for file in copied(source):
+                    found[file] = target + file.removeprefix(start) if target.endswith("/") else target
     return found
 
 
@@ -53,8 +60,8 @@ def test_a_program_parses_for_the_images_python(name: str) -> None:
 
 
 def test_what_is_run_by_name_says_how_and_lets_nobodys_modules_in() -> None:
-    assert set(COMMANDS) - set(SCRIPTS) == {"sudo"}
-    assert TEXTS["sudo"].startswith("#!/usr/bin/python3 -IS\n")
+    assert set(COMMANDS) - set(SCRIPTS) == {"bin/sudo"}
+    assert TEXTS["bin/sudo"].startswith("#!/usr/bin/python3 -IS\n")
 
 
 def test_what_only_makes_a_package_of_the_folder_is_no_part_of_the_image() -> None:
@@ -62,7 +69,7 @@ def test_what_only_makes_a_package_of_the_folder_is_no_part_of_the_image() -> No
 
 
 def test_there_are_the_scripts_that_users_are_promised() -> None:
-    assert {"entrypoint", "install-node", "mkvenv", "lsvenvs", "diskuse"} <= set(SCRIPTS)
+    assert {"init/entrypoint", "image/install-node", "bin/mkvenv", "bin/lsvenvs", "bin/diskuse"} <= set(SCRIPTS)
 
 
 def test_no_package_may_start_a_service() -> None:
@@ -80,22 +87,21 @@ def test_a_script_stops_at_the_first_failure(name: str) -> None:
     [([], 2), ([""], 2), (["-h"], 0), (["--help"], 0), (["-x"], 2), (["a/b"], 2), (["../x"], 2), ([".hidden"], 2)],
 )
 def test_mkvenv_says_how_it_is_used(words: list[str], code: int) -> None:
-    run = subprocess.run(["sh", CONTEXT / "mkvenv", *words], capture_output=True, text=True, check=False)
+    run = subprocess.run(["sh", CONTEXT / "bin/mkvenv", *words], capture_output=True, text=True, check=False)
     assert run.returncode == code
     assert "mkvenv" in run.stderr
     assert run.stdout == ""
 
 
 def test_every_copied_path_is_in_the_context() -> None:
-    for source in copies():
-        assert (CONTEXT / source).exists(), source
+    for name, rest in instructions():
+        if name in ("COPY", "ADD"):
+            for source in rest.split()[:-1]:
+                assert copied(source), source
 
 
 def test_every_file_of_the_context_is_installed() -> None:
-    copied = copies()
-    folders = tuple(source for source in copied if source.endswith("/"))
-    left = [name for name in FILES if name not in copied and not name.startswith(folders)]
-    assert left == ["Dockerfile"]
+    assert set(FILES) - set(copies()) == {"Dockerfile"}
 
 
 def test_every_installed_script_can_be_executed_whatever_the_contexts_modes() -> None:
@@ -114,7 +120,7 @@ def test_no_program_of_the_image_can_be_changed_by_its_sessions() -> None:
 
 def test_the_entrypoint_is_the_copied_one() -> None:
     (entrypoint,) = [rest for name, rest in instructions() if name == "ENTRYPOINT"]
-    assert json.loads(entrypoint) == [copies()["entrypoint"]]
+    assert json.loads(entrypoint) == [copies()["init/entrypoint"]]
 
 
 def test_the_dockerfile_needs_no_buildkit() -> None:
@@ -149,7 +155,7 @@ def test_the_claude_layer_comes_last_and_nothing_before_it_knows_the_version() -
     assert not [line for line in names[version:] if line.startswith(("COPY", "ADD"))]
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if not name.startswith("ca/")])
+@pytest.mark.parametrize("name", [name for name in FILES if not name.startswith("image/ca/")])
 def test_nobodys_uid_is_in_the_image(name: str) -> None:
     text = "\n".join(line for line in TEXTS[name].splitlines() if not line.lstrip().startswith("#"))
     named = [
@@ -184,5 +190,6 @@ def test_the_session_is_set_up_as_promised() -> None:
 
 
 def test_the_question_about_bypassing_permissions_is_answered() -> None:
-    assert json.loads((CONTEXT / "managed-settings.json").read_text()) == {"skipDangerousModePermissionPrompt": True}
-    assert copies()["managed-settings.json"] == "/etc/claude-code/managed-settings.json"
+    name = "plugins/managed-settings.json"
+    assert json.loads(TEXTS[name]) == {"skipDangerousModePermissionPrompt": True}
+    assert copies()[name] == "/etc/claude-code/managed-settings.json"

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from confined_claude.container import egress_internet
-from confined_claude.container.egress_internet import CLOSED, name_servers, networks6, resolve, routes, ruleset
+from confined_claude.container.egress import egress_internet
+from confined_claude.container.egress.egress_internet import CLOSED, name_servers, networks6, resolve, routes, ruleset
 
-from .egress.test_local_networks import GATEWAY, HEAD, HOST, IF_INET6, UP, route
+from ..egress.test_local_networks import GATEWAY, HEAD, HOST, IF_INET6, UP, route
 
 RESOLVERS = ["192.168.7.53", "fd00::53"]
 NAMED = [("10.0.0.5", 8787), ("fd00::5", 3128)]
