@@ -1,0 +1,131 @@
+"""The current project with its settings in force, its files and its locations on this host: bound once.
+
+Everything that a start, a review or a command needs to know about "here" comes from a Workspace. Paths are computed
+in this module and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from . import project as projects
+from . import settings as options
+from .errors import ConfinedError
+from .fs.directory import Location
+from .host import Host
+from .project import SCAFFOLD, Project
+from .settings import ProjectFiles, Settings
+from .state import trust
+
+Flags = Mapping[str, str | None]
+
+PROJECTS = "projects"
+SHARED = "shared"
+CLAUDE_CONFIG, PIP_CACHE, NPM_CACHE = "claude-config", "pip-cache", "npm-cache"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A project on this host, with the settings in force there.
+
+    ``files`` are the project's own files that had a say in the settings, ``flags`` the command line's by setting; a
+    flag that is None was not given.
+    """
+
+    host: Host
+    project: Project
+    settings: Settings = field(default_factory=Settings)
+    files: ProjectFiles = field(default_factory=lambda: ProjectFiles(Path()))
+    flags: Flags = field(default_factory=dict)
+
+    @classmethod
+    def current(cls, host: Host, flags: Flags | None = None) -> Workspace:
+        """Return the workspace of the current directory.
+
+        Raises ConfinedError if there can be no project, or if a file is wrong, and ReviewNeeded while the project's
+        files ask for more than the user has allowed.
+        """
+        return cls.load(host, current_project(host), flags)
+
+    @classmethod
+    def load(cls, host: Host, project: Project, flags: Flags | None = None) -> Workspace:
+        """Return the workspace of ``project``. Raises as ``current`` does."""
+        flags = flags or {}
+        files = ProjectFiles.read(project.scaffold)
+        trusted = partial(trust.is_trusted, project, host)
+        settings = options.load(host.user_config_file, files, host.environ, flags, trusted)
+        return cls(host, project, settings, files, flags)
+
+    @classmethod
+    def load_leniently(cls, host: Host, project: Project) -> Workspace:
+        """Return the workspace of ``project``, with default settings where those in force cannot be had.
+
+        For a review, which does not depend on settings that are wrong or wait for trust.
+        """
+        try:
+            return cls.load(host, project)
+        except ConfinedError:
+            return cls(host, project)
+
+    def reloaded(self) -> Workspace:
+        """Return the workspace as its files are by now. Raises as ``current`` does."""
+        return self.load(self.host, self.project, self.flags)
+
+    # Locations
+
+    @property
+    def scaffold(self) -> Location:
+        """The project's own ``.confined-claude``."""
+        return Location(self.project.root, (SCAFFOLD,))
+
+    @property
+    def data(self) -> Location:
+        """What is kept for the project in ``<data>``."""
+        return Location(self.host.data, (PROJECTS, self.project.id))
+
+    @property
+    def state(self) -> Location:
+        """The project's host-only records."""
+        return state_of(self.host).at(PROJECTS, self.project.id)
+
+    @property
+    def claude_config(self) -> Location:
+        """The container's own Claude config: the one that all projects share, or this project's."""
+        return self._scoped(self.settings.claude_config, CLAUDE_CONFIG)
+
+    @property
+    def pip_cache(self) -> Location:
+        return self._scoped(self.settings.caches, PIP_CACHE)
+
+    @property
+    def npm_cache(self) -> Location:
+        return self._scoped(self.settings.caches, NPM_CACHE)
+
+    def _scoped(self, scope: str, name: str) -> Location:
+        return shared_data(self.host).at(name) if scope == SHARED else self.data.at(name)
+
+
+def shared_data(host: Host) -> Location:
+    """Return the location of the data that all projects share."""
+    return Location(host.data, (SHARED,))
+
+
+def state_of(host: Host) -> Location:
+    """Return the location of ``<state>``. A link in its place is refused."""
+    return Location(host.state.parent, (host.state.name,))
+
+
+def current_project(host: Host) -> Project:
+    """Return the project that the current directory belongs to. Raises ConfinedError if there can be none."""
+    return projects.find(current_directory(), host)
+
+
+def current_directory() -> Path:
+    """Return the current directory. Raises ConfinedError if it is gone."""
+    try:
+        return Path.cwd()
+    except OSError:
+        raise ConfinedError("The current directory is gone.", "Go to a project's directory and start again.") from None
