@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import asdict
 from typing import Any
 
 from ..console import plain
-from ..settings import Resolved, Settings
+from ..settings.resolution import Resolved
 
 VERSION = 1
 _DEFAULT = "default"
@@ -38,8 +38,8 @@ def as_json(resolved: Resolved) -> dict[str, Any]:
 
 def values(resolved: Resolved) -> dict[str, str | list[str]]:
     """By name what is in force: texts, and lists of texts."""
-    found = ((item.name, getattr(resolved.settings, item.name)) for item in fields(Settings))
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in found}
+    found = asdict(resolved.settings)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 
 def _toml(value: str | list[str]) -> str:

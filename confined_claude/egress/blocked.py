@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from ..console import plain
 from ..fs import safefs
 from ..host import Host
 from ..project import Project
-from ..settings import Settings
+from ..settings import SPECS
 from ..state import store as state
 from .network import FOLDER
 
@@ -30,7 +29,6 @@ _MOST_BYTES = 1 << 20
 _MOST_SESSIONS = 100
 _LONGEST = 255
 _OLD_SECONDS = 3600
-_ALLOWED = next(item.metadata["pattern"] for item in fields(Settings) if item.name == "allow")
 _NAMES = ("name", "port", "dns")
 _WHY = {
     "name": "not in the allowlist",
@@ -58,7 +56,7 @@ class Blocked:
         if self.reason not in _NAMES:
             return ""
         entry = self.host if self.port in (0, 80, 443) else f"{self.host}:{self.port}"
-        return entry if re.fullmatch(_ALLOWED, entry) else ""  # an address, or what was looked up for no host
+        return entry if SPECS["allow"].allows(entry) else ""  # an address, or what was looked up for no host
 
 
 def blocked(project: Project, host: Host) -> list[Blocked]:

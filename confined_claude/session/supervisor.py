@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import environment, project, settings
+from .. import environment, project
 from .. import signals as terminal
 from ..console import say
 from ..egress import blocked
@@ -29,7 +29,9 @@ from ..guard import records, repository
 from ..host import Host
 from ..image import build as image
 from ..image import inventory as kept_images
-from ..settings import ProjectFiles
+from ..settings import Settings
+from ..settings.files import ProjectFiles, parse_words
+from ..settings.resolution import Resolved, resolve
 from ..state import facts as engine_facts
 from ..state import locks as shared
 from ..state import projects as known
@@ -69,7 +71,7 @@ def shell(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *
     return foretell(host, command, flags) if dry else start(host, command, flags, needs_sign_in=False)
 
 
-def resolved(host: Host) -> tuple[settings.Resolved, list[str]]:
+def resolved(host: Host) -> tuple[Resolved, list[str]]:
     """The settings that a session started here would have, where they come from, and what is to be said of them.
 
     Raises ConfinedError for what is wrong in a file.
@@ -77,13 +79,13 @@ def resolved(host: Host) -> tuple[settings.Resolved, list[str]]:
     try:
         here = current_project(host)
     except ConfinedError as error:
-        return settings.resolve(host.user_config_file, None, host.environ, {}), [error.message]
+        return resolve(host.user_config_file, None, host.environ, {}), [error.message]
     files = ProjectFiles.read(here.scaffold)
     try:
         trusted = partial(trust.is_trusted, here, host)
-        found = settings.resolve(host.user_config_file, files, host.environ, {}, trusted)
+        found = resolve(host.user_config_file, files, host.environ, {}, trusted)
     except ReviewNeeded as error:
-        found = settings.resolve(host.user_config_file, None, host.environ, {})
+        found = resolve(host.user_config_file, None, host.environ, {})
         return found, [f"Nothing starts here before that is allowed. {error.message}", error.hint]
     return found, []
 
@@ -133,17 +135,17 @@ def _ground(host: Host, here: project.Project) -> watch.Ground:
     try:
         chosen = _settings(host, here, {})[0]
     except ConfinedError:  # they wait for trust, or are wrong: the look does not depend on them
-        chosen = settings.Settings()
+        chosen = Settings()
     return watch.Ground(here, chosen, host.git_config, forgiving=True)
 
 
 def build(host: Host, flags: Mapping[str, str | None], *, again: image.Again) -> None:
     """Build the image if it is missing, and what of it is wanted ``again``."""
     if again.claude is not None:
-        settings.check("claude_version", again.claude)
+        parse_words({"claude_version": again.claude}, "the command line")
     here = _current_folder()
     if project.refusal(here.resolve(), host):  # the shared image can be built anywhere
-        chosen, dockerfile = settings.load(host.user_config_file, None, host.environ, flags), ""
+        chosen, dockerfile = resolve(host.user_config_file, None, host.environ, flags).settings, ""
     else:
         _, chosen, files = _here(host, flags)
         dockerfile = files.dockerfile
@@ -277,7 +279,7 @@ def _start(
         )
 
 
-def _image_remark(wanted: image.Stack, chosen: settings.Settings) -> Iterator[str]:
+def _image_remark(wanted: image.Stack, chosen: Settings) -> Iterator[str]:
     if not client.has_image(wanted.name):
         given = "CONFINED_CLAUDE_SUDO=full " if chosen.sudo == "full" else ""
         yield f"Its image {wanted.name} is not built yet. Do that first: {given}confined-claude build"
@@ -292,7 +294,7 @@ def _address(host: Host) -> str:
 
 
 def _network(
-    here: project.Project, host: Host, chosen: settings.Settings, wanted: image.Stack, facts: EngineFacts
+    here: project.Project, host: Host, chosen: Settings, wanted: image.Stack, facts: EngineFacts
 ) -> modes.Session:
     """A new session, as far as its network is concerned."""
     return modes.Session(
@@ -320,22 +322,20 @@ def _companion(here: project.Project, host: Host, key: str) -> Iterator[Companio
             blocked.keep(here, host, key, lambda other: (folder / f"{other}.session").exists())
 
 
-def _here(host: Host, flags: Mapping[str, str | None]) -> tuple[project.Project, settings.Settings, ProjectFiles]:
+def _here(host: Host, flags: Mapping[str, str | None]) -> tuple[project.Project, Settings, ProjectFiles]:
     """The current project, the settings in force there, and the files of the project that had a say in it."""
     here = current_project(host)
     return here, *_settings(host, here, flags)
 
 
-def _settings(
-    host: Host, here: project.Project, flags: Mapping[str, str | None]
-) -> tuple[settings.Settings, ProjectFiles]:
+def _settings(host: Host, here: project.Project, flags: Mapping[str, str | None]) -> tuple[Settings, ProjectFiles]:
     """The settings in force in a project, and its files that had a say in them."""
     files = ProjectFiles.read(here.scaffold)
     trusted = partial(trust.is_trusted, here, host)
-    return settings.load(host.user_config_file, files, host.environ, flags, trusted), files
+    return resolve(host.user_config_file, files, host.environ, flags, trusted).settings, files
 
 
-def _remarks(here: project.Project, host: Host, chosen: settings.Settings, facts: EngineFacts) -> Iterator[str]:
+def _remarks(here: project.Project, host: Host, chosen: Settings, facts: EngineFacts) -> Iterator[str]:
     """What a person should know of this session, a script need not."""
     if facts.rootless:
         yield "This engine is rootless: in the session you are uid 0, which is you on this machine."

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 
-from .. import dockerfile, settings
+from .. import dockerfile
 from ..errors import ReviewNeeded
 from ..fs import safefs
 from ..guard.report import changed_lines, shown
 from ..host import Host
 from ..project import Project
-from ..settings import ProjectFiles
+from ..settings.files import ProjectFiles
 from . import store as state
 
 _FOLDER = "trusted"
@@ -43,11 +43,11 @@ def explain(project: Project, host: Host) -> tuple[str, list[str]]:
     The lines end with the Dockerfile, and with the difference from what was allowed last.
     """
     files = ProjectFiles.read(project.scaffold)
-    asked = settings.wishes(files)
-    if not asked or is_trusted(project, host, files):
+    requests = files.requests()
+    if not requests or is_trusted(project, host, files):
         return digest_of(files), []
     lines = [f"{project.scaffold} asks for more than the defaults:"]
-    lines += [f"  {shown(wish.what)}: {wish.consequence}" for wish in asked]
+    lines += [f"  {shown(request.what)}: {request.consequence}" for request in requests]
     last = _last(project, host)
     if files.dockerfile and not (last and last.dockerfile):
         lines += [f"The {dockerfile.NAME}:", *_indented(files.dockerfile.splitlines())]
@@ -64,7 +64,7 @@ def allow(project: Project, host: Host, digest: str) -> None:
     Raises ReviewNeeded if it has another.
     """
     files = ProjectFiles.read(project.scaffold)
-    settings.wishes(files)  # raises where they are none
+    files.requests()  # raises for invalid ones
     if digest_of(files) != digest:
         raise ReviewNeeded(
             f"The hash of what {project.scaffold} asks for is {digest_of(files)}, not that.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from pathlib import Path
 
 from confined_claude import environment, errors, tasks
@@ -12,7 +11,7 @@ from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.session import launch as plan
 from confined_claude.session.mounts import plan_mounts
-from confined_claude.settings import LEAST, PREFIX, Settings
+from confined_claude.settings import SPECS, Kind, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -33,20 +32,17 @@ def table(text: str, first_heading: str) -> list[list[str]]:
 
 def test_every_setting_is_in_the_table_as_it_is() -> None:
     expected = []
-    for item in fields(Settings):
-        narrow, is_limit = item.metadata["narrow"], item.metadata["kind"] == LEAST
-        default = item.default if isinstance(item.default, str) else ", ".join(item.default)
-        free = ("less" if is_limit else "any") if narrow is None else ", ".join(narrow)
-        expected.append(
-            [item.name, item.metadata["allowed"], default or NONE, free or NONE, PREFIX + item.name.upper()]
-        )
+    for name, spec in SPECS.items():
+        default = spec.default if isinstance(spec.default, str) else ", ".join(spec.default)
+        anything = "less" if spec.kind is Kind.LIMIT else "any"
+        free = anything if spec.is_free else ", ".join(spec.narrow)
+        expected.append([name, spec.values, default or NONE, free or NONE, spec.variable])
     assert table(README, "Setting") == expected
 
 
 def test_every_mode_of_the_network_is_explained() -> None:
     modes = {row[0] for row in table(README, "network")} - {"docker:NAME"}
-    pattern = next(item.metadata["pattern"] for item in fields(Settings) if item.name == "network")
-    assert modes == {mode for mode in pattern.split("|") if not mode.startswith("docker:")}
+    assert modes == set(SPECS["network"].scale)
 
 
 def test_every_mount_is_in_the_table_and_nothing_else() -> None:

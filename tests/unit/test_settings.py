@@ -6,10 +6,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import Field, fields
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,7 +15,9 @@ from hypothesis import strategies as st
 
 from confined_claude import dockerfile
 from confined_claude.errors import ConfinedError, ReviewNeeded
-from confined_claude.settings import MANY, ProjectFiles, Settings, load, wishes
+from confined_claude.settings import SPECS, Kind, Settings
+from confined_claude.settings.files import ProjectFiles
+from confined_claude.settings.resolution import resolve
 
 from .conftest import as_plain_user
 
@@ -35,7 +35,7 @@ NARROW = (
     ("sudo", "off"),
     ("plugin_scripts", "off"),
 )
-DEFAULT = {item.name: item.default for item in fields(Settings)}
+DEFAULT = {name: spec.default for name, spec in SPECS.items()}
 LIMITS = {"pids": "100", "memory": "2g", "cpus": "1.5"}
 WIDER = (
     'network = "open"',
@@ -79,7 +79,7 @@ class Files:
         for path, text in ((self.user, user), (self.project, project)):
             if text is not None:
                 path.write_text(text)
-        return load(self.user, ProjectFiles.read(self.scaffold), environ or {}, flags or {}, trusted)
+        return resolve(self.user, ProjectFiles.read(self.scaffold), environ or {}, flags or {}, trusted).settings
 
     def error(
         self,
@@ -95,10 +95,6 @@ class Files:
         assert caught.value.exit_code == code
         assert caught.value.hint
         return caught.value
-
-
-def item_of(name: str) -> Field[Any]:
-    return next(item for item in fields(Settings) if item.name == name)
 
 
 @pytest.fixture
@@ -193,7 +189,7 @@ def test_a_project_may_narrow(name: str, value: str, files: Files) -> None:
         ("git", "open", "isolated", "isolated"),
     ],
 )
-def test_a_project_gets_the_narrower_of_its_wish_and_the_users(
+def test_a_project_gets_the_narrower_of_its_value_and_the_users(
     name: str, users: str, asked: str, expected: str, files: Files
 ) -> None:
     assert getattr(files.load(user=f'{name} = "{users}"', project=f'{name} = "{asked}"'), name) == expected
@@ -226,7 +222,7 @@ def test_a_project_never_gets_what_is_the_users_alone_to_allow(
     assert f"CONFINED_CLAUDE_{name.upper()}={value}" in caught.value.hint
     assert str(files.project) in caught.value.message
     with pytest.raises(ConfinedError, match="a project cannot ask"):
-        wishes(ProjectFiles.read(files.scaffold))
+        ProjectFiles.read(files.scaffold).requests()
 
 
 @pytest.mark.parametrize("asked", WIDER)
@@ -236,7 +232,7 @@ def test_a_project_may_not_grant_itself_more(asked: str, files: Files) -> None:
     assert str(files.scaffold) in error.message
     assert f"{name} = " in error.message
     assert value.strip('"[]') in error.message
-    assert [bool(wish.consequence) for wish in wishes(ProjectFiles.read(files.scaffold))] == [True]
+    assert [bool(request.consequence) for request in ProjectFiles.read(files.scaffold).requests()] == [True]
     assert "confined-claude trust" in error.hint
 
 
@@ -270,10 +266,10 @@ def test_what_a_project_protects_comes_in_addition(files: Files) -> None:
     assert files.load(project="protect = []").protect == ("mine",)
 
 
-@pytest.mark.parametrize("name", [item.name for item in fields(Settings) if item.metadata["kind"] == MANY])
+@pytest.mark.parametrize("name", [name for name, spec in SPECS.items() if spec.kind is Kind.LIST])
 def test_lists_come_from_toml_and_with_commas_from_environment_and_flags(name: str, tmp_path: Path) -> None:
     # Any two that every list takes.
-    first, second = ("80", "443") if item_of(name).metadata["numbers"] else ("a.x", "b.c")
+    first, second = ("80", "443") if SPECS[name].is_number else ("a.x", "b.c")
     expected = Settings(**{name: (first, second)})
     assert Files(tmp_path).load(environ={f"CONFINED_CLAUDE_{name.upper()}": f"{first},{second}"}) == expected
     assert Files(tmp_path).load(flags={name: f"{first},{second}"}) == expected
@@ -294,15 +290,15 @@ def test_numbers_need_no_quotes(text: str, expected: tuple[str, ...], files: Fil
     assert getattr(files.load(user=text), text.split(maxsplit=1)[0]) == expected
 
 
-def test_the_wishes_of_a_project_have_their_values_and_consequences(files: Files) -> None:
+def test_the_requests_of_a_project_have_their_values_and_consequences(files: Files) -> None:
     files.project.write_text("\n".join((WIDER[1], WIDER[-1], 'caches = "project"', 'protect = ["x"]', "pids = 10")))
     files.dockerfile.write_text(DOCKERFILE)
-    found = wishes(ProjectFiles.read(files.scaffold))
-    assert [wish.what for wish in found] == ["network = 'docker:host'", "writable = '.vscode'", "Dockerfile"]
-    assert all(wish.consequence for wish in found)
+    found = ProjectFiles.read(files.scaffold).requests()
+    assert [request.what for request in found] == ["network = 'docker:host'", "writable = '.vscode'", "Dockerfile"]
+    assert all(request.consequence for request in found)
     files.project.unlink()
     files.dockerfile.unlink()
-    assert wishes(ProjectFiles.read(files.scaffold)) == ()
+    assert ProjectFiles.read(files.scaffold).requests() == ()
 
 
 def test_the_user_may_take_back_a_projects_narrowing(files: Files) -> None:
@@ -316,7 +312,7 @@ VALUES = "open none internet allowlist shared project docker:x isolated guarded 
 
 @given(
     asked=st.dictionaries(
-        st.sampled_from([item.name for item in fields(Settings) if item.metadata["kind"] != MANY]),
+        st.sampled_from([name for name, spec in SPECS.items() if spec.kind is not Kind.LIST]),
         st.sampled_from(["", *VALUES]),
     ),
     users=st.sampled_from([*NETWORKS, "docker:users"]),
@@ -470,7 +466,7 @@ def test_what_is_no_host_is_refused(value: str, files: Files) -> None:
 
 @given(st.ip_addresses())
 def test_no_address_passes_for_a_host(address: IPv4Address | IPv6Address) -> None:
-    pattern = item_of("allow").metadata["pattern"]
+    pattern = SPECS["allow"].pattern
     texts = [
         str(address),
         address.exploded,
@@ -487,7 +483,7 @@ def test_no_address_passes_for_a_host(address: IPv4Address | IPv6Address) -> Non
 @pytest.mark.parametrize("name", ["ports", "host_ports"])
 @given(number=st.integers(-70000, 70000 * 2))
 def test_a_port_is_a_number_from_1_to_65535(name: str, number: int) -> None:
-    pattern = item_of(name).metadata["pattern"]
+    pattern = SPECS[name].pattern
     assert bool(re.fullmatch(pattern, str(number))) == (1 <= number <= 65535)
     assert not re.fullmatch(pattern, f"0{number}")
 
@@ -543,7 +539,7 @@ def test_a_huge_file(file: str, files: Files) -> None:
 
 def test_outside_a_project_there_is_no_project_file(files: Files) -> None:
     files.user.write_text('caches = "project"')
-    assert load(files.user, None, {}, {}) == Settings(caches="project")
+    assert resolve(files.user, None, {}, {}).settings == Settings(caches="project")
 
 
 @pytest.mark.parametrize("file", ["user", "project"])
@@ -671,18 +667,18 @@ EXAMPLES = re.findall(r"^# (\w+ = .*)$", (TEMPLATE / "config.toml").read_text(),
 
 
 def test_the_scaffold_as_it_comes_asks_for_nothing() -> None:
-    assert load(Path("/nowhere"), ProjectFiles.read(TEMPLATE), {}, {}) == Settings()
+    assert resolve(None, ProjectFiles.read(TEMPLATE), {}, {}).settings == Settings()
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_of_the_scaffold_is_a_setting_and_says_if_it_needs_trust(example: str, tmp_path: Path) -> None:
-    asked = wishes(ProjectFiles(tmp_path, example))
+    asked = ProjectFiles(tmp_path, example).requests()
     assert bool(asked) == ("needs trust" in example)
     # The user's own, who may have allowed what a project then takes back.
     own = tmp_path / "user.toml"
     own.write_text('plugin_scripts = "on"')
-    settings = load(own, ProjectFiles(tmp_path, example), {}, {}, lambda _files: True)
-    assert settings != load(own, None, {}, {})
+    settings = resolve(own, ProjectFiles(tmp_path, example), {}, {}, lambda _files: True).settings
+    assert settings != resolve(own, None, {}, {}).settings
 
 
 def test_every_setting_but_those_of_a_person_is_an_example_of_the_scaffold() -> None:

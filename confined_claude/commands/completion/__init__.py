@@ -5,11 +5,12 @@ The tasks and settings are all it looks at, and nothing in the current folder.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from invoke import Collection, ParserContext
+
+from ...settings import SPECS
 
 SHELLS = ("bash", "fish", "zsh")
 _ASKING_FOR_HELP = (["--help"], ["-h"])
@@ -50,13 +51,7 @@ def _flags_and_values(task: ParserContext, typed: Sequence[str], word: str) -> l
 
 def _values(flag: str) -> list[str]:
     """The words that a flag may be given, where it is a setting's and these are known."""
-    from dataclasses import fields
-
-    from ...settings import Settings
-
-    name = flag.lstrip("-").replace("-", "_")
-    patterns = (item.metadata["pattern"] for item in fields(Settings) if item.name == name)
-    return [word for pattern in patterns for word in pattern.split("|") if re.fullmatch("[a-z]+", word)]
+    return [word for spec in SPECS.values() if spec.flag == flag for word in sorted(spec.scale)]
 
 
 def _in_short(text: str | None) -> str:

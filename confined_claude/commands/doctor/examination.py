@@ -16,7 +16,8 @@ from ...image import inventory as kept_images
 from ...project import Project
 from ...session import mounts
 from ...session import supervisor as session
-from ...settings import ProjectFiles, Settings
+from ...settings import Settings
+from ...settings.files import ProjectFiles
 from . import engines, machine
 from . import records as kept
 from .engines import Answers

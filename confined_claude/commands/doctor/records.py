@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from ... import settings
 from ...errors import ConfinedError, ReviewNeeded
 from ...fs import safefs
 from ...guard import guard as watch
@@ -18,7 +17,8 @@ from ...guard.records import Records
 from ...host import Host
 from ...project import Project
 from ...session import listing as running
-from ...settings import ProjectFiles
+from ...settings.files import ProjectFiles
+from ...settings.resolution import resolve
 from ...state import projects as known
 from ...state import store as state
 from ...state import trust
@@ -33,7 +33,7 @@ _PROJECTS = "projects"
 
 def user_config(host: Host) -> Line:
     """Whether the user's file is valid. Raises ConfinedError if it is not."""
-    settings.resolve(host.user_config_file, None, {}, {})
+    resolve(host.user_config_file, None, {}, {})
     what = (
         str(host.user_config_file) if host.user_config_file.exists() else f"{host.user_config_file} is not there: fine"
     )
@@ -42,7 +42,7 @@ def user_config(host: Host) -> Line:
 
 def variables(environ: Mapping[str, str]) -> Line:
     """Whether the variables that set something are valid. Raises ConfinedError if they are not."""
-    found = settings.resolve(None, None, environ, {})
+    found = resolve(None, None, environ, {})
     return Line("variables", OK, ", ".join(name for names in found.sources.values() for name in names) or "none set")
 
 
@@ -50,9 +50,9 @@ def project_config(here: Project, host: Host) -> Line:
     """Whether the project's files are valid and may have what they ask for. Raises ConfinedError if they are wrong."""
     files = ProjectFiles.read(here.scaffold)
     try:
-        settings.resolve(None, files, {}, {}, partial(trust.is_trusted, here, host))
+        resolve(None, files, {}, {}, partial(trust.is_trusted, here, host))
     except ReviewNeeded:
-        asked = ", ".join(wish.what for wish in settings.wishes(files))
+        asked = ", ".join(request.what for request in files.requests())
         cure = "See what it means with `confined-claude trust`, and allow it there; or narrow it."
         return Line("project config", PROBLEM, f"waits for your trust: {asked}", cure)
     is_there = files.config or files.dockerfile

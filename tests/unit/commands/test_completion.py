@@ -108,7 +108,7 @@ def test_an_answer_takes_nothing_of_a_session() -> None:
     )
     done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
     assert "--network" in done.stdout
-    for module in ("confined_claude.session.supervisor", "confined_claude.settings", "docker", "rich"):
+    for module in ("confined_claude.session.supervisor", "confined_claude.settings.files", "docker", "rich"):
         assert f"'{module}'" not in done.stderr
 
 

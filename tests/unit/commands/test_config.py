@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from confined_claude import settings
 from confined_claude.commands import config
 from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.session import supervisor as session
-from confined_claude.settings import ProjectFiles, Settings
+from confined_claude.settings import SPECS, Settings
+from confined_claude.settings.files import ProjectFiles
+from confined_claude.settings.resolution import Resolved, resolve
 from confined_claude.state import trust
 
 if sys.version_info >= (3, 11):
@@ -24,17 +25,17 @@ else:
     import tomli as tomllib
 
 
-def resolved(host: Host, project: str = "", user: str = "", **flags: str) -> settings.Resolved:
+def resolved(host: Host, project: str = "", user: str = "", **flags: str) -> Resolved:
     host.config.mkdir(parents=True, exist_ok=True)
     host.user_config_file.write_text(user)
-    return settings.resolve(host.user_config_file, ProjectFiles(Path("/p"), project), host.environ, flags)
+    return resolve(host.user_config_file, ProjectFiles(Path("/p"), project), host.environ, flags)
 
 
 def test_without_any_file_all_is_default(host: Host) -> None:
     found = resolved(host)
-    assert found == settings.Resolved(Settings(), {})
+    assert found == Resolved(Settings(), {})
     assert all(line.endswith("# default") for line in config.told(found))
-    assert len(list(config.told(found))) == len(fields(Settings))
+    assert len(list(config.told(found))) == len(SPECS)
 
 
 def test_each_value_names_where_it_comes_from(host: Host) -> None:
@@ -79,7 +80,7 @@ def test_for_programs_it_is_one_object(host: Host) -> None:
     assert found["version"] == 1
     assert found["settings"]["sudo"] == {"value": "off", "sources": [str(host.user_config_file)]}
     assert found["settings"]["pids"] == {"value": ["4096"], "sources": []}
-    assert set(found["settings"]) == {item.name for item in fields(Settings)}
+    assert set(found["settings"]) == set(SPECS)
 
 
 def test_a_project_that_waits_for_trust_is_told_and_not_in_force(

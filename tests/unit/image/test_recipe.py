@@ -22,9 +22,7 @@ from confined_claude.image import build as image
 from confined_claude.image import certificates
 from confined_claude.image.build import Again, Recipe, shared, stack
 from confined_claude.image.inventory import Image
-from confined_claude.settings import Settings
-
-from ..test_settings import item_of
+from confined_claude.settings import SPECS, Settings
 
 CA = "-----BEGIN CERTIFICATE-----\nZmFrZQ==\n-----END CERTIFICATE-----\n"
 OTHER_CA = CA.replace("ZmFrZQ", "b3RoZXI")
@@ -232,9 +230,7 @@ def test_a_layer_ends_with_the_user_and_entrypoint_of_the_shared_image(dockerfil
         assert ending == [line for line in ours if line.startswith(("USER", "ENTRYPOINT"))]
 
 
-@given(
-    packages=st.lists(st.from_regex(item_of("packages").metadata["pattern"], fullmatch=True), min_size=1, max_size=5)
-)
+@given(packages=st.lists(st.from_regex(SPECS["packages"].pattern, fullmatch=True), min_size=1, max_size=5))
 def test_packages_are_nothing_but_words_of_one_command(packages: list[str], host: Host) -> None:
     made = stack(Settings(packages=tuple(packages)), host).recipes[1]
     (line,) = (line for line in dockerfile_of(made).splitlines() if "apt-get install" in line)

@@ -15,7 +15,7 @@ from confined_claude.host import Host
 from confined_claude.image import build as image
 from confined_claude.image import inventory as kept_images
 from confined_claude.project import Project
-from confined_claude.settings import ProjectFiles
+from confined_claude.settings.files import ProjectFiles
 from confined_claude.state import facts as engine_facts
 from confined_claude.state import locks as shared
 from confined_claude.state import projects as known

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from confined_claude.errors import ConfinedError, ReviewNeeded
 from confined_claude.host import Host
 from confined_claude.project import Project
-from confined_claude.settings import ProjectFiles
+from confined_claude.settings.files import ProjectFiles
 from confined_claude.state import trust
 
 from ..conftest import full_disk

@@ -1,0 +1,120 @@
+"""Config files as settings, and what a project's files ask for beyond the defaults."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import dockerfile
+from ..errors import ConfinedError
+from ..fs import safefs
+from .specs import SPECS, Kind, Value
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CONFIG = "config.toml"
+
+
+@dataclass(frozen=True)
+class WideningRequest:
+    """Something that a project asks for beyond the defaults, and its consequence."""
+
+    what: str
+    consequence: str
+
+
+@dataclass(frozen=True)
+class ProjectFiles:
+    """What a project asks for: its config file and its Dockerfile, each read once.
+
+    So what was checked, and trusted, is what is used. ``dockerfile`` is empty if it holds no instruction.
+    """
+
+    scaffold: Path
+    config: str = ""
+    dockerfile: str = ""
+
+    @classmethod
+    def read(cls, scaffold: Path) -> ProjectFiles:
+        """Read the files of a project's scaffold; a missing one asks for nothing.
+
+        Raises ConfinedError for a file that cannot be read and for a Dockerfile that no session can use.
+        """
+        file = scaffold / dockerfile.NAME
+        return cls(scaffold, _read(scaffold / CONFIG), dockerfile.checked(_read(file), file))
+
+    def values(self) -> dict[str, Value]:
+        """Return what the config file sets. Raises ConfinedError for a mistake, and for what no project may have."""
+        source = self.scaffold / CONFIG
+        values = _parse(self.config, str(source))
+        for name, value in values.items():
+            spec = SPECS[name]
+            if not spec.widens and not spec.is_harmless(value):
+                raise ConfinedError(
+                    f"{source}: a project cannot ask for {name} = {value!r}.",
+                    f"If you want that, set it in your own config file, or with {spec.variable}={value}.",
+                )
+        return values
+
+    def requests(self) -> tuple[WideningRequest, ...]:
+        """Return what the files ask for beyond the defaults. Raises ConfinedError as ``values`` does."""
+        values = self.values()
+        found = []
+        for name, spec in SPECS.items():
+            if name in values and not spec.is_harmless(value := values[name]):
+                text = repr(value) if isinstance(value, str) else ", ".join(map(repr, value))
+                found.append(WideningRequest(f"{name} = {text}", spec.widens))
+        if self.dockerfile:
+            found.append(WideningRequest(dockerfile.NAME, dockerfile.WIDENS))
+        return tuple(found)
+
+
+def read_user_file(path: Path) -> dict[str, Value]:
+    """Return what the user's config file sets; nothing if it is missing. Raises ConfinedError for a mistake."""
+    return _parse(_read(path), str(path))
+
+
+def parse_words(words: Mapping[str, str], source: str) -> dict[str, Value]:
+    """Parse values from the environment or the command line, where commas separate a list's entries.
+
+    Raises ConfinedError for an unknown name and for an invalid value.
+    """
+    is_list = {name for name, spec in SPECS.items() if spec.kind is Kind.LIST}
+    return _check({name: text.split(",") if name in is_list else text for name, text in words.items()}, source)
+
+
+def _read(path: Path) -> str:
+    return safefs.read_config(path) or ""
+
+
+def _parse(text: str, source: str) -> dict[str, Value]:
+    try:
+        return _check(tomllib.loads(text), source)
+    except (ValueError, RecursionError) as error:  # also for a number too long to be formatted
+        raise ConfinedError(f"{source} is not valid TOML: {error}.", "Correct that line, or remove the file.") from None
+
+
+def _check(values: Mapping[str, Any], source: str) -> dict[str, Value]:
+    """Return ``values`` with lists as tuples and numbers as text.
+
+    Raises ConfinedError for an unknown name and for an invalid value.
+    """
+    checked: dict[str, Value] = {}
+    for name, value in values.items():
+        if name not in SPECS:
+            raise ConfinedError(f"Unknown setting in {source}: {name}.", f"The settings are: {', '.join(SPECS)}.")
+        spec = SPECS[name]
+        is_list = spec.kind is Kind.LIST
+        entries: list[Any] = value if is_list and isinstance(value, list) else [None if is_list else value]
+        texts = [str(entry) if spec.is_number and type(entry) in (int, float) else entry for entry in entries]
+        if not all(map(spec.allows, texts)):
+            quotes = "" if spec.is_number else ", each in quotes" if is_list else ", in quotes"
+            raise ConfinedError(f"{source}: {name} cannot be {value!r}.", f"It is {spec.values}{quotes}.")
+        checked[name] = texts[0] if spec.kind is Kind.CHOICE else tuple(texts)
+    return checked

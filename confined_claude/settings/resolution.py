@@ -1,0 +1,81 @@
+"""The settings in force, and where each comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ReviewNeeded
+from .files import CONFIG, ProjectFiles, parse_words, read_user_file
+from .specs import SPECS, Kind, Settings, Value
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The settings in force, and by name where each comes from, beginning with what counts least.
+
+    A name is missing from ``sources`` if its default is in force. ``not_taken`` names the project's values that do
+    not count because the user's own are narrower.
+    """
+
+    settings: Settings
+    sources: Mapping[str, tuple[str, ...]]
+    not_taken: tuple[str, ...] = ()
+
+
+def resolve(
+    user_file: Path | None,
+    project: ProjectFiles | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, str | None],
+    is_trusted: Callable[[ProjectFiles], bool] = lambda _files: False,
+) -> Resolved:
+    """Return the settings in force, and where they come from.
+
+    ``user_file`` and ``project`` may be left out; a missing file sets nothing, nor does a flag that is None.
+    ``is_trusted`` returns whether the project's files may widen what a session gets.
+
+    Raises ConfinedError for a file that cannot be read or parsed, an unknown name and an invalid value, and
+    ReviewNeeded for a project that asks for more than the defaults and is not trusted.
+    """
+    values: dict[str, Any] = {name: spec.default for name, spec in SPECS.items()}
+    sources: dict[str, tuple[str, ...]] = {}
+    not_taken: list[str] = []
+    if user_file is not None:
+        own = read_user_file(user_file)
+        values |= own
+        sources |= dict.fromkeys(own, (str(user_file),))
+    if project is not None:
+        if (requests := project.requests()) and not is_trusted(project):
+            raise ReviewNeeded(
+                f"{project.scaffold} asks for more than a project may give itself: "
+                f"{', '.join(request.what for request in requests)}.",
+                "If you want that, see what it means with `confined-claude trust`, and allow it there.",
+            )
+        for name, value in project.values().items():
+            if SPECS[name].kind is not Kind.CHOICE:
+                values[name] += value
+                sources[name] = (*sources.get(name, ()), str(project.scaffold / CONFIG))
+            elif _is_taken(name, value, values[name]):
+                values[name], sources[name] = value, (str(project.scaffold / CONFIG),)
+            elif value != values[name]:
+                not_taken.append(name)
+    variables = {name: environ[spec.variable] for name, spec in SPECS.items() if environ.get(spec.variable)}
+    values |= parse_words(variables, "the environment")
+    sources |= {name: (SPECS[name].variable,) for name in variables}
+    given = {name: text for name, text in flags.items() if text is not None}
+    values |= parse_words(given, "the command line")
+    sources |= {name: (SPECS[name].flag,) for name in given}
+    return Resolved(Settings(**values), sources, tuple(not_taken))
+
+
+def _is_taken(name: str, value: Value, current: Value) -> bool:
+    """Return whether a project's ``value`` replaces the ``current`` one.
+
+    A project cannot undo what the user narrowed: its default is not taken, nor what may be wider than what is in
+    force. What is wider than the defaults has the user's trust.
+    """
+    spec = SPECS[name]
+    return not spec.is_harmless(value) or spec.is_narrower(value, current)

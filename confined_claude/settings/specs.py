@@ -1,0 +1,184 @@
+"""The settings: one ``Spec`` for each, from which its flag, variable, completion and documentation are derived.
+
+Listing and completing the tasks imports this module, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import Enum
+from typing import Any
+
+PREFIX = "CONFINED_CLAUDE_"
+
+Value = str | tuple[str, ...]
+
+# A path from the project's root, `*` for any part of a name. It cannot name what the guard itself depends on.
+_PATH = r"(?!\.confined-claude(/|$)|\.git(/|$)|\*+(/|$))(?!(.*/)?\.\.?(/|$))[^/\s,]([^,\n]*[^,\s])?"
+_PORT = r"(?!0)[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+# The last part of a name is never a number, so that no address in any notation passes for a name.
+_HOST = rf"(\*\.)?({_LABEL}\.)*(?![0-9]+(:|$)|0[xX])({_LABEL})(:({_PORT}))?"
+# Debian's policy, section 5.6.7. A hyphen at the end is excluded: apt-get would remove the package.
+_PACKAGE = r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.]"
+_BYTES = r"[1-9][0-9]{0,6}[mgMG]|([1-9][0-9]?|100)%"
+_CPUS = r"(?![0.]+$)[0-9]{1,4}(\.[0-9]{1,2})?|([1-9][0-9]?|100)%"
+
+
+class Kind(Enum):
+    """How many values a setting holds, and what a project's value does to the user's."""
+
+    CHOICE = "one value: a project may replace it with a narrower one"
+    LIST = "a list: a project's entries are added"
+    LIMIT = "a limit: a project's is added, and the lowest counts"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything about one setting.
+
+    ``values`` describes what it may be: one of ``scale``, which begins with the narrowest, or what matches
+    ``pattern``. ``is_number`` allows numbers without quotes in a file. ``has_flag`` makes it a flag of ``run`` and
+    ``shell``, explained by ``help`` or by ``values``.
+
+    A project may ask for what is narrower than the default; if ``is_free``, for anything. Anything else needs the
+    user's trust and has the consequence ``widens``; without a consequence no project can have it.
+    """
+
+    default: Value
+    values: str
+    pattern: str = ""
+    kind: Kind = Kind.CHOICE
+    scale: tuple[str, ...] = ()
+    is_number: bool = False
+    is_free: bool = False
+    widens: str = ""
+    has_flag: bool = False
+    help: str = ""
+    name: str = ""
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return PREFIX + self.name.upper()
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def narrow(self) -> tuple[str, ...]:
+        """What a project may ask for without trust, from the narrowest on."""
+        return self.scale[: max(1, self.scale.index(self.default))] if self.default in self.scale else ()
+
+    def field(self) -> Any:
+        """Return the dataclass field of ``Settings`` that this describes."""
+        return field(default=self.default, metadata={"spec": self})
+
+    def allows(self, text: object) -> bool:
+        """Return whether ``text`` is a valid value, or a valid entry of a list."""
+        pattern = "|".join(filter(None, (*self.scale, self.pattern)))
+        return isinstance(text, str) and re.fullmatch(pattern, text) is not None
+
+    def is_harmless(self, value: Value) -> bool:
+        """Return whether a project may ask for ``value`` without trust."""
+        return self.is_free or value == self.default or value in self.narrow
+
+    def is_narrower(self, value: Value, current: Value) -> bool:
+        """Return whether ``value``, which a project may ask for, is certainly no wider than ``current``.
+
+        Compared to a value outside the scale (the user's own Docker network) only the narrowest is certain.
+        """
+        is_narrowest = value in self.scale[:1]
+        return is_narrowest or (value != self.default and current in self.scale[self.scale.index(value) :])
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One session's settings. README.md has the table for users."""
+
+    claude_config: str = Spec("shared", "shared or project", scale=("project", "shared")).field()
+    caches: str = Spec("shared", "shared or project", scale=("project", "shared")).field()
+    claude_version: str = Spec(
+        "latest",
+        "latest, or a version like 2.1.330",
+        r"[0-9A-Za-z][0-9A-Za-z.-]*",
+        widens="an image with that version of Claude Code is built and used, with whatever vulnerabilities it may have",
+    ).field()
+    packages: tuple[str, ...] = Spec(
+        (),
+        "a list of Debian packages",
+        _PACKAGE,
+        Kind.LIST,
+        widens="the image of its sessions has these Debian packages; they are installed as root while it is built",
+    ).field()
+    sudo: str = Spec("apt", "apt, full or off", scale=("off", "apt", "full"), has_flag=True).field()
+    plugin_scripts: str = Spec("off", "off or on", scale=("off", "on")).field()
+    network: str = Spec(
+        "internet",
+        "internet, allowlist, none, open, or docker:NAME",
+        r"docker:[0-9A-Za-z][0-9A-Za-z_.-]*",
+        scale=("none", "allowlist", "internet", "open"),
+        widens="sessions reach your local network and this machine's services, or whatever is in that Docker network",
+        has_flag=True,
+    ).field()
+    allow: tuple[str, ...] = Spec(
+        (),
+        "a list of host, *.domain or host:port",
+        _HOST,
+        Kind.LIST,
+        widens="sessions reach these hosts when the network is an allowlist, and can send them what they know",
+        has_flag=True,
+        help="hosts that an allowlist opens, with commas between them",
+    ).field()
+    host_ports: tuple[str, ...] = Spec(
+        (),
+        "a list of ports of this machine",
+        _PORT,
+        Kind.LIST,
+        is_number=True,
+        widens="sessions reach the services that listen at these ports of this machine",
+        has_flag=True,
+        help="ports of this machine that the session reaches",
+    ).field()
+    ports: tuple[str, ...] = Spec(
+        (),
+        "a list of ports of the session",
+        _PORT,
+        Kind.LIST,
+        is_number=True,
+        widens="what a session serves at these ports is on this machine's loopback, for its browsers and users",
+        has_flag=True,
+        help="ports of the session that this machine reaches",
+    ).field()
+    pids: tuple[str, ...] = Spec(
+        ("4096",), "a number of processes and threads", r"[1-9][0-9]{0,6}", Kind.LIMIT, is_number=True, is_free=True
+    ).field()
+    memory: tuple[str, ...] = Spec(
+        ("75%",), "an amount like 8g or 512m, or a share like 50%", _BYTES, Kind.LIMIT, is_free=True
+    ).field()
+    cpus: tuple[str, ...] = Spec(
+        ("100%",), "a number like 2 or 1.5, or a share like 50%", _CPUS, Kind.LIMIT, is_number=True, is_free=True
+    ).field()
+    git: str = Spec(
+        "guarded",
+        "guarded, isolated or open",
+        scale=("isolated", "guarded", "open"),
+        widens="sessions may change git's settings and hooks, which your machine runs; you are told only afterwards",
+        has_flag=True,
+    ).field()
+    protect: tuple[str, ...] = Spec(
+        (), "a list of paths in the project, * in a name", _PATH, Kind.LIST, is_free=True
+    ).field()
+    writable: tuple[str, ...] = Spec(
+        (),
+        "a list of paths in the project, * in a name",
+        _PATH,
+        Kind.LIST,
+        widens="sessions may change these files, which your machine runs; you are told only afterwards",
+    ).field()
+
+
+SPECS: Mapping[str, Spec] = {item.name: replace(item.metadata["spec"], name=item.name) for item in fields(Settings)}
