@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from . import project as projects
-from . import settings as options
 from .errors import ConfinedError
 from .fs.directory import Location
 from .host import Host
 from .project import SCAFFOLD, Project
-from .settings import ProjectFiles, Settings
+from .settings import Settings
+from .settings.files import ProjectFiles
+from .settings.resolution import resolve
 from .state import trust
 
 Flags = Mapping[str, str | None]
@@ -56,7 +57,7 @@ class Workspace:
         flags = flags or {}
         files = ProjectFiles.read(project.scaffold)
         trusted = partial(trust.is_trusted, project, host)
-        settings = options.load(host.user_config_file, files, host.environ, flags, trusted)
+        settings = resolve(host.user_config_file, files, host.environ, flags, trusted).settings
         return cls(host, project, settings, files, flags)
 
     @classmethod
