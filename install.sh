@@ -112,7 +112,9 @@ link_completion() {
 }
 
 build_image() {
-    docker image inspect confined-claude:latest >/dev/null 2>&1 || ensure_base
+    local base
+    base=$("$venv/bin/confined-claude" config 2>/dev/null | sed -n 's/^base = "\([^"]*\)".*/\1/p')
+    [ "$base" != debian:bookworm-slim ] || ensure_base
     "$venv/bin/confined-claude" build
 }
 
@@ -158,8 +160,9 @@ uninstall() {
         fi
         # By name as well: an image that someone made from ours has its label too. Layers have lost theirs when
         # what is below them was built again.
-        images=$(docker images --format '{{.Repository}}:{{.Tag}}' --filter label=confined-claude \
-            --filter reference=confined-claude --filter reference=confined-claude-base
+        images=$(docker images --format '{{.Repository}}:{{.Tag}}' --filter label=confined-claude --filter reference=confined-claude
+            docker images --format '{{.Repository}}:{{.Tag}}' --filter label=confined-claude=base \
+                --filter reference=confined-claude-base --filter reference=debian
             docker images --quiet --filter dangling=true --filter label=confined-claude.on)
         # shellcheck disable=SC2086 # one word an image
         [ -z "$images" ] || docker rmi --force $images >/dev/null || say "Images that others are made from stay."

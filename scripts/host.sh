@@ -156,14 +156,38 @@ ensure_engine() {
     esac
 }
 
-# The base image, or mmdebstrap to make it from: only asked for when there is no image yet.
+# Sets mirrors to the sources lines of Debian 12 that APT on this host uses; none where it uses others.
+find_mirrors() {
+    local fields='$(REPO_URI)|$(RELEASE)|$(CODENAME)|$(COMPONENT)|$(ORIGIN)'
+    mapfile -t mirrors < <(apt-get indextargets --format "$fields" 'Identifier: Packages' 2>/dev/null |
+        awk -F'|' '$3 ~ /^bookworm/ && $4 == "main" && $5 == "Debian" && !seen[$1, $2]++ { print "deb", $1, $2, "main" }')
+}
+
+# make_base NAME: makes an image of Debian 12 from packages and imports it under this name, or ends with exit code 3.
+make_base() (
+    say "No image registry can be reached: making the base image $1 from Debian packages, with mmdebstrap."
+    no_docs="$(dirname "${BASH_SOURCE[0]}")/../confined_claude/container/image/dpkg-no-docs"
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    find_mirrors
+    # By way of a file: half an archive would be imported all the same.
+    mmdebstrap --variant=minbase --dpkgopt="$no_docs" bookworm - "${mirrors[@]}" >"$folder/base.tar" 2>"$folder/log" &&
+        docker import --change 'LABEL confined-claude=base' "$folder/base.tar" "$1" >/dev/null 2>>"$folder/log" && exit
+    tail -n 5 "$folder/log" >&2
+    fail 3 "The base image could not be made; the reason stands above." \
+        "Put that right, or name an image within reach in the setting \`base\`, and start again."
+)
+
+# Sees to the image that ours is made from, unless the build can fetch it itself or says what is missing.
 ensure_base() {
-    if docker image inspect debian:bookworm-slim >/dev/null 2>&1 ||
-        docker image inspect confined-claude-base:bookworm >/dev/null 2>&1 || have mmdebstrap ||
-        docker pull --quiet debian:bookworm-slim >/dev/null 2>&1; then
+    local base=debian:bookworm-slim old=confined-claude-base:bookworm
+    if docker image inspect "$base" >/dev/null 2>&1 || docker pull --quiet "$base" >/dev/null 2>&1; then
         return
-    fi
-    if may_install "mmdebstrap, as no image registry can be reached"; then
-        apt_install mmdebstrap debian-archive-keyring
+    elif docker image inspect "$old" >/dev/null 2>&1; then
+        # As version 0.1 called what it made.
+        docker tag "$old" "$base" && docker rmi "$old" >/dev/null
+    elif have mmdebstrap || { may_install "mmdebstrap, as no image registry can be reached" &&
+        apt_install mmdebstrap debian-archive-keyring; }; then
+        make_base "$base" || exit 3
     fi
 }

@@ -14,7 +14,6 @@ import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import IO, Any
 
 import docker
@@ -82,20 +81,12 @@ class Engine:
         found = self.image(name)
         return None if found is None else str(found["Id"])
 
-    def pull(self, name: str, tag: str) -> None:
+    def pull(self, name: str) -> None:
         """Fetch an image from its registry. Raises EngineError if it cannot be had."""
-        with _translated(f"pull {name}:{tag}"):
-            for record in self._api.pull(name, tag=tag, stream=True, decode=True):
+        with _translated(f"pull {name}"):
+            for record in self._api.pull(name, stream=True, decode=True):
                 if "error" in record:
-                    raise EngineError(f"Cannot pull {name}:{tag}: {record['error']}")
-
-    def import_image(self, archive: Path, name: str, label: str) -> None:
-        """Make an image with one layer from a tar archive of a root file system."""
-        repository, _, tag = name.partition(":")
-        with _translated(f"import {name}"):
-            answer = self._api.import_image_from_file(str(archive), repository, tag, [f"LABEL {label}"])
-        if '"error"' in str(answer):
-            raise EngineError(f"The engine could not import {name}: {answer}")
+                    raise EngineError(f"Cannot pull {name}: {record['error']}")
 
     def build(
         self,

@@ -14,10 +14,7 @@ import json
 import os
 import re
 import secrets
-import shutil
-import subprocess
 import tarfile
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -41,10 +38,7 @@ if TYPE_CHECKING:
     from ..engine.sdk import Engine
 
 REPOSITORY = "confined-claude"
-BASE = ("debian", "bookworm-slim")
-SUITE = "bookworm"
-# Stands in for the base where no image registry can be reached.
-LOCAL_BASE = "confined-claude-base:bookworm"
+BASE = "debian:bookworm-slim"
 
 CONTEXT = Path(__file__).parents[1] / "container"
 _CA = "image/ca/"
@@ -56,11 +50,18 @@ _CLEAN_UP = "apt-get clean && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/
 # On the shared image: which files of the tool's, and what else, it was built from.
 _FILES = f"{labels.KIND}.files"
 _PARTS = f"{labels.KIND}.parts"
+_NO_BASE = (
+    "Check the network, or name an image within reach in the setting `base`; where there is no registry, "
+    "./install.sh makes Debian's from packages."
+)
 _STEP_IMAGE = re.compile(r"^ ---> ([0-9a-f]{12})$", re.MULTILINE)
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
 # The builder's words about its own containers, which would hide what the step says.
 _CHATTER = (" --->", "Removing intermediate container")
 _TAIL = 20
+# What the fingerprint is made of beside files, by the setting that decides it.
+_SETTINGS = {"BASE": "base", "CLAUDE_VERSION": "claude_version"}
+_MOST_NAMED = 5
 _LOGS_KEPT = 10
 
 
@@ -68,14 +69,14 @@ _LOGS_KEPT = 10
 class Recipe:
     """Everything that goes into an image, but for the packages' own versions.
 
-    ``files`` is the build context, by path, and ``base`` the image it is made on, empty for
-    Debian's. ``title`` says what is built, ``cure`` what to look at where that fails.
+    ``files`` is the build context, by path, and ``base`` the name of the image it is made on. ``title`` says what is
+    built, ``cure`` what to look at where that fails.
     """
 
     title: str
     files: Mapping[str, bytes]
     arguments: Mapping[str, str] = field(default_factory=dict)
-    base: str = ""
+    base: str = BASE
     cure: str = ""
 
     @cached_property
@@ -101,7 +102,7 @@ class Recipe:
     @cached_property
     def parts(self) -> dict[str, str]:
         """What the fingerprint is made of, by name, each as a short hash."""
-        arguments = {name: _short(value.encode()) for name, value in self.arguments.items()}
+        arguments = {name: _short(value.encode()) for name, value in {"BASE": self.base, **self.arguments}.items()}
         return dict(sorted(({name: _short(content) for name, content in self.files.items()} | arguments).items()))
 
     @property
@@ -144,7 +145,7 @@ class Stack:
 
 def stack(chosen: Settings, host: Host, dockerfile: str = "") -> Stack:
     """What a session with these settings, and its project's Dockerfile, runs on."""
-    recipes = [shared(chosen.claude_version, extra_certificates(host.environ))]
+    recipes = [shared(chosen.claude_version, extra_certificates(host.environ), chosen.base)]
     if packages := {*chosen.packages, *(["sudo"] if chosen.sudo == "full" else [])}:
         recipes.append(_with_packages(recipes[-1].name, packages))
     if dockerfile:
@@ -152,11 +153,11 @@ def stack(chosen: Settings, host: Host, dockerfile: str = "") -> Stack:
     return Stack(tuple(recipes))
 
 
-def shared(claude_version: str, certificates: Iterable[str]) -> Recipe:
+def shared(claude_version: str, certificates: Iterable[str], base: str = BASE) -> Recipe:
     """The image that every session's is made of."""
     files = {path.relative_to(CONTEXT).as_posix(): path.read_bytes() for path in CONTEXT.rglob("*") if _belongs(path)}
     files |= {f"{_CA}host-{number}.crt": text.encode() for number, text in enumerate(certificates)}
-    return Recipe("Building the image.", files, {"CLAUDE_VERSION": claude_version})
+    return Recipe("Building the image.", files, {"CLAUDE_VERSION": claude_version}, base)
 
 
 def _belongs(path: Path) -> bool:
@@ -180,7 +181,7 @@ RUN apt-get update \\
         f"Building the image with these packages: {', '.join(names)}.",
         text,
         base,
-        f"If Debian {SUITE} has no such package, correct the setting `packages`.",
+        "If Debian 12 has no such package, correct the setting `packages`.",
     )
 
 
@@ -265,10 +266,11 @@ def _build_lock(host: Host, wanted: Recipe) -> Iterator[None]:
 def _build_shared(engine: Engine, wanted: Recipe, host: Host, again: Again) -> None:
     if not again and (reason := _changes(engine.image_labels(f"{REPOSITORY}:latest"), wanted)):
         say(f"The image is built again: {reason}.")
+    _fetch_base(engine, wanted.base, newer=again.base)
     marks = {_FILES: wanted.files_hash, _PARTS: json.dumps(wanted.parts)}
     arguments = {"CLAUDE_VERSION": again.claude, "CLAUDE_ASKED": secrets.token_hex(4)} if again.claude else {}
     fresh = again.everything or again.base
-    _build(engine, wanted, host, fresh=fresh, newer_base=again.base, marks=marks, arguments=arguments)
+    _build(engine, wanted, host, fresh=fresh, marks=marks, arguments=arguments)
     engine.tag(wanted.name, REPOSITORY, "latest")
     # They are made of the one that was replaced: whoever needs one builds it anew.
     engine.remove_names(REPOSITORY, f"{ON}={wanted.name}")
@@ -284,10 +286,12 @@ def _changes(marks: Mapping[str, str], wanted: Recipe) -> str:
         return ""
     now = wanted.parts
     changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-    named = [name for name in changed if not name.startswith(_CA) and name not in wanted.arguments]
-    words = [f"{', '.join(named)} {'has' if len(named) == 1 else 'have'} changed"] if named else []
+    named = [name for name in changed if not name.startswith(_CA) and name not in _SETTINGS]
+    which = ", ".join(named) if len(named) <= _MOST_NAMED else f"{len(named)} of its files"
+    words = [f"{which} {'has' if len(named) == 1 else 'have'} changed"] if named else []
     words += ["this machine's certificate authorities have changed"] * any(name.startswith(_CA) for name in changed)
-    words += ["the setting claude_version is another"] * ("CLAUDE_VERSION" in changed)
+    other = (setting for part, setting in _SETTINGS.items() if part in changed and part in before)
+    words += [f"the setting {setting} is another" for setting in other]
     return " and ".join(words)
 
 
@@ -298,18 +302,16 @@ def _build(
     *,
     marks: Mapping[str, str],
     fresh: bool = False,
-    newer_base: bool = False,
     arguments: Mapping[str, str] | None = None,
 ) -> None:
     """Build ``wanted`` with progress on the terminal and everything in a log file."""
     log_path, log = _open_log(host)
     with log:
-        base = wanted.base or _base(engine, log, newer=newer_base)
         proxies = environment.proxies(host.environ)
         lines = engine.build(
             wanted.context(),
             wanted.name,
-            {"BASE": base, **wanted.arguments, **proxies, **(arguments or {})},
+            {"BASE": wanted.base, **wanted.arguments, **proxies, **(arguments or {})},
             marks={labels.OWNER: host.owner, **marks},
             fresh=fresh,
             # A proxy on this machine's loopback is out of reach from any other network.
@@ -379,67 +381,15 @@ def _open_log(host: Host) -> tuple[Path, IO[str]]:
     return folder / name, open(file, "w", encoding="utf-8", errors="replace", buffering=1)
 
 
-def _base(engine: Engine, log: IO[str], *, newer: bool = False) -> str:
-    """The name of the base image: Debian's own, or one made here from Debian's packages.
+def _fetch_base(engine: Engine, name: str, *, newer: bool) -> None:
+    """Pull the base image if the engine has none of that ``name``, or a ``newer`` one is wanted.
 
-    If a ``newer`` one is wanted, it is fetched or made again.
+    Raises EngineError if that fails.
     """
-    name, tag = BASE
-    if not newer and engine.has_image(f"{name}:{tag}"):
-        return f"{name}:{tag}"
-    say(f"Fetching the base image {name}:{tag}.")
+    if not newer and engine.has_image(name):
+        return
+    say(f"Fetching the base image {name}.")
     try:
-        engine.pull(name, tag)
+        engine.pull(name)
     except EngineError as error:
-        log.write(f"{error}\n")
-        unreachable = error
-    else:
-        return f"{name}:{tag}"
-    if not newer and engine.has_image(LOCAL_BASE):
-        return LOCAL_BASE
-    if shutil.which("mmdebstrap") is None:
-        raise EngineError(
-            unreachable.message,
-            "Check the network, or install mmdebstrap: the base is then made from Debian packages.",
-        )
-    say("No image registry can be reached: making the base from Debian packages with mmdebstrap.")
-    _make_base(engine, log)
-    return LOCAL_BASE
-
-
-def _make_base(engine: Engine, log: IO[str]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        # mmdebstrap drops its privileges, or maps its uid, and must still get in.
-        Path(folder).chmod(0o755)
-        archive = Path(folder, "base.tar")
-        no_docs = f"--dpkgopt={CONTEXT / 'image/dpkg-no-docs'}"
-        command = ["mmdebstrap", "--variant=minbase", no_docs, SUITE, str(archive), *_debian_mirrors()]
-        made = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False)
-        if made.returncode:
-            raise EngineError(
-                f"mmdebstrap could not make the base image (exit code {made.returncode}).", f"See {log.name}."
-            )
-        engine.import_image(archive, LOCAL_BASE, "confined-claude=base")
-
-
-def _debian_mirrors() -> list[str]:
-    """The mirrors APT on this host uses for the base's suite, as sources lines.
-
-    Empty where the host is no Debian of that suite; mmdebstrap then takes its own default.
-    """
-    fields = "$(REPO_URI)|$(CODENAME)|$(COMPONENT)|$(ORIGIN)|$(RELEASE)"
-    try:
-        answer = subprocess.run(
-            ["apt-get", "indextargets", "--format", fields, "Identifier: Packages"],
-            capture_output=True, text=True, check=False, timeout=30,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    sources = dict.fromkeys(
-        f"deb {uri} {release} main"
-        for uri, codename, component, origin, release in (
-            line.split("|") for line in answer.stdout.splitlines() if line.count("|") == fields.count("|")
-        )
-        if origin == "Debian" and codename.startswith(SUITE) and component == "main"
-    )
-    return list(sources)
+        raise EngineError(error.message, _NO_BASE) from None

@@ -23,6 +23,11 @@ _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = rf"(\*\.)?({_LABEL}\.)*(?![0-9]+(:|$)|0[xX])({_LABEL})(:({_PORT}))?"
 # Debian's policy, section 5.6.7. A hyphen at the end is excluded: apt-get would remove the package.
 _PACKAGE = r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.]"
+# [REGISTRY[:PORT]/]NAME[:TAG][@DIGEST]
+_IMAGE = (
+    r"([A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?/)?[a-z0-9]+((/|[._-]+)[a-z0-9]+)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?"
+)
 _BYTES = r"[1-9][0-9]{0,6}[mgMG]|([1-9][0-9]?|100)%"
 _CPUS = r"(?![0.]+$)[0-9]{1,4}(\.[0-9]{1,2})?|([1-9][0-9]?|100)%"
 
@@ -106,6 +111,12 @@ class Settings:
         "latest, or a version like 2.1.330",
         r"[0-9A-Za-z][0-9A-Za-z.-]*",
         widens="an image with that version of Claude Code is built and used, with whatever vulnerabilities it may have",
+    ).field()
+    base: str = Spec(
+        "debian:bookworm-slim",
+        "the name of an image that is Debian 12",
+        _IMAGE,
+        widens="its sessions' image is made from that one, and runs whatever is in it",
     ).field()
     packages: tuple[str, ...] = Spec(
         (),

@@ -12,6 +12,27 @@ FAILING_APT = "#!/bin/sh\necho 'E: Unable to locate package' >&2\nexit 100\n"
 ROOT = "#!/bin/sh\necho 0\n"
 # As it does for a user who is in no list of them.
 NAMELESS = "#!/bin/sh\n[ $1 = -u ] || echo 'id: cannot find name for user ID 1234' >&2\necho 1234\n"
+BASE = "debian:bookworm-slim"
+# An engine that has the images in a file, and reaches the registry that is a file.
+ENGINE = """#!/bin/sh
+echo "$*" >>"$HOME/asked"
+case $1 in
+    image) grep -qx "$3" "$HOME/images" ;;
+    pull) [ -e "$HOME/registry" ] ;;
+    import) [ "$(cat "$4")" = archive ] && [ ! -e "$HOME/full" ] || { echo "no space left" >&2; exit 1; } ;;
+esac
+"""
+SOURCES = """#!/bin/sh
+[ "$1" = indextargets ] || exit 100
+cat <<END
+http://mirror/debian/|bookworm|bookworm|main|Debian
+http://mirror/debian/|bookworm|bookworm|contrib|Debian
+http://mirror/debian/|bookworm|bookworm|main|Debian
+http://mirror/security/|bookworm-security|bookworm-security|main|Debian
+http://mirror/other/|bookworm|bookworm|main|Other
+http://mirror/debian/|trixie|trixie|main|Debian
+END
+"""
 
 
 @pytest.fixture
@@ -85,6 +106,70 @@ def test_a_user_without_a_name_is_told_without_a_word_of_ids_own(tools: Path) ->
     assert done.returncode == 3
     assert "usermod -aG docker" in done.stderr
     assert "cannot find name" not in done.stderr
+
+
+@pytest.fixture
+def engine(tools: Path) -> Path:
+    """The HOME of a root user with an engine that has no image, no registry, and mmdebstrap; it notes what is asked."""
+    for name, text in (("docker", ENGINE), ("apt-get", SOURCES), ("id", ROOT)):
+        put(tools, name, text)
+    put(tools, "mmdebstrap", '#!/bin/sh\necho mmdebstrap "$*" >>"$HOME/asked"\necho archive\n')
+    (tools.parent / "images").write_text("")
+    return tools.parent
+
+
+def asked(engine: Path) -> list[str]:
+    """What was asked of the engine and of mmdebstrap, but for looking."""
+    words = (engine / "asked").read_text().splitlines()
+    return [line for line in words if not line.startswith("image inspect")]
+
+
+def test_a_base_that_is_there_or_can_be_pulled_is_not_made(tools: Path, engine: Path) -> None:
+    (engine / "registry").touch()
+    assert host_script(tools, "ensure_base").stderr == ""
+    assert asked(engine) == [f"pull --quiet {BASE}"]
+    (engine / "asked").unlink()
+    (engine / "images").write_text(BASE)
+    assert host_script(tools, "ensure_base").stderr == ""
+    assert asked(engine) == []
+
+
+def test_without_a_registry_the_base_is_made_by_the_mirrors_of_this_host(tools: Path, engine: Path) -> None:
+    done = host_script(tools, "ensure_base")
+    assert done.returncode == 0
+    assert done.stderr == (
+        f"confined-claude: No image registry can be reached: making the base image {BASE} from Debian packages,"
+        " with mmdebstrap.\n"
+    )
+    _, made, imported = asked(engine)
+    assert made.endswith(
+        " bookworm - deb http://mirror/debian/ bookworm main deb http://mirror/security/ bookworm-security main"
+    )
+    assert imported.startswith("import --change LABEL confined-claude=base ")
+    assert imported.endswith(f" {BASE}")
+    assert not Path(imported.split()[-2]).parent.exists()
+
+
+def test_a_base_that_an_older_version_made_is_taken(tools: Path, engine: Path) -> None:
+    (engine / "images").write_text("confined-claude-base:bookworm")
+    assert host_script(tools, "ensure_base").stderr == ""
+    assert asked(engine)[1:] == [f"tag confined-claude-base:bookworm {BASE}", "rmi confined-claude-base:bookworm"]
+
+
+@pytest.mark.parametrize("tool", ["mmdebstrap", "docker"])
+def test_a_base_that_cannot_be_made_is_told_after_its_reason(tool: str, tools: Path, engine: Path) -> None:
+    if tool == "mmdebstrap":
+        put(tools, tool, "#!/bin/sh\necho arch\necho 'no space left' >&2\nexit 1\n")
+    else:
+        (engine / "full").touch()
+    done = host_script(tools, "ensure_base; echo went on")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.splitlines()[1:] == [
+        "no space left",
+        "confined-claude: The base image could not be made; the reason stands above.",
+        "confined-claude: Put that right, or name an image within reach in the setting `base`, and start again.",
+    ]
+    assert any(line.startswith("import") for line in asked(engine)) is (tool == "docker")
 
 
 @pytest.mark.parametrize("words", [("unit", "--version"), ("--version",)])

@@ -47,6 +47,7 @@ WIDER = (
     'ports = ["8000"]',
     'claude_version = "2.1.0"',
     'claude_version = "next"',
+    'base = "debian:12"',
     'git = "open"',
     'writable = [".vscode"]',
 )
@@ -110,6 +111,7 @@ def test_without_files_the_defaults_are_in_force(files: Files) -> None:
         claude_config="shared",
         caches="shared",
         claude_version="latest",
+        base="debian:bookworm-slim",
         packages=(),
         sudo="apt",
         plugin_scripts="off",
@@ -145,6 +147,9 @@ def test_each_source_wins_over_those_before_it(files: Files) -> None:
         ("claude_config", "project"),
         ("caches", "project"),
         ("claude_version", "2.1.330"),
+        ("base", "debian"),
+        ("base", "debian@sha256:" + "0f" * 32),
+        ("base", "registry.example:5000/team/debian_12.1:bookworm-slim"),
         ("network", "docker:my_net.1"),
         ("network", "allowlist"),
         ("network", "open"),
@@ -380,6 +385,10 @@ def test_a_table_of_a_settings_name(files: Files) -> None:
         ("claude_version", "$(id)"),
         ("claude_version", "../../evil"),
         ("claude_version", "npm:other@1"),
+        *(
+            ("base", name)
+            for name in ("", "-x", "Debian", "a b", "a:", "a:b:c", "a@sha256:0", "/a", "a/", "a//b", "a\n", "$(id)")
+        ),
         ("git", "closed"),
         ("sudo", "on"),
         ("plugin_scripts", "apt"),
@@ -683,7 +692,7 @@ def test_an_example_of_the_scaffold_is_a_setting_and_says_if_it_needs_trust(exam
 
 def test_every_setting_but_those_of_a_person_is_an_example_of_the_scaffold() -> None:
     named = {example.split()[0] for example in EXAMPLES}
-    assert named == set(DEFAULT) - {"claude_version", "writable"}
+    assert named == set(DEFAULT) - {"claude_version", "base", "writable"}
 
 
 def test_the_scaffolds_dockerfile_is_one_once_it_is_uncommented(tmp_path: Path) -> None:

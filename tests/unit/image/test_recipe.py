@@ -179,7 +179,7 @@ def names(settings: Settings, host: Host, dockerfile: str = "") -> list[str]:
 def test_each_layer_is_on_the_one_before_and_the_last_is_the_sessions(host: Host) -> None:
     made = stack(Settings(packages=("hello",)), host, DOCKERFILE)
     bottom, packages, own = made.recipes
-    assert (bottom.base, packages.base, own.base) == ("", bottom.name, packages.name)
+    assert (bottom.base, packages.base, own.base) == ("debian:bookworm-slim", bottom.name, packages.name)
     assert (made.shared, made.name) == (bottom.name, own.name)
     assert names(Settings(packages=("hello",)), host) == [bottom.name, packages.name]
     (_, alone) = stack(Settings(), host, DOCKERFILE).recipes
@@ -379,7 +379,8 @@ class Builds:
     def __init__(self) -> None:
         self.images: dict[str, str] = {}
         self.all_labels: dict[str, dict[str, str]] = {}
-        self.newer: list[str] = []
+        self.offline = False
+        self.pulled: list[str] = []
         self.labels: dict[str, str] = {}
         self.made: list[str] = []
         self.fails: set[str] = set()
@@ -391,7 +392,7 @@ class Builds:
         return self.images.get(name)
 
     def build(self, _context: IO[bytes], name: str, arguments: Mapping[str, str], **options: Any) -> Iterator[str]:
-        assert arguments["BASE"] in (*self.images, "debian:bookworm-slim")
+        assert arguments["BASE"] in self.images
         if name in self.fails:
             raise EngineError("It fails.")
         self.made.append(f"{name} fresh" if options["fresh"] else name)
@@ -415,8 +416,11 @@ class Builds:
     def tool_images(self) -> list[Image]:
         return []
 
-    def pull(self, name: str, tag: str) -> None:
-        self.newer.append(f"{name}:{tag}")
+    def pull(self, name: str) -> None:
+        if self.offline:
+            raise EngineError(f"Cannot pull {name}: no such host.")
+        self.pulled.append(name)
+        self.images[name] = "base"
 
 
 @pytest.fixture
@@ -430,10 +434,29 @@ def test_a_newer_base_is_fetched_only_if_it_is_wanted(engine: Any, host: Host) -
     wanted = stack(Settings(), host)
     image.ensure(engine, wanted, host)
     image.ensure(engine, wanted, host, again=Again(everything=True))
-    assert engine.newer == []
+    assert engine.pulled == []
     image.ensure(engine, wanted, host, again=Again(base=True))
-    assert engine.newer == ["debian:bookworm-slim"]
+    assert engine.pulled == ["debian:bookworm-slim"]
     assert engine.made == [wanted.shared, f"{wanted.shared} fresh", f"{wanted.shared} fresh"]
+
+
+def test_another_base_is_fetched_if_missing_and_makes_another_image(engine: Any, host: Host) -> None:
+    usual, other = (stack(settings, host) for settings in (Settings(), Settings(base="registry.example/debian:12")))
+    assert usual.name != other.name
+    image.ensure(engine, other, host)
+    assert engine.pulled == [engine.arguments["BASE"]] == ["registry.example/debian:12"]
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_base_that_cannot_be_had_names_the_setting_and_the_script(newer: bool, engine: Any, host: Host) -> None:
+    engine.offline = True
+    if not newer:
+        engine.images.clear()
+    with pytest.raises(EngineError, match="Cannot pull debian:bookworm-slim: no such host") as caught:
+        image.ensure(engine, stack(Settings(), host), host, again=Again(base=newer))
+    assert "setting `base`" in caught.value.hint
+    assert "./install.sh" in caught.value.hint
+    assert engine.made == []
 
 
 def test_another_claude_is_asked_for_each_time_in_the_image_of_the_same_name(engine: Any, host: Host) -> None:
@@ -468,6 +491,8 @@ def test_a_build_says_what_has_changed(
     assert (
         said(claude_version="2.1.3") == "The image is built again: this machine's certificate authorities have changed."
     )
+    engine.images["other"] = "base"
+    assert said(claude_version="2.1.3", base="other") == "The image is built again: the setting base is another."
 
 
 def test_what_is_missing_is_built_from_the_bottom_and_once(
