@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers import API_KEY, REPOSITORY, SYSTEM_PATH, TEST_LABEL, Api, User, docker, wait_until
+from helpers import API_KEY, REPOSITORY, SYSTEM_PATH, Api, User, running_api
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -60,23 +60,8 @@ def installed(ground: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def api(installed: Path) -> Iterator[Api]:
-    name = f"confined-claude-test-{uuid.uuid4().hex[:8]}"
-    docker("network", "create", "--internal", "--label", TEST_LABEL, name)
-    try:
-        mount = f"type=bind,source={REPOSITORY / 'tests/fake_api.py'},target=/fake_api.py,readonly"
-        entry = ["--entrypoint", "python3", "confined-claude:latest", "/fake_api.py", "--host", "0.0.0.0"]
-        docker("run", "--detach", "--name", name, "--label", TEST_LABEL, "--network", name, "--mount", mount,
-               *entry, "--log", "/tmp/requests")  # fmt: skip
-        try:
-            probe = "import socket; socket.create_connection(('127.0.0.1', 8787), 1)"
-            wait_until(
-                lambda: "ok" in docker("exec", name, "sh", "-c", f'python3 -c "{probe}" && echo ok', check=False)
-            )
-            yield Api(name, name)
-        finally:
-            docker("rm", "--force", name)
-    finally:
-        docker("network", "rm", name)
+    with running_api() as found:
+        yield found
 
 
 @pytest.fixture

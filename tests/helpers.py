@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +62,28 @@ class Api:
     def log(self) -> str:
         """One JSON line for each request so far."""
         return docker("exec", self.container, "cat", "/tmp/requests")
+
+
+@contextlib.contextmanager
+def running_api() -> Iterator[Api]:
+    """Run a fake API, on a network with no way out, until the end of the block. Needs the image."""
+    name = f"confined-claude-test-{uuid.uuid4().hex[:8]}"
+    docker("network", "create", "--internal", "--label", TEST_LABEL, name)
+    try:
+        mount = f"type=bind,source={REPOSITORY / 'tests/fake_api.py'},target=/fake_api.py,readonly"
+        entry = ["--entrypoint", "python3", "confined-claude:latest", "/fake_api.py", "--host", "0.0.0.0"]
+        docker("run", "--detach", "--name", name, "--label", TEST_LABEL, "--network", name, "--mount", mount,
+               *entry, "--log", "/tmp/requests")  # fmt: skip
+        try:
+            probe = "import socket; socket.create_connection(('127.0.0.1', 8787), 1)"
+            wait_until(
+                lambda: "ok" in docker("exec", name, "sh", "-c", f'python3 -c "{probe}" && echo ok', check=False)
+            )
+            yield Api(name, name)
+        finally:
+            docker("rm", "--force", name)
+    finally:
+        docker("network", "rm", name)
 
 
 @dataclass(frozen=True)
