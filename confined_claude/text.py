@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 _SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
@@ -17,3 +18,11 @@ def escape(text: str) -> str:
 def strip_controls(text: str) -> str:
     """Return the output of a program without colours and control characters, with its line breaks."""
     return "".join(char if char.isprintable() or char == "\n" else " " for char in _SEQUENCE.sub("", text))
+
+
+def diff(before: str, after: str, context: int = 0) -> list[str]:
+    """Return the lines of a unified diff without its headings."""
+    import difflib  # takes time to import, and a start without findings does not need it
+
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=context)
+    return [line for line in islice(lines, 2, None) if not line.startswith("@@")]

@@ -31,11 +31,11 @@ from ..image.inventory import Stored
 from ..project import IGNORED, IGNORED_BEFORE, SCAFFOLD, Project
 from ..session import claude_history as history
 from ..session import listing as running
-from ..session import supervisor as session
 from ..session.claude_history import Whose
 from ..state import locks as shared
 from ..state import projects as known
 from ..state import store as state
+from ..workspace import current_project
 
 if TYPE_CHECKING:
     from ..engine.sdk import Engine
@@ -188,7 +188,7 @@ def _show(title: str, items: Sequence[Item], sizes: Sequence[Size], more: Iterab
 def target_of(host: Host, word: str | None) -> Target:
     """The current project, or the known one that ``word`` names. Raises ConfinedError."""
     if word is None:
-        here = session.current_project(host)
+        here = current_project(host)
         return Target(here.id, here.root, is_there=True)
     found = known.find(word, host)
     root = found.root

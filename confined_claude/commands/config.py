@@ -1,31 +1,62 @@
-"""The settings in force, told: each with its value and where it comes from."""
+"""``config``: the settings in force, each with its value and where it comes from."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
-from ..console import plain
-from ..settings.resolution import Resolved
+from ..console import plain, say
+from ..errors import ConfinedError, ReviewNeeded
+from ..host import Host
+from ..settings.files import ProjectFiles
+from ..settings.resolution import Resolved, resolve
+from ..state import trust
+from ..workspace import current_project
 
 VERSION = 1
 _DEFAULT = "default"
 
 
-def told(resolved: Resolved) -> Iterator[str]:
-    """One line for each setting, as it stands in a config file, with where it comes from."""
-    shown = {name: f"{name} = {_toml(value)}" for name, value in values(resolved).items()}
-    width = max(map(len, shown.values()))
-    for name, text in shown.items():
-        sources = " and ".join(resolved.sources.get(name, (_DEFAULT,)))
-        yield plain(f"{text:<{min(width, 40)}}  # {sources}")
+def config(host: Host, *, as_json: bool) -> None:
+    """Print the settings that a session started here would have. Raises ConfinedError for a mistake in a file."""
+    resolved, notes = resolve_here(host)
+    print(json.dumps(in_json(resolved), indent=2) if as_json else "\n".join(lines(resolved)))
+    for note in notes:
+        say(note)
+
+
+def resolve_here(host: Host) -> tuple[Resolved, list[str]]:
+    """Return the settings in force here, and notes on why the project has no say in them.
+
+    Raises ConfinedError for a mistake in a file.
+    """
+    try:
+        here = current_project(host)
+    except ConfinedError as error:
+        return resolve(host.user_config_file, None, host.environ, {}), [error.message]
+    files = ProjectFiles.read(here.scaffold)
+    try:
+        return resolve(host.user_config_file, files, host.environ, {}, partial(trust.is_trusted, here, host)), []
+    except ReviewNeeded as error:
+        found = resolve(host.user_config_file, None, host.environ, {})
+        return found, [f"Nothing starts here before that is allowed. {error.message}", error.hint]
+
+
+def lines(resolved: Resolved) -> Iterator[str]:
+    """Yield one line for each setting, as in a config file, with where it comes from."""
+    texts = {name: f"{name} = {_toml(value)}" for name, value in values(resolved).items()}
+    width = min(max(map(len, texts.values())), 40)
+    for name, text in texts.items():
+        yield plain(f"{text:<{width}}  # {' and '.join(resolved.sources.get(name, (_DEFAULT,)))}")
     for name in resolved.not_taken:
         yield plain(f"# The project's {name} is not taken: what is in force is narrower, or yours.")
 
 
-def as_json(resolved: Resolved) -> dict[str, Any]:
-    """The same for programs. ``settings`` has by name the value, and its sources: none for a default."""
+def in_json(resolved: Resolved) -> dict[str, Any]:
+    """Return the same for programs. ``settings`` has by name the value, and its sources: none for a default."""
     return {
         "version": VERSION,
         "settings": {
@@ -37,7 +68,7 @@ def as_json(resolved: Resolved) -> dict[str, Any]:
 
 
 def values(resolved: Resolved) -> dict[str, str | list[str]]:
-    """By name what is in force: texts, and lists of texts."""
+    """Return by name what is in force: texts, and lists of texts."""
     found = asdict(resolved.settings)
     return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 

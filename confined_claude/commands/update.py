@@ -1,35 +1,37 @@
-"""``update``: the scaffold brought up to date by copier, once nothing red is open."""
+"""``update``: bring the scaffold up to date with copier, once nothing red is open."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from ..engine import command as client
+from ..engine.command import is_running
 from ..errors import ConfinedError
-from ..guard import review
-from ..guard.guard import Ground
+from ..guard.review import refuse_while_red
 from ..host import Host
 from ..project import SCAFFOLD
+from ..workspace import current_project
+from .review import guarded
 
-# Ours, where another template owns copier's usual file; see copier.yml.
+# The first is for projects in which another template owns copier's usual file; see copier.yml.
 _ANSWERS = (f"{SCAFFOLD}/answers.yml", ".copier-answers.yml")
 _MARK = "confined_claude_shim"
-# What copier may write to.
+# The files that copier may write.
 _FILES = ("tasks.py", ".copier-answers.yml", f"{SCAFFOLD}/*")
-# Where copier leaves both versions of lines that the user and the template have changed.
+# How copier marks lines that both the user and the template have changed.
 _CONFLICT = "<<<<<<< "
-# Copier runs git in the project: none of its hooks and monitors is needed for that.
+# Copier runs git in the project, and needs none of its hooks and monitors.
 _QUIET_GIT = (("core.hooksPath", os.devnull), ("core.fsmonitor", "false"))
 
 
-def update(ground: Ground, host: Host) -> None:
-    """Update the project's scaffold from the template that its answers name.
+def update(host: Host) -> None:
+    """Update the current project's scaffold from the template that its answers name.
 
     Raises ReviewNeeded while something red is open, and ConfinedError for what copier refuses or could not merge.
     """
-    review.refuse_while_red(ground, host, client.is_running)
-    root = ground.project.root
+    here = current_project(host)
+    refuse_while_red(guarded(host, here), host, is_running)
+    root = here.root
     answers = next((name for name in _ANSWERS if _is_ours(root / name)), None)
     if answers is None:
         raise ConfinedError(
@@ -50,7 +52,7 @@ def update(ground: Ground, host: Host) -> None:
         run_update(root, answers_file=answers, defaults=True, overwrite=True)
     except CopierError as error:
         reason = " ".join(str(error).split())
-        raise ConfinedError(f"copier refuses: {reason}", "Put that right, and start again.") from None
+        raise ConfinedError(f"copier refuses: {reason}", "Correct that, and start again.") from None
     files = [path for pattern in _FILES for path in sorted(root.glob(pattern)) if path.is_file()]
     if names := [str(path.relative_to(root)) for path in files if _has_conflict(path)]:
         raise ConfinedError(
@@ -68,7 +70,7 @@ def _is_ours(answers: Path) -> bool:
 
 
 def _has_version(answers: Path) -> bool:
-    """Whether copier noted a version. It has none of a folder without git, or of one that is another user's."""
+    """Return whether copier noted a version: it has none for a template without git, or in another user's clone."""
     return any(line.startswith("_commit:") for line in _text(answers).splitlines())
 
 

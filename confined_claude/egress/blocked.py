@@ -1,4 +1,4 @@
-"""What the sidecars of a project's sessions have refused: kept in ``<state>``, and told.
+"""What the sidecars of a project's sessions have refused, kept in ``<state>``.
 
 A sidecar writes what it refused into its session's own folder. When the session is over, that becomes a file of
 the project.
@@ -10,9 +10,8 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..console import plain
@@ -30,13 +29,6 @@ _MOST_SESSIONS = 100
 _LONGEST = 255
 _OLD_SECONDS = 3600
 _NAMES = ("name", "port", "dns")
-_WHY = {
-    "name": "not in the allowlist",
-    "port": "allowed, but not at this port",
-    "dns": "its name was looked up, not in the allowlist",
-    "address": "allowed, but it leads to this machine or a local network",
-    "malformed": "not a request for a host by its name",
-}
 
 
 @dataclass(frozen=True)
@@ -69,31 +61,6 @@ def blocked(project: Project, host: Host) -> list[Blocked]:
                 found += _read(folder, name)
         return sorted(_merged(found), key=lambda entry: entry.last, reverse=True)
     return []
-
-
-def told(found: Sequence[Blocked], config: Path) -> Iterator[str]:
-    """What was refused in lines for people, and what of ``config`` would open it."""
-    if not found:
-        yield "Nothing was refused to this project's sessions."
-        return
-    width = max(len(_address(entry)) for entry in found)
-    yield "Refused to this project's sessions (times in UTC):"
-    for entry in found:
-        times = "once" if entry.count == 1 else f"{entry.count} times"
-        since = "" if entry.count == 1 else f", since {_minute(entry.first)}"
-        why = _WHY.get(entry.reason, entry.reason)
-        yield plain(f"  {_address(entry):<{width}}  {times}, last {_minute(entry.last)}{since}; {why}")
-    if entries := list(dict.fromkeys(entry.entry for entry in found if entry.entry)):
-        yield f"To open what you know and want, in {config} (running sessions notice):"
-        yield plain(f"  allow = {json.dumps(entries)}")
-
-
-def _address(entry: Blocked) -> str:
-    return f"{entry.host}:{entry.port}" if entry.port else entry.host
-
-
-def _minute(moment: str) -> str:
-    return moment[:16].replace("T", " ")
 
 
 def keep(project: Project, host: Host, key: str, is_recorded: Callable[[str], bool]) -> None:

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import environment, project
@@ -22,113 +21,33 @@ from ..egress import local_networks as nearby
 from ..egress import network as modes
 from ..egress.sidecar import Companion
 from ..engine import command as client
-from ..errors import ENGINE, INTERRUPTED, ConfinedError, EngineError, ReviewNeeded
+from ..errors import ENGINE, INTERRUPTED, ConfinedError, EngineError
 from ..fs import safefs
 from ..guard import guard as watch
-from ..guard import records, repository
+from ..guard import repository
 from ..host import Host
 from ..image import build as image
 from ..image import inventory as kept_images
 from ..settings import Settings
-from ..settings.files import ProjectFiles, parse_words
-from ..settings.resolution import Resolved, resolve
+from ..settings.files import ProjectFiles
+from ..settings.resolution import resolve
 from ..state import facts as engine_facts
 from ..state import locks as shared
 from ..state import projects as known
 from ..state import trust
 from ..state.facts import EngineFacts
+from ..workspace import current_project
 from . import credentials, limits, mounts
-from . import join as joining
-from . import listing as running
 from . import orphans as leftovers
-from .launch import SHELL, Plan, plan_session
+from .launch import Plan, plan_session
 
 if TYPE_CHECKING:
     from ..engine.sdk import Engine
 
-# The client's command, and a shell for people.
-CLAUDE = ("claude",)
-YOLO = "--dangerously-skip-permissions"
-
-_LATEST = "latest"
 _PRIVATE = 0o700
 _KEY_BYTES = 8
 _KILLED = 128 + signal.SIGKILL
 _FULL_BYTES = 1 << 20
-
-
-def run(
-    host: Host, arguments: Sequence[str], flags: Mapping[str, str | None], *, yolo: bool = False, dry: bool = False
-) -> int:
-    """Run Claude Code in the current project; gives its exit code. If ``dry``, only tell how: see ``foretell``."""
-    command = [*CLAUDE, *([YOLO] if yolo else []), *arguments]
-    return foretell(host, command, flags) if dry else start(host, command, flags, needs_sign_in=True)
-
-
-def shell(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *, dry: bool = False) -> int:
-    """Run a shell, or ``command``, where Claude Code would run; gives its exit code. ``dry`` is as for ``run``."""
-    command = command or SHELL
-    return foretell(host, command, flags) if dry else start(host, command, flags, needs_sign_in=False)
-
-
-def resolved(host: Host) -> tuple[Resolved, list[str]]:
-    """The settings that a session started here would have, where they come from, and what is to be said of them.
-
-    Raises ConfinedError for what is wrong in a file.
-    """
-    try:
-        here = current_project(host)
-    except ConfinedError as error:
-        return resolve(host.user_config_file, None, host.environ, {}), [error.message]
-    files = ProjectFiles.read(here.scaffold)
-    try:
-        trusted = partial(trust.is_trusted, here, host)
-        found = resolve(host.user_config_file, files, host.environ, {}, trusted)
-    except ReviewNeeded as error:
-        found = resolve(host.user_config_file, None, host.environ, {})
-        return found, [f"Nothing starts here before that is allowed. {error.message}", error.hint]
-    return found, []
-
-
-def execute(host: Host, command: Sequence[str], wanted: str | None) -> int:
-    """Run ``command``, or a shell, in a session that runs; gives its exit code. ``wanted`` is its number or name."""
-    return joining.execute(host, _project_or_none(host, wanted), wanted, command)
-
-
-def stop(host: Host, wanted: str | None, *, everything: bool) -> list[str]:
-    """End the session of this project, the ``wanted`` one, or ``everything`` that this user has; gives their names.
-
-    Raises ConfinedError if it is not clear which one.
-    """
-    if everything and wanted is not None:
-        raise ConfinedError("--all and --session do not go together.", "Leave out one of them.")
-    found = running.sessions(host)
-    if not everything:
-        here = _project_or_none(host, wanted)
-        own = [session for session in found if here is not None and session.project_id == here.id]
-        left = [session for session in own if session.is_left and not session.is_up]
-        found = left if wanted is None and own == left else [running.choose(found, here, wanted)]
-    client.remove(*(session.id for session in found if not session.is_up))
-    joining.stop(host, [session for session in found if session.is_up])
-    for session in found:
-        if session.is_left and session.path.is_dir() and records.are_there(session.project_id, host):
-            leftovers.look_through(host, session, partial(_ground, host))
-    return [session.name for session in found]
-
-
-def _project_or_none(host: Host, wanted: str | None) -> project.Project | None:
-    """The current project; where there can be none, a session can still be ``wanted`` by its name."""
-    try:
-        return current_project(host)
-    except ConfinedError:
-        if wanted is None:
-            raise
-        return None
-
-
-def ground(host: Host) -> watch.Ground:
-    """The current project as the guard sees it, for a look at what is open."""
-    return _ground(host, current_project(host))
 
 
 def _ground(host: Host, here: project.Project) -> watch.Ground:
@@ -137,24 +56,6 @@ def _ground(host: Host, here: project.Project) -> watch.Ground:
     except ConfinedError:  # they wait for trust, or are wrong: the look does not depend on them
         chosen = Settings()
     return watch.Ground(here, chosen, host.git_config, forgiving=True)
-
-
-def build(host: Host, flags: Mapping[str, str | None], *, again: image.Again) -> None:
-    """Build the image if it is missing, and what of it is wanted ``again``."""
-    if again.claude is not None:
-        parse_words({"claude_version": again.claude}, "the command line")
-    here = _current_folder()
-    if project.refusal(here.resolve(), host):  # the shared image can be built anywhere
-        chosen, dockerfile = resolve(host.user_config_file, None, host.environ, flags).settings, ""
-    else:
-        _, chosen, files = _here(host, flags)
-        dockerfile = files.dockerfile
-    if again.claude not in (None, chosen.claude_version) and chosen.claude_version != _LATEST:
-        raise ConfinedError(
-            f"The setting claude_version says {chosen.claude_version}, so that is what sessions get.",
-            "Change it there; see `confined-claude config` for where it is set.",
-        )
-    image.ensure(_engine(host), image.stack(chosen, host, dockerfile), host, again=again)
 
 
 def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *, needs_sign_in: bool) -> int:
@@ -345,18 +246,6 @@ def _remarks(here: project.Project, host: Host, chosen: Settings, facts: EngineF
         yield f"This engine's kernel cannot limit {' and '.join(unkept)}: a session takes what it wants of that."
     if not (here.root / ".git").exists() and (above := repository.above(here.root)):
         yield f"This folder is part of the repository at {above}, which the session does not see; git works from there."
-
-
-def current_project(host: Host) -> project.Project:
-    """The project that the current folder belongs to. Raises ConfinedError if there can be none."""
-    return project.find(_current_folder(), host)
-
-
-def _current_folder() -> Path:
-    try:
-        return Path.cwd()
-    except OSError:
-        raise ConfinedError("The current folder is gone.", "Go into a project's folder, and start again.") from None
 
 
 def _prepare_scaffold(here: project.Project, host: Host) -> None:

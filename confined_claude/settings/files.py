@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import dockerfile
 from ..errors import ConfinedError
 from ..fs import safefs
+from . import dockerfile
 from .specs import SPECS, Kind, Value
 
 if sys.version_info >= (3, 11):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from confined_claude import __version__, cli
+from confined_claude import __version__, program
 from confined_claude.errors import READER_GONE
 from confined_claude.tasks import passthrough
 
@@ -67,9 +67,9 @@ def run(folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest
         monkeypatch.chdir(cwd)
         for name, value in environ.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "argv", ["confined-claude", *cli._current(list(words))])
+        monkeypatch.setattr(sys, "argv", ["confined-claude", *words])
         capfd.readouterr()
-        code = cli._run()
+        code = program.run()
         return Done(words, code, *capfd.readouterr())
 
     return start
@@ -110,7 +110,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: st
     ],
 )
 def test_without_a_task_the_command_means_run_and_old_flags_still_work(words: list[str], current: list[str]) -> None:
-    assert cli._current(words) == current
+    assert program.current(words) == current
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_help_and_list_show_every_task_with_a_line_of_help(flag: str, run: Run, 
 def test_help_tells_how_it_is_used_and_no_flag_that_does_nothing(run: Run) -> None:
     shown = run("--help").stdout
     assert shown.startswith("Usage: confined-claude [--yolo] [-- ARGS of claude]\n")
-    assert set(re.findall(r"--[a-z-]+", shown.split("Options:")[1].split("Subcommands:")[0])) == set(cli._TOLD_FLAGS)
+    assert set(re.findall(r"--[a-z-]+", shown.split("Options:")[1].split("Subcommands:")[0])) == set(program.OWN_FLAGS)
 
 
 @pytest.mark.parametrize("words", [("run", "--help"), ("--help", "run")])

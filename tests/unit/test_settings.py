@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude import dockerfile
 from confined_claude.errors import ConfinedError, ReviewNeeded
-from confined_claude.settings import SPECS, Kind, Settings
+from confined_claude.settings import SPECS, Kind, Settings, dockerfile
 from confined_claude.settings.files import ProjectFiles
 from confined_claude.settings.resolution import resolve
 

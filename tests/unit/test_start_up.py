@@ -16,6 +16,8 @@ HEAVY = {
     "urllib3",
     "certifi",
     "platformdirs",
+    "tomllib",
+    "confined_claude.fs.safefs",
     "confined_claude.engine.sdk",
 }
 
@@ -27,7 +29,7 @@ def imported_by(statements: str) -> set[str]:
     return set(json.loads(run.stderr.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("module", ["confined_claude.tasks", "confined_claude.cli"])
+@pytest.mark.parametrize("module", ["confined_claude.tasks", "confined_claude.cli", "confined_claude.program"])
 def test_importing_brings_in_nothing_heavy(module: str) -> None:
     modules = imported_by(f"import {module}")
     assert module in modules
@@ -36,7 +38,8 @@ def test_importing_brings_in_nothing_heavy(module: str) -> None:
 
 @pytest.mark.parametrize("words", [["--list"], ["--complete", "--", "confined-claude "]])
 def test_answering_without_a_session_brings_in_nothing_heavy(words: list[str]) -> None:
-    modules = imported_by(f"from confined_claude import cli; sys.argv[:] = {['confined-claude', *words]}; cli._run()")
+    called = f"sys.argv[:] = {['confined-claude', *words]}; program.run()"
+    modules = imported_by(f"from confined_claude import program; {called}")
     assert "invoke" in modules
     assert modules & HEAVY == set()
 

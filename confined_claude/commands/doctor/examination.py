@@ -15,9 +15,10 @@ from ...image import build as image
 from ...image import inventory as kept_images
 from ...project import Project
 from ...session import mounts
-from ...session import supervisor as session
 from ...settings import Settings
 from ...settings.files import ProjectFiles
+from ...workspace import current_project
+from ..config import resolve_here
 from . import engines, machine
 from . import records as kept
 from .engines import Answers
@@ -67,7 +68,7 @@ def examine(host: Host) -> list[Line]:
 def _project(host: Host, places: list[Project]) -> Line:
     """The current project, put into ``places``; a warning in a folder that is not for one."""
     try:
-        places.append(session.current_project(host))
+        places.append(current_project(host))
     except ConfinedError as error:
         is_elsewhere = False
         with contextlib.suppress(FileNotFoundError):  # the current folder is gone
@@ -83,7 +84,7 @@ def _ground(host: Host, chosen: Settings, here: Project) -> Ground:
 def _settings(host: Host, here: Project | None) -> tuple[Settings, str]:
     """The settings in force and the project's Dockerfile, as far as they are right; other checks tell the rest."""
     try:
-        chosen = session.resolved(host)[0].settings
+        chosen = resolve_here(host)[0].settings
         return chosen, "" if here is None else ProjectFiles.read(here.scaffold).dockerfile
     except Exception:  # whatever it is, a check of its own meets it as well
         return Settings(), ""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude import cli, tasks
+from confined_claude import program, tasks
 from confined_claude.commands import completion
 
 from ..test_cli import COMMAND, Run, folder, home, run  # noqa: F401 - fixtures
@@ -25,7 +25,7 @@ FILES: set[str] = set()  # nothing: the shell's own are offered
 
 def offered(*words: str) -> set[str]:
     *typed, word = words
-    now = cli._current(typed) if typed else []
+    now = program.current(typed) if typed else []
     return {name for name, _ in completion.answers(tasks.ns, now, word, FLAGS)}
 
 
@@ -102,8 +102,8 @@ def test_there_is_none_for_another_shell(run: Run) -> None:  # noqa: F811
 
 def test_an_answer_takes_nothing_of_a_session() -> None:
     script = (
-        "import sys; from confined_claude import cli;"
-        "sys.argv[:] = ['confined-claude', '--complete', '--', 'confined-claude', 'run', '']; cli._run();"
+        "import sys; from confined_claude import program;"
+        "sys.argv[:] = ['confined-claude', '--complete', '--', 'confined-claude', 'run', '']; program.run();"
         "print(sorted(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)

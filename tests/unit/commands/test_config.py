@@ -13,7 +13,6 @@ import pytest
 from confined_claude.commands import config
 from confined_claude.host import Host
 from confined_claude.project import Project
-from confined_claude.session import supervisor as session
 from confined_claude.settings import SPECS, Settings
 from confined_claude.settings.files import ProjectFiles
 from confined_claude.settings.resolution import Resolved, resolve
@@ -34,8 +33,8 @@ def resolved(host: Host, project: str = "", user: str = "", **flags: str) -> Res
 def test_without_any_file_all_is_default(host: Host) -> None:
     found = resolved(host)
     assert found == Resolved(Settings(), {})
-    assert all(line.endswith("# default") for line in config.told(found))
-    assert len(list(config.told(found))) == len(SPECS)
+    assert all(line.endswith("# default") for line in config.lines(found))
+    assert len(list(config.lines(found))) == len(SPECS)
 
 
 def test_each_value_names_where_it_comes_from(host: Host) -> None:
@@ -56,7 +55,7 @@ def test_each_value_names_where_it_comes_from(host: Host) -> None:
         "git": ("--git",),
     }
     assert found.settings.protect == ("a", "b")
-    told = {line.split(" = ")[0]: line for line in config.told(found)}
+    told = {line.split(" = ")[0]: line for line in config.lines(found)}
     assert told["network"].split("#") == [told["network"].split("#")[0], " CONFINED_CLAUDE_NETWORK"]
     assert f"# {file} and {theirs}" in told["memory"]
 
@@ -65,18 +64,18 @@ def test_what_a_project_does_not_get_is_told(host: Host) -> None:
     found = resolved(host, project='network = "allowlist"\nsudo = "apt"', user='network = "none"\nsudo = "off"')
     assert found.not_taken == ("network", "sudo")
     assert found.sources["network"] == (str(host.user_config_file),)
-    assert sum("is not taken" in line for line in config.told(found)) == 2
+    assert sum("is not taken" in line for line in config.lines(found)) == 2
 
 
 def test_the_lines_are_a_config_file(host: Host) -> None:
     found = resolved(host, user='protect = ["a b", \'q"\\b\']\nhost_ports = [80]')
-    values = tomllib.loads("\n".join(config.told(found)))
+    values = tomllib.loads("\n".join(config.lines(found)))
     assert values == config.values(found)
     assert values["protect"] == ["a b", 'q"\\b']
 
 
 def test_for_programs_it_is_one_object(host: Host) -> None:
-    found = json.loads(json.dumps(config.as_json(resolved(host, user='sudo = "off"'))))
+    found = json.loads(json.dumps(config.in_json(resolved(host, user='sudo = "off"'))))
     assert found["version"] == 1
     assert found["settings"]["sudo"] == {"value": "off", "sources": [str(host.user_config_file)]}
     assert found["settings"]["pids"] == {"value": ["4096"], "sources": []}
@@ -90,11 +89,11 @@ def test_a_project_that_waits_for_trust_is_told_and_not_in_force(
     project.scaffold.mkdir(parents=True)
     (project.scaffold / "config.toml").write_text('network = "open"\n')
     monkeypatch.chdir(project.root)
-    found, notes = session.resolved(host)
+    found, notes = config.resolve_here(host)
     assert found.settings.network == "internet"
     assert "network = 'open'" in notes[0]
     trust.allow(project, host, trust.digest_of(ProjectFiles.read(project.scaffold)))
-    found, notes = session.resolved(host)
+    found, notes = config.resolve_here(host)
     assert (found.settings.network, notes) == ("open", [])
     assert found.sources["network"] == (str(project.scaffold / "config.toml"),)
 

@@ -1,4 +1,4 @@
-"""What sidecars refused: gathered over sessions, kept within bounds, told to people; whatever the files hold."""
+"""What sidecars refused: gathered over sessions, kept within bounds, printed; whatever the files hold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude.egress.blocked import Blocked, blocked, keep, told
+from confined_claude.commands import blocked as command
+from confined_claude.egress.blocked import Blocked, blocked, keep
 from confined_claude.host import Host
 from confined_claude.project import Project
 
@@ -59,7 +60,7 @@ def unrecorded(_key: str) -> bool:
 
 
 def lines(*entries: Blocked) -> list[str]:
-    return list(told(entries, CONFIG))
+    return list(command.lines(entries, CONFIG))
 
 
 # Gathered
@@ -231,14 +232,14 @@ def test_a_link_in_place_of_all_of_it_is_not_followed(project: Project, host: Ho
 def test_what_is_in_the_files_steers_no_terminal(folder: Path, project: Project, host: Host) -> None:
     evil = "a\x1b[2J\x07\r\nconfined-claude: All is well.\u202e\x9b"
     running(folder, "one", text_of({key: value if key in ("port", "count") else evil for key, value in ONE.items()}))
-    shown = list(told(blocked(project, host), CONFIG))
+    shown = list(command.lines(blocked(project, host), CONFIG))
     assert len(shown) == 2
     assert all(line.isprintable() for line in shown)
 
 
 def test_however_long_the_names_are_the_output_is_bounded(folder: Path, project: Project, host: Host) -> None:
     running(folder, "one", text_of({**ONE, "host": "x" * 500_000}, ONE))
-    assert all(len(line) < 1000 for line in told(blocked(project, host), CONFIG))
+    assert all(len(line) < 1000 for line in command.lines(blocked(project, host), CONFIG))
 
 
 @given(
@@ -251,10 +252,10 @@ def test_whatever_an_entry_holds_there_are_lines(
 ) -> None:
     path = folder / "one.blocked"
     path.write_text(text_of({**ONE, **values}))
-    assert all(line.isprintable() for line in told(blocked(project, host), CONFIG))
+    assert all(line.isprintable() for line in command.lines(blocked(project, host), CONFIG))
 
 
-# Told
+# Printed
 
 
 def test_nothing_is_told_as_nothing() -> None:

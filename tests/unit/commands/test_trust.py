@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from confined_claude.commands import trust as command
 from confined_claude.errors import ConfinedError, ReviewNeeded
 from confined_claude.host import Host
 from confined_claude.project import Project
@@ -33,6 +34,12 @@ def files(config: str = WIDE, dockerfile: str = "") -> ProjectFiles:
     return ProjectFiles(Path("anywhere"), config, dockerfile)
 
 
+def explain(project: Project, host: Host) -> tuple[str, list[str]]:
+    """The hash of the project's files, and what the command prints of them."""
+    found = ProjectFiles.read(project.scaffold)
+    return trust.digest_of(found), command.explain(project, host, found)
+
+
 DIGEST = trust.digest_of(files())
 
 
@@ -42,18 +49,18 @@ def folder_of(project: Project, host: Host) -> Path:
 
 def test_nothing_is_trusted_at_first_and_asking_makes_nothing(project: Project, host: Host) -> None:
     assert not trust.is_trusted(project, host, files())
-    assert trust.explain(project, host)[1]
+    assert explain(project, host)[1]
     assert not host.state.exists()
 
 
 def test_what_is_allowed_is_trusted_and_nothing_else(project: Project, host: Host, tmp_path: Path) -> None:
-    digest, lines = trust.explain(project, host)
+    digest, lines = explain(project, host)
     assert digest == DIGEST
     assert lines[0] == f"{project.scaffold} asks for more than the defaults:"
     assert lines[1].startswith("  git = 'open': sessions may change git's settings and hooks")
     trust.allow(project, host, digest)
     assert trust.is_trusted(project, host, files())
-    assert trust.explain(project, host) == (digest, [])
+    assert explain(project, host) == (digest, [])
     assert not trust.is_trusted(project, host, files(WIDE + " "))
     assert not trust.is_trusted(Project(tmp_path / "other"), host, files())
 
@@ -72,7 +79,7 @@ def test_the_hash_of_another_content_allows_nothing(digest: str, project: Projec
 
 
 def test_a_file_that_changed_since_it_was_shown_is_not_allowed(project: Project, host: Host) -> None:
-    digest, _ = trust.explain(project, host)
+    digest, _ = explain(project, host)
     (project.scaffold / "config.toml").write_text('writable = [".vscode"]')
     with pytest.raises(ReviewNeeded):
         trust.allow(project, host, digest)
@@ -85,17 +92,17 @@ def test_what_asks_for_nothing_needs_no_trust(text: str | None, project: Project
         (project.scaffold / "config.toml").unlink()
     else:
         (project.scaffold / "config.toml").write_text(text)
-    assert trust.explain(project, host) == (trust.digest_of(files(text or "")), [])
+    assert explain(project, host) == (trust.digest_of(files(text or "")), [])
 
 
 def test_a_change_is_shown_against_what_was_allowed_last(project: Project, host: Host) -> None:
     for number, text in enumerate((WIDE, WIDE + '# x\nwritable = ["a"]\n')):
         (project.scaffold / "config.toml").write_text(text)
-        digest, _ = trust.explain(project, host)
+        digest, _ = explain(project, host)
         trust.allow(project, host, digest)
         os.utime(folder_of(project, host) / digest, (number, number))
     (project.scaffold / "config.toml").write_text(WIDE + '# \x7fy\nwritable = ["a"]\n'.replace("\x7f", "\\u009b"))
-    _, lines = trust.explain(project, host)
+    _, lines = explain(project, host)
     at = lines.index("It has changed since you last allowed it:")
     assert lines[at + 1 :] == ["  -# x", "  +# \\u009by"]
 
@@ -105,7 +112,7 @@ def test_what_is_shown_steers_no_terminal(comment: str, project: Project, host: 
     (project.scaffold / "config.toml").write_text(WIDE)
     trust.allow(project, host, DIGEST)
     (project.scaffold / "config.toml").write_text(f"{WIDE}# {comment}\n")
-    _, lines = trust.explain(project, host)
+    _, lines = explain(project, host)
     assert all(line.isprintable() for line in lines)
 
 
@@ -122,13 +129,13 @@ def test_what_is_kept_must_be_the_very_text(kind: str, project: Project, host: H
     else:
         os.mkfifo(kept)
     assert not trust.is_trusted(project, host, files())
-    assert trust.explain(project, host)[1]
+    assert explain(project, host)[1]
 
 
 def test_a_file_that_is_no_toml_is_told_and_not_allowed(project: Project, host: Host) -> None:
     (project.scaffold / "config.toml").write_text("git open")
     for ask in (
-        lambda: trust.explain(project, host),
+        lambda: explain(project, host),
         lambda: trust.allow(project, host, trust.digest_of(files("git open"))),
     ):
         with pytest.raises(ConfinedError, match="not valid TOML"):
@@ -147,7 +154,7 @@ def test_a_full_disk_allows_nothing(project: Project, host: Host) -> None:
 def test_without_a_dockerfile_the_hash_is_that_of_the_config_file(project: Project, host: Host) -> None:
     assert hashlib.sha256(WIDE.encode()).hexdigest() == DIGEST
     put(project.scaffold / "Dockerfile", "# nothing\n")
-    assert trust.explain(project, host)[0] == DIGEST
+    assert explain(project, host)[0] == DIGEST
 
 
 @pytest.mark.parametrize("config", ["", WIDE])
@@ -156,12 +163,12 @@ def test_a_dockerfile_is_shown_and_allowed_together_with_the_config_file(
 ) -> None:
     (project.scaffold / "config.toml").write_text(config)
     put(project.scaffold / "Dockerfile", DOCKERFILE)
-    digest, lines = trust.explain(project, host)
+    digest, lines = explain(project, host)
     at = lines.index("The Dockerfile:")
     assert lines[at - 1].startswith("  Dockerfile: its commands run as root")
     assert lines[at + 1 :] == ["  ARG BASE", "  FROM ${BASE}", "  RUN make it"]
     trust.allow(project, host, digest)
-    assert trust.explain(project, host) == (digest, [])
+    assert explain(project, host) == (digest, [])
     assert trust.is_trusted(project, host, files(config, DOCKERFILE))
     for other in (files(config), files(config, DOCKERFILE + " "), files(config + " ", DOCKERFILE)):
         assert not trust.is_trusted(project, host, other)
@@ -170,17 +177,17 @@ def test_a_dockerfile_is_shown_and_allowed_together_with_the_config_file(
 def test_a_dockerfile_that_appears_changes_or_goes_asks_again(project: Project, host: Host) -> None:
     file = project.scaffold / "Dockerfile"
     put(file, DOCKERFILE)
-    trust.allow(project, host, trust.explain(project, host)[0])
+    trust.allow(project, host, explain(project, host)[0])
     file.write_text(DOCKERFILE.replace("make it", "make that"))
-    changed = trust.explain(project, host)[1]
+    changed = explain(project, host)[1]
     assert changed[-3:] == ["It has changed since you last allowed it:", "  -RUN make it", "  +RUN make that"]
     assert "The Dockerfile:" not in changed
     file.unlink()
-    assert "  -RUN make it" in trust.explain(project, host)[1]
+    assert "  -RUN make it" in explain(project, host)[1]
     trust.allow(project, host, DIGEST)
     os.utime(folder_of(project, host) / DIGEST, (1 << 40, 1 << 40))
     put(file, DOCKERFILE.replace("make it", "make those"))
-    appeared = trust.explain(project, host)[1]
+    appeared = explain(project, host)[1]
     assert appeared[-2:] == ["  FROM ${BASE}", "  RUN make those"]
     assert not [line for line in appeared if "changed" in line]
 
@@ -191,19 +198,19 @@ def test_no_config_file_passes_for_one_with_a_dockerfile(dockerfile: str, projec
     (project.scaffold / "config.toml").write_text(f"{WIDE}\0{dockerfile}")
     assert trust.digest_of(files(WIDE, dockerfile)) == trust.digest_of(files(f"{WIDE}\0{dockerfile}"))
     with pytest.raises(ConfinedError, match="not valid TOML"):
-        trust.explain(project, host)
+        explain(project, host)
 
 
 def test_nothing_in_a_dockerfile_is_hidden_when_it_is_shown(project: Project, host: Host) -> None:
     put(project.scaffold / "Dockerfile", DOCKERFILE + "RUN \x1b[8mevil\x1b[0m \u202e\rRUN fine\n")
-    _, lines = trust.explain(project, host)
+    _, lines = explain(project, host)
     assert all(line.isprintable() for line in lines)
     assert any("\\x1b[8mevil" in line for line in lines)
 
 
 def test_a_dockerfile_that_is_none_is_told_and_not_allowed(project: Project, host: Host) -> None:
     put(project.scaffold / "Dockerfile", "FROM debian\n")
-    for ask in (lambda: trust.explain(project, host), lambda: trust.allow(project, host, DIGEST)):
+    for ask in (lambda: explain(project, host), lambda: trust.allow(project, host, DIGEST)):
         with pytest.raises(ConfinedError, match="does not go on top"):
             ask()
     assert not folder_of(project, host).exists()

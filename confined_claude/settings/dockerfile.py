@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .errors import ConfinedError
+from ..errors import ConfinedError
 
 NAME = "Dockerfile"
 WIDENS = (
@@ -17,10 +17,10 @@ _START = re.compile(r"(?i:ARG) BASE(=\S*)?\n(?i:FROM) \$(BASE|\{BASE\})")
 
 
 def checked(text: str, source: Path) -> str:
-    """``text``, or nothing if it holds no instruction.
+    """Return ``text``; nothing if it holds no instruction.
 
-    Raises ConfinedError for one that does not go on top of the image that sessions need, and for
-    one that would swallow what is appended to it.
+    Raises ConfinedError if it does not build on the image that sessions need, and if it would swallow what is
+    appended to it.
     """
     found = _instructions(text)
     if not found:
@@ -32,11 +32,11 @@ def checked(text: str, source: Path) -> str:
             "Start it with the lines `ARG BASE` and `FROM ${BASE}`, and have no other FROM in it.",
         )
     if found[-1].endswith("\\"):
-        raise ConfinedError(f"{source} ends in the middle of an instruction.", "Take away the last backslash.")
+        raise ConfinedError(f"{source} ends in the middle of an instruction.", "Remove the last backslash.")
     return text
 
 
 def _instructions(text: str) -> list[str]:
-    """The instructions of a Dockerfile, each on one line and with single spaces; no comments."""
+    """Return the instructions of a Dockerfile, each on one line with single spaces, without comments."""
     lines = [" ".join(line.split()) for line in text.splitlines()]
     return re.sub(r"\\\n", "", "\n".join(line for line in lines if line and not line.startswith("#"))).splitlines()

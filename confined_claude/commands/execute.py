@@ -1,0 +1,14 @@
+"""``exec``: a shell, or a command, in a session that runs already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..host import Host
+from ..session import join
+from .stop import project_for
+
+
+def execute(host: Host, command: Sequence[str], wanted: str | None) -> int:
+    """Run ``command``, or a shell, in the session ``wanted`` by number or name; return its exit code."""
+    return join.execute(host, project_for(host, wanted), wanted, command)

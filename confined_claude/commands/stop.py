@@ -1,0 +1,45 @@
+"""``stop``: end sessions, which save their state first."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ..engine import command as client
+from ..errors import ConfinedError
+from ..guard import records
+from ..host import Host
+from ..project import Project
+from ..session import join, listing, orphans
+from ..workspace import current_project
+from .review import guarded
+
+
+def stop(host: Host, wanted: str | None, *, all_projects: bool) -> None:
+    """End the session of this project, the one ``wanted`` by number or name, or all that this user has.
+
+    Raises ConfinedError if it is not clear which one.
+    """
+    if all_projects and wanted is not None:
+        raise ConfinedError("--all and --session do not go together.", "Leave out one of them.")
+    found = listing.sessions(host)
+    if not all_projects:
+        here = project_for(host, wanted)
+        own = [session for session in found if here is not None and session.project_id == here.id]
+        remains = [session for session in own if session.is_left and not session.is_up]
+        found = remains if wanted is None and own == remains else [listing.choose(found, here, wanted)]
+    client.remove(*(session.id for session in found if not session.is_up))
+    join.stop(host, [session for session in found if session.is_up])
+    for session in found:
+        if session.is_left and session.path.is_dir() and records.are_there(session.project_id, host):
+            orphans.look_through(host, session, partial(guarded, host))
+    print("\n".join(f"Stopped {session.name}." for session in found) or "No session runs.")
+
+
+def project_for(host: Host, wanted: str | None) -> Project | None:
+    """Return the current project; None if there can be none, and a session is ``wanted`` by its name."""
+    try:
+        return current_project(host)
+    except ConfinedError:
+        if wanted is None:
+            raise
+        return None

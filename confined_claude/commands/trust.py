@@ -1,0 +1,64 @@
+"""``trust``: what the project's files ask for beyond the defaults, shown and allowed."""
+
+from __future__ import annotations
+
+import sys
+
+from ..console import confirmed
+from ..errors import ReviewNeeded
+from ..host import Host
+from ..project import Project
+from ..settings import dockerfile
+from ..settings.files import ProjectFiles
+from ..state import trust as records
+from ..text import diff, escape
+from ..workspace import current_project
+
+
+def trust(host: Host, digest: str | None) -> None:
+    """Print what the current project's files ask for, and allow it if the user agrees.
+
+    ``digest`` allows the content with that hash without a question. Raises ReviewNeeded if nothing is allowed.
+    """
+    here = current_project(host)
+    files = ProjectFiles.read(here.scaffold)
+    lines = explain(here, host, files)
+    if not lines:
+        print("This project's files ask for nothing that needs your trust.")
+        return
+    print("\n".join(lines))
+    records.allow(here, host, digest or _confirmed(records.digest_of(files)))
+    print("Allowed, as long as they stay as they are.")
+
+
+def explain(project: Project, host: Host, files: ProjectFiles) -> list[str]:
+    """Return what ``files`` ask for, line by line; no lines if that is nothing, or allowed already.
+
+    The lines end with the Dockerfile, and with the difference from what was allowed last.
+    """
+    requests = files.requests()
+    if not requests or records.is_trusted(project, host, files):
+        return []
+    lines = [f"{project.scaffold} asks for more than the defaults:"]
+    lines += [f"  {escape(request.what)}: {request.consequence}" for request in requests]
+    last = records.last_allowed(project, host)
+    if files.dockerfile and not (last and last.dockerfile):
+        lines += [f"The {dockerfile.NAME}:", *_indented(files.dockerfile.splitlines())]
+    if last is not None:
+        changes = diff(last.config, files.config)
+        changes += diff(last.dockerfile, files.dockerfile) if last.dockerfile else []
+        lines += ["It has changed since you last allowed it:", *_indented(changes)] if changes else []
+    return lines
+
+
+def _confirmed(digest: str) -> str:
+    """Return ``digest`` if the person at the terminal agrees. Raises ReviewNeeded."""
+    if not sys.stdin.isatty():
+        raise ReviewNeeded("Nothing is allowed: there is no terminal to ask on.", f"Say it with --hash {digest}")
+    if not confirmed("Allow this?"):
+        raise ReviewNeeded("Nothing is allowed.", "Narrow the file, or set what you want in your own config file.")
+    return digest
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"  {escape(line)}" for line in lines]
