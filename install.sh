@@ -98,7 +98,7 @@ link_completion() {
     for shell in bash fish zsh; do
         have "$shell" || continue
         link=$(completion_link "$shell")
-        target=("$venv"/lib/python*/site-packages/confined_claude/completion/confined-claude."$shell")
+        target=("$venv"/lib/python*/site-packages/confined_claude/commands/completion/confined-claude."$shell")
         if leads_into_venv "$link"; then
             [ "$link" -ef "${target[0]}" ] || ln -sf "${target[0]}" "$link"
         elif [ -e "$link" ] || [ -L "$link" ]; then
