@@ -17,11 +17,13 @@ from ..host import Host
 from ..project import CONTAINER_HOME, Project
 from ..settings import Settings
 from . import pins, records, report, repository
-from .findings import Context, Finding, audit
+from .findings import Finding, audit
 from .records import Before, Record, Records
 from .repository import Repository
 from .rules import Matcher, Rule, rules_for
-from .scan import FILE, LINK, UNSEEN, Item, Snapshot, scan
+from .scan import scan
+from .snapshot import Item, Kind, Snapshot
+from .verdicts import Context
 
 _NAMED = 3
 _CUT_OFF = "A session that was cut off, or could not be looked through,"
@@ -70,15 +72,13 @@ class Ground:
         context = Context(
             root=str(self.project.root),
             matcher=self.matcher,
-            lost=frozenset(_lost(self.project.root, record.kept)),
-            held=tuple(held),
-            opened=tuple(record.opened),
-            git_folders=frozenset(record.git_folders),
-            nowhere=() if CONTAINER_HOME.exists() else (f"{CONTAINER_HOME}/",),
-            session=before.session,
-            since=before.since,
+            replaced=frozenset(_lost(self.project.root, record.kept)),
+            writable=tuple(record.opened),
+            git_directories=frozenset(record.git_folders),
+            container_only=() if CONTAINER_HOME.exists() else (f"{CONTAINER_HOME}/",),
         )
-        return audit(before.snapshot, self.look(before.since), context)
+        after = self.look(before.since)
+        return audit(before.snapshot, after, context, unchanged=held, session=before.session, since=before.since)
 
     def name(self, path: Path) -> str:
         """A path as in a snapshot."""
@@ -150,7 +150,7 @@ class Watch:
             self._holds.take(project.root, self._record.kept)
             self._record.opened = [ground.name(path) for path in planned.opened]
             if ground.repository is not None:
-                self._record.git_folders = [ground.name(folder) for folder in ground.repository.git_folders()]
+                self._record.git_folders = [ground.name(folder) for folder in ground.repository.git_directories()]
             self._handle = kept.begin(self.key, self._record)
         self.mounts = _mounts(planned, ground, self._host, copied)
 
@@ -297,7 +297,7 @@ def settle(
 
 def _end(kept: Records, key: str, findings: Iterable[Finding]) -> None:
     """End the record of a session, unless there is something that could not be looked through yet."""
-    if any(finding.kind == UNSEEN for finding in findings):
+    if any(finding.kind == Kind.UNSEEN for finding in findings):
         kept.keep_unseen(key)
     else:
         kept.end(key)
@@ -355,7 +355,7 @@ def _is_put_right(finding: Finding, now: Item | None, ground: Ground) -> bool:
     if now is not None:
         return now.digest == finding.digest_before
     # A rule that settings brought may be gone with them, and the file still there.
-    return finding.kind not in (FILE, LINK) or not os.path.lexists(ground.project.root / finding.path)
+    return finding.kind not in (Kind.FILE, Kind.LINK) or not os.path.lexists(ground.project.root / finding.path)
 
 
 def refuse_while_red(kept: Records, ground: Ground) -> None:

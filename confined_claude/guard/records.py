@@ -22,7 +22,7 @@ from ..host import Host
 from ..project import Project
 from ..state import store as state
 from .findings import Finding
-from .scan import Item, Snapshot
+from .snapshot import Item, Kind, Snapshot
 
 _PROJECTS = "projects"
 _LOCK = "lock"
@@ -107,7 +107,9 @@ class Records:
         if not (value := self._load(key + _BEFORE)):
             return None
         with self._damage_told(key + _BEFORE):
-            items = {path: Item(kind, digest, _as_bytes(text)) for path, (kind, digest, text) in value["items"].items()}
+            items = {
+                path: Item(Kind(kind), digest, _as_bytes(text)) for path, (kind, digest, text) in value["items"].items()
+            }
             return Before(value["session"], value["since"], Snapshot(items))
 
     def keep_before(self, key: str, before: Before) -> None:
@@ -359,7 +361,9 @@ def _plain(finding: Finding) -> dict[str, Any]:
 
 
 def _finding(value: dict[str, Any]) -> Finding:
-    return Finding(**(value | {name: _as_bytes(value[name]) for name in ("before", "after")}))
+    return Finding(
+        **(value | {"kind": Kind(value["kind"])} | {name: _as_bytes(value[name]) for name in ("before", "after")})
+    )
 
 
 def _as_text(content: bytes | None) -> str | None:

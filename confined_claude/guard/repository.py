@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ConfinedError
-from ..fs import safefs
-from . import gitfiles
+from ..fs.directory import Location
+from . import gitconfig
 
 _MODULES_DEPTH = 8
 # Settings whose value is a path, as a whole.
@@ -23,25 +23,25 @@ _OPEN_HINT = 'Remove it, or set git = "open" in your own config file: then the s
 
 @dataclass(frozen=True)
 class Repository:
-    """A project's git folders, by their real paths.
+    """A project's git directories, by their real paths.
 
-    ``common`` holds settings, hooks and objects. ``own`` is a linked worktree's part of it, else
-    the same. Both lie outside the project if ``.git`` is a file.
+    ``common`` holds settings, hooks and objects. ``own`` is a linked worktree's part of it, else the same. Both are
+    outside the project if ``.git`` is a file.
     """
 
     common: Path
     own: Path
 
-    def git_folders(self) -> tuple[Path, ...]:
-        """Every folder that git takes settings from: ``common``, its submodules', its worktrees'."""
+    def git_directories(self) -> tuple[Path, ...]:
+        """Return every directory that git takes settings from: ``common``, its submodules', its worktrees'."""
         return (self.common, *submodules(self.common), *worktrees(self.common))
 
 
 def find(root: Path) -> Repository | None:
-    """The repository of the project at ``root``, a real path; None if it has none of its own.
+    """Return the repository of the project at ``root``, a real path; None if it has none of its own.
 
-    Raises ConfinedError if ``.git`` is a link, or a file that names a folder which does not name
-    this project in turn: a clone could choose what is mounted that way.
+    Raises ConfinedError if ``.git`` is a link, or a file that names a directory which does not name this project in
+    turn: a clone could choose what is mounted that way.
     """
     git = root / ".git"
     try:
@@ -63,46 +63,58 @@ def find(root: Path) -> Repository | None:
 
 
 def above(root: Path) -> Path | None:
-    """The folder above ``root`` whose repository ``root`` is part of; None if there is none."""
-    return next((folder for folder in root.parents if os.path.lexists(folder / ".git")), None)
+    """Return the directory above ``root`` whose repository ``root`` is part of; None if there is none."""
+    return next((directory for directory in root.parents if os.path.lexists(directory / ".git")), None)
 
 
 def submodules(common: Path) -> tuple[Path, ...]:
-    """The git folders of the submodules whose settings lie below ``common``."""
+    """Return the git directories of the submodules in ``common``."""
     found: list[Path] = []
 
-    def look(folder: Path, depth: int) -> None:
-        for inner in _folders(folder):
+    def search(path: Path, depth: int) -> None:
+        for inner in _directories(path):
             if (inner / "HEAD").exists():
                 found.append(inner)
-                look(inner / "modules", depth + 1)
+                search(inner / "modules", depth + 1)
             elif depth < _MODULES_DEPTH:
-                look(inner, depth + 1)
+                search(inner, depth + 1)
 
-    look(common / "modules", 0)
+    search(common / "modules", 0)
     return tuple(found)
 
 
 def worktrees(common: Path) -> tuple[Path, ...]:
-    """The git folders of the linked worktrees of ``common``."""
-    return tuple(_folders(common / "worktrees"))
+    """Return the git directories of the linked worktrees of ``common``."""
+    return tuple(_directories(common / "worktrees"))
+
+
+def parse_pointer(content: bytes) -> str | None:
+    """Return the path in a ``.git`` file, as git's setup.c reads it; None if it is none.
+
+    It is relative to the directory of that file, unless absolute.
+    """
+    path = content.rstrip(b"\r\n")
+    if not path.startswith(b"gitdir: ") or path == b"gitdir: ":
+        return None
+    # Git reads up to a NUL, and an empty path as the directory itself.
+    return gitconfig.decode(path[len(b"gitdir: ") :].partition(b"\0")[0] or b".")
 
 
 def named_by_settings(root: Path, common: Path | None, settings: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """What git's settings have it run or include of the project's own files, by path from ``root``.
+    """Yield the project's own files that git's settings run or include, by path from ``root``.
 
     ``settings`` are the user's; those of the repository ``common`` are read.
     """
     with_bases = [(key, value, root) for key, value in settings]
     if common is not None:
         with contextlib.suppress(ValueError):
-            with_bases += [(*pair, common) for pair in gitfiles.parse_config(_content(common, "config") or b"")]
+            with_bases += [(*pair, common) for pair in gitconfig.parse_config(_content(common, "config") or b"")]
     for key, value, base in with_bases:
         name = key.rpartition(".")[2]
         if name in _PATHS:
-            # Only what is included is sought from where the settings are.
+            # Only an included file is searched for beside the settings.
             yield from _within(root, (root if name != "path" else base) / Path(value).expanduser())
-        elif "/" in value and not gitfiles.is_harmless(key, value):
+        elif "/" in value and not gitconfig.is_harmless(key, value):
             for word in _WORDS.findall(value):
                 program = root / word
                 if "/" in word and program.is_file() and os.access(program, os.X_OK):
@@ -116,16 +128,16 @@ def _within(root: Path, path: Path) -> Iterator[str]:
         yield relative
 
 
-def _folders(folder: Path) -> list[Path]:
+def _directories(path: Path) -> list[Path]:
     try:
-        with os.scandir(folder) as entries:
-            return sorted(folder / entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        with Location(path).open() as directory, directory.entries() as entries:
+            return sorted(path / entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
     except OSError:
         return []
 
 
 def _worktree_of(own: Path, git: Path) -> Repository | None:
-    """The repository of which ``own`` is the linked worktree at ``git``; None if it is not."""
+    """Return the repository of which ``own`` is the linked worktree at ``git``; None if it is not."""
     common = _named(own, "commondir", plain=True)
     if common is None or own.parent != common / "worktrees" or _named(own, "gitdir", plain=True) != git:
         return None
@@ -133,10 +145,10 @@ def _worktree_of(own: Path, git: Path) -> Repository | None:
 
 
 def _submodule_of(common: Path, root: Path) -> Repository | None:
-    """The repository ``common``, if it says that the project is its work tree."""
+    """Return the repository ``common`` if it says that the project is its work tree, else None."""
     text = _content(common, "config")
     try:
-        settings = dict(gitfiles.parse_config(text or b""))
+        settings = dict(gitconfig.parse_config(text or b""))
     except ValueError:
         return None
     worktree = settings.get("core.worktree")
@@ -145,22 +157,22 @@ def _submodule_of(common: Path, root: Path) -> Repository | None:
     return Repository(common, common)
 
 
-def _named(folder: Path, name: str, *, plain: bool = False) -> Path | None:
-    """The real path that a file of git's names, as ``gitdir: PATH`` or plainly."""
-    content = _content(folder, name)
+def _named(directory: Path, name: str, *, plain: bool = False) -> Path | None:
+    """Return the real path in one of git's files, as ``gitdir: PATH`` or plainly; None if there is none."""
+    content = _content(directory, name)
     if content is None:
         return None
-    path = os.fsdecode(content).rstrip("\r\n") if plain else gitfiles.pointer(content)
-    return _resolved(folder, path) if path else None
+    path = os.fsdecode(content).rstrip("\r\n") if plain else parse_pointer(content)
+    return _resolved(directory, path) if path else None
 
 
-def _content(folder: Path, name: str) -> bytes | None:
+def _content(path: Path, name: str) -> bytes | None:
     try:
-        with safefs.opened(folder) as handle:
-            return safefs.read(handle, name, limit=1 << 20)
+        with Location(path).open() as directory:
+            return directory.read(name, limit=1 << 20)
     except OSError:
         return None
 
 
-def _resolved(folder: Path, path: str) -> Path:
-    return Path(os.path.realpath(folder / path))
+def _resolved(directory: Path, path: str) -> Path:
+    return Path(os.path.realpath(directory / path))

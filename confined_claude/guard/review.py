@@ -19,9 +19,9 @@ from .findings import Finding
 from .guard import Ground
 from .isolation import Waiting
 from .report import shown
-from .scan import FILE, GIT_FILE, GIT_LINK, LINK, POINTER, SETID
+from .snapshot import Kind
 
-_REMOVABLE = (FILE, GIT_FILE, LINK, GIT_LINK, POINTER)
+_REMOVABLE = (Kind.FILE, Kind.GIT_FILE, Kind.LINK, Kind.GIT_LINK, Kind.POINTER)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _restore(finding: Finding, ground: Ground, kept: records.Records) -> str:
     path = ground.project.root / finding.path
     try:
         with _parent_of(path, ground) as folder:
-            if finding.kind == SETID:
+            if finding.kind == Kind.SETID:
                 _clear_setid(folder, path.name)
                 return f"{shown(finding.path)} runs with nobody's rights any more"
             if not finding.digest_before and finding.kind in _REMOVABLE:
@@ -90,7 +90,7 @@ def _restore(finding: Finding, ground: Ground, kept: records.Records) -> str:
                 aside = kept.put_aside(f"{path.name[-100:]}.{secrets.token_hex(4)}", content or finding.after or b"")
                 os.unlink(path.name, dir_fd=folder)
                 return f"{shown(finding.path)} is removed, and kept in {aside}"
-            if finding.before is not None and finding.kind in (FILE, GIT_FILE, POINTER):
+            if finding.before is not None and finding.kind in (Kind.FILE, Kind.GIT_FILE, Kind.POINTER):
                 _write_back(folder, path.name, finding.before)
                 return f"{shown(finding.path)} is as it was before"
     except OSError as error:

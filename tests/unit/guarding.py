@@ -23,6 +23,24 @@ TEMPLATE = Path(__file__).parent / "__pycache__/git-template"
 (TEMPLATE / "hooks").mkdir(parents=True, exist_ok=True)
 
 
+def run_git(home: Path, *words: str, folder: Path | None = None, code: int | None = 0) -> bytes:
+    """What git prints with HOME at ``home``, and nothing else of this machine's configuration."""
+    done = subprocess.run(
+        ["git", *words],
+        cwd=folder or home,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            **WHO,
+        },
+        capture_output=True,
+        check=False,
+    )
+    assert code is None or done.returncode == code, done.stderr
+    return done.stdout if done.returncode == 0 else b"failed"
+
+
 def git(folder: Path, *words: str, **settings: str) -> str:
     """What real git prints in ``folder``, with nothing of this machine's configuration."""
     given = {"protocol.file.allow": "always", "init.defaultBranch": "main", "core.fsync": "none", **settings}
@@ -63,7 +81,7 @@ class Looked:
     def __init__(self, root: Path, chosen: Settings | None = None, since: float = 0.0) -> None:
         self.ground = Ground(Project(root), chosen or Settings(), forgiving=True)
         repository = self.ground.repository
-        folders = [self.ground.name(folder) for folder in repository.git_folders()] if repository else []
+        folders = [self.ground.name(folder) for folder in repository.git_directories()] if repository else []
         self.record = Record(git_folders=folders)
         self.session, self.since, self.snapshot = "made-up", since, self.ground.look()
 

@@ -25,6 +25,7 @@ from confined_claude.fs import safefs
 from confined_claude.guard import records
 from confined_claude.guard.findings import Finding
 from confined_claude.guard.records import Record
+from confined_claude.guard.snapshot import Kind
 from confined_claude.host import Host
 from confined_claude.project import IGNORED, Project
 from confined_claude.session import claude_history as history
@@ -285,7 +286,7 @@ def test_the_second_question_is_about_the_memory_alone(
 def test_what_is_open_to_review_and_what_nobody_has_fetched_is_said(
     here: Project, host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    finding = Finding("Makefile", "file", True, "make", "changed", b"", b"x", "", "0" * 64)
+    finding = Finding("Makefile", Kind.FILE, True, "make", "changed", b"", b"x", "", "0" * 64)
     with records.locked(here, host) as kept:
         kept.keep_findings([finding])
         os.close(kept.begin("ab", Record()))

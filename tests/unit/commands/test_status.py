@@ -35,6 +35,7 @@ from confined_claude.errors import ConfinedError, EngineError
 from confined_claude.fs.disk import Size
 from confined_claude.guard.findings import Finding
 from confined_claude.guard.records import Glance, Record, glance, locked
+from confined_claude.guard.snapshot import Kind
 from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.session.listing import Session
@@ -236,7 +237,7 @@ def test_what_a_session_put_in_the_place_of_our_folders_is_not_followed(
 def test_what_is_open_to_review_is_read_without_a_lock(host: Host) -> None:
     demo = here(host)
     assert glance(demo.id, host) == glance("unknown-00000000", host) == Glance()
-    red = Finding(".envrc", "file", True, "your shell", "new", None, b"x", "", "1")
+    red = Finding(".envrc", Kind.FILE, True, "your shell", "new", None, b"x", "", "1")
     yellow = replace(red, path="Makefile", red=False)
     with locked(demo, host) as kept:
         kept.keep_findings([red, yellow, replace(yellow, path="other")])

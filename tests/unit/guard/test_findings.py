@@ -18,14 +18,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from confined_claude.guard import scan as scan_module
+from confined_claude.fs.directory import Directory
+from confined_claude.guard import gitscan, walk
 from confined_claude.guard.findings import Finding
-from confined_claude.guard.scan import KEPT_BYTES, inside
+from confined_claude.guard.snapshot import KEPT_BYTES, resolve_inside
 from confined_claude.settings import Settings
 
 from ..conftest import as_plain_user
 from ..guarding import EVIL, HOOK, Looked, commit, git, made_repository, put
-from .test_gitfiles import made_index
+from .test_gitindex import made_index
 
 HARMLESS = '[core]\n\tbare = false\n[remote "origin"]\n\turl = https://example.com/a.git\n'
 GITLINK = 0o160000
@@ -643,6 +644,22 @@ def test_of_settings_only_what_is_new_is_named(root: Path) -> None:
     assert [finding.why for finding in looked.findings()] == ["sets alias.x"]
 
 
+def test_a_remote_without_a_url_is_named_once(root: Path) -> None:
+    looked = Looked(root)
+    put(root / ".git/config", '[branch "main"]\n\tremote = evil\n')
+    assert only(looked.findings()).why == "sets remote.evil without a URL, so that git takes the name for a path"
+
+
+@pytest.mark.parametrize("folder", [".git", ".git/worktrees/w"])
+def test_no_text_makes_a_gitlink_pass_for_one_of_another_repository_format(folder: str, root: Path) -> None:
+    """Whose index has names of 20 bytes cannot have it read as one with names of 32, in which nothing is found."""
+    put(root / ".git/worktrees/w/commondir", "../..\n")
+    looked = Looked(root)
+    put(root / folder / "config", "# sha256\n")
+    put(root / folder / "index", made_index((GITLINK, b"lib")))
+    assert f"{folder}/index: lib" in [finding.path for finding in looked.findings()]
+
+
 def test_a_lost_pin_is_told_with_what_changed_there(root: Path) -> None:
     put(root / ".envrc")
     looked = Looked(root)
@@ -672,7 +689,7 @@ def test_what_was_held_all_the_time_is_not_told_but_what_was_open_in_it_is(root:
 
 
 def test_however_many_findings_there_are_none_is_left_out(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("confined_claude.guard.findings.MOST_WHOLE", 3)
+    monkeypatch.setattr("confined_claude.guard.findings.MAX_WITH_CONTENT", 3)
     looked = Looked(root)
     for number in range(9):
         put(root / f"{number}/.envrc")
@@ -766,7 +783,7 @@ def test_what_cannot_be_looked_through_is_told_once(plain_folder: Path) -> None:
 
 @pytest.mark.parametrize("below", ["", "vendor/.git/refs/", "vendor/.git/modules/", "node_modules/"])
 def test_what_is_nested_too_deep_is_told(below: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan_module, "_DEEPEST", 9)
+    monkeypatch.setattr(walk, "_MAX_DEPTH", 9)
     put(root / below / "/".join("xxxxxx") / ".envrc")
     looked = Looked(root)
     deep = put(root / below / "/".join("x" * 12) / ".envrc")
@@ -791,8 +808,8 @@ def test_a_tree_of_any_depth_is_looked_through_to_a_bound(root: Path) -> None:
 
 
 def test_a_folder_with_too_many_entries_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan_module, "_CLOCK_EVERY", 4)
-    monkeypatch.setattr(scan_module, "_MOST_ENTRIES", 20)
+    monkeypatch.setattr(walk, "_ENTRIES_PER_CLOCK", 4)
+    monkeypatch.setattr(walk, "_MAX_ENTRIES", 20)
     looked = Looked(root)
     for number in range(40):
         put(root / f"src/many/{number}")
@@ -803,7 +820,7 @@ def test_a_folder_with_too_many_entries_is_told(root: Path, monkeypatch: pytest.
 
 def test_a_look_that_takes_too_long_ends_and_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked = Looked(root)
-    monkeypatch.setattr(scan_module, "_SECONDS", -1)
+    monkeypatch.setattr(walk, "_MAX_SECONDS", -1)
     assert looked.red() == [".: not looked through: looking through it takes too long"]
 
 
@@ -813,11 +830,11 @@ def test_a_project_that_is_gone_is_told(root: Path) -> None:
     assert looked.red() == [".: not looked through: No such file or directory"]
 
 
-@pytest.mark.parametrize("limit", ["_MOST_BYTES", "_ALL_BYTES"])
+@pytest.mark.parametrize("limit", ["MAX_FILE_BYTES", "_MAX_TOTAL_BYTES"])
 def test_what_is_too_large_to_read_still_counts_when_it_changes(
     limit: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan_module, limit, 100)
+    monkeypatch.setattr(walk, limit, 100)
     put(root / ".envrc", b"x" * 1000)
     looked = Looked(root)
     assert looked.findings() == []
@@ -829,7 +846,7 @@ def test_what_is_too_large_to_read_still_counts_when_it_changes(
 
 @pytest.mark.timeout(10)
 def test_a_huge_file_is_not_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan_module, "_INDEX_BYTES", 1000)
+    monkeypatch.setattr(gitscan, "_MAX_INDEX_BYTES", 1000)
     for name in (".envrc", "vendor/.git/config", "vendor/.git/HEAD", "vendor/.git/index", "a/.git"):
         with open(put(root / name), "wb") as sparse:
             sparse.truncate(1 << 40)
@@ -840,16 +857,16 @@ def test_what_vanishes_during_a_look_is_no_finding(root: Path, monkeypatch: pyte
     put(root / "gone/x/y")
     put(root / "src/gone.py")
     looked = Looked(root)
-    listed = scan_module._Scan.entries
+    listed = walk.Walk.entries
 
-    def entries(self: scan_module._Scan, handle: int, path: str) -> list[os.DirEntry[str]]:
-        found = listed(self, handle, path)
+    def entries(self: walk.Walk, directory: Directory, path: str) -> list[os.DirEntry[str]]:
+        found = listed(self, directory, path)
         shutil.rmtree(root / "gone", ignore_errors=True)
         if path == "src/":
             (root / "src/gone.py").unlink(missing_ok=True)
         return found
 
-    monkeypatch.setattr(scan_module._Scan, "entries", entries)
+    monkeypatch.setattr(walk.Walk, "entries", entries)
     assert looked.findings() == []
     assert not (root / "src/gone.py").exists()
 
@@ -885,7 +902,7 @@ def test_no_handle_stays_open(root: Path) -> None:
     ],
 )
 def test_where_a_link_leads(prefix: str, target: str, leads: str | None) -> None:
-    found = inside(Path("/srv/app"), prefix, target)
+    found = resolve_inside(Path("/srv/app"), prefix, target)
     assert (None if found is None else "/".join(found)) == leads
 
 

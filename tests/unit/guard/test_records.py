@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from confined_claude.errors import ConfinedError
 from confined_claude.guard.findings import Finding
 from confined_claude.guard.records import Before, Record, Records, locked
-from confined_claude.guard.scan import Snapshot
+from confined_claude.guard.snapshot import Kind, Snapshot
 from confined_claude.host import Host
 from confined_claude.project import Project
 
@@ -50,9 +50,9 @@ def some_record() -> Record:
 
 def some_before() -> Before:
     snapshot = Snapshot()
-    snapshot.add(ODD, "file", bytes(range(256)))
-    snapshot.add("large", "file", b"x" * (65 << 10))
-    snapshot.add("tool", "setid", b"0o4755")
+    snapshot.add(ODD, Kind.FILE, bytes(range(256)))
+    snapshot.add("large", Kind.FILE, b"x" * (65 << 10))
+    snapshot.add("tool", Kind.SETID, b"0o4755")
     return Before(ODD, 12.5, snapshot)
 
 
@@ -107,6 +107,7 @@ def test_the_record_of_a_killed_process_stays_and_is_dead(project: Project, host
             time.sleep(60)
         finally:
             os._exit(0)
+    os.close(writing)
     try:
         assert os.read(reading, 1) == b"x"
         with locked(project, host) as records:
@@ -115,7 +116,6 @@ def test_the_record_of_a_killed_process_stays_and_is_dead(project: Project, host
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         os.close(reading)
-        os.close(writing)
     with locked(project, host) as records:
         assert on_record(records) == [("ab", some_record(), False)]
         assert records.before("ab") == some_before()
@@ -138,7 +138,7 @@ def test_a_damaged_record_is_told(name: str, keep: int, kept: Records, project: 
 findings = st.builds(
     Finding,
     path=st.text(),
-    kind=st.sampled_from(["file", "setid"]),
+    kind=st.sampled_from([Kind.FILE, "setid"]),
     red=st.booleans(),
     runs=st.text(),
     why=st.text(st.characters() | st.just("\udcff")),

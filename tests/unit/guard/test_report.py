@@ -12,12 +12,13 @@ from confined_claude.guard import report
 from confined_claude.guard.findings import Finding
 from confined_claude.guard.isolation import Waiting
 from confined_claude.guard.review import Review
+from confined_claude.guard.snapshot import Kind
 
 
 def finding(
     path: str = ".envrc", red: bool = True, before: bytes | None = None, after: bytes | None = b"x\n", why: str = "new"
 ) -> Finding:
-    return Finding(path, "file", red, "your shell", why, before, after, "" if before is None else "0", "1")
+    return Finding(path, Kind.FILE, red, "your shell", why, before, after, "" if before is None else "0", "1")
 
 
 odd = st.text(st.characters() | st.sampled_from("\x1b\r\n\t\x07\x9b\u202e\u2028\udc9b\udcff\x7f"), max_size=30)
@@ -29,7 +30,7 @@ contents = (
 findings = st.builds(
     Finding,
     path=odd,
-    kind=st.just("file"),
+    kind=st.just(Kind.FILE),
     red=st.booleans(),
     runs=st.sampled_from(["git", ""]),
     why=odd,
@@ -120,7 +121,7 @@ def test_what_changed_is_shown_in_lines(before: bytes | None, after: bytes | Non
 
 
 def test_a_finding_is_shown_with_its_session_and_what_acts_on_it() -> None:
-    one = Finding("a\nb", "file", True, "git", "new hook", None, b"x", "", "1", "confined-claude-x", 0.0)
+    one = Finding("a\nb", Kind.FILE, True, "git", "new hook", None, b"x", "", "1", "confined-claude-x", 0.0)
     first, second, third, fourth = report.lines([one], most=1, diff_lines=1)
     assert (first, second, fourth) == ("  red     a\\nb", "          new hook; acted on by git", "          +x")
     assert third.startswith("          since the session confined-claude-x of 19")

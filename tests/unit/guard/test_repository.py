@@ -10,9 +10,17 @@ from typing import NamedTuple
 import pytest
 
 from confined_claude.errors import ConfinedError
-from confined_claude.guard.repository import Repository, above, find, named_by_settings, submodules, worktrees
+from confined_claude.guard.repository import (
+    Repository,
+    above,
+    find,
+    named_by_settings,
+    parse_pointer,
+    submodules,
+    worktrees,
+)
 
-from ..guarding import commit, git, made_repository, put
+from ..guarding import commit, git, made_repository, put, run_git
 
 
 @pytest.fixture
@@ -48,7 +56,7 @@ def test_a_worktree_has_the_repository_it_was_made_from(main: Path, worktree: Pa
     found = find(worktree)
     assert found == Repository(main / ".git", main / ".git/worktrees/tree")
     assert found is not None
-    assert found.git_folders() == (main / ".git", main / ".git/worktrees/tree")
+    assert found.git_directories() == (main / ".git", main / ".git/worktrees/tree")
 
 
 def test_a_submodule_has_its_folder_in_the_repository_above(main: Path, submodule: Path) -> None:
@@ -166,7 +174,7 @@ def test_submodules_are_found_in_folders_and_in_each_other_and_not_through_links
     names = [str(path.relative_to(tmp_path / "modules")) for path in submodules(tmp_path)]
     assert sorted(names) == ["a", "a/modules/d", "b/c"]
     assert worktrees(tmp_path) == (tmp_path / "worktrees/w",)
-    assert Repository(tmp_path, tmp_path).git_folders()[0] == tmp_path
+    assert Repository(tmp_path, tmp_path).git_directories()[0] == tmp_path
 
 
 @pytest.mark.parametrize(
@@ -206,3 +214,29 @@ def test_what_the_repositorys_own_settings_name_is_found(main: Path) -> None:
     assert list(named_by_settings(main, main / ".git", [])) == ["hooks.d", "beside"]
     put(main / ".git/config", "not git's")
     assert list(named_by_settings(main, main / ".git", [])) == []
+
+
+# Pointers
+
+
+@pytest.mark.parametrize(
+    ("content", "path"),
+    [
+        *((b"gitdir: ../x\n", "../x"), (b"gitdir: /a b\r\n\n", "/a b"), (b"gitdir: x", "x"), (b"gitdir:  x \n", " x ")),
+        *((b"gitdir: a\nb\n", "a\nb"), (b"gitdir: \xff", "\udcff"), (b"gitdir: /a\0b", "/a"), (b"gitdir: \0b", ".")),
+        *((b"", None), (b"gitdir:x", None), (b"gitdir: ", None), (b"gitdir: \n", None), (b" gitdir: x", None)),
+        *((b"GITDIR: x", None), (b"gitdir\t: x", None), (b"\xef\xbb\xbfgitdir: x", None)),
+    ],
+)
+def test_a_git_file_leads_to_a_path(content: bytes, path: str | None) -> None:
+    assert parse_pointer(content) == path
+
+
+@pytest.mark.parametrize(
+    "content", [b"gitdir: real", b"gitdir: real\r\n\r\n", b"gitdir: real\0x\n", b"gitdir: .//real\n"]
+)
+def test_git_follows_a_git_file_to_the_same_path(content: bytes, tmp_path: Path) -> None:
+    run_git(tmp_path, "init", "--quiet", "--bare", "real")
+    (tmp_path / ".git").write_bytes(content)
+    found = run_git(tmp_path, "rev-parse", "--absolute-git-dir").decode().strip()
+    assert (tmp_path / (parse_pointer(content) or "")).resolve() == Path(found).resolve()

@@ -1,0 +1,155 @@
+"""The scan of git directories: what git obeys in them, without asking git."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable
+from functools import partial
+
+from ..fs.directory import Directory
+from . import gitconfig, gitindex
+from .snapshot import KEPT_BYTES, Kind
+from .walk import MAX_FILE_BYTES, Walk
+
+_MAX_INDEX_BYTES = 256 << 20
+_CONFIG_FILES = ("config", "config.worktree")
+_SAMPLE = ".sample"
+# Data by the thousand, most of it in directories with such names.
+_STORES = frozenset(("objects", "lfs", "annex"))
+_FANNED_OUT = re.compile(r"[0-9a-f]{2}")
+_TODO = "git-rebase-todo"
+_EXEC = re.compile(rb"(?:\A|[\r\n\0])\s*(?:exec|x)(?:[\s\0]|\Z)")
+
+_Entries = list[os.DirEntry[str]]
+_Scan = Callable[[Directory, str], None]
+
+
+def is_git_directory(names: set[str]) -> bool:
+    """Return whether git may take a directory with these names in it for a repository."""
+    return "HEAD" in names and ("objects" in names or "commondir" in names)
+
+
+def runs_commands(todo: bytes) -> bool:
+    """Return whether the to-do list of a rebase has a line that runs a command, as git's sequencer.c reads it."""
+    return _EXEC.search(todo) is not None
+
+
+class GitScan:
+    """Scans git directories on behalf of ``walk``."""
+
+    def __init__(self, walk: Walk) -> None:
+        self._walk = walk
+        self._snapshot = walk.snapshot
+
+    def scan(self, directory: Directory, path: str, main: bytes | None = None) -> None:
+        """Scan the git directory of a repository, a submodule or a linked worktree.
+
+        A worktree belongs to the repository with the configuration ``main``.
+        """
+        self._snapshot.git_directories.add(path)
+        entries = self._entries(directory, path)
+        names = {entry.name for entry in entries}
+        for name in _CONFIG_FILES:
+            if name in names:
+                self._walk.add_file(directory, _below(path, name), Kind.GIT_FILE)
+        commondir = b"." if main is None else b"../.."
+        if "commondir" in names and (directory.read("commondir", KEPT_BYTES) or b"").strip() != commondir:
+            self._walk.add_file(directory, _below(path, "commondir"), Kind.GIT_FILE)
+        is_linked = main is not None and "commondir" in names
+        config = main if is_linked and main is not None else directory.read("config", MAX_FILE_BYTES) or b""
+        if "index" in names:
+            self._index(directory, path, names, gitconfig.hash_size(config))
+        scans: dict[str, _Scan] = {
+            "hooks": self._hooks,
+            "modules": self._modules,
+            "worktrees": partial(self._worktrees, config=config),
+            # Git reads remotes from there as well.
+            "remotes": self._old_remotes,
+            "branches": self._old_remotes,
+            **dict.fromkeys(_STORES, self._store),
+        }
+        self._each(entries, directory, path, lambda name: scans.get(name, self._data))
+
+    def _entries(self, directory: Directory, path: str) -> _Entries:
+        """Return the entries of a directory, after noting the links among them: git reads and writes through those."""
+        entries = self._walk.entries(directory, path)
+        for entry in entries:
+            if entry.is_symlink():
+                with contextlib.suppress(OSError):
+                    target = os.fsencode(directory.readlink(entry.name))
+                    self._snapshot.add(_below(path, entry.name), Kind.GIT_LINK, target)
+        return entries
+
+    def _each(self, entries: _Entries, directory: Directory, path: str, choose: Callable[[str], _Scan | None]) -> None:
+        """Scan the directories among ``entries``, each as ``choose`` returns for its name."""
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False) and (scan := choose(entry.name)):
+                below = _below(path, entry.name)
+                with self._walk.enter(directory, entry.name, below, below.count("/")) as inner:
+                    if inner is not None:
+                        scan(inner, below)
+
+    def _hooks(self, directory: Directory, path: str) -> None:
+        self._all_files(self._entries(directory, path), directory, path)
+
+    def _all_files(self, entries: _Entries, directory: Directory, path: str) -> None:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False) and not entry.name.endswith(_SAMPLE):
+                self._walk.add_file(directory, f"{path}/{entry.name}", Kind.GIT_FILE)
+
+    def _old_remotes(self, directory: Directory, path: str) -> None:
+        entries = self._entries(directory, path)
+        self._all_files(entries, directory, path)
+        self._each(entries, directory, path, lambda _: self._old_remotes)
+
+    def _modules(self, directory: Directory, path: str) -> None:
+        """Scan the git directories of submodules, whose names may have slashes."""
+        entries = self._entries(directory, path)
+        names = {entry.name for entry in entries}
+        if "HEAD" in names or "commondir" in names:
+            self.scan(directory, path)
+            if is_git_directory(names) and not path.endswith("/modules"):
+                return  # else these names may be there to hide the others
+        self._each(entries, directory, path, lambda _: self._modules)
+
+    def _worktrees(self, directory: Directory, path: str, config: bytes) -> None:
+        entries = self._entries(directory, path)
+        self._each(entries, directory, path, lambda _: partial(self.scan, main=config))
+
+    def _data(self, directory: Directory, path: str) -> None:
+        """Scan a directory of data: git writes elsewhere through a link in it."""
+        entries = self._entries(directory, path)
+        if is_git_directory({entry.name for entry in entries}):
+            self.scan(directory, path)
+            return
+        for entry in entries:
+            is_attributes = entry.name == "attributes" and path.endswith("/info")
+            if is_attributes or (entry.name.startswith(_TODO) and _is_dangerous_todo(directory, entry.name)):
+                self._walk.add_file(directory, f"{path}/{entry.name}", Kind.GIT_FILE)
+        self._each(entries, directory, path, lambda _: self._data)
+
+    def _store(self, directory: Directory, path: str) -> None:
+        entries = self._entries(directory, path)
+        self._each(entries, directory, path, lambda name: None if _FANNED_OUT.fullmatch(name) else self._store)
+
+    def _index(self, directory: Directory, path: str, names: set[str], hash_size: int) -> None:
+        """Note what the index has as a repository of its own: `git status` runs git there."""
+        for name in ["index", *(name for name in names if name.startswith("sharedindex."))]:
+            try:
+                if (content := directory.read(name, _MAX_INDEX_BYTES)) is None:
+                    raise ValueError("too large")
+                for inner in gitindex.gitlinks(content, hash_size):
+                    self._snapshot.add(f"{_below(path, 'index')}: {inner}", Kind.GITLINK)
+            except ValueError:
+                self._walk.add_file(directory, _below(path, name), Kind.GIT_FILE)
+
+
+def _is_dangerous_todo(directory: Directory, name: str) -> bool:
+    todo = directory.read(name, MAX_FILE_BYTES)
+    return todo is None or runs_commands(todo)
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}/{name}" if path else name

@@ -1,0 +1,94 @@
+"""What a scan of a project has found, by path, and what kind of thing each is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+KEPT_BYTES = 64 << 10  # of the content of an item
+
+
+class Kind(str, Enum):
+    """The kinds of items. The values are those in records on disk."""
+
+    FILE = "file"  # a file that a rule names
+    GIT_FILE = "git file"  # a file that git obeys
+    LINK = "link"  # a link that leads out of the project, or that is where a rule's file may be
+    GIT_LINK = "link in git"  # any link in a git directory
+    REPOSITORY = "repository"  # a directory that git takes for a repository
+    POINTER = "pointer"  # a `.git` file, which names such a directory
+    GITLINK = "gitlink"  # a path that the index has as a repository of its own
+    SETID = "setid"  # a file that runs as its owner, changed since the time given
+    SPECIAL = "special"  # a FIFO, socket or device
+    PACKAGES = "packages"  # a directory of packages or a virtual environment, changed since the time given
+    UNSEEN = "unseen"  # what could not be scanned
+
+
+# Kinds that a path may have beside another one.
+_EXTRA_KINDS = (Kind.SETID, Kind.PACKAGES, Kind.UNSEEN)
+
+
+@dataclass(frozen=True)
+class Item:
+    """What is at a path. Two items with the same kind and digest are the same.
+
+    ``content`` is that of a file, or a link's target; None if it is longer than ``KEPT_BYTES``. ``shared`` is a file
+    with other names elsewhere, through which it can be changed.
+    """
+
+    kind: Kind
+    digest: str
+    content: bytes | None = None
+    shared: bool = False
+
+
+def key_of(path: str, kind: Kind) -> str:
+    """Return the key of an item in a snapshot: its path, with a NUL and the kind for one of the extra kinds."""
+    return f"{path}\0{kind.value}" if kind in _EXTRA_KINDS else path
+
+
+@dataclass
+class Snapshot:
+    """The items of one scan by key. Paths are relative to the project's root; those outside it are absolute.
+
+    ``count`` is the number of directory entries, ``git_directories`` has all that were scanned as such.
+    """
+
+    items: dict[str, Item] = field(default_factory=dict)
+    count: int = 0
+    git_directories: set[str] = field(default_factory=set)
+
+    def add(self, path: str, kind: Kind, content: bytes = b"", *, shared: bool = False) -> None:
+        digest = hashlib.sha256(content).hexdigest()
+        self.items[key_of(path, kind)] = Item(kind, digest, content if len(content) <= KEPT_BYTES else None, shared)
+
+
+def resolve_inside(root: Path, prefix: str, target: str) -> tuple[str, ...] | None:
+    """Return where in ``root`` a link in the directory ``prefix`` to ``target`` leads; None if it leads out of it.
+
+    The names alone decide, except where the way leads back from one: that may be another link.
+    """
+    parts = [part for part in prefix.split("/") if part]
+    names = target.split("/")
+    if target.startswith("/"):
+        if not f"{target}/".startswith(f"{root}/"):
+            return None
+        parts, names = [], target[len(str(root)) :].split("/")
+    has_name = False
+    for name in names:
+        if name in ("", "."):
+            continue
+        if name != "..":
+            has_name = True
+            parts.append(name)
+        elif has_name:  # what this leads back from may be a link
+            real = Path(os.path.realpath(Path(root, prefix, target)))
+            return real.relative_to(root).parts if real.is_relative_to(root) else None
+        elif parts:
+            parts.pop()
+        else:
+            return None
+    return tuple(parts)

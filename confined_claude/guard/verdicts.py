@@ -1,0 +1,249 @@
+"""What the host would do with something that a session has left, and how dangerous that is. Pure."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import gitconfig
+from .repository import parse_pointer
+from .rules import Matcher
+from .snapshot import Item, Kind, Snapshot, resolve_inside
+
+_TASKS_PACKAGE = "tasks/__init__.py"
+_ALL_COMMANDS = frozenset(("*", "Bash", "Bash(*)", "Bash(:*)"))
+# Claude Code writes these when the user allows a command for good.
+_PERMISSION_LISTS = frozenset(("allow", "deny", "ask"))
+_SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/opt/", "/nix/store/")
+# The fields of a package.json that run nothing.
+_SCRIPTLESS = frozenset(
+    """name version description keywords homepage bugs license author contributors funding repository private type
+    dependencies devDependencies peerDependencies peerDependenciesMeta optionalDependencies bundledDependencies
+    bundleDependencies engines os cpu files""".split()
+)
+
+
+class Verdict(NamedTuple):
+    """Whether something is red, what would run it, and what it is."""
+
+    red: bool
+    runs: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a verdict depends on beside the item itself. Paths are those of a snapshot.
+
+    ``replaced`` are pinned paths that the host itself replaced meanwhile, which ended their protection, ``writable``
+    those that the user has opened within pinned ones. ``git_directories`` are those from which git took settings
+    before the session, ``scanned`` those that the scan after it found, ``submodules`` the work trees that belong to
+    one of these. ``container_only`` are directories that exist in containers and not on this machine.
+    """
+
+    root: str
+    matcher: Matcher
+    replaced: frozenset[str] = frozenset()
+    writable: tuple[str, ...] = ()
+    git_directories: frozenset[str] = frozenset()
+    container_only: tuple[str, ...] = ()
+    scanned: frozenset[str] = frozenset()
+    submodules: frozenset[str] = frozenset()
+
+
+# What a path in a git directory contains, and what that means.
+_GIT_PARTS = (
+    ("/hooks/", "git, at the command it is named after", "{new} hook"),
+    ("/.git/remotes/", "git, at a fetch or push", "{new}: a remote in an old form"),
+    ("/.git/branches/", "git, at a fetch or push", "{new}: a remote in an old form"),
+    ("/git-rebase-todo", "git rebase --continue", "runs commands"),
+    ("/commondir", "git", "{new}: leads git to the settings and hooks of {text!r}"),
+    ("/info/attributes", "git, with filters and drivers of your settings", "{new} attributes"),
+)
+_BY_KIND: Mapping[Kind, Verdict] = {
+    Kind.UNSEEN: Verdict(True, "", "not looked through: {text}"),
+    Kind.SETID: Verdict(True, "whoever starts it", "runs with your rights for everybody (setuid or setgid, {text})"),
+    Kind.SPECIAL: Verdict(False, "a program that reads it", "a FIFO, socket or device"),
+    Kind.PACKAGES: Verdict(False, "npm, Python or an editor that uses them", "packages changed"),
+    Kind.GITLINK: Verdict(True, "git, at git status", "{new}: the index has it as a repository of its own"),
+    Kind.GIT_LINK: Verdict(True, "git, which reads or writes through it", "{new} link to {text!r}"),
+}
+
+
+def submodules(after: Snapshot, context: Context) -> frozenset[str]:
+    """Return the work trees whose ``.git`` file names a git directory of the project's repository."""
+    return frozenset(
+        path.removesuffix("/.git")
+        for path, item in after.items.items()
+        if item.kind == Kind.POINTER and _judge_pointer(path, item, context) is None
+    )
+
+
+def judge(path: str, old: Item | None, item: Item, context: Context) -> Verdict | None:
+    """Return the verdict on ``item``, which was ``old`` before the session; None if it does not matter."""
+    verdict = _judge(path, old, item, context)
+    if verdict is not None and path in context.replaced:
+        return verdict._replace(
+            why=f"{verdict.why}; it was replaced on this machine meanwhile, which ended its protection"
+        )
+    return verdict
+
+
+def _judge(path: str, old: Item | None, item: Item, context: Context) -> Verdict | None:
+    new = "new" if old is None else "changed"
+    if item.kind in _BY_KIND:
+        red, runs, why = _BY_KIND[item.kind]
+        if item.kind == Kind.GITLINK:
+            owner, _, inner = path.partition("/index: ")
+            # Other repositories have them on purpose; the settings of a submodule are in the repository's directory.
+            red = owner in context.git_directories and inner not in context.submodules
+        return Verdict(red, runs, why.format(new=new, text=_text(item.content)))
+    if item.kind == Kind.REPOSITORY:
+        is_own = path in context.git_directories
+        return None if is_own else Verdict(False, "git, run inside", f"{new}: a repository of its own")
+    if item.kind == Kind.POINTER:
+        return _judge_pointer(path, item, context)
+    if item.kind == Kind.LINK:
+        return _judge_link(path, item, new, context)
+    if item.kind == Kind.GIT_FILE:
+        return _judge_git_file(path, old, item, new, context)
+    return _judge_file(path, old, item, new, context)
+
+
+def _judge_pointer(path: str, item: Item, context: Context) -> Verdict | None:
+    target = parse_pointer(item.content or b"")
+    if target is None:
+        return Verdict(True, "git", "a .git file that names no folder")
+    names = [name for name in target.split("/") if name not in ("", ".")]
+    turns_back = ".." in names[sum(1 for _ in takewhile("..".__eq__, names)) :]  # from a name that may be a link
+    relative = _normalized(path, target, context).removeprefix(context.root + "/")
+    belongs = relative.startswith(
+        tuple(f"{owner}/{kind}/" for owner in context.scanned for kind in ("modules", "worktrees"))
+    )
+    if belongs and relative in context.scanned and not turns_back:
+        return None
+    return Verdict(True, "git, run inside", f"leads git to {target!r}, whose settings and hooks it follows")
+
+
+def _judge_link(path: str, item: Item, new: str, context: Context) -> Verdict:
+    target = _text(item.content).partition("\0")[0]
+    prefix = path.rpartition("/")[0]
+    *parents, last = path.lower().split("/")
+    rule = context.matcher.of(path.split("/"), folder=False) or context.matcher.find_link(last, parents)
+    leads_out = resolve_inside(Path(context.root), prefix, target) is None
+    # The system's own files are no secret, and only root can write them.
+    is_harmless = not leads_out or os.path.normpath(target).startswith((*_SYSTEM, *context.container_only))
+    if rule is not None:
+        return Verdict(rule.red or not is_harmless, rule.runs, f"{new} link to {target!r}")
+    if not leads_out:
+        return Verdict(True, "git", f"{new} link to {target!r}")
+    return Verdict(not is_harmless, "what reads or writes there", f"{new} link out of the project, to {target!r}")
+
+
+def _judge_git_file(path: str, old: Item | None, item: Item, new: str, context: Context) -> Verdict | None:
+    name = path.rpartition("/")[2]
+    if name in ("config", "config.worktree") and "/hooks/" not in f"/{path}":
+        return _judge_config(path, old, item, new, context)
+    for part, runs, why in _GIT_PARTS:
+        if part in f"/{path}":
+            return Verdict(True, runs, why.format(new=new, text=_text(item.content).strip()))
+    # An index that could not be read before either is one that this tool does not know, a sparse one for example.
+    return Verdict(old is None, "git, at git status", f"{new}, and cannot be read")
+
+
+def _judge_config(path: str, old: Item | None, item: Item, new: str, context: Context) -> Verdict | None:
+    runs = "git, at its next command"
+    try:
+        settings = gitconfig.parse_config(_whole(item))
+        before = gitconfig.parse_config(_whole(old)) if old is not None and old.kind == Kind.GIT_FILE else []
+    except ValueError:
+        return Verdict(True, runs, f"{new} settings that cannot be read")
+    known = set(before)
+    harmful = [
+        key
+        for key, value in settings
+        if (key, value) not in known
+        and not gitconfig.is_harmless(key, value)
+        and not _is_own_worktree(path, key, value, context)
+    ]
+    known_strays = gitconfig.stray_remotes(before)
+    strays = [name for name in gitconfig.stray_remotes(settings) if name not in known_strays]
+    harmful += [f"remote.{name} without a URL, so that git takes the name for a path" for name in strays]
+    return Verdict(True, runs, f"sets {', '.join(dict.fromkeys(harmful))}") if harmful else None
+
+
+def _is_own_worktree(path: str, key: str, value: str, context: Context) -> bool:
+    """Return whether a submodule's settings name a work tree in the project, as git writes it."""
+    if key != "core.worktree" or "/modules/" not in path:
+        return False
+    place = _normalized(path, value, context)
+    return place.startswith(context.root + "/") and ".git" not in place[len(context.root) :].split("/")
+
+
+def _judge_file(path: str, old: Item | None, item: Item, new: str, context: Context) -> Verdict | None:
+    rule = context.matcher.of(path.split("/"), folder=False)
+    if rule is None:
+        return None
+    name = path.rpartition("/")[2].lower()
+    if name == "package.json" and not _differ(old, item, _SCRIPTLESS):
+        return None
+    red = rule.red
+    if path == _TASKS_PACKAGE:
+        red = b"invoke" in (item.content or b"invoke")
+    if name == "settings.local.json" and not _differ(old, item, frozenset(("permissions",))):
+        red = _other_permissions(old) != _other_permissions(item) or _allows_all(item) > _allows_all(old)
+    return Verdict(red, rule.runs, new)
+
+
+def _differ(old: Item | None, item: Item, harmless: frozenset[str]) -> bool:
+    """Return whether two JSON objects differ in more than the ``harmless`` keys, or either is no JSON object."""
+    one, other = _json_object(old), _json_object(item)
+    return one is None or other is None or _without(harmless, one) != _without(harmless, other)
+
+
+def _without(keys: frozenset[str], value: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: inner for key, inner in value.items() if key not in keys}
+
+
+def _other_permissions(item: Item | None) -> Any:
+    permissions = (_json_object(item) or {}).get("permissions", {})
+    return _without(_PERMISSION_LISTS, permissions) if isinstance(permissions, dict) else permissions
+
+
+def _allows_all(item: Item | None) -> bool:
+    """Return whether any command is allowed without a question."""
+    permissions = (_json_object(item) or {}).get("permissions")
+    allowed = permissions.get("allow") if isinstance(permissions, dict) else None
+    return isinstance(allowed, list) and any(isinstance(one, str) and one in _ALL_COMMANDS for one in allowed)
+
+
+def _json_object(item: Item | None) -> Mapping[str, Any] | None:
+    """Return the JSON object in a file, an empty one if there is no file; None if it is no JSON object."""
+    if item is None:
+        return {}
+    try:
+        value = json.loads(_whole(item))
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _normalized(path: str, target: str, context: Context) -> str:
+    """Return where ``target``, named in the file at ``path``, is by the names alone."""
+    return os.path.normpath(Path(context.root, path).parent / target)
+
+
+def _whole(item: Item) -> bytes:
+    """Return the content of a file. Raises ValueError if it is too large for a snapshot."""
+    if item.content is None:
+        raise ValueError("too large")
+    return item.content
+
+
+def _text(content: bytes | None) -> str:
+    return os.fsdecode(content or b"")
