@@ -1,7 +1,9 @@
-"""What Claude keeps of one project in a config folder that all projects share: found, and forgotten.
+"""What Claude Code keeps of one project in a config directory that several projects share: found, and deleted.
 
-Claude names a project's folder after its path, with a hyphen for all but letters and digits: other paths can get the
-same name. So what counts is the folder that a conversation was held in, as is written in it.
+Claude names the directory of a project's conversations after the project's path, with hyphens for everything but
+ASCII letters and digits, so two projects may share one. What counts is where a conversation was held, which its
+transcript says. The client's own ``claude purge`` (2.1.332) is no replacement: it deletes every conversation in such
+a directory, and those of other projects inside of the project.
 """
 
 from __future__ import annotations
@@ -10,14 +12,15 @@ import contextlib
 import json
 import os
 import re
-import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..fs import safefs
-from ..fs.safefs import LONG_LOCK_SECONDS, Left, Place
+from ..fs.directory import Directory, Location
+from ..fs.lock import LONGER_THAN_STALE_SECONDS, lock_directory
+from ..fs.removal import Leftover, discard
+from ..fs.usage import BLOCK
 from ..project import Project
 from .credentials import GLOBAL_STATE
 
@@ -26,342 +29,298 @@ _PROMPTS = "history.jsonl"
 _PASTES = "paste-cache"
 _BACKUPS = "backups"
 _TRANSCRIPT = ".jsonl"
-# Claude cuts off longer names, and adds a hash.
-_LONGEST = 200
-_SESSION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_PASTE = re.compile(r"[0-9a-f]{8,64}")
-# Where a conversation was held stands in its first lines; there may be pictures among them.
+# Claude cuts off longer names, and appends a hash.
+_NAME_LENGTH = 200
+_SESSION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_PASTE = re.compile(r"([0-9a-f]{8,64})(?:\..*)?", re.DOTALL)
+# A transcript's first lines say where it was held, but may contain pictures.
 _HEAD_BYTES = 64 << 20
-_MOST_BYTES = 256 << 20
-_BLOCK = 512
-_BUSY = "somebody is writing to it, a session of another project maybe"
+_PROMPTS_BYTES = 256 << 20
+_BUSY = "something is writing to it, perhaps a session of another project"
 
 
 @dataclass(frozen=True)
-class Whose:
-    """Which folders are a project's own: its root and all below, but for other projects.
+class ProjectScope:
+    """The paths that belong to a project: its root and everything below it, except other known projects.
 
-    ``others`` are the roots of those; of the ``unreadable`` only the ids are known.
+    ``others`` are the roots of those. Of the ``unreadable`` ones only the ids are known.
     """
 
     root: Path
-    others: tuple[Path, ...] = ()
+    others: frozenset[Path] = frozenset()
     unreadable: frozenset[str] = frozenset()
 
-    def __call__(self, path: object) -> bool:
+    def contains(self, path: object) -> bool:
+        """Return whether ``path``, a value that a session may have written, is an absolute path in the project."""
         if not isinstance(path, str) or not path.startswith("/"):
             return False
-        place = Path(os.path.normpath(path))
-        inner = (other for other in self.others if self.root in other.parents)
-        if not place.is_relative_to(self.root) or any(place.is_relative_to(other) for other in inner):
+        try:
+            os.fsencode(path)
+        except UnicodeEncodeError:  # half a surrogate pair: no directory has such a name
             return False
-        below = (above for above in (place, *place.parents) if self.unreadable and self.root in above.parents)
-        return not any(Project(above).id in self.unreadable for above in below)
+        normal = Path(os.path.normpath(path))
+        below = [place for place in (normal, *normal.parents) if self.root in place.parents]
+        is_others = any(place in self.others for place in below) or (
+            bool(self.unreadable) and any(Project(place).id in self.unreadable for place in below)
+        )
+        return (normal == self.root or bool(below)) and not is_others
 
-    def others_called(self, name: str) -> bool:
-        """Whether a folder of this name could be another known project's."""
-        return any(folder_name(other) == name for other in self.others if other != self.root)
+    def shares_name(self, name: str) -> bool:
+        """Return whether ``name`` may be Claude's directory for another known project as well."""
+        return any(directory_name(other) == name for other in self.others if other != self.root)
 
 
 @dataclass(frozen=True)
 class History:
-    """What there is: conversations, prompts, whether there are settings; the files' bytes, and folders beside."""
+    """What there is of a project: the number of conversations and prompts, and whether there are settings.
+
+    ``entries`` are the files and directories that hold nothing else, in the order of their deletion; ``bytes`` is
+    what the files among them take on disk.
+    """
 
     conversations: int = 0
     prompts: int = 0
     has_settings: bool = False
+    entries: tuple[Location, ...] = ()
     bytes: int = 0
-    folders: tuple[Place, ...] = ()
 
     @property
     def is_empty(self) -> bool:
-        return not (self.conversations or self.prompts or self.has_settings or self.folders)
+        return not (self.prompts or self.has_settings or self.entries)
 
 
 @dataclass(frozen=True)
-class _Folder:
-    """A folder of Claude's for conversations: those of the project, and whether all that is in it goes with them."""
+class _Conversations:
+    """The project's part of one of Claude's directories for conversations; all of it, if it ``is_whole``.
+
+    ``companions`` are the entries beside a transcript that belong to its conversation.
+    """
 
     name: str
-    own: tuple[str, ...]
+    transcripts: tuple[str, ...]
+    companions: tuple[str, ...]
     is_whole: bool
 
-    @property
-    def sessions(self) -> Iterator[str]:
-        """The ids of its conversations."""
-        return (stem for name in self.own if _SESSION.fullmatch(stem := name.removesuffix(_TRANSCRIPT)))
+    def entries(self, location: Location) -> list[Location]:
+        if self.is_whole:
+            return [location]
+        return [location.at(name) for name in (*self.companions, *self.transcripts)]
 
 
-def folder_name(root: Path) -> str:
-    """What Claude calls the folder for a project's conversations. It counts in units of UTF-16."""
+def directory_name(root: Path) -> str:
+    """Return what Claude calls the directory for a project's conversations. It counts UTF-16 code units."""
     units = (
         char if char.isascii() and char.isalnum() else "-" * (len(char.encode("utf-16-le")) // 2) for char in str(root)
     )
     return "".join(units)
 
 
-def look(base: Path, parts: tuple[str, ...], whose: Whose) -> History:
-    """What the config folder ``base/parts...`` keeps of a project. Raises OSError, also for a link there."""
-    try:
-        with safefs.opened(base, *parts) as config:
-            return _look(config, Place(base, parts), whose)
-    except FileNotFoundError:
-        return History()
+def find(config: Location, scope: ProjectScope) -> History:
+    """Return what the config directory holds of a project. Raises OSError if that is a link, or cannot be read."""
+    with contextlib.suppress(FileNotFoundError), config.open() as directory:
+        return _find(directory, config, scope)
+    return History()
 
 
-def _look(config: int, place: Place, whose: Whose) -> History:
-    number, files, folders = 0, 0, []
-    sessions: list[str] = []
-    for found in _folders(config, whose):
-        number += len(found.own)
-        sessions += found.sessions
-        with _inside(config, _PROJECTS, found.name) as handle:
-            if found.is_whole:
-                folders.append(Place(place.base, (*place.parts, _PROJECTS, found.name)))
-            else:
-                files += _size_of(handle, found.own)
-                own = _starting_with(handle, found.sessions)
-                folders += [Place(place.base, (*place.parts, _PROJECTS, found.name, name)) for name in own]
-    for folder, name in _kept_elsewhere(config, sessions):
-        with _inside(config, folder) as handle:
-            files += _size_of(handle, [name])
-        folders.append(Place(place.base, (*place.parts, folder, name)))
-    prompts = _split(config, whose)[0]
-    state = _parsed(safefs.read(config, GLOBAL_STATE))
-    return History(number, len(prompts), _without(state, whose) is not None, files, tuple(folders))
+def forget(config: Location, scope: ProjectScope, trash: Directory) -> Leftover:
+    """Delete what the config directory holds of a project, and return what could not be deleted.
 
-
-def forget(base: Path, parts: tuple[str, ...], whose: Whose, aside: int) -> Left:
-    """Take out of the config folder what it keeps of a project; what is big goes ``aside``, to be deleted there.
-
-    Nobody may hold a conversation in the project meanwhile; in others they may. Gives what could not be taken
-    out. Raises OSError, also for a link there.
+    Directories are only moved to the trash in ``trash``. No session may run in the project
+    meanwhile; in others they may. Raises OSError as ``find`` does.
     """
-    try:
-        with safefs.opened(base, *parts) as config:
-            return _forget(config, whose, aside)
-    except FileNotFoundError:
-        return Left()
+    with contextlib.suppress(FileNotFoundError), config.open() as directory:
+        found = _find(directory, config, scope)
+        left = _forget_prompts(directory, scope, trash) + _forget_settings(directory, scope)
+        return sum((_discard(entry, trash) for entry in found.entries), left)
+    return Leftover()
 
 
-def _forget(config: int, whose: Whose, aside: int) -> Left:
-    left = Left()
-    sessions: list[str] = []
-    found = list(_folders(config, whose))
-    for folder in found:
-        sessions += folder.sessions
-    # What only the conversations' ids lead to goes first: this may be cut off, and started again.
-    for name, entry in _kept_elsewhere(config, sessions):
-        with _inside(config, name) as handle:
-            left += _drop(handle, entry, aside)
-    left += _forget_prompts(config, whose, aside)
-    left += _rewrite_state(config, whose)
-    for folder in found:
-        if folder.is_whole:
-            with _inside(config, _PROJECTS) as handle:
-                left += _drop(handle, folder.name, aside)
-            continue
-        with _inside(config, _PROJECTS, folder.name) as handle:
-            for name in (*_starting_with(handle, folder.sessions), *folder.own):
-                left += _drop(handle, name, aside)
-    return left
+def _find(directory: Directory, config: Location, scope: ProjectScope) -> History:
+    found = list(_conversations(directory, scope))
+    sessions = {session for each in found for name in each.transcripts for session in _SESSION_ID.findall(name)}
+    # First what only a conversation's id leads to, so that a deletion can be interrupted and repeated.
+    entries = [config.at(*names) for names in _elsewhere(directory, sessions)]
+    for each in found:
+        entries += each.entries(config.at(_PROJECTS, each.name))
+    return History(
+        conversations=sum(len(each.transcripts) for each in found),
+        prompts=len(_split_prompts(directory, scope)[0]),
+        has_settings=_without_project(_parse(directory.read(GLOBAL_STATE)), scope) is not None,
+        entries=tuple(entries),
+        bytes=sum(map(_file_size, entries)),
+    )
 
 
 # Conversations
 
 
-def _folders(config: int, whose: Whose) -> Iterator[_Folder]:
-    """Claude's folders in which there is something of the project."""
-    exact = folder_name(whose.root)
-    prefix = exact[:_LONGEST]
-    with _inside(config, _PROJECTS) as projects:
-        for name in sorted(_names(projects)):
+def _conversations(config: Directory, scope: ProjectScope) -> Iterator[_Conversations]:
+    """Yield what there is of the project in each of Claude's directories."""
+    own_name = directory_name(scope.root)
+    prefix = own_name[:_NAME_LENGTH]
+    with config.child_or_none(_PROJECTS) as projects:
+        for name, directory in _subdirectories(projects):
             if name == prefix or name.startswith(f"{prefix}-"):
-                with _inside(projects, name) as handle:
-                    found = None if handle < 0 else _folder(handle, name, whose, is_its_own=name == exact)
+                found = _conversations_in(directory, name, scope, is_its_own=name == own_name)
                 if found is not None:
                     yield found
 
 
-def _folder(handle: int, name: str, whose: Whose, *, is_its_own: bool) -> _Folder | None:
-    own, unknown, is_shared = [], [], whose.others_called(name)
-    for entry in sorted(_names(handle)):
-        if not entry.endswith(_TRANSCRIPT) or not _is_file(handle, entry):
+def _conversations_in(
+    directory: Directory, name: str, scope: ProjectScope, *, is_its_own: bool
+) -> _Conversations | None:
+    own, unknown, is_shared = [], [], scope.shares_name(name)
+    for entry in sorted(_names(directory)):
+        if not entry.endswith(_TRANSCRIPT) or not directory.is_file(entry):
             continue
-        held_in = _held_in(handle, entry)
+        held_in = _held_in(directory, entry)
         if held_in is None:
             unknown.append(entry)
-        elif whose(held_in):
+        elif scope.contains(held_in):
             own.append(entry)
         else:
             is_shared = True
-    if not (own or (is_its_own and not is_shared)):
+    if not own and (is_shared or not is_its_own):
         return None
-    if is_shared:
-        return _Folder(name, tuple(own), is_whole=False)
-    return _Folder(name, (*own, *unknown), is_whole=True)
+    if not is_shared:
+        return _Conversations(name, (*own, *unknown), (), is_whole=True)
+    sessions = {session for entry in own for session in _SESSION_ID.findall(entry)}
+    companions = [entry for entry in _names_with(directory, sessions) if entry not in own]
+    return _Conversations(name, tuple(own), tuple(companions), is_whole=False)
 
 
-def _held_in(folder: int, name: str) -> str | None:
-    """The folder that a conversation was begun in; None if it does not say."""
-    for line in safefs.head(folder, name, _HEAD_BYTES):
-        record = _parsed(line)
+def _held_in(directory: Directory, transcript: str) -> str | None:
+    """Return the directory that a conversation was begun in; None if the transcript does not say."""
+    for line in directory.head(transcript, _HEAD_BYTES):
+        record = _parse(line)
         if isinstance(record, dict) and isinstance(record.get("cwd"), str):
             return str(record["cwd"])
     return None
 
 
-def _kept_elsewhere(config: int, sessions: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(folder, name) of all that is kept in the config's other folders under a conversation's id."""
-    wanted = tuple(sessions)
-    for folder in sorted(_names(config)) if wanted else ():
-        if folder != _PROJECTS:
-            with _inside(config, folder) as handle:
-                for name in _starting_with(handle, wanted):
-                    yield folder, name
+def _elsewhere(config: Directory, sessions: set[str]) -> Iterator[tuple[str, str]]:
+    """Yield (directory, name) of what the config's other directories hold of conversations."""
+    for directory_name, directory in _subdirectories(config):
+        if directory_name != _PROJECTS:
+            for name in _names_with(directory, sessions):
+                yield directory_name, name
 
 
-def _starting_with(folder: int, sessions: Iterable[str]) -> list[str]:
-    """The names in ``folder`` that are or begin with a conversation's id, its transcript aside."""
-    wanted = set(sessions)
-    length = 36
-    return sorted(
-        name for name in _names(folder) if name[:length] in wanted and not name[length:].startswith(_TRANSCRIPT)
-    )
+def _names_with(directory: Directory, sessions: set[str]) -> list[str]:
+    """Return the names in ``directory`` that contain the id of one of the conversations."""
+    return sorted(name for name in _names(directory) if not sessions.isdisjoint(_SESSION_ID.findall(name)))
 
 
 # Prompts
 
 
-def _split(config: int, whose: Whose) -> tuple[list[bytes], list[bytes]]:
-    """The prompts that were typed in the project, and the others'."""
+def _split_prompts(config: Directory, scope: ProjectScope) -> tuple[list[bytes], list[bytes]]:
+    """Return the lines with the prompts that were typed in the project, and all others."""
     own: list[bytes] = []
     others: list[bytes] = []
-    for line in (safefs.read(config, _PROMPTS, _MOST_BYTES) or b"").splitlines(keepends=True):
-        record = _parsed(line)
-        (own if isinstance(record, dict) and whose(record.get("project")) else others).append(line)
+    for line in (config.read(_PROMPTS, _PROMPTS_BYTES) or b"").splitlines(keepends=True):
+        record = _parse(line)
+        (own if isinstance(record, dict) and scope.contains(record.get("project")) else others).append(line)
     return own, others
 
 
-def _forget_prompts(config: int, whose: Whose, aside: int) -> Left:
-    if safefs.exists(config, _PROMPTS) and safefs.read(config, _PROMPTS, _MOST_BYTES) is None:
-        return Left(1, _PROMPTS, "it is no file that can be read")
-    if not _split(config, whose)[0]:
-        return Left()
-    with safefs.folder_lock(config, f"{_PROMPTS}.lock", LONG_LOCK_SECONDS) as held:
-        if not held:
-            return Left(1, _PROMPTS, _BUSY)
-        own, others = _split(config, whose)
+def _forget_prompts(config: Directory, scope: ProjectScope, trash: Directory) -> Leftover:
+    if config.exists(_PROMPTS) and config.read(_PROMPTS, _PROMPTS_BYTES) is None:
+        return _left(config, _PROMPTS, "it is not a file that can be read")
+    if not _split_prompts(config, scope)[0]:
+        return Leftover()
+    with lock_directory(config, f"{_PROMPTS}.lock", LONGER_THAN_STALE_SECONDS) as is_locked:
+        if not is_locked:
+            return _left(config, _PROMPTS, _BUSY)
+        own, others = _split_prompts(config, scope)
         try:
-            safefs.write(config, _PROMPTS, b"".join(others))
+            config.write(_PROMPTS, b"".join(others))
         except OSError as error:
-            return Left(1, _PROMPTS, error.strerror or str(error))
-    left, rest = Left(), b"".join(others)
-    with _inside(config, _PASTES) as handle:
-        for name in _names(handle):
-            paste = name.partition(".")[0]
-            if _PASTE.fullmatch(paste) and (word := paste.encode()) not in rest and any(word in line for line in own):
-                left += _drop(handle, name, aside)
+            return Leftover.of(config.path / _PROMPTS, error)
+    with config.child_or_none(_PASTES) as pastes:
+        left = Leftover()
+        for name in _names(pastes):
+            if pastes is not None and (paste := _PASTE.fullmatch(name)):
+                wanted = paste[1].encode()
+                if any(wanted in line for line in own) and not any(wanted in line for line in others):
+                    left += discard(pastes, name, trash)
     return left
 
 
 # Settings
 
 
-def _rewrite_state(config: int, whose: Whose) -> Left:
-    """Take the project out of the global state, and out of the copies that Claude keeps of that."""
-    left = Left()
-    if _without(_parsed(safefs.read(config, GLOBAL_STATE)), whose) is not None:
-        with safefs.folder_lock(config, f"{GLOBAL_STATE}.lock", LONG_LOCK_SECONDS) as held:
-            left += _rewrite(config, GLOBAL_STATE, whose) if held else Left(1, GLOBAL_STATE, _BUSY)
-    with _inside(config, _BACKUPS) as handle:
-        for name in sorted(_names(handle)):
-            if name.startswith(GLOBAL_STATE):
-                left += _rewrite(handle, name, whose)
+def _forget_settings(config: Directory, scope: ProjectScope) -> Leftover:
+    """Take the project out of the global state, and out of the copies that Claude keeps of it."""
+    left = Leftover()
+    if _without_project(_parse(config.read(GLOBAL_STATE)), scope) is not None:
+        with lock_directory(config, f"{GLOBAL_STATE}.lock", LONGER_THAN_STALE_SECONDS) as is_locked:
+            left += _rewrite(config, GLOBAL_STATE, scope) if is_locked else _left(config, GLOBAL_STATE, _BUSY)
+    with config.child_or_none(_BACKUPS) as backups:
+        for name in sorted(_names(backups)):
+            if backups is not None and name.startswith(GLOBAL_STATE):
+                left += _rewrite(backups, name, scope)
     return left
 
 
-def _rewrite(folder: int, name: str, whose: Whose) -> Left:
-    state = _without(_parsed(safefs.read(folder, name)), whose)
+def _rewrite(directory: Directory, name: str, scope: ProjectScope) -> Leftover:
+    state = _without_project(_parse(directory.read(name)), scope)
     if state is None:
-        return Left()
+        return Leftover()
     try:
-        safefs.write(folder, name, json.dumps(state, indent=2).encode())
-    except RecursionError:  # nested deeper than can be written
-        return Left(1, name, "it is nested too deep")
+        directory.write(name, json.dumps(state, indent=2).encode())
+    except RecursionError:
+        return _left(directory, name, "it is nested too deeply")
     except OSError as error:
-        return Left(1, name, error.strerror or str(error))
-    return Left()
+        return Leftover.of(directory.path / name, error)
+    return Leftover()
 
 
-def _without(state: Any, whose: Whose) -> dict[str, Any] | None:
-    """The global state without what it has of the project; None if it has nothing."""
+def _without_project(state: Any, scope: ProjectScope) -> dict[str, Any] | None:
+    """Return the global state without what it has of the project; None if it has nothing."""
     projects = state.get("projects") if isinstance(state, dict) else None
-    if not isinstance(projects, Mapping) or not any(map(whose, projects)):
+    if not isinstance(projects, Mapping) or not any(map(scope.contains, projects)):
         return None
-    return {**state, "projects": {path: value for path, value in projects.items() if not whose(path)}}
+    return {**state, "projects": {path: value for path, value in projects.items() if not scope.contains(path)}}
 
 
 # Files
 
 
-@contextlib.contextmanager
-def _inside(folder: int, *names: str) -> Iterator[int]:
-    """A handle of a folder further down; -1 if it is none, or a link."""
-    handles = [folder]
-    try:
-        for name in names:
-            try:
-                handles.append(
-                    os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handles[-1])
-                )
-            except OSError:
-                handles.append(-1)
-                break
-        yield handles[-1]
-    finally:
-        for handle in handles[1:]:
-            if handle >= 0:
-                os.close(handle)
-
-
-def _names(folder: int) -> list[str]:
-    try:
-        return os.listdir(folder) if folder >= 0 else []
-    except OSError:
-        return []
-
-
-def _is_file(folder: int, name: str) -> bool:
+def _names(directory: Directory | None) -> list[str]:
     with contextlib.suppress(OSError):
-        return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
-    return False
+        return directory.names() if directory is not None else []
+    return []
 
 
-def _size_of(folder: int, names: Iterable[str]) -> int:
-    """What these take that are no folders."""
-    total = 0
-    for name in names if folder >= 0 else ():
-        with contextlib.suppress(OSError):
-            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            total += 0 if stat.S_ISDIR(status.st_mode) else status.st_blocks * _BLOCK
-    return total
+def _subdirectories(directory: Directory | None) -> Iterator[tuple[str, Directory]]:
+    """Yield the name of each directory in ``directory`` and that directory, open until the next one."""
+    for name in sorted(_names(directory)):
+        if directory is not None:
+            with directory.child_or_none(name) as inner:
+                if inner is not None:
+                    yield name, inner
 
 
-def _drop(folder: int, name: str, aside: int) -> Left:
-    """Set ``name`` aside; delete it at once where that cannot be, as on another file system."""
-    if folder < 0:
-        return Left()
-    try:
-        safefs.set_aside(folder, name, aside)
-    except FileNotFoundError:
-        return Left()
-    except OSError:
-        return safefs.remove_tree(folder, name)
-    return Left()
+def _file_size(location: Location) -> int:
+    """Return what a file takes on disk, in bytes; 0 for a directory."""
+    with contextlib.suppress(OSError), Location(location.base, location.parts[:-1]).open() as directory:
+        if not directory.is_directory(location.parts[-1]):
+            return directory.stat(location.parts[-1]).st_blocks * BLOCK
+    return 0
 
 
-def _parsed(content: bytes | None) -> Any:
+def _discard(location: Location, trash: Directory) -> Leftover:
+    with contextlib.suppress(OSError), Location(location.base, location.parts[:-1]).open() as directory:
+        return discard(directory, location.parts[-1], trash)
+    return Leftover()  # it is gone
+
+
+def _left(directory: Directory, name: str, reason: str) -> Leftover:
+    return Leftover(1, str(directory.path / name), reason)
+
+
+def _parse(content: bytes | None) -> Any:
     try:
         return json.loads(content or b"")
     except (ValueError, RecursionError):

@@ -1,0 +1,234 @@
+"""What a project's sessions have made, and what is remembered of the project: planned and deleted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...engine import command as engine
+from ...engine import labels
+from ...errors import ConfinedError, system_error
+from ...fs.directory import Directory, Location
+from ...fs.removal import Leftover, trash_in
+from ...guard import isolation, records
+from ...guard.records import Records
+from ...host import Host
+from ...project import IGNORED, IGNORED_BEFORE, SCAFFOLD, Project
+from ...session import claude_history
+from ...session.claude_history import ProjectScope
+from ...state import projects
+from ...workspace import CLAUDE_CONFIG, PROJECTS, current_project, shared_data, state_of
+from . import trash
+from .confirm import refuse_while_running
+from .plan import Item, Plan, counted
+
+_MADE = ("venvs", "local-bin")
+_IGNORE = ".gitignore"
+_LOCK = "lock"
+# States of a container that uses nothing.
+_AT_REST = ("created", "exited", "dead")
+
+
+@dataclass(frozen=True)
+class ProjectCleanup:
+    """A project to be cleaned.
+
+    ``root`` is None if its record cannot be read; ``exists`` says whether there still is a directory.
+    """
+
+    host: Host
+    id: str
+    root: Path | None
+    exists: bool
+
+    @classmethod
+    def of(cls, host: Host, word: str | None) -> ProjectCleanup:
+        """Return the current project, or the known one with the id or directory ``word``. Raises ConfinedError."""
+        if word is None:
+            here = current_project(host)
+            return cls(host, here.id, here.root, exists=True)
+        found = projects.find(word, host)
+        root = found.root
+        if root is None or Project(root).id != found.id:
+            return cls(host, found.id, None, exists=False)
+        if found.exists:
+            Project(root).check_links()
+        return cls(host, found.id, root, found.exists)
+
+    @property
+    def _name(self) -> str:
+        return self.id if self.root is None else str(self.root)
+
+    @property
+    def _scaffold(self) -> Location | None:
+        return Location(self.root, (SCAFFOLD,)) if self.exists and self.root is not None else None
+
+    @property
+    def _state(self) -> Location:
+        return state_of(self.host)
+
+    # What there is
+
+    def plan(self, *, everything: bool) -> Plan:
+        data = [*self._in_project(), *trash.items(*trash.outside_projects(self.host))]
+        memory, losses = (tuple(self._memory()), tuple(self._losses())) if everything else ((), ())
+        notes: tuple[str, ...] = ()
+        if not (self.exists or everything):
+            notes = (f"{self._name} is gone. `clean --all` deletes what is kept of it.",)
+        return Plan(
+            f"Made by sessions in {self._name}",
+            f"Remembered about {self._name}",
+            tuple(data),
+            memory,
+            losses,
+            notes,
+        )
+
+    def _in_project(self) -> Iterator[Item]:
+        if self._scaffold is None:
+            return
+        with self._scaffold.open_if_exists() as directory:
+            if directory is None:
+                return
+            if _holds_nothing_else(directory):
+                yield Item(f"{SCAFFOLD}/", (self._scaffold,))
+                return
+            for name in filter(directory.exists, _MADE):
+                yield Item(f"{SCAFFOLD}/{name}/", (self._scaffold.at(name),))
+        yield from trash.items(self._scaffold)
+
+    def _memory(self) -> Iterator[Item]:
+        if self.root is not None:
+            config = shared_data(self.host).at(CLAUDE_CONFIG)
+            try:
+                found = claude_history.find(config, self._scope())
+            except OSError as error:
+                raise system_error("use", config.path, error) from None
+            if not found.is_empty:
+                number = f"{counted(found.conversations, 'conversation')}, {counted(found.prompts, 'prompt')}"
+                yield Item(f"{number}, Claude's memory and settings of it", found.entries, found.bytes)
+        for location, text in (
+            (Location(self.host.data, (PROJECTS, self.id)), "its own data"),
+            (self._state.at(PROJECTS, self.id), "records, findings and approvals"),
+        ):
+            if os.path.lexists(location.path):
+                yield Item(f"{location.path}/, {text}", (location,))
+
+    def _losses(self) -> Iterator[str]:
+        """Yield what a person may want to have first."""
+        if not records.are_there(self.id, self.host):
+            return
+        try:
+            counts = records.glance(self.id, self.host)
+            if counts != records.Glance():
+                more = f", {counted(counts.unseen, 'session')} not looked through yet" if counts.unseen else ""
+                yield f"What is open to review goes with it: {counted(counts.red + counts.yellow, 'finding')}{more}."
+            if self.root is None:
+                return
+            with records.locked_by_id(self.id, self.host) as kept:
+                waiting = isolation.waiting(Project(self.root), self.host, kept)
+            for copy in waiting:
+                yield f"Commits that were never fetched go with it, on {', '.join(copy.branches)}."
+                if self.exists:
+                    yield f"To fetch them first: {copy.command}"
+        except ConfinedError as error:
+            yield f"Something that cannot be read goes with it: {error.message}"
+
+    def _scope(self) -> ProjectScope:
+        found = projects.projects(self.host)
+        root = self.root or Path("/")
+        others = frozenset(other.root for other in found if other.root is not None and other.root != root)
+        return ProjectScope(root, others, frozenset(other.id for other in found if other.root is None))
+
+    # Deletion
+
+    def delete(self, *, memory: bool) -> Leftover:
+        left = Leftover()
+        with self._records() as kept:
+            self._refuse_while_used(list(kept.session_keys()))
+            if self._scaffold is not None:
+                left += trash.move(self._scaffold, _MADE)
+            if memory:
+                left += self._forget()
+        if self._scaffold is not None:
+            left += trash.empty(self._scaffold)
+            self._remove_scaffold(self._scaffold)
+        return left + trash.empty(*trash.outside_projects(self.host))
+
+    def _forget(self) -> Leftover:
+        left = Leftover()
+        if self.root is not None:
+            shared = shared_data(self.host)
+            config = shared.at(CLAUDE_CONFIG)
+            with shared.open_if_exists() as directory:
+                if directory is not None:
+                    try:
+                        left += claude_history.forget(config, self._scope(), directory)
+                    except OSError as error:
+                        left += Leftover.of(config.path, error)
+        left += trash.move(Location(self.host.data, (PROJECTS,)), [self.id], Location(self.host.data))
+        if left.number:  # as long as there is a record, the next clean knows what to delete
+            return left
+        return left + trash.move(self._state.at(PROJECTS), [self.id], self._state)
+
+    def _remove_scaffold(self, scaffold: Location) -> None:
+        """Remove the scaffold's directory if only the tool needed it, and nobody does by now."""
+        with self._records() as kept, scaffold.open_if_exists() as directory:
+            if directory is None or any(alive for _, alive in kept.session_keys()):
+                return
+            if not (_holds_nothing_else(directory) and {*directory.names()} <= {_IGNORE}):
+                return
+            with contextlib.suppress(OSError):
+                with contextlib.suppress(FileNotFoundError):
+                    directory.unlink(_IGNORE)
+                try:
+                    with Location(scaffold.base).open() as root:
+                        root.rmdir(SCAFFOLD)
+                except OSError:  # someone has put something there
+                    directory.write(_IGNORE, IGNORED, mode=0o644)
+
+    @contextlib.contextmanager
+    def _records(self) -> Iterator[Records]:
+        """Hold the lock on the project's records. If there were none, there are none afterwards."""
+        with records.locked_by_id(self.id, self.host) as kept:
+            try:
+                yield kept
+            finally:
+                with self._state.at(PROJECTS, self.id).open_if_exists() as directory:
+                    is_new = directory is not None and directory.names() == [_LOCK]
+                if is_new:
+                    trash.move(self._state.at(PROJECTS), [self.id], self._state)
+                    trash.empty(self._state)
+
+    # Who uses it
+
+    def refuse_while_used(self) -> None:
+        keys: list[tuple[str, bool]] = []
+        if records.are_there(self.id, self.host):
+            with records.locked_by_id(self.id, self.host) as kept:
+                keys = list(kept.session_keys())
+        self._refuse_while_used(keys)
+
+    def _refuse_while_used(self, keys: Sequence[tuple[str, bool]]) -> None:
+        """Raise ConfinedError if a session may use the project; ``keys`` are those on record, and whether alive."""
+        refuse_while_running(
+            self._running,
+            on_record=bool(keys),
+            is_alive=any(alive for _, alive in keys),
+            hint="End it with `confined-claude stop --session {name}`, and clean again.",
+        )
+
+    def _running(self) -> list[str]:
+        """Return the names of the project's sessions, of any user. Raises EngineError."""
+        wanted = {labels.KIND: labels.SESSION, labels.PROJECT: self.id}
+        found = (line.split() for line in engine.containers("{{.State}} {{.Names}}", wanted))
+        return [name for state, name in found if state not in _AT_REST]
+
+
+def _holds_nothing_else(directory: Directory) -> bool:
+    """Return whether the scaffold's directory holds nothing but what the tool itself has made."""
+    others = set(directory.names()).difference(_MADE, trash_in(directory))
+    return not others or (others == {_IGNORE} and directory.read(_IGNORE) in (IGNORED, IGNORED_BEFORE))

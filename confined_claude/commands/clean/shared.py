@@ -1,0 +1,101 @@
+"""What all projects share, with the images that nothing uses: planned and deleted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...errors import EngineError
+from ...fs.directory import Location
+from ...fs.removal import Leftover
+from ...guard import records
+from ...host import Host
+from ...image import build, inventory
+from ...image.inventory import Stored
+from ...session import listing
+from ...state import locks
+from ...workspace import CLAUDE_CONFIG, NPM_CACHE, PIP_CACHE, shared_data, state_of
+from . import trash
+from .confirm import refuse_while_running
+from .plan import Item, Plan, counted
+
+if TYPE_CHECKING:
+    from ...engine.sdk import Engine
+
+_CACHES = (PIP_CACHE, NPM_CACHE)
+_LOGS = "logs"
+
+
+@dataclass(frozen=True)
+class SharedCleanup:
+    """The data of all projects. Its memory is Claude's own config."""
+
+    host: Host
+
+    def plan(self, *, everything: bool) -> Plan:
+        shared = shared_data(self.host)
+        data = list(_existing(*map(shared.at, _CACHES), state_of(self.host).at(_LOGS)))
+        data += trash.items(*trash.outside_projects(self.host))
+        notes: tuple[str, ...] = ()
+        engine, stored = self._images()
+        if engine is None:
+            notes = ("The engine does not answer, so images are left out: see `confined-claude doctor`.",)
+        if stored.removable:
+            names = ", ".join(name for its in stored.removable for name in its.names or (its.id[7:19],))
+            text = f"{counted(len(stored.removable), 'image')} that nothing uses: {names}"
+            data.append(Item(text, bytes=stored.freed))
+        return Plan(
+            "What all projects share",
+            "Claude's own config: sign-in, settings, plugins, and every project's history",
+            tuple(data),
+            tuple(_existing(shared.at(CLAUDE_CONFIG))) if everything else (),
+            notes=notes,
+        )
+
+    def delete(self, *, memory: bool) -> Leftover:
+        with self._without_sessions():
+            left = trash.move(shared_data(self.host), (*_CACHES, *([CLAUDE_CONFIG] if memory else [])))
+            left += trash.move(state_of(self.host), [_LOGS])
+        # Nothing that a session starts with is in the trash, so sessions may start from here on.
+        engine, stored = self._images()
+        if engine is not None:
+            try:
+                inventory.remove(engine, stored.removable)
+            except EngineError as error:
+                left += Leftover(1, "images", error.message)
+        return left + trash.empty(*trash.outside_projects(self.host))
+
+    def refuse_while_used(self) -> None:
+        with self._without_sessions():
+            pass
+
+    def _images(self) -> tuple[Engine | None, Stored]:
+        """Return the engine with what it has of our images; None and none if it does not answer."""
+        from ...engine.sdk import Engine
+
+        try:
+            engine = Engine.connect(self.host.environ)
+            return engine, build.stored(engine, self.host)
+        except EngineError:
+            return None, Stored()
+
+    @contextlib.contextmanager
+    def _without_sessions(self) -> Iterator[None]:
+        """Keep sessions from starting during the block. Raises ConfinedError if one may be running."""
+        with locks.held_alone(self.host) as alone:
+            refuse_while_running(
+                lambda: [found.name for found in listing.sessions(self.host) if found.is_up],
+                on_record=not alone or any(True for _ in records.without_owner(self.host)),
+                is_alive=not alone,
+                hint="End all with `confined-claude stop --all`, and clean again.",
+            )
+            yield
+
+
+def _existing(*locations: Location) -> Iterator[Item]:
+    for location in locations:
+        if os.path.lexists(location.path):
+            yield Item(f"{location.path}/", (location,))

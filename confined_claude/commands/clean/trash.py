@@ -1,0 +1,47 @@
+"""Where what a clean deletes waits for it, out of use: moved there, listed, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ...fs.directory import Location
+from ...fs.removal import Leftover, discard, empty_trash, trash_in
+from ...host import Host
+from ...workspace import shared_data, state_of
+from .plan import Item
+
+
+def outside_projects(host: Host) -> tuple[Location, ...]:
+    """Return the directories that have trash, except those in projects."""
+    return Location(host.data), shared_data(host), state_of(host)
+
+
+def items(*locations: Location) -> Iterator[Item]:
+    """Yield what interrupted cleans have left in the ``locations``. Raises ConfinedError for a link in their place."""
+    for location in locations:
+        with location.open_if_exists() as directory:
+            names = trash_in(directory) if directory is not None else []
+        if names:
+            places = tuple(location.at(name) for name in names)
+            yield Item(f"{location.path}/.removed-*/, left by an interrupted clean", places)
+
+
+def move(location: Location, names: Iterable[str], trash: Location | None = None) -> Leftover:
+    """Take ``names`` in ``location`` out of use, and return what could not be.
+
+    Directories go to the trash there, or to that of another location on the same file system.
+    """
+    with location.open_if_exists() as directory, (trash or location).open_if_exists() as into:
+        if directory is None:
+            return Leftover()
+        return sum((discard(directory, name, into) for name in names), Leftover())
+
+
+def empty(*locations: Location) -> Leftover:
+    """Delete what is in the trash of the ``locations``, and return what could not be deleted."""
+    left = Leftover()
+    for location in locations:
+        with location.open_if_exists() as directory:
+            if directory is not None:
+                left += empty_trash(directory)
+    return left
