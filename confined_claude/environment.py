@@ -1,7 +1,7 @@
-"""Which variables of the host's environment follow into a session.
+"""Which variables of the host's environment a session gets.
 
-Named one by one: what is not here stays out, above all the variables that a parent Claude
-session sets for its children. The names are Claude Code's own, as read from its program.
+They are listed one by one. Everything else stays out, above all the variables that a parent Claude session sets for
+its children. The names are Claude Code's own, as read from its program.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 HOST_GATEWAY = "host.docker.internal"
 
-# How one signs in, in the order in which Claude Code prefers them.
+# The variables that sign in, in the order in which Claude Code prefers them.
 SIGN_IN = ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN")
 
-# May hold a secret, a proxy's password included: these never show in `docker inspect`. Patterns of fnmatch.
+# Patterns of fnmatch. These may hold a secret (a proxy's password, say), so `docker inspect` never shows them.
 SECRET = (
     *SIGN_IN,
     "ANTHROPIC_BASE_URL",
@@ -72,17 +72,16 @@ BEHAVIOUR = (
     "CLAUDE_CODE_DISABLE_TERMINAL_TITLE",
     "TZ",
 )
-# Other names there may be, but no shell can export them.
+# Other names are possible, but no shell can export them.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BEHAVIOUR = re.compile("|".join(map(fnmatch.translate, BEHAVIOUR)))
 _SECRET = re.compile("|".join(map(fnmatch.translate, SECRET)))
 
 
 def split(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """What follows of ``environ``: (public variables, secret ones). Empty values do not follow.
+    """Return what a session gets of ``environ``: (public variables, secret ones), without empty values.
 
-    URLs that name the host's own loopback are rewritten to the name under which a container
-    reaches the host.
+    URLs of the host's loopback are rewritten to the name under which a container reaches the host.
     """
     given = {name: value for name, value in environ.items() if value and _NAME.fullmatch(name)}
     secret = {name: _reachable(value) for name, value in given.items() if _SECRET.match(name)}
@@ -91,17 +90,17 @@ def split(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    """The proxy variables as they are, for an image build."""
+    """Return the proxy variables unchanged, for an image build."""
     return {name: environ[name] for name in PROXIES if environ.get(name)}
 
 
 def on_loopback(environ: Mapping[str, str]) -> dict[str, str]:
-    """Which secret variables follow rewritten: how each names the host's loopback."""
+    """Return the secret variables that are rewritten, each with how it names the host's loopback."""
     return {name: _host(environ[name]) for name, value in split(environ)[1].items() if value != environ[name]}
 
 
 def is_loopback(url: str) -> bool:
-    """Whether ``url`` names this machine's loopback."""
+    """Return whether ``url`` names this machine's loopback."""
     try:
         name = urlsplit(url).hostname or ""
     except ValueError:
@@ -115,13 +114,13 @@ def is_loopback(url: str) -> bool:
 
 
 def _host(url: str) -> str:
-    """The host in a URL as it is written, brackets included."""
+    """Return the host of a URL as it is written, brackets included."""
     address = urlsplit(url).netloc.rpartition("@")[2]
     return address.partition("]")[0] + "]" if address.startswith("[") else address.partition(":")[0]
 
 
 def _reachable(value: str) -> str:
-    """``value``, or if it is a URL on the host's loopback, that URL with the host's name in a container."""
+    """Return ``value``; if it is a URL of the host's loopback, with the name that the host has in a container."""
     if not is_loopback(value):
         return value
     parts = urlsplit(value)

@@ -1,4 +1,4 @@
-"""Facts about the host: who runs the tool, with which environment, and where its folders are."""
+"""Facts about the host: who runs the tool, with which environment, and where the tool's directories are."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from .errors import ConfinedError
 
 APP = "confined-claude"
 
-# Names, and settings without commands, paths or credentials. Everything else of the
-# host's git configuration stays on the host.
+# Keys whose values hold no commands, paths or credentials. The rest of the host's git configuration stays there.
 SAFE_GIT_KEYS = frozenset(
     """user.name user.email init.defaultbranch pull.rebase pull.ff push.default push.autosetupremote
     merge.ff merge.conflictstyle rebase.autosquash rebase.autostash rerere.enabled fetch.prune
@@ -26,7 +25,7 @@ SAFE_GIT_KEYS = frozenset(
 
 @dataclass(frozen=True)
 class Host:
-    """What a plan needs to know of the host. ``environ`` is a copy taken at start."""
+    """The host, as far as a session depends on it. ``environ`` is a copy taken at the start."""
 
     uid: int
     gid: int
@@ -38,33 +37,36 @@ class Host:
 
     @classmethod
     def current(cls) -> Host:
-        """The calling user on this machine; folders by platformdirs, XDG variables honoured."""
+        """Return the host of the calling user, with directories as platformdirs and the XDG variables name them.
+
+        Raises ConfinedError if HOME is not an absolute path.
+        """
         import platformdirs
 
         try:
             home = Path.home()
-            folders = (
+            directories = (
                 platformdirs.user_data_dir(APP),
                 platformdirs.user_state_dir(APP),
                 platformdirs.user_config_dir(APP),
             )
         except RuntimeError:
-            raise ConfinedError("There is no home folder: HOME is not set.", "Set HOME, and start again.") from None
+            raise ConfinedError("There is no home directory: HOME is not set.", "Set HOME and start again.") from None
         if not home.is_absolute():
-            raise ConfinedError(f"HOME is not the whole path of a folder: {home}.", "Set HOME, and start again.")
-        data, state, config = map(Path, folders)
+            raise ConfinedError(f"HOME is not an absolute path: {home}.", "Set HOME and start again.")
+        data, state, config = map(Path, directories)
         return cls(os.getuid(), os.getgid(), home, dict(os.environ), data, state, config)
 
     @property
     def claude_config(self) -> Path:
-        """Claude's own config on the host, to copy from: ``CLAUDE_CONFIG_DIR`` or ``~/.claude``."""
+        """Claude's own config on the host: ``CLAUDE_CONFIG_DIR`` or ``~/.claude``. It is only copied from."""
         return Path(self.environ.get("CLAUDE_CONFIG_DIR") or self.home / ".claude")
 
     @property
     def owner(self) -> str:
-        """12 hex digits for who keeps records where: what of an engine's carries them is this user's own.
+        """12 hex digits of the user and ``<state>``, which label everything of this user's in an engine.
 
-        Others may use the same engine, or the same user with other folders, whose records are not to be seen here.
+        Other users may share the engine, and so may this user with another ``<state>``.
         """
         return hashlib.sha256(b"%d\0%b" % (self.uid, os.path.realpath(bytes(self.state)))).hexdigest()[:12]
 
@@ -73,15 +75,14 @@ class Host:
         return self.config / "config.toml"
 
     def git_settings(self) -> tuple[tuple[str, str], ...]:
-        """The safe part of the user's global git configuration, as (key, value) in its order."""
+        """Return the safe part of the user's global git configuration, as (key, value) in its order."""
         return tuple((key, value) for key, value in self.git_config if key in SAFE_GIT_KEYS)
 
     @cached_property
     def git_config(self) -> tuple[tuple[str, str], ...]:
-        """The user's global git configuration, as (key, value) in its order.
+        """The user's global git configuration, as (key, value) in its order; empty without git or such a file.
 
-        Asks git for the global file alone, from ``/``, so that no repository has a say.
-        Empty where there is no git or no such file.
+        Git reads the global file alone, from ``/``, so that no repository has a say.
         """
         command = ["git", "config", "--global", "--includes", "--null", "--list"]
         try:
@@ -103,10 +104,10 @@ class Host:
 
 
 def gitconfig_text(settings: tuple[tuple[str, str], ...]) -> str:
-    """The text of a git config file that holds these (key, value) pairs.
+    """Return the text of a git config file with these (key, value) pairs.
 
-    The session's project may carry another owner's id (macOS file sharing, root on the host):
-    inside the container that is no danger, so every directory is safe.
+    Every directory is safe: the project may belong to another uid in the container (macOS file sharing, root on the
+    host), which is no danger there.
     """
     lines = ["[safe]", "\tdirectory = *"]
     for key, value in settings:

@@ -1,4 +1,4 @@
-"""Which project the tool works on, what it is called, and where its own data is."""
+"""Which project the tool works on, its name and id, and which directories cannot be a project."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from .fs import safefs
 from .host import Host
 
 SCAFFOLD = ".confined-claude"
-# The .gitignore there. It ignores itself, so nothing of the tool's own shows in git where there is no scaffold;
-# and the template has none, so copier finds none in its way.
+# The scaffold's .gitignore. It ignores itself, so git shows nothing of the tool in a project without a scaffold;
+# the template has none, so copier never conflicts with it.
 IGNORED = b"""# What sessions make here belongs to this machine.
 /.gitignore
 /.removed-*/
 /local-bin/
 /venvs/
 """
-IGNORED_BEFORE = b"*\n"  # as earlier versions had it
+IGNORED_BEFORE = b"*\n"  # the content in earlier versions
 CONTAINER_HOME = Path("/home/claude")
 _SLUG_LENGTH = 40
 
-# Mounted at their own path these would hide or hand over the system, the container's or the host's.
+# Mounted at their own path these would hide the container's system, or expose the host's.
 _SYSTEM = frozenset(
     map(
         Path,
@@ -43,19 +43,19 @@ _SYSTEM_TREES = tuple(
 )
 # Where some systems mount a user's USB disks.
 _REMOVABLE = Path("/run/media")
-# What the container keeps below its HOME, see mounts.py.
+# What the container mounts below its HOME, see session/mounts.py.
 _CONTAINER_TREES = tuple(CONTAINER_HOME / name for name in (".claude", ".cache", ".config", ".local", "venvs"))
 
 
 @dataclass(frozen=True)
 class Project:
-    """A project by its real path."""
+    """A project, by the real path of its root."""
 
     root: Path
 
     @property
     def slug(self) -> str:
-        """The folder's name in lower-case letters, digits and single hyphens."""
+        """The directory's name in lower-case letters, digits and single hyphens."""
         slug = re.sub(r"[^a-z0-9]+", "-", self.root.name.lower()).strip("-")
         return slug[:_SLUG_LENGTH].strip("-") or "project"
 
@@ -69,18 +69,17 @@ class Project:
         return self.root / SCAFFOLD
 
     def check_links(self) -> None:
-        """Raise ConfinedError if a link stands where the tool reads, or mounts from."""
+        """Raise ConfinedError if a path that the tool reads or mounts is a link."""
         safefs.refuse_links(self.scaffold)
         if (lib := self.scaffold / "local-bin" / ".lib").is_symlink():
             raise safefs.refuse_link(lib)
 
 
 def find(directory: Path, host: Host) -> Project:
-    """The project that ``directory`` belongs to: the outermost folder with a scaffold, or itself.
+    """Return the project that ``directory`` belongs to: its outermost parent with a scaffold, or itself.
 
-    The outermost, so that a scaffold planted deeper in a project cannot take its place. Folders
-    that may not be a project (``/tmp``, the home folder, …) are passed over on the way up.
-    Raises ConfinedError if ``directory`` itself would have to be such a project.
+    The outermost, so that a scaffold planted deeper in a project cannot take its place. Directories that cannot be a
+    project (``/tmp``, the home directory, …) are skipped. Raises ConfinedError if ``directory`` is such a one itself.
     """
     try:
         here = directory.resolve(strict=True)
@@ -96,17 +95,17 @@ def find(directory: Path, host: Host) -> Project:
     return project
 
 
-def check_new(folder: Path, host: Host) -> None:
-    """Raise ConfinedError if ``folder``, an absolute path, can be no project. It may be missing; nothing is made."""
-    import tempfile  # takes longer than a start has for it
+def check_new(directory: Path, host: Host) -> None:
+    """Raise ConfinedError if ``directory``, an absolute path, cannot become a project. It may be missing."""
+    import tempfile  # too slow to import for a start
 
-    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
-    if there == folder:
-        find(folder, host)
+    there = next(place for place in (directory, *directory.parents) if os.path.lexists(place))
+    if there == directory:
+        find(directory, host)
     else:
-        _check_name(folder)
-        _check_place(_real(folder), host)
-    for place in (_real(there), folder / SCAFFOLD):
+        _check_name(directory)
+        _check_place(_real(directory), host)
+    for place in (_real(there), directory / SCAFFOLD):
         try:
             with tempfile.TemporaryFile(dir=place):
                 pass
@@ -116,38 +115,38 @@ def check_new(folder: Path, host: Host) -> None:
             raise safefs.cannot("write to", place, error) from None
 
 
-def _check_name(folder: Path) -> None:
+def _check_name(directory: Path) -> None:
     try:
-        str(folder).encode()
+        str(directory).encode()
     except UnicodeEncodeError:
         raise ConfinedError(
-            f"The name of this folder is not valid UTF-8: {str(folder)!r}.", "Rename the folder and start again."
+            f"The name of this directory is not valid UTF-8: {str(directory)!r}.", "Rename it and start again."
         ) from None
 
 
 def _check_place(root: Path, host: Host) -> None:
     if reason := refusal(root, host):
         raise ConfinedError(
-            f"{root} cannot be a project: {reason}.", "Go into a project's own folder, and start again."
+            f"{root} cannot be a project: {reason}.", "Go to a project's own directory and start again."
         )
 
 
 def refusal(root: Path, host: Host) -> str:
-    """Why ``root``, a real path, may not be mounted into a session; empty if it may."""
+    """Return why ``root``, a real path, must not be mounted into a session; empty if it may be."""
     home = _real(host.home)
-    own = [_real(folder) for folder in (host.data, host.state, host.config, host.claude_config, host.home / ".claude")]
+    own = [_real(place) for place in (host.data, host.state, host.config, host.claude_config, host.home / ".claude")]
     if root == home or root in home.parents:
-        return "it is your home folder, or holds it"
-    if any(root == folder or root in folder.parents or folder in root.parents for folder in own):
-        return "it holds the sign-in and records of Claude or Confined Claude, or lies inside them"
+        return "it is your home directory, or contains it"
+    if any(root == place or root in place.parents or place in root.parents for place in own):
+        return "it contains the sign-in and records of Claude or Confined Claude, or is inside them"
     in_system = any(root == tree or tree in root.parents for tree in _SYSTEM_TREES)
     if root in _SYSTEM or (in_system and _REMOVABLE not in root.parents):
         return "it is part of the system"
     if any(root == tree or root in tree.parents or tree in root.parents for tree in _CONTAINER_TREES):
-        return "the container keeps its own folders at that path"
+        return "the container has directories of its own at that path"
     return ""
 
 
-def _real(folder: Path) -> Path:
-    """Path.resolve() without its error for a loop of links."""
-    return Path(os.path.realpath(folder))
+def _real(path: Path) -> Path:
+    """Resolve links as Path.resolve() does, without its error for a loop of them."""
+    return Path(os.path.realpath(path))

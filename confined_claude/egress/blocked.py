@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..console import plain
 from ..fs import safefs
 from ..host import Host
 from ..project import Project
 from ..settings import SPECS
 from ..state import store as state
+from ..text import strip_controls
 from .network import FOLDER
 
 WRITTEN = "blocked.json"
@@ -113,7 +113,7 @@ def _read(folder: int, name: str) -> Iterator[Blocked]:
 
 
 def _text(value: Any) -> str:
-    return plain(str(value)[:_LONGEST]).replace("\n", " ")
+    return strip_controls(str(value)[:_LONGEST]).replace("\n", " ")
 
 
 def _merged(found: Iterable[Blocked]) -> Iterator[Blocked]:

@@ -123,20 +123,20 @@ HOSTILE = (
 @pytest.fixture
 def hostile(place: Path) -> Path:
     """A project full of what would leave a mark if it were run, imported or expanded."""
-    folder = place / "hostile"
-    folder.mkdir()
-    (folder / "mark").mkdir()
-    plant = f"open({str(folder)!r} + '/mark/' + __name__, 'w').close()\n"
+    directory = place / "hostile"
+    directory.mkdir()
+    (directory / "mark").mkdir()
+    plant = f"open({str(directory)!r} + '/mark/' + __name__, 'w').close()\n"
     for name in HOSTILE:
-        (folder / f"{name}.py").write_text(plant)
-    (folder / "tasks.py").write_text(plant + "from invoke import task\n@task\ndef planted(c):\n    pass\n")
-    (folder / "invoke.yaml").write_text("tasks: {collection_name: planted}\nrun: {shell: ./confined-claude}\n")
+        (directory / f"{name}.py").write_text(plant)
+    (directory / "tasks.py").write_text(plant + "from invoke import task\n@task\ndef planted(c):\n    pass\n")
+    (directory / "invoke.yaml").write_text("tasks: {collection_name: planted}\nrun: {shell: ./confined-claude}\n")
     for name in ("confined-claude", "python3", "python"):
-        (folder / name).write_text(f"#!/bin/sh\n: >{folder}/mark/{name}\n")
-        (folder / name).chmod(0o755)
+        (directory / name).write_text(f"#!/bin/sh\n: >{directory}/mark/{name}\n")
+        (directory / name).chmod(0o755)
     for name in ("$(touch mark\\expanded)", "`touch mark\\expanded`", ";touch mark\\expanded"):
-        (folder / name).write_text("")
-    return folder
+        (directory / name).write_text("")
+    return directory
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -173,13 +173,13 @@ def test_the_script_that_is_printed_works_as_well(shell: str, newcomer: User, pl
         assert typed.completed("confined-claude bloc") == "confined-claude blocked "
 
 
-def test_zsh_finds_the_script_in_a_folder_of_its_own_kind(newcomer: User, place: Path) -> None:
-    folder = place / "site-functions"
-    folder.mkdir()
+def test_zsh_finds_the_script_in_a_directory_of_its_own_kind(newcomer: User, place: Path) -> None:
+    directory = place / "site-functions"
+    directory.mkdir()
     script = newcomer.run("confined-claude", "--print-completion-script", "zsh", cwd=place).stdout
-    (folder / "_confined-claude").write_text(script)
+    (directory / "_confined-claude").write_text(script)
     (place / ".local/share/confined-claude").mkdir(parents=True)
-    text = f"fpath=({folder} $fpath)\nautoload -Uz compinit\ncompinit -u\n"
+    text = f"fpath=({directory} $fpath)\nautoload -Uz compinit\ncompinit -u\n"
     (place / ".local/share/confined-claude/completion.zsh").write_text(text)
     with line("zsh", User(place, newcomer.bin), place) as typed:
         assert typed.completed("confined-claude bloc") == "confined-claude blocked "

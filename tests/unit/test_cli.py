@@ -24,8 +24,8 @@ Run = Callable[..., Done]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where the command is started: a folder that may be a project."""
+def directory(tmp_path: Path) -> Path:
+    """Where the command is started: a directory that may be a project."""
     path = tmp_path / "project"
     path.mkdir()
     return path
@@ -39,10 +39,10 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def command(folder: Path, home: Path) -> Run:
+def command(directory: Path, home: Path) -> Run:
     """The installed command in a process of its own; an engine is neither on PATH nor at the address given."""
 
-    def start(*words: str, cwd: Path = folder, **environ: str) -> Done:
+    def start(*words: str, cwd: Path = directory, **environ: str) -> Done:
         base = {"HOME": str(home), "PATH": str(home / "bin"), "DOCKER_HOST": f"unix://{home}/none.sock"}
         return subprocess.run(
             [COMMAND, *words],
@@ -58,12 +58,12 @@ def command(folder: Path, home: Path) -> Run:
 
 
 @pytest.fixture
-def run(folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+def run(directory: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """The same in this process, which takes a tenth of the time."""
     monkeypatch.setattr(sys, "dont_write_bytecode", sys.dont_write_bytecode)
     monkeypatch.setenv("PATH", str(home / "bin"))
 
-    def start(*words: str, cwd: Path = folder, **environ: str) -> Done:
+    def start(*words: str, cwd: Path = directory, **environ: str) -> Done:
         monkeypatch.chdir(cwd)
         for name, value in environ.items():
             monkeypatch.setenv(name, value)
@@ -86,7 +86,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: st
         assert word in done.stderr
 
 
-# Words
+# Command lines
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_help_and_list_show_every_task_with_a_line_of_help(flag: str, run: Run, 
     assert tree(tmp_path) == before
 
 
-def test_help_tells_how_it_is_used_and_no_flag_that_does_nothing(run: Run) -> None:
+def test_help_explains_the_usage_and_only_flags_that_do_something(run: Run) -> None:
     shown = run("--help").stdout
     assert shown.startswith("Usage: confined-claude [--yolo] [-- ARGS of claude]\n")
     assert set(re.findall(r"--[a-z-]+", shown.split("Options:")[1].split("Subcommands:")[0])) == set(program.OWN_FLAGS)
@@ -187,7 +187,7 @@ def test_completion_offers_the_tasks(run: Run) -> None:
         (("-p", "hello"), "hello"),
     ],
 )
-def test_wrong_usage_is_told_with_exit_code_2(words: tuple[str, ...], named: str, run: Run) -> None:
+def test_wrong_usage_is_reported_with_exit_code_2(words: tuple[str, ...], named: str, run: Run) -> None:
     assert_refused(run(*words), 2, named, "confined-claude --help")
 
 
@@ -207,61 +207,61 @@ def test_wrong_usage_ends_the_process_with_exit_code_2(command: Run) -> None:
 
 
 def test_a_refusal_ends_the_process_with_exit_code_2(command: Run, home: Path) -> None:
-    assert_refused(command(cwd=home), 2, str(home), "home folder")
+    assert_refused(command(cwd=home), 2, str(home), "home directory")
 
 
-def test_the_home_folder_is_refused(run: Run, home: Path) -> None:
-    assert_refused(run("run", cwd=home), 2, str(home), "home folder", "project's own folder")
+def test_the_home_directory_is_refused(run: Run, home: Path) -> None:
+    assert_refused(run("run", cwd=home), 2, str(home), "home directory", "project's own directory")
     assert list(home.iterdir()) == []
 
 
 @pytest.mark.parametrize("cwd", ["/", "/etc", "/usr/bin"])
-def test_folders_of_the_system_are_refused(cwd: str, run: Run) -> None:
+def test_directories_of_the_system_are_refused(cwd: str, run: Run) -> None:
     assert_refused(run(cwd=Path(cwd)), 2, f"{cwd} cannot be a project")
 
 
 @pytest.mark.parametrize("words", [(), ("run",), ("--yolo",), ("shell",), ("--shell",)])
-def test_a_link_in_the_scaffold_is_refused_whatever_the_task(words: tuple[str, ...], run: Run, folder: Path) -> None:
-    (folder / ".confined-claude").mkdir()
-    (folder / ".confined-claude/venvs").symlink_to("/")
+def test_a_link_in_the_scaffold_is_refused_whatever_the_task(words: tuple[str, ...], run: Run, directory: Path) -> None:
+    (directory / ".confined-claude").mkdir()
+    (directory / ".confined-claude/venvs").symlink_to("/")
     assert_refused(run(*words), 2, ".confined-claude/venvs is a link")
 
 
-def test_a_broken_config_of_the_project_is_told(run: Run, folder: Path) -> None:
-    (folder / ".confined-claude").mkdir()
-    (folder / ".confined-claude/config.toml").write_text("network none")
+def test_a_broken_config_of_the_project_is_reported(run: Run, directory: Path) -> None:
+    (directory / ".confined-claude").mkdir()
+    (directory / ".confined-claude/config.toml").write_text("network none")
     assert_refused(run(), 2, "config.toml is not valid TOML")
 
 
-def test_a_project_that_asks_for_more_is_told(run: Run, folder: Path) -> None:
-    (folder / ".confined-claude").mkdir()
-    (folder / ".confined-claude/config.toml").write_text('network = "docker:host"')
+def test_a_project_that_asks_for_more_is_reported(run: Run, directory: Path) -> None:
+    (directory / ".confined-claude").mkdir()
+    (directory / ".confined-claude/config.toml").write_text('network = "docker:host"')
     assert_refused(run(), 4, "network = 'docker:host'", "confined-claude trust")
 
 
 @pytest.mark.parametrize("task", ["run", "shell", "build", "rebuild"])
-def test_a_broken_config_of_the_user_is_told_by_every_task(task: str, run: Run, home: Path) -> None:
+def test_a_broken_config_of_the_user_is_reported_by_every_task(task: str, run: Run, home: Path) -> None:
     file = home / ".config/confined-claude/config.toml"
     file.parent.mkdir(parents=True)
     file.write_text("caches = 7")
     assert_refused(run(task), 2, f"{file}: caches cannot be 7")
 
 
-def test_a_wrong_value_is_told_from_flag_and_environment(run: Run) -> None:
+def test_a_wrong_value_is_reported_from_flag_and_environment(run: Run) -> None:
     assert_refused(run("run", "--network", "lan"), 2, "the command line", "'lan'")
     assert_refused(run(CONFINED_CLAUDE_NETWORK="lan"), 2, "the environment", "'lan'")
 
 
-def test_a_folder_that_is_gone_is_told(folder: Path, home: Path) -> None:
+def test_a_directory_that_is_gone_is_reported(directory: Path, home: Path) -> None:
     done = subprocess.run(
         ["/bin/sh", "-euc", 'rmdir "$PWD"; exec "$0" run', COMMAND],
-        cwd=folder,
+        cwd=directory,
         env={"HOME": str(home), "PATH": "/usr/bin:/bin", "DOCKER_HOST": f"unix://{home}/none.sock"},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert not folder.exists()
+    assert not directory.exists()
     assert done.returncode == 2
     assert done.stderr.startswith("confined-claude: ")
     assert "Traceback" not in done.stderr
@@ -270,7 +270,7 @@ def test_a_folder_that_is_gone_is_told(folder: Path, home: Path) -> None:
 # Without an engine
 
 
-def test_what_was_refused_is_told_without_an_engine_and_nothing_is_made(run: Run, tmp_path: Path) -> None:
+def test_what_was_refused_is_reported_without_an_engine_and_nothing_is_made(run: Run, tmp_path: Path) -> None:
     before = tree(tmp_path)
     done = run("blocked")
     assert (done.returncode, done.stdout, done.stderr) == (0, "Nothing was refused to this project's sessions.\n", "")
@@ -279,7 +279,7 @@ def test_what_was_refused_is_told_without_an_engine_and_nothing_is_made(run: Run
 
 @asks_for_the_engine
 @pytest.mark.parametrize("task", ["run", "shell", "build", "rebuild"])
-def test_a_missing_engine_is_told_with_exit_code_3_and_nothing_is_made(task: str, run: Run, tmp_path: Path) -> None:
+def test_a_missing_engine_is_reported_with_exit_code_3_and_nothing_is_made(task: str, run: Run, tmp_path: Path) -> None:
     before = tree(tmp_path)
     assert_refused(run(task), 3, "no Docker engine", "apt-get install docker.io")
     assert tree(tmp_path) == before
@@ -298,21 +298,21 @@ def test_a_missing_engine_ends_the_process_with_exit_code_3(command: Run) -> Non
 
 
 @asks_for_the_engine
-def test_an_unknown_context_is_told(run: Run) -> None:
+def test_an_unknown_context_is_reported(run: Run) -> None:
     assert_refused(run(DOCKER_HOST="", DOCKER_CONTEXT="nosuch"), 3, "nosuch", "docker context ls")
 
 
 # Nothing of the project runs
 
 
-def test_no_code_and_no_invoke_config_of_the_project_is_loaded(command: Run, folder: Path, tmp_path: Path) -> None:
+def test_no_code_and_no_invoke_config_of_the_project_is_loaded(command: Run, directory: Path, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     planted = f"open({str(marker)!r}, 'a').write(__file__)\n"
     modules = "tasks invoke docker rich requests confined_claude sitecustomize usercustomize json"
     for name in modules.split():
-        (folder / f"{name}.py").write_text(planted)
+        (directory / f"{name}.py").write_text(planted)
     for name in ("invoke.yaml", "invoke.json", ".confined-claude-invoke.yaml", "confined-claude-invoke.yaml"):
-        (folder / name).write_text("{broken: [")
+        (directory / name).write_text("{broken: [")
     assert command("--list").returncode == 0
     assert_refused(command("run"), 3)
     assert not marker.exists()
@@ -327,28 +327,30 @@ def test_the_users_config_for_inv_does_not_apply(command: Run, home: Path) -> No
 # Streams
 
 
-def shell(script: str, folder: Path, home: Path) -> Done:
+def shell(script: str, directory: Path, home: Path) -> Done:
     """The command in a line of bash, as ``$C``."""
     environ = {"HOME": str(home), "PATH": "/usr/bin:/bin", "C": str(COMMAND), "DOCKER_HOST": f"unix://{home}/none.sock"}
-    return subprocess.run(["bash", "-c", script], cwd=folder, env=environ, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["bash", "-c", script], cwd=directory, env=environ, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.parametrize(
     "words", ["--list", "--help run", "config", "config --json", "--complete -- 'confined-claude '"]
 )
-def test_whoever_reads_what_it_prints_may_stop(words: str, folder: Path, home: Path) -> None:
-    done = shell(f"set -o pipefail; $C {words} | true", folder, home)
+def test_a_reader_of_the_output_may_stop(words: str, directory: Path, home: Path) -> None:
+    done = shell(f"set -o pipefail; $C {words} | true", directory, home)
     assert (done.returncode, done.stderr) == (READER_GONE, "")
 
 
 @pytest.mark.parametrize("words", ["--version", "config", "--complete -- 'confined-claude '"])
-def test_a_full_disk_where_it_prints_to_is_told(words: str, folder: Path, home: Path) -> None:
-    assert_refused(shell(f"$C {words} >/dev/full", folder, home), 2, "No space left on device")
+def test_a_full_disk_for_the_output_is_reported(words: str, directory: Path, home: Path) -> None:
+    assert_refused(shell(f"$C {words} >/dev/full", directory, home), 2, "No space left on device")
 
 
 @pytest.mark.parametrize("words", ["config", "clean --dry-run", "doctor", "status"])
-def test_a_name_that_the_locale_cannot_show_is_shown_all_the_same(words: str, folder: Path, home: Path) -> None:
-    odd = folder / "ü 日本"
+def test_a_name_outside_the_locale_is_printed_escaped(words: str, directory: Path, home: Path) -> None:
+    odd = directory / "ü 日本"
     (odd / ".confined-claude/venvs/x").mkdir(parents=True)
     done = shell(f"PYTHONIOENCODING=ascii $C {words}", odd, home)
     assert "Traceback" not in done.stderr
@@ -358,13 +360,13 @@ def test_a_name_that_the_locale_cannot_show_is_shown_all_the_same(words: str, fo
 
 @pytest.mark.parametrize("value", ["relative", "./x"])
 @pytest.mark.parametrize("words", ["status", "config", "run"])
-def test_a_home_that_is_no_whole_path_is_told(words: str, value: str, folder: Path, home: Path) -> None:
-    assert_refused(shell(f"HOME={value} $C {words}", folder, home), 2, "HOME")
+def test_a_home_that_is_no_absolute_path_is_reported(words: str, value: str, directory: Path, home: Path) -> None:
+    assert_refused(shell(f"HOME={value} $C {words}", directory, home), 2, "HOME")
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize(("words", "code"), [("--version", 0), ("config", 0), ("run", 3), ("nosuch", 2)])
-def test_streams_that_are_closed_are_nothing(words: str, code: int, closed: str, folder: Path, home: Path) -> None:
-    done = shell(f"$C {words} {closed}", folder, home)
+def test_closed_streams_do_no_harm(words: str, code: int, closed: str, directory: Path, home: Path) -> None:
+    done = shell(f"$C {words} {closed}", directory, home)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr

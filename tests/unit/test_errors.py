@@ -20,9 +20,9 @@ from .conftest import as_plain_user, asks_for_the_engine
 
 
 def test_a_failure_has_a_message_a_hint_and_a_code() -> None:
-    error = ConfinedError("It broke.", "Mend it.")
-    assert (error.message, error.hint, error.exit_code) == ("It broke.", "Mend it.", 2)
-    assert str(error) == "It broke.\nMend it."
+    error = ConfinedError("It broke.", "Fix it.")
+    assert (error.message, error.hint, error.exit_code) == ("It broke.", "Fix it.", 2)
+    assert str(error) == "It broke.\nFix it."
     assert str(ConfinedError("It broke.")) == "It broke."
 
 
@@ -33,14 +33,14 @@ def test_a_failure_of_the_engine_has_its_own_code() -> None:
 
 
 def test_a_task_ends_with_message_and_code_instead_of_a_traceback() -> None:
-    for error in (ConfinedError("It broke.", "Mend it."), EngineError("No engine.")):
+    for error in (ConfinedError("It broke.", "Fix it."), EngineError("No engine.")):
         with pytest.raises(Exit) as caught, _reported():
             raise error
         assert caught.value.message == f"confined-claude: {error}"
         assert caught.value.code == error.exit_code
 
 
-def test_a_failure_of_the_system_is_told_with_the_file_it_is_about(tmp_path: Path) -> None:
+def test_a_failure_of_the_system_is_reported_with_the_file_it_is_about(tmp_path: Path) -> None:
     with pytest.raises(Exit) as caught, _reported():
         (tmp_path / "missing").read_text()
     assert caught.value.message
@@ -73,12 +73,12 @@ def refused(environ: dict[str, str]) -> EngineError:
     return caught.value
 
 
-def docker_command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def docker_command(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A docker command on PATH, as on a machine whose engine is stopped."""
-    command = folder / "docker"
+    command = directory / "docker"
     command.write_text("#!/bin/sh\nexit 1\n")
     command.chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setenv("PATH", str(directory))
 
 
 @asks_for_the_engine
@@ -146,16 +146,16 @@ def test_an_engine_on_another_machine(address: str) -> None:
 
 @asks_for_the_engine
 @pytest.mark.parametrize("address", ["nonsense", "tcp://localhost:1", "http://127.0.0.1:1"])
-def test_an_address_that_is_none_is_told(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_is_none_is_reported(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     docker_command(tmp_path, monkeypatch)
     assert "does not answer" in refused({"DOCKER_HOST": address}).message
 
 
 def context(home: Path, meta: str, config: str | None = "{}") -> None:
     """A docker context called ``away``, and docker's own config file."""
-    folder = home / ".docker/contexts/meta" / hashlib.sha256(b"away").hexdigest()
-    folder.mkdir(parents=True)
-    (folder / "meta.json").write_text(meta)
+    directory = home / ".docker/contexts/meta" / hashlib.sha256(b"away").hexdigest()
+    directory.mkdir(parents=True)
+    (directory / "meta.json").write_text(meta)
     if config is not None:
         (home / ".docker/config.json").write_text(config)
 
@@ -196,13 +196,13 @@ DAMAGED = ["", "{", "[]", "7", "{}", '{"Endpoints": {}}', '{"Endpoints": {"docke
 @asks_for_the_engine
 @pytest.mark.parametrize(("environ", "config"), CHOSEN)
 @pytest.mark.parametrize("meta", DAMAGED)
-def test_a_damaged_context_is_told(meta: str, environ: dict[str, str], config: str, tmp_path: Path) -> None:
+def test_a_damaged_context_is_reported(meta: str, environ: dict[str, str], config: str, tmp_path: Path) -> None:
     context(tmp_path / "home", meta, config)
     assert "away" in refused(environ).message
 
 
 @asks_for_the_engine
-def test_contexts_are_in_the_folder_that_docker_is_told(tmp_path: Path) -> None:
+def test_contexts_are_read_from_the_directory_that_docker_uses(tmp_path: Path) -> None:
     context(tmp_path / "home", engine_at("ssh://me@example.invalid"))
     (tmp_path / "home/.docker").rename(tmp_path / "elsewhere")
     environ = {"DOCKER_CONTEXT": "away"}
@@ -211,7 +211,7 @@ def test_contexts_are_in_the_folder_that_docker_is_told(tmp_path: Path) -> None:
 
 
 @asks_for_the_engine
-def test_a_current_context_that_is_gone_is_told_and_no_other_engine_taken(tmp_path: Path) -> None:
+def test_a_current_context_that_is_gone_is_reported_and_no_other_engine_taken(tmp_path: Path) -> None:
     context(tmp_path / "home", engine_at(f"unix://{tmp_path}/none.sock"), '{"currentContext": "nosuch"}')
     assert "no docker context called nosuch" in refused({}).message
 

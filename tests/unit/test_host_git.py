@@ -1,4 +1,4 @@
-"""Facts about the host: its folders, and the harmless part of the user's git configuration."""
+"""Facts about the host: its directories, and the harmless part of the user's git configuration."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def test_what_the_user_has_reaches_the_session_unchanged(
 # The host itself
 
 
-def test_the_folders_follow_the_xdg_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_directories_follow_the_xdg_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "d"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "s"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "c"))
@@ -228,7 +228,7 @@ def test_the_folders_follow_the_xdg_variables(tmp_path: Path, monkeypatch: pytes
     assert host.user_config_file == tmp_path / "c/confined-claude/config.toml"
 
 
-def test_the_folders_are_in_the_home_folder_by_default() -> None:
+def test_the_directories_are_in_the_home_directory_by_default() -> None:
     host = Host.current()
     home = Path(os.environ["HOME"])
     assert (host.home, host.claude_config) == (home, home / ".claude")
@@ -239,7 +239,7 @@ def test_the_folders_are_in_the_home_folder_by_default() -> None:
 
 
 @pytest.mark.root
-def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_home_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HOME")
     with pytest.raises(ConfinedError, match="HOME") as caught:
         as_plain_user(Host.current)

@@ -1,4 +1,4 @@
-"""Which folder is a project, what it is called, and which folders are refused."""
+"""Which directory is a project, what it is called, and which directories are refused."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def project_at(path: Path, *, scaffold: bool = True) -> Path:
     ],
 )
 def test_slug_of_an_odd_name(name: str, slug: str, tmp_path: Path, host: Host) -> None:
-    folder = tmp_path / name
-    folder.mkdir()
-    found = find(folder, host)
-    assert found.root == folder
+    directory = tmp_path / name
+    directory.mkdir()
+    found = find(directory, host)
+    assert found.root == directory
     assert found.slug == slug
 
 
@@ -61,7 +61,7 @@ def test_slug_is_always_lower_case_words_with_single_hyphens(name: str) -> None:
     assert len(slug) <= 40
 
 
-def test_slug_of_the_root_folder() -> None:
+def test_slug_of_the_root_directory() -> None:
     assert Project(Path("/")).slug == "project"
 
 
@@ -89,16 +89,16 @@ def test_a_project_reached_through_a_link_is_the_same_project(tmp_path: Path, ho
     assert find(link, host).root == real
 
 
-# Which folder
+# Which directory
 
 
-def test_a_folder_without_scaffold_is_a_project_itself(tmp_path: Path, host: Host) -> None:
-    folder = tmp_path / "a/b"
-    folder.mkdir(parents=True)
-    assert find(folder, host).root == folder
+def test_a_directory_without_scaffold_is_a_project_itself(tmp_path: Path, host: Host) -> None:
+    directory = tmp_path / "a/b"
+    directory.mkdir(parents=True)
+    assert find(directory, host).root == directory
 
 
-def test_a_folder_below_a_scaffold_belongs_to_that_project(tmp_path: Path, host: Host) -> None:
+def test_a_directory_below_a_scaffold_belongs_to_that_project(tmp_path: Path, host: Host) -> None:
     root = project_at(tmp_path / "app")
     deep = root / "src/deep"
     deep.mkdir(parents=True)
@@ -111,7 +111,7 @@ def test_the_outermost_scaffold_wins_over_a_planted_one(tmp_path: Path, host: Ho
     assert find(planted, host).root == root
 
 
-def test_a_scaffold_in_a_refused_folder_is_passed_over(host: Host) -> None:
+def test_a_scaffold_in_a_refused_directory_is_passed_over(host: Host) -> None:
     (host.home / ".confined-claude").mkdir()
     inner = host.home / "code/app"
     inner.mkdir(parents=True)
@@ -121,14 +121,14 @@ def test_a_scaffold_in_a_refused_folder_is_passed_over(host: Host) -> None:
     assert find(with_scaffold / "src", host).root == with_scaffold
 
 
-def test_a_missing_folder_is_a_clear_error(tmp_path: Path, host: Host) -> None:
+def test_a_missing_directory_is_a_clear_error(tmp_path: Path, host: Host) -> None:
     with pytest.raises(ConfinedError, match="gone: No such file") as caught:
         find(tmp_path / "gone", host)
     assert caught.value.exit_code == 2
     assert caught.value.hint
 
 
-def test_a_folder_that_may_not_be_entered_is_a_clear_error(plain_folder: Path) -> None:
+def test_a_directory_that_may_not_be_entered_is_a_clear_error(plain_folder: Path) -> None:
     def work() -> None:
         host = host_below(plain_folder)
         inner = plain_folder / "locked/inner"
@@ -142,29 +142,29 @@ def test_a_folder_that_may_not_be_entered_is_a_clear_error(plain_folder: Path) -
 
 
 def test_a_name_that_is_not_utf8_is_refused_in_printable_words(tmp_path: Path, host: Host) -> None:
-    folder = Path(os.fsdecode(bytes(tmp_path) + b"/\xff\x1b[31m"))
-    folder.mkdir()
+    directory = Path(os.fsdecode(bytes(tmp_path) + b"/\xff\x1b[31m"))
+    directory.mkdir()
     with pytest.raises(ConfinedError, match="UTF-8") as caught:
-        find(folder, host)
+        find(directory, host)
     assert caught.value.exit_code == 2
     assert caught.value.message.isprintable()
 
 
-# Refused folders
+# Refused directories
 
 
 @pytest.mark.parametrize("path", ["/", "/etc", "/usr", "/usr/bin", "/var", "/tmp", "/proc", "/dev", "/sys", "/home"])
-def test_a_folder_of_the_system_is_refused(path: str, host: Host) -> None:
+def test_a_directory_of_the_system_is_refused(path: str, host: Host) -> None:
     with pytest.raises(ConfinedError, match="cannot be a project") as caught:
         find(Path(path), host)
     assert caught.value.exit_code == 2
-    assert "own folder" in caught.value.hint
+    assert "own directory" in caught.value.hint
 
 
 @pytest.mark.parametrize(
     "path", ["/etc/x", "/usr/lib/x/y", "/boot/efi", "/opt/confined-claude/x", "/run/confined-claude", "/root", "/Users"]
 )
-def test_folders_inside_the_system_are_refused(path: str, host: Host) -> None:
+def test_directories_inside_the_system_are_refused(path: str, host: Host) -> None:
     assert refusal(Path(path), host)
 
 
@@ -182,50 +182,52 @@ def test_folders_inside_the_system_are_refused(path: str, host: Host) -> None:
         "/run/media/me/disk/app",
     ],
 )
-def test_ordinary_folders_are_not_refused(path: str, host: Host) -> None:
+def test_ordinary_directories_are_not_refused(path: str, host: Host) -> None:
     assert refusal(Path(path), host) == ""
 
 
 @pytest.mark.parametrize("path", ["/run", "/run/user/1000", "/var/lib/docker"])
-def test_folders_with_the_engines_socket_or_data_are_refused(path: str, host: Host) -> None:
+def test_directories_with_the_engines_socket_or_data_are_refused(path: str, host: Host) -> None:
     assert refusal(Path(path), host)
 
 
 @pytest.fixture
 def bare_home(host: Host, tmp_path: Path) -> Host:
-    """A host whose home folder holds none of the folders that are refused for themselves."""
+    """A host whose home directory holds none of the directories that are refused for themselves."""
     away = tmp_path / "away"
     environ = {"CLAUDE_CONFIG_DIR": str(away / "claude")}
     return replace(host, environ=environ, data=away / "data", state=away / "state", config=away / "config")
 
 
-def test_the_home_folder_and_all_that_hold_it_are_refused(tmp_path: Path, bare_home: Host) -> None:
+def test_the_home_directory_and_all_that_hold_it_are_refused(tmp_path: Path, bare_home: Host) -> None:
     deep = tmp_path / "users/me"
     deep.mkdir(parents=True)
     host = replace(bare_home, home=deep)
     for path in (deep, deep.parent):
-        with pytest.raises(ConfinedError, match="home folder"):
+        with pytest.raises(ConfinedError, match="home directory"):
             find(path, host)
     beside = tmp_path / "users/you"
     beside.mkdir()
     assert find(beside, host).root == beside
 
 
-def test_the_home_folder_behind_a_link_is_refused(tmp_path: Path, bare_home: Host) -> None:
+def test_the_home_directory_behind_a_link_is_refused(tmp_path: Path, bare_home: Host) -> None:
     named = tmp_path / "named"
     named.symlink_to(bare_home.home)
     for path, home in ((bare_home.home, named), (named, bare_home.home), (named, named)):
-        with pytest.raises(ConfinedError, match="home folder"):
+        with pytest.raises(ConfinedError, match="home directory"):
             find(path, replace(bare_home, home=home))
 
 
-@pytest.mark.parametrize("folder", ["data", "state", "config", "claude_config"])
-def test_own_folders_what_holds_them_and_what_is_inside_are_refused(folder: str, host: Host, tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere" / folder
+@pytest.mark.parametrize("directory", ["data", "state", "config", "claude_config"])
+def test_own_directories_what_holds_them_and_what_is_inside_are_refused(
+    directory: str, host: Host, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere" / directory
     moved = replace(
         host,
-        environ={"CLAUDE_CONFIG_DIR": str(elsewhere)} if folder == "claude_config" else {},
-        **({} if folder == "claude_config" else {folder: elsewhere}),
+        environ={"CLAUDE_CONFIG_DIR": str(elsewhere)} if directory == "claude_config" else {},
+        **({} if directory == "claude_config" else {directory: elsewhere}),
     )
     inside = elsewhere / "shared/deep"
     inside.mkdir(parents=True)
@@ -240,9 +242,9 @@ def test_own_folders_what_holds_them_and_what_is_inside_are_refused(folder: str,
 
 
 def test_the_default_claude_config_is_refused(host: Host) -> None:
-    folder = host.home / ".claude/projects"
-    folder.mkdir(parents=True)
-    for path in (folder, folder.parent):
+    directory = host.home / ".claude/projects"
+    directory.mkdir(parents=True)
+    for path in (directory, directory.parent):
         with pytest.raises(ConfinedError, match="sign-in"):
             find(path, host)
 
@@ -258,12 +260,12 @@ def test_the_default_claude_config_is_refused(host: Host) -> None:
         "/home/claude/.local/bin",
     ],
 )
-def test_the_containers_own_folders_are_refused(path: str, host: Host) -> None:
+def test_the_containers_own_directories_are_refused(path: str, host: Host) -> None:
     assert refusal(Path(path), host)
 
 
 @pytest.mark.parametrize("path", ["/home/claude/workspace", "/home/claude/app", "/home/claude2/.claude"])
-def test_other_folders_below_the_containers_home_are_fine(path: str, host: Host) -> None:
+def test_other_directories_below_the_containers_home_are_fine(path: str, host: Host) -> None:
     assert refusal(Path(path), host) == ""
 
 
@@ -312,7 +314,7 @@ def test_links_deeper_in_venvs_and_among_the_commands_are_fine(tmp_path: Path, h
 
 def test_a_scaffold_that_is_a_file_is_a_clear_error(tmp_path: Path, host: Host) -> None:
     root = project_at(tmp_path / "app", scaffold=False)
-    (root / ".confined-claude").write_text("not a folder")
+    (root / ".confined-claude").write_text("not a directory")
     with pytest.raises(ConfinedError, match="Not a directory"):
         find(root, host)
 
@@ -328,7 +330,7 @@ def test_a_scaffold_that_cannot_be_listed_is_a_clear_error(plain_folder: Path) -
         as_plain_user(work)
 
 
-def test_a_scaffold_that_leads_nowhere_is_refused_from_a_folder_below(tmp_path: Path, host: Host) -> None:
+def test_a_scaffold_that_leads_nowhere_is_refused_from_a_directory_below(tmp_path: Path, host: Host) -> None:
     root = tmp_path / "app"
     (root / "src").mkdir(parents=True)
     link = root / ".confined-claude"
@@ -336,11 +338,11 @@ def test_a_scaffold_that_leads_nowhere_is_refused_from_a_folder_below(tmp_path: 
     assert_link_refused(root / "src", link, host)
 
 
-# A folder that is to become a project
+# A directory that is to become a project
 
 
 @pytest.mark.parametrize("name", ["app", "app/in/it", "new", "new/in/it", "app/../new", "link", "link/new"])
-def test_a_folder_that_can_become_a_project_is_left_as_it_is(tmp_path: Path, host: Host, name: str) -> None:
+def test_a_directory_that_can_become_a_project_is_left_as_it_is(tmp_path: Path, host: Host, name: str) -> None:
     project_at(tmp_path / "app")
     (tmp_path / "link").symlink_to("app")
     before = tree(tmp_path)
@@ -351,7 +353,7 @@ def test_a_folder_that_can_become_a_project_is_left_as_it_is(tmp_path: Path, hos
 @pytest.mark.parametrize(
     "name", ["home", "home/.claude/new", "/etc", "/etc/new", "a\udcff", "file", "file/new", "nowhere"]
 )
-def test_a_folder_that_cannot_become_a_project_is_refused_with_nothing_made(
+def test_a_directory_that_cannot_become_a_project_is_refused_with_nothing_made(
     tmp_path: Path, host: Host, name: str
 ) -> None:
     (tmp_path / "file").write_text("x")
@@ -364,7 +366,7 @@ def test_a_folder_that_cannot_become_a_project_is_refused_with_nothing_made(
 
 
 @pytest.mark.parametrize("name", [".", "new", ".confined-claude"])
-def test_a_folder_that_cannot_be_written_is_refused(plain_folder: Path, name: str) -> None:
+def test_a_directory_that_cannot_be_written_is_refused(plain_folder: Path, name: str) -> None:
     def work() -> None:
         host = host_below(plain_folder)
         root = project_at(plain_folder / "app")

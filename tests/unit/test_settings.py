@@ -62,10 +62,10 @@ def never_trusted(_files: ProjectFiles) -> bool:
 class Files:
     """The config files, the project's Dockerfile, and a way to load them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.scaffold = folder / "scaffold"
+    def __init__(self, directory: Path) -> None:
+        self.scaffold = directory / "scaffold"
         self.scaffold.mkdir(exist_ok=True)
-        self.user, self.project = folder / "user.toml", self.scaffold / "config.toml"
+        self.user, self.project = directory / "user.toml", self.scaffold / "config.toml"
         self.dockerfile = self.scaffold / "Dockerfile"
 
     def load(
@@ -551,7 +551,7 @@ def test_outside_a_project_there_is_no_project_file(files: Files) -> None:
 
 
 @pytest.mark.parametrize("file", ["user", "project"])
-def test_a_folder_in_place_of_a_file(file: str, files: Files) -> None:
+def test_a_directory_in_place_of_a_file(file: str, files: Files) -> None:
     path: Path = getattr(files, file)
     path.mkdir()
     assert f"Cannot read {path}" in files.error().message

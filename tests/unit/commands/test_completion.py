@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from confined_claude import program, tasks
 from confined_claude.commands import completion
 
-from ..test_cli import COMMAND, Run, folder, home, run  # noqa: F401 - fixtures
+from ..test_cli import COMMAND, Run, directory, home, run  # noqa: F401 - fixtures
 
 TASKS = set(tasks.ns.task_names)
 FLAGS = {"--help", "--list", "--version", "--yolo", "--shell", "--rebuild"}

@@ -1,4 +1,4 @@
-"""Where each setting comes from, and how it is told."""
+"""Where each setting comes from, and how it is printed."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def test_each_value_names_where_it_comes_from(host: Host) -> None:
         "git": ("--git",),
     }
     assert found.settings.protect == ("a", "b")
-    told = {line.split(" = ")[0]: line for line in config.lines(found)}
-    assert told["network"].split("#") == [told["network"].split("#")[0], " CONFINED_CLAUDE_NETWORK"]
-    assert f"# {file} and {theirs}" in told["memory"]
+    printed = {line.split(" = ")[0]: line for line in config.lines(found)}
+    assert printed["network"].split("#") == [printed["network"].split("#")[0], " CONFINED_CLAUDE_NETWORK"]
+    assert f"# {file} and {theirs}" in printed["memory"]
 
 
-def test_what_a_project_does_not_get_is_told(host: Host) -> None:
+def test_what_a_project_does_not_get_is_reported(host: Host) -> None:
     found = resolved(host, project='network = "allowlist"\nsudo = "apt"', user='network = "none"\nsudo = "off"')
     assert found.not_taken == ("network", "sudo")
     assert found.sources["network"] == (str(host.user_config_file),)
@@ -82,7 +82,7 @@ def test_for_programs_it_is_one_object(host: Host) -> None:
     assert set(found["settings"]) == set(SPECS)
 
 
-def test_a_project_that_waits_for_trust_is_told_and_not_in_force(
+def test_a_project_that_waits_for_trust_is_reported_and_not_in_force(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = Project(tmp_path / "project")

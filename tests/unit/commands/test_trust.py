@@ -132,7 +132,7 @@ def test_what_is_kept_must_be_the_very_text(kind: str, project: Project, host: H
     assert explain(project, host)[1]
 
 
-def test_a_file_that_is_no_toml_is_told_and_not_allowed(project: Project, host: Host) -> None:
+def test_a_file_that_is_no_toml_is_reported_and_not_allowed(project: Project, host: Host) -> None:
     (project.scaffold / "config.toml").write_text("git open")
     for ask in (
         lambda: explain(project, host),
@@ -208,7 +208,7 @@ def test_nothing_in_a_dockerfile_is_hidden_when_it_is_shown(project: Project, ho
     assert any("\\x1b[8mevil" in line for line in lines)
 
 
-def test_a_dockerfile_that_is_none_is_told_and_not_allowed(project: Project, host: Host) -> None:
+def test_a_dockerfile_that_is_none_is_reported_and_not_allowed(project: Project, host: Host) -> None:
     put(project.scaffold / "Dockerfile", "FROM debian\n")
     for ask in (lambda: explain(project, host), lambda: trust.allow(project, host, DIGEST)):
         with pytest.raises(ConfinedError, match="does not go on top"):
