@@ -46,8 +46,8 @@ def system_error(verb: str, path: Path, error: OSError) -> ConfinedError:
     hints = {
         errno.ENOSPC: "Free some disk space and start again; nothing was changed.",
         errno.EDQUOT: "Free some of your disk quota and start again; nothing was changed.",
-        errno.EACCES: "Give yourself the permission, or choose another folder.",
-        errno.EROFS: "Choose a folder on a file system that can be written.",
+        errno.EACCES: "Give yourself the permission, or choose another directory.",
+        errno.EROFS: "Choose a directory on a file system that can be written.",
     }
     hint = hints.get(error.errno or 0, "Check what is there and start again.")
     return ConfinedError(f"Cannot {verb} {path}: {error.strerror or error}.", hint)

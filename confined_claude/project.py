@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import ConfinedError
-from .fs import safefs
+from .errors import ConfinedError, system_error
+from .fs.directory import Location, link_error
 from .host import Host
 
 SCAFFOLD = ".confined-claude"
@@ -70,9 +70,9 @@ class Project:
 
     def check_links(self) -> None:
         """Raise ConfinedError if a path that the tool reads or mounts is a link."""
-        safefs.refuse_links(self.scaffold)
+        Location(self.root, (SCAFFOLD,)).refuse_links()
         if (lib := self.scaffold / "local-bin" / ".lib").is_symlink():
-            raise safefs.refuse_link(lib)
+            raise link_error(lib)
 
 
 def find(directory: Path, host: Host) -> Project:
@@ -84,7 +84,7 @@ def find(directory: Path, host: Host) -> Project:
     try:
         here = directory.resolve(strict=True)
     except OSError as error:
-        raise safefs.cannot("use", directory, error) from None
+        raise system_error("use", directory, error) from None
     _check_name(here)
     scaffolds = [
         place for place in (here, *here.parents) if os.path.lexists(place / SCAFFOLD) and not refusal(place, host)
@@ -112,7 +112,7 @@ def check_new(directory: Path, host: Host) -> None:
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise safefs.cannot("write to", place, error) from None
+            raise system_error("write to", place, error) from None
 
 
 def _check_name(directory: Path) -> None:

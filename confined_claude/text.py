@@ -1,9 +1,11 @@
-"""Text from elsewhere, made safe to print: it must neither steer a terminal nor look like something else."""
+"""Text from elsewhere: escaped, so that it neither steers a terminal nor looks like something else; and parsed."""
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import islice
+from typing import Any
 
 _SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
@@ -26,3 +28,11 @@ def diff(before: str, after: str, context: int = 0) -> list[str]:
 
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=context)
     return [line for line in islice(lines, 2, None) if not line.startswith("@@")]
+
+
+def parse_json(content: bytes | str | None) -> Any:
+    """Return the value of a JSON text; None for anything else."""
+    try:
+        return json.loads(content or b"")
+    except (ValueError, RecursionError):
+        return None

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ConfinedError
+from .directory import Location
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK_SECONDS = 3.0
@@ -34,16 +35,8 @@ _MOST_ROUNDS = 8
 _MOST_SHOWN = 200
 
 
-@dataclass(frozen=True)
-class Place:
-    """The folder ``base/parts...``: ``base`` is trusted, and none of ``parts`` may be a link."""
-
-    base: Path
-    parts: tuple[str, ...] = ()
-
-    @property
-    def path(self) -> Path:
-        return self.base.joinpath(*self.parts)
+# Until its callers use the new name.
+Place = Location
 
 
 def refuse_link(path: Path) -> ConfinedError:

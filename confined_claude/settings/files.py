@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfinedError
-from ..fs import safefs
+from ..fs.directory import read_config
 from . import dockerfile
 from .specs import SPECS, Kind, Value
 
@@ -90,7 +90,7 @@ def parse_words(words: Mapping[str, str], source: str) -> dict[str, Value]:
 
 
 def _read(path: Path) -> str:
-    return safefs.read_config(path) or ""
+    return read_config(path) or ""
 
 
 def _parse(text: str, source: str) -> dict[str, Value]:

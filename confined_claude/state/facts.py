@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfinedError
-from ..fs import safefs
 from ..host import Host
-from . import store as state
+from ..text import parse_json
+from . import store
 
 _FILE = "engine.json"
 _SECONDS_KEPT = 24 * 3600.0
@@ -61,17 +61,17 @@ def facts(host: Host, address: str, ask: Callable[[], Mapping[str, Any]], *, kee
     is kept unless ``keep``.
     """
     identity = _identity(address)
-    with contextlib.suppress(OSError, ValueError, TypeError, LookupError, RecursionError):
-        with state.opened(host) as folder:
-            kept = json.loads(safefs.read(folder, _FILE) or b"{}")
+    with contextlib.suppress(OSError, TypeError, LookupError):
+        with store.location(host).open() as directory:
+            kept = parse_json(directory.read(_FILE))
         if identity and kept["identity"] == identity and 0 <= time.time() - kept["asked"] < _SECONDS_KEPT:
             return EngineFacts(**{field.name: kept["facts"][field.name] for field in fields(EngineFacts)})
     known = from_info(ask())
     if not keep:
         return known
     record = {"identity": identity, "asked": time.time(), "facts": asdict(known)}
-    with contextlib.suppress(OSError, ConfinedError), state.made(host) as folder:
-        safefs.write(folder, _FILE, json.dumps(record).encode())
+    with contextlib.suppress(OSError, ConfinedError), store.location(host).make() as directory:
+        directory.write(_FILE, json.dumps(record).encode())
     return known
 
 

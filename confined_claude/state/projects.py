@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..console import say
-from ..errors import ConfinedError
-from ..fs import safefs
+from ..errors import ConfinedError, system_error
+from ..fs.directory import Directory
 from ..host import Host
 from ..project import Project
-from . import store as state
+from ..text import parse_json
+from . import store
 
 _FOLDER = "projects"
 FILE = "project.json"
@@ -40,49 +41,48 @@ def remember(project: Project, host: Host) -> None:
 
     Raises ConfinedError if nothing can be written.
     """
-    with state.made(host, _FOLDER, project.id) as folder:
-        if safefs.exists(folder, FILE):
-            if _root(folder) == project.root:
-                os.utime(FILE, dir_fd=folder, follow_symlinks=False)
+    with store.location(host, _FOLDER, project.id).make() as directory:
+        if directory.exists(FILE):
+            if _root(directory) == project.root:
+                directory.touch(FILE)
                 return
-            aside = f"{FILE}.{time.strftime('%Y%m%d-%H%M%S')}"
-            os.rename(FILE, aside, src_dir_fd=folder, dst_dir_fd=folder)
-            place = host.state / _FOLDER / project.id / aside
-            say(f"The record of this project could not be read, and is now at {place}.")
+            new = f"{FILE}.{time.strftime('%Y%m%d-%H%M%S')}"
+            directory.rename(FILE, new)
+            say(f"The record of this project could not be read, and is now at {directory.path / new}.")
         try:
-            safefs.write(folder, FILE, json.dumps({"version": VERSION, "root": str(project.root)}).encode())
+            directory.write(FILE, json.dumps({"version": VERSION, "root": str(project.root)}).encode())
         except OSError as error:
-            raise safefs.cannot("write to", host.state, error) from None
+            raise system_error("write to", host.state, error) from None
 
 
 def projects(host: Host) -> list[Known]:
     """All known projects, the one used last first. Raises ConfinedError if it cannot be told which there are."""
     try:
-        with state.opened(host, _FOLDER) as folder:
-            found = [known for name in os.listdir(folder) if (known := _known(folder, name)) is not None]
+        with store.location(host, _FOLDER).open() as directory:
+            found = [known for name in directory.names() if (known := _known(directory, name)) is not None]
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise safefs.cannot("read", host.state / _FOLDER, error) from None
+        raise system_error("read", host.state / _FOLDER, error) from None
     return sorted(found, key=lambda known: -known.last_used)
 
 
-def _known(folder: int, name: str) -> Known | None:
-    """The project whose records are the folder ``name`` in ``folder``; None if that is none."""
+def _known(directory: Directory, name: str) -> Known | None:
+    """Return the project whose records are the directory ``name``; None if that is none."""
     try:
-        with safefs.entered(folder, name) as own:
-            status = os.stat(FILE if safefs.exists(own, FILE) else ".", dir_fd=own, follow_symlinks=False)
-            return Known(name, _root(own), status.st_mtime)
+        with directory.child(name) as records:
+            status = records.stat(FILE if records.exists(FILE) else ".")
+            return Known(name, _root(records), status.st_mtime)
     except PermissionError:  # root's, as after one start with sudo
         return Known(name, None, 0.0)
     except OSError:
         return None
 
 
-def _root(folder: int) -> Path | None:
-    """The root in the record of a project; None if there is none that can be read."""
-    with contextlib.suppress(ValueError, TypeError, LookupError, RecursionError):
-        record = json.loads(safefs.read(folder, FILE, 1 << 16) or b"")
+def _root(directory: Directory) -> Path | None:
+    """Return the root in the record of a project; None if there is none that can be read."""
+    with contextlib.suppress(TypeError, ValueError, LookupError):
+        record = parse_json(directory.read(FILE, 1 << 16))
         if record["version"] == VERSION and is_path(record["root"]):
             return Path(record["root"])
     return None

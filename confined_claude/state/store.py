@@ -1,17 +1,22 @@
-"""``<state>``, the host-only records: the one way to its folders. A link in its place is refused, or below it."""
+"""``<state>``, the host-only records: the one way to its directories. A link in its place is refused, or below it."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
 from ..fs import safefs
-from ..fs.safefs import Place
+from ..fs.directory import Location
 from ..host import Host
 
 
-def place(host: Host, *names: str) -> Place:
-    """The folder ``<state>/names...``, whether or not it is there."""
-    return Place(host.state.parent, (host.state.name, *names))
+def location(host: Host, *names: str) -> Location:
+    """Return the location of ``<state>/names...``."""
+    return Location(host.state.parent, (host.state.name, *names))
+
+
+# Until all callers use directories:
+
+place = location
 
 
 def made(host: Host, *names: str) -> AbstractContextManager[int]:

@@ -6,16 +6,14 @@ The contents are kept in ``<state>``, so that a change can be compared with what
 from __future__ import annotations
 
 import hashlib
-import os
 
-from ..errors import ReviewNeeded
-from ..fs import safefs
+from ..errors import ReviewNeeded, system_error
+from ..fs.directory import Location
 from ..host import Host
 from ..project import Project
 from ..settings.files import ProjectFiles
-from . import store as state
+from . import store
 
-_DIRECTORY = "trusted"
 # Between the two files. No TOML holds it, so no config file reads like one with a Dockerfile.
 _SEPARATOR = "\0"
 
@@ -23,8 +21,8 @@ _SEPARATOR = "\0"
 def is_trusted(project: Project, host: Host, files: ProjectFiles) -> bool:
     """Return whether the user has allowed this very content of the project's files."""
     try:
-        with state.opened(host, "projects", project.id, _DIRECTORY) as folder:
-            return safefs.read(folder, digest_of(files)) == _content(files)
+        with _location(project, host).open() as directory:
+            return directory.read(digest_of(files)) == _content(files)
     except OSError:
         return False
 
@@ -37,9 +35,9 @@ def digest_of(files: ProjectFiles) -> str:
 def last_allowed(project: Project, host: Host) -> ProjectFiles | None:
     """Return the content that was allowed last; None if none was."""
     try:
-        with state.opened(host, "projects", project.id, _DIRECTORY) as folder:
-            names = sorted(os.listdir(folder), key=lambda name: os.stat(name, dir_fd=folder).st_mtime)
-            content = safefs.read(folder, names[-1]) if names else None
+        with _location(project, host).open() as directory:
+            names = sorted(directory.names(), key=lambda name: directory.stat(name).st_mtime)
+            content = directory.read(names[-1]) if names else None
     except OSError:
         return None
     if content is None:
@@ -57,11 +55,15 @@ def allow(project: Project, host: Host, digest: str) -> None:
             f"The hash of what {project.scaffold} asks for is {digest_of(files)}, not that.",
             "See `confined-claude trust` again.",
         )
-    with state.made(host, "projects", project.id, _DIRECTORY) as folder:
+    with _location(project, host).make() as directory:
         try:
-            safefs.write(folder, digest, _content(files))
+            directory.write(digest, _content(files))
         except OSError as error:
-            raise safefs.cannot("write to", host.state, error) from None
+            raise system_error("write to", host.state, error) from None
+
+
+def _location(project: Project, host: Host) -> Location:
+    return store.location(host, "projects", project.id, "trusted")
 
 
 def _content(files: ProjectFiles) -> bytes:

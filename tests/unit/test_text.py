@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude.text import escape, strip_controls
+from confined_claude.text import escape, parse_json, strip_controls
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,11 @@ def test_the_output_of_a_program_keeps_its_lines_and_nothing_that_steers() -> No
 def test_no_text_steers(text: str) -> None:
     assert escape(text).isprintable()
     assert strip_controls(text).replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [(b'{"a": [1]}', {"a": [1]}), (b"", None), (None, None), (b"\xff", None), ("{", None), ("[" * 100_000, None)],
+)
+def test_what_is_no_json_is_nothing(content: bytes | str | None, value: object) -> None:
+    assert parse_json(content) == value
