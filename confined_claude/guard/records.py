@@ -20,6 +20,7 @@ from ..errors import ConfinedError
 from ..fs import safefs
 from ..host import Host
 from ..project import Project
+from ..state import projects
 from ..state import store as state
 from .findings import Finding
 from .snapshot import Item, Kind, Snapshot
@@ -108,9 +109,10 @@ class Records:
             return None
         with self._damage_told(key + _BEFORE):
             items = {
-                path: Item(Kind(kind), digest, _as_bytes(text)) for path, (kind, digest, text) in value["items"].items()
+                path: Item(Kind(kind), digest, _as_bytes(text))
+                for path, (kind, digest, text) in value.pop("items").items()
             }
-            return Before(value["session"], value["since"], Snapshot(items))
+            return Before(**value, snapshot=Snapshot(items))
 
     def keep_before(self, key: str, before: Before) -> None:
         items = {path: [item.kind, item.digest, _as_text(item.content)] for path, item in before.snapshot.items.items()}
@@ -144,14 +146,16 @@ class Records:
 
     def accepted(self) -> dict[str, str]:
         """What was reviewed while a session ran: digests by the key of the finding."""
-        return self._load(_ACCEPTED) or {}
+        with self._damage_told(_ACCEPTED):
+            return _digests(self._load(_ACCEPTED) or {})
 
     def keep_accepted(self, digests: dict[str, str]) -> None:
         self._save(_ACCEPTED, digests)
 
     def copies(self) -> dict[str, dict[str, str]]:
         """The references that the host's repository had when a session's copy of it was made, by the copy's name."""
-        return self._load(_COPIES) or {}
+        with self._damage_told(_COPIES):
+            return {name: _digests(copy) for name, copy in (self._load(_COPIES) or {}).items()}
 
     def keep_copies(self, copies: dict[str, dict[str, str]]) -> None:
         self._save(_COPIES, copies)
@@ -174,7 +178,9 @@ class Records:
         if not content:
             return None
         with self._damage_told(name):
-            return json.loads(content)
+            value = json.loads(content)
+            state.refuse_newer(value, self._path / name)
+            return value
 
     @contextlib.contextmanager
     def _damage_told(self, name: str) -> Iterator[None]:
@@ -229,6 +235,7 @@ def locked_by_id(project_id: str, host: Host) -> Iterator[Records]:
             if _is_at(path / _LOCK, lock):
                 break
             stack.close()  # whoever had the lock has removed the records
+        projects.refuse_newer(project_id, host)
         yield Records(folder, path)
 
 
@@ -276,6 +283,7 @@ def unwritten(project: Project, host: Host) -> Iterator[Unwritten | None]:
             return
         stack.callback(os.close, lock)
         fcntl.flock(lock, fcntl.LOCK_EX)
+        projects.refuse_newer(project.id, host)
         yield Unwritten(folder, host.state / _PROJECTS / project.id)
 
 
@@ -300,10 +308,11 @@ class Glance:
 def glance(project_id: str, host: Host) -> Glance:
     """What is open in a project by its records, without a lock and without a look at the project.
 
-    Raises ConfinedError if they are damaged.
+    Raises ConfinedError if they are damaged, or of a newer version.
     """
     try:
         with state.opened(host, _PROJECTS, project_id) as folder:
+            projects.refuse_newer(project_id, host)
             names = os.listdir(folder)
             kept = Records(folder, host.state / _PROJECTS / project_id)
             findings = kept.findings() if _FINDINGS in names else []
@@ -331,9 +340,9 @@ def has_owner(project_id: str, key: str, host: Host) -> bool:
 
 def without_owner(host: Host) -> Iterator[str]:
     """The keys of sessions on record, of all projects, whose process is gone."""
-    with contextlib.suppress(OSError), state.opened(host, _PROJECTS) as projects:
-        for project_id in os.listdir(projects):
-            with contextlib.suppress(OSError), safefs.entered(projects, project_id) as folder:
+    with contextlib.suppress(OSError), state.opened(host, _PROJECTS) as everything:
+        for project_id in os.listdir(everything):
+            with contextlib.suppress(OSError), safefs.entered(everything, project_id) as folder:
                 for name in os.listdir(folder):
                     if name.endswith(_SUFFIX) and not _is_held(name, folder):
                         yield name.removesuffix(_SUFFIX)
@@ -364,6 +373,13 @@ def _finding(value: dict[str, Any]) -> Finding:
     return Finding(
         **(value | {"kind": Kind(value["kind"])} | {name: _as_bytes(value[name]) for name in ("before", "after")})
     )
+
+
+def _digests(value: dict[str, Any]) -> dict[str, str]:
+    """Return ``value``, all of whose values are text. Raises ValueError and such for anything else."""
+    if not all(isinstance(digest, str) for digest in value.values()):
+        raise ValueError("not a digest")
+    return value
 
 
 def _as_text(content: bytes | None) -> str | None:

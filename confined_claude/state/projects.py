@@ -19,7 +19,7 @@ from . import store
 
 _FOLDER = "projects"
 FILE = "project.json"
-VERSION = 1
+_MOST_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,11 @@ class Known:
 
 
 def remember(project: Project, host: Host) -> None:
-    """Note that ``project`` is used now. What is damaged or of a newer version is put aside, and said.
+    """Note that ``project`` is used now. A damaged record is put aside, and this is reported.
 
-    Raises ConfinedError if nothing can be written.
+    Raises ConfinedError if nothing can be written, and for records of a newer version.
     """
+    refuse_newer(project.id, host)
     with store.location(host, _FOLDER, project.id).make() as directory:
         if directory.exists(FILE):
             if _root(directory) == project.root:
@@ -50,9 +51,16 @@ def remember(project: Project, host: Host) -> None:
             directory.rename(FILE, new)
             say(f"The record of this project could not be read, and is now at {directory.path / new}.")
         try:
-            directory.write(FILE, json.dumps({"version": VERSION, "root": str(project.root)}).encode())
+            directory.write(FILE, json.dumps({"version": store.VERSION, "root": str(project.root)}).encode())
         except OSError as error:
             raise system_error("write to", host.state, error) from None
+
+
+def refuse_newer(project_id: str, host: Host) -> None:
+    """Raise ConfinedError if the records of a project are of a newer version. Writing to them could lose something."""
+    directory_of = store.location(host, _FOLDER, project_id)
+    with contextlib.suppress(OSError, ValueError, RecursionError), directory_of.open() as directory:
+        store.refuse_newer(parse_json(directory.read(FILE, _MOST_BYTES)), directory.path / FILE)
 
 
 def projects(host: Host) -> list[Known]:
@@ -82,8 +90,8 @@ def _known(directory: Directory, name: str) -> Known | None:
 def _root(directory: Directory) -> Path | None:
     """Return the root in the record of a project; None if there is none that can be read."""
     with contextlib.suppress(TypeError, ValueError, LookupError):
-        record = parse_json(directory.read(FILE, 1 << 16))
-        if record["version"] == VERSION and is_path(record["root"]):
+        record = parse_json(directory.read(FILE, _MOST_BYTES))
+        if record["version"] == store.VERSION and is_path(record["root"]):
             return Path(record["root"])
     return None
 

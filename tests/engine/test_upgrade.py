@@ -103,3 +103,14 @@ def test_the_scaffold_is_brought_up_to_date(user: User) -> None:
     assert (project / "tasks.py").read_text() == (REPOSITORY / "template/tasks.py").read_text()
     assert (project / ".confined-claude/config.toml").read_text() == config
     assert user.run("inv", "shell", "--", "true", cwd=project).returncode == 0
+
+
+def test_a_start_among_records_of_newer_code_is_refused_and_they_stay(user: User) -> None:
+    record = records("trusted") / "project.json"
+    record.write_text('{"version": 2, "place": "elsewhere"}')
+    before = sorted(path.name for path in records("trusted").iterdir())
+    what, hint = session(user, "trusted", "true", code=2).stderr.splitlines()
+    assert "is from a newer version" in what
+    assert "install.sh" in hint
+    assert record.read_text() == '{"version": 2, "place": "elsewhere"}'
+    assert sorted(path.name for path in records("trusted").iterdir()) == before

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from upgrade.unpacked import HOME, PROJECTS, ROOT, unpacked
+from upgrade.unpacked import HOME, PROJECTS, ROOT, records, unpacked
+
+from .conftest import tree
 
 COMMAND = Path(sys.executable).with_name("confined-claude")
 ENVIRON = {"HOME": str(HOME), "PATH": "/usr/bin:/bin", "DOCKER_HOST": f"unix://{ROOT}/none.sock"}
@@ -114,3 +116,51 @@ def test_the_scaffold_finds_its_tasks() -> None:
         cwd=PROJECTS / "app", env=ENVIRON, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert {"run", "shell", "review", "update"} <= set(listed.stdout.split())
+
+
+# Records of newer code, as this code meets them when someone goes back to it.
+
+
+def refused(project: str, *words: str, file: str) -> str:
+    """What a command says instead, in two lines; the records are as they were."""
+    before = tree(records(project))
+    what, hint = run(project, *words, code=2).splitlines()
+    assert tree(records(project)) == before
+    assert str(records(project) / file) in what
+    return f"{what} {hint}"
+
+
+def test_a_project_that_newer_code_has_used_is_refused_and_stays() -> None:
+    (records("app") / "project.json").write_text('{"version": 2, "place": "elsewhere"}')
+    for words in ("review", "review --accept", "clean --all --yes", "update"):
+        told = refused("app", *words.split(), file="project.json")
+        assert "is from a newer version" in told
+        assert "install.sh" in told
+    for project, status in (("app", "problem"), ("trusted", "warning")):
+        checks = json.loads(run(project, "doctor", "--json", code=1))["checks"]
+        (line,) = [line for line in checks if line["name"] == "records"]
+        assert (line["status"], "is from a newer version" in line["what"]) == (status, True)
+    found = json.loads(run("half", "status", "--json", code=3))
+    (problem,) = [problem for problem in found["problems"] if problem["about"] != "engine"]
+    assert "is from a newer version" in problem["message"]
+
+
+@pytest.mark.parametrize(
+    ("project", "file", "record"),
+    [
+        ("app", "findings.json", [{"path": ".envrc", "colour": "red"}]),
+        ("app", "findings.json", {"version": 2, "findings": []}),
+        ("isolated", "copies.json", {"1": {"HEAD": ["a digest"]}}),
+        ("isolated", "copies.json", {"version": 2, "copies": {}}),
+        ("cut", "accepted.json", {".envrc": ["a digest"]}),
+        ("cut", "accepted.json", {"version": 2, "accepted": {}}),
+        ("cut", "0123456789abcdef.session", {"kept": {}, "attached": []}),
+        ("cut", "0123456789abcdef.session", {"version": 2, "kept": {}}),
+        ("cut", "*.before", {"session": "x", "since": 1.0, "items": {}, "attached": []}),
+        ("deep", "*.unseen", {"version": 2, "kept": {}}),
+    ],
+)
+def test_a_record_that_this_code_does_not_know_is_refused_and_stays(project: str, file: str, record: object) -> None:
+    (path,) = list(records(project).glob(file)) or [records(project) / file]
+    path.write_text(json.dumps(record))
+    assert "newer version" in refused(project, "review", file=path.name)

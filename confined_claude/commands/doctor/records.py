@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 
 from ...errors import ConfinedError, ReviewNeeded
 from ...fs import safefs
@@ -95,7 +93,7 @@ def every_record(host: Host, here: Project | None) -> Iterator[Line]:
         is_here = here is not None and project.id == here.id
         try:
             with _folder(host, project.id) as folder:
-                lines = list(_damaged(folder, path, is_here=is_here))
+                lines = list(_damaged(host, project, folder, is_here=is_here))
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -107,32 +105,20 @@ def every_record(host: Host, here: Project | None) -> Iterator[Line]:
         yield Line("records", OK, f"all in {host.state} can be read")
 
 
-def _damaged(folder: int, path: Path, *, is_here: bool) -> Iterator[Line]:
-    if safefs.exists(folder, known.FILE):
-        content = safefs.read(folder, known.FILE)
-        if (reason := _unreadable(content)) is not None:
-            what = f"{path / known.FILE} {reason}"
-            yield Line("records", WARNING, what, "The next start in that project puts it aside, and makes a new one.")
+def _damaged(host: Host, project: known.Known, folder: int, *, is_here: bool) -> Iterator[Line]:
+    path = host.state / _PROJECTS / project.id
     kept = Records(folder, path)
     try:
+        known.refuse_newer(project.id, host)
+        if project.root is None and safefs.exists(folder, known.FILE):
+            what = f"{path / known.FILE} is damaged"
+            yield Line("records", WARNING, what, "The next start in that project puts it aside, and makes a new one.")
         for key in (*(key for key, _, _ in kept.sessions()), *(key for key, _ in kept.unseen())):
             kept.before(key)
         for look in (kept.findings, kept.accepted, kept.copies, kept.made):
             look()
     except ConfinedError as error:
         yield Line("records", PROBLEM if is_here else WARNING, error.message, error.hint)
-
-
-def _unreadable(content: bytes | None) -> str | None:
-    """Why the record of a project cannot be used; None if it can."""
-    try:
-        record = json.loads(content or b"")
-        if record["version"] == known.VERSION and known.is_path(record["root"]):
-            return None
-        is_newer = record["version"] > known.VERSION
-    except (ValueError, TypeError, LookupError, RecursionError):
-        is_newer = False
-    return "is from a newer version" if is_newer else "is damaged"
 
 
 # Findings
