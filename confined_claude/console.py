@@ -1,4 +1,4 @@
-"""What the user sees of the tool's own: short lines and the build's progress, all on stderr.
+"""What the user sees of the tool itself: short lines and progress, all on stderr.
 
 Standard output belongs to the session.
 """
@@ -7,45 +7,48 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import sys
 import textwrap
 import time
-from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
+
+from .text import strip_controls
+
+_Progress = TypeVar("_Progress", bound="Progress")
 
 _STEP_WIDTH = 80
 _PATIENCE_SECONDS = 0.5
-_ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+
+plain = strip_controls
 
 
 def say(text: str) -> None:
-    """One line of the tool's own."""
+    """Print one line of the tool's own."""
     print(f"confined-claude: {text}", file=sys.stderr, flush=True)
 
 
 def open_streams() -> None:
-    """Make standard input, output and error fit to be used: nothing that is printed fails for its characters.
+    """Make standard input, output and error usable, and able to print every character.
 
-    Where one is closed there is nothing from now on, and not the next file that is opened.
+    A closed one leads to the null device, so that the next file which is opened does not take its place.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            handle = os.open(os.devnull, os.O_RDWR)  # the lowest that is free
-            os.set_inheritable(handle, True)
-            setattr(sys, name, os.fdopen(handle, mode, encoding="utf-8"))
-    # A folder's name may be of characters that the locale has not.
+            fd = os.open(os.devnull, os.O_RDWR)  # the lowest free number
+            os.set_inheritable(fd, True)
+            setattr(sys, name, os.fdopen(fd, mode, encoding="utf-8"))
+    # A directory's name may have characters that the locale lacks.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def reader_is_gone() -> None:
-    """Whoever read what is printed has stopped (``| head``): the rest of it goes nowhere, and says so to nobody."""
+def discard_output() -> None:
+    """Send the rest of the output nowhere: its reader is gone (``| head``), and that is no error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def confirmed(question: str) -> bool:
-    """Whether the person at the terminal says yes."""
+    """Return whether the person at the terminal agrees."""
     try:
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
@@ -53,89 +56,68 @@ def confirmed(question: str) -> bool:
         return False
 
 
-class BuildProgress:
-    """A build's progress: its title, then a bar by step with elapsed time and the last line; plain lines in a pipe."""
+class Progress:
+    """A bar on a terminal's stderr for work that takes longer than ``patience`` seconds; it disappears at the end."""
 
-    def __init__(self, title: str) -> None:
-        self._title = title
-        self._live: Any = None
+    def __init__(self, text: str = "", patience: float = _PATIENCE_SECONDS) -> None:
+        self.started = time.monotonic()
+        self._text = text
+        self._patience = patience
         self._bar: Any = None
-        self._started = time.monotonic()
+        self._task: Any = None
 
-    def __enter__(self) -> BuildProgress:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-        from rich.table import Column
+    def __enter__(self: _Progress) -> _Progress:
+        return self
 
-        say(self._title)
-        console = Console(stderr=True)
-        if console.is_terminal:
-            self._live = Progress(
-                BarColumn(bar_width=20),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[last]}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
-                console=console,
+    def show(self, done: int | None, total: int | None, text: str | None = None) -> None:
+        """Show that ``done`` of ``total`` is done; None leaves a number or the text as it is."""
+        self._text = self._text if text is None else text
+        if self._bar is None:
+            if time.monotonic() - self.started < self._patience or not sys.stderr.isatty():
+                return
+            from rich import progress
+            from rich.console import Console
+            from rich.table import Column
+
+            self._bar = progress.Progress(
+                progress.BarColumn(bar_width=20),
+                progress.TimeElapsedColumn(),
+                progress.MofNCompleteColumn(),
+                progress.TextColumn(
+                    "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+                ),
+                console=Console(stderr=True),
                 expand=True,
                 transient=True,
             )
-            self._bar = self._live.add_task("", total=None, last="")
-            self._live.start()
-        return self
+            self._task = self._bar.add_task(self._text, total=None)
+            self._bar.start()
+        self._bar.update(self._task, completed=done, total=total, description=self._text)
+
+    def __exit__(self, *_error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class BuildProgress(Progress):
+    """A build's progress: a title, then a bar with the step and the last line of output, or a line for each step."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__(patience=0)
+        say(title)
 
     def step(self, number: int, total: int, what: str) -> None:
+        """Show the ``number`` and the text of the step that begins."""
         what = " ".join(what.split())
-        if self._live is not None:
-            self._live.update(self._bar, completed=number - 1, total=total, last=what)
-        else:
+        self.show(number - 1, total, what)
+        if not sys.stderr.isatty():
             say(f"step {number}/{total}: {textwrap.shorten(what, _STEP_WIDTH)}")
 
     def line(self, text: str) -> None:
-        if self._live is not None:
-            self._live.update(self._bar, last=text)
+        """Show a line of output; in a pipe there are enough lines without it."""
+        self.show(None, None, text)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
-        if kind is None:
-            say(f"The image is built ({time.monotonic() - self._started:.0f} s).")
-
-
-class Adding:
-    """A bar for work that turns out to take long: on a terminal only, on stderr, gone at the end."""
-
-    def __init__(self, title: str) -> None:
-        self._title = title
-        self._live: Any = None
-        self._bar: Any = None
-        self._started = time.monotonic()
-
-    def __enter__(self) -> Adding:
-        return self
-
-    def show(self, done: int, total: int) -> None:
-        """So much of it is done."""
-        if self._live is None:
-            if time.monotonic() - self._started < _PATIENCE_SECONDS or not sys.stderr.isatty():
-                return
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-            columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
-            self._live = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._bar = self._live.add_task(self._title, total=total)
-            self._live.start()
-        self._live.update(self._bar, completed=done, total=total)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-
-def plain(text: str) -> str:
-    """``text`` without colours and control characters: a build's output must not steer the terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else " " for char in _ESCAPE.sub("", text))
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        if error[0] is None:
+            say(f"The image is built ({time.monotonic() - self.started:.0f} s).")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Collection, Context, Exit, Task, task
 
-from .console import open_streams, reader_is_gone
+from .console import discard_output, open_streams
 from .errors import INTERRUPTED, READER_GONE, USAGE, ConfinedError
 from .settings import SPECS
 
@@ -54,7 +54,7 @@ def _reported() -> Iterator[None]:
     except KeyboardInterrupt:
         raise Exit(code=INTERRUPTED) from None
     except BrokenPipeError:
-        reader_is_gone()
+        discard_output()
         raise Exit(code=READER_GONE) from None
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""

@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.filesize import decimal
 
-from ...console import Adding
+from ...console import Progress
 from ...errors import ConfinedError
 from ...fs.disk import Size, in_words
 from ...guard.report import shown
@@ -45,7 +45,7 @@ _PLAIN, _TITLE, _RED, _YELLOW = "", "bold", "red", "yellow"
 
 def show(looker: Looker, home: Path, *, as_json: bool) -> bool:
     """Print a status; gives whether the engine could be asked."""
-    with Adding("Adding up what the folders take") as adding:
+    with Progress("Adding up what the folders take") as adding:
         found = looker.look(adding.show)
     if as_json:
         print(json.dumps(in_json(found), indent=2))

@@ -470,7 +470,7 @@ def test_a_bar_is_for_terminals_and_for_what_takes_long(stream: io.StringIO, mon
     monkeypatch.setattr(sys, "stderr", stream)
     clock = [0.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
-    with console.Adding("[bold]Adding up") as adding:
+    with console.Progress("[bold]Adding up") as adding:
         adding.show(1, 1000)
         assert stream.getvalue() == ""
         clock[0] = 0.6
