@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -22,12 +23,12 @@ def strip_controls(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else " " for char in _SEQUENCE.sub("", text))
 
 
-def diff(before: str, after: str, context: int = 0) -> list[str]:
+def diff(before: Sequence[str], after: Sequence[str], context: int = 0) -> list[str]:
     """Return the lines of a unified diff without its headings."""
     import difflib  # takes time to import, and a start without findings does not need it
 
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=context)
-    return [line for line in islice(lines, 2, None) if not line.startswith("@@")]
+    lines = islice(difflib.unified_diff(before, after, lineterm="", n=context), 2, None)
+    return [line for line in lines if not line.startswith("@@")]
 
 
 def parse_json(content: bytes | str | None) -> Any:

@@ -45,8 +45,9 @@ def explain(project: Project, host: Host, files: ProjectFiles) -> list[str]:
     if files.dockerfile and not (last and last.dockerfile):
         lines += [f"The {dockerfile.NAME}:", *_indented(files.dockerfile.splitlines())]
     if last is not None:
-        changes = diff(last.config, files.config)
-        changes += diff(last.dockerfile, files.dockerfile) if last.dockerfile else []
+        changes = diff(last.config.splitlines(), files.config.splitlines())
+        if last.dockerfile:
+            changes += diff(last.dockerfile.splitlines(), files.dockerfile.splitlines())
         lines += ["It has changed since you last allowed it:", *_indented(changes)] if changes else []
     return lines
 

@@ -16,6 +16,7 @@ from ..fs import safefs
 from ..host import Host
 from ..project import CONTAINER_HOME, Project
 from ..settings import Settings
+from ..text import escape
 from . import pins, records, report, repository
 from .findings import Finding, audit
 from .records import Before, Record, Records
@@ -365,7 +366,7 @@ def refuse_while_red(kept: Records, ground: Ground) -> None:
     red = [finding for finding in open_findings(kept, ground) if finding.red]
     if not red:
         return
-    named = ", ".join(report.shown(finding.path) for finding in red[:_NAMED])
+    named = ", ".join(escape(finding.path) for finding in red[:_NAMED])
     more = f" and {len(red) - _NAMED} more" if len(red) > _NAMED else ""
     raise ReviewNeeded(
         f"A session has left what would run on this machine by itself: {named}{more}.",

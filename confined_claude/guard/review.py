@@ -13,12 +13,12 @@ from pathlib import Path
 from ..errors import ConfinedError
 from ..fs import safefs
 from ..host import Host
+from ..text import escape
 from . import guard as watch
 from . import isolation, records
 from .findings import Finding
 from .guard import Ground
 from .isolation import Waiting
-from .report import shown
 from .snapshot import Kind
 
 _REMOVABLE = (Kind.FILE, Kind.GIT_FILE, Kind.LINK, Kind.GIT_LINK, Kind.POINTER)
@@ -70,9 +70,9 @@ def restore(ground: Ground, host: Host, path: str) -> str:
     """
     wanted = path.removeprefix("./").rstrip("/")
     with records.locked(ground.project, host) as kept:
-        found = [finding for finding in kept.findings() if wanted in (finding.path, shown(finding.path))]
+        found = [finding for finding in kept.findings() if wanted in (finding.path, escape(finding.path))]
         if not found:
-            raise ConfinedError(f"{shown(path)} is not among the findings.", "`confined-claude review` lists them.")
+            raise ConfinedError(f"{escape(path)} is not among the findings.", "`confined-claude review` lists them.")
         done = [_restore(finding, ground, kept) for finding in found]
         watch.open_findings(kept, ground)
     return "; ".join(done)
@@ -84,19 +84,19 @@ def _restore(finding: Finding, ground: Ground, kept: records.Records) -> str:
         with _parent_of(path, ground) as folder:
             if finding.kind == Kind.SETID:
                 _clear_setid(folder, path.name)
-                return f"{shown(finding.path)} runs with nobody's rights any more"
+                return f"{escape(finding.path)} runs with nobody's rights any more"
             if not finding.digest_before and finding.kind in _REMOVABLE:
                 content = safefs.read(folder, path.name)
                 aside = kept.put_aside(f"{path.name[-100:]}.{secrets.token_hex(4)}", content or finding.after or b"")
                 os.unlink(path.name, dir_fd=folder)
-                return f"{shown(finding.path)} is removed, and kept in {aside}"
+                return f"{escape(finding.path)} is removed, and kept in {aside}"
             if finding.before is not None and finding.kind in (Kind.FILE, Kind.GIT_FILE, Kind.POINTER):
                 _write_back(folder, path.name, finding.before)
-                return f"{shown(finding.path)} is as it was before"
+                return f"{escape(finding.path)} is as it was before"
     except OSError as error:
         raise safefs.cannot("restore", path, error) from None
     raise ConfinedError(
-        f"{shown(finding.path)} cannot be restored: too little is kept of what it was.",
+        f"{escape(finding.path)} cannot be restored: too little is kept of what it was.",
         "Put it right yourself, or accept it with `confined-claude review --accept`.",
     )
 

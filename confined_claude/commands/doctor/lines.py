@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 from ... import __version__
 from ...errors import ConfinedError
-from ...guard.report import shown
+from ...text import escape
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 VERSION = 1
@@ -74,7 +74,7 @@ def as_text(lines: Sequence[Line]) -> Iterator[str]:
 
 
 def _wrapped(start: str, text: str, width: int) -> list[str]:
-    text = start + " ".join(shown(text).split())
+    text = start + " ".join(escape(text).split())
     if not width:
         return [text]
     # A path or a command that is broken up could not be copied.

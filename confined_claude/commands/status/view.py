@@ -20,7 +20,7 @@ from rich.filesize import decimal
 from ...console import Progress
 from ...errors import ConfinedError
 from ...fs.disk import Size, in_words
-from ...guard.report import shown
+from ...text import escape
 from .collector import (
     CLEAN,
     CLEAN_ALL,
@@ -210,13 +210,13 @@ def _width(text: str) -> int:
 
 
 def _path(path: Path, home: Path) -> str:
-    return shown(f"~/{path.relative_to(home)}" if path.is_relative_to(home) and path != home else str(path))
+    return escape(f"~/{path.relative_to(home)}" if path.is_relative_to(home) and path != home else str(path))
 
 
 def _problems(found: Status, about: str) -> Iterator[Line]:
     for problem in found.problems:
         if problem.about == about:
-            yield from (Line(f"  {shown(text)}", _YELLOW) for text in (problem.message, problem.hint) if text)
+            yield from (Line(f"  {escape(text)}", _YELLOW) for text in (problem.message, problem.hint) if text)
 
 
 def _sessions(found: Status, home: Path, width: int | None) -> Iterator[Line]:
@@ -229,7 +229,7 @@ def _sessions(found: Status, home: Path, width: int | None) -> Iterator[Line]:
     yield from _table([_session_row(item, home, found.time) for item in found.sessions], width)
     for item in found.sessions:
         if item.session.is_left:
-            name, where = shown(item.session.name), _path(item.session.path, home)
+            name, where = escape(item.session.name), _path(item.session.path, home)
             if item.session.is_up:
                 yield Line(f"  {name}: its terminal is gone.", _YELLOW)
                 yield Line(f"    `confined-claude run` in {where} joins it.")
@@ -245,10 +245,10 @@ def _session_row(item: Running, home: Path, now: float) -> tuple[str, ...]:
     else:
         cpu = "" if takes is None else f"cpu {_duration(takes.cpu_seconds)}"
     return (
-        shown(session.name),
+        escape(session.name),
         _path(session.path, home),
         f"since {_when(session.since, now)}",
-        f"Claude {shown(item.claude_version)}" if item.claude_version else "",
+        f"Claude {escape(item.claude_version)}" if item.claude_version else "",
         "" if takes is None else decimal(takes.memory),
         cpu,
         "" if item.state == "running" else item.state,
@@ -271,8 +271,8 @@ def _this_project(found: Status, home: Path, width: int | None) -> Iterator[Line
 def _data_row(item: Data, home: Path, root: Path | None = None) -> tuple[str, ...]:
     """``root`` is the project's, whose folders are named from there."""
     if root is not None and item.path.is_relative_to(root):
-        return (shown(item.name), in_words(item.size), shown(str(item.path.relative_to(root))))
-    return (shown(item.name), in_words(item.size), _path(item.path, home))
+        return (escape(item.name), in_words(item.size), escape(str(item.path.relative_to(root))))
+    return (escape(item.name), in_words(item.size), _path(item.path, home))
 
 
 def _images(found: Status, width: int | None) -> Iterator[Line]:
@@ -294,8 +294,8 @@ def _images(found: Status, width: int | None) -> Iterator[Line]:
 
 def _image_row(image: Image) -> tuple[str, ...]:
     return (
-        shown(image.names[0]) if image.names else image.id.removeprefix("sha256:")[:12],
-        f"Claude {shown(image.claude_version)}" if image.claude_version else "",
+        escape(image.names[0]) if image.names else image.id.removeprefix("sha256:")[:12],
+        f"Claude {escape(image.claude_version)}" if image.claude_version else "",
         decimal(image.bytes),
         "in use" if image.is_used else "",
     )
@@ -321,7 +321,7 @@ def _to_review(found: Status, home: Path, width: int | None) -> Iterator[Line]:
 
 
 def _name(item: KnownProject, home: Path) -> str:
-    return shown(item.known.id) if item.known.root is None else _path(item.known.root, home)
+    return escape(item.known.id) if item.known.root is None else _path(item.known.root, home)
 
 
 def _known(found: Status, home: Path, width: int | None) -> Iterator[Line]:
@@ -335,7 +335,7 @@ def _known(found: Status, home: Path, width: int | None) -> Iterator[Line]:
         if not item.exists:
             why = "its record cannot be read" if item.known.root is None else "gone"
             yield Line(f"  {_name(item, home)}: {why}; {in_words(item.size)} are kept. To forget it:", _YELLOW)
-            yield Line(f"    {shown(shlex.join(forgetting(item.known)))}")
+            yield Line(f"    {escape(shlex.join(forgetting(item.known)))}")
 
 
 def _riddance(found: Status, width: int | None) -> Iterator[Line]:
