@@ -9,7 +9,7 @@ from pathlib import Path
 from ..egress import blocked as egress
 from ..egress.blocked import Blocked
 from ..host import Host
-from ..text import strip_controls
+from ..text import escape
 from ..workspace import current_project
 
 _REASONS = {
@@ -37,10 +37,10 @@ def lines(found: Sequence[Blocked], config: Path) -> Iterator[str]:
         times = "once" if entry.count == 1 else f"{entry.count} times"
         since = "" if entry.count == 1 else f", since {_minute(entry.first)}"
         reason = _REASONS.get(entry.reason, entry.reason)
-        yield strip_controls(f"  {_address(entry):<{width}}  {times}, last {_minute(entry.last)}{since}; {reason}")
+        yield escape(f"  {_address(entry):<{width}}  {times}, last {_minute(entry.last)}{since}; {reason}")
     if entries := list(dict.fromkeys(entry.entry for entry in found if entry.entry)):
         yield f"To open what you know and want, in {config} (running sessions notice):"
-        yield strip_controls(f"  allow = {json.dumps(entries)}")
+        yield escape(f"  allow = {json.dumps(entries)}")
 
 
 def _address(entry: Blocked) -> str:

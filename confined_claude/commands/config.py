@@ -14,7 +14,7 @@ from ..host import Host
 from ..settings.files import ProjectFiles
 from ..settings.resolution import Resolved, resolve
 from ..state import trust
-from ..text import strip_controls
+from ..text import escape
 from ..workspace import current_project
 
 VERSION = 1
@@ -51,9 +51,9 @@ def lines(resolved: Resolved) -> Iterator[str]:
     texts = {name: f"{name} = {_toml(value)}" for name, value in values(resolved).items()}
     width = min(max(map(len, texts.values())), 40)
     for name, text in texts.items():
-        yield strip_controls(f"{text:<{width}}  # {' and '.join(resolved.sources.get(name, (_DEFAULT,)))}")
+        yield escape(f"{text:<{width}}  # {' and '.join(resolved.sources.get(name, (_DEFAULT,)))}")
     for name in resolved.not_taken:
-        yield strip_controls(f"# The project's {name} is not taken: what is in force is narrower, or yours.")
+        yield escape(f"# The project's {name} is not taken: what is in force is narrower, or yours.")
 
 
 def in_json(resolved: Resolved) -> dict[str, Any]:

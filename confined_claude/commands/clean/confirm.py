@@ -11,7 +11,7 @@ from ... import console
 from ...errors import ConfinedError, EngineError
 from ...fs.removal import Leftover
 from ...fs.usage import Size, in_words
-from ...text import strip_controls
+from ...text import escape
 from .plan import Item, Plan, sizes_of
 
 NOTHING = "Nothing was deleted."
@@ -76,7 +76,7 @@ def carry_out(cleanup: Cleanup, options: Options) -> None:
         cleanup.refuse_while_used()
     plan = cleanup.plan(everything=options.everything)
     for note in plan.notes:
-        console.say(strip_controls(note))
+        console.say(escape(note))
     if not (plan.data or plan.memory):
         print("There is nothing to clean.")
         return
@@ -107,13 +107,13 @@ def _is_confirmed(question: str, options: Options) -> bool:
 
 
 def _show(title: str, items: Sequence[Item], sizes: Sequence[Size], more: Iterable[str] = ()) -> None:
-    print(strip_controls(f"{title}:"))
+    print(escape(f"{title}:"))
     column = [in_words(size) for size in sizes]
     width = max(map(len, column))
     for item, size in zip(items, column, strict=True):
-        print(strip_controls(f"  {size:>{width}}  {item.text}"))
+        print(escape(f"  {size:>{width}}  {item.text}"))
     for line in more:
-        print(strip_controls(f"  {line}"))
+        print(escape(f"  {line}"))
 
 
 def _report(leftover: Leftover) -> None:
@@ -121,6 +121,6 @@ def _report(leftover: Leftover) -> None:
     if leftover.number:
         more = f", and {leftover.number - 1} more" if leftover.number > 1 else ""
         raise ConfinedError(
-            f"Not everything could be deleted: {strip_controls(leftover.first)}{more}: {leftover.reason}.",
+            f"Not everything could be deleted: {escape(leftover.first)}{more}: {leftover.reason}.",
             "Everything else is deleted. Correct that, and clean again.",
         )
