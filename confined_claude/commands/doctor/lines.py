@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import textwrap
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from ... import __version__
+from ...background import Background, Unfinished
 from ...errors import ConfinedError
 from ...text import escape
 
@@ -35,26 +35,21 @@ def of_error(name: str, error: ConfinedError) -> Line:
 
 def checked(name: str, check: Callable[[], Line | Iterable[Line]], seconds: float = 10) -> list[Line]:
     """The lines of ``check``. If it fails or takes longer, one line called ``name`` says so."""
-    found: list[Line] = []
 
-    def run() -> None:
-        try:
-            answer = check()
-            found.extend([answer] if isinstance(answer, Line) else list(answer))
-        except ConfinedError as error:
-            found[:] = [of_error(name, error)]
-        except Exception as error:  # whatever it is, the other checks go on
-            # No more of it than that: what it says could be part of a file with a secret.
-            reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else type(error).__name__
-            found[:] = [Line(name, PROBLEM, f"could not be checked: {reason}", _REPORT)]
+    def run() -> list[Line]:
+        answer = check()
+        return [answer] if isinstance(answer, Line) else list(answer)
 
-    # What hangs is left behind: there is no way to end it, and the command's end does.
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        return [Line(name, PROBLEM, f"could not be checked: there was no answer within {seconds:.0f} s", _REPORT)]
-    return found
+    try:
+        return Background(run).result(seconds)
+    except ConfinedError as error:
+        return [of_error(name, error)]
+    except Unfinished:
+        reason = f"there was no answer within {seconds:.0f} s"
+    except Exception as error:  # whatever it is, the other checks go on
+        # No more of it than that: what it says could be part of a file with a secret.
+        reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else type(error).__name__
+    return [Line(name, PROBLEM, f"could not be checked: {reason}", _REPORT)]
 
 
 def exit_code(lines: Iterable[Line]) -> int:

@@ -42,7 +42,7 @@ ALL = Options(everything=True, sure=True)
 
 
 class Terminal(io.StringIO):
-    """A terminal at which somebody has typed."""
+    """A terminal with what someone has typed."""
 
     def isatty(self) -> bool:
         return True
@@ -57,7 +57,7 @@ def host(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 @pytest.fixture
 def here(tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A project without the scaffold, in which sessions were."""
+    """A project without a scaffold, in which there were sessions."""
     root = tmp_path / "project"
     put(root / "src/main.py")
     monkeypatch.chdir(root)
@@ -116,7 +116,9 @@ def leftovers(folder: Path) -> list[Path]:
 # What is deleted
 
 
-def test_without_the_scaffold_all_of_it_goes(here: Project, host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_scaffold_the_directory_is_deleted(
+    here: Project, host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = tree(host.home)
     clean.clean(host, None, SURE)
     assert [path.name for path in here.root.iterdir()] == ["src"]
@@ -127,38 +129,31 @@ def test_without_the_scaffold_all_of_it_goes(here: Project, host: Host, capsys: 
     assert "Deleted " in out
 
 
-def test_what_an_earlier_version_made_goes(here: Project, host: Host) -> None:
-    put(here.scaffold / ".gitignore", "*\n")
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ({".gitignore": "*\n"}, None),  # as an earlier version made it
+        ({".gitignore": "venvs\n"}, [".gitignore"]),
+        ({"notes.txt": "mine"}, [".gitignore", "notes.txt"]),
+        ({".gitignore": "/venvs/\n", "config.toml": ""}, [".gitignore", "config.toml"]),
+    ],
+)
+def test_of_a_directory_with_files_of_the_users_own_only_what_sessions_made(
+    files: dict[str, str], left: list[str] | None, here: Project, host: Host
+) -> None:
+    for name, content in files.items():
+        put(here.scaffold / name, content)
     clean.clean(host, None, SURE)
-    assert not here.scaffold.exists()
+    assert (sorted(path.name for path in here.scaffold.iterdir()) if here.scaffold.exists() else None) == left
 
 
-def test_a_file_of_the_users_stays(here: Project, host: Host) -> None:
-    put(here.scaffold / "notes.txt")
-    clean.clean(host, None, SURE)
-    assert sorted(path.name for path in here.scaffold.iterdir()) == [".gitignore", "notes.txt"]
-
-
-def test_of_the_scaffold_only_what_sessions_have_made(here: Project, host: Host) -> None:
-    put(here.scaffold / ".gitignore", "/venvs/\n")
-    put(here.scaffold / "config.toml")
-    clean.clean(host, None, SURE)
-    assert sorted(path.name for path in here.scaffold.iterdir()) == [".gitignore", "config.toml"]
-
-
-def test_an_ignore_file_of_the_users_own_stays(here: Project, host: Host) -> None:
-    put(here.scaffold / ".gitignore", "venvs\n")
-    clean.clean(host, None, SURE)
-    assert [path.name for path in here.scaffold.iterdir()] == [".gitignore"]
-
-
-def test_from_a_folder_below(here: Project, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_a_directory_below(here: Project, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(here.root / "src")
     clean.clean(host, None, SURE)
     assert not here.scaffold.exists()
 
 
-def test_with_all_it_is_as_if_it_had_never_been(here: Project, host: Host, tmp_path: Path) -> None:
+def test_with_all_nothing_is_left_of_this_project_alone(here: Project, host: Host, tmp_path: Path) -> None:
     other = Project(put(tmp_path / "other/x").parent)
     used(other, host)
     theirs = tree(other.root)
@@ -170,7 +165,7 @@ def test_with_all_it_is_as_if_it_had_never_been(here: Project, host: Host, tmp_p
     assert leftovers(tmp_path) == []
 
 
-def test_where_there_is_nothing_it_says_so(
+def test_nothing_to_clean(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(put(tmp_path / "new/x").parent)
@@ -180,7 +175,7 @@ def test_where_there_is_nothing_it_says_so(
     assert tree(tmp_path) == before
 
 
-def test_a_project_that_no_record_knows_is_not_known_afterwards(here: Project, host: Host) -> None:
+def test_a_project_without_records_has_none_afterwards(here: Project, host: Host) -> None:
     shutil.rmtree(host.state)
     clean.clean(host, None, SURE)
     assert not here.scaffold.exists()
@@ -196,7 +191,7 @@ def test_a_known_project_elsewhere(here: Project, host: Host, tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("by_id", [True, False])
-def test_a_project_that_is_gone_can_be_forgotten(
+def test_what_is_remembered_about_a_project_that_is_gone_can_be_deleted(
     by_id: bool, here: Project, host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir("/")
@@ -210,18 +205,18 @@ def test_a_project_that_is_gone_can_be_forgotten(
     assert not here.root.exists()
 
 
-def test_a_project_whose_record_is_broken_can_be_forgotten(here: Project, host: Host) -> None:
+def test_damaged_records_can_be_deleted(here: Project, host: Host) -> None:
     put(host.state / "projects" / here.id / "project.json", "{broken")
     put(host.state / "projects" / here.id / "findings.json", "{broken")
     clean.clean(host, here.id, ALL)
     assert projects.projects(host) == []
-    assert here.scaffold.exists()  # nobody knows whose it is
+    assert here.scaffold.exists()  # the record does not say where it is
 
 
-# Asking
+# Questions
 
 
-def test_a_dry_run_shows_and_changes_nothing(
+def test_a_dry_run_lists_everything_and_changes_nothing(
     here: Project, host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put(host.state / "projects" / here.id / "lock")
@@ -239,7 +234,7 @@ def test_a_dry_run_shows_and_changes_nothing(
 
 
 @pytest.mark.parametrize("everything", [False, True])
-def test_with_nobody_to_ask_it_refuses(
+def test_without_a_terminal_it_must_not_have_to_ask(
     everything: bool, here: Project, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\ny\n"))
@@ -280,7 +275,7 @@ def test_the_second_question_is_about_the_memory_alone(
     assert everything_of(here, host) == []
 
 
-def test_what_is_open_to_review_and_what_nobody_has_fetched_is_said(
+def test_what_is_lost_with_the_records_is_said_first(
     here: Project, host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
     finding = Finding("Makefile", Kind.FILE, True, "make", "changed", b"", b"x", "", "0" * 64)
@@ -319,7 +314,7 @@ def test_a_project_in_use_is_refused(here: Project, host: Host) -> None:
     os.close(handle)
 
 
-def test_with_the_engine_away_a_session_on_record_may_still_run(here: Project, host: Host) -> None:
+def test_without_an_engine_a_session_on_record_may_still_run(here: Project, host: Host) -> None:
     with records.locked(here, host) as kept:
         os.close(kept.begin("ab", Record()))
     error = refused(lambda: clean.clean(host, None, SURE), ENGINE)
@@ -331,8 +326,8 @@ def test_with_the_engine_away_a_session_on_record_may_still_run(here: Project, h
     assert not here.scaffold.exists()
 
 
-def test_whoever_waits_for_records_that_are_forgotten_gets_new_ones(here: Project, host: Host) -> None:
-    inside, go_on, seen = threading.Event(), threading.Event(), []
+def test_records_that_are_deleted_during_the_wait_for_them_are_made_again(here: Project, host: Host) -> None:
+    inside, seen = threading.Event(), []
 
     def wait_and_keep() -> None:
         inside.set()
@@ -344,7 +339,7 @@ def test_whoever_waits_for_records_that_are_forgotten_gets_new_ones(here: Projec
         thread = threading.Thread(target=wait_and_keep)
         thread.start()
         inside.wait()
-        go_on.wait(0.05)
+        time.sleep(0.05)
         (host.state / "projects" / here.id).rename(host.state / ".removed-000000000000")
     thread.join()
     assert sorted(seen[0]) == ["accepted.json", "lock"]
@@ -355,7 +350,7 @@ def test_whoever_waits_for_records_that_are_forgotten_gets_new_ones(here: Projec
 # What all projects share
 
 
-def test_of_what_is_shared_the_caches_and_the_logs(here: Project, host: Host) -> None:
+def test_the_caches_and_logs_of_all_projects(here: Project, host: Host) -> None:
     put(host.state / "logs/build-1.log")
     put(host.data / "shared/npm-cache/x")
     clean.clean_global(host, SURE)
@@ -375,7 +370,7 @@ def test_the_second_question_about_what_is_shared(here: Project, host: Host, mon
     assert len(everything_of(here, host)) == 4
 
 
-def test_what_is_shared_is_in_use_by_any_session(here: Project, host: Host) -> None:
+def test_shared_data_is_in_use_by_any_session(here: Project, host: Host) -> None:
     before = tree(host.data)
     with locks.in_use(host), locks.in_use(host):
         refused(lambda: clean.clean_global(host, ALL), ENGINE)
@@ -401,7 +396,7 @@ def test_a_link_in_the_way_is_refused(name: str, here: Project, host: Host, tmp_
     assert place.is_symlink()
 
 
-def test_a_link_put_in_place_after_the_look_is_no_way_out(here: Project, host: Host, tmp_path: Path) -> None:
+def test_a_link_put_in_place_after_the_plan_was_made_is_not_followed(here: Project, host: Host, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     put(precious / "x")
     before = tree(precious)
@@ -415,7 +410,7 @@ def test_a_link_put_in_place_after_the_look_is_no_way_out(here: Project, host: H
     assert tree(precious) == before
 
 
-def test_a_project_whose_folder_became_a_link_is_gone(
+def test_a_project_whose_directory_became_a_link_is_gone(
     here: Project, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir("/")
@@ -427,7 +422,7 @@ def test_a_project_whose_folder_became_a_link_is_gone(
     assert projects.projects(host) == []
 
 
-def test_what_a_clean_that_was_cut_off_has_left_goes_with_the_next(
+def test_what_an_interrupted_clean_left_is_deleted_by_the_next(
     here: Project, host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = ".removed-0123456789ab"
@@ -441,7 +436,7 @@ def test_what_a_clean_that_was_cut_off_has_left_goes_with_the_next(
     assert kept.exists()
 
 
-def test_what_could_not_be_forgotten_is_known_still_and_goes_with_the_next(
+def test_a_history_that_could_not_be_deleted_is_deleted_by_the_next_clean(
     here: Project, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claude_history, "LONGER_THAN_STALE_SECONDS", 0.0)
@@ -456,12 +451,12 @@ def test_what_could_not_be_forgotten_is_known_still_and_goes_with_the_next(
     assert (config / "history.jsonl").read_text() == ""
 
 
-def test_images_that_cannot_be_looked_at_are_told(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_that_cannot_be_listed_are_reported(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     clean.clean_global(host, Options(dry_run=True))
     assert "images are left out" in capsys.readouterr().err
 
 
-def test_whoever_starts_while_somebody_cleans_is_told(
+def test_a_start_during_a_clean_says_what_it_waits_for(
     host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locks, "_PATIENCE_SECONDS", 0.0)
@@ -477,7 +472,7 @@ def test_whoever_starts_while_somebody_cleans_is_told(
 
 
 @pytest.mark.root
-def test_what_is_left_is_an_error_with_its_path(plain_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_deleted_is_an_error_with_its_path(plain_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = Host(12345, 12345, plain_folder, {}, plain_folder / "d", plain_folder / "s", plain_folder / "c")
     root = plain_folder / "p"
 
