@@ -6,8 +6,8 @@ from .. import project
 from ..engine.sdk import Engine
 from ..errors import ConfinedError
 from ..host import Host
-from ..image import build as image
-from ..image.build import Again
+from ..image.build import RebuildOptions, ensure
+from ..image.recipe import image_chain
 from ..settings.files import parse_words
 from ..settings.resolution import resolve
 from ..workspace import Workspace, current_directory
@@ -17,7 +17,7 @@ _LATEST = "latest"
 
 def build(host: Host) -> None:
     """Build the image if it is missing. Raises EngineError if that fails, and ConfinedError for wrong settings."""
-    _build(host, Again())
+    _build(host, RebuildOptions())
 
 
 def rebuild(host: Host, *, pull: bool, claude: str | None) -> None:
@@ -27,18 +27,18 @@ def rebuild(host: Host, *, pull: bool, claude: str | None) -> None:
     """
     if claude is not None:
         parse_words({"claude_version": claude}, "the command line")
-    _build(host, Again(everything=claude is None, base=pull, claude=claude))
+    _build(host, RebuildOptions(everything=claude is None, base=pull, claude=claude))
 
 
-def _build(host: Host, again: Again) -> None:
+def _build(host: Host, rebuild: RebuildOptions) -> None:
     if project.refusal(current_directory().resolve(), host):  # the shared image can be built anywhere
         settings, dockerfile = resolve(host.user_config_file, None, host.environ, {}).settings, ""
     else:
         workspace = Workspace.current(host)
         settings, dockerfile = workspace.settings, workspace.files.dockerfile
-    if again.claude not in (None, settings.claude_version) and settings.claude_version != _LATEST:
+    if rebuild.claude not in (None, settings.claude_version) and settings.claude_version != _LATEST:
         raise ConfinedError(
             f"The setting claude_version says {settings.claude_version}, so that is what sessions get.",
             "Change it there; see `confined-claude config` for where it is set.",
         )
-    image.ensure(Engine.connect(host.environ), image.stack(settings, host, dockerfile), host, again=again)
+    ensure(Engine.connect(host.environ), image_chain(settings, host.environ, dockerfile), host, rebuild)

@@ -28,7 +28,7 @@ def stop(host: Host, wanted: str | None, *, all_projects: bool) -> None:
         remains = [session for session in own if session.is_left and not session.is_up]
         found = remains if wanted is None and own == remains else [listing.choose(found, here, wanted)]
     client.remove(*(session.id for session in found if not session.is_up))
-    join.stop(host, [session for session in found if session.is_up])
+    join.stop([session for session in found if session.is_up])
     for session in found:
         if session.is_left and session.path.is_dir() and records.are_there(session.project_id, host):
             orphans.look_through(host, session, partial(guarded, host))

@@ -51,7 +51,7 @@ class Companion:
         if sidecar.folder is not None:
             write_config(sidecar, sidecar.config)
         self._sidecar = sidecar
-        self._process = client.start_sidecar(sidecar)
+        self._process = client.run(sidecar.arguments, sidecar.given.encode())
 
     def wait_until_ready(self) -> None:
         """Return when the session's container can be started. Raises EngineError with the sidecar's words if not."""
@@ -113,13 +113,14 @@ class Companion:
         # Without one it would wait for a session yet.
         patience = _TOGETHER_SECONDS if self._has_session() else 0
         # One that is only being made cannot be removed yet.
-        for _ in range(_TRIES):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                if self._process.wait(patience):  # a command that was killed may have left a container
-                    client.remove(self._sidecar.name)
-                return
-            client.remove(self._sidecar.name)
-            patience = _AGAIN_SECONDS
+        with contextlib.suppress(EngineError):
+            for _ in range(_TRIES):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    if self._process.wait(patience):  # a command that was killed may have left a container
+                        client.remove(self._sidecar.name)
+                    return
+                client.remove(self._sidecar.name)
+                patience = _AGAIN_SECONDS
 
 
 def write_config(sidecar: Sidecar, config: str) -> None:

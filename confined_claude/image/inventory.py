@@ -3,66 +3,167 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfinedError, EngineError
-from ..fs import safefs
+from ..engine.image import Image
+from ..errors import ConfinedError, EngineError, system_error
+from ..fs.directory import Directory, Location
+from ..fs.lock import locked
 from ..host import Host
-from ..state import store as state
+from ..text import parse_json
+from ..workspace import state_of
+from .recipe import FILES, LATEST, ON, REPOSITORY, shared
 
 if TYPE_CHECKING:
     from ..engine.sdk import Engine
 
 _VERSIONS = "versions.json"
 _BUILT = "images.json"
-# There is one while a container uses an image that is to go.
-_WAITING = "images-to-go"
+# Exists while a container uses an image that is to be removed.
+_PENDING = "images-to-go"
+_MOST_BYTES = 1 << 20
 _PACKAGE = "/usr/local/lib/node_modules/@anthropic-ai/claude-code/package.json"
 
 
 @dataclass(frozen=True)
-class Image:
-    """An image in the engine. ``created`` is in epoch seconds.
+class ImageInventory:
+    """The images that were built here, and the ``others`` of the tool that serve sessions.
 
-    ``layers`` are its layers from the bottom on, each as (the digests of all up to it, its size in bytes): the
-    same in two images if they share it.
+    ``removable`` are those of ``images`` that nothing needs, ``freed_bytes`` what removing them frees.
     """
-
-    id: str
-    names: tuple[str, ...]
-    labels: dict[str, str]
-    created: float
-    layers: tuple[tuple[str, int], ...]
-    is_used: bool
-
-    @property
-    def size(self) -> int:
-        """In bytes, with what it shares with others."""
-        return sum(size for _, size in self.layers)
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Our images, those of them that can go, and what that frees in bytes; and the ``others`` that serve sessions."""
 
     images: tuple[Image, ...] = ()
     removable: tuple[Image, ...] = ()
-    freed: int = 0
+    freed_bytes: int = 0
     others: tuple[Image, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """What the images take together; what several share counts once."""
+        return footprint(self.images)
+
+    def is_needed(self, image: Image) -> bool:
+        """Return whether a container uses an image, or a start may want it."""
+        return image.is_used if image in self.others else image not in self.removable
+
+
+class Inventory:
+    """The images of one engine and this user's records of them. Methods raise EngineError where nothing else is said.
+
+    One engine may serve others too: only what is recorded here counts as built here, whatever its labels say.
+    """
+
+    def __init__(self, engine: Engine, host: Host) -> None:
+        self.engine = engine
+        self.host = host
+        self._state = state_of(host)
+        self._versions: dict[str, str] = {}
+
+    def look(self, *, with_versions: bool = False) -> ImageInventory:
+        """Return what there is, the images that are needed first, with the version of Claude Code in them if asked."""
+        built = self._built()
+        images = [image for image in self.engine.tool_images() if image.id in built or _has_tool_name(image)]
+        if with_versions:
+            images = [replace(image, claude_version=self.claude_version(image.id)) for image in images]
+        own = [image for image in images if image.id in built]
+        others = [image for image in images if image.id not in built]
+        # The latest image, and what is on top of it, may be wanted any time.
+        current = {name for image in own if LATEST in image.names for name in image.names}
+        above = {name for image in own if image.labels.get(ON) in current for name in image.names}
+        removable = unused(own, wanted=[*current, *above])
+        freed = freed_by(removable, own, self.engine.layers_beside(own)) if removable else 0
+        own.sort(key=lambda image: (image in removable, image.names))
+        others.sort(key=lambda image: (not image.is_used, image.names))
+        return ImageInventory(tuple(own), tuple(removable), freed, tuple(others))
+
+    def own(self) -> list[Image]:
+        """Return the images that were built here."""
+        built = self._built()
+        return [image for image in self.engine.tool_images() if image.id in built]
+
+    def _built(self) -> list[str]:
+        """Return the ids of what was built here, which may be gone by now."""
+        ids: Any = None
+        with contextlib.suppress(OSError), self._state.open() as directory:
+            ids = parse_json(directory.read(_BUILT, _MOST_BYTES))
+        return ids if isinstance(ids, list) and all(isinstance(identity, str) for identity in ids) else []
+
+    def claude_version(self, identity: str, *, record: bool = True) -> str:
+        """Return the version of Claude Code in an image; empty if it has none. Looked up once, if ``record``."""
+        if identity not in self._versions:
+            self._versions |= self._recorded_versions()
+        if identity not in self._versions:
+            package = parse_json(self.engine.file_in_image(identity, _PACKAGE))
+            self._versions[identity] = str(package.get("version", "")) if isinstance(package, dict) else ""
+            if record:
+                with contextlib.suppress(OSError, ConfinedError), self._state.make() as directory:
+                    directory.write(_VERSIONS, json.dumps(self._versions).encode())
+        return self._versions[identity]
+
+    def _recorded_versions(self) -> dict[str, str]:
+        with contextlib.suppress(OSError), self._state.open() as directory:
+            known = parse_json(directory.read(_VERSIONS, _MOST_BYTES))
+            if isinstance(known, dict) and all(isinstance(value, str) for value in known.values()):
+                return known
+        return {}
+
+    def note_built(self, identity: str) -> None:
+        """Record that an image was built here. Raises ConfinedError if that cannot be written."""
+        with self._records() as directory:
+            try:
+                directory.write(_BUILT, json.dumps([*self._built(), identity]).encode())
+            except OSError as error:
+                raise system_error("write to", self.host.state, error) from None
+
+    def remove(self, images: Iterable[Image]) -> None:
+        """Remove images by all their names. One that a container has begun to use stays."""
+        # What is on top of another goes first.
+        for image in sorted(images, key=lambda image: -len(image.layers)):
+            for name in image.names or (image.id,):
+                self.engine.remove_image(name)
+
+    def prune(self) -> None:
+        """Remove what was built here and is obsolete; what the engine refuses to remove stays. Raises nothing."""
+        current = shared().files_hash
+        with contextlib.suppress(EngineError):
+            self.remove(obsolete(self.own(), current))
+            with self._records() as directory, contextlib.suppress(OSError):
+                remaining = self.own()
+                directory.write(_BUILT, json.dumps([image.id for image in remaining]).encode())
+                in_use = [replace(image, is_used=False) for image in remaining if image.is_used]
+                if obsolete(in_use, current):
+                    directory.write(_PENDING, b"")
+                elif directory.exists(_PENDING):
+                    directory.unlink(_PENDING)
+
+    @contextlib.contextmanager
+    def _records(self) -> Iterator[Directory]:
+        """Open <state> for the block, in which this process alone changes the record of what was built."""
+        with locked(self._state.at("locks"), "images"), self._state.make() as directory:
+            yield directory
+
+
+def is_prune_pending(state: Location) -> bool:
+    """Return whether an image is to be removed as soon as no container uses it any more."""
+    with contextlib.suppress(OSError), state.open() as directory:
+        return directory.exists(_PENDING)
+    return False
+
+
+def _has_tool_name(image: Image) -> bool:
+    return any(name.startswith(f"{REPOSITORY}:") for name in image.names)
 
 
 def footprint(images: Iterable[Image]) -> int:
-    """What images take on the engine's disk, in bytes; what several share is counted once."""
+    """Return what images take on the engine's disk, in bytes; what several share counts once."""
     return sum(dict(layer for image in images for layer in image.layers).values())
 
 
 def freed_by(removed: Iterable[Image], everything: Iterable[Image], beside: Iterable[str] = ()) -> int:
-    """What it frees, in bytes, if some of all our images are removed; layers ``beside`` are other images', and stay."""
+    """Return what removing some of all our images frees, in bytes. Layers ``beside`` are other images', and stay."""
     gone = {image.id for image in removed}
     everything = list(everything)
     stay = {*beside} | {chain for image in everything if image.id not in gone for chain, _ in image.layers}
@@ -71,130 +172,10 @@ def freed_by(removed: Iterable[Image], everything: Iterable[Image], beside: Iter
 
 
 def unused(images: Iterable[Image], *, wanted: Sequence[str] = ()) -> list[Image]:
-    """Those that no container uses and whose name is not among the ``wanted``."""
+    """Return the images that no container uses and whose names are not among the ``wanted``."""
     return [image for image in images if not image.is_used and not set(image.names) & set(wanted)]
 
 
-def obsolete(images: Iterable[Image], *, label: str, value: str) -> list[Image]:
-    """Those that no container uses and no start asks for: without a name, or with another ``value`` of ``label``."""
-    return [image for image in unused(images) if not image.names or image.labels.get(label, value) != value]
-
-
-def remove(engine: Engine, images: Iterable[Image]) -> None:
-    """Remove images by all their names. One that a container has begun to use stays."""
-    # What is on top of another goes first.
-    for image in sorted(images, key=lambda image: -len(image.layers)):
-        for name in image.names or (image.id,):
-            engine.remove_image(name)
-
-
-def claude_version(engine: Engine, identity: str, host: Host, *, keep: bool = True) -> str:
-    """The version of Claude Code in an image; empty if it has none. Looked at once, if it is to be kept."""
-    known = _versions(host)
-    if identity not in known:
-        content = engine.file_in_image(identity, _PACKAGE)
-        version = ""
-        with contextlib.suppress(ValueError, TypeError, LookupError, RecursionError):
-            version = str(json.loads(content or b"")["version"])
-        known[identity] = version
-        if not keep:
-            return version
-        with contextlib.suppress(OSError, ConfinedError), state.made(host) as folder:
-            safefs.write(folder, _VERSIONS, json.dumps(known).encode())
-    return known[identity]
-
-
-def _versions(host: Host) -> dict[str, str]:
-    """What is known already; it is only kept to be quick."""
-    with contextlib.suppress(OSError, ValueError, RecursionError), state.opened(host) as folder:
-        known = json.loads(safefs.read(folder, _VERSIONS, 1 << 20) or b"{}")
-        if isinstance(known, dict) and all(isinstance(value, str) for value in known.values()):
-            return known
-    return {}
-
-
-def layers_of(digests: Sequence[str], history: Sequence[tuple[int, bool]]) -> tuple[tuple[str, int], ...]:
-    """The layers of an image from their ``digests``, the lowest first, and from its ``history``, the latest first.
-
-    Of each step of the history (its size in bytes, whether it surely made no layer) is known. Where the two cannot
-    be matched, the size stands at the last layer alone: what only a part of it shares is then not counted as shared.
-    """
-    steps = list(reversed(history))
-    sizes = [size for size, made_none in steps if size or not made_none]
-    if len(sizes) != len(digests):
-        sizes = [size for size, _ in steps if size]
-    if len(sizes) != len(digests):
-        sizes = [0] * (len(digests) - 1) + [sum(size for size, _ in steps)] * bool(digests)
-    return tuple(zip(chains_of(digests), sizes, strict=True))
-
-
-def chains_of(digests: Sequence[str]) -> list[str]:
-    """The name of each layer: what it is on top of counts, so it has the digests of all up to it."""
-    return ["\n".join(digests[: count + 1]) for count in range(len(digests))]
-
-
-def note_built(host: Host, identity: str) -> None:
-    """Remember that an image was built here. What others make from it has its labels, and is theirs all the same.
-
-    Raises ConfinedError if nothing can be written.
-    """
-    with _locked(host) as folder:
-        try:
-            safefs.write(folder, _BUILT, json.dumps([*_built(folder), identity]).encode())
-        except OSError as error:
-            raise safefs.cannot("write to", host.state, error) from None
-
-
-def own(engine: Engine, host: Host) -> list[Image]:
-    """The images that were built here and are still there. Raises EngineError."""
-    return own_and_others(engine, host)[0]
-
-
-def own_and_others(engine: Engine, host: Host) -> tuple[list[Image], list[Image]]:
-    """The images that were built here and are still there, and all others of the tool's. Raises EngineError."""
-    built: list[str] = []
-    with contextlib.suppress(OSError), state.opened(host) as folder:
-        built = _built(folder)
-    images = engine.tool_images()
-    return [image for image in images if image.id in built], [image for image in images if image.id not in built]
-
-
-def prune(engine: Engine, host: Host, label: str, value: str) -> None:
-    """Remove what ``obsolete`` finds of this user's images; it stays where the engine refuses."""
-    with contextlib.suppress(EngineError):
-        remove(engine, obsolete(own(engine, host), label=label, value=value))
-        with _locked(host) as folder, contextlib.suppress(OSError):
-            built = _built(folder)
-            left = [image for image in engine.tool_images() if image.id in built]
-            safefs.write(folder, _BUILT, json.dumps([image.id for image in left]).encode())
-            in_use = [replace(image, is_used=False) for image in left if image.is_used]
-            if obsolete(in_use, label=label, value=value):
-                safefs.write(folder, _WAITING, b"")
-            elif safefs.exists(folder, _WAITING):
-                os.unlink(_WAITING, dir_fd=folder)
-
-
-def is_waiting(host: Host) -> bool:
-    """Whether an image is to go as soon as no container uses it any more."""
-    with contextlib.suppress(OSError), state.opened(host) as folder:
-        return safefs.exists(folder, _WAITING)
-    return False
-
-
-@contextlib.contextmanager
-def _locked(host: Host) -> Iterator[int]:
-    with state.made(host) as folder, state.made(host, "locks") as locks:
-        lock = os.open("images", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=locks)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield folder
-        finally:
-            os.close(lock)
-
-
-def _built(folder: int) -> list[str]:
-    with contextlib.suppress(ValueError, RecursionError):
-        ids = json.loads(safefs.read(folder, _BUILT, 1 << 20) or b"[]")
-        if isinstance(ids, list) and all(isinstance(identity, str) for identity in ids):
-            return ids
-    return []
+def obsolete(images: Iterable[Image], files_hash: str) -> list[Image]:
+    """Return the images that no container uses and no start asks for: without a name, or of another version's files."""
+    return [image for image in unused(images) if not image.names or image.labels.get(FILES, files_hash) != files_hash]

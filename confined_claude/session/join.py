@@ -11,7 +11,6 @@ from .. import environment
 from .. import signals as terminal
 from ..console import say
 from ..engine import command as client
-from ..errors import EngineError
 from ..guard import records
 from ..host import Host
 from ..project import Project
@@ -84,7 +83,7 @@ def join(host: Host, here: Project, left: Session) -> int | None:
     if handle is None:
         return None
     with records.owned(handle), terminal.signals_handled(), terminal.restored():
-        process = client.attach_again(left.id)
+        process = client.attach(left.id)
         try:
             code = process.wait()
             code = code if code >= 0 else 128 - code
@@ -93,19 +92,11 @@ def join(host: Host, here: Project, left: Session) -> int | None:
             process.kill()
             process.wait()
             if client.is_running(left.key):
-                stop(host, [left])
+                stop([left])
             terminal.release_signals()
     return code
 
 
-def stop(host: Host, found: Iterable[Session]) -> None:
-    """End sessions, which may save their state first; return when they are gone.
-
-    Raises EngineError if one does not go.
-    """
-    gone = {session.id: session.name for session in found}
-    if not gone:
-        return
-    client.stop(list(gone))
-    if still := [session.name for session in running.sessions(host) if session.id in gone]:
-        raise EngineError(f"The engine did not end {', '.join(still)}.", f"Try: docker rm --force {' '.join(still)}")
+def stop(found: Iterable[Session]) -> None:
+    """End sessions, which may save their state first; return when they are gone. Raises EngineError."""
+    client.remove(*(session.id for session in found), gracefully=True)

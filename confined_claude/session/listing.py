@@ -52,13 +52,7 @@ def sessions(host: Host) -> list[Session]:
 
     Raises EngineError if the engine cannot be asked.
     """
-    try:
-        lines = client.containers(_FORMAT, {labels.KIND: labels.SESSION, labels.OWNER: host.owner})
-    except EngineError:
-        from ..engine.sdk import Engine
-
-        Engine.connect(host.environ)  # says better what is wrong, if it is the engine
-        raise
+    lines = client.containers(_FORMAT, {labels.KIND: labels.SESSION, labels.OWNER: host.owner})
     return sorted((_session(line, host) for line in lines), key=lambda session: (session.since, session.name))
 
 

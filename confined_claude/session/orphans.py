@@ -49,7 +49,7 @@ def settle(host: Host, here: Project, ground: Callable[[Project], watch.Ground])
                 look_through(host, left, ground)
                 return code
         else:
-            joining.stop(host, [left])
+            joining.stop([left])
             say(f"Ended the session {left.name}, which went on without its terminal.")
     with records.locked(here, host) as kept:  # so that one which is just beginning is not taken for one of them
         over = [key for key, alive in kept.session_keys() if not alive and key in cut_off - going_on]

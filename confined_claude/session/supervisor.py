@@ -21,25 +21,26 @@ from ..egress import local_networks as nearby
 from ..egress import network as modes
 from ..egress.sidecar import Companion
 from ..engine import command as client
+from ..engine import context
 from ..errors import ENGINE, INTERRUPTED, ConfinedError, EngineError
 from ..fs import safefs
 from ..guard import guard as watch
 from ..guard import repository
 from ..host import Host
 from ..image import build as image
-from ..image import inventory as kept_images
+from ..image import inventory
+from ..image.recipe import ImageChain, image_chain
 from ..settings import Settings
 from ..settings.files import ProjectFiles
 from ..settings.resolution import resolve
-from ..state import facts as engine_facts
 from ..state import locks as shared
 from ..state import projects as known
 from ..state import trust
-from ..state.facts import EngineFacts
-from ..workspace import current_project
+from ..state.facts import EngineFacts, current_facts
+from ..workspace import current_project, state_of
 from . import credentials, limits, mounts
 from . import orphans as leftovers
-from .launch import Plan, plan_session
+from .launch import SECRETS_FILE, Plan, plan_session
 
 if TYPE_CHECKING:
     from ..engine.sdk import Engine
@@ -65,9 +66,9 @@ def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *
     """
     with terminal.signals_handled() as interrupt:
         code = _start(host, command, flags, interrupt, needs_sign_in=needs_sign_in)
-        if kept_images.is_waiting(host):
+        if inventory.is_prune_pending(state_of(host)):
             with contextlib.suppress(EngineError):
-                image.prune(_engine(host), host)
+                inventory.Inventory(_engine(host), host).prune()
         return code
 
 
@@ -79,8 +80,8 @@ def foretell(host: Host, command: Sequence[str], flags: Mapping[str, str | None]
     from . import dry_run as script
 
     here, chosen, files = _here(host, flags)
-    facts = engine_facts.facts(host, _address(host), client.info, keep=False)
-    wanted = image.stack(chosen, host, files.dockerfile)
+    facts = current_facts(state_of(host), _address(host), record=False)
+    wanted = image_chain(chosen, host.environ, files.dockerfile)
     network = _network(here, host, chosen, wanted, facts)
     egress = modes.plan_egress(network)
     foreseen = watch.foresee(here, chosen, host, client.is_running, network.key)
@@ -104,7 +105,7 @@ def foretell(host: Host, command: Sequence[str], flags: Mapping[str, str | None]
         name=client.free_name(plan(stdin_is_terminal=True, stdout_is_terminal=True).name),
         upstream=modes.upstream_of(network.endpoints),
         foreseen=foreseen,
-        remarks=[*_image_remark(wanted, chosen), *_remarks(here, host, chosen, facts)],
+        remarks=[*_image_remark(wanted, chosen, host), *_remarks(here, host, chosen, facts)],
     )
     sys.stdout.buffer.write(os.fsencode(text))
     sys.stdout.flush()
@@ -123,9 +124,9 @@ def _start(
     address = _address(host)
     if (code := leftovers.settle(host, here, partial(_ground, host))) is not None:
         return code
-    facts = engine_facts.facts(host, address, client.info)
+    facts = current_facts(state_of(host), address)
 
-    wanted = image.stack(chosen, host, files.dockerfile)
+    wanted = image_chain(chosen, host.environ, files.dockerfile)
     network = _network(here, host, chosen, wanted, facts)
     egress = modes.plan_egress(network)
     with _companion(here, host, network.key) as companion, contextlib.ExitStack() as stack:
@@ -180,22 +181,22 @@ def _start(
         )
 
 
-def _image_remark(wanted: image.Stack, chosen: Settings) -> Iterator[str]:
-    if not client.has_image(wanted.name):
+def _image_remark(wanted: ImageChain, chosen: Settings, host: Host) -> Iterator[str]:
+    if not _engine(host).image(wanted.name):
         given = "CONFINED_CLAUDE_SUDO=full " if chosen.sudo == "full" else ""
         yield f"Its image {wanted.name} is not built yet. Do that first: {given}confined-claude build"
 
 
 def _address(host: Host) -> str:
     """Where the engine listens. Raises EngineError with what is wrong if it does not."""
-    address = client.engine_address(host.environ) or client.DEFAULT_ADDRESS
-    if not client.is_listening(address):
+    address = context.engine_address(host.environ) or context.DEFAULT_ADDRESS
+    if not context.is_listening(address):
         _engine(host)
     return address
 
 
 def _network(
-    here: project.Project, host: Host, chosen: Settings, wanted: image.Stack, facts: EngineFacts
+    here: project.Project, host: Host, chosen: Settings, wanted: ImageChain, facts: EngineFacts
 ) -> modes.Session:
     """A new session, as far as its network is concerned."""
     return modes.Session(
@@ -272,7 +273,7 @@ def _prepare_folders(here: project.Project, plan: Plan) -> None:
 def _attach(
     plan: Plan,
     host: Host,
-    wanted: image.Stack,
+    wanted: ImageChain,
     *,
     notes: Sequence[str],
     interrupt: terminal.Interrupt,
@@ -299,8 +300,8 @@ def _attach(
                 companion.wait_until_ready()
                 for note in notes:
                     say(note)
-                attached = client.attach(identity, stdin=plan.stdin, terminal=plan.terminal)
-                interrupt.belongs_to(lambda: _engine(host).interrupt(identity))
+                attached = client.start(identity, stdin=plan.stdin, terminal=plan.terminal)
+                interrupt.belongs_to(lambda: client.interrupt(identity))
                 companion.supervise(refreshed)
                 if interrupt.code:  # lost in the same way, meanwhile
                     raise SystemExit(interrupt.code)
@@ -310,7 +311,7 @@ def _attach(
                     say("The docker command was killed, and so the session has ended.")
                     return 128 - code
                 ended = code == 0 and not interrupt.seen
-                started = not code or _engine(host).was_started(identity)
+                started = not code or client.was_started(identity)
                 if not started and client.was_interrupted(said):
                     raise SystemExit(INTERRUPTED)
                 sys.stderr.buffer.write(said)
@@ -326,14 +327,14 @@ def _attach(
                 terminal.hold_signals()
                 if not ended:  # else the engine has removed it: the docker command waits for that
                     _end(attached)
-                    _engine(host).remove(identity, at_once=not interrupt.has_settled)
+                    client.remove(identity, gracefully=interrupt.has_settled)
         finally:
             terminal.release_signals()
 
 
 def _explain(code: int, identity: str, plan: Plan, host: Host) -> None:
     """Say what of the machine's a session may have died of."""
-    if code == _KILLED and _engine(host).ran_out_of_memory(identity):
+    if code == _KILLED and client.ran_out_of_memory(identity):
         say("The session used all the memory it may have, and was killed.")
         say("Set `memory` to more, for instance with CONFINED_CLAUDE_MEMORY=16g, or let it do less at once.")
     for folder in (plan.workdir, host.data):
@@ -343,9 +344,7 @@ def _explain(code: int, identity: str, plan: Plan, host: Host) -> None:
                 return
 
 
-def _create(
-    plan: Plan, host: Host, wanted: image.Stack, watching: watch.Watch, companion: Companion
-) -> tuple[str, str]:
+def _create(plan: Plan, host: Host, wanted: ImageChain, watching: watch.Watch, companion: Companion) -> tuple[str, str]:
     """The (id, name) of the container of ``plan``, its image built first where it is missing.
 
     Its sidecar is started, and the guard looks through the project meanwhile. Signals are held back when
@@ -358,7 +357,8 @@ def _create(
             made = _create_beside(plan, companion)
     except BaseException:  # without a look before there is no session
         if made is not None:
-            client.remove(made[0])
+            with contextlib.suppress(EngineError):
+                client.remove(made[0])
         raise
     if made is not None:
         return made
@@ -377,7 +377,7 @@ def _create_beside(plan: Plan, companion: Companion) -> tuple[str, str]:
     companion.start(sidecar)
     if sidecar is not None and sidecar.first:
         companion.wait_until_ready()
-    return client.create(plan)
+    return client.create(plan.name, plan.create_arguments, {SECRETS_FILE: plan.secrets} if plan.secrets else {})
 
 
 def _engine(host: Host) -> Engine:

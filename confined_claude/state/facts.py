@@ -1,22 +1,22 @@
-"""What kind of engine this is: asked once for each time the engine starts, and kept in ``<state>``."""
+"""What kind of engine this is: asked once after each start of the engine, and recorded in <state>."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ..engine import command
 from ..errors import ConfinedError
-from ..host import Host
+from ..fs.directory import Location
 from ..text import parse_json
-from . import store
 
 _FILE = "engine.json"
-_SECONDS_KEPT = 24 * 3600.0
+_VALID_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class EngineFacts:
 
     @property
     def namespaces(self) -> tuple[str, ...]:
-        """What of ``docker create`` keeps a container's uids those of the host."""
+        """The arguments of ``docker create`` with which a container's uids are those of the host."""
         return ("--userns", "host") if self.remaps_users else ()
 
 
 def from_info(info: Mapping[str, Any]) -> EngineFacts:
-    """The facts in an engine's answer to ``docker info``."""
+    """Return the facts in an engine's answer to ``docker info``."""
     options = [str(option) for option in info.get("SecurityOptions") or ()]
     default = EngineFacts()
     return EngineFacts(
@@ -54,29 +54,28 @@ def from_info(info: Mapping[str, Any]) -> EngineFacts:
     )
 
 
-def facts(host: Host, address: str, ask: Callable[[], Mapping[str, Any]], *, keep: bool = True) -> EngineFacts:
-    """The facts of the engine at ``address``; ``ask`` gives its info, and may raise EngineError.
+def current_facts(state: Location, address: str, *, record: bool = True) -> EngineFacts:
+    """Return the facts of the engine at ``address``: those recorded in <state>, or what the engine answers.
 
-    An engine that has started again has another socket: what was kept of it before is not used. Nothing new
-    is kept unless ``keep``.
+    An engine that has been restarted has another socket, and what was recorded before does not count. The answer is
+    recorded if ``record``. Raises EngineError if the engine does not answer.
     """
     identity = _identity(address)
     with contextlib.suppress(OSError, TypeError, LookupError):
-        with store.location(host).open() as directory:
-            kept = parse_json(directory.read(_FILE))
-        if identity and kept["identity"] == identity and 0 <= time.time() - kept["asked"] < _SECONDS_KEPT:
-            return EngineFacts(**{field.name: kept["facts"][field.name] for field in fields(EngineFacts)})
-    known = from_info(ask())
-    if not keep:
-        return known
-    record = {"identity": identity, "asked": time.time(), "facts": asdict(known)}
-    with contextlib.suppress(OSError, ConfinedError), store.location(host).make() as directory:
-        directory.write(_FILE, json.dumps(record).encode())
-    return known
+        with state.open() as directory:
+            known = parse_json(directory.read(_FILE))
+        if identity and known["identity"] == identity and 0 <= time.time() - known["asked"] < _VALID_SECONDS:
+            return EngineFacts(**{field.name: known["facts"][field.name] for field in fields(EngineFacts)})
+    facts = from_info(command.info())
+    if record:
+        answer = {"identity": identity, "asked": time.time(), "facts": asdict(facts)}
+        with contextlib.suppress(OSError, ConfinedError), state.make() as directory:
+            directory.write(_FILE, json.dumps(answer).encode())
+    return facts
 
 
 def _identity(address: str) -> list[Any]:
-    """What changes when the engine at ``address`` is another; empty if that cannot be told."""
+    """Return what changes when the engine at ``address`` is another; empty if that cannot be found out."""
     scheme, _, path = address.partition("://")
     if scheme != "unix":
         return []

@@ -15,8 +15,9 @@ import pytest
 from helpers import LABEL, User, docker, wait_until
 from terminals import terminal
 
+from confined_claude.engine.sdk import Engine
 from confined_claude.host import Host
-from confined_claude.image import inventory as kept_images
+from confined_claude.image.inventory import Inventory
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -197,7 +198,7 @@ def test_of_images_only_what_was_built_here_and_nothing_uses(user: User, project
             label = f"confined-claude.owner={host.owner}"
             docker("build", "--network", "none", "--tag", name, "--label", label, str(place))
             if name != others:
-                kept_images.note_built(host, docker("inspect", "--format", "{{.Id}}", name).strip())
+                Inventory(Engine.connect({}), host).note_built(docker("inspect", "--format", "{{.Id}}", name).strip())
         container = docker("create", "--label", "confined-claude-test=1", used).strip()
         shown = user.run("confined-claude", "clean-global", "--dry-run", cwd=project).stdout
         assert unused in shown

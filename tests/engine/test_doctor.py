@@ -135,7 +135,7 @@ def test_commands_that_are_missing(someone: User, folder: Path, place: Path, hea
         return f"{someone.bin}:{tools}"
 
     no_docker = examined(someone, folder, PATH=without("docker"))
-    assert changed(healthy, no_docker) == {"docker": "problem", "sessions": None}
+    assert changed(healthy, no_docker) == {"docker": "problem", "engine": None, **GONE}
     assert changed(healthy, examined(someone, folder, PATH=without("git"))) == {"git": "warning"}
 
 

@@ -21,7 +21,7 @@ from terminals import terminal
 from confined_claude.engine import usage
 from confined_claude.engine.sdk import Engine
 from confined_claude.host import Host
-from confined_claude.image import inventory as kept_images
+from confined_claude.image.inventory import Inventory
 from confined_claude.project import Project
 
 SCHEMA = json.loads((REPOSITORY / "docs/status.schema.json").read_text())
@@ -97,7 +97,7 @@ def test_images_with_what_they_share_counted_once(user: User, project: Path, pla
             dockerfile = f"FROM {below}\nUSER root\nRUN head -c 3000000 /dev/urandom >/{name[-8:]}\n"
             (place / "Dockerfile").write_text(dockerfile)
             docker("build", "--network", "none", "--tag", name, "--label", label, str(place))
-            kept_images.note_built(host, docker("inspect", "--format", "{{.Id}}", name).strip())
+            Inventory(Engine.connect({}), host).note_built(docker("inspect", "--format", "{{.Id}}", name).strip())
         found = as_json(user, project)["images"]
         first, second = (next(item for item in found["images"] if item["names"] == [name]) for name in made)
         assert second["bytes"] - first["bytes"] == 3_000_000

@@ -6,24 +6,19 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ...errors import EngineError
 from ...fs.directory import Location
 from ...fs.removal import Leftover
 from ...guard import records
 from ...host import Host
-from ...image import build, inventory
-from ...image.inventory import Stored
+from ...image.inventory import ImageInventory, Inventory
 from ...session import listing
 from ...state import locks
 from ...workspace import CLAUDE_CONFIG, NPM_CACHE, PIP_CACHE, shared_data, state_of
 from . import trash
 from .confirm import refuse_while_running
 from .plan import Item, Plan, counted
-
-if TYPE_CHECKING:
-    from ...engine.sdk import Engine
 
 _CACHES = (PIP_CACHE, NPM_CACHE)
 _LOGS = "logs"
@@ -40,13 +35,13 @@ class SharedCleanup:
         data = list(_existing(*map(shared.at, _CACHES), state_of(self.host).at(_LOGS)))
         data += trash.items(*trash.outside_projects(self.host))
         notes: tuple[str, ...] = ()
-        engine, stored = self._images()
-        if engine is None:
+        inventory, images = self._images()
+        if inventory is None:
             notes = ("The engine does not answer, so images are left out: see `confined-claude doctor`.",)
-        if stored.removable:
-            names = ", ".join(name for its in stored.removable for name in its.names or (its.id[7:19],))
-            text = f"{counted(len(stored.removable), 'image')} that nothing uses: {names}"
-            data.append(Item(text, bytes=stored.freed))
+        if images.removable:
+            names = ", ".join(name for its in images.removable for name in its.names or (its.id[7:19],))
+            text = f"{counted(len(images.removable), 'image')} that nothing uses: {names}"
+            data.append(Item(text, bytes=images.freed_bytes))
         return Plan(
             "What all projects share",
             "Claude's own config: sign-in, settings, plugins, and every project's history",
@@ -60,10 +55,10 @@ class SharedCleanup:
             left = trash.move(shared_data(self.host), (*_CACHES, *([CLAUDE_CONFIG] if memory else [])))
             left += trash.move(state_of(self.host), [_LOGS])
         # Nothing that a session starts with is in the trash, so sessions may start from here on.
-        engine, stored = self._images()
-        if engine is not None:
+        inventory, images = self._images()
+        if inventory is not None:
             try:
-                inventory.remove(engine, stored.removable)
+                inventory.remove(images.removable)
             except EngineError as error:
                 left += Leftover(1, "images", error.message)
         return left + trash.empty(*trash.outside_projects(self.host))
@@ -72,15 +67,15 @@ class SharedCleanup:
         with self._without_sessions():
             pass
 
-    def _images(self) -> tuple[Engine | None, Stored]:
-        """Return the engine with what it has of our images; None and none if it does not answer."""
+    def _images(self) -> tuple[Inventory | None, ImageInventory]:
+        """Return the inventory, and what it has of our images; None and none if the engine does not answer."""
         from ...engine.sdk import Engine
 
         try:
-            engine = Engine.connect(self.host.environ)
-            return engine, build.stored(engine, self.host)
+            inventory = Inventory(Engine.connect(self.host.environ), self.host)
+            return inventory, inventory.look()
         except EngineError:
-            return None, Stored()
+            return None, ImageInventory()
 
     @contextlib.contextmanager
     def _without_sessions(self) -> Iterator[None]:

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...engine import command as client
+from ...engine import context as docker_context
 from ...host import Host
 from ...project import Project
 from ...session import limits
@@ -17,34 +18,27 @@ from ...state import facts as engine_facts
 from .lines import OK, WARNING, Line
 from .vulnerabilities import components, known_holes
 
-if TYPE_CHECKING:
-    from ...engine.sdk import Engine
-
 # A busy engine is slow, one that hangs never answers.
 _SECONDS = 15
 
 
 @dataclass(frozen=True)
 class Answers:
-    """An engine and what it answered to ``docker version`` and ``docker info``."""
+    """What an engine answered to ``docker version`` and ``docker info``."""
 
-    engine: Engine
     version: Mapping[str, Any]
     info: Mapping[str, Any]
 
 
-def ask(host: Host) -> Answers:
+def ask() -> Answers:
     """Ask the engine in use. Raises EngineError if there is none that answers soon."""
-    from ...engine.sdk import Engine
-
-    engine = Engine.connect(host.environ, _SECONDS)
-    return Answers(engine, engine.version(), engine.info())
+    return Answers(client.version(_SECONDS), client.info(_SECONDS))
 
 
 def context(host: Host) -> Line:
     """Which engine is in use, and by what. Raises EngineError for a context that cannot be used."""
-    address = client.engine_address(host.environ) or client.DEFAULT_ADDRESS
-    by = "DOCKER_HOST" if host.environ.get("DOCKER_HOST") else f"context {client.context_name(host.environ)}"
+    address = docker_context.engine_address(host.environ) or docker_context.DEFAULT_ADDRESS
+    by = "DOCKER_HOST" if host.environ.get("DOCKER_HOST") else f"context {docker_context.context_name(host.environ)}"
     # An address may hold a password.
     return Line("context", OK, f"{by}, {re.sub(r'//[^/@]*@', '//', address)}")
 

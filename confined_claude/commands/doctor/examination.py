@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from ... import __version__, project
 from ...errors import ConfinedError, EngineError
 from ...guard.guard import Ground
 from ...host import Host
-from ...image import build as image
-from ...image import inventory as kept_images
+from ...image.inventory import Inventory
+from ...image.recipe import image_chain
 from ...project import Project
 from ...session import mounts
 from ...settings import Settings
@@ -38,11 +39,11 @@ def examine(host: Host) -> list[Line]:
     chosen, dockerfile = _settings(host, here)
 
     lines = [Line("tool", OK, f"confined-claude {__version__}")]
-    lines += checked("docker", partial(machine.docker_command, host))
+    lines += (command := checked("docker", partial(machine.docker_command, host)))
     lines += (where := checked("context", partial(engines.context, host)))
     answers: list[Answers] = []
-    if exit_code(where) == 0:
-        lines += checked("engine", partial(_engine, host, answers), _ENGINE_SECONDS)
+    if exit_code([*command, *where]) == 0:
+        lines += checked("engine", partial(_engine, answers), _ENGINE_SECONDS)
     for answer in answers:
         lines += _of_engine(answer, host, here, chosen, dockerfile)
     lines += checked("space for data", partial(machine.space, "data", host.data))
@@ -90,23 +91,24 @@ def _settings(host: Host, here: Project | None) -> tuple[Settings, str]:
         return Settings(), ""
 
 
-def _engine(host: Host, answers: list[Answers]) -> Line:
-    answer = engines.ask(host)
+def _engine(answers: list[Answers]) -> Line:
+    answer = engines.ask()
     answers.append(answer)
     return engines.engine(answer)
 
 
 def _of_engine(answer: Answers, host: Host, here: Project | None, chosen: Settings, dockerfile: str) -> list[Line]:
     """The lines that need an engine."""
+    from ...engine.sdk import Engine
 
     def its_image() -> Line:
-        wanted = image.stack(chosen, host, dockerfile)
-        known = answer.engine.image(wanted.name)
-        claude = ""
+        wanted = image_chain(chosen, host.environ, dockerfile)
+        engine = Engine.connect(host.environ)
+        known = engine.image(wanted.name)
         if known is not None:
             with contextlib.suppress(EngineError):  # on a full disk, say
-                claude = kept_images.claude_version(answer.engine, str(known["Id"]), host, keep=False)
-        return machine.its_image(known, wanted, claude, time.time())
+                known = replace(known, claude_version=Inventory(engine, host).claude_version(known.id, record=False))
+        return machine.its_image(known, wanted, time.time())
 
     lines = checked("mode", partial(engines.mode, answer.version, answer.info))
     lines += checked("versions", partial(engines.versions, answer.version, answer.info))
@@ -117,6 +119,4 @@ def _of_engine(answer: Answers, host: Host, here: Project | None, chosen: Settin
             "space for engine", partial(machine.space, "engine", folder, machine.IMAGE_BYTES, is_ours=False)
         )
     lines += checked("image", its_image)
-    if machine.docker_command(host).status != PROBLEM:
-        lines += checked("sessions", partial(kept.sessions, host))
-    return lines
+    return [*lines, *checked("sessions", partial(kept.sessions, host))]

@@ -6,14 +6,12 @@ import os
 import shutil
 import sysconfig
 import time
-from collections.abc import Mapping
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-from ...engine.command import INSTALL_HINT
+from ...engine.failures import INSTALL_HINT
+from ...engine.image import Image
 from ...host import Host
-from ...image import build as image
+from ...image.recipe import ImageChain
 from ...session import credentials
 from .lines import OK, PROBLEM, WARNING, Line
 
@@ -118,27 +116,15 @@ def sign_in(folder: Path, host: Host) -> Line:
     return Line("sign-in", OK, what)
 
 
-def its_image(found: Mapping[str, Any] | None, wanted: image.Stack, claude: str, now: float) -> Line:
-    """Whether the image of sessions is there, and how old it is.
-
-    ``found`` is what the engine knows of it, and ``claude`` the version of Claude Code in it, empty if not known.
-    """
+def its_image(found: Image | None, wanted: ImageChain, now: float) -> Line:
+    """Return whether the image of sessions is there, and how old it is at ``now``, in epoch seconds."""
     if found is None:
         what = f"{wanted.name} is not there; the next start builds it, which takes minutes"
         return Line("image", WARNING, what, "`confined-claude build` builds it now.")
-    age = _age(str(found.get("Created")), now)
-    days = "of unknown age" if age is None else "of today" if age < _DAY else f"{age // _DAY:.0f} days old"
-    what = f"{wanted.name}, Claude Code {claude or 'of unknown version'}, {days}"
-    if age is not None and age > _OLD_DAYS * _DAY:
-        cure = "`confined-claude rebuild` brings Debian's updates and the newest Claude Code."
-        return Line("image", WARNING, what, cure)
+    days = max(0.0, now - found.created) / _DAY
+    age = "of unknown age" if not found.created else "of today" if days < 1 else f"{days:.0f} days old"
+    what = f"{wanted.name}, Claude Code {found.claude_version or 'of unknown version'}, {age}"
+    if found.created and days > _OLD_DAYS:
+        hint = "`confined-claude rebuild` brings Debian's updates and the newest Claude Code."
+        return Line("image", WARNING, what, hint)
     return Line("image", OK, what)
-
-
-def _age(created: str, now: float) -> float | None:
-    """The seconds since a time as the engine writes it; None for one that is none."""
-    try:
-        then = datetime.strptime(created[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
-    except ValueError:
-        return None
-    return max(0.0, now - then) if then > 0 else None

@@ -21,8 +21,7 @@ from ...fs.safefs import Place
 from ...guard import records
 from ...guard.records import Glance
 from ...host import Host
-from ...image import build as image
-from ...image import inventory as kept_images
+from ...image.inventory import ImageInventory, Inventory
 from ...project import SCAFFOLD, Project
 from ...session import listing as running
 from ...state import projects as known
@@ -30,7 +29,7 @@ from ...state import store as state
 from ...state.projects import Known
 
 if TYPE_CHECKING:
-    from ...engine.sdk import Engine
+    pass
 
 Result = TypeVar("Result")
 Waiting = Callable[[int, int], None]
@@ -84,30 +83,6 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Image:
-    """One of our images. ``names`` are its tags, ``bytes`` all its layers, also those it shares with others."""
-
-    id: str
-    names: tuple[str, ...]
-    claude_version: str | None
-    bytes: int
-    is_used: bool
-
-
-@dataclass(frozen=True)
-class Images:
-    """Our images; ``bytes`` is what they take together, ``free_bytes`` what deleting the unused ones gives back.
-
-    ``others`` are the tool's as well, but were not built here: they serve sessions, and are not ours to delete.
-    """
-
-    images: tuple[Image, ...] = ()
-    bytes: int = 0
-    free_bytes: int = 0
-    others: tuple[Image, ...] = ()
-
-
-@dataclass(frozen=True)
 class KnownProject:
     """A known project with all that is kept of it, and what is open to review there."""
 
@@ -126,7 +101,7 @@ class Status:
     data: tuple[Data, ...]
     shared: tuple[Data, ...]
     sessions: tuple[Running, ...] | None
-    images: Images | None
+    images: ImageInventory | None
     projects: tuple[KnownProject, ...]
     problems: tuple[Problem, ...]
 
@@ -158,12 +133,11 @@ class Looker:
         self._seconds = seconds
         self._sizes: _Sizes = {}
         self._sizes_at = 0.0
-        self._stored = kept_images.Stored()
+        self._images = ImageInventory()
         self._images_at = -_OLD_SECONDS
         self._usage: Mapping[str, Usage] = {}
         self._usage_at = 0.0
-        self._versions: dict[str, str] = {}
-        self._connected: Engine | None = None
+        self._connected: Inventory | None = None
 
     def look(self, waiting: Waiting | None = None) -> Status:
         """All there is now. ``waiting`` is told while sizes are added up, see ``disk.measured``."""
@@ -214,8 +188,8 @@ class Looker:
 
     @staticmethod
     def _answered(
-        asked: _Asked[tuple[tuple[Running, ...], Images | ConfinedError]], problems: list[Problem]
-    ) -> tuple[tuple[Running, ...] | None, Images | None]:
+        asked: _Asked[tuple[tuple[Running, ...], ImageInventory | ConfinedError]], problems: list[Problem]
+    ) -> tuple[tuple[Running, ...] | None, ImageInventory | None]:
         try:
             sessions, images = asked.answer(_ENGINE_SECONDS)
         except ConfinedError as error:
@@ -226,16 +200,18 @@ class Looker:
             return sessions, None
         return sessions, images
 
-    def _ask_engine(self) -> tuple[tuple[Running, ...], Images | ConfinedError]:
+    def _ask_engine(self) -> tuple[tuple[Running, ...], ImageInventory | ConfinedError]:
         found = running.sessions(self._host)
         now = time.monotonic()
         used = self._used([session.id for session in found if session.is_up])
         elapsed, before = now - self._usage_at, self._usage
         self._usage, self._usage_at = used, now
-        ids: dict[str, str | None] = {}
+        versions: dict[str, str] = {}
         try:
-            ids = {name: self._engine.image_id(name) for name in {session.image for session in found if session.is_up}}
-            images: Images | ConfinedError = self._our_images(filter(None, ids.values()))
+            images: ImageInventory | ConfinedError = self._look_at_images()
+            for name in {session.image for session in found if session.is_up}:
+                if image := self._inventory.engine.image(name):
+                    versions[name] = self._inventory.claude_version(image.id)
         except ConfinedError as error:
             images = error
         except OSError as error:
@@ -246,31 +222,27 @@ class Looker:
             share = None
             if takes is not None and took is not None and elapsed > 0:
                 share = max(0.0, 100 * (takes.cpu_seconds - took.cpu_seconds) / elapsed)
-            version = self._versions.get(ids.get(session.image) or "")
-            rows.append(Running(session, version or None, takes, share))
+            rows.append(Running(session, versions.get(session.image) or None, takes, share))
         return tuple(rows), images
 
-    def _our_images(self, of_sessions: Iterable[str]) -> Images:
+    def _look_at_images(self) -> ImageInventory:
         if time.monotonic() - self._images_at >= _OLD_SECONDS:
-            self._stored = image.stored(self._engine, self._host)
+            self._images = self._inventory.look(with_versions=True)
             self._images_at = time.monotonic()
-        shown = (its.id for its in (*self._stored.images, *self._stored.others))
-        for identity in {*of_sessions, *shown} - self._versions.keys():
-            self._versions[identity] = kept_images.claude_version(self._engine, identity, self._host)
-        return ours(self._stored, self._versions)
+        return self._images
 
     def _used(self, identities: list[str]) -> dict[str, Usage]:
         found = {identity: used for identity in identities if (used := usage.of_container(identity)) is not None}
         if missing := [identity for identity in identities if identity not in found]:
-            found |= self._engine.usage(missing)
+            found |= self._inventory.engine.usage(missing)
         return found
 
     @property
-    def _engine(self) -> Engine:
+    def _inventory(self) -> Inventory:
         if self._connected is None:
             from ...engine.sdk import Engine
 
-            self._connected = Engine.connect(self._host.environ)
+            self._connected = Inventory(Engine.connect(self._host.environ), self._host)
         return self._connected
 
     # What is on the disk
@@ -356,30 +328,6 @@ def _left_in(place: Place, removed_by: str) -> list[_Folder]:
     with contextlib.suppress(OSError), safefs.opened(place.base, *place.parts) as folder:
         names = safefs.are_aside(folder)
     return [_Folder("left by a clean", Place(place.base, (*place.parts, name)), removed_by) for name in names]
-
-
-def ours(stored: kept_images.Stored, versions: Mapping[str, str]) -> Images:
-    """What our images take. ``versions`` are those of Claude Code in them, by image, as far as known."""
-
-    def listed(images: Iterable[kept_images.Image], *, used: Callable[[kept_images.Image], bool]) -> tuple[Image, ...]:
-        found = (
-            Image(
-                id=its.id,
-                names=tuple(sorted(its.names, key=lambda name: (name.endswith(":latest"), name))),
-                claude_version=versions.get(its.id) or None,
-                bytes=its.size,
-                is_used=used(its),
-            )
-            for its in images
-        )
-        return tuple(sorted(found, key=lambda its: (not its.is_used, its.names)))
-
-    return Images(
-        listed(stored.images, used=lambda its: its not in stored.removable),
-        kept_images.footprint(stored.images),
-        stored.freed,
-        listed(stored.others, used=lambda its: its.is_used),
-    )
 
 
 class _Asked(Generic[Result]):

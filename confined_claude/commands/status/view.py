@@ -18,8 +18,10 @@ from typing import Any
 from rich.filesize import decimal
 
 from ...console import Progress
+from ...engine.image import Image
 from ...errors import ConfinedError
 from ...fs.disk import Size, in_words
+from ...image.inventory import ImageInventory
 from ...text import escape
 from .collector import (
     CLEAN,
@@ -27,8 +29,6 @@ from .collector import (
     CLEAN_GLOBAL,
     CLEAN_GLOBAL_ALL,
     Data,
-    Image,
-    Images,
     KnownProject,
     Looker,
     Running,
@@ -96,23 +96,23 @@ def _data(item: Data) -> dict[str, Any]:
     return {"name": item.name, "path": str(item.path), **_size(item.size), "removed_by": item.removed_by}
 
 
-def _our(images: Images) -> dict[str, Any]:
+def _our(images: ImageInventory) -> dict[str, Any]:
     return {
-        "images": [_image(image) for image in images.images],
+        "images": [_image(image, images) for image in images.images],
         "bytes": images.bytes,
-        "free_bytes": images.free_bytes,
+        "free_bytes": images.freed_bytes,
         "removed_by": CLEAN_GLOBAL,
-        "others": [_image(image) for image in images.others],
+        "others": [_image(image, images) for image in images.others],
     }
 
 
-def _image(image: Image) -> dict[str, Any]:
+def _image(image: Image, images: ImageInventory) -> dict[str, Any]:
     return {
         "id": image.id,
         "names": list(image.names),
-        "claude_version": image.claude_version,
-        "bytes": image.bytes,
-        "is_used": image.is_used,
+        "claude_version": image.claude_version or None,
+        "bytes": image.size,
+        "is_used": images.is_needed(image),
     }
 
 
@@ -282,22 +282,22 @@ def _images(found: Status, width: int | None) -> Iterator[Line]:
     if not (found.images.images or found.images.others):
         yield Line("  There is none; the first start builds it.")
     if found.images.images:
-        yield from _table([_image_row(image) for image in found.images.images], width)
+        yield from _table([_image_row(image, found.images) for image in found.images.images], width)
         yield Line(f"  Together {decimal(found.images.bytes)}; what they share counts once.")
-    if found.images.free_bytes:
-        yield Line(f"  {decimal(found.images.free_bytes)} of it is in images that nothing uses.")
+    if found.images.freed_bytes:
+        yield Line(f"  {decimal(found.images.freed_bytes)} of it is in images that nothing uses.")
     if found.images.others:
         yield Line("  Not built from here; these stay,")
         yield Line("  unless you use `docker rmi NAME`:")
-        yield from _table([_image_row(image) for image in found.images.others], width)
+        yield from _table([_image_row(image, found.images) for image in found.images.others], width)
 
 
-def _image_row(image: Image) -> tuple[str, ...]:
+def _image_row(image: Image, images: ImageInventory) -> tuple[str, ...]:
     return (
         escape(image.names[0]) if image.names else image.id.removeprefix("sha256:")[:12],
         f"Claude {escape(image.claude_version)}" if image.claude_version else "",
-        decimal(image.bytes),
-        "in use" if image.is_used else "",
+        decimal(image.size),
+        "in use" if images.is_needed(image) else "",
     )
 
 
@@ -348,8 +348,8 @@ def _riddance(found: Status, width: int | None) -> Iterator[Line]:
             ("confined-claude clean --all", f"and records of it: {_sum(found, CLEAN_ALL)}, and Claude's history of it"),
         ]
     what = f"deletes caches and logs of all projects: {_sum(found, CLEAN_GLOBAL)}"
-    if found.images is not None and found.images.free_bytes:
-        what += f", and unused images: {decimal(found.images.free_bytes)}"
+    if found.images is not None and found.images.freed_bytes:
+        what += f", and unused images: {decimal(found.images.freed_bytes)}"
     rows += [
         ("confined-claude clean-global", what),
         ("confined-claude clean-global --all", f"and Claude's own config and history: {_sum(found, CLEAN_GLOBAL_ALL)}"),

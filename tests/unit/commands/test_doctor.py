@@ -25,12 +25,13 @@ from confined_claude.commands.doctor import (
     vulnerabilities as holes,
 )
 from confined_claude.commands.doctor.lines import OK, PROBLEM, WARNING, Line
-from confined_claude.engine import command as client
+from confined_claude.engine import command, context
+from confined_claude.engine.image import Image
 from confined_claude.errors import ConfinedError
 from confined_claude.guard.guard import Ground
 from confined_claude.guard.records import locked
 from confined_claude.host import Host
-from confined_claude.image.build import Recipe, Stack
+from confined_claude.image.recipe import ImageChain, Recipe
 from confined_claude.project import Project
 from confined_claude.settings import Settings
 from confined_claude.state.projects import remember
@@ -276,7 +277,7 @@ def test_the_context_without_secrets(host: Host, address: str, shown: str) -> No
 def test_the_context_by_name(host: Host) -> None:
     config = host.home / "docker"
     assert engines.context(replace(host, environ={"DOCKER_CONFIG": str(config)})) == Line(
-        "context", OK, f"context default, {client.DEFAULT_ADDRESS}"
+        "context", OK, f"context default, {context.DEFAULT_ADDRESS}"
     )
     with pytest.raises(ConfinedError, match="no docker context called nope"):
         engines.context(replace(host, environ={"DOCKER_CONFIG": str(config), "DOCKER_CONTEXT": "nope"}))
@@ -336,27 +337,28 @@ def test_a_folder_that_may_not_be_written(plain_folder: Path) -> None:
 
 
 NOW = 1_800_000_000.0
-STACK = Stack((Recipe("t", {}),))
+CHAIN = ImageChain((Recipe("t", {}),))
+DAY = 24 * 3600.0
 
 
 @pytest.mark.parametrize(
     ("created", "status", "words"),
     [
-        ("2027-01-15T07:00:00.176616312Z", OK, "of today"),
-        ("2027-01-05T07:00:00Z", OK, "10 days old"),
-        ("2026-11-01T07:00:00Z", WARNING, "75 days old"),
-        ("2028-01-01T07:00:00Z", OK, "of today"),
-        ("0001-01-01T00:00:00Z", OK, "of unknown age"),
-        ("", OK, "of unknown age"),
+        (NOW - 60, OK, "of today"),
+        (NOW - 10 * DAY, OK, "10 days old"),
+        (NOW - 75 * DAY, WARNING, "75 days old"),
+        (NOW + DAY, OK, "of today"),
+        (0.0, OK, "of unknown age"),
     ],
 )
-def test_the_age_of_the_image(created: str, status: str, words: str) -> None:
-    found = machine.its_image({"Created": created}, STACK, "2.1.330", NOW)
-    assert (found.status, found.what) == (status, f"{STACK.name}, Claude Code 2.1.330, {words}")
+def test_the_age_of_the_image(created: float, status: str, words: str) -> None:
+    image = Image("id", (CHAIN.name,), {}, created, (), is_used=False, claude_version="2.1.330")
+    found = machine.its_image(image, CHAIN, NOW)
+    assert (found.status, found.what) == (status, f"{CHAIN.name}, Claude Code 2.1.330, {words}")
 
 
 def test_a_missing_image() -> None:
-    found = machine.its_image(None, STACK, "", NOW)
+    found = machine.its_image(None, CHAIN, NOW)
     assert found.status == WARNING
     assert "confined-claude build" in found.cure
 
@@ -597,7 +599,12 @@ def test_without_an_engine_all_else_is_checked(
     host: Host, here: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(here.root)
-    environ = {"DOCKER_HOST": f"unix://{tmp_path}/none.sock", "PATH": os.environ["PATH"], "ANTHROPIC_API_KEY": SECRET}
+    program = put(tmp_path / "bin/docker", "#!/bin/sh\necho 'Cannot connect to the Docker daemon.' >&2; exit 1\n")
+    program.chmod(0o755)
+    program.with_name("engine").symlink_to("docker")  # which no unit test may start by that name
+    monkeypatch.setattr(command, "program", lambda: str(program.with_name("engine")))
+    path = f"{program.parent}:{os.environ['PATH']}"
+    environ = {"DOCKER_HOST": f"unix://{tmp_path}/none.sock", "PATH": path, "ANTHROPIC_API_KEY": SECRET}
     before = tree(tmp_path)
     found = examination.examine(replace(host, environ=environ))
     assert tree(tmp_path) == before

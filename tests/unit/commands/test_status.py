@@ -21,8 +21,6 @@ from confined_claude.commands.status import collector as status
 from confined_claude.commands.status import view as status_view
 from confined_claude.commands.status.collector import (
     Data,
-    Image,
-    Images,
     KnownProject,
     Looker,
     Problem,
@@ -30,6 +28,7 @@ from confined_claude.commands.status.collector import (
     Status,
 )
 from confined_claude.engine import usage
+from confined_claude.engine.image import Image
 from confined_claude.engine.usage import Usage
 from confined_claude.errors import ConfinedError, EngineError
 from confined_claude.fs.disk import Size
@@ -37,6 +36,7 @@ from confined_claude.guard.findings import Finding
 from confined_claude.guard.records import Glance, Record, glance, locked
 from confined_claude.guard.snapshot import Kind
 from confined_claude.host import Host
+from confined_claude.image.inventory import ImageInventory
 from confined_claude.project import Project
 from confined_claude.session.listing import Session
 from confined_claude.session.mounts import plan_mounts
@@ -59,6 +59,10 @@ def session(name: str = "confined-claude-demo", **changed: Any) -> Session:
     return replace(made, **changed)
 
 
+def image(digit: str, name: str, claude_version: str, size: int, *, is_used: bool = False) -> Image:
+    return Image("sha256:" + digit * 64, (name,), {}, NOW, (("x", size),), is_used, claude_version)
+
+
 def everything() -> Status:
     """A status with something of everything."""
     demo = Project(HOME / "demo")
@@ -77,11 +81,11 @@ def everything() -> Status:
             Running(session("confined-claude-left", has_owner=False), None, Usage(1_000_000, 2.0), 12.4),
             Running(session("confined-claude-cut", has_owner=False, is_up=False)),
         ),
-        images=Images(
-            (Image("sha256:" + "a" * 64, ("confined-claude:abc",), "2.1.330", 1_040_000_000, True),),
-            1,
+        images=ImageInventory(
+            (image("a", "confined-claude:abc", "2.1.330", 1_040_000_000, is_used=True),),
+            (),
             500_000,
-            (Image("sha256:" + "b" * 64, ("confined-claude:def",), "2.1.331", 2_000_000_000, False),),
+            (image("b", "confined-claude:def", "2.1.331", 2_000_000_000),),
         ),
         projects=(
             KnownProject(Known(demo.id, demo.root, NOW - 60), True, Size(120_008_192), Glance(1, 2, 1)),
@@ -414,12 +418,12 @@ def test_in_forty_columns_only_names_and_commands_are_longer() -> None:
 @pytest.mark.parametrize("width", [None, 40])
 def test_nothing_a_session_named_steers_the_terminal(width: int | None) -> None:
     odd = session(f"name{HOSTILE}", path=HOME / HOSTILE, has_owner=False)
-    odd_image = Image("sha256:1", (HOSTILE,), HOSTILE, 1, False)
+    odd_image = image("1", HOSTILE, HOSTILE, 1)
     found = replace(
         everything(),
         sessions=(Running(odd, HOSTILE),),
         problems=(Problem("records", HOSTILE, HOSTILE),),
-        images=Images((odd_image,), 1, 0, (odd_image,)),
+        images=ImageInventory((odd_image,), others=(odd_image,)),
     )
     shown = text(found, width)
     assert all(line.isprintable() for line in shown.splitlines())

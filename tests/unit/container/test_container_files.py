@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from confined_claude.image.build import CONTEXT, shared
+from confined_claude.image.recipe import CONTEXT, shared
 
 TEXTS = {name: content.decode() for name, content in shared("latest", ()).files.items()}
 FILES = sorted(TEXTS)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -78,16 +78,16 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     folder = tmp_path / "engine"
     folder.mkdir()
     made = Engine(folder)
-    monkeypatch.setattr(client, "_program", lambda: str(folder / "engine"))
+    monkeypatch.setattr(client, "program", lambda: str(folder / "engine"))
     monkeypatch.setattr(companion, "_LOOK_SECONDS", 0.01)
     monkeypatch.setattr(companion, "_TOGETHER_SECONDS", 0.05)
-    start = client.start_sidecar
+    run = client.run
 
-    def start_sidecar(sidecar: Sidecar) -> subprocess.Popen[bytes]:
-        made.started.append(start(sidecar))
+    def running(arguments: Sequence[str], stdin: bytes) -> subprocess.Popen[bytes]:
+        made.started.append(run(arguments, stdin))
         return made.started[-1]
 
-    monkeypatch.setattr(client, "start_sidecar", start_sidecar)
+    monkeypatch.setattr(client, "run", running)
     made.does(LIVE)
     yield made
     made.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,15 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from confined_claude.engine import labels
+from confined_claude.engine.image import Image, chains_of
 from confined_claude.host import Host
-from confined_claude.image import inventory as kept_images
-from confined_claude.image.inventory import Image, footprint, freed_by, layers_of, obsolete, unused
+from confined_claude.image.inventory import Inventory, footprint, freed_by, is_prune_pending, obsolete, unused
+from confined_claude.image.recipe import FILES, ON, shared
+from confined_claude.workspace import state_of
 
 
 def image(name: str, *sizes: int, names: tuple[str, ...] | None = None, is_used: bool = False, **labels: str) -> Image:
     """Its layers are those of any other with the same sizes up to there."""
-    digests = [str(sizes[: count + 1]) for count in range(len(sizes))]
-    layers = layers_of(digests, [(size, False) for size in reversed(sizes)])
+    layers = tuple(zip(chains_of([str(size) for size in sizes]), sizes, strict=True))
     return Image(name, (name,) if names is None else names, labels, 0.0, layers, is_used)
 
 
@@ -45,30 +47,19 @@ def test_freed_and_left_are_the_footprint(stacks: list[list[int]], cut: int) -> 
     assert freed_by(images[:cut], images) + footprint(images[cut:]) == footprint(images)
 
 
-def test_layers_get_their_sizes_from_the_history() -> None:
-    history = [(0, True), (7, False), (0, True), (0, False), (5, False)]
-    assert layers_of(["a", "b", "c"], history) == (("a", 5), ("a\nb", 0), ("a\nb\nc", 7))
-
-
-def test_a_step_that_made_an_empty_layer_may_say_it_made_none() -> None:
-    assert [size for _, size in layers_of(["a", "b"], [(7, False), (0, False), (5, False)])] == [5, 7]
-
-
-def test_what_cannot_be_matched_is_never_overstated_as_shared() -> None:
-    unmatched = layers_of(["a", "b", "c"], [(7, False), (5, False)])
-    assert [size for _, size in unmatched] == [0, 0, 12]
-    assert layers_of([], []) == ()
-
-
 def test_what_a_container_uses_is_not_unused() -> None:
     used = image("used", 1, is_used=True)
     assert unused([used, ONE, TWO], wanted=["two"]) == [ONE]
 
 
+def of(files_hash: str, name: str, *, names: tuple[str, ...] | None = None, is_used: bool = False) -> Image:
+    return image(name, 1, names=names, is_used=is_used, **{FILES: files_hash})
+
+
 def test_obsolete_is_what_no_start_asks_for() -> None:
-    now, before, nameless = image("now", 1, x="2"), image("before", 1, x="1"), image("nameless", 1, names=(), x="2")
-    in_use, unmarked = image("in use", 1, x="1", is_used=True), image("unmarked", 1)
-    assert obsolete([now, before, nameless, in_use, unmarked], label="x", value="2") == [before, nameless]
+    now, before, nameless = of("2", "now"), of("1", "before"), of("2", "nameless", names=())
+    in_use, unmarked = of("1", "in use", is_used=True), image("unmarked", 1)
+    assert obsolete([now, before, nameless, in_use, unmarked], "2") == [before, nameless]
 
 
 class Images:
@@ -81,6 +72,9 @@ class Images:
     def tool_images(self) -> list[Image]:
         return self.images
 
+    def layers_beside(self, _images: list[Image]) -> set[str]:
+        return set()
+
     def remove_image(self, name: str) -> None:
         self.removed.append(name)
 
@@ -89,55 +83,102 @@ class Images:
         return b'{"version": "2.1.9"}' if identity == "claude" else None
 
 
-def test_only_what_was_built_here_is_ours_whatever_its_labels_say(host: Host) -> None:
-    derived = image("somebodys", 1, 2, names=(), **{labels.OWNER: host.owner})
-    engine: Any = Images(image("built", 1, names=()), derived)
-    kept_images.prune(engine, host, "x", "1")
+@pytest.fixture
+def engine() -> Images:
+    return Images()
+
+
+@pytest.fixture
+def inventory(engine: Any, host: Host) -> Inventory:
+    return Inventory(engine, host)
+
+
+def test_only_what_was_built_here_is_ours_whatever_its_labels_say(
+    engine: Images, inventory: Inventory, host: Host
+) -> None:
+    derived = image("somebodys", 1, 2, names=("confined-claude:x",), **{labels.OWNER: host.owner})
+    engine.images = [image("built", 1, names=()), derived]
+    inventory.prune()
     assert engine.removed == []
-    kept_images.note_built(host, "built")
-    kept_images.note_built(host, "gone since")
-    kept_images.prune(engine, host, "x", "1")
+    inventory.note_built("built")
+    inventory.note_built("gone since")
+    found = inventory.look()
+    assert ([own.id for own in found.images], found.others) == (["built"], (derived,))
+    inventory.prune()
     assert engine.removed == ["built"]
-    own, others = kept_images.own_and_others(engine, host)
-    assert ([found.id for found in own], others) == (["built"], [derived])
 
 
-def test_a_look_makes_nothing(host: Host) -> None:
-    engine: Any = Images(image("somebodys", 1))
-    own, others = kept_images.own_and_others(engine, host)
-    assert (own, [found.id for found in others]) == ([], ["somebodys"])
+def test_a_look_makes_nothing(engine: Images, inventory: Inventory, host: Host) -> None:
+    engine.images = [image("somebodys", 1, names=("confined-claude:x",))]
+    found = inventory.look()
+    assert (found.images, [other.id for other in found.others]) == ((), ["somebodys"])
     assert not host.state.exists()
 
 
-def test_what_is_gone_is_forgotten(host: Host) -> None:
-    engine: Any = Images(image("built", 1))
-    kept_images.note_built(host, "built")
-    kept_images.note_built(host, "gone since")
-    kept_images.prune(engine, host, "x", "1")
+def test_the_latest_image_and_what_is_on_it_are_needed_without_a_container(
+    engine: Images, inventory: Inventory
+) -> None:
+    latest = image("l", 100, names=("confined-claude:l", "confined-claude:latest"))
+    above = image("a", 100, 20, names=("confined-claude:a",), **{ON: "confined-claude:l"})
+    older = image("o", 100, 7, names=("confined-claude:o",))
+    in_use = image("u", 100, 9, names=("confined-claude:u",), is_used=True)
+    engine.images = [older, latest, above, in_use]
+    for its in engine.images:
+        inventory.note_built(its.id)
+    found = inventory.look()
+    assert found.images == (above, latest, in_use, older)
+    assert (found.removable, found.freed_bytes, found.bytes) == ((older,), 7, 136)
+    assert [found.is_needed(its) for its in found.images] == [True, True, True, False]
+
+
+def test_an_image_that_is_to_go_waits_for_the_container_that_uses_it(
+    engine: Images, inventory: Inventory, host: Host
+) -> None:
+    engine.images = [of("of another version", "old", is_used=True), of(shared().files_hash, "new")]
+    for its in engine.images:
+        inventory.note_built(its.id)
+    inventory.prune()
+    assert (engine.removed, is_prune_pending(state_of(host))) == ([], True)
+    engine.images[0] = replace(engine.images[0], is_used=False)
+    inventory.prune()
+    assert engine.removed == ["old"]
+    engine.images.pop(0)
+    inventory.prune()
+    assert not is_prune_pending(state_of(host))
+
+
+def test_what_is_gone_is_forgotten(engine: Images, inventory: Inventory, host: Host) -> None:
+    engine.images = [image("built", 1)]
+    inventory.note_built("built")
+    inventory.note_built("gone since")
+    inventory.prune()
     assert json.loads((host.state / "images.json").read_text()) == ["built"]
 
 
-def test_what_is_on_top_goes_first_and_by_every_name() -> None:
-    engine: Any = Images()
-    kept_images.remove(engine, [image("below", 1, names=("a", "b")), image("above", 1, 2)])
+def test_what_is_on_top_goes_first_and_by_every_name(engine: Images, inventory: Inventory) -> None:
+    inventory.remove([image("below", 1, names=("a", "b")), image("above", 1, 2)])
     assert engine.removed == ["above", "a", "b"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"claude": 7}', "[" * 9999])
-def test_a_version_is_looked_at_once_and_a_damaged_note_of_it_is_no_loss(content: str, host: Host) -> None:
-    engine: Any = Images()
+def test_a_version_is_looked_at_once_and_a_damaged_note_of_it_is_no_loss(
+    content: str, engine: Images, host: Host
+) -> None:
     host.state.mkdir(parents=True)
     (host.state / "versions.json").write_text(content)
     for _ in range(2):
-        assert kept_images.claude_version(engine, "claude", host) == "2.1.9"
-        assert kept_images.claude_version(engine, "none", host) == ""
+        asked: Any = engine
+        assert Inventory(asked, host).claude_version("claude") == "2.1.9"
+        assert Inventory(asked, host).claude_version("none") == ""
     assert engine.removed == ["claude", "none"]
 
 
 @pytest.mark.parametrize("content", ["{", "7", "[1]", "[" * 9999])
-def test_without_a_readable_record_nothing_is_removed(content: str, host: Host) -> None:
-    engine: Any = Images(image("built", 1, names=()))
+def test_without_a_readable_record_nothing_is_removed(
+    content: str, engine: Images, inventory: Inventory, host: Host
+) -> None:
+    engine.images = [image("built", 1, names=())]
     host.state.mkdir(parents=True)
     (host.state / "images.json").write_text(content)
-    kept_images.prune(engine, host, "x", "1")
+    inventory.prune()
     assert engine.removed == []

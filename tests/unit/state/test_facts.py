@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from confined_claude.engine import command
 from confined_claude.errors import EngineError
 from confined_claude.host import Host
-from confined_claude.state.facts import EngineFacts, facts, from_info
+from confined_claude.state.facts import EngineFacts, current_facts, from_info
+from confined_claude.workspace import state_of
 
 from ..conftest import full_disk
 
@@ -81,15 +83,24 @@ class Asked:
 
     def __init__(self) -> None:
         self.times = 0
+        self.answers = True
 
-    def __call__(self) -> Mapping[str, Any]:
+    def info(self) -> Mapping[str, Any]:
         self.times += 1
+        if not self.answers:
+            raise EngineError("It does not answer.")
         return INFO
 
 
 @pytest.fixture
-def engine() -> Asked:
-    return Asked()
+def engine(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    made = Asked()
+    monkeypatch.setattr(command, "info", made.info)
+    return made
+
+
+def facts(host: Host, address: str) -> EngineFacts:
+    return current_facts(state_of(host), address)
 
 
 @pytest.fixture
@@ -114,7 +125,7 @@ def changed(host: Host, **parts: Any) -> None:
 
 
 def test_an_engine_is_asked_once(engine: Asked, address: str, host: Host) -> None:
-    assert [facts(host, address, engine) for _ in range(3)] == [KNOWN] * 3
+    assert [facts(host, address) for _ in range(3)] == [KNOWN] * 3
     assert engine.times == 1
     assert file(host).stat().st_mode & 0o077 == 0
 
@@ -122,29 +133,29 @@ def test_an_engine_is_asked_once(engine: Asked, address: str, host: Host) -> Non
 def test_an_engine_that_was_started_again_is_asked_again(
     engine: Asked, address: str, host: Host, tmp_path: Path
 ) -> None:
-    facts(host, address, engine)
+    facts(host, address)
     listening(tmp_path / "engine.sock")
-    facts(host, address, engine)
+    facts(host, address)
     assert engine.times == 2
 
 
 def test_another_engine_is_asked(engine: Asked, address: str, host: Host, tmp_path: Path) -> None:
-    facts(host, address, engine)
-    facts(host, listening(tmp_path / "other.sock"), engine)
+    facts(host, address)
+    facts(host, listening(tmp_path / "other.sock"))
     assert engine.times == 2
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:2376", "npipe:////./pipe/docker", "unix:///nowhere/x.sock", ""])
 def test_an_engine_that_cannot_be_told_from_another_is_asked_each_time(address: str, engine: Asked, host: Host) -> None:
-    assert [facts(host, address, engine) for _ in range(2)] == [KNOWN] * 2
+    assert [facts(host, address) for _ in range(2)] == [KNOWN] * 2
     assert engine.times == 2
 
 
 @pytest.mark.parametrize("age", [25 * 3600.0, -60.0])
 def test_what_is_old_or_from_the_future_does_not_count(age: float, engine: Asked, address: str, host: Host) -> None:
-    facts(host, address, engine)
+    facts(host, address)
     changed(host, asked=time.time() - age)
-    facts(host, address, engine)
+    facts(host, address)
     assert engine.times == 2
 
 
@@ -154,36 +165,36 @@ def test_what_is_old_or_from_the_future_does_not_count(age: float, engine: Asked
     ids=lambda content: content[:20].encode("unicode_escape").decode(),
 )
 def test_what_is_broken_does_not_count(content: str, engine: Asked, address: str, host: Host) -> None:
-    facts(host, address, engine)
+    facts(host, address)
     file(host).write_text(content)
-    assert facts(host, address, engine) == KNOWN
-    assert facts(host, address, engine) == KNOWN
+    assert facts(host, address) == KNOWN
+    assert facts(host, address) == KNOWN
     assert engine.times == 2
 
 
 @pytest.mark.parametrize("parts", [{"facts": {}}, {"facts": None}, {"asked": "now"}, {"asked": None}])
 def test_what_is_incomplete_does_not_count(parts: dict[str, Any], engine: Asked, address: str, host: Host) -> None:
-    facts(host, address, engine)
+    facts(host, address)
     changed(host, **parts)
-    assert facts(host, address, engine) == KNOWN
+    assert facts(host, address) == KNOWN
     assert engine.times == 2
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
 def test_what_is_no_file_does_not_count(kind: str, engine: Asked, address: str, host: Host, tmp_path: Path) -> None:
-    facts(host, address, engine)
+    facts(host, address)
     good = file(host).rename(tmp_path / "good")
     {"link": lambda: file(host).symlink_to(good), "pipe": lambda: os.mkfifo(file(host)), "folder": file(host).mkdir}[
         kind
     ]()
-    assert facts(host, address, engine) == KNOWN
+    assert facts(host, address) == KNOWN
     assert engine.times == 2
 
 
 def test_facts_that_cannot_be_kept_are_known_all_the_same(engine: Asked, address: str, host: Host) -> None:
     host.state.mkdir(parents=True)
     with full_disk():
-        assert facts(host, address, engine) == KNOWN
+        assert facts(host, address) == KNOWN
     assert list(host.state.iterdir()) == []
 
 
@@ -193,13 +204,13 @@ def test_a_state_folder_that_is_none_is_no_error_here(
 ) -> None:
     host.state.parent.mkdir(parents=True)
     host.state.symlink_to(tmp_path) if kind == "link" else host.state.touch()
-    assert facts(host, address, engine) == KNOWN
+    assert facts(host, address) == KNOWN
 
 
-def test_an_engine_that_does_not_answer_is_an_error_and_nothing_is_kept(address: str, host: Host) -> None:
-    def ask() -> Mapping[str, Any]:
-        raise EngineError("It does not answer.")
-
+def test_an_engine_that_does_not_answer_is_an_error_and_nothing_is_kept(
+    engine: Asked, address: str, host: Host
+) -> None:
+    engine.answers = False
     with pytest.raises(EngineError):
-        facts(host, address, ask)
+        facts(host, address)
     assert not file(host).exists()

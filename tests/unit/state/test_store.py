@@ -9,18 +9,20 @@ from typing import Any
 
 import pytest
 
+from confined_claude.engine import command
 from confined_claude.errors import ConfinedError
 from confined_claude.guard import records
 from confined_claude.host import Host
 from confined_claude.image import build as image
-from confined_claude.image import inventory as kept_images
+from confined_claude.image.inventory import Inventory
+from confined_claude.image.recipe import Recipe
 from confined_claude.project import Project
 from confined_claude.settings.files import ProjectFiles
-from confined_claude.state import facts as engine_facts
+from confined_claude.state import facts, trust
 from confined_claude.state import locks as shared
 from confined_claude.state import projects as known
 from confined_claude.state import store as state
-from confined_claude.state import trust
+from confined_claude.workspace import state_of
 
 from ..conftest import tree
 
@@ -30,13 +32,14 @@ def _enter(context: contextlib.AbstractContextManager[Any]) -> None:
         pass
 
 
-RECIPE = image.Recipe("Building.", {})
+ENGINE: Any = type("Engine", (), {"file_in_image": lambda *_: b'{"version": "1"}'})()
+RECIPE = Recipe("Building.", {})
 USES: dict[str, Callable[[Host, Project], object]] = {
     "known projects": lambda host, project: known.remember(project, host),
     "shared data": lambda host, _: _enter(shared.in_use(host)),
     "clean": lambda host, _: _enter(shared.held_alone(host)),
     "records": lambda host, project: _enter(records.locked(project, host)),
-    "images": lambda host, _: kept_images.note_built(host, "sha256:1"),
+    "images": lambda host, _: Inventory(ENGINE, host).note_built("sha256:1"),
     "build lock": lambda host, _: _enter(image._build_lock(host, RECIPE)),
     "build log": lambda host, _: image._open_log(host)[1].close(),
     "trust": lambda host, project: trust.allow(project, host, trust.digest_of(ProjectFiles.read(project.scaffold))),
@@ -65,14 +68,14 @@ def test_a_link_is_refused(use: Callable[[Host, Project], object], host: Host, p
     assert host.state.is_dir()
 
 
-def test_what_is_only_kept_to_be_quick_is_not_kept_behind_a_link(host: Host) -> None:
+def test_what_is_only_kept_to_be_quick_is_not_kept_behind_a_link(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = host.home / "precious"
     elsewhere.mkdir()
     host.state.parent.mkdir(parents=True)
     host.state.symlink_to(elsewhere)
-    engine: Any = type("Engine", (), {"file_in_image": lambda *_: b'{"version": "1"}'})()
-    assert kept_images.claude_version(engine, "id", host) == "1"
-    engine_facts.facts(host, "unix:///none", dict)
+    assert Inventory(ENGINE, host).claude_version("id") == "1"
+    monkeypatch.setattr(command, "info", dict)
+    facts.current_facts(state_of(host), "unix:///none")
     assert tree(elsewhere) == {}
 
 

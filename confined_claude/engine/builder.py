@@ -1,0 +1,151 @@
+"""Image builds by ``docker build``: with BuildKit where the docker command has it, else with the classic builder.
+
+Both read the same arguments; only what they print differs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from . import command
+
+_TAIL = 20
+
+
+@dataclass(frozen=True)
+class _Format:
+    """How a builder prints a step, a line of its output and its failure. A ``key`` is that of one of several steps."""
+
+    step: re.Pattern[str]
+    output: re.Pattern[str]
+    failure: re.Pattern[str]
+
+
+# "Step 2/9 : RUN make", then what that puts out, between lines about the builder's own containers.
+_CLASSIC = _Format(
+    re.compile(r"(?P<key>)(?i:step) (?P<number>\d+)/(?P<total>\d+) ?: (?P<what>.*)"),
+    re.compile(r"(?P<key>)(?P<text>(?! --->|Removing intermediate container).*)"),
+    re.compile(r"(?!)"),
+)
+# "#7 [2/9] RUN make" or "#7 [stage 2/9] RUN make", then "#7 0.123 output" with the seconds since the step's start.
+_BUILDKIT = _Format(
+    re.compile(r"#(?P<key>\d+) \[(?:\S+ )?(?P<number>\d+)/(?P<total>\d+)\] (?P<what>.*)"),
+    re.compile(r"#(?P<key>\d+) \d+\.\d+ ?(?P<text>.*)"),
+    re.compile(r"#(?P<key>\d+) ERROR"),
+)
+_CLASSIC_IMAGE = re.compile(r" ---> ([0-9a-f]{12})")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a build, as the builder counts them."""
+
+    number: int
+    total: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"step {self.number}/{self.total}: {self.what}"
+
+
+class Transcript:
+    """What a builder prints, line by line: the steps, and what each of them puts out.
+
+    ``images`` are the ids of the images that the classic builder's steps resulted in.
+    """
+
+    def __init__(self) -> None:
+        self.images: list[str] = []
+        self._formats: tuple[_Format, ...] = (_CLASSIC, _BUILDKIT)  # until the first step tells which
+        self._steps: dict[str, tuple[Step, deque[str]]] = {}
+        self._current = ""
+        self._last = "it gave no reason"
+
+    def add(self, line: str) -> Step | str | None:
+        """Return the step that begins with ``line``, or what a step puts out by it; None for anything else."""
+        if not line.strip():
+            return None
+        self._last = line
+        self.images += _CLASSIC_IMAGE.findall(line)
+        for its in self._formats:
+            if found := its.step.match(line):
+                self._formats = (its,)
+                # BuildKit repeats the name of a step that goes on after another's output.
+                return None if its is _BUILDKIT and found["key"] in self._steps else self._begin(found)
+            if (found := its.output.match(line)) and found["key"] in self._steps:
+                self._steps[found["key"]][1].append(found["text"])
+                return found["text"]
+            if found := its.failure.match(line):
+                self._current, self._formats = found["key"], ()  # what follows is about that
+        return None
+
+    def _begin(self, found: re.Match[str]) -> Step:
+        self._current = found["key"]
+        step = Step(int(found["number"]), int(found["total"]), found["what"])
+        self._steps[self._current] = step, deque(maxlen=_TAIL)
+        return step
+
+    def failure(self) -> str:
+        """Return where the build failed, why, and the last lines that the step put out."""
+        step, output = self._steps.get(self._current, ("the start", ()))
+        return "\n".join([f"failed at {step}", self._last, *(f"  {line}" for line in output if line != self._last)])
+
+
+def build(
+    context: bytes,
+    name: str,
+    arguments: Mapping[str, str],
+    *,
+    labels: Mapping[str, str],
+    fresh: bool,
+    host_network: bool,
+    on_line: Callable[[str], None],
+) -> int:
+    """Build an image from a tar archive of its context, and return the docker command's exit code.
+
+    ``on_line`` gets each line that the builder prints. ``fresh`` ignores cached layers. Raises EngineError if the
+    docker command is missing.
+    """
+    words = [
+        *(command.program(), "build", "--force-rm", "--tag", name),
+        *(["--no-cache"] if fresh else []),
+        *(["--network", "host"] if host_network else []),
+        # By name alone: the password of a proxy does not show in `ps`.
+        *(word for argument in arguments for word in ("--build-arg", argument)),
+        *(word for label, value in labels.items() for word in ("--label", f"{label}={value}")),
+        "-",
+    ]
+    environ = {
+        # A builder of its own would not leave the image in the engine.
+        **{name: value for name, value in os.environ.items() if name != "BUILDX_BUILDER"},
+        "BUILDKIT_PROGRESS": "plain",
+        "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
+        **arguments,
+    }
+    with subprocess.Popen(
+        words,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environ,
+        start_new_session=True,
+    ) as process:
+        try:
+            if process.stdin is not None:
+                with contextlib.suppress(BrokenPipeError), process.stdin:
+                    process.stdin.write(context)
+            for line in process.stdout or ():
+                on_line(line.decode("utf-8", "replace").rstrip("\n"))
+        except BaseException:
+            # The engine ends a build whose client is gone, and that may be a plugin: a child of the docker command.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode

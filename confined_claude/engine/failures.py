@@ -1,0 +1,56 @@
+"""The engine's failures as errors: the one translation, from the words of the docker command and of the docker SDK."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+
+from ..errors import EngineError
+from .context import engine_address
+
+INSTALL_HINT = "Install Docker (Debian, Ubuntu: apt-get install docker.io) or run ./install.sh --with-engine."
+# How long the engine may take for an answer.
+SECONDS = 60
+_UNREACHABLE = re.compile(r"(?i)(cannot|failed to|trying to) connect to|error during connect|docker endpoint")
+_HINTS = (
+    ("no space left", "Free some disk space on the engine's disk and start again."),
+    ("network .*not found", "See `docker network ls` for the networks there are."),
+)
+
+
+def refused(doing: str, reason: str) -> EngineError:
+    """Return the error for an engine that did not do something (``create the container``), with its ``reason``."""
+    if is_unreachable(reason):
+        return unreachable(reason)
+    hint = next((hint for pattern, hint in _HINTS if re.search(pattern, reason)), "See the engine's own log for more.")
+    return EngineError(f"The engine could not {doing}: {reason.strip().rstrip('.')}.", hint)
+
+
+def is_unreachable(reason: str) -> bool:
+    """Return whether the docker command says that there is no connection to the engine."""
+    return _UNREACHABLE.search(reason) is not None
+
+
+def unreachable(reason: str) -> EngineError:
+    """Return the error for an engine that there is no connection to; ``reason`` is how the attempt failed."""
+    try:
+        engine_address(os.environ)
+    except EngineError as error:
+        return error
+    if "permission denied" in reason.lower():
+        return EngineError(
+            "You may not use the Docker engine: no permission on its socket.",
+            f"Run `sudo usermod -aG docker {os.environ.get('USER') or '$USER'}`, log out and in again.",
+        )
+    if shutil.which("docker") is None:
+        return EngineError("There is no Docker engine on this machine.", INSTALL_HINT)
+    return EngineError(
+        "The Docker engine does not answer.",
+        "Start it (`sudo systemctl start docker`, or `sudo service docker start`) and check `docker context ls`.",
+    )
+
+
+def no_answer(seconds: int) -> EngineError:
+    """Return the error for an engine that did not answer within ``seconds``."""
+    return EngineError(f"The engine did not answer within {seconds} s.", "See its own log, or restart it.")

@@ -1,0 +1,181 @@
+"""Where the engine is, and what is said if it is missing, out of reach or on another machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from confined_claude.engine.sdk import Engine
+from confined_claude.errors import EngineError
+
+from ..conftest import as_plain_user, asks_for_the_engine
+
+
+def refused(environ: dict[str, str]) -> EngineError:
+    with pytest.raises(EngineError) as caught:
+        Engine.connect(environ)
+    assert caught.value.exit_code == 3
+    assert caught.value.hint
+    return caught.value
+
+
+def docker_command(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A docker command on PATH, as on a machine whose engine is stopped."""
+    command = directory / "docker"
+    command.write_text("#!/bin/sh\nexit 1\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(directory))
+
+
+@asks_for_the_engine
+def test_no_engine_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    error = refused({"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
+    assert "no Docker engine" in error.message
+    assert "apt-get install docker.io" in error.hint
+    assert "install.sh --with-engine" in error.hint
+
+
+@asks_for_the_engine
+def test_an_engine_that_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker_command(tmp_path, monkeypatch)
+    error = refused({"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
+    assert "does not answer" in error.message
+    assert "systemctl start docker" in error.hint
+
+
+@asks_for_the_engine
+def test_an_engine_that_hangs_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker_command(tmp_path, monkeypatch)
+    address = tmp_path / "e.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(address))
+        server.listen()
+        server.shutdown(socket.SHUT_RDWR)
+        assert "does not answer" in refused({"DOCKER_HOST": f"unix://{address}"}).message
+
+
+@asks_for_the_engine
+def test_no_permission_on_the_engines_socket(plain_folder: Path) -> None:
+    address = plain_folder / "e.sock"
+
+    def work() -> None:
+        os.environ["USER"] = "ann"
+        Engine.connect({"DOCKER_HOST": f"unix://{address}"})
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(address))
+        server.listen()
+        address.chmod(0)
+        with pytest.raises(EngineError, match="no permission on its socket") as caught:
+            as_plain_user(work)
+    assert "usermod -aG docker ann" in caught.value.hint
+    assert "log out and in" in caught.value.hint
+
+
+@asks_for_the_engine
+def test_an_unknown_context() -> None:
+    error = refused({"DOCKER_CONTEXT": "nosuch"})
+    assert "no docker context called nosuch" in error.message
+    assert "DOCKER_CONTEXT" in error.hint
+
+
+@asks_for_the_engine
+@pytest.mark.parametrize(
+    "address", ["ssh://me@example.invalid", "tcp://192.0.2.1:1", "https://example.invalid:1", "http://[", "tcp://"]
+)
+def test_an_engine_on_another_machine(address: str) -> None:
+    error = refused({"DOCKER_HOST": address})
+    assert "another machine" in error.message
+    assert "DOCKER_HOST" in error.hint
+
+
+@asks_for_the_engine
+@pytest.mark.parametrize("address", ["nonsense", "tcp://localhost:1", "http://127.0.0.1:1"])
+def test_an_address_that_is_none_is_reported(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker_command(tmp_path, monkeypatch)
+    assert "does not answer" in refused({"DOCKER_HOST": address}).message
+
+
+def context(home: Path, meta: str, config: str | None = "{}") -> None:
+    """A docker context called ``away``, and docker's own config file."""
+    directory = home / ".docker/contexts/meta" / hashlib.sha256(b"away").hexdigest()
+    directory.mkdir(parents=True)
+    (directory / "meta.json").write_text(meta)
+    if config is not None:
+        (home / ".docker/config.json").write_text(config)
+
+
+def engine_at(address: str) -> str:
+    return json.dumps({"Name": "away", "Metadata": {}, "Endpoints": {"docker": {"Host": address}}})
+
+
+CURRENT = '{"currentContext": "away"}'
+CHOSEN = [
+    ({"DOCKER_CONTEXT": "away"}, "{}"),
+    ({}, CURRENT),
+    ({"DOCKER_CONTEXT": "away"}, '{"currentContext": "other"}'),
+]
+
+
+@asks_for_the_engine
+@pytest.mark.parametrize(("environ", "config"), CHOSEN)
+def test_a_context_whose_engine_is_gone(
+    environ: dict[str, str], config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker_command(tmp_path, monkeypatch)
+    context(tmp_path / "home", engine_at(f"unix://{tmp_path}/none.sock"), config)
+    assert "does not answer" in refused(environ).message
+
+
+@asks_for_the_engine
+@pytest.mark.parametrize(("environ", "config"), CHOSEN)
+@pytest.mark.parametrize("address", ["ssh://me@example.invalid", "tcp://192.0.2.1:1"])
+def test_a_context_on_another_machine(environ: dict[str, str], config: str, address: str, tmp_path: Path) -> None:
+    context(tmp_path / "home", engine_at(address), config)
+    assert "another machine" in refused(environ).message
+
+
+DAMAGED = ["", "{", "[]", "7", "{}", '{"Endpoints": {}}', '{"Endpoints": {"docker": 7}}', "[" * 100_000]
+
+
+@asks_for_the_engine
+@pytest.mark.parametrize(("environ", "config"), CHOSEN)
+@pytest.mark.parametrize("meta", DAMAGED)
+def test_a_damaged_context_is_reported(meta: str, environ: dict[str, str], config: str, tmp_path: Path) -> None:
+    context(tmp_path / "home", meta, config)
+    assert "away" in refused(environ).message
+
+
+@asks_for_the_engine
+def test_contexts_are_read_from_the_directory_that_docker_uses(tmp_path: Path) -> None:
+    context(tmp_path / "home", engine_at("ssh://me@example.invalid"))
+    (tmp_path / "home/.docker").rename(tmp_path / "elsewhere")
+    environ = {"DOCKER_CONTEXT": "away"}
+    assert "another machine" in refused({**environ, "DOCKER_CONFIG": str(tmp_path / "elsewhere")}).message
+    assert "no docker context called away" in refused(environ).message
+
+
+@asks_for_the_engine
+def test_a_current_context_that_is_gone_is_reported_and_no_other_engine_taken(tmp_path: Path) -> None:
+    context(tmp_path / "home", engine_at(f"unix://{tmp_path}/none.sock"), '{"currentContext": "nosuch"}')
+    assert "no docker context called nosuch" in refused({}).message
+
+
+@asks_for_the_engine
+def test_the_address_of_an_engine_wins_over_every_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker_command(tmp_path, monkeypatch)
+    context(tmp_path / "home", engine_at("ssh://me@example.invalid"), CURRENT)
+    environ = {"DOCKER_HOST": f"unix://{tmp_path}/none.sock", "DOCKER_CONTEXT": "nosuch"}
+    assert "does not answer" in refused(environ).message
+
+
+@asks_for_the_engine
+def test_a_context_is_known_without_a_config_file(tmp_path: Path) -> None:
+    context(tmp_path / "home", engine_at(f"unix://{tmp_path}/none.sock"), None)
+    assert "no docker context" not in refused({"DOCKER_CONTEXT": "away"}).message
