@@ -1,6 +1,6 @@
-"""``doctor``: everything that a session needs, looked at without changing any of it.
+"""``doctor``: check everything that a session needs, without changing any of it.
 
-A problem is what keeps sessions from starting; a warning is what makes them less safe, or not work to the end.
+A problem keeps sessions from starting; a warning makes them less safe, or may end them early.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from ...host import Host
 
 def doctor(host: Host, *, as_json: bool) -> int:
     """Print the result of every check; return 1 if one is a problem, else 0."""
-    from . import examination, lines
+    from . import examination, results
 
-    found = examination.examine(host)
-    print(lines.as_json(found) if as_json else "\n".join(lines.as_text(found)))
-    return lines.exit_code(found)
+    report = examination.examine(host)
+    print(results.as_json(report) if as_json else "\n".join(results.as_text(report)))
+    return results.exit_code(report)

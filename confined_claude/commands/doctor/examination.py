@@ -1,122 +1,121 @@
-"""All checks, one after the other. One that fails, or hangs, is a line of its own; the others are done all the same."""
+"""All checks, one after the other: one that fails, or hangs, has a result of its own, and the others still run."""
 
 from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ... import __version__, project
 from ...errors import ConfinedError, EngineError
-from ...guard.guard import Ground
 from ...host import Host
 from ...image.inventory import Inventory
 from ...image.recipe import image_chain
 from ...project import Project
-from ...session import mounts
 from ...settings import Settings
 from ...settings.files import ProjectFiles
-from ...workspace import current_project
+from ...workspace import CLAUDE_CONFIG, Workspace, current_project, shared_data
 from ..config import resolve_here
-from . import engines, machine
-from . import records as kept
+from . import engines, machine, records
 from .engines import Answers
-from .lines import OK, PROBLEM, WARNING, Line, checked, exit_code
+from .results import PROBLEM, Report, Result, ok, problem, run_check, warning
 
-_SHARED_CONFIG = ("shared", "claude-config")
-# Longer than what they wait for themselves: two answers of the engine, and a look through the project of 30 s.
+# Longer than the checks wait themselves: for two answers of the engine, and 30 s for a scan of the project.
 _ENGINE_SECONDS = 50
-_LOOK_SECONDS = 40
+_SCAN_SECONDS = 40
+_NO_FILES = ProjectFiles(Path())
 
 
-def examine(host: Host) -> list[Line]:
-    """Everything that a session in the current folder needs, line by line."""
-    places: list[Project] = []
-    place = checked("project", partial(_project, host, places))
-    here = places[0] if places else None
-    chosen, dockerfile = _settings(host, here)
-
-    lines = [Line("tool", OK, f"confined-claude {__version__}")]
-    lines += (command := checked("docker", partial(machine.docker_command, host)))
-    lines += (where := checked("context", partial(engines.context, host)))
-    answers: list[Answers] = []
-    if exit_code([*command, *where]) == 0:
-        lines += checked("engine", partial(_engine, answers), _ENGINE_SECONDS)
-    for answer in answers:
-        lines += _of_engine(answer, host, here, chosen, dockerfile)
-    lines += checked("space for data", partial(machine.space, "data", host.data))
-    lines += checked("space for state", partial(machine.space, "state", host.state, machine.STATE_BYTES))
-    if here is not None:
-        lines += checked("space for project", partial(machine.space, "project", here.root))
-    folder = (
-        mounts.claude_config(here, host, chosen).source if here is not None else host.data.joinpath(*_SHARED_CONFIG)
-    )
-    lines += checked("sign-in", partial(machine.sign_in, folder, host))
-    lines += checked("your config", partial(kept.user_config, host))
-    lines += checked("variables", partial(kept.variables, host.environ))
-    lines += place
-    if here is not None:
-        lines += checked("project config", partial(kept.project_config, here, host))
-    lines += checked("records", partial(kept.every_record, host, here))
-    lines += checked("review", partial(kept.review, host, here, partial(_ground, host, chosen)), _LOOK_SECONDS)
-    lines += checked("PATH", partial(machine.own_commands, host))
-    lines += checked("git", partial(machine.git_command, host))
-    return lines
+def examine(host: Host) -> Report:
+    """Return the results of all checks, for a session in the current directory."""
+    return _Examination(host).run()
 
 
-def _project(host: Host, places: list[Project]) -> Line:
-    """The current project, put into ``places``; a warning in a folder that is not for one."""
-    try:
-        places.append(current_project(host))
-    except ConfinedError as error:
-        is_elsewhere = False
-        with contextlib.suppress(FileNotFoundError):  # the current folder is gone
-            is_elsewhere = bool(project.refusal(Path.cwd().resolve(), host))
-        return Line("project", WARNING if is_elsewhere else PROBLEM, error.message, error.hint)
-    return Line("project", OK, str(places[0].root))
+class _Examination:
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._report: list[tuple[str, Result]] = [("tool", ok(f"confined-claude {__version__}"))]
+        self._here: Project | None = None
+        self._answers: Answers | None = None
 
+    def run(self) -> Report:
+        host = self._host
+        of_project = run_check(self._find_project)
+        here = self._here
+        settings, files = self._settings()
 
-def _ground(host: Host, chosen: Settings, here: Project) -> Ground:
-    return Ground(here, chosen, host.git_config, forgiving=True)
+        has_docker = self._check("docker", machine.docker_command, host)
+        if self._check("context", engines.context, host) and has_docker:
+            self._check("engine", self._ask_engine, seconds=_ENGINE_SECONDS)
+        if (answers := self._answers) is not None:
+            self._check("mode", engines.mode, answers.version, answers.info)
+            self._check("versions", engines.versions, answers.version, answers.info)
+            self._check("limits", engines.kernel, answers.info, settings)
+            self._check("users", engines.users, answers.info, host, here)
+            if (root := engines.root_directory(answers)) is not None:
+                self._check("space for engine", machine.space, root, machine.IMAGE_BYTES, False)
+            self._check("image", self._image, settings, files.dockerfile)
+            self._check("sessions", records.sessions, host)
+        self._check("space for data", machine.space, host.data)
+        self._check("space for state", machine.space, host.state, machine.STATE_BYTES)
+        if here is not None:
+            self._check("space for project", machine.space, here.root)
+        shared = shared_data(host).at(CLAUDE_CONFIG)
+        config = shared if here is None else Workspace(host, here, settings).claude_config
+        self._check("sign-in", machine.sign_in, config.path, host)
+        self._check("your config", records.user_config, host)
+        self._check("variables", records.variables, host.environ)
+        self._report += [("project", result) for result in of_project]
+        if here is not None:
+            self._check("project config", records.project_config, here, host)
+        self._check("records", records.every_record, host, here)
+        self._check("review", records.review, host, here, seconds=_SCAN_SECONDS)
+        self._check("PATH", machine.own_commands, host)
+        self._check("git", machine.git_command, host)
+        return self._report
 
+    def _check(
+        self, name: str, check: Callable[..., Result | Iterable[Result]], *arguments: Any, seconds: float = 10
+    ) -> bool:
+        """Add the results of a check to the report; return whether none is a problem."""
+        found = run_check(check, *arguments, seconds=seconds)
+        self._report += [(name, result) for result in found]
+        return all(result.status != PROBLEM for result in found)
 
-def _settings(host: Host, here: Project | None) -> tuple[Settings, str]:
-    """The settings in force and the project's Dockerfile, as far as they are right; other checks tell the rest."""
-    try:
-        chosen = resolve_here(host)[0].settings
-        return chosen, "" if here is None else ProjectFiles.read(here.scaffold).dockerfile
-    except Exception:  # whatever it is, a check of its own meets it as well
-        return Settings(), ""
+    def _find_project(self) -> Result:
+        """Find the current project. A directory that is not meant for one is only a warning."""
+        try:
+            self._here = current_project(self._host)
+        except ConfinedError as error:
+            is_elsewhere = False
+            with contextlib.suppress(FileNotFoundError):  # the current directory is gone
+                is_elsewhere = bool(project.refusal(Path.cwd().resolve(), self._host))
+            return (warning if is_elsewhere else problem)(error.message, error.hint)
+        return ok(str(self._here.root))
 
+    def _settings(self) -> tuple[Settings, ProjectFiles]:
+        """Return the settings in force and the project's files, as far as they are valid."""
+        try:
+            settings = resolve_here(self._host)[0].settings
+            return settings, _NO_FILES if self._here is None else ProjectFiles.read(self._here.scaffold)
+        except Exception:  # another check reports it
+            return Settings(), _NO_FILES
 
-def _engine(answers: list[Answers]) -> Line:
-    answer = engines.ask()
-    answers.append(answer)
-    return engines.engine(answer)
+    def _ask_engine(self) -> Result:
+        self._answers = engines.ask()
+        return engines.engine(self._answers)
 
+    def _image(self, settings: Settings, dockerfile: str) -> Result:
+        from ...engine.sdk import Engine
 
-def _of_engine(answer: Answers, host: Host, here: Project | None, chosen: Settings, dockerfile: str) -> list[Line]:
-    """The lines that need an engine."""
-    from ...engine.sdk import Engine
-
-    def its_image() -> Line:
-        wanted = image_chain(chosen, host.environ, dockerfile)
-        engine = Engine.connect(host.environ)
-        known = engine.image(wanted.name)
-        if known is not None:
+        chain = image_chain(settings, self._host.environ, dockerfile)
+        engine = Engine.connect(self._host.environ)
+        found = engine.image(chain.name)
+        if found is not None:
             with contextlib.suppress(EngineError):  # on a full disk, say
-                known = replace(known, claude_version=Inventory(engine, host).claude_version(known.id, record=False))
-        return machine.its_image(known, wanted, time.time())
-
-    lines = checked("mode", partial(engines.mode, answer.version, answer.info))
-    lines += checked("versions", partial(engines.versions, answer.version, answer.info))
-    lines += checked("limits", partial(engines.kernel, answer.info, chosen))
-    lines += checked("users", partial(engines.users, answer.info, host, here))
-    if (folder := engines.root_folder(answer)) is not None:
-        lines += checked(
-            "space for engine", partial(machine.space, "engine", folder, machine.IMAGE_BYTES, is_ours=False)
-        )
-    lines += checked("image", its_image)
-    return [*lines, *checked("sessions", partial(kept.sessions, host))]
+                version = Inventory(engine, self._host).claude_version(found.id, record=False)
+                found = replace(found, claude_version=version)
+        return machine.its_image(found, chain, time.time())

@@ -1,4 +1,4 @@
-"""What is said of this machine: disks, commands on PATH, the sign-in and the image."""
+"""Checks of this machine: disks, commands on PATH, the sign-in and the image."""
 
 from __future__ import annotations
 
@@ -13,51 +13,53 @@ from ...engine.image import Image
 from ...host import Host
 from ...image.recipe import ImageChain
 from ...session import credentials
-from .lines import OK, PROBLEM, WARNING, Line
+from .results import Result, ok, problem, warning
 
 _MIB, _GIB = 1 << 20, 1 << 30
 _LEAST_BYTES = 16 * _MIB
-# What a session may well need, and an image with what building it takes.
+# What a session may need, what the records need, and what building an image takes.
 SOME_BYTES, STATE_BYTES, IMAGE_BYTES = _GIB, 64 * _MIB, 4 * _GIB
 _OLD_DAYS = 30
 _DAY = 24 * 3600
 
 
-def docker_command(host: Host) -> Line:
-    """Whether there is a docker command."""
-    if program := shutil.which("docker", path=host.environ.get("PATH", os.defpath)):
-        return Line("docker", OK, program)
-    return Line("docker", PROBLEM, "the docker command is missing", INSTALL_HINT)
+def docker_command(host: Host) -> Result:
+    if program := _on_path("docker", host):
+        return ok(program)
+    return problem("the docker command is missing", INSTALL_HINT)
 
 
-def git_command(host: Host) -> Line:
-    if program := shutil.which("git", path=host.environ.get("PATH", os.defpath)):
-        return Line("git", OK, program)
+def git_command(host: Host) -> Result:
+    if program := _on_path("git", host):
+        return ok(program)
     what = "the git command is missing: sessions lack your name, and `update` does not work"
-    return Line("git", WARNING, what, "Install git (Debian, Ubuntu: apt-get install git).")
+    return warning(what, "Install git (Debian, Ubuntu: apt-get install git).")
 
 
-def own_commands(host: Host) -> Line:
-    """Whether the commands that a shell would find are this installation's."""
-    faults, cures = [], []
+def own_commands(host: Host) -> Result:
+    """Check that the commands which a shell finds are this installation's."""
+    faults, hints = [], []
     for name in ("confined-claude", "inv"):
-        found = shutil.which(name, path=host.environ.get("PATH", os.defpath))
+        found = _on_path(name, host)
         own = installed(name)
         if found is None:
             faults.append(f"{name} is not found")
-            cures.append(
-                f'Add this line to your shell\'s start-up file: export PATH="{_linked(name, own, host)}:$PATH"'
-            )
+            line = f'export PATH="{_missing_on_path(name, own, host)}:$PATH"'
+            hints.append(f"Add this line to your shell's start-up file: {line}")
         elif os.path.realpath(found) not in map(os.path.realpath, own):
             faults.append(f"{name} is {found}, of another installation")
-            cures.append(f"Put {host.home / '.local/bin'} first on PATH, or use {own[0] if own else name}")
+            hints.append(f"Put {host.home / '.local/bin'} first on PATH, or use {own[0] if own else name}")
     if faults:
-        return Line("PATH", WARNING, "; ".join(faults), ". ".join(dict.fromkeys(cures)))
-    return Line("PATH", OK, "confined-claude and inv are this installation's")
+        return warning("; ".join(faults), ". ".join(dict.fromkeys(hints)))
+    return ok("confined-claude and inv are this installation's")
 
 
-def _linked(name: str, own: list[Path], host: Host) -> str:
-    """The folder to be put on PATH: where install.sh links its commands, or where this installation has them."""
+def _on_path(name: str, host: Host) -> str | None:
+    return shutil.which(name, path=host.environ.get("PATH", os.defpath))
+
+
+def _missing_on_path(name: str, own: list[Path], host: Host) -> str:
+    """Return the directory that PATH lacks: the one where install.sh links the commands, or this installation's."""
     links = host.home / ".local/bin"
     if not own or os.path.realpath(links / name) in map(os.path.realpath, own):
         return "$HOME/.local/bin"
@@ -65,66 +67,62 @@ def _linked(name: str, own: list[Path], host: Host) -> str:
 
 
 def installed(name: str) -> list[Path]:
-    """Where this installation may have a command of that name."""
-    folders = (sysconfig.get_path("scripts"), sysconfig.get_path("scripts", f"{os.name}_user"))
-    return [path for path in (Path(folder, name) for folder in folders) if path.exists()]
+    """Return the paths at which this installation has a command of that name."""
+    directories = (sysconfig.get_path("scripts"), sysconfig.get_path("scripts", f"{os.name}_user"))
+    return [path for directory in directories if (path := Path(directory, name)).exists()]
 
 
-def space(what: str, folder: Path, wanted: int = SOME_BYTES, *, is_ours: bool = True) -> Line:
-    """Whether ``folder``, or where it will be, has room and may be written, if it is to be ours to write."""
-    name = f"space for {what}"
-    place = next(place for place in (folder, *folder.parents) if place.exists())
+def space(directory: Path, wanted: int = SOME_BYTES, must_be_writable: bool = True) -> Result:
+    """Check that the disk of ``directory``, which may be missing, has ``wanted`` bytes free and can be written."""
+    place = next(place for place in (directory, *directory.parents) if place.exists())
     disk = os.statvfs(place)
-    if is_ours and not os.access(place, os.W_OK | os.X_OK):
-        cure = "Give yourself the permission, or choose another folder."
+    if must_be_writable and not os.access(place, os.W_OK | os.X_OK):
+        hint = "Give yourself the permission, or choose another directory."
         if disk.f_flag & os.ST_RDONLY:
-            cure = "Choose a folder on a file system that can be written."
-        return Line(name, PROBLEM, f"{place} cannot be written", cure)
+            hint = "Choose a directory on a file system that can be written."
+        return problem(f"{place} cannot be written", hint)
     free = disk.f_bavail * disk.f_frsize
     if disk.f_files and not disk.f_favail:
-        return Line(name, PROBLEM, f"no more files fit on the disk of {place}", "Delete some there.")
+        return problem(f"no more files fit on the disk of {place}", "Delete some there.")
     if free < wanted:
-        status = PROBLEM if free < _LEAST_BYTES else WARNING
-        return Line(name, status, f"{_size(free)} free at {place}", f"Free some there, to {_size(wanted)} or more.")
-    return Line(name, OK, f"{_size(free)} free at {place}")
+        judge = problem if free < _LEAST_BYTES else warning
+        return judge(f"{_size(free)} free at {place}", f"Free some there, to {_size(wanted)} or more.")
+    return ok(f"{_size(free)} free at {place}")
 
 
 def _size(count: int) -> str:
     return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count // _MIB} MiB"
 
 
-def sign_in(folder: Path, host: Host) -> Line:
-    """How a session with the Claude config in ``folder`` would be signed in; nothing is sent.
+def sign_in(config: Path, host: Host) -> Result:
+    """Check how a session with the Claude config in the directory ``config`` would sign in; nothing is sent.
 
     Raises ConfinedError for credentials that keep a session from starting.
     """
-    found, expires = credentials.look(folder, host)
+    found, expires = credentials.look(config, host)
     if not found.kind:
-        return Line("sign-in", WARNING, found.notes[0], credentials.HOW_TO_SIGN_IN)
+        return warning(found.notes[0], credentials.HOW_TO_SIGN_IN)
     until = time.strftime("%Y-%m-%d %H:%M", time.localtime(expires or 0))
     if len(found.notes) > 1:
-        return Line("sign-in", WARNING, f"{found.notes[0].rstrip('.')}, on {until}", found.notes[1])
+        return warning(f"{found.notes[0].rstrip('.')}, on {until}", found.notes[1])
     what = f"by {found.kind}"
     if found.kind == "credentials":
-        copied = (
-            f"by a copy of this machine's credentials, {f'until {until}' if expires else 'it is not said until when'}"
-        )
+        limit = f"until {until}" if expires else "it is not said until when"
+        copied = f"by a copy of this machine's credentials, {limit}"
         what = "by credentials of its own, which renew themselves" if expires is None else copied
     if found.notes:
-        cure = "Sign in again with `claude` and /login on this machine."
-        return Line("sign-in", WARNING, f"{what}; {found.notes[0]}", cure)
-    return Line("sign-in", OK, what)
+        return warning(f"{what}; {found.notes[0]}", "Sign in again with `claude` and /login on this machine.")
+    return ok(what)
 
 
-def its_image(found: Image | None, wanted: ImageChain, now: float) -> Line:
-    """Return whether the image of sessions is there, and how old it is at ``now``, in epoch seconds."""
+def its_image(found: Image | None, wanted: ImageChain, now: float) -> Result:
+    """Check that the image of sessions exists, and is not old at ``now``, in epoch seconds."""
     if found is None:
         what = f"{wanted.name} is not there; the next start builds it, which takes minutes"
-        return Line("image", WARNING, what, "`confined-claude build` builds it now.")
+        return warning(what, "`confined-claude build` builds it now.")
     days = max(0.0, now - found.created) / _DAY
     age = "of unknown age" if not found.created else "of today" if days < 1 else f"{days:.0f} days old"
     what = f"{wanted.name}, Claude Code {found.claude_version or 'of unknown version'}, {age}"
     if found.created and days > _OLD_DAYS:
-        hint = "`confined-claude rebuild` brings Debian's updates and the newest Claude Code."
-        return Line("image", WARNING, what, hint)
-    return Line("image", OK, what)
+        return warning(what, "`confined-claude rebuild` brings Debian's updates and the newest Claude Code.")
+    return ok(what)

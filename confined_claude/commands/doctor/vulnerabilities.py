@@ -1,6 +1,6 @@
-"""Versions of the engine's parts with published ways out of a container, or around who may use the engine.
+"""Versions of the engine's parts with published container escapes or bypasses of authorization.
 
-Sources, with the first versions that are mended:
+Sources, which name the first fixed versions:
 
 - runc, CVE-2024-21626: https://github.com/opencontainers/runc/security/advisories/GHSA-xr7r-f8xq-vfvv
 - runc, CVE-2025-31133, CVE-2025-52565, CVE-2025-52881: https://github.com/opencontainers/runc/releases/tag/v1.3.3
@@ -24,10 +24,10 @@ RUNC, CONTAINERD, DOCKER = "runc", "containerd", "Engine"
 
 
 @dataclass(frozen=True)
-class Hole:
-    """A hole in ``component``, mended in the versions ``fixed``, the first of each series.
+class Vulnerability:
+    """A vulnerability of ``component``. ``fixed`` are the first versions without it, one for each series.
 
-    ``plugins`` are those of ``docker info`` without which there is none.
+    Only an engine with the kind ``plugins`` of plug-ins in its ``docker info`` has it; with any plug-ins if empty.
     """
 
     component: str
@@ -36,42 +36,42 @@ class Hole:
     plugins: str = ""
 
 
-HOLES = (
-    Hole(RUNC, "CVE-2024-21626", ("1.1.12",)),
-    Hole(RUNC, "CVE-2025-31133, CVE-2025-52565, CVE-2025-52881", ("1.2.8", "1.3.3", "1.4.0")),
-    Hole(CONTAINERD, "CVE-2020-15257", ("1.3.9", "1.4.3")),
-    Hole(DOCKER, "CVE-2026-41567, CVE-2026-41568, CVE-2026-42306", ("29.5.1",)),
-    Hole(DOCKER, "CVE-2024-41110", ("23.0.15", "25.0.6", "26.1.5", "27.1.1"), "Authorization"),
-    Hole(DOCKER, "CVE-2026-34040", ("29.3.1",), "Authorization"),
+VULNERABILITIES = (
+    Vulnerability(RUNC, "CVE-2024-21626", ("1.1.12",)),
+    Vulnerability(RUNC, "CVE-2025-31133, CVE-2025-52565, CVE-2025-52881", ("1.2.8", "1.3.3", "1.4.0")),
+    Vulnerability(CONTAINERD, "CVE-2020-15257", ("1.3.9", "1.4.3")),
+    Vulnerability(DOCKER, "CVE-2026-41567, CVE-2026-41568, CVE-2026-42306", ("29.5.1",)),
+    Vulnerability(DOCKER, "CVE-2024-41110", ("23.0.15", "25.0.6", "26.1.5", "27.1.1"), "Authorization"),
+    Vulnerability(DOCKER, "CVE-2026-34040", ("29.3.1",), "Authorization"),
 )
 
 
-def known_holes(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """(component, its version, the holes' names) for each part of an engine with known holes.
+def known_vulnerabilities(version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield (component, its version, names) for each part of an engine with known vulnerabilities.
 
-    ``version`` and ``info`` are the engine's answers. A part without a version that can be read is passed over.
+    ``version`` and ``info`` are the engine's answers. A part whose version cannot be read is skipped.
     """
     plugins = info.get("Plugins") or {}
     for name, its_version in components(version).items():
         found = [
-            hole.name
-            for hole in HOLES
-            if hole.component == name
-            and (not hole.plugins or plugins.get(hole.plugins))
-            and not _is_fixed(its_version, hole.fixed)
+            known.name
+            for known in VULNERABILITIES
+            if known.component == name
+            and (not known.plugins or plugins.get(known.plugins))
+            and not _is_fixed(its_version, known.fixed)
         ]
         if found:
             yield name.replace(DOCKER, "Docker"), its_version, ", ".join(found)
 
 
 def components(version: Mapping[str, Any]) -> dict[str, str]:
-    """The versions of an engine's parts, by name."""
+    """Return the versions of an engine's parts by name."""
     listed = version.get("Components") or ()
     return {str(part.get("Name")): str(part.get("Version") or "") for part in listed if isinstance(part, Mapping)}
 
 
 def _is_fixed(version: str, fixed: tuple[str, ...]) -> bool:
-    """Whether ``version`` is at least the first mended one of its series, or of the newest; also if it is none."""
+    """Return whether ``version`` is at or after the first fixed one of its series, or of the newest, or unreadable."""
     if (mine := _numbers(version)) is None:
         return True
     known = [numbers for numbers in map(_numbers, fixed) if numbers]
@@ -79,7 +79,7 @@ def _is_fixed(version: str, fixed: tuple[str, ...]) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, int, int] | None:
-    """The three numbers of a version; a release candidate is one less than its release."""
+    """Return the three numbers of a version; a release candidate comes just before its release."""
     found = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?([-~]?(?:rc|beta|alpha))?", version)
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""What doctor says of engines, machines and records: each fault by its own line, beside a healthy control."""
+"""What doctor reports of engines, machines and records: each fault in its own line, beside a healthy control."""
 
 from __future__ import annotations
 
@@ -12,23 +12,11 @@ from typing import Any
 
 import pytest
 
-from confined_claude.commands.doctor import (
-    engines,
-    examination,
-    lines,
-    machine,
-)
-from confined_claude.commands.doctor import (
-    records as kept,
-)
-from confined_claude.commands.doctor import (
-    vulnerabilities as holes,
-)
-from confined_claude.commands.doctor.lines import OK, PROBLEM, WARNING, Line
+from confined_claude.commands.doctor import engines, examination, machine, records, results, vulnerabilities
+from confined_claude.commands.doctor.results import OK, PROBLEM, WARNING, Result, ok, problem, warning
 from confined_claude.engine import command, context
 from confined_claude.engine.image import Image
 from confined_claude.errors import ConfinedError
-from confined_claude.guard.guard import Ground
 from confined_claude.guard.records import locked
 from confined_claude.host import Host
 from confined_claude.image.recipe import ImageChain, Recipe
@@ -142,10 +130,10 @@ PODMAN: dict[str, Any] = {
         (PODMAN, WARNING, "Podman, rootless: not tested"),
     ],
 )
-def test_the_mode_is_told_by_the_engines_answers(answers: dict[str, Any], status: str, words: str) -> None:
+def test_the_mode_follows_from_the_engines_answers(answers: dict[str, Any], status: str, words: str) -> None:
     found = engines.mode(**answers)
-    assert (found.name, found.status, found.what) == ("mode", status, words)
-    assert bool(found.cure) == (status != OK)
+    assert (found.status, found.what) == (status, words)
+    assert bool(found.hint) == (status != OK)
 
 
 def test_an_engine_that_says_nothing_of_itself_is_taken_for_an_ordinary_one() -> None:
@@ -154,12 +142,12 @@ def test_an_engine_that_says_nothing_of_itself_is_taken_for_an_ordinary_one() ->
     assert engines.kernel({}, Settings()).status == OK
 
 
-# Holes
+# Vulnerabilities
 
 
 def with_version(component: str, version: str, authorization: list[str] | None = None) -> list[tuple[str, str, str]]:
     asked = {"Components": [{"Name": component, "Version": version}]}
-    return list(holes.known_holes(asked, {"Plugins": {"Authorization": authorization}}))
+    return list(vulnerabilities.known_vulnerabilities(asked, {"Plugins": {"Authorization": authorization}}))
 
 
 @pytest.mark.parametrize(
@@ -187,38 +175,38 @@ def with_version(component: str, version: str, authorization: list[str] | None =
         ("docker-init", "0.1", []),
     ],
 )
-def test_versions_with_known_holes(component: str, version: str, names: list[str]) -> None:
+def test_versions_with_known_vulnerabilities(component: str, version: str, names: list[str]) -> None:
     found = with_version(component, version)
-    told = " ".join(names_ for _, _, names_ in found)
-    assert all(name in told for name in names)
+    found_names = " ".join(names_ for _, _, names_ in found)
+    assert all(name in found_names for name in names)
     assert bool(found) == bool(names)
     if "2024-21626" not in names:
-        assert "2024-21626" not in told
+        assert "2024-21626" not in found_names
 
 
 @pytest.mark.parametrize(("version", "is_open"), [("27.1.0", True), ("24.0.9", True), ("26.1.5", False)])
-def test_a_hole_of_plug_ins_is_one_only_with_them(version: str, is_open: bool) -> None:
+def test_a_vulnerability_of_plug_ins_needs_them(version: str, is_open: bool) -> None:
     assert "2024-41110" not in str(with_version("Engine", version))
     assert ("2024-41110" in str(with_version("Engine", version, ["made-up"]))) == is_open
 
 
-def test_holes_are_a_warning_that_speaks_of_distributions() -> None:
+def test_vulnerabilities_are_a_warning_that_mentions_distributions() -> None:
     found = engines.versions(**DEBIAN)
     assert found.status == WARNING
     assert "runc 1.1.5+ds1 has CVE-2024-21626" in found.what
     assert "Docker 20.10.24+dfsg1 has" in found.what
-    assert "distribution" in found.cure
-    assert engines.versions(**DOCKER_CE) == Line("versions", OK, "no known holes, containerd v2.2.5, runc 1.3.6")
+    assert "distribution" in found.hint
+    assert engines.versions(**DOCKER_CE) == ok("no known vulnerabilities, containerd v2.2.5, runc 1.3.6")
 
 
-def test_podman_has_none_of_dockers_holes() -> None:
+def test_podman_has_none_of_dockers_vulnerabilities() -> None:
     assert engines.versions(**PODMAN).status == OK
 
 
-def test_every_hole_names_its_source() -> None:
-    for hole in holes.HOLES:
-        for name in hole.name.split(", "):
-            assert name in str(holes.__doc__)
+def test_every_vulnerability_names_its_source() -> None:
+    for known in vulnerabilities.VULNERABILITIES:
+        for name in known.name.split(", "):
+            assert name in str(vulnerabilities.__doc__)
 
 
 # Limits and users
@@ -237,14 +225,14 @@ def test_what_the_kernel_cannot_limit(missing: str, words: str) -> None:
     found = engines.kernel({**DEBIAN["info"], missing: False}, Settings())
     assert found.status == WARNING
     assert found.what.endswith(f"cannot limit {words}")
-    assert "cgroup" in found.cure
+    assert "cgroup" in found.hint
 
 
 def test_processors_are_missed_only_where_they_are_limited() -> None:
     assert engines.kernel(ROOTLESS["info"], Settings()).status == OK
     found = engines.kernel(ROOTLESS["info"], Settings(cpus=("2",)))
     assert found.what.endswith("cannot limit cpus")
-    assert "systemd" in found.cure
+    assert "systemd" in found.hint
 
 
 def test_whose_the_files_are(host: Host, tmp_path: Path) -> None:
@@ -271,13 +259,13 @@ def test_root_is_warned(host: Host) -> None:
 )
 def test_the_context_without_secrets(host: Host, address: str, shown: str) -> None:
     found = engines.context(replace(host, environ={"DOCKER_HOST": address}))
-    assert found == Line("context", OK, f"DOCKER_HOST, {shown}")
+    assert found == ok(f"DOCKER_HOST, {shown}")
 
 
 def test_the_context_by_name(host: Host) -> None:
     config = host.home / "docker"
-    assert engines.context(replace(host, environ={"DOCKER_CONFIG": str(config)})) == Line(
-        "context", OK, f"context default, {context.DEFAULT_ADDRESS}"
+    assert engines.context(replace(host, environ={"DOCKER_CONFIG": str(config)})) == ok(
+        f"context default, {context.DEFAULT_ADDRESS}"
     )
     with pytest.raises(ConfinedError, match="no docker context called nope"):
         engines.context(replace(host, environ={"DOCKER_CONFIG": str(config), "DOCKER_CONTEXT": "nope"}))
@@ -292,48 +280,48 @@ def test_commands_on_path(host: Host, tmp_path: Path) -> None:
     assert machine.git_command(nowhere).status == WARNING
     for name in ("docker", "git"):
         put(tmp_path / name).chmod(0o755)
-    assert machine.docker_command(nowhere) == Line("docker", OK, str(tmp_path / "docker"))
+    assert machine.docker_command(nowhere) == ok(str(tmp_path / "docker"))
     assert machine.git_command(nowhere).status == OK
 
 
 def test_the_commands_that_a_shell_finds_are_this_installations(host: Host, tmp_path: Path) -> None:
-    bin_folder, mine = tmp_path / "bin", Path(os.__file__).parent  # some folder without them
-    bin_folder.mkdir()
-    there = replace(host, environ={"PATH": f"{bin_folder}:{mine}"})
+    bin_directory, mine = tmp_path / "bin", Path(os.__file__).parent  # some directory without them
+    bin_directory.mkdir()
+    there = replace(host, environ={"PATH": f"{bin_directory}:{mine}"})
     missing = machine.own_commands(there)
     assert missing.status == WARNING
     assert missing.what == "confined-claude is not found; inv is not found"
-    assert missing.cure.endswith(f'export PATH="{machine.installed("inv")[0].parent}:$PATH"')
+    assert missing.hint.endswith(f'export PATH="{machine.installed("inv")[0].parent}:$PATH"')
     links = host.home / ".local/bin"
     links.mkdir(parents=True)
     for name in ("confined-claude", "inv"):
         (links / name).symlink_to(machine.installed(name)[0])
-    assert machine.own_commands(there).cure.endswith('export PATH="$HOME/.local/bin:$PATH"')
+    assert machine.own_commands(there).hint.endswith('export PATH="$HOME/.local/bin:$PATH"')
     for name in ("confined-claude", "inv"):
-        (bin_folder / name).symlink_to(machine.installed(name)[0])
+        (bin_directory / name).symlink_to(machine.installed(name)[0])
     assert machine.own_commands(there).status == OK
-    (bin_folder / "inv").unlink()
-    put(bin_folder / "inv").chmod(0o755)
+    (bin_directory / "inv").unlink()
+    put(bin_directory / "inv").chmod(0o755)
     other = machine.own_commands(there)
-    assert other.what == f"inv is {bin_folder / 'inv'}, of another installation"
-    assert str(host.home / ".local/bin") in other.cure
+    assert other.what == f"inv is {bin_directory / 'inv'}, of another installation"
+    assert str(host.home / ".local/bin") in other.hint
 
 
 def test_space(tmp_path: Path) -> None:
-    assert machine.space("x", tmp_path / "not/yet/there", 1).status == OK
-    assert machine.space("x", tmp_path, 1).what.endswith(f"free at {tmp_path}")
-    low = machine.space("x", tmp_path, 1 << 62)
-    assert (low.name, low.status) == ("space for x", WARNING)
-    assert low.cure
+    assert machine.space(tmp_path / "not/yet/there", 1).status == OK
+    assert machine.space(tmp_path, 1).what.endswith(f"free at {tmp_path}")
+    low = machine.space(tmp_path, 1 << 62)
+    assert low.status == WARNING
+    assert low.hint
 
 
-def test_a_folder_that_may_not_be_written(plain_folder: Path) -> None:
+def test_a_directory_that_must_not_be_written(plain_folder: Path) -> None:
     closed = plain_folder / "closed"
     closed.mkdir(mode=0o555)
     if os.geteuid() == 0:
         os.chown(closed, PLAIN_ID, PLAIN_ID)
-    assert as_plain_user(lambda: machine.space("x", closed / "inside", 1).status) == PROBLEM
-    assert as_plain_user(lambda: machine.space("x", closed, 1, is_ours=False).status) == OK
+    assert as_plain_user(lambda: machine.space(closed / "inside", 1).status) == PROBLEM
+    assert as_plain_user(lambda: machine.space(closed, 1, must_be_writable=False).status) == OK
 
 
 NOW = 1_800_000_000.0
@@ -360,7 +348,7 @@ def test_the_age_of_the_image(created: float, status: str, words: str) -> None:
 def test_a_missing_image() -> None:
     found = machine.its_image(None, CHAIN, NOW)
     assert found.status == WARNING
-    assert "confined-claude build" in found.cure
+    assert "confined-claude build" in found.hint
 
 
 # Sign-in
@@ -374,7 +362,7 @@ def credentials(host: Host, expires: float, **more: str) -> Path:
 def test_the_sign_in(host: Host) -> None:
     inside = host.data / "shared/claude-config"
 
-    def look(**environ: str) -> Line:
+    def look(**environ: str) -> Result:
         before = tree(host.home)
         found = machine.sign_in(inside, replace(host, environ=environ))
         assert tree(host.home) == before
@@ -382,8 +370,8 @@ def test_the_sign_in(host: Host) -> None:
         return found
 
     assert look().status == WARNING
-    assert "/login" in look().cure
-    assert look(ANTHROPIC_API_KEY=SECRET) == Line("sign-in", OK, "by ANTHROPIC_API_KEY")
+    assert "/login" in look().hint
+    assert look(ANTHROPIC_API_KEY=SECRET) == ok("by ANTHROPIC_API_KEY")
     credentials(host, NOW * 2)
     valid = look()
     assert valid.status == OK
@@ -398,7 +386,7 @@ def test_the_sign_in(host: Host) -> None:
     expired = look()
     assert expired.status == WARNING
     assert "has expired" in expired.what
-    assert expired.cure == "Run `claude` on this machine once: it renews it."
+    assert expired.hint == "Run `claude` on this machine once: it renews it."
     assert look(CLAUDE_CODE_OAUTH_TOKEN=SECRET).status == OK
     # Signed in inside, with a refresh token of its own, it is renewed by itself.
     own = {"accessToken": SECRET, "refreshToken": SECRET, "expiresAt": 2000 * 1000}
@@ -423,31 +411,31 @@ def here(tmp_path: Path) -> Project:
 
 
 def test_configs(host: Host, here: Project) -> None:
-    assert "fine" in kept.user_config(host).what
+    assert "fine" in records.user_config(host).what
     put(host.user_config_file, 'network = "open"\n')
-    assert kept.user_config(host) == Line("your config", OK, str(host.user_config_file))
+    assert records.user_config(host) == ok(str(host.user_config_file))
     put(host.user_config_file, "network = \n")
     with pytest.raises(ConfinedError, match="not valid TOML"):
-        kept.user_config(host)
+        records.user_config(host)
     # The others do not depend on it.
-    assert kept.variables({"CONFINED_CLAUDE_NETWORK": "none"}) == Line("variables", OK, "CONFINED_CLAUDE_NETWORK")
-    assert kept.variables({}) == Line("variables", OK, "none set")
+    assert records.variables({"CONFINED_CLAUDE_NETWORK": "none"}) == ok("CONFINED_CLAUDE_NETWORK")
+    assert records.variables({}) == ok("none set")
     with pytest.raises(ConfinedError, match="the environment"):
-        kept.variables({"CONFINED_CLAUDE_NETWORK": "nope"})
-    assert kept.project_config(here, host).status == OK
+        records.variables({"CONFINED_CLAUDE_NETWORK": "nope"})
+    assert records.project_config(here, host).status == OK
     put(here.scaffold / "config.toml", 'network = "none"\n')
-    assert kept.project_config(here, host) == Line("project config", OK, str(here.scaffold))
+    assert records.project_config(here, host) == ok(str(here.scaffold))
     put(here.scaffold / "config.toml", 'network = "open"\n')
-    waiting = kept.project_config(here, host)
+    waiting = records.project_config(here, host)
     assert (waiting.status, waiting.what) == (PROBLEM, "waits for your trust: network = 'open'")
-    assert "confined-claude trust" in waiting.cure
+    assert "confined-claude trust" in waiting.hint
 
 
 # Records and findings
 
 
 def states(host: Host, here: Project | None) -> list[tuple[str, str]]:
-    return [(line.status, line.what) for line in kept.every_record(host, here)]
+    return [(line.status, line.what) for line in records.every_record(host, here)]
 
 
 def test_records_that_cannot_be_read(host: Host, here: Project) -> None:
@@ -475,12 +463,9 @@ def test_records_that_cannot_be_read(host: Host, here: Project) -> None:
     assert [status for status, _ in states(host, here)] == [OK]
 
 
-def reviewed(host: Host, here: Project | None) -> list[Line]:
-    def ground(project: Project) -> Ground:
-        return Ground(project, Settings(), forgiving=True)
-
+def reviewed(host: Host, here: Project | None) -> list[Result]:
     before = tree(host.home)
-    found = list(kept.review(host, here, ground))
+    found = list(records.review(host, here))
     assert tree(host.home) == before
     return found
 
@@ -495,7 +480,7 @@ def left(here: Project, host: Host, name: str) -> Path:
 
 
 def test_what_waits_for_a_review(host: Host, here: Project) -> None:
-    assert reviewed(host, here) == [Line("review", OK, "nothing waits")]
+    assert reviewed(host, here) == [ok("nothing waits")]
     remember(here, host)
     red = left(here, host, ".envrc")
     [found] = reviewed(host, here)
@@ -517,57 +502,56 @@ def test_findings_that_cannot_be_read_are_the_records_to_tell(host: Host, here: 
     assert reviewed(host, here) == []
 
 
-# Lines
+# Results
 
 
-def test_a_check_that_fails_is_a_line_without_what_it_read() -> None:
-    def broken() -> Line:
+def test_a_check_that_fails_is_a_problem_without_what_it_read() -> None:
+    def broken() -> Result:
         raise ValueError(SECRET)
 
-    [found] = lines.checked("x", broken)
-    assert (found.name, found.status, found.what) == ("x", PROBLEM, "could not be checked: ValueError")
-    assert found.cure
-    [found] = lines.checked("x", lambda: Line("x", OK, str(Path("/nonexistent/x").stat())))
+    [found] = results.run_check(broken)
+    assert (found.status, found.what) == (PROBLEM, "could not be checked: ValueError")
+    assert found.hint
+    [found] = results.run_check(lambda: ok(str(Path("/nonexistent/x").stat())))
     assert found.what == "could not be checked: No such file or directory: /nonexistent/x"
 
-    def wrong() -> Line:
+    def wrong() -> Result:
         raise ConfinedError("What.", "Do that.")
 
-    assert lines.checked("x", wrong) == [Line("x", PROBLEM, "What.", "Do that.")]
-    assert lines.checked("x", lambda: Line("x", OK, "y")) == [Line("x", OK, "y")]
+    assert results.run_check(wrong) == [problem("What.", "Do that.")]
+    assert results.run_check(ok, "y") == [ok("y")]
 
 
-def test_a_check_that_hangs_is_a_line() -> None:
+def test_a_check_that_hangs_is_a_problem() -> None:
     end = threading.Event()
 
-    def hangs() -> Line:
+    def hangs() -> Result:
         end.wait()
-        return Line("x", OK, "late")
+        return ok("late")
 
-    [found] = lines.checked("x", hangs, seconds=0.05)
+    [found] = results.run_check(hangs, seconds=0.05)
     assert found.status == PROBLEM
     assert "no answer" in found.what
     end.set()
 
 
-def test_lines_that_were_there_before_a_failure_do_not_hide_it() -> None:
+def test_results_before_a_failure_do_not_hide_it() -> None:
     def half() -> Any:
-        yield Line("x", OK, "first")
+        yield ok("first")
         raise LookupError
 
-    assert [line.status for line in lines.checked("x", half)] == [PROBLEM]
+    assert [found.status for found in results.run_check(half)] == [PROBLEM]
 
 
 FOUND = [
-    Line("one", OK, "fine"),
-    Line("two", WARNING, "a rather long sentence that does not fit into forty columns", "Do [bold]that[/bold]."),
-    Line("three", PROBLEM, "a\x1b[31m\nb"),
+    ("one", ok("fine")),
+    ("two", warning("a rather long sentence that does not fit into forty columns", "Do [bold]that[/bold].")),
+    ("three", Result(PROBLEM, "a\x1b[31m\nb")),
 ]
 
 
 def test_in_a_pipe_each_line_is_one() -> None:
-    told = list(lines.as_text(FOUND))
-    assert told == [
+    assert list(results.as_text(FOUND)) == [
         "ok       one: fine",
         "warning  two: a rather long sentence that does not fit into forty columns",
         "         -> Do [bold]that[/bold].",
@@ -578,17 +562,17 @@ def test_in_a_pipe_each_line_is_one() -> None:
 
 def test_forty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    told = list(lines.as_text(FOUND))
-    assert max(map(len, told)) <= 40
-    assert " ".join(" ".join(told).split()).startswith("ok one: fine warning two: a rather long sentence that does")
+    lines = list(results.as_text(FOUND))
+    assert max(map(len, lines)) <= 40
+    assert " ".join(" ".join(lines).split()).startswith("ok one: fine warning two: a rather long sentence that does")
 
 
 def test_as_json_and_the_exit_code() -> None:
-    value = json.loads(lines.as_json(FOUND))
+    value = json.loads(results.as_json(FOUND))
     assert value["version"] == 1
     assert value["checks"][0] == {"name": "one", "status": "ok", "what": "fine", "cure": ""}
-    assert [lines.exit_code(FOUND[:count]) for count in (1, 2, 3)] == [0, 0, 1]
-    assert list(lines.as_text(FOUND[:1]))[-1] == "All is well."
+    assert [results.exit_code(FOUND[:count]) for count in (1, 2, 3)] == [0, 0, 1]
+    assert list(results.as_text(FOUND[:1]))[-1] == "All is well."
 
 
 # All together
@@ -608,8 +592,8 @@ def test_without_an_engine_all_else_is_checked(
     before = tree(tmp_path)
     found = examination.examine(replace(host, environ=environ))
     assert tree(tmp_path) == before
-    by_name = {line.name: line.status for line in found}
+    by_name = {name: result.status for name, result in found}
     assert by_name["engine"] == PROBLEM
     assert {"mode", "versions", "image", "sessions"} & set(by_name) == set()
     assert by_name["sign-in"] == by_name["review"] == by_name["records"] == by_name["project"] == OK
-    assert SECRET not in lines.as_json(found)
+    assert SECRET not in results.as_json(found)
