@@ -29,7 +29,7 @@ _LOOPBACK = "localhost,127.0.0.1,::1"
 _HOSTNAME_LENGTH = 63
 _OPEN = "This session is on the engine's plain network: your local network and this machine are within reach."
 # It says so as soon as its network can be joined; the session's entrypoint waits for the rules.
-_INTERNET = "echo ready; exec /usr/bin/python3 -IS /opt/confined-claude/egress_internet.py"
+_INTERNET = "echo ready; exec /usr/bin/python3 -IS /opt/confined-claude egress.internet"
 _PORTS = {"http": 80, "https": 443}
 _ENDPOINT = re.compile("|".join((*PROXIES, "ANTHROPIC_BASE_URL", "OTEL_.*_ENDPOINT")))
 _HOST = re.compile(r"[A-Za-z0-9_.:-]+")
@@ -152,7 +152,7 @@ def plan_egress(session: Session) -> Egress:
 
 
 def _internet(session: Session) -> Egress:
-    """The session joins the network of a sidecar that has closed it; see container/egress/egress_internet.py."""
+    """The session joins the network of a sidecar that has closed it; see container/egress/internet.py."""
     settings = session.settings
     config = {
         "closed": list(session.closed),
@@ -172,7 +172,7 @@ def _internet(session: Session) -> Egress:
 
 
 def _allowlist(session: Session) -> Egress:
-    """The session has a loopback alone, where the sidecar's proxy listens; see container/egress/egress_allowlist.py."""
+    """The session has a loopback alone, where the sidecar's proxy listens; see container/egress/allowlist.py."""
     host, settings = session.host, session.settings
     arguments = (
         *_sidecar(session),
@@ -182,7 +182,7 @@ def _allowlist(session: Session) -> Egress:
         *("--mount", f"type=volume,target={_SOCKET_FOLDER}"),
         *("--mount", bind_value(session.folder.path, _FOLDER_IN_SIDECAR)),
         *("--entrypoint", "/usr/bin/python3", session.image),
-        *("-I", "/opt/confined-claude/egress_allowlist.py", str(_FOLDER_IN_SIDECAR)),
+        *("-I", "/opt/confined-claude", "egress.allowlist", str(_FOLDER_IN_SIDECAR)),
     )
     sidecar = Sidecar(session.sidecar, arguments, first=True, folder=session.folder, config=allowlist_config(session))
     api, port = next(_named({"": session.endpoints.get("ANTHROPIC_BASE_URL", "")}), _API)

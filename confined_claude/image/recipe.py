@@ -30,7 +30,7 @@ FILES = f"{labels.KIND}.files"
 PARTS = f"{labels.KIND}.parts"
 
 _CA = "image/ca/"
-_ENTRYPOINT = "/opt/confined-claude/entrypoint"
+_ENTRYPOINT = "/opt/confined-claude/init/entrypoint"
 # As the shared image's own Dockerfile does after its packages.
 _CLEAN_UP = "apt-get clean && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /usr/share/info/*"
 # What the fingerprint is made of beside files, by the setting that decides it.
@@ -147,7 +147,7 @@ def shared(claude_version: str = "", certificates: Iterable[str] = (), base: str
 def _belongs(path: Path) -> bool:
     """Return whether a path belongs to the build context: not what only makes it a package for Python."""
     is_bytecode = path.suffix == ".pyc" or path.parent.name == "__pycache__"
-    return path.is_file() and path.name != "__init__.py" and not is_bytecode
+    return path.is_file() and path != CONTEXT / "__init__.py" and not is_bytecode
 
 
 def _with_packages(base: str, packages: Iterable[str]) -> Recipe:

@@ -70,7 +70,7 @@ def test_every_process_of_a_session_is_the_callers(
     probe = "import getpass, os\nprint(getpass.getuser(), set(os.getgroups()) <= {os.getgid()}, os.environ['HOME'])\n"
     (folder / "probe.py").write_text(probe)
     script = """
-        ps -eo uid=,gid=,args= | grep -v '[p]ackage_helper.py' | awk '{ print $1, $2 }' | sort -u
+        ps -eo uid=,gid=,args= | grep -v '[p]ackages.helper' | awk '{ print $1, $2 }' | sort -u
         python3 probe.py
         node -p 'os.userInfo().username'
         git config --global x.y z && git config x.y

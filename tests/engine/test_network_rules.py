@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from confined_claude.container.egress.egress_internet import ruleset
+from confined_claude.container.egress.internet import ruleset
 
 CONFIG: dict[str, list[Any]] = {"closed": [], "host_ports": [], "ports": []}
 NOTHING: dict[str, list[Any]] = {"gateways": [], "networks": [], "resolvers": [], "named": []}

@@ -18,10 +18,11 @@ import atheris
 with atheris.instrument_imports(include=["confined_claude.container", "h11"]):
     import h11
 
-    from confined_claude.container.egress import egress_policy as rules
+    from confined_claude.container.egress import request as requests
+    from confined_claude.container.egress.policy import Entry, Policy
 
 LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_.")
-POLICY = rules.Policy.parse(
+POLICY = Policy.parse(
     json.dumps(
         {
             "allow": ["api.example.com", "*.wild.example:8443"],
@@ -96,10 +97,10 @@ def test_one_input(head: bytes) -> None:
         event = connection.next_event()
         if not isinstance(event, h11.Request):
             return
-        asked = rules.wanted(event.method, event.target)
-        headers = rules.outgoing_headers(asked, list(event.headers))
+        asked = requests.parse_target(event.method, event.target)
+        headers = requests.outgoing_headers(asked, list(event.headers))
         POLICY.check(asked)
-    except (h11.RemoteProtocolError, rules.Refused):
+    except (h11.RemoteProtocolError, requests.Refused):
         return
     if not permitted(head):
         raise AssertionError(f"let through: {asked}")
@@ -112,15 +113,15 @@ def test_one_input(head: bytes) -> None:
 def break_the_proxy(hole: str) -> None:
     """Put in place of a strict rule the kind of slip that this fuzzer is there to find."""
     if hole == "suffix":
-        rules.Entry.covers = lambda entry, name: name.endswith(entry.name)
+        Entry.covers = lambda entry, name: name.endswith(entry.name)
     elif hole == "host":
-        strict = rules.outgoing_headers
+        strict = requests.outgoing_headers
 
-        def careless(asked: rules.Wanted, headers: rules.Headers) -> list[tuple[bytes, bytes]]:
+        def careless(asked: requests.Target, headers: requests.Headers) -> list[tuple[bytes, bytes]]:
             given = [header for header in headers if header[0] == b"host"]
             return [*given, *strict(asked, headers)[1:]] if given else strict(asked, headers)
 
-        rules.outgoing_headers = careless
+        requests.outgoing_headers = careless
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["confined_claude.container"]):
-    from confined_claude.container.packages import package_helper
+    from confined_claude.container.packages import grammar
 
 LOWER = "abcdefghijklmnopqrstuvwxyz0123456789"
 OPTIONS = """
@@ -64,8 +64,8 @@ def permitted(payload: bytes, arguments: list[str]) -> bool:
 
 def test_one_input(payload: bytes) -> None:
     try:
-        request = package_helper.check(package_helper.parse(payload))
-    except package_helper.Refused:
+        request = grammar.check(grammar.parse(payload))
+    except grammar.Refused:
         return
     if not permitted(payload, request.words):
         raise AssertionError(f"let through: {request.words}")
@@ -74,10 +74,10 @@ def test_one_input(payload: bytes) -> None:
 def break_the_checker(hole: str) -> None:
     """Put in place of a strict rule the kind of slip that this fuzzer is there to find."""
     if hole == "slash":
-        strict = package_helper._PACKAGE
-        package_helper._PACKAGE = re.compile(strict.pattern.replace("+.-]", "+./-]", 1))
+        strict = grammar._PACKAGE
+        grammar._PACKAGE = re.compile(strict.pattern.replace("+.-]", "+./-]", 1))
     elif hole == "option":
-        package_helper.FLAGS |= {"-d"}
+        grammar.FLAGS |= {"-d"}
 
 
 if __name__ == "__main__":

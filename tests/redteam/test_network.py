@@ -397,7 +397,7 @@ def test_no_name_is_asked_for_outside(field: Field, allowed: dict[str, str]) -> 
 def test_the_sidecar_is_out_of_reach(field: Field, allowed: dict[str, str]) -> None:
     """N10."""
     steps = {
-        "its processes": "pgrep -f '[e]gress_allowlist'",
+        "its processes": "pgrep -f '[e]gress.allowlist'",
         "its folder": "ls /run/confined-claude-egress | grep .",
         "a door of one's own": "touch /run/confined-claude-egress/socket",
         "its files": "find / -xdev -name blocked.json 2>/dev/null | grep .",

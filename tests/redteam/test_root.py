@@ -263,7 +263,7 @@ def test_nobody_becomes_root(field: Field) -> None:
 
 # R07
 
-HELPER = "H=$(pgrep -nf '[p]ackage_helper.py [0-9]'); "
+HELPER = "H=$(pgrep -nf '[p]ackages.helper [0-9]'); "
 PTRACE = "import ctypes, sys; sys.exit(ctypes.CDLL(None).ptrace(16, int(sys.argv[1]), 0, 0) != 0)"
 AT_HELPER = {
     "kill": HELPER + "kill -9 $H",
@@ -280,7 +280,7 @@ AT_HELPER = {
     "move the folder": "mv /run/confined-claude /run/x",
     "another socket": "python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"/run/confined-claude/x\")'",
     "its temporary folder": "ls /run/confined-claude/tmp",
-    "its program": "echo >>/opt/confined-claude/package_helper.py",
+    "its program": "echo >>/opt/confined-claude/packages/helper.py",
     "the command": "echo >>/usr/local/bin/sudo",
     "secrets": "cat /run/confined-claude/secrets",
     "apt's lists": "touch /var/lib/apt/lists/x",
@@ -302,7 +302,7 @@ def test_the_package_helper_is_out_of_reach(field: Field) -> None:
         line for line in of_first.split("\n") if line.startswith(("PWD=", "OLDPWD=", "SHLVL=", "_="))
     }
     # The control: root of a plain container does all of that to a process of root's.
-    start = "exec -a package_helper.py sleep 60 >/dev/null 2>&1 & sleep .2; "
+    start = "exec -a packages.helper sleep 60 >/dev/null 2>&1 & sleep .2; "
     names = ["environ", "handles", "ptrace", "kill"]
     again = plain(field, {name: start + AT_HELPER[name] for name in names})
     assert list(again.succeeded(names)) == names
@@ -345,7 +345,7 @@ CALLS = {
     "clone a user": "python3 -c 'import ctypes, os, sys; libc = ctypes.CDLL(None);"
     " p = libc.syscall(56, 0x10000011, 0, 0, 0, 0); p == 0 and os._exit(0); sys.exit(p < 0)'",
     "setns": "exec 3</proc/self/ns/net; " + CALL + " 308 3 0",
-    "setns of the helper": "nsenter -t $(pgrep -nf '[p]ackage_helper.py [0-9]') -m true",
+    "setns of the helper": "nsenter -t $(pgrep -nf '[p]ackages.helper [0-9]') -m true",
     "mount cgroup": "mkdir -p /tmp/c; mount -t cgroup -o pids x /tmp/c",
     "mount proc": "mkdir -p /tmp/c; mount -t proc x /tmp/c",
     "mount overlay": "mkdir -p /tmp/c; mount -t overlay x /tmp/c -o lowerdir=/etc:/usr",
@@ -497,7 +497,7 @@ def test_all_that_a_session_makes_is_the_callers(
 
 def test_without_sudo_there_is_no_helper(field: Field) -> None:
     steps = {
-        "helper": "pgrep -f '[p]ackage_helper'",
+        "helper": "pgrep -f '[p]ackages.helper'",
         "root": "pgrep -U 0",
         "sudo": "sudo apt-get update",
         "id": "sudo id",

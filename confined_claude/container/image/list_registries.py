@@ -1,7 +1,7 @@
-"""Prints the hosts of the package registries that apt, pip and npm use here: a JSON list of HOST:PORT.
+"""Prints the hosts of the package registries that apt, pip and npm use here, as a JSON list of HOST:PORT.
 
-They are asked, so that a company's mirror is what an allowlist opens. Indexes may name files elsewhere: pip's and
-npm's own packages are looked up, to see where.
+The tools themselves are asked, so that an allowlist opens a company's mirror. Indexes may refer to files elsewhere:
+pip's and npm's own packages are looked up, to see where.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ _FILE = re.compile(r"https?://[^\s\"'<>)#]+\.(?:whl|tar\.gz|zip)\b")
 
 
 def urls() -> Iterator[str]:
-    yield from _said("apt-get", "update", "--print-uris")
-    # What pip says of its default is what its configuration makes of it.
-    usage = " ".join(_said("python3", "-m", "pip", "install", "--help", urls_only=False))
+    """Yield URLs of the registries, and of files that they refer to."""
+    yield from _printed("apt-get", "update", "--print-uris")
+    # pip's help shows the default as its configuration sets it.
+    usage = " ".join(_printed("python3", "-m", "pip", "install", "--help", urls_only=False))
     indexes = [
         *re.findall(r"\(default\s+(https?://[^\s)]+)\)", usage),
-        *_said("python3", "-m", "pip", "config", "list"),
+        *_printed("python3", "-m", "pip", "config", "list"),
     ]
     for index in indexes:
         yield index
         yield from _links(f"{index.rstrip('/')}/pip/")
-    yield from _said("npm", "config", "get", "registry")
-    yield from _said("npm", "view", "npm", "dist.tarball")
+    yield from _printed("npm", "config", "get", "registry")
+    yield from _printed("npm", "view", "npm", "dist.tarball")
 
 
-def _said(*command: str, urls_only: bool = True) -> list[str]:
-    """The URLs, or the lines, that a command prints; none if it fails."""
+def _printed(*command: str, urls_only: bool = True) -> list[str]:
+    """Return the URLs, or the words, that a command prints; none if it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -47,7 +48,7 @@ def _said(*command: str, urls_only: bool = True) -> list[str]:
 
 
 def _links(page: str) -> list[str]:
-    """The URLs of package files in a page of an index; none if it cannot be had."""
+    """Return the URLs of package files in a page of an index; none if it cannot be fetched."""
     try:
         context = ssl.create_default_context()
         with urllib.request.urlopen(page, timeout=_SECONDS, context=context) as answer:  # noqa: S310
@@ -58,6 +59,7 @@ def _links(page: str) -> list[str]:
 
 
 def main() -> None:
+    """Run the program."""
     found = set()
     for url in urls():
         parts = urlsplit(url)

@@ -1,3 +1,3 @@
 #!/bin/sh
-# 101: an action that this policy forbids (invoke-rc.d's own code for it).
+# Tells invoke-rc.d that this policy forbids the action.
 exit 101

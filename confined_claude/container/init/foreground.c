@@ -1,9 +1,10 @@
-/* Runs a command in the terminal's foreground, and brings it back there whenever it stops, as a shell's `fg` does.
+/* Runs a command in the terminal's foreground, and resumes it there whenever it stops, as a shell's `fg` does.
  *
  *     foreground COMMAND [ARG...]
  *
- * Nobody else in a container would: a session whose command stops at Ctrl-Z would be frozen for good. Signals are
- * passed on, and the exit code is the command's. C, as this is there for as long as the session is, and at every start.
+ * Otherwise a session whose command stops at Ctrl-Z would be frozen for good: a container has no shell to resume it.
+ * Signals are passed on, and the exit code is the command's. It is in C because it stays as long as the session, and
+ * every session has one.
  */
 
 #include <errno.h>
@@ -17,7 +18,7 @@ int main(int count, char **words)
 {
     if (count < 2)
         return 2;
-    /* All of them are waited for below. A held back SIGTTOU also lets the background give the terminal away. */
+    /* The loop below waits for all of them. With SIGTTOU blocked, a background process may hand over the terminal. */
     sigset_t all, before;
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, &before);

@@ -64,8 +64,9 @@ def test_what_is_run_by_name_says_how_and_lets_nobodys_modules_in() -> None:
     assert TEXTS["bin/sudo"].startswith("#!/usr/bin/python3 -IS\n")
 
 
-def test_what_only_makes_a_package_of_the_folder_is_no_part_of_the_image() -> None:
-    assert not [name for name in FILES if "__" in name or name.endswith(".pyc")]
+def test_what_only_makes_a_package_of_the_whole_is_no_part_of_the_image() -> None:
+    assert "__init__.py" not in FILES
+    assert not [name for name in FILES if "__pycache__" in name or name.endswith(".pyc")]
 
 
 def test_there_are_the_scripts_that_users_are_promised() -> None:
@@ -106,16 +107,27 @@ def test_every_file_of_the_context_is_installed() -> None:
 
 def test_every_installed_script_can_be_executed_whatever_the_contexts_modes() -> None:
     runs = " ".join(rest for name, rest in instructions() if name == "RUN")
-    (folder,) = re.findall(r"cd (\S+) && chmod", runs)
     for name in COMMANDS:
-        target = copies()[name].removeprefix(f"{folder}/")
-        assert re.search(rf"chmod 0?755 [^&]*{re.escape(target)}(\s|$)", runs) or f"sh {target}" in runs, name
+        folder, _, script = copies()[name].rpartition("/")
+        changed = rf"chmod 0?755 [^&]*({re.escape(f'{folder}/{script}')}|\b{script}|\b{re.escape(name)})(\s|$)"
+        assert re.search(changed, runs) or f"sh {copies()[name]}" in runs, name
 
 
 def test_no_program_of_the_image_can_be_changed_by_its_sessions() -> None:
     runs = " ".join(rest for name, rest in instructions() if name == "RUN")
-    assert re.search(r"chmod 0644 [^&]*/opt/confined-claude/\*\.py(\s|$)", runs)
-    assert {copies()[name].rpartition("/")[0] for name in FILES if name.endswith(".py")} == {"/opt/confined-claude"}
+    assert "cd /opt/confined-claude && chmod -R u=rwX,go=rX ." in runs
+    modules = [name for name in FILES if name.endswith(".py")]
+    assert {copies()[name] for name in modules} == {f"/opt/confined-claude/{name}" for name in modules}
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".py")])
+def test_a_program_imports_only_its_own_group_and_the_systems_packages(name: str) -> None:
+    """They are started by a directory, below which each group is a package of its own."""
+    for node in ast.walk(ast.parse(TEXTS[name])):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level <= 1, ast.unparse(node)
+        names = [alias.name for alias in getattr(node, "names", [])] + [getattr(node, "module", None) or ""]
+        assert not any(module.startswith("confined_claude") for module in names)
 
 
 def test_the_entrypoint_is_the_copied_one() -> None:
@@ -190,6 +202,6 @@ def test_the_session_is_set_up_as_promised() -> None:
 
 
 def test_the_question_about_bypassing_permissions_is_answered() -> None:
-    name = "plugins/managed-settings.json"
+    name = "image/managed-settings.json"
     assert json.loads(TEXTS[name]) == {"skipDangerousModePermissionPrompt": True}
     assert copies()[name] == "/etc/claude-code/managed-settings.json"

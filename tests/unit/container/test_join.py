@@ -17,8 +17,10 @@ from typing import Any
 
 import pytest
 
-from confined_claude.container.init import join
+import confined_claude.container
+from confined_claude.container.egress import join
 
+CONTAINER = str(Path(confined_claude.container.__file__).parent)
 SECONDS = 10
 COMMAND = ["/bin/command", "a  b", "--", ""]
 NEEDED = "api.example:443"
@@ -343,16 +345,15 @@ def test_the_command_that_it_becomes_holds_the_tie_and_nothing_else(sidecar: Sid
         ended.append(session.recv(1))
 
     sidecar("internet", serve)
-    # A plain `python3 -IS join.py internet -- COMMAND`, but for the address and the gateways.
+    # As `python3 -IS CONTAINER egress.join internet -- COMMAND`, but for the address and the gateways.
     program = (
-        "import sys; sys.path.append(sys.argv[1]); import join; join._gateways = lambda: ();"
+        "import sys; sys.path.append(sys.argv[1]); from egress import join; join._gateways = lambda: ();"
         "join.SIDECARS['internet'] = '\\0' + sys.argv[2];"
         "join.main(['internet', '--', '/bin/ls', '/proc/self/fd'])"
     )
     address = join.SIDECARS["internet"].removeprefix("\0")
-    folder = str(Path(join.__file__).parent)
     done = subprocess.run(
-        [sys.executable, "-ISB", "-c", program, folder, address], capture_output=True, text=True, check=False
+        [sys.executable, "-ISB", "-c", program, CONTAINER, address], capture_output=True, text=True, check=False
     )
     assert done.stderr == ""
     # 3 is the folder that ls reads.
@@ -363,8 +364,10 @@ def test_the_command_that_it_becomes_holds_the_tie_and_nothing_else(sidecar: Sid
 def test_a_signal_from_before_it_began_ends_it_without_a_traceback(number: int, code: int) -> None:
     """The entrypoint has it held back, so that it waits for the handlers."""
     script = f'kill -{int(number)} $$; exec "$@"'
-    held = ["env", "--block-signal=INT,TERM", "sh", "-c", script, "sh", sys.executable, "-IS", join.__file__]
-    done = subprocess.run([*held, "internet", "--", "/bin/true"], capture_output=True, text=True, check=False)
+    held = ["env", "--block-signal=INT,TERM", "sh", "-c", script, "sh", sys.executable, "-ISB", CONTAINER]
+    done = subprocess.run(
+        [*held, "egress.join", "internet", "--", "/bin/true"], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (code, "")
 
 

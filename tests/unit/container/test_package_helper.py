@@ -21,8 +21,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude.container.packages import package_helper as helper
-from confined_claude.container.packages.package_helper import PackageManager, Refused, check, parse
+from confined_claude.container.packages import grammar, helper
+from confined_claude.container.packages.grammar import Refused, check, parse
+from confined_claude.container.packages.helper import PackageManager
 
 SHIM = Path(helper.__file__).parents[1] / "bin/sudo"
 
@@ -32,7 +33,7 @@ versions = st.from_regex(r"(=[0-9][A-Za-z0-9.+:~-]{0,20}[A-Za-z0-9])?", fullmatc
 packages = st.builds("".join, st.tuples(names, architectures, versions)).filter(
     lambda word: not word.endswith((".deb", ".ddeb", ".udeb", ".dsc", ".changes"))
 )
-flags = st.lists(st.sampled_from(sorted(helper.FLAGS)), max_size=3)
+flags = st.lists(st.sampled_from(sorted(grammar.FLAGS)), max_size=3)
 ATTACKS = [
     *("./x.deb", "/tmp/x.deb", "x.deb", "x.dsc", "x.changes", "x.ddeb", "../", "..", ".", "/", "~/x", "a/b"),
     *("-o Dpkg::Pre-Invoke::=id", "-oDpkg::Pre-Invoke::=id", "--option=X=1", "-c f", "-cf", "--config-file=f"),
@@ -77,7 +78,11 @@ def accepted(data: bytes) -> bool:
 
 
 @given(
-    st.sampled_from(["apt", "apt-get"]), flags, st.sampled_from(sorted(helper.WITH_PACKAGES)), flags, st.lists(packages)
+    st.sampled_from(["apt", "apt-get"]),
+    flags,
+    st.sampled_from(sorted(grammar.WITH_PACKAGES)),
+    flags,
+    st.lists(packages),
 )
 def test_packages_are_taken_by_name(
     program: str, before: list[str], verb: str, after: list[str], some: list[str]
@@ -87,14 +92,14 @@ def test_packages_are_taken_by_name(
     assert found.words == [*before, *after, verb, *some, "hello"]
 
 
-@pytest.mark.parametrize("verb", sorted(helper.ALONE))
+@pytest.mark.parametrize("verb", sorted(grammar.ALONE))
 def test_some_verbs_take_no_package(verb: str) -> None:
     assert check(["apt-get", "-qq", verb, "-y"]).words == ["-qq", "-y", verb]
     with pytest.raises(Refused, match="takes no packages"):
         check(["apt-get", verb, "hello"])
 
 
-@pytest.mark.parametrize("verb", sorted(helper.WITH_PACKAGES))
+@pytest.mark.parametrize("verb", sorted(grammar.WITH_PACKAGES))
 def test_the_others_need_one_unless_they_mend(verb: str) -> None:
     with pytest.raises(Refused, match="needs a package's name"):
         check(["apt-get", verb, "-y"])
@@ -148,8 +153,8 @@ def test_no_other_program_is_run(program: str) -> None:
         b"apt-get\0\0install\0hello\0",
         b"apt-get\0install\0hello\0\0",
         b"apt-get\0install\0\xffello\0",
-        b"apt-get\0" * (helper.MAX_WORDS + 1),
-        b"apt-get\0install\0" + b"hello\0" * (helper.MAX_WORDS - 1),
+        b"apt-get\0" * (grammar.MAX_WORDS + 1),
+        b"apt-get\0install\0" + b"hello\0" * (grammar.MAX_WORDS - 1),
     ],
 )
 def test_a_malformed_request_is_refused(data: bytes) -> None:
@@ -376,7 +381,7 @@ def test_a_slow_request_is_refused_by_the_clock(manager: PackageManager, monkeyp
 def served(manager: PackageManager, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """The folder of a helper that serves, in a process of its own as it never returns."""
     folder = tmp_path / "run"
-    monkeypatch.setattr(helper, "FOLDER", folder)
+    monkeypatch.setattr(helper, "DIRECTORY", folder)
     with helper.listen() as listener:
         child = os.fork()
         if child == 0:
@@ -510,7 +515,7 @@ def test_sudo_says_what_it_is(
 def test_sudo_without_a_helper(
     shim: Any, monkeypatch: pytest.MonkeyPatch, setting: str | None, folder: str, said: str
 ) -> None:
-    monkeypatch.setattr(shim, "FOLDER", folder)
+    monkeypatch.setattr(shim, "DIRECTORY", folder)
     monkeypatch.setattr(shim, "START_SECONDS", 0.01)
     if setting:
         monkeypatch.setenv("CONFINED_CLAUDE_SUDO", setting)
@@ -521,7 +526,7 @@ def test_sudo_without_a_helper(
 def test_sudo_and_the_helper_understand_each_other(
     shim: Any, served: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    monkeypatch.setattr(shim, "FOLDER", str(served))
+    monkeypatch.setattr(shim, "DIRECTORY", str(served))
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     # Whatever pytest has put in place of stdout, the bytes go to the descriptor.
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(os.fdopen(1, "wb", closefd=False)))

@@ -20,17 +20,19 @@ from typing import Any
 
 import pytest
 
-from confined_claude.container.egress import egress_policy as rules
-from confined_claude.container.egress import egress_proxy
-from confined_claude.container.egress.egress_proxy import Limits, Proxy
+import confined_claude.container
+from confined_claude.container.egress import proxy as proxies
+from confined_claude.container.egress.blocked import Blocked
+from confined_claude.container.egress.policy import Policy
+from confined_claude.container.egress.proxy import Limits, Proxy
 
-CONTAINER = Path(egress_proxy.__file__).parent
-# A plain `python3 -I egress_allowlist.py FOLDER`, but for where its socket is and how long it waits.
+CONTAINER = Path(confined_claude.container.__file__).parent
+# As `python3 -I CONTAINER egress.allowlist DIRECTORY`, but for where its socket is and how long it waits.
 PROGRAM = (
-    "import os, sys; from pathlib import Path; sys.path.append(sys.argv.pop(1)); import egress_allowlist as program;"
+    "import sys; from pathlib import Path; sys.path.append(sys.argv.pop(1)); from egress import allowlist as program;"
     "program.SOCKET = Path(sys.argv[2]); program._JOIN_SECONDS = float(sys.argv[3]);"
     "program._POLL_SECONDS = program._WRITE_SECONDS = 0.05;"
-    "os._exit(program.main(Path(sys.argv[1])))"
+    "program.main([sys.argv[1]])"
 )
 SECONDS = 10
 QUICK = Limits(head=0.2, dial=0.2, idle=0.2, linger=0.2, connections=4)
@@ -125,8 +127,8 @@ def echo(client: socket.socket) -> bytes:
 class Running:
     """A proxy in a thread of its own."""
 
-    def __init__(self, policy: rules.Policy, limits: Limits, forwards: int) -> None:
-        self.blocked = rules.Blocked()
+    def __init__(self, policy: Policy, limits: Limits, forwards: int) -> None:
+        self.blocked = Blocked()
         self._listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(1 + forwards)]
         self._names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._names.bind(("127.0.0.1", 0))
@@ -137,7 +139,7 @@ class Running:
         self._thread.start()
         assert self._ready.wait(SECONDS)
 
-    async def _serve(self, policy: rules.Policy, limits: Limits) -> None:
+    async def _serve(self, policy: Policy, limits: Limits) -> None:
         self._loop = asyncio.get_running_loop()
         self.proxy = Proxy(policy, self.blocked, limits)
         self._task = asyncio.create_task(self.proxy.serve(self._listeners[0], self._names, self._listeners[1:]))
@@ -178,7 +180,7 @@ def proxy() -> Iterator[Callable[..., Running]]:
     with contextlib.ExitStack() as stack:
 
         def start(limits: Limits = Limits(), **parts: Any) -> Running:  # noqa: B008 # frozen
-            policy = rules.Policy.parse(configuration(**parts))
+            policy = Policy.parse(configuration(**parts))
             running = Running(policy, limits, len(policy.forward))
             stack.callback(running.close)
             return running
@@ -381,7 +383,7 @@ class Resolver:
         self.asked: list[str] = []
         self.dialled: list[str] = []
         monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", self._look_up)
-        monkeypatch.setattr(egress_proxy, "_connected", self._dial)
+        monkeypatch.setattr(proxies, "_connected", self._dial)
 
     async def _look_up(self, host: str, port: int, **_: Any) -> list[Any]:
         self.asked.append(host)
@@ -459,7 +461,7 @@ def test_a_port_of_the_host_is_forwarded(
     server: Start, proxy: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     origin = server(echo)
-    monkeypatch.setattr(rules, "HOST_GATEWAY", "localhost")
+    monkeypatch.setattr(proxies, "HOST_GATEWAY", "localhost")
     with proxy(forward=[origin.port]).connect(1) as client:
         client.sendall(b"hello")
         client.shutdown(socket.SHUT_WR)
@@ -469,7 +471,7 @@ def test_a_port_of_the_host_is_forwarded(
 def test_a_port_of_the_host_where_nobody_is_ends_the_connection(
     proxy: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rules, "HOST_GATEWAY", "localhost")
+    monkeypatch.setattr(proxies, "HOST_GATEWAY", "localhost")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         with proxy(forward=[unused.getsockname()[1]]).connect(1) as client:

@@ -1,12 +1,12 @@
 """Ties a session's container to its sidecar, and makes sure that it is confined; then it becomes the command.
 
-    join.py internet -- COMMAND...
-    join.py allowlist PORT,... HOST:PORT -- COMMAND...
+    egress.join internet -- COMMAND...
+    egress.join allowlist PORT,... HOST:PORT -- COMMAND...
 
-Runs as root in the session's container, before anything of the agent's does. What it opens to the sidecar stays open
-as handle TIE, so that the sidecar ends when the session does. ``PORT,...`` are the host's ports that the sidecar
-forwards, or ``-``; ``HOST:PORT`` is what Claude Code cannot do without. Ends with exit code 3 if
-the sidecar is not there or does not keep what it should.
+Runs as root in the session's container, before anything of the agent's does. Its connection to the sidecar stays open
+as file descriptor TIE, so that the sidecar ends when the session does. ``PORT,...`` are the host's ports that the
+sidecar forwards, or ``-``; ``HOST:PORT`` is what Claude Code cannot do without. Ends with exit code 3 if the sidecar is
+missing or does not confine the session.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import errno
 import os
 import signal
 import socket
-import struct
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import NoReturn
+
+from .networks import routes
 
 TIE = 9
 SIDECARS = {"internet": "\0confined-claude", "allowlist": "/run/confined-claude-egress/socket"}
@@ -31,15 +32,16 @@ _SECONDS = 30
 _REACH_SECONDS = 5
 _ENGINE_ERROR = 3
 _SELF_TEST = "self-test.confined-claude.invalid:443"
-# Of a network set apart for documentation: it is nobody's.
+# Of a network for documentation, which nobody has.
 _OUTSIDE = ("198.51.100.1", 443)
 _REFUSALS = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM)
 
 
-def main(words: Sequence[str]) -> None:
+def main(words: Sequence[str]) -> NoReturn:
+    """Run the program."""
     for number in _ENDING:
         signal.signal(number, _leave)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)  # the entrypoint holds them back
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)  # the entrypoint blocks them
     end = words.index("--")
     mode, *rest = words[:end]
     tie = _connect(SIDECARS[mode])
@@ -57,8 +59,8 @@ def main(words: Sequence[str]) -> None:
     else:
         _check_internet()
     os.dup2(tie.fileno(), TIE, inheritable=True)
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until there is the command to take them
-    os.execv(words[end + 1], [*words[end + 1 :]])  # noqa: S606 - the entrypoint's own words
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until the command is there to handle them
+    os.execv(words[end + 1], [*words[end + 1 :]])  # noqa: S606 - from the entrypoint
 
 
 def _connect(address: str) -> socket.socket:
@@ -80,16 +82,16 @@ def _connect(address: str) -> socket.socket:
 
 
 def _hand_over(tie: socket.socket, forwarded: Sequence[int]) -> None:
-    """Give the sidecar the sockets on which it serves this network namespace, which has nothing but a loopback."""
+    """Hand over the sockets on which the sidecar serves this network namespace, which has only a loopback."""
     names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     names.bind(("127.0.0.1", _DNS_PORT))
     listeners = [socket.create_server(("127.0.0.1", port), backlog=512) for port in (PROXY_PORT, *forwarded)]
-    handles = [listeners[0], names, *listeners[1:]]
-    socket.send_fds(tie, [b"sockets\n"], [handle.fileno() for handle in handles])
+    sockets = [listeners[0], names, *listeners[1:]]
+    socket.send_fds(tie, [b"sockets\n"], [sock.fileno() for sock in sockets])
 
 
 def _check_internet() -> None:
-    """The gateway is the nearest of all that is closed: without the rules it answers, or nothing does."""
+    """End the program unless the gateway is closed: without the rules it answers, or the connection times out."""
     for gateway in _gateways():
         try:
             socket.create_connection((gateway, 1), _REACH_SECONDS).close()
@@ -100,11 +102,8 @@ def _check_internet() -> None:
 
 
 def _gateways() -> Iterator[str]:
-    with open("/proc/net/route", encoding="ascii") as routes:
-        for line in routes.readlines()[1:]:
-            gateway, flags = line.split()[2:4]
-            if int(flags, 16) & 0x2:
-                yield socket.inet_ntoa(struct.pack("=I", int(gateway, 16)))
+    with open("/proc/net/route", encoding="ascii") as table:
+        yield from (gateway for _, gateway in routes(table.read()) if gateway)
 
 
 def _check_allowlist(needed: str) -> None:
@@ -122,7 +121,7 @@ def _check_allowlist(needed: str) -> None:
 
 
 def _ask_proxy(target: str) -> str:
-    """The status code of the proxy's answer to a CONNECT; empty if it gives none in time."""
+    """Return the status code of the proxy's answer to a CONNECT; empty if there is none in time."""
     try:
         with socket.create_connection(("127.0.0.1", PROXY_PORT), _REACH_SECONDS) as proxy:
             proxy.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode("ascii"))
@@ -143,7 +142,3 @@ def _fail(reason: str) -> NoReturn:
         file=sys.stderr,
     )
     sys.exit(_ENGINE_ERROR)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

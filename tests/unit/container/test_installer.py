@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude.container.plugins import plugin_deps
+from confined_claude.container.plugins import installer
 
 from ..conftest import tree
 
-SCRIPT = Path(plugin_deps.__file__).with_name("with-plugins")
+SCRIPT = Path(installer.__file__).with_name("with-plugins")
 NEEDS = {"name": "x", "dependencies": {"dep": "1.0.0"}}
 NPM = """#!/bin/sh
 echo "$(basename "$(dirname "$PWD")") $*" >>"$ASKED"
@@ -51,7 +51,7 @@ class Config:
     def run(self) -> tuple[list[str], list[str]]:
         """What npm was asked for, by plugin, and what was said."""
         self.asked.unlink(missing_ok=True)
-        assert plugin_deps.main(str(self.path)) == 0
+        assert installer.main([str(self.path)]) == 0
         said = self._capfd.readouterr()
         assert said.out == ""
         return self.asked.read_text().splitlines() if self.asked.exists() else [], said.err.splitlines()
@@ -63,9 +63,10 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/npm").write_text(NPM)
     (tmp_path / "bin/npm").chmod(0o755)
-    monkeypatch.setattr(plugin_deps, "PATH", f"{tmp_path}/bin:/usr/bin:/bin")
-    monkeypatch.setattr(plugin_deps, "is_offline", lambda: False)
+    monkeypatch.setattr(installer, "PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.setattr(installer, "is_offline", lambda: False)
     monkeypatch.setenv("ASKED", str(made.asked))
+    monkeypatch.chdir(tmp_path)  # and back again, at the end
     return made
 
 
@@ -111,7 +112,7 @@ def test_modules_that_came_with_the_plugin_or_are_a_link_stay(config: Config, tm
     linked = config.plugin("two")
     (tmp_path / "elsewhere").mkdir()
     (linked / "node_modules").symlink_to(tmp_path / "elsewhere")
-    (linked / plugin_deps.UNFINISHED).write_text("")
+    (linked / installer.UNFINISHED).write_text("")
     before = tree(tmp_path)
     assert config.run() == ([], [])
     assert tree(tmp_path) == before
@@ -148,7 +149,7 @@ def test_a_lock_file_is_kept_to(lock: str, words: str, config: Config) -> None:
     assert asked.startswith(f"one {words} --")
     assert {"--omit=dev", "--no-audit", "--no-fund", "--fetch-retries=1"} < set(asked.split())
     assert said == [INSTALLING]
-    assert not (folder / plugin_deps.UNFINISHED).exists()
+    assert not (folder / installer.UNFINISHED).exists()
     assert config.run() == ([], [])
 
 
@@ -168,13 +169,13 @@ def test_scripts_run_only_where_the_setting_says_so(
 def test_a_session_is_offline_without_a_link_and_a_proxy(
     links: list[str], proxy: str, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugin_deps.os, "listdir", {"/sys/class/net": links}.__getitem__)
+    monkeypatch.setattr(installer.os, "listdir", {"/sys/class/net": links}.__getitem__)
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    assert plugin_deps.is_offline() is expected
+    assert installer.is_offline() is expected
 
 
 def test_offline_npm_takes_what_it_has(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugin_deps, "is_offline", lambda: True)
+    monkeypatch.setattr(installer, "is_offline", lambda: True)
     config.plugin()
     assert "--offline" in config.run()[0][0].split()
 
@@ -191,9 +192,9 @@ def test_what_was_installed_for_something_else_is_brought_up_to_date(name: str, 
 def test_what_is_unfinished_is_made_anew(config: Config) -> None:
     folder = config.plugin()
     (folder / "node_modules/half").mkdir(parents=True)
-    (folder / plugin_deps.UNFINISHED).write_text("")
+    (folder / installer.UNFINISHED).write_text("")
     assert len(config.run()[0]) == 1
-    assert sorted(path.name for path in (folder / "node_modules").iterdir()) == [plugin_deps.STAMP, "dep"]
+    assert sorted(path.name for path in (folder / "node_modules").iterdir()) == [installer.STAMP.name, "dep"]
 
 
 def test_every_version_of_every_plugin_has_its_own(config: Config) -> None:
@@ -299,7 +300,7 @@ def test_a_failure_of_one_does_not_keep_others_from_theirs(config: Config) -> No
     config.plugin("two")
     asked, said = config.run()
     assert [line.split()[0] for line in asked] == ["two"]
-    assert f"{NOT_INSTALLED}its package-lock.json is no file." in said
+    assert f"{NOT_INSTALLED}its package-lock.json cannot be read (Is a directory)." in said
 
 
 @pytest.mark.parametrize("name", ["package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc"])
@@ -330,19 +331,19 @@ def test_npm_is_ended_with_all_it_started_when_it_takes_too_long(
 ) -> None:
     folder = config.plugin()
     monkeypatch.setenv("LASTS", "1")
-    monkeypatch.setattr(plugin_deps, "PLUGIN_SECONDS", 0.2)
+    monkeypatch.setattr(installer, "PLUGIN_SECONDS", 0.2)
     assert config.run()[1] == [INSTALLING, f"{NOT_INSTALLED}npm took longer than 0 seconds.", GOES_ON]
-    assert (folder / plugin_deps.UNFINISHED).exists()
+    assert (folder / installer.UNFINISHED).exists()
 
 
 def test_all_of_them_together_have_an_end(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     config.plugin()
-    monkeypatch.setattr(plugin_deps, "TOTAL_SECONDS", 0.0)
+    monkeypatch.setattr(installer, "TOTAL_SECONDS", 0.0)
     assert config.run() == ([], [f"{NOT_INSTALLED}the others took too long.", GOES_ON])
 
 
 def test_there_is_an_end_to_how_many_are_looked_at(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugin_deps, "MOST_PLUGINS", 2)
+    monkeypatch.setattr(installer, "MOST_PLUGINS", 2)
     for name in "abc":
         config.plugin(name)
     assert len(config.run()[0]) == 2
@@ -359,7 +360,7 @@ def test_a_folder_that_cannot_be_written_is_told(config: Config, monkeypatch: py
     def full(*_arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(plugin_deps, "write", full)
+    monkeypatch.setattr(installer, "write", full)
     assert config.run() == ([], [INSTALLING, f"{NOT_INSTALLED}No space left on device.", GOES_ON])
 
 
@@ -371,55 +372,50 @@ def test_ctrl_c_ends_it_and_what_is_left_does_not_count(config: Config, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(plugin_deps, "run", interrupted)
-        assert plugin_deps.main(str(config.path)) == 130
+        patch.setattr(installer, "run", interrupted)
+        assert installer.main([str(config.path)]) == 130
     config.run()
     assert (folder / "node_modules/dep").exists()
 
 
-@given(content=st.binary(max_size=200), lock=st.binary(max_size=20))
-def test_whatever_is_in_the_files_of_a_plugin_there_is_an_answer(content: bytes, lock: bytes, tmp_path: Path) -> None:
+@given(content=st.binary(max_size=200))
+def test_whatever_is_in_the_files_of_a_plugin_there_is_an_answer(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "package.json").write_bytes(content)
-    (tmp_path / "package-lock.json").write_bytes(lock)
-    with plugin_deps.opened(str(tmp_path), ()) as folder:
-        assert plugin_deps.lacks(folder) in (False, True)
-        assert len(plugin_deps.digest(folder)) == 65
+    assert isinstance(installer.table(tmp_path / "package.json"), dict)
 
 
 # One at a time
 
 
+WAITING = "confined-claude: Another session is installing what plugins need from npm; waiting for it."
+
+
 def held(config: Config) -> int:
     """The turn, as another session has it."""
-    handle = os.open(config.path / "plugins" / plugin_deps.TURN, os.O_RDWR | os.O_CREAT)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    return handle
+    fd = os.open(config.path / "plugins", os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
 
 
-def test_a_session_waits_for_another_and_then_does_not_do_it_again(
-    config: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_session_waits_for_another_and_then_does_not_do_it_again(config: Config) -> None:
     folder = config.plugin()
-    monkeypatch.setattr(plugin_deps, "_PATIENCE_SECONDS", 0.0)
-    handle = held(config)
+    fd = held(config)
 
     def the_other() -> None:
-        with plugin_deps.opened(str(folder), ()) as opened:
-            plugin_deps.install(opened, 10)
-        os.close(handle)
+        (folder / "node_modules").mkdir()
+        (folder / installer.STAMP).touch()
+        os.close(fd)
 
     other = threading.Timer(0.05, the_other)
     other.start()
-    asked, said = config.run()
+    assert config.run() == ([], [WAITING])
     other.join()
-    assert len(asked) == 1
-    assert said == ["confined-claude: Another session is installing what plugins need from npm; waiting for it."]
 
 
 def test_what_failed_for_another_while_one_waited_is_not_tried_again(config: Config) -> None:
     folder = config.plugin()
     (folder / "node_modules").mkdir()
-    mark = folder / plugin_deps.UNFINISHED
+    mark = folder / installer.UNFINISHED
     mark.write_bytes(b"failed\n")
     os.utime(mark, (time.time() + 60,) * 2)
     assert config.run() == ([], [f"{NOT_INSTALLED}another session has just tried in vain.", GOES_ON])
@@ -430,23 +426,13 @@ def test_what_failed_for_another_while_one_waited_is_not_tried_again(config: Con
 
 def test_waiting_has_an_end(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     config.plugin()
-    monkeypatch.setattr(plugin_deps, "TOTAL_SECONDS", 0.0)
-    handle = held(config)
+    monkeypatch.setattr(installer, "TOTAL_SECONDS", 0.05)
+    fd = held(config)
     asked, said = config.run()
-    os.close(handle)
+    os.close(fd)
     assert asked == []
-    assert said == [
-        "confined-claude: What plugins need from npm is not installed: another session does not come to an end with it."
-    ]
-
-
-@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("/dev/null")])
-def test_a_turn_that_is_not_to_be_had_is_told(make: Callable[[Path], None], config: Config) -> None:
-    config.plugin()
-    make(config.path / "plugins" / plugin_deps.TURN)
-    asked, said = config.run()
-    assert asked == []
-    assert said[0].startswith("confined-claude: What plugins need from npm is not installed: ")
+    assert said[0] == WAITING
+    assert said[1].endswith(" not installed: another session does not come to an end with it.")
 
 
 # Whether it has to look at all
@@ -455,14 +441,15 @@ def test_a_turn_that_is_not_to_be_had_is_told(make: Callable[[Path], None], conf
 @pytest.fixture
 def look(config: Config, tmp_path: Path) -> Callable[..., bool]:
     """Whether the script before Claude Code has the program look; the command gets its words and its input."""
-    shutil.copy(SCRIPT, tmp_path / "with-plugins")
-    (tmp_path / "plugin_deps.py").write_text("import sys\nprint('looked', sys.argv[1:], sys.stdin.read())\n")
+    script = tmp_path / "plugins/with-plugins"
+    script.parent.mkdir()
+    shutil.copy(SCRIPT, script)
+    (tmp_path / "__main__.py").write_text("import sys\nprint('looked', sys.argv[1:], sys.stdin.read())\n")
 
     def start(*words: str) -> bool:
-        script = 'cat; echo "$@"; exit 7'
-        command = ["echo", *words] if words else ["sh", "-c", script, "sh", "a  b", ""]
+        command = ["echo", *words] if words else ["sh", "-c", 'cat; echo "$@"; exit 7', "sh", "a  b", ""]
         done = subprocess.run(
-            ["sh", tmp_path / "with-plugins", config.path, *command],
+            ["sh", script, config.path, *command],
             input="input\n",
             capture_output=True,
             text=True,
@@ -470,7 +457,7 @@ def look(config: Config, tmp_path: Path) -> Callable[..., bool]:
         )
         if not words:
             assert (done.returncode, done.stdout) == (7, "input\na  b \n")
-        assert done.stderr in ("", f"looked ['{config.path}'] \n")
+        assert done.stderr in ("", f"looked ['plugins.installer', '{config.path}'] \n")
         return bool(done.stderr)
 
     return start
@@ -489,10 +476,10 @@ def test_at_nearly_every_start_the_program_is_not_even_started(config: Config, l
     (folder / "package-lock.json").write_text("{}")
     assert look()
     (folder / "package-lock.json").unlink()
-    (folder / plugin_deps.UNFINISHED).write_text("")
+    (folder / installer.UNFINISHED).write_text("")
     assert look()
-    (folder / plugin_deps.UNFINISHED).unlink()
-    (folder / "node_modules" / plugin_deps.STAMP).unlink()
+    (folder / installer.UNFINISHED).unlink()
+    (folder / installer.STAMP).unlink()
     assert not look()
 
 
@@ -521,10 +508,10 @@ def test_what_needs_no_plugin_does_not_wait_for_one(word: str, config: Config, l
 
 def test_ctrl_c_meanwhile_ends_the_start(config: Config, tmp_path: Path, look: Callable[..., bool]) -> None:
     config.plugin()
-    (tmp_path / "plugin_deps.py").write_text("raise SystemExit(130)")
-    script = ["sh", tmp_path / "with-plugins", config.path, "echo", "started"]
+    (tmp_path / "__main__.py").write_text("raise SystemExit(130)")
+    script = ["sh", tmp_path / "plugins/with-plugins", config.path, "echo", "started"]
     done = subprocess.run(script, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (130, "")
-    (tmp_path / "plugin_deps.py").write_text("raise SystemExit(1)")
+    (tmp_path / "__main__.py").write_text("raise SystemExit(1)")
     done = subprocess.run(script, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "started\n")

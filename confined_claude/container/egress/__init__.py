@@ -1,0 +1,1 @@
+"""The network of a session: its rules or its proxy in the sidecar, and how the session's container is tied to it."""

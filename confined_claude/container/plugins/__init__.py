@@ -1,0 +1,1 @@
+"""What Claude Code's plugins need before Claude Code starts."""
