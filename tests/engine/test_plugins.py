@@ -314,7 +314,6 @@ def test_nothing_that_agents_leave_there_leads_out_of_the_config_or_holds_up_a_s
     linked = shop.cached("linked")
     (linked / "node_modules").symlink_to(precious / "node_modules")
     (linked / ".confined-claude-npm").write_text("")
-    config = shop.config / "plugins/.confined-claude.lock"
     good = shop.cached("good")
     shop.own()
     said = shop.ask(CONFINED_CLAUDE_GIT="open")
@@ -328,11 +327,6 @@ def test_nothing_that_agents_leave_there_leads_out_of_the_config_or_holds_up_a_s
     assert "\x07" not in said
     for named in ("huge@shop", "fifo-lock@shop", "fifo-npmrc@shop", "b?[2Jbell??line@shop"):
         assert f"What the plugin {named} needs from npm is not installed" in said
-    # The turn that sessions share is not to be had: they start all the same.
-    config.unlink()
-    config.symlink_to(precious / "node_modules/file")
-    subprocess.run(["rm", "-r", str(good / "node_modules")], check=True)
-    assert "What plugins need from npm is not installed: Too many levels of symbolic links" in shop.ask()
 
 
 def test_a_plugin_cannot_turn_scripts_on_by_itself(shop: Shop) -> None:

@@ -93,7 +93,7 @@ def local_plugins(config: Path) -> dict[tuple[str, str], Path | None]:
                 for plugin in table(Path(source["path"], ".claude-plugin/marketplace.json"))["plugins"]:
                     with contextlib.suppress(LookupError, TypeError):  # another kind of source
                         directory = Path(os.path.normpath(Path(source["path"], plugin["source"])))
-                        found[market, plugin["name"]] = directory if directory.is_relative_to(config) else None
+                        found[market, plugin["name"]] = directory if config in directory.parents else None
     return found
 
 
