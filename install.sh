@@ -13,18 +13,20 @@ usage: ./install.sh [--with-engine] [PROJECT [-- ARGS]]
 
 Installs the commands confined-claude, inv, invoke and copier into ~/.local/bin, completion of
 the first for your shells, and builds the image. With PROJECT it goes on to add the scaffold to
-that folder (made if missing) and runs `inv run -- ARGS` there.
+that directory (created if missing) and runs `inv run -- ARGS` there.
 
   --with-engine  install the Docker engine if there is none, without asking (Debian, Ubuntu)
-  --uninstall    take away all of it but Docker itself; asks before it deletes data
+  --uninstall    remove all of it but Docker itself; asks before it deletes data
 END
 }
 
-# xdg VALUE DEFAULT: the folder that a variable of this VALUE stands for. A relative one counts as unset, by the standard.
+# xdg VALUE DEFAULT: prints the directory that a variable of this VALUE stands for. By the standard, a relative one counts
+# as unset.
 xdg() { case $1 in /*) printf '%s' "$1" ;; *) printf '%s' "$2" ;; esac; }
 
-folders() {
-    case ${HOME-} in /*) ;; *) fail 2 "HOME is not set, or no absolute path." "Set it to your home folder." ;; esac
+# Sets the directories and files of this installation.
+find_directories() {
+    case ${HOME-} in /*) ;; *) fail 2 "HOME is not set, or not an absolute path." "Set it to your home directory." ;; esac
     xdg_data=$(xdg "${XDG_DATA_HOME-}" "$HOME/.local/share")
     xdg_config=$(xdg "${XDG_CONFIG_HOME-}" "$HOME/.config")
     if [ "$(uname -s)" = Darwin ]; then
@@ -41,7 +43,7 @@ folders() {
     bin="$HOME/.local/bin"
 }
 
-# Changes whenever the package does.
+# Prints a checksum that changes whenever the package does.
 package_stamp() {
     (cd "$here" && find confined_claude pyproject.toml -type f ! -path '*/__pycache__/*' -exec cksum {} + | LC_ALL=C sort | cksum)
 }
@@ -58,7 +60,7 @@ install_package() {
     "$venv/bin/python" -c '' 2>/dev/null || "$python" -m venv --clear "$venv"
     rm -f "$venv/installed"
     pip_trusts_what_the_system_trusts "$venv/bin/python"
-    # In a clone whose folder is called like a release, name-1, pip would keep what it builds.
+    # In a clone whose directory is named like a release (name-1) pip would cache what it builds.
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --force-reinstall --no-deps "$here"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir "$here"
     printf '%s\n' "$stamp" >"$venv/installed"
@@ -71,7 +73,7 @@ link_commands() {
         if [ "$(readlink "$bin/$name" 2>/dev/null)" = "$venv/bin/$name" ]; then
             continue
         elif [ -e "$bin/$name" ] || [ -L "$bin/$name" ]; then
-            say "$bin/$name is not ours and stays as it is; ours is $venv/bin/$name."
+            say "$bin/$name is not from this installer and stays as it is; the installed command is $venv/bin/$name."
         else
             ln -s "$venv/bin/$name" "$bin/$name"
         fi
@@ -82,7 +84,7 @@ link_commands() {
     esac
 }
 
-# completion_link SHELL: where it looks for the completion of the command. zsh has to be told.
+# completion_link SHELL: prints where the shell searches for the completion of the command. zsh needs a line in .zshrc.
 completion_link() {
     case $1 in
         bash) printf '%s' "$xdg_data/bash-completion/completions/confined-claude" ;;
@@ -102,9 +104,9 @@ link_completion() {
         if leads_into_venv "$link"; then
             [ "$link" -ef "${target[0]}" ] || ln -sf "${target[0]}" "$link"
         elif [ -e "$link" ] || [ -L "$link" ]; then
-            say "$link is not ours and stays as it is; ours is ${target[0]}."
+            say "$link is not from this installer and stays as it is; the installed file is ${target[0]}."
         elif ! { mkdir -p "${link%/*}" && ln -s "${target[0]}" "$link"; } 2>/dev/null; then
-            say "$link cannot be made: $shell will not complete confined-claude."
+            say "$link cannot be created: $shell will not complete confined-claude."
         elif [ "$shell" = zsh ] && ! grep -qsF "$link" "${ZDOTDIR:-$HOME}/.zshrc"; then
             say "If you use zsh, add this line to your .zshrc, for completion:" "    source \"$link\""
         fi
@@ -118,7 +120,7 @@ build_image() {
     "$venv/bin/confined-claude" build
 }
 
-# check_project FOLDER: whether it can be a project, before anything is made there.
+# check_project DIRECTORY: ends with exit code 2 if it cannot be a project, before anything is created there.
 check_project() {
     "$venv/bin/python" -I -c 'import sys
 from pathlib import Path
@@ -132,18 +134,18 @@ except errors.ConfinedError as error:
 start_project() {
     local project=$1 link
     shift
-    mkdir -p -- "$project" && cd -- "$project" || fail 2 "$project cannot be made or entered." "Choose another folder."
+    mkdir -p -- "$project" && cd -- "$project" || fail 2 "$project cannot be created or entered." "Choose another directory."
     if [ ! -e .confined-claude/config.toml ]; then
-        # copier writes through links, and a clone may bring some that lead out of it.
+        # copier writes through links, and a clone may contain some that lead out of it.
         for link in .confined-claude .confined-claude/* .confined-claude/.gitignore .copier-answers.yml tasks.py; do
             [ ! -L "$link" ] || fail 2 "$project/$link is a link, which could lead anywhere on this machine." \
                 "Look at where it leads, remove it, and start again."
         done
         have git || { may_install git && apt_install git; } || fail 2 "git is missing; the scaffold is copied with it." "Install git and start again."
         "$venv/bin/copier" copy --defaults --quiet --vcs-ref HEAD "$here" . ||
-            fail 2 "The scaffold could not be copied to $project; copier's reason stands above." "Put that right, and start again."
+            fail 2 "The scaffold could not be copied to $project; copier's reason is above." "Fix that, and start again."
     fi
-    # The project's own tasks.py may not be ours; the command needs none.
+    # The project may have a tasks.py of its own, but the command needs none.
     if grep -q confined_claude tasks.py 2>/dev/null; then
         exec "$venv/bin/inv" run "$@"
     fi
@@ -152,20 +154,20 @@ start_project() {
 
 uninstall() {
     local name link images
-    # What may install an engine may not delete data.
+    # Consent to install an engine is not consent to delete data.
     assume_yes=
     if engine_works; then
         if [ -n "$(docker ps --quiet --filter label=confined-claude=session)" ]; then
             fail 2 "Sessions are still running." "End them first: confined-claude stop --all    (or: docker ps --filter label=confined-claude=session)"
         fi
-        # By name as well: an image that someone made from ours has its label too. Layers have lost theirs when
-        # what is below them was built again.
+        # By name as well: an image that someone has made from the tool's inherits its label. Layers lose their names
+        # when the image below them is rebuilt.
         images=$(docker images --format '{{.Repository}}:{{.Tag}}' --filter label=confined-claude --filter reference=confined-claude
             docker images --format '{{.Repository}}:{{.Tag}}' --filter label=confined-claude=base \
                 --filter reference=confined-claude-base --filter reference=debian
             docker images --quiet --filter dangling=true --filter label=confined-claude.on)
         # shellcheck disable=SC2086 # one word an image
-        [ -z "$images" ] || docker rmi --force $images >/dev/null || say "Images that others are made from stay."
+        [ -z "$images" ] || docker rmi --force $images >/dev/null || say "Images that other images are made from stay."
     else
         say "The Docker engine does not answer; its images labelled confined-claude stay."
     fi
@@ -186,19 +188,19 @@ uninstall() {
         if ask "Delete the sessions' sign-in, history, settings, caches, records and copies of repositories in $data, $state and $config?"; then
             rm -rf "$data" "$state" "$config"
         else
-            # What is empty is no data.
+            # Empty directories are not data.
             rmdir "$data" "$state" "$config" 2>/dev/null || true
             for name in "$data" "$state" "$config"; do [ ! -d "$name" ] || say "Kept: $name"; done
         fi
     fi
-    say "Uninstalled. Projects keep their .confined-claude folder and tasks.py."
+    say "Uninstalled. Projects keep their .confined-claude directory and tasks.py."
 }
 
 main() {
     local project=
-    # A yes is the user's to give here, not the environment's.
+    # Only the user consents here, not the environment.
     assume_yes=
-    folders
+    find_directories
     while [ $# -gt 0 ]; do
         case $1 in
             -h | --help) usage; return ;;
@@ -221,7 +223,7 @@ main() {
     if [ -n "$project" ]; then
         start_project "$project" "$@"
     fi
-    say "Ready. In a project's folder: confined-claude"
+    say "Ready. In a project's directory: confined-claude"
 }
 
 main "$@"

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What install.sh and tests/run need of the host: Python, and a Docker engine that runs.
-# Sourced by bash scripts; every function says what it does on the machine.
+# What install.sh and tests/run need of the host: Python, a running Docker engine, and the base image. Sourced by bash
+# scripts; every function says what it does on the machine.
 
 say() { printf "confined-claude: %s\n" "$@" >&2; }
 
@@ -14,14 +14,14 @@ fail() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# Whether packages can be installed with APT, by this user at once (root) or with sudo.
+# Whether this user can install packages with APT, as root or with sudo.
 has_apt() { have apt-get && { [ "$(id -u)" = 0 ] || have sudo; }; }
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# ask QUESTION: yes only from a person at a terminal, or with assume_yes=1.
+# ask QUESTION: succeeds if a person at a terminal says yes, or with assume_yes=1.
 ask() {
     local reply
     [ "${assume_yes-}" = 1 ] && return 0
@@ -30,30 +30,30 @@ ask() {
     case $reply in [yY] | [yY][eE][sS]) return 0 ;; *) return 1 ;; esac
 }
 
-# may_install WHAT: root just does it; with sudo it takes a yes.
+# may_install WHAT: succeeds for root, and for others who may use sudo and say yes.
 may_install() {
     has_apt || return 1
     [ "$(id -u)" = 0 ] || ask "Install $1 with sudo apt-get?"
 }
 
-# apt_install PACKAGE...: or ends with exit code 2.
+# apt_install PACKAGE...: installs packages, or ends with exit code 2.
 apt_install() {
     say "Installing $* with apt-get."
-    # One source out of reach does not matter if the packages come from others.
+    # A source that cannot be reached does not matter if others have the packages.
     as_root apt-get update -qq >/dev/null || true
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null ||
-        fail 2 "apt-get could not install $*; its reason stands above." "Put that right, or install it yourself, and start again."
+        fail 2 "apt-get could not install $*; its reason is above." "Fix that, or install it yourself, and start again."
 }
 
-# This user's name, for a command to type.
+# Prints this user's name, for a command to type.
 user_name() { id -un 2>/dev/null || true; }
 
 python_works() {
     "$1" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 }
 
-# Sets $python to one that is new enough and can make virtual environments. The system's own
-# comes first: it outlives what version managers remove, and other users can run it.
+# Sets $python to one that is new enough and can create virtual environments. The system's own comes first: it outlives
+# what version managers remove, and other users can run it.
 find_python() {
     for python in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
         python_works "$python" && return
@@ -67,7 +67,7 @@ find_python() {
         "Install it (Debian, Ubuntu: apt-get install python3-venv) and start again."
 }
 
-# pip_trusts_what_the_system_trusts PYTHON: behind a TLS proxy pip's own list of authorities does not do.
+# pip_trusts_what_the_system_trusts PYTHON: behind a TLS proxy pip's own list of authorities is not enough.
 pip_trusts_what_the_system_trusts() {
     local bundle
     [ -z "${PIP_CERT-}" ] && ! "$1" -m pip config get global.cert >/dev/null 2>&1 || return 0
@@ -104,7 +104,7 @@ start_engine() {
         as_root service docker start >/dev/null 2>&1 || true
     fi
     wait_for_engine 10 && return
-    # No service manager, as in a bare container or chroot. Beside a running one it ends at once.
+    # No service manager, as in a bare container or chroot. If another dockerd runs, this one ends at once.
     if [ "$(id -u)" = 0 ] && have dockerd; then
         engine_log=/var/log/dockerd.log
         setsid nohup dockerd >"$engine_log" 2>&1 </dev/null &
@@ -126,7 +126,7 @@ engine_packages() {
     if apt-cache show docker-cli >/dev/null 2>&1; then echo docker-cli; fi
 }
 
-# Leaves with a running engine that this user may use, or ends with exit code 3.
+# Returns once an engine runs that this user may use, or ends with exit code 3.
 ensure_engine() {
     engine_works && return
     local answer
@@ -167,24 +167,24 @@ find_mirrors() {
 make_base() (
     say "No image registry can be reached: making the base image $1 from Debian packages, with mmdebstrap."
     no_docs="$(dirname "${BASH_SOURCE[0]}")/../confined_claude/container/image/dpkg-no-docs"
-    folder=$(mktemp -d)
-    trap 'rm -rf "$folder"' EXIT
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
     find_mirrors
-    # By way of a file: half an archive would be imported all the same.
-    mmdebstrap --variant=minbase --dpkgopt="$no_docs" bookworm - "${mirrors[@]}" >"$folder/base.tar" 2>"$folder/log" &&
-        docker import --change 'LABEL confined-claude=base' "$folder/base.tar" "$1" >/dev/null 2>>"$folder/log" && exit
-    tail -n 5 "$folder/log" >&2
-    fail 3 "The base image could not be made; the reason stands above." \
-        "Put that right, or name an image within reach in the setting \`base\`, and start again."
+    # Through a file, as an incomplete archive would be imported all the same.
+    mmdebstrap --variant=minbase --dpkgopt="$no_docs" bookworm - "${mirrors[@]}" >"$work/base.tar" 2>"$work/log" &&
+        docker import --change 'LABEL confined-claude=base' "$work/base.tar" "$1" >/dev/null 2>>"$work/log" && exit
+    tail -n 5 "$work/log" >&2
+    fail 3 "The base image could not be made; the reason is above." \
+        "Fix that, or name an image within reach in the setting \`base\`, and start again."
 )
 
-# Sees to the image that ours is made from, unless the build can fetch it itself or says what is missing.
+# Provides the base image, unless nothing can be installed to make it: the build then says what is missing.
 ensure_base() {
     local base=debian:bookworm-slim old=confined-claude-base:bookworm
     if docker image inspect "$base" >/dev/null 2>&1 || docker pull --quiet "$base" >/dev/null 2>&1; then
         return
     elif docker image inspect "$old" >/dev/null 2>&1; then
-        # As version 0.1 called what it made.
+        # Version 0.1 made it under this name.
         docker tag "$old" "$base" && docker rmi "$old" >/dev/null
     elif have mmdebstrap || { may_install "mmdebstrap, as no image registry can be reached" &&
         apt_install mmdebstrap debian-archive-keyring; }; then

@@ -58,7 +58,7 @@ def test_one_command_from_the_readme_ends_with_claude_answering(newcomer: User, 
     before = state_of(newcomer.home / ".local")
     again = newcomer.run(INSTALL, cwd=place)
     assert again.returncode == 0
-    assert again.stderr == "confined-claude: Ready. In a project's folder: confined-claude\n"
+    assert again.stderr == "confined-claude: Ready. In a project's directory: confined-claude\n"
     assert state_of(newcomer.home / ".local") == before
 
     # A link of an installation that was made with another Python is ours as well.
@@ -78,9 +78,8 @@ def test_the_line_for_path_is_given_when_it_is_missing(newcomer: User, place: Pa
     (newcomer.folder(newcomer.home / ".config") / "fish").write_text("in the way")
     done = newcomer.run(INSTALL, cwd=place, PATH=SYSTEM_PATH)
     assert done.returncode == 0
-    assert (
-        f"{newcomer.home / COMPLETION['fish']} cannot be made: fish will not complete confined-claude." in done.stderr
-    )
+    fish = newcomer.home / COMPLETION["fish"]
+    assert f"{fish} cannot be created: fish will not complete confined-claude." in done.stderr
     line = re.search(r"export PATH=.*", done.stderr)
     assert line
     shown = newcomer.run("sh", "-c", f"{line[0]}; command -v confined-claude", cwd=place, PATH=SYSTEM_PATH)
@@ -99,7 +98,7 @@ def test_a_command_and_a_completion_of_the_users_own_stay(newcomer: User, place:
     done = newcomer.run(INSTALL, cwd=place)
     assert done.returncode == 0
     for path in (own[0], own[1], fish):
-        assert f"{path} is not ours and stays as it is" in done.stderr
+        assert f"{path} is not from this installer and stays as it is" in done.stderr
     newcomer.run(INSTALL, "--uninstall", cwd=place, DOCKER_HOST="unix:///nonexistent.sock")
     assert {path.read_text() for path in own} == {"mine"}
     assert fish.is_symlink()

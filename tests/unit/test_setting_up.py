@@ -71,8 +71,8 @@ def test_an_apt_that_fails_is_told_after_its_reason(tools: Path, script: str, co
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.splitlines()[-3:] == [
         "E: Unable to locate package",
-        f"confined-claude: apt-get could not install {package}; its reason stands above.",
-        "confined-claude: Put that right, or install it yourself, and start again.",
+        f"confined-claude: apt-get could not install {package}; its reason is above.",
+        "confined-claude: Fix that, or install it yourself, and start again.",
     ]
 
 
@@ -166,8 +166,8 @@ def test_a_base_that_cannot_be_made_is_told_after_its_reason(tool: str, tools: P
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.splitlines()[1:] == [
         "no space left",
-        "confined-claude: The base image could not be made; the reason stands above.",
-        "confined-claude: Put that right, or name an image within reach in the setting `base`, and start again.",
+        "confined-claude: The base image could not be made; the reason is above.",
+        "confined-claude: Fix that, or name an image within reach in the setting `base`, and start again.",
     ]
     assert any(line.startswith("import") for line in asked(engine)) is (tool == "docker")
 
