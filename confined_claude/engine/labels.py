@@ -1,4 +1,4 @@
-"""The labels by which what is ours is found in an engine; names are for people."""
+"""The labels by which the tool's containers and images are found in an engine; names are for people."""
 
 from __future__ import annotations
 

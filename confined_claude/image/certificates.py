@@ -1,7 +1,7 @@
 """The certificate authorities this host trusts beyond the public ones.
 
-Behind a TLS-intercepting proxy the host trusts the company's own authority; downloads of the
-image build and of the session fail unless the container trusts it too.
+Behind a proxy that intercepts TLS the host trusts the company's own authority. Downloads in an image build and in a
+session fail unless the container trusts it too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
 
 def _certificates(bundle: Path) -> set[bytes]:
-    """The base64 bodies in a PEM file, white space removed; none if it cannot be read."""
+    """Return the base64 bodies in a PEM file, white space removed; none if it cannot be read."""
     try:
         content = bundle.read_bytes()
     except OSError:
@@ -36,10 +36,10 @@ def _certificates(bundle: Path) -> set[bytes]:
 
 
 def extra_certificates(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """PEM texts of what the host trusts beyond the public authorities, in a stable order.
+    """Return what the host trusts beyond the public authorities, as PEM texts in a stable order.
 
-    Looks at the system's bundle and at the bundles named by ``SSL_CERT_FILE`` and its kin in
-    ``environ``. "Public" is what certifi or the distribution's own package carries.
+    The host trusts the system's bundle and those that ``SSL_CERT_FILE`` and its like name in ``environ``. Public is
+    what certifi or the distribution's own package has.
     """
     bundles = {Path(path) for path in SYSTEM_BUNDLES}
     bundles |= {Path(environ[name]) for name in BUNDLE_VARIABLES if environ.get(name)}
