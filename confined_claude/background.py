@@ -33,8 +33,8 @@ class Background(Generic[Result]):
     def is_done(self) -> bool:
         return not self._thread.is_alive()
 
-    def result(self, seconds: float) -> Result:
-        """Return what the work returned, or raise what it raised. Raises Unfinished after ``seconds``."""
+    def result(self, seconds: float | None = None) -> Result:
+        """Return what the work returned, or raise what it raised. Raises Unfinished after ``seconds``, if given."""
         self._thread.join(seconds)
         if self._error is not None:
             raise self._error

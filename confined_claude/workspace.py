@@ -20,10 +20,10 @@ from .settings import Settings
 from .settings.files import ProjectFiles
 from .settings.resolution import resolve
 from .state import trust
+from .state.store import PROJECTS, records_of
 
 Flags = Mapping[str, str | None]
 
-PROJECTS = "projects"
 SHARED = "shared"
 CLAUDE_CONFIG, PIP_CACHE, NPM_CACHE = "claude-config", "pip-cache", "npm-cache"
 
@@ -56,7 +56,7 @@ class Workspace:
         """Return the workspace of ``project``. Raises as ``current`` does."""
         flags = flags or {}
         files = ProjectFiles.read(project.scaffold)
-        trusted = partial(trust.is_trusted, project, host)
+        trusted = partial(trust.is_trusted, records_of(host, project.id))
         settings = resolve(host.user_config_file, files, host.environ, flags, trusted).settings
         return cls(host, project, settings, files, flags)
 
@@ -90,7 +90,7 @@ class Workspace:
     @property
     def state(self) -> Location:
         """The project's host-only records."""
-        return state_of(self.host).at(PROJECTS, self.project.id)
+        return records_of(self.host, self.project.id)
 
     @property
     def claude_config(self) -> Location:
@@ -112,11 +112,6 @@ class Workspace:
 def shared_data(host: Host) -> Location:
     """Return the location of the data that all projects share."""
     return Location(host.data, (SHARED,))
-
-
-def state_of(host: Host) -> Location:
-    """Return the location of ``<state>``. A link in its place is refused."""
-    return Location(host.state.parent, (host.state.name,))
 
 
 def current_project(host: Host) -> Project:

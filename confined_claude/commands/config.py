@@ -14,6 +14,7 @@ from ..host import Host
 from ..settings.files import ProjectFiles
 from ..settings.resolution import Resolved, resolve
 from ..state import trust
+from ..state.store import records_of
 from ..text import escape
 from ..workspace import current_project
 
@@ -39,8 +40,9 @@ def resolve_here(host: Host) -> tuple[Resolved, list[str]]:
     except ConfinedError as error:
         return resolve(host.user_config_file, None, host.environ, {}), [error.message]
     files = ProjectFiles.read(here.scaffold)
+    trusted = partial(trust.is_trusted, records_of(host, here.id))
     try:
-        return resolve(host.user_config_file, files, host.environ, {}, partial(trust.is_trusted, here, host)), []
+        return resolve(host.user_config_file, files, host.environ, {}, trusted), []
     except ReviewNeeded as error:
         found = resolve(host.user_config_file, None, host.environ, {})
         return found, [f"Nothing starts here before that is allowed. {error.message}", error.hint]

@@ -1,51 +1,43 @@
-"""``review``: what sessions have left that this machine could run, shown, put back or accepted."""
+"""``review``: show what sessions have left that this machine could run, restore it or accept it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..engine.command import is_running
 from ..errors import REVIEW
 from ..guard import report
 from ..guard import review as guard
-from ..guard.guard import Ground
 from ..guard.review import Review
 from ..host import Host
-from ..project import Project
 from ..text import escape
 from ..workspace import Workspace, current_project
 
-_MOST = 200
-_DIFF_LINES = 400
+_MAX_FINDINGS = 200
+_MAX_DIFF = 400
 
 
 def review(host: Host, *, accept: bool, restore: str | None) -> int | None:
-    """Print the open findings, after putting the path ``restore`` back; return REVIEW if a red one stays open."""
-    here = guarded(host, current_project(host))
+    """Print the open findings, after restoring the path ``restore``; return REVIEW if a red one stays open."""
+    workspace = Workspace.load_leniently(host, current_project(host))
     if restore is not None:
-        print(f"{guard.restore(here, host, restore)}.")
-    found = guard.look(here, host, is_running)
+        print(f"{guard.restore(workspace, restore)}.")
+    found = guard.review(workspace)
     print("\n".join(lines(found)))
     if accept and found.findings:
-        guard.accept(here, host, found.findings)
+        guard.accept(workspace, found.findings)
         print("All of it is accepted, as it is now.")
         return None
-    return REVIEW if found.is_red else None
+    return REVIEW if any(finding.red for finding in found.findings) else None
 
 
 def lines(found: Review) -> Iterator[str]:
-    """Yield everything that is open, with what changed, and the commits that wait in a copy of the repository."""
+    """Yield all that is open, with what changed, and what waits in copies of the repository."""
     if found.findings:
-        yield f"Sessions have left {report.summary(found.findings)}:"
-        yield from report.lines(found.findings, most=_MOST, diff_lines=_DIFF_LINES)
+        yield f"Sessions have left {report.summarize(found.findings)}:"
+        yield from report.describe(found.findings, max_findings=_MAX_FINDINGS, max_diff=_MAX_DIFF)
         yield "`review --restore PATH` puts one back as it was; `review --accept` closes all of it as it is."
-    elif not found.waiting:
+    elif not found.unfetched:
         yield "There is nothing to review."
-    for waiting in found.waiting:
-        yield f"A copy of the repository has commits on: {', '.join(map(escape, waiting.branches))}. To fetch them:"
-        yield f"  {escape(waiting.command)}"
-
-
-def guarded(host: Host, project: Project) -> Ground:
-    """Return ``project`` as the guard sees it, even if its settings or its repository are wrong."""
-    return Ground(project, Workspace.load_leniently(host, project).settings, host.git_config, forgiving=True)
+    for copy in found.unfetched:
+        yield f"A copy of the repository has commits on: {', '.join(map(escape, copy.branches))}. To fetch them:"
+        yield f"  {escape(copy.command)}"

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from ..engine import command as client
 from ..errors import ConfinedError
-from ..guard import records
 from ..host import Host
 from ..project import Project
 from ..session import join, listing, orphans
+from ..state.store import records_of
 from ..workspace import current_project
-from .review import guarded
 
 
 def stop(host: Host, wanted: str | None, *, all_projects: bool) -> None:
@@ -30,8 +27,9 @@ def stop(host: Host, wanted: str | None, *, all_projects: bool) -> None:
     client.remove(*(session.id for session in found if not session.is_up))
     join.stop([session for session in found if session.is_up])
     for session in found:
-        if session.is_left and session.path.is_dir() and records.are_there(session.project_id, host):
-            orphans.look_through(host, session, partial(guarded, host))
+        records = records_of(host, session.project_id).path
+        if session.is_left and session.path.is_dir() and records.is_dir():
+            orphans.look_through(host, session)
     print("\n".join(f"Stopped {session.name}." for session in found) or "No session runs.")
 
 

@@ -6,11 +6,12 @@ import sys
 
 from ..console import confirmed
 from ..errors import ReviewNeeded
+from ..fs.directory import Location
 from ..host import Host
-from ..project import Project
 from ..settings import dockerfile
 from ..settings.files import ProjectFiles
-from ..state import trust as records
+from ..state import trust as state
+from ..state.store import records_of
 from ..text import diff, escape
 from ..workspace import current_project
 
@@ -22,26 +23,28 @@ def trust(host: Host, digest: str | None) -> None:
     """
     here = current_project(host)
     files = ProjectFiles.read(here.scaffold)
-    lines = explain(here, host, files)
+    records = records_of(host, here.id)
+    lines = explain(records, files)
     if not lines:
         print("This project's files ask for nothing that needs your trust.")
         return
     print("\n".join(lines))
-    records.allow(here, host, digest or _confirmed(records.digest_of(files)))
+    digest = digest or _confirmed(state.digest_of(files))
+    state.allow(records, ProjectFiles.read(here.scaffold), digest)  # as they are by now
     print("Allowed, as long as they stay as they are.")
 
 
-def explain(project: Project, host: Host, files: ProjectFiles) -> list[str]:
+def explain(records: Location, files: ProjectFiles) -> list[str]:
     """Return what ``files`` ask for, line by line; no lines if that is nothing, or allowed already.
 
     The lines end with the Dockerfile, and with the difference from what was allowed last.
     """
     requests = files.requests()
-    if not requests or records.is_trusted(project, host, files):
+    if not requests or state.is_trusted(records, files):
         return []
-    lines = [f"{project.scaffold} asks for more than the defaults:"]
+    lines = [f"{files.scaffold} asks for more than the defaults:"]
     lines += [f"  {escape(request.what)}: {request.consequence}" for request in requests]
-    last = records.last_allowed(project, host)
+    last = state.last_allowed(records)
     if files.dockerfile and not (last and last.dockerfile):
         lines += [f"The {dockerfile.NAME}:", *_indented(files.dockerfile.splitlines())]
     if last is not None:

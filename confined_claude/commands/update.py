@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..engine.command import is_running
 from ..errors import ConfinedError
 from ..guard.review import refuse_while_red
 from ..host import Host
 from ..project import SCAFFOLD
-from ..workspace import current_project
-from .review import guarded
+from ..workspace import Workspace, current_project
 
 # The first is for projects in which another template owns copier's usual file; see copier.yml.
 _ANSWERS = (f"{SCAFFOLD}/answers.yml", ".copier-answers.yml")
@@ -30,7 +28,7 @@ def update(host: Host) -> None:
     Raises ReviewNeeded while something red is open, and ConfinedError for what copier refuses or could not merge.
     """
     here = current_project(host)
-    refuse_while_red(guarded(host, here), host, is_running)
+    refuse_while_red(Workspace.load_leniently(host, here))
     root = here.root
     answers = next((name for name in _ANSWERS if _is_ours(root / name)), None)
     if answers is None:

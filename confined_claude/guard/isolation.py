@@ -1,7 +1,7 @@
 """``git = "isolated"``: sessions work on a copy of the repository, the host's stays as it is.
 
-What they commit waits in the copy until the host's git fetches it, which runs nothing of it. A
-copy is used again while the host's repository has not moved; it goes once all of it is fetched.
+What they commit waits in the copy until the host's git fetches it, which runs nothing of it. A copy is used again while
+the host's repository has not changed; it is deleted once all of it is fetched.
 """
 
 from __future__ import annotations
@@ -9,81 +9,105 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..engine.mount import Mount
-from ..fs import safefs
-from ..host import Host
-from ..project import Project
-from .records import Records
+from ..errors import system_error
+from ..fs.copying import copy_tree
+from ..fs.directory import Directory, Location
+from ..fs.removal import remove_tree
+from .records import ReadOnlyRecords, Records
 from .repository import Repository
 
+DIRECTORY = "git"  # of the copies in a project's data
 _BRANCHES = "+refs/heads/*:refs/remotes/confined/*"
 _DETACHED = "+HEAD:refs/remotes/confined/HEAD"
-_MOST_BYTES = 64 << 20
-_DEEPEST = 32
+_MAX_BYTES = 64 << 20
+_MAX_DEPTH = 32
+
+References = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """A copy with branches that the host does not have as they are, and the command that fetches them."""
+class CopyPlan:
+    """The copy that a session works on: the directory ``name`` in ``copies``, to be made if it ``is_new``.
+
+    ``original`` is the repository's git directory. ``references`` has those of the host by copy, as they were when
+    that was made; copies that are ``obsolete`` are to be deleted.
+    """
+
+    copies: Location
+    name: str
+    original: Path
+    is_new: bool
+    references: Mapping[str, References]
+    obsolete: tuple[str, ...] = ()
+
+    @property
+    def mount(self) -> Mount:
+        location = self.copies.at(self.name)
+        return Mount(location.base, location.parts, str(self.original))
+
+
+@dataclass(frozen=True)
+class Unfetched:
+    """A copy with branches that differ from the host's, and the command that fetches them."""
 
     branches: tuple[str, ...]
     command: str
 
 
-def copy_for(repository: Repository, project: Project, host: Host, kept: Records) -> Mount:
-    """The mount of the copy that sessions work on, made if there is none of the repository as it is now.
+def plan_copy(
+    repository: Repository, copies: Location, kept: ReadOnlyRecords | None, new_name: str | None = None
+) -> CopyPlan:
+    """Choose the copy of ``repository`` as it is now that a session works on. Nothing is made or deleted.
 
-    Raises ConfinedError if it cannot be made.
+    ``new_name`` is that of a copy that has to be made, by default the next number.
     """
-    parts = _parts(project)
-    now = references(repository.common) | _head(repository.own)
-    # Whoever deletes the data deletes copies.
-    copies = {name: then for name, then in kept.copies().items() if host.data.joinpath(*parts, name).is_dir()}
-    if not any(True for _ in kept.sessions()):  # which may be at work on one
-        copies = _without_fetched(copies, project, host, now)
-    name = next((name for name, then in copies.items() if then == now), None)
-    if name is None:
-        name = str(1 + max(map(int, copies), default=0))
-        place = host.data.joinpath(*parts, name)
-        try:
-            with safefs.open_folder(host.data, *parts):
-                shutil.copytree(repository.common, place, symlinks=True)
-        except (OSError, shutil.Error) as error:
-            shutil.rmtree(place, ignore_errors=True)
-            reason = error if isinstance(error, OSError) and error.errno else OSError(0, str(error))
-            raise safefs.cannot("copy the repository to", place, reason) from None
-        copies[name] = now
-    kept.keep_copies(copies)
-    return Mount(host.data, (*parts, name), str(repository.common))
+    now = references(Location(repository.common)) | _head(Location(repository.own))
+    recorded = {} if kept is None else kept.copies()
+    known = {name: then for name, then in recorded.items() if copies.at(name).path.is_dir()}
+    obsolete = []
+    if kept is not None and not kept.sessions():  # else one may be using any of them
+        obsolete = [name for name, then in known.items() if then != now and not _has_news(copies.at(name), then, now)]
+    remaining = {name: then for name, then in known.items() if name not in obsolete}
+    name = next((name for name, then in remaining.items() if then == now), None)
+    is_new = name is None
+    name = name or new_name or _next_number(copies)
+    return CopyPlan(copies, name, repository.common, is_new, remaining | {name: now}, tuple(obsolete))
 
 
-def copy_foreseen(
-    repository: Repository, project: Project, host: Host, kept: Records | None, key: str
-) -> tuple[Mount, bool]:
-    """The mount of the copy that a session which began now would work on, and whether that would have to be made.
+def make_copy(plan: CopyPlan, kept: Records) -> None:
+    """Carry out ``plan``. Raises ConfinedError."""
+    if plan.is_new or plan.obsolete:
+        with plan.copies.make() as directory:
+            for name in plan.obsolete:
+                remove_tree(directory, name)
+            if plan.is_new:
+                _make(plan, directory)
+    kept.save_copies(plan.references)
 
-    One that has to be made is called ``key``: no session with records ever works on it.
+
+def _make(plan: CopyPlan, directory: Directory) -> None:
+    try:
+        with Location(plan.original).open() as original:
+            copy_tree(original, directory, plan.name)
+    except OSError as error:
+        remove_tree(directory, plan.name)
+        raise system_error("copy the repository to", directory.path / plan.name, error) from None
+
+
+def unfetched(root: Path, copies: Location, kept: ReadOnlyRecords) -> list[Unfetched]:
+    """Return the copies with something to fetch for the project at ``root``.
+
+    Nothing in them is trusted: they are read, and git is not run.
     """
-    now = references(repository.common) | _head(repository.own)
-    copies = {} if kept is None else kept.copies()
-    name = next(
-        (name for name, then in copies.items() if then == now and host.data.joinpath(*_parts(project), name).is_dir()),
-        None,
-    )
-    return Mount(host.data, (*_parts(project), name or key), str(repository.common)), name is None
-
-
-def waiting(project: Project, host: Host, kept: Records) -> list[Waiting]:
-    """The copies with something to fetch. Nothing in them is trusted: it is read, and git is not run."""
     found = []
     for name, then in kept.copies().items():
-        place = host.data.joinpath(*_parts(project), name)
-        there = references(place) | _head(place)
+        copy = copies.at(name)
+        there = references(copy) | _head(copy)
         branches = tuple(
             sorted(
                 reference.removeprefix("refs/heads/")
@@ -94,75 +118,60 @@ def waiting(project: Project, host: Host, kept: Records) -> list[Waiting]:
         )
         if branches:
             refspecs = [_BRANCHES, *([_DETACHED] if "HEAD" in branches else [])]
-            found.append(Waiting(branches, shlex.join(fetch(project, place, *refspecs))))
+            found.append(Unfetched(branches, fetch_command(root, copy.path, *refspecs)))
     return found
 
 
-def fetch(project: Project, place: Path, *refspecs: str) -> list[str]:
-    """The command that fetches what a copy at ``place`` holds, its branches if nothing else is said."""
-    return ["git", "-C", str(project.root), "fetch", str(place), *(refspecs or (_BRANCHES,))]
+def fetch_command(root: Path, copy: Path, *refspecs: str) -> str:
+    """Return the command that fetches what a copy has into the repository at ``root``: its branches by default."""
+    return shlex.join(["git", "-C", str(root), "fetch", str(copy), *(refspecs or (_BRANCHES,))])
 
 
-def references(git_folder: Path) -> dict[str, str]:
-    """What each reference of a repository names. No link is followed, what cannot be read is left out."""
-    found: dict[str, str] = {}
-    with contextlib.suppress(OSError), safefs.opened(git_folder) as folder:
-        for line in (safefs.read(folder, "packed-refs", _MOST_BYTES) or b"").splitlines():
+def references(repository: Location) -> References:
+    """Return what each reference of a repository names. No link is followed, what cannot be read is left out."""
+    found: References = {}
+    with contextlib.suppress(OSError), repository.open() as directory:
+        for line in (directory.read("packed-refs", _MAX_BYTES) or b"").splitlines():
             commit, _, name = line.partition(b" ")
             if name and not line.startswith((b"#", b"^")):
                 found[os.fsdecode(name)] = os.fsdecode(commit)
-    with contextlib.suppress(OSError), safefs.opened(git_folder, "refs") as folder:
-        found.update(_loose(folder, "refs", 0))
+        with directory.child("refs") as refs:
+            found.update(_loose(refs, "refs", 0))
     return found
 
 
-def _loose(folder: int, prefix: str, depth: int) -> Iterator[tuple[str, str]]:
-    with os.scandir(folder) as entries:
-        listed = list(entries)
-    for entry in listed:
+def _loose(directory: Directory, prefix: str, depth: int) -> Iterator[tuple[str, str]]:
+    with directory.entries() as listing:
+        entries = list(listing)
+    for entry in entries:
         path = f"{prefix}/{entry.name}"
-        if entry.is_dir(follow_symlinks=False) and depth < _DEEPEST:
-            with contextlib.suppress(OSError):
-                inner = os.open(entry.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
-                try:
+        if entry.is_dir(follow_symlinks=False) and depth < _MAX_DEPTH:
+            with directory.child_or_none(entry.name) as inner:
+                if inner is not None:
                     yield from _loose(inner, path, depth + 1)
-                finally:
-                    os.close(inner)
-        elif (content := safefs.read(folder, entry.name, 4096)) is not None:
+        elif (content := directory.read(entry.name, 4096)) is not None:
             yield path, os.fsdecode(content.strip())
 
 
-def _commits(git_folder: Path) -> set[str]:
-    """What references name, and what is checked out without one."""
-    head = {commit for reference, commit in _head(git_folder).items() if _is_detached(reference, commit)}
-    return head.union(references(git_folder).values())
+def _head(repository: Location) -> References:
+    content = b""
+    with contextlib.suppress(OSError), repository.open() as directory:
+        content = directory.read("HEAD", 4096) or b""
+    return {"HEAD": os.fsdecode(content.strip())}
+
+
+def _has_news(copy: Location, then: References, now: References) -> bool:
+    """Return whether a copy has commits that the host has neither now nor had ``then``."""
+    head = {commit for reference, commit in _head(copy).items() if _is_detached(reference, commit)}
+    return not head.union(references(copy).values()) <= {*then.values(), *now.values()}
 
 
 def _is_detached(reference: str, commit: str) -> bool:
     return reference == "HEAD" and commit != "" and not commit.startswith("ref:")
 
 
-def _head(git_folder: Path) -> dict[str, str]:
-    content = b""
-    with contextlib.suppress(OSError), safefs.opened(git_folder) as folder:
-        content = safefs.read(folder, "HEAD", 4096) or b""
-    return {"HEAD": os.fsdecode(content.strip())}
-
-
-def _without_fetched(
-    copies: dict[str, dict[str, str]], project: Project, host: Host, now: dict[str, str]
-) -> dict[str, dict[str, str]]:
-    """``copies`` without those that are neither up to date nor hold what the host lacks; these are deleted."""
-    left = {}
-    known = set(now.values())
-    for name, then in copies.items():
-        place = host.data.joinpath(*_parts(project), name)
-        if then != now and _commits(place) <= known | set(then.values()):
-            shutil.rmtree(place, ignore_errors=True)
-        else:
-            left[name] = then
-    return left
-
-
-def _parts(project: Project) -> tuple[str, ...]:
-    return ("projects", project.id, "git")
+def _next_number(copies: Location) -> str:
+    names: list[str] = []
+    with contextlib.suppress(OSError), copies.open() as directory:
+        names = directory.names()
+    return str(1 + max((int(name) for name in names if name.isdecimal()), default=0))

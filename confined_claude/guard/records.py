@@ -1,389 +1,263 @@
-"""What is kept of a project's sessions in ``<state>``, where no session can see or change it.
+"""The records of a project's sessions in ``<state>``, where no session can see or change them.
 
-For each session that is not looked through yet a record with what there was before it, for the
-project what is open to review and what was made for the time of the sessions. All of it is
-changed under a lock only.
+Each session that is not scanned yet has a record, with what there was before it. The project has its open findings, and
+what was made for the time of the sessions. Only the owner of the project's lock changes any of it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..errors import ConfinedError
-from ..fs import safefs
-from ..host import Host
-from ..project import Project
-from ..state import projects
-from ..state import store as state
+from ..fs.directory import Directory, Location
+from ..fs.lock import Lock
+from ..fs.lock import locked as locked_directory
+from ..state import liveness, projects
+from ..state.store import read_json, write_json
 from .findings import Finding
 from .snapshot import Item, Kind, Snapshot
 
-_PROJECTS = "projects"
 _LOCK = "lock"
 _FINDINGS = "findings.json"
 _ACCEPTED = "accepted.json"
 _COPIES = "copies.json"
 _MADE = "made.json"
-_SUFFIX = ".session"
-_UNSEEN = ".unseen"
+_TRASH = "removed"
+_UNSCANNED = ".unseen"
 _BEFORE = ".before"
-_MOST_BYTES = 1 << 30
+
+Identity = tuple[int, int]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Record:
-    """What a session keeps, from its beginning on.
+    """What a session protects, from its start on. Paths are those of a snapshot.
 
-    ``kept`` has a device and inode by path, ``opened`` what is writable in that, ``git_folders`` are
-    what git took settings from then.
+    ``pinned`` has the device and inode of each read-only path, ``writable`` the exceptions within those,
+    ``git_directories`` those from which git took settings at that time.
     """
 
-    kept: dict[str, tuple[int, int]] = field(default_factory=dict)
-    opened: list[str] = field(default_factory=list)
-    git_folders: list[str] = field(default_factory=list)
+    pinned: Mapping[str, Identity] = field(default_factory=dict)
+    writable: tuple[str, ...] = ()
+    git_directories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Before:
-    """What there was before a session: its container's name, when it was looked at (epoch seconds), what there was."""
+    """What there was before a session: its container's name, the time of the scan (epoch seconds), its result."""
 
     session: str
     since: float
     snapshot: Snapshot
 
 
-class Records:
-    """The records of one project. Every method needs the lock, see ``locked``."""
+class RecordedSession(NamedTuple):
+    """A session on record. Without an owner it was interrupted, or goes on without its terminal."""
 
-    def __init__(self, folder: int, path: Path) -> None:
-        self._folder = folder
-        self._path = path
+    key: str
+    record: Record
+    has_owner: bool
 
-    # Sessions
 
-    def begin(self, key: str, record: Record) -> int:
-        """Keep the record of a session; it counts as alive until the handle given is closed."""
-        self._save(key + _SUFFIX, vars(record))
-        handle = os.open(key + _SUFFIX, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        return handle
+class ReadOnlyRecords:
+    """The records of one project. Methods raise ConfinedError for a record that is damaged: it stays as it is."""
 
-    def keep_unseen(self, key: str) -> None:
-        """Keep the record of a session that is over, as something could not be looked through yet."""
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(key + _SUFFIX, key + _UNSEEN, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
 
-    def unseen(self) -> Iterator[tuple[str, Record]]:
-        """(key, record) of such sessions."""
-        for name in sorted(os.listdir(self._folder)):
-            if name.endswith(_UNSEEN):
-                yield name.removesuffix(_UNSEEN), self._record(name)
+    def sessions(self) -> list[RecordedSession]:
+        return [
+            RecordedSession(key, self._record(key + liveness.SUFFIX), has_owner)
+            for key, has_owner in liveness.sessions(self._directory)
+        ]
 
-    def end(self, key: str) -> None:
-        for suffix in (_SUFFIX, _UNSEEN, _BEFORE):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(key + suffix, dir_fd=self._folder)
+    def session_keys(self) -> list[tuple[str, bool]]:
+        """Return (key, whether it has an owner) of every session on record, even if its record cannot be read."""
+        return liveness.sessions(self._directory)
 
-    def sessions(self) -> Iterator[tuple[str, Record, bool]]:
-        """(key, record, alive) of every session on record."""
-        for name in sorted(os.listdir(self._folder)):
-            if name.endswith(_SUFFIX):
-                yield name.removesuffix(_SUFFIX), self._record(name), self._is_alive(name)
-
-    def session_keys(self) -> Iterator[tuple[str, bool]]:
-        """(key, alive) of every session on record, whether or not its record can be read."""
-        for name in sorted(os.listdir(self._folder)):
-            if name.endswith(_SUFFIX):
-                yield name.removesuffix(_SUFFIX), self._is_alive(name)
-
-    def before(self, key: str) -> Before | None:
-        """What there was before a session; None if it never began."""
-        if not (value := self._load(key + _BEFORE)):
-            return None
-        with self._damage_told(key + _BEFORE):
-            items = {
-                path: Item(Kind(kind), digest, _as_bytes(text))
-                for path, (kind, digest, text) in value.pop("items").items()
-            }
-            return Before(**value, snapshot=Snapshot(items))
-
-    def keep_before(self, key: str, before: Before) -> None:
-        items = {path: [item.kind, item.digest, _as_text(item.content)] for path, item in before.snapshot.items.items()}
-        self._save(key + _BEFORE, {"session": before.session, "since": before.since, "items": items})
-
-    def _is_alive(self, name: str) -> bool:
-        return _is_held(name, self._folder)
-
-    def adopt(self, key: str) -> int | None:
-        """As ``begin`` for a session whose record is there and that nobody owns; None if there is none of that kind."""
-        try:
-            handle = os.open(key + _SUFFIX, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
-        except OSError:
-            return None
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            return None
-        return handle
-
-    # Findings and what was made
-
-    def findings(self) -> list[Finding]:
-        with self._damage_told(_FINDINGS):
-            return [_finding(value) for value in self._load(_FINDINGS) or ()]
-
-    def keep_findings(self, findings: Iterable[Finding]) -> None:
-        """Replace the open findings."""
-        self._save(_FINDINGS, [_plain(finding) for finding in findings])
-
-    def accepted(self) -> dict[str, str]:
-        """What was reviewed while a session ran: digests by the key of the finding."""
-        with self._damage_told(_ACCEPTED):
-            return _digests(self._load(_ACCEPTED) or {})
-
-    def keep_accepted(self, digests: dict[str, str]) -> None:
-        self._save(_ACCEPTED, digests)
-
-    def copies(self) -> dict[str, dict[str, str]]:
-        """The references that the host's repository had when a session's copy of it was made, by the copy's name."""
-        with self._damage_told(_COPIES):
-            return {name: _digests(copy) for name, copy in (self._load(_COPIES) or {}).items()}
-
-    def keep_copies(self, copies: dict[str, dict[str, str]]) -> None:
-        self._save(_COPIES, copies)
-
-    def made(self) -> list[Path]:
-        with self._damage_told(_MADE):
-            return [Path(path) for path in self._load(_MADE) or ()]
-
-    def keep_made(self, paths: Iterable[Path]) -> None:
-        self._save(_MADE, [str(path) for path in paths])
-
-    def put_aside(self, name: str, content: bytes) -> Path:
-        """Keep the content of a file that is taken out of the project; gives where."""
-        with safefs.open_folder(self._path, "removed") as folder:
-            safefs.write(folder, name, content)
-        return self._path / "removed" / name
-
-    def _load(self, name: str) -> Any:
-        content = safefs.read(self._folder, name, _MOST_BYTES)
-        if not content:
-            return None
-        with self._damage_told(name):
-            value = json.loads(content)
-            state.refuse_newer(value, self._path / name)
-            return value
-
-    @contextlib.contextmanager
-    def _damage_told(self, name: str) -> Iterator[None]:
-        """Raise ConfinedError where a record cannot be read; it stays, as nobody knows what it would have said."""
-        try:
-            yield
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-            raise ConfinedError(
-                f"{self._path / name} is damaged, or from a newer version.",
-                "Look through the project yourself, then remove that file, and start again.",
-            ) from None
+    def unscanned(self) -> list[tuple[str, Record]]:
+        """Return (key, record) of sessions that are over, but could not be scanned completely."""
+        names = sorted(name for name in self._directory.names() if name.endswith(_UNSCANNED))
+        return [(name.removesuffix(_UNSCANNED), self._record(name)) for name in names]
 
     def _record(self, name: str) -> Record:
-        with self._damage_told(name):
-            return Record(**(self._load(name) or {}))
+        return read_json(self._directory, name, _decode_record) or Record()
 
-    def _save(self, name: str, value: Any) -> None:
-        if not value:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=self._folder)
-            return
-        try:
-            safefs.write(self._folder, name, json.dumps(value).encode())
-        except OSError as error:
-            raise safefs.cannot("write", self._path / name, error) from None
+    def before(self, key: str) -> Before | None:
+        """Return what there was before a session; None if it never started."""
+        return read_json(self._directory, key + _BEFORE, _decode_before)
 
+    def findings(self) -> list[Finding]:
+        """Return the open findings."""
+        return read_json(self._directory, _FINDINGS, _decode_findings) or []
 
-@contextlib.contextmanager
-def locked(project: Project, host: Host) -> Iterator[Records]:
-    """The records of ``project``, held until the end of the block.
+    def accepted(self) -> dict[str, str]:
+        """Return what was accepted while a session ran: digests by the key of the finding."""
+        return read_json(self._directory, _ACCEPTED, _decode_digests) or {}
 
-    Raises ConfinedError if they cannot be used; a link in place of ``<state>`` is refused.
-    """
-    with locked_by_id(project.id, host) as kept:
-        yield kept
-
-
-@contextlib.contextmanager
-def locked_by_id(project_id: str, host: Host) -> Iterator[Records]:
-    """As ``locked``, of a project that may be gone."""
-    path = host.state / _PROJECTS / project_id
-    with contextlib.ExitStack() as stack:
-        while True:
-            folder = stack.enter_context(state.made(host, _PROJECTS, project_id))
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            try:
-                lock = os.open(_LOCK, flags, 0o600, dir_fd=folder)
-            except OSError as error:
-                raise safefs.cannot("use", path / _LOCK, error) from None
-            stack.callback(os.close, lock)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if _is_at(path / _LOCK, lock):
-                break
-            stack.close()  # whoever had the lock has removed the records
-        projects.refuse_newer(project_id, host)
-        yield Records(folder, path)
-
-
-def _is_at(path: Path, handle: int) -> bool:
-    """Whether an open file is the one at ``path``."""
-    try:
-        return os.path.samestat(path.lstat(), os.fstat(handle))
-    except OSError:
-        return False
-
-
-class Unwritten(Records):
-    """Records for a look at what would become of them: what changes, changes here alone, and nothing on the disk."""
-
-    def __init__(self, folder: int, path: Path) -> None:
-        super().__init__(folder, path)
-        self._changed: dict[str, Any] = {}
-
-    def end(self, key: str) -> None:
-        """It stays on record."""
-
-    def keep_unseen(self, key: str) -> None:
-        """It stays on record."""
+    def copies(self) -> dict[str, dict[str, str]]:
+        """Return the references of the host's repository when it was copied for a session, by the copy's name."""
+        return read_json(self._directory, _COPIES, _decode_copies) or {}
 
     def made(self) -> list[Path]:
-        """Nothing, as it would be taken away."""
-        return []
+        """Return what was made in the project for the time of the sessions."""
+        return read_json(self._directory, _MADE, _decode_paths) or []
 
-    def _load(self, name: str) -> Any:
-        return self._changed[name] if name in self._changed else super()._load(name)
 
-    def _save(self, name: str, value: Any) -> None:
-        self._changed[name] = value
+class Records(ReadOnlyRecords):
+    """The records of one project, whose lock this process holds. Methods raise ConfinedError."""
+
+    def begin(self, key: str, record: Record) -> Lock:
+        """Record a session, which has an owner until the lock is closed."""
+        write_json(self._directory, key + liveness.SUFFIX, _encode_record(record))
+        return liveness.own(self._directory, key)
+
+    def take_over(self, key: str) -> Lock | None:
+        """Own a session on record until the lock is closed; return None if there is none, or if it has an owner."""
+        return liveness.take_over(self._directory, key)
+
+    def save_before(self, key: str, before: Before) -> None:
+        write_json(self._directory, key + _BEFORE, _encode_before(before))
+
+    def mark_unscanned(self, key: str) -> None:
+        """Keep the record of a session that is over, but could not be scanned completely."""
+        with contextlib.suppress(FileNotFoundError):
+            self._directory.rename(key + liveness.SUFFIX, key + _UNSCANNED)
+
+    def end(self, key: str) -> None:
+        """Delete the record of a session."""
+        for suffix in (liveness.SUFFIX, _UNSCANNED, _BEFORE):
+            with contextlib.suppress(FileNotFoundError):
+                self._directory.unlink(key + suffix)
+
+    def save_findings(self, findings: Iterable[Finding]) -> None:
+        """Replace the open findings."""
+        write_json(self._directory, _FINDINGS, [_encode_finding(finding) for finding in findings])
+
+    def save_accepted(self, digests: Mapping[str, str]) -> None:
+        write_json(self._directory, _ACCEPTED, digests)
+
+    def save_copies(self, copies: Mapping[str, Mapping[str, str]]) -> None:
+        write_json(self._directory, _COPIES, copies)
+
+    def save_made(self, paths: Iterable[Path]) -> None:
+        write_json(self._directory, _MADE, [str(path) for path in paths])
+
+    def save_removed(self, name: str, content: bytes) -> Path:
+        """Keep the content of a file that is removed from the project; return where. Raises OSError."""
+        with self._directory.make(_TRASH) as trash:
+            trash.write(name, content)
+            return trash.path / name
 
 
 @contextlib.contextmanager
-def unwritten(project: Project, host: Host) -> Iterator[Unwritten | None]:
-    """The records of ``project`` for a look, held until the end of the block; None if there are none yet."""
-    with contextlib.ExitStack() as stack:
-        try:
-            folder = stack.enter_context(state.opened(host, _PROJECTS, project.id))
-            lock = os.open(_LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-        except FileNotFoundError:
+def locked(location: Location) -> Iterator[Records]:
+    """Hold the lock on a project's records for the block; they are made if missing.
+
+    Raises ConfinedError if they cannot be used, or are of a newer version; a link in place of ``<state>`` is refused.
+    """
+    with locked_directory(location, _LOCK) as directory:
+        projects.refuse_newer(directory)
+        yield Records(directory)
+
+
+@contextlib.contextmanager
+def locked_if_exist(location: Location) -> Iterator[ReadOnlyRecords | None]:
+    """Hold the lock on a project's records for the block, and change nothing; yield None if there are none."""
+    with location.open_if_exists() as directory:
+        if directory is None or not directory.exists(_LOCK):
             yield None
             return
-        stack.callback(os.close, lock)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        projects.refuse_newer(project.id, host)
-        yield Unwritten(folder, host.state / _PROJECTS / project.id)
-
-
-@contextlib.contextmanager
-def owned(handle: int) -> Iterator[None]:
-    """Be the owner of the session whose record ``handle`` holds, until the end of the block."""
-    try:
-        yield
-    finally:
-        os.close(handle)
+        with Lock.open(directory, _LOCK) as lock:
+            lock.acquire()
+            projects.refuse_newer(directory)
+            yield ReadOnlyRecords(directory)
 
 
 @dataclass(frozen=True)
-class Glance:
-    """How many findings are open by the records, and how many sessions were cut off and are not looked through yet."""
+class FindingCounts:
+    """How many findings are open by the records, and how many sessions that are over were not scanned yet."""
 
     red: int = 0
     yellow: int = 0
-    unseen: int = 0
+    unscanned: int = 0
 
 
-def glance(project_id: str, host: Host) -> Glance:
-    """What is open in a project by its records, without a lock and without a look at the project.
+def count_findings(location: Location) -> FindingCounts:
+    """Count what is open in a project by its records, without their lock and without a scan.
 
     Raises ConfinedError if they are damaged, or of a newer version.
     """
     try:
-        with state.opened(host, _PROJECTS, project_id) as folder:
-            projects.refuse_newer(project_id, host)
-            names = os.listdir(folder)
-            kept = Records(folder, host.state / _PROJECTS / project_id)
-            findings = kept.findings() if _FINDINGS in names else []
-            cut_off = (name.endswith(_SUFFIX) and not _is_held(name, folder) for name in names)
-            unseen = sum(cut_off) + sum(name.endswith(_UNSEEN) for name in names)
+        with location.open() as directory:
+            projects.refuse_newer(directory)
+            findings = ReadOnlyRecords(directory).findings()
+            interrupted = sum(not has_owner for _, has_owner in liveness.sessions(directory))
+            unscanned = sum(name.endswith(_UNSCANNED) for name in directory.names())
     except OSError:
-        return Glance()
+        return FindingCounts()
     red = sum(finding.red for finding in findings)
-    return Glance(red, len(findings) - red, unseen)
+    return FindingCounts(red, len(findings) - red, interrupted + unscanned)
 
 
-def are_there(project_id: str, host: Host) -> bool:
-    """Whether there are records of this project."""
-    return (host.state / _PROJECTS / project_id).is_dir()
+# The formats on disk, which are those of version 0.1.
 
 
-def has_owner(project_id: str, key: str, host: Host) -> bool:
-    """Whether the process that started the session ``key`` is still there."""
-    try:
-        with state.opened(host, _PROJECTS, project_id) as folder:
-            return _is_held(key + _SUFFIX, folder)
-    except OSError:
-        return False
+def _encode_record(record: Record) -> Any:
+    return {"kept": record.pinned, "opened": record.writable, "git_folders": record.git_directories}
 
 
-def without_owner(host: Host) -> Iterator[str]:
-    """The keys of sessions on record, of all projects, whose process is gone."""
-    with contextlib.suppress(OSError), state.opened(host, _PROJECTS) as everything:
-        for project_id in os.listdir(everything):
-            with contextlib.suppress(OSError), safefs.entered(everything, project_id) as folder:
-                for name in os.listdir(folder):
-                    if name.endswith(_SUFFIX) and not _is_held(name, folder):
-                        yield name.removesuffix(_SUFFIX)
+def _decode_record(value: Any) -> Record:
+    pinned = {path: (device, inode) for path, (device, inode) in value.pop("kept").items()}
+    writable, git_directories = tuple(value.pop("opened")), tuple(value.pop("git_folders"))
+    return Record(pinned, writable, git_directories, **value)  # TypeError for a field that only newer code knows
 
 
-def _is_held(name: str, folder: int) -> bool:
-    """Whether a process holds the lock of a session's record."""
-    try:
-        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    except OSError:
-        return False
-    try:
-        # Shared, so that two who ask do not take each other for the owner.
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
+def _encode_before(before: Before) -> Any:
+    items = {key: [item.kind, item.digest, _as_text(item.content)] for key, item in before.snapshot.items.items()}
+    return {"session": before.session, "since": before.since, "items": items}
 
 
-def _plain(finding: Finding) -> dict[str, Any]:
-    value = asdict(finding)
-    return value | {name: _as_text(value[name]) for name in ("before", "after")}
+def _decode_before(value: Any) -> Before:
+    items = value.pop("items").items()
+    snapshot = Snapshot({key: Item(Kind(kind), digest, _as_bytes(text)) for key, (kind, digest, text) in items})
+    return Before(**value, snapshot=snapshot)
 
 
-def _finding(value: dict[str, Any]) -> Finding:
-    return Finding(
-        **(value | {"kind": Kind(value["kind"])} | {name: _as_bytes(value[name]) for name in ("before", "after")})
-    )
+def _encode_finding(finding: Finding) -> Any:
+    return asdict(finding) | {"before": _as_text(finding.before), "after": _as_text(finding.after)}
 
 
-def _digests(value: dict[str, Any]) -> dict[str, str]:
-    """Return ``value``, all of whose values are text. Raises ValueError and such for anything else."""
+def _decode_finding(value: Any) -> Finding:
+    contents = {name: _as_bytes(value[name]) for name in ("before", "after")}
+    return Finding(**(value | contents | {"kind": Kind(value["kind"])}))
+
+
+def _decode_findings(value: Any) -> list[Finding]:
+    return [_decode_finding(one) for one in value]
+
+
+def _decode_paths(value: Any) -> list[Path]:
+    if not isinstance(value, list):
+        raise TypeError("no list of paths")
+    return [Path(path) for path in value]
+
+
+def _decode_digests(value: Any) -> dict[str, str]:
     if not all(isinstance(digest, str) for digest in value.values()):
         raise ValueError("not a digest")
-    return value
+    return dict(value)
+
+
+def _decode_copies(value: Any) -> dict[str, dict[str, str]]:
+    return {name: _decode_digests(references) for name, references in value.items()}
 
 
 def _as_text(content: bytes | None) -> str | None:
-    """Bytes in JSON: one character for each."""
+    """Return bytes as text for JSON, one character for each."""
     return None if content is None else content.decode("latin-1")
 
 

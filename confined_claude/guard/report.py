@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
 from ..console import say
 from ..text import diff, escape
 from .findings import Finding
 
-_WIDTH = 160
-_MOST = 10
-_FEW_LINES = 6
-_DIFF_LINES = 400
+_MAX_FINDINGS = 10
+_MAX_DIFF = 6
+_MAX_WIDTH = 160
+# More is not compared.
+_MAX_COMPARED = 400
 
 
-def tell(findings: Sequence[Finding], who: str = "This session") -> None:
-    """Print to stderr what a session has left, if it has left anything."""
+def report(findings: Sequence[Finding], who: str = "This session") -> None:
+    """Report on stderr what ``who`` has left; nothing if there are no findings."""
     if not findings:
         return
-    with contextlib.suppress(OSError):  # a closed terminal; the findings are recorded anyway
-        say(f"{who} has left {summary(findings)}:")
-        for line in lines(findings, most=_MOST, diff_lines=_FEW_LINES):
-            print(line, file=sys.stderr)
+    lines = describe(findings, max_findings=_MAX_FINDINGS, max_diff=_MAX_DIFF)
+    with contextlib.suppress(OSError):  # a closed terminal; the findings are on record all the same
+        say("\n".join([f"{who} has left {summarize(findings)}:", *lines]))
         if any(finding.red for finding in findings):
             say("Nothing starts here until you have looked at what is red, with `confined-claude review`.")
         else:
             say("`confined-claude review` shows it again.")
 
 
-def summary(findings: Sequence[Finding]) -> str:
-    """Return the number of findings of each colour, in words."""
+def summarize(findings: Sequence[Finding]) -> str:
+    """Return how many findings there are of each colour, in words."""
     red = sum(finding.red for finding in findings)
     yellow = len(findings) - red
     parts = []
@@ -44,42 +43,39 @@ def summary(findings: Sequence[Finding]) -> str:
     return " and ".join(parts)
 
 
-def lines(findings: Iterable[Finding], *, most: int, diff_lines: int) -> Iterator[str]:
-    """Yield each finding: colour, path, what it is, what would run it, since when, and what changed."""
-    listed = list(findings)
-    for finding in listed[:most]:
+def describe(findings: Sequence[Finding], *, max_findings: int, max_diff: int) -> Iterator[str]:
+    """Yield the lines of each finding: colour, path, what it is, what would run it, since when, and what changed."""
+    for finding in findings[:max_findings]:
         yield f"  {'red   ' if finding.red else 'yellow'}  {escape(finding.path)}"
         yield f"          {escape(finding.why)}" + (f"; acted on by {finding.runs}" if finding.runs else "")
         if finding.session:
             started = time.strftime("%Y-%m-%d %H:%M", time.localtime(finding.since))
             yield f"          since the session {escape(finding.session)} of {started}"
-        yield from (f"          {line}" for line in difference(finding, diff_lines))
-    if len(listed) > most:
-        yield f"  … and {len(listed) - most} more"
+        yield from (f"          {line}" for line in difference(finding, max_diff))
+    if len(findings) > max_findings:
+        yield f"  … and {len(findings) - max_findings} more"
 
 
-def difference(finding: Finding, most: int) -> Iterator[str]:
-    """Yield at most ``most`` lines of what changed, each escaped and cut."""
+def difference(finding: Finding, max_lines: int) -> Iterator[str]:
+    """Yield at most ``max_lines`` lines of what changed, each escaped and cut."""
     if not finding.digest_after or not (finding.after or finding.before):
         return
     before, after = _lines(finding.before), _lines(finding.after)
-    if before is None or after is None or (finding.after is None and finding.digest_after):
+    if before is None or after is None or finding.after is None:
         yield "(not shown: it is binary or too large)"
         return
-    same = max(0, sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False))) - 1)
-    before, after = before[same : same + _DIFF_LINES], after[same : same + _DIFF_LINES]
-    changed = diff(before, after, context=1)
-    for line in changed[:most]:
-        text = escape(line)
-        yield text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
-    if len(changed) > most:
-        yield f"… {len(changed) - most} more lines"
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False)))
+    compared = slice(max(0, same - 1), same - 1 + _MAX_COMPARED)
+    changed = diff(before[compared], after[compared], context=1)
+    for line in map(escape, changed[:max_lines]):
+        yield line if len(line) <= _MAX_WIDTH else line[: _MAX_WIDTH - 1] + "…"
+    if len(changed) > max_lines:
+        yield f"… {len(changed) - max_lines} more lines"
 
 
 def _lines(content: bytes | None) -> list[str] | None:
-    if content is None:
-        return []
+    """Return the lines of a file; None if it is no text."""
     try:
-        return content.decode().splitlines()
+        return (content or b"").decode().splitlines()
     except UnicodeDecodeError:
         return None

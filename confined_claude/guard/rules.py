@@ -1,7 +1,6 @@
-"""Which files of a project the host runs, by what, and how readily. Pure.
+"""Which files of a project the host runs, with what, and how readily. Pure.
 
-One table for everything: what is kept from being changed during a session, what is reported
-afterwards, and SECURITY.md's own table.
+One table decides what is read-only during a session and what is reported after it. SECURITY.md has it as well.
 """
 
 from __future__ import annotations
@@ -16,17 +15,16 @@ from dataclasses import dataclass, field
 class Rule:
     """Files that ``runs`` executes or obeys.
 
-    A pattern's parts match whole names, in lower case, ``*`` any part of one; a leading ``/`` stands
-    for the project's root (else any depth), a trailing one for a folder with everything in it.
-    ``red`` are those that act by themselves or at a routine command, and are read-only during a
-    session where they stand at the project's root; the others (yellow) act when the user runs
-    what they belong to, and are reported only.
+    The parts of a pattern match whole names in lower case, ``*`` any part of one. A leading ``/`` is the project's root
+    (else any depth), a trailing one means a directory with everything in it. ``red`` files act by themselves or at a
+    routine command, and are read-only during a session if they are at the project's root. The others (yellow) act when
+    the user runs what they belong to, and are only reported. A rule that ``opens`` is the user's ``writable``.
     """
 
     runs: str
     red: bool
     patterns: tuple[str, ...]
-    opens: bool = False  # the user's `writable`
+    opens: bool = False
 
 
 def _red(runs: str, patterns: str) -> Rule:
@@ -124,21 +122,23 @@ RULES = (
     ),
 )
 
-# What package managers fill: their files are too many to look at one by one, and change all the time.
-DEPENDENCY_FOLDERS = frozenset(("node_modules", "bower_components", "site-packages", ".tox", ".nox", "__pypackages__"))
+# Package managers fill these: their files are too many to report one by one, and change all the time.
+DEPENDENCY_DIRECTORIES = frozenset(
+    ("node_modules", "bower_components", "site-packages", ".tox", ".nox", "__pypackages__")
+)
 
 
 @dataclass(frozen=True)
 class _Pattern:
     parents: tuple[str, ...]
     anchored: bool
-    folder: bool
+    is_directory: bool
     rule: Rule
     order: int
     name: str
 
     def fits(self, parents: Sequence[str]) -> bool:
-        """Whether the parent folders, in lower case, are those of the pattern."""
+        """Return whether the parent directories, in lower case, are those of the pattern."""
         count = len(self.parents)
         if len(parents) < count or (self.anchored and len(parents) != count):
             return False
@@ -147,7 +147,7 @@ class _Pattern:
 
 @dataclass
 class Matcher:
-    """Finds the rule of a path, one name at a time, for walks through large trees."""
+    """Finds the rule of a path, one name at a time, for scans of large trees."""
 
     rules: tuple[Rule, ...]
     _exact: dict[str, list[_Pattern]] = field(default_factory=dict, init=False)
@@ -167,19 +167,22 @@ class Matcher:
                     self._globs.append(pattern)
                 else:
                     self._exact.setdefault(name, []).append(pattern)
-        # One look for all of them: most names match none.
+        # One match for all of them: most names have none.
         joined = "|".join(fnmatch.translate(pattern.name) for pattern in self._globs)
         self._any_glob = re.compile(joined or r"(?!)")
 
-    def of(self, path: Sequence[str], *, folder: bool) -> Rule | None:
-        """The rule of a path from the project's root: the first of its own and those of the folders it is in."""
+    def rule_of(self, path: Sequence[str], *, is_directory: bool = False) -> Rule | None:
+        """Return the rule of a path from the project's root: the first of its own and of the directories it is in."""
         parts = [part.lower() for part in path]
         last = len(parts) - 1
-        found = (self.find(part, parts[:count], folder=folder or count < last) for count, part in enumerate(parts))
+        found = (
+            self.find(part, parts[:count], is_directory=is_directory or count < last)
+            for count, part in enumerate(parts)
+        )
         return min((rule for rule in found if rule), key=self.rules.index, default=None)
 
-    def find(self, name: str, parents: Sequence[str], *, folder: bool) -> Rule | None:
-        """The rule of ``name``, in lower case like ``parents``; None for most."""
+    def find(self, name: str, parents: Sequence[str], *, is_directory: bool) -> Rule | None:
+        """Return the rule of ``name``, in lower case like ``parents``; None for most."""
         patterns: Sequence[_Pattern] = self._exact.get(name, ())
         is_glob = self._any_glob.match(name)
         if not patterns and not is_glob:
@@ -187,27 +190,27 @@ class Matcher:
         if is_glob:
             globs = (pattern for pattern in self._globs if fnmatch.fnmatchcase(name, pattern.name))
             patterns = (*patterns, *globs)
-        fitting = [pattern for pattern in patterns if pattern.folder == folder and pattern.fits(parents)]
+        fitting = [pattern for pattern in patterns if pattern.is_directory == is_directory and pattern.fits(parents)]
         return min(fitting, key=lambda pattern: pattern.order).rule if fitting else None
 
     def find_link(self, name: str, parents: Sequence[str]) -> Rule | None:
-        """The rule of a link, which may stand for a file, a folder, or a folder that holds what has a rule."""
-        rule = self.find(name, parents, folder=False) or self.find(name, parents, folder=True)
+        """Return the rule of a link, which may stand for a file, a directory, or one that holds what has a rule."""
+        rule = self.find(name, parents, is_directory=False) or self.find(name, parents, is_directory=True)
         holders = (holder for holder in self._holders if fnmatch.fnmatchcase(name, holder.name))
         return rule or next((holder.rule for holder in holders if holder.fits(parents)), None)
 
 
 def rules_for(protect: Iterable[str], writable: Iterable[str], found: Iterable[Rule] = ()) -> tuple[Rule, ...]:
-    """The rules of a project: the user's own first, then those ``found`` in it.
+    """Return the rules of a project: the user's own first, then those ``found`` in it.
 
     What is opened by ``writable`` is yellow.
     """
-    opened, kept = _rooted(writable), _rooted(protect)
+    opened, protected = _rooted(writable), _rooted(protect)
     own = [Rule("what it is for; you opened it with `writable`", False, opened, opens=True)] if opened else []
-    own += [Rule("what you named in `protect`", True, kept)] if kept else []
+    own += [Rule("what you named in `protect`", True, protected)] if protected else []
     return (_OWN, *own, *found, *RULES)
 
 
 def _rooted(patterns: Iterable[str]) -> tuple[str, ...]:
-    """The patterns of a config file, which may mean a file or a folder."""
+    """Return the patterns of a config file, each of which may mean a file or a directory."""
     return tuple(form for pattern in patterns for form in (f"/{pattern.strip('/')}", f"/{pattern.strip('/')}/"))

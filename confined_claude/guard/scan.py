@@ -14,7 +14,7 @@ from pathlib import Path
 from ..fs.directory import Directory, Location
 from ..project import SCAFFOLD
 from .gitscan import GitScan, is_git_directory
-from .rules import DEPENDENCY_FOLDERS, Matcher, Rule
+from .rules import DEPENDENCY_DIRECTORIES, Matcher, Rule
 from .snapshot import KEPT_BYTES, Kind, Snapshot, resolve_inside
 from .walk import MAX_FILE_BYTES, TimedOut, Walk
 
@@ -69,10 +69,10 @@ class _TreeScan:
         if is_git_directory(names):
             self._snapshot.add(prefix[:-1] or ".", Kind.REPOSITORY)
             self._git.scan(directory, prefix[:-1])
-        if prefix and not packages and (_VENV_MARK in names or parents[-1] in DEPENDENCY_FOLDERS):
+        if prefix and not packages and (_VENV_MARK in names or parents[-1] in DEPENDENCY_DIRECTORIES):
             packages = prefix[:-1]
         # The mark of a virtual environment does not end the rules: a session may put it anywhere.
-        is_ruled = DEPENDENCY_FOLDERS.isdisjoint(parents)
+        is_ruled = DEPENDENCY_DIRECTORIES.isdisjoint(parents)
         below = []
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -91,7 +91,7 @@ class _TreeScan:
                     self._git.scan(inner, path)
                 else:
                     lower = name.lower()
-                    own = rule or (self._find(lower, parents, folder=True) if is_ruled else None)
+                    own = rule or (self._find(lower, parents, is_directory=True) if is_ruled else None)
                     self.scan(inner, path + "/", (*parents, lower), own, packages)
 
     def _file(  # noqa: PLR0917 - called for every file
@@ -123,7 +123,7 @@ class _TreeScan:
             self._snapshot.add(prefix + name, Kind.SPECIAL)
         elif lower == ".git":
             self._snapshot.add(prefix + name, Kind.POINTER, directory.read(name, KEPT_BYTES) or b"")
-        elif is_ruled and (rule or self._find(lower, parents, folder=False)):
+        elif is_ruled and (rule or self._find(lower, parents, is_directory=False)):
             self._walk.add_file(directory, prefix + name)
 
     def _scaffold(self, directory: Directory) -> None:

@@ -134,7 +134,7 @@ def _judge_link(path: str, item: Item, new: str, context: Context) -> Verdict:
     target = _text(item.content).partition("\0")[0]
     prefix = path.rpartition("/")[0]
     *parents, last = path.lower().split("/")
-    rule = context.matcher.of(path.split("/"), folder=False) or context.matcher.find_link(last, parents)
+    rule = context.matcher.rule_of(path.split("/")) or context.matcher.find_link(last, parents)
     leads_out = resolve_inside(Path(context.root), prefix, target) is None
     # The system's own files are no secret, and only root can write them.
     is_harmless = not leads_out or os.path.normpath(target).startswith((*_SYSTEM, *context.container_only))
@@ -186,7 +186,7 @@ def _is_own_worktree(path: str, key: str, value: str, context: Context) -> bool:
 
 
 def _judge_file(path: str, old: Item | None, item: Item, new: str, context: Context) -> Verdict | None:
-    rule = context.matcher.of(path.split("/"), folder=False)
+    rule = context.matcher.rule_of(path.split("/"))
     if rule is None:
         return None
     name = path.rpartition("/")[2].lower()

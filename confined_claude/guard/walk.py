@@ -95,5 +95,7 @@ class Walk:
             self._bytes_left -= len(content)
             self.snapshot.add(path, kind, content, shared=status.st_nlink > 1)
             return
-        identity = f"{status.st_mode} {status.st_size} {status.st_ino} {status.st_ctime_ns}"
+        identity = str(status.st_mode)
+        if stat.S_ISREG(status.st_mode):
+            identity += f" {status.st_size} {status.st_ino} {status.st_ctime_ns}"
         self.snapshot.items[path] = Item(kind, hashlib.sha256(identity.encode()).hexdigest())

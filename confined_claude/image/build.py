@@ -19,8 +19,8 @@ from ..engine.image import Image
 from ..errors import ConfinedError, EngineError
 from ..fs.lock import Lock
 from ..host import Host
+from ..state.store import state_of
 from ..text import parse_json, strip_controls
-from ..workspace import state_of
 from .inventory import Inventory
 from .recipe import FILES, LATEST, ON, PARTS, ImageChain, Recipe
 

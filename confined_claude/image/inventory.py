@@ -13,8 +13,8 @@ from ..errors import ConfinedError, EngineError, system_error
 from ..fs.directory import Directory, Location
 from ..fs.lock import locked
 from ..host import Host
+from ..state.store import state_of
 from ..text import parse_json
-from ..workspace import state_of
 from .recipe import FILES, LATEST, ON, REPOSITORY, shared
 
 if TYPE_CHECKING:

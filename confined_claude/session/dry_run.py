@@ -24,7 +24,7 @@ from ..engine.command import NO_DETACH
 from ..environment import HOST_GATEWAY
 from ..errors import ENGINE
 from ..guard import isolation
-from ..guard.guard import Foreseen
+from ..guard.guard import GuardPlan
 from ..guard.pins import FILES
 from ..host import Host
 from ..project import IGNORED, Project
@@ -88,7 +88,7 @@ def script(
     host: Host,
     *,
     name: str,
-    foreseen: Foreseen,
+    foreseen: GuardPlan,
     upstream: Mapping[str, str],
     remarks: Iterable[str] = (),
 ) -> str:
@@ -107,10 +107,10 @@ def script(
         *([_EXPORT.splitlines(), _put()] if plan.secret_names else []),
         *([_JSON.splitlines()] if proxies else []),
         ["", *_FOLDER.splitlines()],
-        ["", *_tidying(sidecar, foreseen.missing, project)],
+        ["", *_tidying(sidecar, foreseen.pins.missing, project)],
         _variables(needed, environment.on_loopback(host.environ)),
         ["", *_folders(plan, project, foreseen)],
-        _made(foreseen.missing),
+        _made(foreseen.pins.missing),
         _sidecar(sidecar, proxies) if sidecar is not None else [],
         ["", *_streams(plan_for)],
         ["session=$(", *_docker('create "$@"', plan.arguments_anywhere(name), plan.image), ")"],
@@ -216,7 +216,7 @@ def _variables(names: Iterable[str], on_loopback: Mapping[str, str]) -> Iterator
             yield f"{name}=$(printf '%s\\n' \"${name}\" | LC_ALL=C sed {quoted(replace)})"
 
 
-def _folders(plan: Plan, project: Project, foreseen: Foreseen) -> Iterator[str]:
+def _folders(plan: Plan, project: Project, foreseen: GuardPlan) -> Iterator[str]:
     """Make what is mounted, owned by the caller: the engine would make it root's."""
     scaffold = project.scaffold
     yield f"folder go= {_path(scaffold)}"
@@ -224,14 +224,15 @@ def _folders(plan: Plan, project: Project, foreseen: Foreseen) -> Iterator[str]:
     yield f"(cd {_path(scaffold)} && umask 022 && set -C &&"
     yield f"    {{ [ -e .gitignore ] || printf %s {quoted(IGNORED.decode())} >.gitignore; }})"
     done = {project.root, scaffold}
-    copy = foreseen.mounts[-1] if foreseen.copied is not None else None
+    is_new = foreseen.copy is not None and foreseen.copy.is_new
+    copy = foreseen.copy.mount if is_new and foreseen.copy is not None else None
     for mount in (mount for mount in plan.mounts if not mount.pin and mount != copy):
         yield from _folder(mount.base, mount.parts, done, "go-w" if mount.base == project.root else "go=")
-    if copy is not None and foreseen.copied is not None:
+    if copy is not None and foreseen.copy is not None:
         yield from _folder(copy.base, copy.parts[:-1], done)
         yield "# The session works on a copy of the repository, which stays. What it commits there is fetched with"
-        yield _comment(shlex.join(isolation.fetch(project, copy.source)))
-        yield f"[ -d {_path(copy.source)} ] || cp -R -P -p {_path(foreseen.copied)} {_path(copy.source)}"
+        yield _comment(isolation.fetch_command(project.root, copy.source))
+        yield f"[ -d {_path(copy.source)} ] || cp -R -P -p {_path(foreseen.copy.original)} {_path(copy.source)}"
 
 
 def _folder(base: Path, parts: Sequence[str], done: set[Path], umask: str = "go=") -> Iterator[str]:

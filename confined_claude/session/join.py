@@ -14,6 +14,7 @@ from ..engine import command as client
 from ..guard import records
 from ..host import Host
 from ..project import Project
+from ..state.store import records_of
 from . import listing as running
 from .launch import SHELL
 from .listing import Session
@@ -78,11 +79,11 @@ def join(host: Host, here: Project, left: Session) -> int | None:
 
     None if somebody else was faster.
     """
-    with records.locked(here, host) as kept:
-        handle = kept.adopt(left.key)
-    if handle is None:
+    with records.locked(records_of(host, here.id)) as kept:
+        owner = kept.take_over(left.key)
+    if owner is None:
         return None
-    with records.owned(handle), terminal.signals_handled(), terminal.restored():
+    with owner, terminal.signals_handled(), terminal.restored():
         process = client.attach(left.id)
         try:
             code = process.wait()

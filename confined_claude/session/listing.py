@@ -11,9 +11,10 @@ from pathlib import Path
 from ..engine import command as client
 from ..engine import labels
 from ..errors import ConfinedError, EngineError
-from ..guard import records
 from ..host import Host
 from ..project import Project
+from ..state import liveness
+from ..state.store import records_of
 
 # One line of JSON for each container, without the 60 ms of the docker SDK's import.
 _FIELDS = (
@@ -64,7 +65,7 @@ def _session(line: str, host: Host) -> Session:
         raise EngineError(
             f"The engine's list of containers cannot be read: {error}.", "Is the docker command up to date?"
         ) from None
-    has_owner = records.has_owner(project_id, key, host)
+    has_owner = liveness.has_owner(records_of(host, project_id), key)
     return Session(identity, name, image, since, state in _UP, project_id, Path(path), key, has_owner)
 
 

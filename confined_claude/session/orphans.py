@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from .. import signals as terminal
 from ..console import plain, say
@@ -11,10 +10,13 @@ from ..egress import blocked
 from ..egress import network as modes
 from ..engine import command as client
 from ..errors import INTERRUPTED, ConfinedError
-from ..guard import guard as watch
 from ..guard import records
+from ..guard.recovery import recover
 from ..host import Host
 from ..project import Project
+from ..state import liveness
+from ..state.store import records_of, state_of
+from ..workspace import Workspace
 from . import join as joining
 from . import listing as running
 from .listing import Session
@@ -23,13 +25,13 @@ from .listing import Session
 _STARTING_SECONDS = 60.0
 
 
-def settle(host: Host, here: Project, ground: Callable[[Project], watch.Ground]) -> int | None:
+def settle(host: Host, here: Project) -> int | None:
     """Deal with sessions whose tool is gone; gives the exit code of one that the user has joined.
 
     One of ``here`` can be joined at a terminal, if it has one of its own; else it is ended. Those of other projects
-    are told. While every tool is alive, the engine is not even asked. ``ground`` gives a project as the guard sees it.
+    are told. While every tool is alive, the engine is not even asked.
     """
-    cut_off = set(records.without_owner(host))
+    cut_off = set(liveness.keys_without_owner(state_of(host)))
     if not cut_off:
         return None
     going_on = set()
@@ -46,27 +48,27 @@ def settle(host: Host, here: Project, ground: Callable[[Project], watch.Ground])
             say(f"`confined-claude run` joins it there; `confined-claude stop --session {left.name}` ends it.")
         elif _is_wanted(left):
             if (code := joining.join(host, here, left)) is not None:
-                look_through(host, left, ground)
+                look_through(host, left)
                 return code
         else:
             joining.stop([left])
             say(f"Ended the session {left.name}, which went on without its terminal.")
-    with records.locked(here, host) as kept:  # so that one which is just beginning is not taken for one of them
+    # Locked, so that one which is just beginning is not taken for one of them.
+    with records.locked(records_of(host, here.id)) as kept:
         over = [key for key, alive in kept.session_keys() if not alive and key in cut_off - going_on]
     for key in over:
         _tidy_network(host, here, key)
     return None
 
 
-def look_through(host: Host, left: Session, ground: Callable[[Project], watch.Ground]) -> None:
+def look_through(host: Host, left: Session) -> None:
     """Look at what a session has left that is over and whose tool is gone; tell it, and take away what was made for it.
 
     What cannot be looked at is told as well, and waits for the next start.
     """
     place = Project(left.path)
     try:
-        with records.locked(place, host) as kept:
-            watch.settle(kept, ground(place), client.is_running, whose=f"The session {left.name}")
+        recover(Workspace.load_leniently(host, place), who=f"The session {left.name}")
         _tidy_network(host, place, left.key)
     except ConfinedError as error:
         say(f"What the session {left.name} has left could not be looked through: {error.message}")

@@ -22,10 +22,9 @@ from ..egress import network as modes
 from ..egress.sidecar import Companion
 from ..engine import command as client
 from ..engine import context
-from ..errors import ENGINE, INTERRUPTED, ConfinedError, EngineError
+from ..errors import ENGINE, INTERRUPTED, EngineError
 from ..fs import safefs
-from ..guard import guard as watch
-from ..guard import repository
+from ..guard import guard, repository
 from ..host import Host
 from ..image import build as image
 from ..image import inventory
@@ -37,7 +36,8 @@ from ..state import locks as shared
 from ..state import projects as known
 from ..state import trust
 from ..state.facts import EngineFacts, current_facts
-from ..workspace import current_project, state_of
+from ..state.store import records_of, state_of
+from ..workspace import Workspace, current_project
 from . import credentials, limits, mounts
 from . import orphans as leftovers
 from .launch import SECRETS_FILE, Plan, plan_session
@@ -49,14 +49,6 @@ _PRIVATE = 0o700
 _KEY_BYTES = 8
 _KILLED = 128 + signal.SIGKILL
 _FULL_BYTES = 1 << 20
-
-
-def _ground(host: Host, here: project.Project) -> watch.Ground:
-    try:
-        chosen = _settings(host, here, {})[0]
-    except ConfinedError:  # they wait for trust, or are wrong: the look does not depend on them
-        chosen = Settings()
-    return watch.Ground(here, chosen, host.git_config, forgiving=True)
 
 
 def start(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *, needs_sign_in: bool) -> int:
@@ -84,7 +76,7 @@ def foretell(host: Host, command: Sequence[str], flags: Mapping[str, str | None]
     wanted = image_chain(chosen, host.environ, files.dockerfile)
     network = _network(here, host, chosen, wanted, facts)
     egress = modes.plan_egress(network)
-    foreseen = watch.foresee(here, chosen, host, client.is_running, network.key)
+    foreseen = guard.plan_dry_run(Workspace(host, here, chosen, files), network.key)
     plan = partial(
         plan_session,
         here,
@@ -122,7 +114,7 @@ def _start(
 ) -> int:
     here, chosen, files = _here(host, flags)
     address = _address(host)
-    if (code := leftovers.settle(host, here, partial(_ground, host))) is not None:
+    if (code := leftovers.settle(host, here)) is not None:
         return code
     facts = current_facts(state_of(host), address)
 
@@ -133,7 +125,7 @@ def _start(
         # First of all, as it takes the longest.
         companion.start(egress.sidecar)
         config = mounts.claude_config(here, host, chosen)
-        stack.enter_context(shared.in_use(host))
+        stack.enter_context(shared.in_use(state_of(host)))
         notes: list[str] = []
 
         def prepare() -> None:
@@ -141,11 +133,9 @@ def _start(
                 sign_in = credentials.prepare(config.source, host)
             notes.extend(sign_in.notes if needs_sign_in or sign_in.kind else ())
             _prepare_scaffold(here, host)
-            known.remember(here, host)
+            known.remember(records_of(host, here.id), here.root)
 
-        watching = stack.enter_context(
-            watch.watched(here, chosen, host, client.is_running, key=network.key, prepare=prepare)
-        )
+        watching = stack.enter_context(guard.guarded(Workspace(host, here, chosen, files), network.key, prepare))
         plan = plan_session(
             here,
             host,
@@ -233,7 +223,7 @@ def _here(host: Host, flags: Mapping[str, str | None]) -> tuple[project.Project,
 def _settings(host: Host, here: project.Project, flags: Mapping[str, str | None]) -> tuple[Settings, ProjectFiles]:
     """The settings in force in a project, and its files that had a say in them."""
     files = ProjectFiles.read(here.scaffold)
-    trusted = partial(trust.is_trusted, here, host)
+    trusted = partial(trust.is_trusted, records_of(host, here.id))
     return resolve(host.user_config_file, files, host.environ, flags, trusted).settings, files
 
 
@@ -277,7 +267,7 @@ def _attach(
     *,
     notes: Sequence[str],
     interrupt: terminal.Interrupt,
-    watching: watch.Watch,
+    watching: guard.Guard,
     companion: Companion,
     refreshed: Callable[[], str],
 ) -> int:
@@ -344,7 +334,7 @@ def _explain(code: int, identity: str, plan: Plan, host: Host) -> None:
                 return
 
 
-def _create(plan: Plan, host: Host, wanted: ImageChain, watching: watch.Watch, companion: Companion) -> tuple[str, str]:
+def _create(plan: Plan, host: Host, wanted: ImageChain, watching: guard.Guard, companion: Companion) -> tuple[str, str]:
     """The (id, name) of the container of ``plan``, its image built first where it is missing.
 
     Its sidecar is started, and the guard looks through the project meanwhile. Signals are held back when
@@ -353,7 +343,7 @@ def _create(plan: Plan, host: Host, wanted: ImageChain, watching: watch.Watch, c
     terminal.hold_signals()
     made: tuple[str, str] | None = None
     try:
-        with watching.looking(plan.name), contextlib.suppress(EngineError):
+        with watching.scanning(plan.name), contextlib.suppress(EngineError):
             made = _create_beside(plan, companion)
     except BaseException:  # without a look before there is no session
         if made is not None:

@@ -6,19 +6,18 @@ import contextlib
 from collections.abc import Iterator
 
 from ..console import say
+from ..fs.directory import Location
 from ..fs.lock import Lock
-from ..host import Host
-from . import store
 
 _LOCK = "shared-data"
 _PATIENCE_SECONDS = 1.0
 
 
 @contextlib.contextmanager
-def in_use(host: Host) -> Iterator[None]:
-    """Keep the shared data from being cleaned, until the end of the block or of this process."""
-    with _lock(host) as lock:
-        # A clean mostly takes a moment.
+def in_use(state: Location) -> Iterator[None]:
+    """Keep the shared data from being cleaned until the end of the block or of this process."""
+    with _lock(state) as lock:
+        # Cleaning mostly takes a moment.
         if not lock.try_acquire(shared=True, seconds=_PATIENCE_SECONDS):
             say("Somebody cleans what all projects share; waiting for the end of it.")
             lock.acquire(shared=True)
@@ -26,12 +25,12 @@ def in_use(host: Host) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def held_alone(host: Host) -> Iterator[bool]:
+def held_alone(state: Location) -> Iterator[bool]:
     """Keep sessions from starting until the end of the block; yield False, at once, if there are some."""
-    with _lock(host) as lock:
+    with _lock(state) as lock:
         yield lock.try_acquire()
 
 
-def _lock(host: Host) -> Lock:
-    with store.location(host, "locks").make() as directory:
+def _lock(state: Location) -> Lock:
+    with state.at("locks").make() as directory:
         return Lock.make(directory, _LOCK)

@@ -11,15 +11,13 @@ from pathlib import Path
 
 from ..console import say
 from ..errors import ConfinedError, system_error
-from ..fs.directory import Directory
-from ..host import Host
-from ..project import Project
+from ..fs.directory import Directory, Location
 from ..text import parse_json
 from . import store
+from .store import PROJECTS
 
-_FOLDER = "projects"
 FILE = "project.json"
-_MOST_BYTES = 1 << 16
+_MAX_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -32,46 +30,45 @@ class Known:
 
     @property
     def exists(self) -> bool:
-        """Whether its folder is still there, and not a link to another by now."""
+        """Return whether its directory still exists, and is not a link to another by now."""
         return self.root is not None and self.root.is_dir() and os.path.realpath(self.root) == str(self.root)
 
 
-def remember(project: Project, host: Host) -> None:
-    """Note that ``project`` is used now. A damaged record is put aside, and this is reported.
+def remember(records: Location, root: Path) -> None:
+    """Record that the project at ``root`` is used now. A damaged record is renamed, and this is reported.
 
     Raises ConfinedError if nothing can be written, and for records of a newer version.
     """
-    refuse_newer(project.id, host)
-    with store.location(host, _FOLDER, project.id).make() as directory:
+    with records.make() as directory:
+        refuse_newer(directory)
         if directory.exists(FILE):
-            if _root(directory) == project.root:
+            if _root(directory) == root:
                 directory.touch(FILE)
                 return
             new = f"{FILE}.{time.strftime('%Y%m%d-%H%M%S')}"
             directory.rename(FILE, new)
             say(f"The record of this project could not be read, and is now at {directory.path / new}.")
         try:
-            directory.write(FILE, json.dumps({"version": store.VERSION, "root": str(project.root)}).encode())
+            directory.write(FILE, json.dumps({"version": store.VERSION, "root": str(root)}).encode())
         except OSError as error:
-            raise system_error("write to", host.state, error) from None
+            raise system_error("write to", directory.path, error) from None
 
 
-def refuse_newer(project_id: str, host: Host) -> None:
+def refuse_newer(records: Directory) -> None:
     """Raise ConfinedError if the records of a project are of a newer version. Writing to them could lose something."""
-    directory_of = store.location(host, _FOLDER, project_id)
-    with contextlib.suppress(OSError, ValueError, RecursionError), directory_of.open() as directory:
-        store.refuse_newer(parse_json(directory.read(FILE, _MOST_BYTES)), directory.path / FILE)
+    store.refuse_newer(parse_json(records.read(FILE, _MAX_BYTES)), records.path / FILE)
 
 
-def projects(host: Host) -> list[Known]:
-    """All known projects, the one used last first. Raises ConfinedError if it cannot be told which there are."""
+def projects(state: Location) -> list[Known]:
+    """Return all known projects, the one used last first. Raises ConfinedError if they cannot be listed."""
+    location = state.at(PROJECTS)
     try:
-        with store.location(host, _FOLDER).open() as directory:
+        with location.open() as directory:
             found = [known for name in directory.names() if (known := _known(directory, name)) is not None]
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise system_error("read", host.state / _FOLDER, error) from None
+        raise system_error("read", location.path, error) from None
     return sorted(found, key=lambda known: -known.last_used)
 
 
@@ -90,25 +87,22 @@ def _known(directory: Directory, name: str) -> Known | None:
 def _root(directory: Directory) -> Path | None:
     """Return the root in the record of a project; None if there is none that can be read."""
     with contextlib.suppress(TypeError, ValueError, LookupError):
-        record = parse_json(directory.read(FILE, _MOST_BYTES))
-        if record["version"] == store.VERSION and is_path(record["root"]):
-            return Path(record["root"])
+        record = parse_json(directory.read(FILE, _MAX_BYTES))
+        root = Path(record["root"])
+        # The system must be able to take the path: no NUL, no lone surrogate.
+        if record["version"] == store.VERSION and root.is_absolute() and b"\0" not in os.fsencode(root):
+            return root
     return None
 
 
-def is_path(text: str) -> bool:
-    """Whether ``text``, from a record, is a path that the system can take. Raises TypeError and such for no text."""
-    return Path(text).is_absolute() and b"\0" not in os.fsencode(text)
-
-
-def find(word: str, host: Host) -> Known:
-    """The known project with this id or folder. Raises ConfinedError if there is none."""
-    found = projects(host)
+def find(word: str, state: Location) -> Known:
+    """Return the known project with this id or directory. Raises ConfinedError if there is none."""
+    found = projects(state)
     for known in found:
         if known.id == word:
             return known
-    with contextlib.suppress(FileNotFoundError):  # the current folder, which may be gone
-        # A folder that is a link by now was another project.
+    with contextlib.suppress(FileNotFoundError):  # the current directory, which may be gone
+        # A directory that is a link by now was another project.
         for root in (os.path.abspath(word), os.path.realpath(word)):  # noqa: PTH100 - it is not to be resolved
             for known in found:
                 if str(known.root) == root:

@@ -1,28 +1,89 @@
-"""``<state>``, the host-only records: the one way to its directories. A link in its place is refused, or below it."""
+"""``<state>``, the host-only records: the one way to its directories, and the JSON files in them.
+
+A link in its place, or below it, is refused.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any, TypeVar
 
-from ..errors import ConfinedError
+from ..errors import ConfinedError, system_error
 from ..fs import safefs
-from ..fs.directory import Location
+from ..fs.directory import Directory, Location
 from ..host import Host
 
+PROJECTS = "projects"
 # Of the records' formats. Code that changes one makes it an object with a greater "version", or that of project.json,
 # which stands for all records of its project: then this code refuses it.
 VERSION = 1
+_MAX_BYTES = 1 << 30
+
+Record = TypeVar("Record")
 
 
-def location(host: Host, *names: str) -> Location:
-    """Return the location of ``<state>/names...``."""
-    return Location(host.state.parent, (host.state.name, *names))
+def state_of(host: Host) -> Location:
+    """Return the location of ``<state>``."""
+    return Location(host.state.parent, (host.state.name,))
+
+
+def records_of(host: Host, project_id: str) -> Location:
+    """Return the location of the records of a project."""
+    return state_of(host).at(PROJECTS, project_id)
+
+
+def read_json(directory: Directory, name: str, decode: Callable[[Any], Record]) -> Record | None:
+    """Return what ``decode`` makes of a JSON file; None if there is none.
+
+    Raises ConfinedError if it cannot be read or decoded, or is from a newer version. It stays as it is, as nobody
+    knows what it would have said.
+    """
+    content = directory.read(name, _MAX_BYTES)
+    if content is None and not directory.exists(name):
+        return None
+    try:
+        value = json.loads(content or b"")
+        refuse_newer(value, directory.path / name)
+        return decode(value)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        raise ConfinedError(
+            f"{directory.path / name} is damaged, or from a newer version.",
+            "Look through the project yourself, then remove that file, and start again.",
+        ) from None
+
+
+def write_json(directory: Directory, name: str, value: Any) -> None:
+    """Replace a JSON file, completely or not at all; remove it if ``value`` is empty. Raises ConfinedError."""
+    try:
+        if value:
+            directory.write(name, json.dumps(value).encode())
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                directory.unlink(name)
+    except OSError as error:
+        raise system_error("write", directory.path / name, error) from None
+
+
+def refuse_newer(record: object, path: Path) -> None:
+    """Raise ConfinedError if ``record``, the JSON value at ``path``, has a format that only newer code knows."""
+    version = record.get("version") if isinstance(record, dict) else None
+    if isinstance(version, int) and version > VERSION:
+        raise ConfinedError(
+            f"{path} is from a newer version of Confined Claude.",
+            "Bring this one up to date with the install.sh of the newer one, and start again.",
+        )
 
 
 # Until all callers use directories:
 
-place = location
+
+def place(host: Host, *names: str) -> Location:
+    """Return the location of ``<state>/names...``."""
+    return state_of(host).at(*names)
 
 
 def made(host: Host, *names: str) -> AbstractContextManager[int]:
@@ -36,13 +97,3 @@ def made(host: Host, *names: str) -> AbstractContextManager[int]:
 def opened(host: Host, *names: str) -> AbstractContextManager[int]:
     """An open directory handle of ``<state>/names...``. Raises OSError if it is not there, or a link is."""
     return safefs.opened(host.state.parent, host.state.name, *names)
-
-
-def refuse_newer(record: object, path: Path) -> None:
-    """Raise ConfinedError if ``record``, the JSON value at ``path``, has a format that only newer code knows."""
-    version = record.get("version") if isinstance(record, dict) else None
-    if isinstance(version, int) and version > VERSION:
-        raise ConfinedError(
-            f"{path} is from a newer version of Confined Claude.",
-            "Bring this one up to date with the install.sh of the newer one, and start again.",
-        )

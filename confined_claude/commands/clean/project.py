@@ -14,13 +14,14 @@ from ...errors import ConfinedError, system_error
 from ...fs.directory import Directory, Location
 from ...fs.removal import Leftover, trash_in
 from ...guard import isolation, records
-from ...guard.records import Records
+from ...guard.records import FindingCounts, Records
 from ...host import Host
 from ...project import IGNORED, IGNORED_BEFORE, SCAFFOLD, Project
 from ...session import claude_history
 from ...session.claude_history import ProjectScope
 from ...state import projects
-from ...workspace import CLAUDE_CONFIG, PROJECTS, current_project, shared_data, state_of
+from ...state.store import state_of
+from ...workspace import CLAUDE_CONFIG, PROJECTS, current_project, shared_data
 from . import trash
 from .confirm import refuse_while_running
 from .plan import Item, Plan, counted
@@ -50,7 +51,7 @@ class ProjectCleanup:
         if word is None:
             here = current_project(host)
             return cls(host, here.id, here.root, exists=True)
-        found = projects.find(word, host)
+        found = projects.find(word, state_of(host))
         root = found.root
         if root is None or Project(root).id != found.id:
             return cls(host, found.id, None, exists=False)
@@ -119,18 +120,21 @@ class ProjectCleanup:
 
     def _losses(self) -> Iterator[str]:
         """Yield what a person may want to have first."""
-        if not records.are_there(self.id, self.host):
+        location = self._state.at(PROJECTS, self.id)
+        if not location.path.is_dir():
             return
         try:
-            counts = records.glance(self.id, self.host)
-            if counts != records.Glance():
-                more = f", {counted(counts.unseen, 'session')} not looked through yet" if counts.unseen else ""
+            counts = records.count_findings(location)
+            if counts != FindingCounts():
+                unscanned = counts.unscanned
+                more = f", {counted(unscanned, 'session')} not looked through yet" if unscanned else ""
                 yield f"What is open to review goes with it: {counted(counts.red + counts.yellow, 'finding')}{more}."
             if self.root is None:
                 return
-            with records.locked_by_id(self.id, self.host) as kept:
-                waiting = isolation.waiting(Project(self.root), self.host, kept)
-            for copy in waiting:
+            copies = Location(self.host.data, (PROJECTS, self.id, isolation.DIRECTORY))
+            with records.locked(location) as kept:
+                unfetched = isolation.unfetched(self.root, copies, kept)
+            for copy in unfetched:
                 yield f"Commits that were never fetched go with it, on {', '.join(copy.branches)}."
                 if self.exists:
                     yield f"To fetch them first: {copy.command}"
@@ -138,7 +142,7 @@ class ProjectCleanup:
             yield f"Something that cannot be read goes with it: {error.message}"
 
     def _scope(self) -> ProjectScope:
-        found = projects.projects(self.host)
+        found = projects.projects(self._state)
         root = self.root or Path("/")
         others = frozenset(other.root for other in found if other.root is not None and other.root != root)
         return ProjectScope(root, others, frozenset(other.id for other in found if other.root is None))
@@ -148,7 +152,7 @@ class ProjectCleanup:
     def delete(self, *, memory: bool) -> Leftover:
         left = Leftover()
         with self._records() as kept:
-            self._refuse_while_used(list(kept.session_keys()))
+            self._refuse_while_used(kept.session_keys())
             if self._scaffold is not None:
                 left += trash.move(self._scaffold, _MADE)
             if memory:
@@ -193,7 +197,7 @@ class ProjectCleanup:
     @contextlib.contextmanager
     def _records(self) -> Iterator[Records]:
         """Hold the lock on the project's records. If there were none, there are none afterwards."""
-        with records.locked_by_id(self.id, self.host) as kept:
+        with records.locked(self._state.at(PROJECTS, self.id)) as kept:
             try:
                 yield kept
             finally:
@@ -207,9 +211,10 @@ class ProjectCleanup:
 
     def refuse_while_used(self) -> None:
         keys: list[tuple[str, bool]] = []
-        if records.are_there(self.id, self.host):
-            with records.locked_by_id(self.id, self.host) as kept:
-                keys = list(kept.session_keys())
+        location = self._state.at(PROJECTS, self.id)
+        if location.path.is_dir():
+            with records.locked(location) as kept:
+                keys = kept.session_keys()
         self._refuse_while_used(keys)
 
     def _refuse_while_used(self, keys: Sequence[tuple[str, bool]]) -> None:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from ...errors import EngineError
 from ...fs.directory import Location
 from ...fs.removal import Leftover
-from ...guard import records
 from ...host import Host
 from ...image.inventory import ImageInventory, Inventory
 from ...session import listing
-from ...state import locks
-from ...workspace import CLAUDE_CONFIG, NPM_CACHE, PIP_CACHE, shared_data, state_of
+from ...state import liveness, locks
+from ...state.store import state_of
+from ...workspace import CLAUDE_CONFIG, NPM_CACHE, PIP_CACHE, shared_data
 from . import trash
 from .confirm import refuse_while_running
 from .plan import Item, Plan, counted
@@ -80,10 +80,10 @@ class SharedCleanup:
     @contextlib.contextmanager
     def _without_sessions(self) -> Iterator[None]:
         """Keep sessions from starting during the block. Raises ConfinedError if one may be running."""
-        with locks.held_alone(self.host) as alone:
+        with locks.held_alone(state_of(self.host)) as alone:
             refuse_while_running(
                 lambda: [found.name for found in listing.sessions(self.host) if found.is_up],
-                on_record=not alone or any(True for _ in records.without_owner(self.host)),
+                on_record=not alone or any(True for _ in liveness.keys_without_owner(state_of(self.host))),
                 is_alive=not alone,
                 hint="End all with `confined-claude stop --all`, and clean again.",
             )

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from ...fs.directory import Location
 from ...fs.removal import Leftover, discard, empty_trash, trash_in
 from ...host import Host
-from ...workspace import shared_data, state_of
+from ...state.store import state_of
+from ...workspace import shared_data
 from .plan import Item
 
 

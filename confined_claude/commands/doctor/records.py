@@ -6,25 +6,25 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from ...errors import ConfinedError, ReviewNeeded
-from ...fs import safefs
-from ...guard import guard as watch
-from ...guard import records, report
+from ...errors import ConfinedError, ReviewNeeded, system_error
+from ...fs.directory import Directory
+from ...guard import report
 from ...guard.findings import Finding
-from ...guard.records import Records
+from ...guard.guarded_project import GuardedProject
+from ...guard.open_findings import still_open
+from ...guard.records import ReadOnlyRecords
 from ...host import Host
 from ...project import Project
 from ...session import listing as running
 from ...settings.files import ProjectFiles
 from ...settings.resolution import resolve
+from ...state import liveness, trust
 from ...state import projects as known
-from ...state import store as state
-from ...state import trust
-from ..review import guarded
+from ...state.store import records_of, state_of
+from ...workspace import Workspace
 from .results import Result, ok, problem, warning
 
 _NAMED = 3
-_PROJECTS = "projects"
 
 
 def user_config(host: Host) -> Result:
@@ -44,7 +44,7 @@ def project_config(here: Project, host: Host) -> Result:
     """Check that the project's files are valid, which raises ConfinedError, and trusted if they must be."""
     files = ProjectFiles.read(here.scaffold)
     try:
-        resolve(None, files, {}, {}, partial(trust.is_trusted, here, host))
+        resolve(None, files, {}, {}, partial(trust.is_trusted, records_of(host, here.id)))
     except ReviewNeeded:
         what = f"waits for your trust: {', '.join(request.what for request in files.requests())}"
         return problem(what, "See what it means with `confined-claude trust`, and allow it there; or narrow it.")
@@ -64,7 +64,7 @@ def sessions(host: Host) -> Iterator[Result]:
             hint = "`confined-claude stop` there removes it."
         yield warning(what, hint)
     keys = {session.key for session in found}
-    if any(key not in keys for key in records.without_owner(host)):
+    if any(key not in keys for key in liveness.keys_without_owner(state_of(host))):
         what = "a session was cut off, and what it left is not looked through yet"
         yield warning(what, "The next start in that project does that; `confined-claude review` does it now.")
     elif not orphans:
@@ -74,44 +74,36 @@ def sessions(host: Host) -> Iterator[Result]:
 def every_record(host: Host, here: Project | None) -> Iterator[Result]:
     """Check that the records of all projects can be read: damaged ones keep their project's sessions from starting."""
     damaged = False
-    for project in known.projects(host):
-        path = host.state / _PROJECTS / project.id
+    for project in known.projects(state_of(host)):
+        location = records_of(host, project.id)
         is_here = here is not None and project.id == here.id
         try:
-            with _open(host, project.id) as folder:
-                found = list(_damaged(host, project, folder, is_here=is_here))
+            with location.open() as directory:
+                found = list(_damaged(project, directory, is_here=is_here))
         except FileNotFoundError:
             continue
-        except OSError as system_error:
-            error = safefs.cannot("read", path, system_error)
-            found = [(problem if is_here else warning)(error.message, error.hint)]
+        except OSError as error:
+            refused = system_error("read", location.path, error)
+            found = [(problem if is_here else warning)(refused.message, refused.hint)]
         damaged = damaged or bool(found)
         yield from found
     if not damaged:
         yield ok(f"all in {host.state} can be read")
 
 
-def _damaged(host: Host, project: known.Known, folder: int, *, is_here: bool) -> Iterator[Result]:
-    path = host.state / _PROJECTS / project.id
-    kept = Records(folder, path)
+def _damaged(project: known.Known, directory: Directory, *, is_here: bool) -> Iterator[Result]:
+    kept = ReadOnlyRecords(directory)
     try:
-        known.refuse_newer(project.id, host)
-        if project.root is None and safefs.exists(folder, known.FILE):
-            what = f"{path / known.FILE} is damaged"
+        known.refuse_newer(directory)
+        if project.root is None and directory.exists(known.FILE):
+            what = f"{directory.path / known.FILE} is damaged"
             yield warning(what, "The next start in that project moves it away, and makes a new one.")
-        for key in (*(key for key, _, _ in kept.sessions()), *(key for key, _ in kept.unseen())):
+        for key in (*(session.key for session in kept.sessions()), *(key for key, _ in kept.unscanned())):
             kept.before(key)
-        for look in (kept.findings, kept.accepted, kept.copies, kept.made):
-            look()
+        for read in (kept.findings, kept.accepted, kept.copies, kept.made):
+            read()
     except ConfinedError as error:
         yield (problem if is_here else warning)(error.message, error.hint)
-
-
-class _AsTheyAre(Records):
-    """Records that are only looked at."""
-
-    def _save(self, name: str, value: object) -> None:
-        pass
 
 
 def review(host: Host, here: Project | None) -> Iterator[Result]:
@@ -120,34 +112,28 @@ def review(host: Host, here: Project | None) -> Iterator[Result]:
     # ``every_record`` reports what cannot be read.
     with contextlib.suppress(ConfinedError, PermissionError):
         if here is not None:
-            with contextlib.suppress(FileNotFoundError), _open(host, here.id) as folder:
-                kept = _AsTheyAre(folder, host.state / _PROJECTS / here.id)
-                findings = watch.open_findings(kept, guarded(host, here))
+            with contextlib.suppress(FileNotFoundError), records_of(host, here.id).open() as directory:
+                project = GuardedProject(Workspace.load_leniently(host, here), lenient=True)
+                findings = still_open(ReadOnlyRecords(directory).findings(), project)
         yield _waiting(host, here, findings)
 
 
 def _waiting(host: Host, here: Project | None, findings: list[Finding]) -> Result:
     if any(finding.red for finding in findings):
-        return problem(report.summary(findings), "See `confined-claude review`; nothing starts here before.")
-    others = [
-        other for other in known.projects(host) if (here is None or other.id != here.id) and _is_red(host, other.id)
-    ]
+        return problem(report.summarize(findings), "See `confined-claude review`; nothing starts here before.")
+    found = known.projects(state_of(host))
+    others = [other for other in found if (here is None or other.id != here.id) and _is_red(host, other.id)]
     if others:
         named = ", ".join(str(other.root or other.id) for other in others[:_NAMED])
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
         return warning(f"red findings in {named}{more}", "See `confined-claude review` there.")
     if findings:
-        return warning(report.summary(findings), "See `confined-claude review`.")
+        return warning(report.summarize(findings), "See `confined-claude review`.")
     return ok("nothing waits")
 
 
 def _is_red(host: Host, project_id: str) -> bool:
     # ``every_record`` reports what cannot be read.
-    unreadable = contextlib.suppress(OSError, ConfinedError, TypeError, ValueError, LookupError)
-    with unreadable, _open(host, project_id) as folder:
-        return any(finding.red for finding in Records(folder, host.state / _PROJECTS / project_id).findings())
+    with contextlib.suppress(OSError, ConfinedError), records_of(host, project_id).open() as directory:
+        return any(finding.red for finding in ReadOnlyRecords(directory).findings())
     return False
-
-
-def _open(host: Host, project_id: str) -> contextlib.AbstractContextManager[int]:
-    return state.opened(host, _PROJECTS, project_id)

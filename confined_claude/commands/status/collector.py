@@ -19,7 +19,7 @@ from ...fs import disk, safefs
 from ...fs.disk import Size
 from ...fs.safefs import Place
 from ...guard import records
-from ...guard.records import Glance
+from ...guard.records import FindingCounts
 from ...host import Host
 from ...image.inventory import ImageInventory, Inventory
 from ...project import SCAFFOLD, Project
@@ -89,7 +89,7 @@ class KnownProject:
     known: Known
     exists: bool
     size: Size
-    open: Glance = field(default_factory=Glance)
+    open: FindingCounts = field(default_factory=FindingCounts)
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class Looker:
 
     def _entries(self, problems: list[Problem]) -> list[Known]:
         try:
-            return known.projects(self._host)
+            return known.projects(state.state_of(self._host))
         except ConfinedError as error:
             problems.append(Problem("records", error.message, error.hint))
             return []
@@ -269,9 +269,9 @@ class Looker:
                 yield Data(folder.name, folder.place.path, size, folder.removed_by)
 
     def _known(self, entry: Known, problems: list[Problem]) -> KnownProject:
-        glance = Glance()
+        counts = FindingCounts()
         try:
-            glance = records.glance(entry.id, self._host)
+            counts = records.count_findings(state.records_of(self._host, entry.id))
         except ConfinedError as error:
             problems.append(Problem("records", error.message, error.hint))
         places, sizes = self._sizes[entry.id]
@@ -280,7 +280,7 @@ class Looker:
         exists = entry.root is not None and all(size.is_there for size in in_it)
         if exists and not any(size.is_cut_off for size in sizes):
             exists = entry.exists
-        return KnownProject(entry, exists, sum(sizes, Size()), glance)
+        return KnownProject(entry, exists, sum(sizes, Size()), counts)
 
 
 @dataclass(frozen=True)

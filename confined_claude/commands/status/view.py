@@ -123,7 +123,7 @@ def _project(item: KnownProject) -> dict[str, Any]:
         "exists": item.exists,
         "last_used": _moment(item.known.last_used),
         **_size(item.size),
-        "findings": {"red": item.open.red, "yellow": item.open.yellow, "sessions_to_look_through": item.open.unseen},
+        "findings": {"red": item.open.red, "yellow": item.open.yellow, "sessions_to_look_through": item.open.unscanned},
         "forgotten_by": forgetting(item.known),
     }
 
@@ -303,16 +303,16 @@ def _image_row(image: Image, images: ImageInventory) -> tuple[str, ...]:
 
 def _to_review(found: Status, home: Path, width: int | None) -> Iterator[Line]:
     yield from _problems(found, "records")
-    waiting = [item for item in found.projects if item.open.red or item.open.yellow or item.open.unseen]
+    waiting = [item for item in found.projects if item.open.red or item.open.yellow or item.open.unscanned]
     rows = []
     for item in waiting:
-        opened, plural = item.open, "" if item.open.unseen == 1 else "s"
+        opened, plural = item.open, "" if item.open.unscanned == 1 else "s"
         rows.append(
             (
                 _name(item, home),
                 f"{opened.red} red" if opened.red else "",
                 f"{opened.yellow} yellow" if opened.yellow else "",
-                f"{opened.unseen} session{plural} not looked through yet" if opened.unseen else "",
+                f"{opened.unscanned} session{plural} not looked through yet" if opened.unscanned else "",
             )
         )
     yield from _table(rows, width)

@@ -28,6 +28,7 @@ from confined_claude.host import Host
 from confined_claude.project import IGNORED, Project
 from confined_claude.session import claude_history
 from confined_claude.state import locks, projects
+from confined_claude.state.store import records_of, state_of
 
 from ..conftest import as_plain_user, tree
 
@@ -75,7 +76,7 @@ def used(project: Project, host: Host) -> None:
     folder = config / "projects" / "".join(char if char.isalnum() else "-" for char in str(project.root))
     put(folder / "x.jsonl", json.dumps({"cwd": str(project.root)}))
     put(host.data / "shared/pip-cache/x")
-    projects.remember(project, host)
+    projects.remember(records_of(host, project.id), project.root)
 
 
 def put(path: Path, content: str = "x") -> Path:
@@ -159,7 +160,7 @@ def test_with_all_nothing_is_left_of_this_project_alone(here: Project, host: Hos
     theirs = tree(other.root)
     clean.clean(host, None, ALL)
     assert everything_of(here, host) == []
-    assert [found.root for found in projects.projects(host)] == [other.root]
+    assert [found.root for found in projects.projects(state_of(host))] == [other.root]
     assert len(everything_of(other, host)) == 4
     assert tree(other.root) == theirs
     assert leftovers(tmp_path) == []
@@ -179,7 +180,7 @@ def test_a_project_without_records_has_none_afterwards(here: Project, host: Host
     shutil.rmtree(host.state)
     clean.clean(host, None, SURE)
     assert not here.scaffold.exists()
-    assert projects.projects(host) == []
+    assert projects.projects(state_of(host)) == []
     assert leftovers(host.home) == []
 
 
@@ -209,7 +210,7 @@ def test_damaged_records_can_be_deleted(here: Project, host: Host) -> None:
     put(host.state / "projects" / here.id / "project.json", "{broken")
     put(host.state / "projects" / here.id / "findings.json", "{broken")
     clean.clean(host, here.id, ALL)
-    assert projects.projects(host) == []
+    assert projects.projects(state_of(host)) == []
     assert here.scaffold.exists()  # the record does not say where it is
 
 
@@ -279,11 +280,11 @@ def test_what_is_lost_with_the_records_is_said_first(
     here: Project, host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
     finding = Finding("Makefile", Kind.FILE, True, "make", "changed", b"", b"x", "", "0" * 64)
-    with records.locked(here, host) as kept:
-        kept.keep_findings([finding])
-        os.close(kept.begin("ab", Record()))
-        kept.keep_unseen("ab")
-        kept.keep_copies({"1": {"refs/heads/main": "1" * 40}})
+    with records.locked(records_of(host, here.id)) as kept:
+        kept.save_findings([finding])
+        kept.begin("ab", Record()).close()
+        kept.mark_unscanned("ab")
+        kept.save_copies({"1": {"refs/heads/main": "1" * 40}})
     put(host.data / "projects" / here.id / "git/1/HEAD", "ref: refs/heads/main\n")
     for name, commit in (("main", "1"), ("mine", "2")):
         put(host.data / "projects" / here.id / f"git/1/refs/heads/{name}", commit * 40)
@@ -305,22 +306,22 @@ def test_names_cannot_steer_the_terminal(host: Host, tmp_path: Path, capsys: pyt
 
 
 def test_a_project_in_use_is_refused(here: Project, host: Host) -> None:
-    with records.locked(here, host) as kept:
-        handle = kept.begin("ab", Record())
+    with records.locked(records_of(host, here.id)) as kept:
+        owner = kept.begin("ab", Record())
     before = tree(here.root)
     for options in (SURE, ALL):
         refused(lambda options=options: clean.clean(host, None, options), ENGINE)  # type: ignore[misc]
     assert tree(here.root) == before
-    os.close(handle)
+    owner.close()
 
 
 def test_without_an_engine_a_session_on_record_may_still_run(here: Project, host: Host) -> None:
-    with records.locked(here, host) as kept:
-        os.close(kept.begin("ab", Record()))
+    with records.locked(records_of(host, here.id)) as kept:
+        kept.begin("ab", Record()).close()
     error = refused(lambda: clean.clean(host, None, SURE), ENGINE)
     assert "may still run" in error.message
     assert here.scaffold.exists()
-    with records.locked(here, host) as kept:
+    with records.locked(records_of(host, here.id)) as kept:
         kept.end("ab")
     clean.clean(host, None, SURE)
     assert not here.scaffold.exists()
@@ -331,11 +332,11 @@ def test_records_that_are_deleted_during_the_wait_for_them_are_made_again(here: 
 
     def wait_and_keep() -> None:
         inside.set()
-        with records.locked(here, host) as kept:
-            kept.keep_accepted({"x": "y"})
+        with records.locked(records_of(host, here.id)) as kept:
+            kept.save_accepted({"x": "y"})
             seen.append(os.listdir(host.state / "projects" / here.id))
 
-    with records.locked(here, host):
+    with records.locked(records_of(host, here.id)):
         thread = threading.Thread(target=wait_and_keep)
         thread.start()
         inside.wait()
@@ -343,7 +344,7 @@ def test_records_that_are_deleted_during_the_wait_for_them_are_made_again(here: 
         (host.state / "projects" / here.id).rename(host.state / ".removed-000000000000")
     thread.join()
     assert sorted(seen[0]) == ["accepted.json", "lock"]
-    with records.locked(here, host) as kept:
+    with records.locked(records_of(host, here.id)) as kept:
         assert kept.accepted() == {"x": "y"}
 
 
@@ -372,10 +373,10 @@ def test_the_second_question_about_what_is_shared(here: Project, host: Host, mon
 
 def test_shared_data_is_in_use_by_any_session(here: Project, host: Host) -> None:
     before = tree(host.data)
-    with locks.in_use(host), locks.in_use(host):
+    with locks.in_use(state_of(host)), locks.in_use(state_of(host)):
         refused(lambda: clean.clean_global(host, ALL), ENGINE)
-    with records.locked(here, host) as kept:
-        os.close(kept.begin("ab", Record()))
+    with records.locked(records_of(host, here.id)) as kept:
+        kept.begin("ab", Record()).close()
     refused(lambda: clean.clean_global(host, ALL), ENGINE)
     assert tree(host.data) == before
 
@@ -419,7 +420,7 @@ def test_a_project_whose_directory_became_a_link_is_gone(
     before = tree(tmp_path / "moved")
     clean.clean(host, here.id, ALL)
     assert tree(tmp_path / "moved") == before
-    assert projects.projects(host) == []
+    assert projects.projects(state_of(host)) == []
 
 
 def test_what_an_interrupted_clean_left_is_deleted_by_the_next(
@@ -444,10 +445,10 @@ def test_a_history_that_could_not_be_deleted_is_deleted_by_the_next_clean(
     put(config / "history.jsonl", json.dumps({"display": "x", "project": str(here.root)}) + "\n")
     (config / "history.jsonl.lock").mkdir()
     assert "history.jsonl" in refused(lambda: clean.clean(host, here.id, ALL)).message
-    assert [found.root for found in projects.projects(host)] == [here.root]
+    assert [found.root for found in projects.projects(state_of(host))] == [here.root]
     (config / "history.jsonl.lock").rmdir()
     clean.clean(host, here.id, ALL)
-    assert projects.projects(host) == []
+    assert projects.projects(state_of(host)) == []
     assert (config / "history.jsonl").read_text() == ""
 
 
@@ -460,9 +461,11 @@ def test_a_start_during_a_clean_says_what_it_waits_for(
     host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locks, "_PATIENCE_SECONDS", 0.0)
-    with locks.held_alone(host) as alone:
+    with locks.held_alone(state_of(host)) as alone:
         assert alone
-        thread = threading.Thread(target=lambda: contextlib.ExitStack().enter_context(locks.in_use(host)), daemon=True)
+        thread = threading.Thread(
+            target=lambda: contextlib.ExitStack().enter_context(locks.in_use(state_of(host))), daemon=True
+        )
         thread.start()
         deadline = time.monotonic() + 30
         while "Somebody cleans" not in (said := capsys.readouterr().err):
@@ -478,7 +481,7 @@ def test_what_cannot_be_deleted_is_an_error_with_its_path(plain_folder: Path, mo
 
     def work() -> None:
         put(root / ".confined-claude/venvs/x")
-        projects.remember(Project(root), host)
+        projects.remember(records_of(host, Project(root).id), root)
 
     as_plain_user(work)
     put(root / ".confined-claude/venvs/theirs/x")

@@ -17,6 +17,7 @@ from confined_claude.settings import SPECS, Settings
 from confined_claude.settings.files import ProjectFiles
 from confined_claude.settings.resolution import Resolved, resolve
 from confined_claude.state import trust
+from confined_claude.state.store import records_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -92,7 +93,8 @@ def test_a_project_that_waits_for_trust_is_reported_and_not_in_force(
     found, notes = config.resolve_here(host)
     assert found.settings.network == "internet"
     assert "network = 'open'" in notes[0]
-    trust.allow(project, host, trust.digest_of(ProjectFiles.read(project.scaffold)))
+    found = ProjectFiles.read(project.scaffold)
+    trust.allow(records_of(host, project.id), found, trust.digest_of(found))
     found, notes = config.resolve_here(host)
     assert (found.settings.network, notes) == ("open", [])
     assert found.sources["network"] == (str(project.scaffold / "config.toml"),)

@@ -23,9 +23,10 @@ from confined_claude.image.recipe import ImageChain, Recipe
 from confined_claude.project import Project
 from confined_claude.settings import Settings
 from confined_claude.state.projects import remember
+from confined_claude.state.store import records_of
 
 from ..conftest import PLAIN_ID, as_plain_user, asks_for_the_engine, tree
-from ..guarding import Looked, put
+from ..guarding import Scanned, put
 
 SECRET = "sk-ant-made-up-secret"
 
@@ -440,7 +441,7 @@ def states(host: Host, here: Project | None) -> list[tuple[str, str]]:
 
 def test_records_that_cannot_be_read(host: Host, here: Project) -> None:
     assert states(host, here) == [(OK, f"all in {host.state} can be read")]
-    remember(here, host)
+    remember(records_of(host, here.id), here.root)
     folder = host.state / "projects" / here.id
     assert states(host, here) == [(OK, f"all in {host.state} can be read")]
     good = (folder / "project.json").read_text()
@@ -472,16 +473,16 @@ def reviewed(host: Host, here: Project | None) -> list[Result]:
 
 def left(here: Project, host: Host, name: str) -> Path:
     """A file in the project that a session has left, and the finding of it."""
-    looked = Looked(here.root)
+    scanned = Scanned(here.root)
     path = put(here.root / name)
-    with locked(here, host) as records:
-        records.keep_findings(looked.findings())
+    with locked(records_of(host, here.id)) as records:
+        records.save_findings(scanned.findings())
     return path
 
 
 def test_what_waits_for_a_review(host: Host, here: Project) -> None:
     assert reviewed(host, here) == [ok("nothing waits")]
-    remember(here, host)
+    remember(records_of(host, here.id), here.root)
     red = left(here, host, ".envrc")
     [found] = reviewed(host, here)
     assert found.status == PROBLEM

@@ -32,7 +32,7 @@ from confined_claude.engine.usage import Usage
 from confined_claude.errors import ConfinedError, EngineError
 from confined_claude.fs.disk import Size
 from confined_claude.guard.findings import Finding
-from confined_claude.guard.records import Glance, Record, glance, locked
+from confined_claude.guard.records import FindingCounts, Record, count_findings, locked
 from confined_claude.guard.snapshot import Kind
 from confined_claude.host import Host
 from confined_claude.image.inventory import ImageInventory
@@ -42,6 +42,7 @@ from confined_claude.session.mounts import plan_mounts
 from confined_claude.settings import Settings
 from confined_claude.state import projects as known
 from confined_claude.state.projects import Known
+from confined_claude.state.store import records_of
 
 from ..conftest import PLAIN_ID, as_plain_user, asks_for_the_engine, host_below
 from ..guarding import put
@@ -87,7 +88,7 @@ def everything() -> Status:
             (image("b", "confined-claude:def", "2.1.331", 2_000_000_000),),
         ),
         projects=(
-            KnownProject(Known(demo.id, demo.root, NOW - 60), True, Size(120_008_192), Glance(1, 2, 1)),
+            KnownProject(Known(demo.id, demo.root, NOW - 60), True, Size(120_008_192), FindingCounts(1, 2, 1)),
             KnownProject(gone, False, Size(4096)),
             KnownProject(Known("odd-11111111", HOME / HOSTILE, NOW), True, Size(0, is_cut_off=True)),
             KnownProject(Known("broken-22222222", None, NOW), False, Size(4096)),
@@ -104,7 +105,7 @@ def here(host: Host, name: str = "demo") -> Project:
     """A project of this host's that is there and known."""
     root = host.home / name
     root.mkdir()
-    known.remember(Project(root), host)
+    known.remember(records_of(host, Project(root).id), root)
     return Project(root)
 
 
@@ -239,20 +240,20 @@ def test_what_a_session_put_in_the_place_of_our_folders_is_not_followed(
 
 def test_what_is_open_to_review_is_read_without_a_lock(host: Host) -> None:
     demo = here(host)
-    assert glance(demo.id, host) == glance("unknown-00000000", host) == Glance()
+    records = records_of(host, demo.id)
+    assert count_findings(records) == count_findings(records.at("missing")) == FindingCounts()
     red = Finding(".envrc", Kind.FILE, True, "your shell", "new", None, b"x", "", "1")
     yellow = replace(red, path="Makefile", red=False)
-    with locked(demo, host) as kept:
-        kept.keep_findings([red, yellow, replace(yellow, path="other")])
-        handle = kept.begin("a" * 16, Record(opened=["x"]))
-        kept.begin("b" * 16, Record(opened=["x"]))
-        kept.keep_unseen("b" * 16)
-        assert glance(demo.id, host) == Glance(1, 2, 1)
-        os.close(handle)
-        assert glance(demo.id, host) == Glance(1, 2, 2)
+    with locked(records) as kept:
+        kept.save_findings([red, yellow, replace(yellow, path="other")])
+        with kept.begin("a" * 16, Record()):
+            kept.begin("b" * 16, Record()).close()
+            kept.mark_unscanned("b" * 16)
+            assert count_findings(records) == FindingCounts(1, 2, 1)
+        assert count_findings(records) == FindingCounts(1, 2, 2)
     put(host.state / "projects" / demo.id / "findings.json", "{")
     with pytest.raises(ConfinedError, match="damaged"):
-        glance(demo.id, host)
+        count_findings(records)
 
 
 @asks_for_the_engine

@@ -16,6 +16,7 @@ from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.settings.files import ProjectFiles
 from confined_claude.state import trust
+from confined_claude.state.store import records_of
 
 from ..conftest import full_disk
 from ..guarding import put
@@ -37,10 +38,18 @@ def files(config: str = WIDE, dockerfile: str = "") -> ProjectFiles:
 def explain(project: Project, host: Host) -> tuple[str, list[str]]:
     """The hash of the project's files, and what the command prints of them."""
     found = ProjectFiles.read(project.scaffold)
-    return trust.digest_of(found), command.explain(project, host, found)
+    return trust.digest_of(found), command.explain(records_of(host, project.id), found)
 
 
 DIGEST = trust.digest_of(files())
+
+
+def is_trusted(project: Project, host: Host, found: ProjectFiles) -> bool:
+    return trust.is_trusted(records_of(host, project.id), found)
+
+
+def allow(project: Project, host: Host, digest: str) -> None:
+    trust.allow(records_of(host, project.id), ProjectFiles.read(project.scaffold), digest)
 
 
 def folder_of(project: Project, host: Host) -> Path:
@@ -48,7 +57,7 @@ def folder_of(project: Project, host: Host) -> Path:
 
 
 def test_nothing_is_trusted_at_first_and_asking_makes_nothing(project: Project, host: Host) -> None:
-    assert not trust.is_trusted(project, host, files())
+    assert not is_trusted(project, host, files())
     assert explain(project, host)[1]
     assert not host.state.exists()
 
@@ -58,31 +67,31 @@ def test_what_is_allowed_is_trusted_and_nothing_else(project: Project, host: Hos
     assert digest == DIGEST
     assert lines[0] == f"{project.scaffold} asks for more than the defaults:"
     assert lines[1].startswith("  git = 'open': sessions may change git's settings and hooks")
-    trust.allow(project, host, digest)
-    assert trust.is_trusted(project, host, files())
+    allow(project, host, digest)
+    assert is_trusted(project, host, files())
     assert explain(project, host) == (digest, [])
-    assert not trust.is_trusted(project, host, files(WIDE + " "))
-    assert not trust.is_trusted(Project(tmp_path / "other"), host, files())
+    assert not is_trusted(project, host, files(WIDE + " "))
+    assert not is_trusted(Project(tmp_path / "other"), host, files())
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_other_text_is_not_trusted(text: str, project: Project, host: Host) -> None:
-    trust.allow(project, host, DIGEST)
-    assert trust.is_trusted(project, host, files(text)) == (text == WIDE)
+    allow(project, host, DIGEST)
+    assert is_trusted(project, host, files(text)) == (text == WIDE)
 
 
 @pytest.mark.parametrize("digest", ["", "0", hashlib.sha256(b"other").hexdigest(), "../x"])
 def test_the_hash_of_another_content_allows_nothing(digest: str, project: Project, host: Host) -> None:
     with pytest.raises(ReviewNeeded, match=DIGEST):
-        trust.allow(project, host, digest)
-    assert not trust.is_trusted(project, host, files())
+        allow(project, host, digest)
+    assert not is_trusted(project, host, files())
 
 
 def test_a_file_that_changed_since_it_was_shown_is_not_allowed(project: Project, host: Host) -> None:
     digest, _ = explain(project, host)
     (project.scaffold / "config.toml").write_text('writable = [".vscode"]')
     with pytest.raises(ReviewNeeded):
-        trust.allow(project, host, digest)
+        allow(project, host, digest)
     assert not folder_of(project, host).exists()
 
 
@@ -99,7 +108,7 @@ def test_a_change_is_shown_against_what_was_allowed_last(project: Project, host:
     for number, text in enumerate((WIDE, WIDE + '# x\nwritable = ["a"]\n')):
         (project.scaffold / "config.toml").write_text(text)
         digest, _ = explain(project, host)
-        trust.allow(project, host, digest)
+        allow(project, host, digest)
         os.utime(folder_of(project, host) / digest, (number, number))
     (project.scaffold / "config.toml").write_text(WIDE + '# \x7fy\nwritable = ["a"]\n'.replace("\x7f", "\\u009b"))
     _, lines = explain(project, host)
@@ -110,7 +119,7 @@ def test_a_change_is_shown_against_what_was_allowed_last(project: Project, host:
 @given(comment=st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\u202e\u2028\t")))
 def test_what_is_shown_steers_no_terminal(comment: str, project: Project, host: Host) -> None:
     (project.scaffold / "config.toml").write_text(WIDE)
-    trust.allow(project, host, DIGEST)
+    allow(project, host, DIGEST)
     (project.scaffold / "config.toml").write_text(f"{WIDE}# {comment}\n")
     _, lines = explain(project, host)
     assert all(line.isprintable() for line in lines)
@@ -119,7 +128,7 @@ def test_what_is_shown_steers_no_terminal(comment: str, project: Project, host: 
 @pytest.mark.parametrize("kind", ["content", "link", "fifo"])
 @pytest.mark.timeout(10)
 def test_what_is_kept_must_be_the_very_text(kind: str, project: Project, host: Host, tmp_path: Path) -> None:
-    trust.allow(project, host, DIGEST)
+    allow(project, host, DIGEST)
     kept = folder_of(project, host) / DIGEST
     kept.unlink()
     if kind == "content":
@@ -128,7 +137,7 @@ def test_what_is_kept_must_be_the_very_text(kind: str, project: Project, host: H
         kept.symlink_to(put(tmp_path / "text", WIDE))
     else:
         os.mkfifo(kept)
-    assert not trust.is_trusted(project, host, files())
+    assert not is_trusted(project, host, files())
     assert explain(project, host)[1]
 
 
@@ -136,7 +145,7 @@ def test_a_file_that_is_no_toml_is_reported_and_not_allowed(project: Project, ho
     (project.scaffold / "config.toml").write_text("git open")
     for ask in (
         lambda: explain(project, host),
-        lambda: trust.allow(project, host, trust.digest_of(files("git open"))),
+        lambda: allow(project, host, trust.digest_of(files("git open"))),
     ):
         with pytest.raises(ConfinedError, match="not valid TOML"):
             ask()
@@ -144,8 +153,8 @@ def test_a_file_that_is_no_toml_is_reported_and_not_allowed(project: Project, ho
 
 def test_a_full_disk_allows_nothing(project: Project, host: Host) -> None:
     with full_disk(), pytest.raises(ConfinedError, match="Cannot write"):
-        trust.allow(project, host, DIGEST)
-    assert not trust.is_trusted(project, host, files())
+        allow(project, host, DIGEST)
+    assert not is_trusted(project, host, files())
 
 
 # With a Dockerfile
@@ -167,24 +176,24 @@ def test_a_dockerfile_is_shown_and_allowed_together_with_the_config_file(
     at = lines.index("The Dockerfile:")
     assert lines[at - 1].startswith("  Dockerfile: its commands run as root")
     assert lines[at + 1 :] == ["  ARG BASE", "  FROM ${BASE}", "  RUN make it"]
-    trust.allow(project, host, digest)
+    allow(project, host, digest)
     assert explain(project, host) == (digest, [])
-    assert trust.is_trusted(project, host, files(config, DOCKERFILE))
+    assert is_trusted(project, host, files(config, DOCKERFILE))
     for other in (files(config), files(config, DOCKERFILE + " "), files(config + " ", DOCKERFILE)):
-        assert not trust.is_trusted(project, host, other)
+        assert not is_trusted(project, host, other)
 
 
 def test_a_dockerfile_that_appears_changes_or_goes_asks_again(project: Project, host: Host) -> None:
     file = project.scaffold / "Dockerfile"
     put(file, DOCKERFILE)
-    trust.allow(project, host, explain(project, host)[0])
+    allow(project, host, explain(project, host)[0])
     file.write_text(DOCKERFILE.replace("make it", "make that"))
     changed = explain(project, host)[1]
     assert changed[-3:] == ["It has changed since you last allowed it:", "  -RUN make it", "  +RUN make that"]
     assert "The Dockerfile:" not in changed
     file.unlink()
     assert "  -RUN make it" in explain(project, host)[1]
-    trust.allow(project, host, DIGEST)
+    allow(project, host, DIGEST)
     os.utime(folder_of(project, host) / DIGEST, (1 << 40, 1 << 40))
     put(file, DOCKERFILE.replace("make it", "make those"))
     appeared = explain(project, host)[1]
@@ -210,7 +219,7 @@ def test_nothing_in_a_dockerfile_is_hidden_when_it_is_shown(project: Project, ho
 
 def test_a_dockerfile_that_is_none_is_reported_and_not_allowed(project: Project, host: Host) -> None:
     put(project.scaffold / "Dockerfile", "FROM debian\n")
-    for ask in (lambda: explain(project, host), lambda: trust.allow(project, host, DIGEST)):
+    for ask in (lambda: explain(project, host), lambda: allow(project, host, DIGEST)):
         with pytest.raises(ConfinedError, match="does not go on top"):
             ask()
     assert not folder_of(project, host).exists()

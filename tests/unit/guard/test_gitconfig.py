@@ -18,11 +18,11 @@ Variables = list[tuple[str, str]]
 URL = "https://example.com/some/project.git"
 
 
-def listed(content: bytes, folder: Path) -> Variables | None:
+def listed(content: bytes, directory: Path) -> Variables | None:
     """The variables that real git lists; None if it refuses the file."""
-    file = folder / "config"
+    file = directory / "config"
     file.write_bytes(content)
-    output = run_git(folder, "config", "--file", str(file), "--list", "-z", "--no-includes", code=None)
+    output = run_git(directory, "config", "--file", str(file), "--list", "-z", "--no-includes", code=None)
     if output == b"failed":
         return None
     items = [item.decode("utf-8", "surrogateescape") for item in output.split(b"\0")[:-1]]
@@ -139,7 +139,7 @@ def test_parse_config_by_example(content: bytes, expected: Variables, tmp_path: 
     assert listed(content, tmp_path) == expected
 
 
-def test_blanks_inside_a_value_are_kept() -> None:
+def test_blanks_inside_a_value_are_preserved() -> None:
     assert parse_config(b"[a] b = x \t y") == [("a.b", "x \t y")]
 
 
@@ -185,7 +185,7 @@ def harmful(*configs: Path) -> Variables:
 
 @pytest.fixture(scope="module")
 def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a bare repository, to which the user's configuration there leads URL."""
+    """A directory with a bare repository, to which the user's configuration there leads URL."""
     home = tmp_path_factory.mktemp("upstream")
     bare = home / "bare.git"
     run_git(home, "init", "--quiet", "--bare", "--initial-branch=main", str(bare))
@@ -200,9 +200,9 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_git(home, "init", "--quiet", str(made))
     (made / "folder").mkdir()
     (made / "folder/file").write_text("x")
-    run_git(home, "add", ".", folder=made)
-    run_git(home, "commit", "--quiet", "-m", "first", folder=made)
-    run_git(home, "push", "--quiet", URL, "main", folder=made)
+    run_git(home, "add", ".", directory=made)
+    run_git(home, "commit", "--quiet", "-m", "first", directory=made)
+    run_git(home, "push", "--quiet", URL, "main", directory=made)
     return home
 
 
@@ -374,18 +374,18 @@ def test_plain_data_is_harmless(key: str, value: str) -> None:
     assert is_harmless(key, value)
 
 
-def test_git_takes_a_remote_without_url_for_a_folder_and_runs_its_hooks(upstream: Path, tmp_path: Path) -> None:
+def test_git_takes_a_remote_without_url_for_a_directory_and_runs_its_hooks(upstream: Path, tmp_path: Path) -> None:
     run_git(upstream, "clone", "--quiet", URL, str(tmp_path / "new"))
     new = tmp_path / "new"
     run_git(upstream, "init", "--quiet", "--bare", str(new / "evil"))
     hook = new / "evil/hooks/post-receive"
     hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
     hook.chmod(0o755)
-    run_git(upstream, "config", "branch.main.remote", "evil", folder=new)
+    run_git(upstream, "config", "branch.main.remote", "evil", directory=new)
     config = parse_config((new / ".git/config").read_bytes())
     assert harmful(new / ".git/config") == []
     assert stray_remotes(config) == ["evil"]
-    run_git(upstream, "push", folder=new)
+    run_git(upstream, "push", directory=new)
     assert (tmp_path / "ran").exists()
 
 

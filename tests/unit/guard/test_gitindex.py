@@ -55,9 +55,9 @@ def update_index(repository: Path, plain: list[str], links: list[str], *options:
 def test_gitlinks_are_those_that_git_lists(version: int, repository: Path, hash_size: int, tmp_path: Path) -> None:
     update_index(repository, PLAIN, LINKS)
     if version == 3:  # git writes it only where an entry needs the flags that it adds
-        run_git(tmp_path, "update-index", "--skip-worktree", "dir/file", "b", folder=repository)
+        run_git(tmp_path, "update-index", "--skip-worktree", "dir/file", "b", directory=repository)
     else:
-        run_git(tmp_path, "update-index", "--index-version", str(version), folder=repository)
+        run_git(tmp_path, "update-index", "--index-version", str(version), directory=repository)
     index = (repository / ".git/index").read_bytes()
     assert index[7] == version
     assert gitlinks(index, hash_size) == LINKS
@@ -72,7 +72,7 @@ def test_a_gitlink_of_cacheinfo_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", ["2", "4"])
 def test_an_index_without_gitlinks_has_none(version: str, repository: Path, hash_size: int, tmp_path: Path) -> None:
     update_index(repository, PLAIN, [])
-    run_git(tmp_path, "update-index", "--index-version", version, folder=repository)
+    run_git(tmp_path, "update-index", "--index-version", version, directory=repository)
     assert gitlinks((repository / ".git/index").read_bytes(), hash_size) == []
 
 
@@ -99,7 +99,7 @@ def test_gitlinks_in_any_index_are_those_that_git_lists(
 
 def test_a_split_index_and_the_one_it_shares_are_read_each(repository: Path, hash_size: int, tmp_path: Path) -> None:
     update_index(repository, PLAIN, LINKS)
-    run_git(tmp_path, "update-index", "--split-index", folder=repository)
+    run_git(tmp_path, "update-index", "--split-index", directory=repository)
     index = update_index(repository, [], ["new/module"])
     shared = next((repository / ".git").glob("sharedindex.*")).read_bytes()
     assert gitlinks(index, hash_size) == ["new/module"]
@@ -143,10 +143,10 @@ def test_all_that_git_takes_for_a_gitlink_is_one(mode: int, tmp_path: Path) -> N
     # Real git looks for work in such a submodule: it runs what the configuration there says.
     repository, sub = tmp_path / "home", tmp_path / "home/sub"
     run_git(tmp_path, "init", "--quiet", str(sub))
-    run_git(tmp_path, "commit", "--quiet", "--allow-empty", "-m", "x", folder=sub)
-    run_git(tmp_path, "config", "core.fsmonitor", f"touch {tmp_path}/ran;false", folder=sub)
+    run_git(tmp_path, "commit", "--quiet", "--allow-empty", "-m", "x", directory=sub)
+    run_git(tmp_path, "config", "core.fsmonitor", f"touch {tmp_path}/ran;false", directory=sub)
     (repository / ".git/index").write_bytes(index)
-    run_git(tmp_path, "status", folder=repository)
+    run_git(tmp_path, "status", directory=repository)
     assert (tmp_path / "ran").exists()
 
 
@@ -155,7 +155,7 @@ def test_the_bits_of_a_gitlink_elsewhere_make_none() -> None:
 
 
 @pytest.mark.parametrize("mode", [0o040000, 0, 0o020000, 0o060000, 0o140000])
-def test_folders_of_a_sparse_index_and_unknown_modes_are_refused(mode: int) -> None:
+def test_directories_of_a_sparse_index_and_unknown_modes_are_refused(mode: int) -> None:
     with pytest.raises(ValueError, match="sparse"):
         gitlinks(made_index((0o100644, b"a"), (mode, b"d/")))
 
@@ -195,7 +195,7 @@ def test_a_damaged_index_is_refused(content: bytes) -> None:
 
 @settings(max_examples=300)
 @given(at=st.integers(0, len(GOOD) - 1), bits=st.integers(1, 255), version=st.sampled_from([2, 4]))
-def test_a_flipped_index_gives_paths_or_a_value_error(at: int, bits: int, version: int) -> None:
+def test_a_flipped_index_is_read_or_a_value_error(at: int, bits: int, version: int) -> None:
     content = bytearray(GOOD)
     content[7] = version
     content[at] ^= bits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -13,10 +14,13 @@ import pytest
 
 from confined_claude.engine.mount import Mount
 from confined_claude.errors import ConfinedError
+from confined_claude.fs.directory import Location
 from confined_claude.guard import isolation, repository
+from confined_claude.guard.isolation import CopyPlan, Unfetched
 from confined_claude.guard.records import Record, Records, locked
 from confined_claude.host import Host
 from confined_claude.project import Project
+from confined_claude.workspace import Workspace
 
 from ..conftest import full_disk, tree
 from ..guarding import EVIL, commit, git, made_repository, put
@@ -29,16 +33,44 @@ def root(tmp_path: Path) -> Path:
     return made_repository(tmp_path / "my 'app")
 
 
+class Copies:
+    """The copies of the repository of the project at ``root``, and the records that say which there are."""
+
+    def __init__(self, workspace: Workspace, records: Records) -> None:
+        self.root = workspace.project.root
+        self.records = records
+        self.location = workspace.data.at(isolation.DIRECTORY)
+
+    def plan(self) -> CopyPlan:
+        found = repository.find(self.root)
+        assert found is not None
+        return isolation.plan_copy(found, self.location, self.records)
+
+    def mount(self) -> Mount:
+        """The mount of the copy for a session that starts now."""
+        plan = self.plan()
+        isolation.make_copy(plan, self.records)
+        return plan.mount
+
+    def unfetched(self) -> list[Unfetched]:
+        return isolation.unfetched(self.root, self.location, self.records)
+
+
+@contextlib.contextmanager
+def copies_of(root: Path, host: Host) -> Iterator[Copies]:
+    workspace = Workspace(host, Project(root))
+    with locked(workspace.state) as records:
+        yield Copies(workspace, records)
+
+
 @pytest.fixture
-def kept(root: Path, host: Host) -> Iterator[Records]:
-    with locked(Project(root), host) as records:
-        yield records
+def copies(root: Path, host: Host) -> Iterator[Copies]:
+    with copies_of(root, host) as copies:
+        yield copies
 
 
-def copied(root: Path, host: Host, kept: Records) -> Mount:
-    found = repository.find(root)
-    assert found is not None
-    return isolation.copy_for(found, Project(root), host, kept)
+def references(repository: Path) -> dict[str, str]:
+    return isolation.references(Location(repository))
 
 
 def work_in(copy: Path, root: Path, branch: str = "main") -> None:
@@ -48,11 +80,11 @@ def work_in(copy: Path, root: Path, branch: str = "main") -> None:
     git(root, *here, "commit", "--quiet", "--allow-empty", "--message", branch)
 
 
-def test_the_copy_is_the_whole_repository_mounted_in_its_place(root: Path, host: Host, kept: Records) -> None:
+def test_the_copy_is_the_whole_repository_mounted_in_its_place(root: Path, copies: Copies) -> None:
     (root / ".git/link").symlink_to("HEAD")
     before = tree(root)
-    mount = copied(root, host, kept)
-    assert (mount.base, mount.target, mount.read_only) == (host.data, str(root / ".git"), False)
+    mount = copies.mount()
+    assert (mount.base, mount.target, mount.read_only) == (copies.location.base, str(root / ".git"), False)
     assert mount.parts == ("projects", Project(root).id, "git", "1")
     assert {name: (entry[0], entry[3]) for name, entry in tree(mount.source).items()} == {
         name.removeprefix(".git/"): (entry[0], entry[3]) for name, entry in before.items() if name.startswith(".git/")
@@ -61,74 +93,73 @@ def test_the_copy_is_the_whole_repository_mounted_in_its_place(root: Path, host:
     assert git(root, "--git-dir", str(mount.source), "fsck", "--no-dangling") == ""
 
 
-def test_a_copy_is_used_again_while_the_hosts_repository_has_not_moved(root: Path, host: Host, kept: Records) -> None:
-    first = copied(root, host, kept)
+def test_a_copy_is_used_again_while_the_hosts_repository_has_not_changed(root: Path, copies: Copies) -> None:
+    first = copies.mount()
     work_in(first.source, root)
     put(root / "src/main.py", "changed, not committed")
     git(root, "gc", "--quiet")
-    assert copied(root, host, kept) == first
+    assert copies.mount() == first
     commit(root)
-    second = copied(root, host, kept)
+    second = copies.mount()
     assert second.source.name == "2"
     assert first.source.exists()  # it holds what the host does not have
     git(root, "checkout", "--quiet", "-b", "other")
-    third = copied(root, host, kept)
+    third = copies.mount()
     assert (
-        kept.copies()[third.source.name]["HEAD"]
+        copies.records.copies()[third.source.name]["HEAD"]
         == (third.source / "HEAD").read_text().strip()
         == "ref: refs/heads/other"
     )
 
 
-def test_a_copy_without_anything_new_goes_once_the_host_has_moved(root: Path, host: Host, kept: Records) -> None:
-    first = copied(root, host, kept)
+def test_a_copy_without_anything_new_is_deleted_once_the_host_has_changed(root: Path, copies: Copies) -> None:
+    first = copies.mount()
     put(root / "x")
     commit(root)
-    second = copied(root, host, kept)
-    assert list(kept.copies()) == [second.source.name]
+    second = copies.mount()
+    assert list(copies.records.copies()) == [second.source.name]
     assert not (first.source / "HEAD").exists() or first.source == second.source
 
 
-def test_a_copy_that_somebody_deleted_is_made_again(root: Path, host: Host, kept: Records) -> None:
-    first = copied(root, host, kept)
-    shutil.rmtree(host.data)
-    assert isolation.waiting(Project(root), host, kept) == []
-    again = copied(root, host, kept)
+def test_a_copy_that_someone_deleted_is_made_again(root: Path, copies: Copies) -> None:
+    first = copies.mount()
+    shutil.rmtree(copies.location.base)
+    assert copies.unfetched() == []
+    again = copies.mount()
     assert again == first
     assert (again.source / "HEAD").exists()
 
 
-def test_a_commit_without_a_branch_waits_too(root: Path, host: Host, kept: Records) -> None:
-    copy = copied(root, host, kept).source
+def test_a_commit_without_a_branch_waits_too(root: Path, copies: Copies) -> None:
+    copy = copies.mount().source
     git(root, "--git-dir", str(copy), "--work-tree", str(root), "checkout", "--quiet", "--detach")
     git(root, "--git-dir", str(copy), "--work-tree", str(root), "commit", "--quiet", "--allow-empty", "--message", "x")
-    (found,) = isolation.waiting(Project(root), host, kept)
-    subprocess.run(shlex.split(found.command), check=True, env={"PATH": os.environ["PATH"], "HOME": str(host.home)})
+    (found,) = copies.unfetched()
+    subprocess.run(shlex.split(found.command), check=True, env={"PATH": os.environ["PATH"], "HOME": str(root.parent)})
     assert git(root, "log", "-1", "--format=%s", "refs/remotes/confined/HEAD") == "x\n"
 
 
-def test_no_copy_goes_while_a_session_may_be_at_work_on_it(root: Path, host: Host, kept: Records) -> None:
-    first = copied(root, host, kept)
-    handle = kept.begin("ab", Record())
+def test_no_copy_goes_while_a_session_may_be_at_work_on_it(root: Path, copies: Copies) -> None:
+    first = copies.mount()
+    owner = copies.records.begin("ab", Record())
     put(root / "x")
     commit(root)
-    second = copied(root, host, kept)
+    second = copies.mount()
     assert second.source != first.source
     assert (first.source / "HEAD").exists()
-    os.close(handle)
-    kept.end("ab")
-    assert copied(root, host, kept) == second
+    owner.close()
+    copies.records.end("ab")
+    assert copies.mount() == second
     assert not first.source.exists()
 
 
-def test_what_waits_is_told_until_it_is_fetched_and_then_the_copy_goes(root: Path, host: Host, kept: Records) -> None:
-    project = Project(root)
-    assert isolation.waiting(project, host, kept) == []
-    mount = copied(root, host, kept)
-    assert isolation.waiting(project, host, kept) == []
+def test_commits_are_reported_until_they_are_fetched_and_then_the_copy_goes(root: Path, copies: Copies) -> None:
+    assert copies.unfetched() == []
+    mount = copies.mount()
+    assert copies.unfetched() == []
     work_in(mount.source, root)
     work_in(mount.source, root, "topic/$(id)")
-    (waiting,) = isolation.waiting(project, host, kept)
+    (waiting,) = copies.unfetched()
     assert waiting.branches == ("main", "topic/$(id)")
     words = shlex.split(waiting.command)
     assert words == ["git", "-C", str(root), "fetch", str(mount.source), BRANCHES]
@@ -136,16 +167,16 @@ def test_what_waits_is_told_until_it_is_fetched_and_then_the_copy_goes(root: Pat
         config.write(EVIL.replace("/tmp/ran", str(root / "ran")))
     done = subprocess.run(
         ["/bin/sh", "-c", waiting.command],
-        env={"PATH": os.environ["PATH"], "HOME": str(host.home), "GIT_CONFIG_NOSYSTEM": "1"},
+        env={"PATH": os.environ["PATH"], "HOME": str(root.parent), "GIT_CONFIG_NOSYSTEM": "1"},
         capture_output=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     assert not (root / "ran").exists()
     assert "topic/$(id)" in git(root, "branch", "--remotes")
-    copied(root, host, kept)
-    assert not [path for path in mount.source.parent.iterdir() if path.name not in kept.copies()]
-    assert isolation.waiting(project, host, kept) == []
+    copies.mount()
+    assert not [path for path in mount.source.parent.iterdir() if path.name not in copies.records.copies()]
+    assert copies.unfetched() == []
 
 
 def test_references_are_read_without_git_and_without_following_links(root: Path, tmp_path: Path) -> None:
@@ -154,14 +185,14 @@ def test_references_are_read_without_git_and_without_following_links(root: Path,
     git(root, "branch", "loose/deep")
     head = git(root, "rev-parse", "HEAD").strip()
     names = {"refs/heads/main", "refs/heads/loose/deep", "refs/tags/v1"}
-    assert isolation.references(root / ".git") == dict.fromkeys(names, head)
+    assert references(root / ".git") == dict.fromkeys(names, head)
     secret = put(tmp_path / "secret/x", "secret")
     (root / ".git/refs/heads/link").symlink_to(secret)
     (root / ".git/refs/linked").symlink_to(secret.parent)
-    assert isolation.references(root / ".git") == dict.fromkeys(names, head)
+    assert references(root / ".git") == dict.fromkeys(names, head)
     (root / ".git/packed-refs").unlink()
     (root / ".git/packed-refs").symlink_to(secret)
-    assert isolation.references(root / ".git") == {"refs/heads/loose/deep": head}
+    assert references(root / ".git") == {"refs/heads/loose/deep": head}
 
 
 @pytest.mark.timeout(10)
@@ -172,22 +203,37 @@ def test_whatever_a_session_leaves_as_references_is_read(root: Path) -> None:
     put(refs / "large", b"x" * 10_000)
     put(refs / "/".join("d" * 40) / "x")
     put(root / ".git/packed-refs", b"# x\n^y\n\xff \xff\nnothing\n")
-    found = isolation.references(root / ".git")
+    found = references(root / ".git")
     assert {"refs/heads/main", os.fsdecode(b"refs/heads/\xff\n"), os.fsdecode(b"\xff")} == set(found)
-    assert isolation.references(root / "missing") == {}
+    assert references(root / "missing") == {}
 
 
-def test_a_full_disk_is_a_clear_error_and_leaves_no_half_copy(root: Path, host: Host, kept: Records) -> None:
+def test_a_full_disk_is_a_clear_error_and_leaves_no_half_copy(root: Path, copies: Copies) -> None:
     with full_disk(100), pytest.raises(ConfinedError, match="Cannot copy the repository to"):
-        copied(root, host, kept)
-    assert not (host.data / "projects" / Project(root).id / "git/1").exists()
-    assert copied(root, host, kept).source.name == "1"
+        copies.mount()
+    assert not copies.location.at("1").path.exists()
+    assert copies.mount().source.name == "1"
 
 
 def test_the_copy_of_a_worktree_is_that_of_its_repository(root: Path, host: Host, tmp_path: Path) -> None:
     git(root, "worktree", "add", "--quiet", "-b", "other", "../tree")
-    with locked(Project(tmp_path / "tree"), host) as kept:
-        mount = copied(tmp_path / "tree", host, kept)
+    with copies_of(tmp_path / "tree", host) as copies:
+        mount = copies.mount()
         assert mount.target == str(root / ".git")
         assert (mount.source / "worktrees/tree/HEAD").exists()
-        assert kept.copies()["1"]["HEAD"] == "ref: refs/heads/other"
+        assert copies.records.copies()["1"]["HEAD"] == "ref: refs/heads/other"
+
+
+def test_a_plan_makes_and_deletes_nothing(root: Path, copies: Copies, host: Host) -> None:
+    first = copies.mount()
+    put(root / "x")
+    commit(root)
+    before = tree(host.home)
+    plan = copies.plan()
+    assert (plan.is_new, plan.name, plan.obsolete) == (True, "2", (first.source.name,))
+    assert tree(host.home) == before
+
+
+def test_a_leftover_copy_is_in_nobodys_way(copies: Copies) -> None:
+    copies.location.at("7").make().close()
+    assert copies.mount().source.name == "8"

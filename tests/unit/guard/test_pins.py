@@ -1,4 +1,4 @@
-"""What a session may not change is a mount of its own, and so is every folder that leads there."""
+"""What a session may not change is a mount of its own, and so is every directory that leads there."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from confined_claude.engine.mount import Mount
 from confined_claude.errors import ConfinedError
+from confined_claude.fs.directory import Location
 from confined_claude.guard import pins as pins_module
 from confined_claude.guard import repository
 from confined_claude.guard.pins import Pins, make_missing, plan_mounts, plan_pins, remove_made
@@ -19,7 +20,7 @@ from confined_claude.project import Project
 from ..conftest import as_plain_user, tree
 from ..guarding import commit, git, made_repository, plain_repository, put
 
-DATA = Path("/data")
+DATA = Location(Path("/data"))
 OF_GIT = {".git/config", ".git/hooks"}
 
 
@@ -44,24 +45,24 @@ def mounts(root: Path, pins: Pins) -> list[Mount]:
 
 
 def assert_nothing_can_be_moved(root: Path, pins: Pins) -> None:
-    """Every folder between what is mounted as a whole and what is kept is a mount point itself."""
+    """Every directory between what is mounted as a whole and what is kept is a mount point itself."""
     planned = mounts(root, pins)
     targets = [Path(mount.target) for mount in planned]
     assert len(set(targets)) == len(targets)
     wholes = {root, *(Path(mount.target) for mount in planned if not mount.pin)}
     read_only = {Path(mount.target) for mount in planned if mount.read_only}
-    assert read_only == {*pins.kept, *pins.missing}
+    assert read_only == {*pins.read_only, *pins.missing}
     for mount in planned:
-        assert mount.source == Path(mount.target) or mount.base == DATA
+        assert mount.source == Path(mount.target) or mount.base == DATA.base
         assert not any(
             mount.base.joinpath(*mount.parts[:count]).is_symlink() for count in range(1, len(mount.parts) + 1)
         )
-        for folder in Path(mount.target).parents if mount.pin else ():
-            if folder in wholes or folder in root.parents:
+        for directory in Path(mount.target).parents if mount.pin else ():
+            if directory in wholes or directory in root.parents:
                 break
-            inside_kept = any(kept == folder or kept in folder.parents for kept in read_only)
-            assert folder in targets or inside_kept, f"{folder} could be moved away"
-            assert targets.index(Path(mount.target)) > targets.index(folder) if folder in targets else True
+            inside_kept = any(kept == directory or kept in directory.parents for kept in read_only)
+            assert directory in targets or inside_kept, f"{directory} could be moved away"
+            assert targets.index(Path(mount.target)) > targets.index(directory) if directory in targets else True
 
 
 # What is kept
@@ -72,17 +73,17 @@ def test_an_empty_project_has_no_pins(root: Path) -> None:
     assert mounts(root, planned(root)) == []
 
 
-def test_of_a_plain_repository_the_settings_and_hooks_are_kept(root: Path) -> None:
+def test_the_settings_and_hooks_of_a_plain_repository_are_pinned(root: Path) -> None:
     made_repository(root)
     pins = planned(root)
-    assert names(pins.kept, root) == OF_GIT
+    assert names(pins.read_only, root) == OF_GIT
     assert names(pins.missing, root) == {".git/commondir"}
     assert_nothing_can_be_moved(root, pins)
     assert [mount.target for mount in mounts(root, pins) if not mount.read_only] == [str(root / ".git")]
     assert planned(root, git=False) == Pins(())
 
 
-def test_more_of_git_is_kept_if_it_is_there(root: Path) -> None:
+def test_more_of_git_is_pinned_if_it_exists(root: Path) -> None:
     made_repository(root)
     git(root, "sparse-checkout", "set", "src")
     put(root / ".git/info/attributes")
@@ -92,19 +93,19 @@ def test_more_of_git_is_kept_if_it_is_there(root: Path) -> None:
         path.unlink()
     (root / ".git/hooks").rmdir()
     pins = planned(root)
-    assert names(pins.kept, root) == {".git/commondir", ".git/config.worktree", ".git/info/attributes"}
+    assert names(pins.read_only, root) == {".git/commondir", ".git/config.worktree", ".git/info/attributes"}
     assert names(pins.missing, root) == OF_GIT
     assert_nothing_can_be_moved(root, pins)
 
 
-def test_of_a_worktree_its_pointer_and_its_repository_are_kept(root: Path, tmp_path: Path) -> None:
+def test_the_pointer_and_the_repository_of_a_worktree_are_pinned(root: Path, tmp_path: Path) -> None:
     main = made_repository(tmp_path / "main")
     root.rmdir()
     git(main, "worktree", "add", "--quiet", "-b", "other", str(root))
     put(main / ".git/worktrees/project/config.worktree")
     pins = planned(root)
     common = main / ".git"
-    assert names(pins.kept, root) - names(pins.kept, common) == {".git"} | {
+    assert names(pins.read_only, root) - names(pins.read_only, common) == {".git"} | {
         f"../main/.git/{name}"
         for name in ("config", "hooks", "worktrees/project/commondir", "worktrees/project/config.worktree")
     }
@@ -127,17 +128,17 @@ def test_a_worktree_of_many_can_still_be_worked_in(root: Path, tmp_path: Path, m
     root.rmdir()
     git(main, "worktree", "add", "--quiet", "-b", "other", str(root))
     git(main, "worktree", "add", "--quiet", "-b", "third", "../third")
-    monkeypatch.setattr(pins_module, "_MOST_GIT_FOLDERS", 1)
+    monkeypatch.setattr(pins_module, "_MAX_GIT_DIRECTORIES", 1)
     pins = planned(root)
     own = main / ".git/worktrees/project"
-    assert main / ".git/worktrees" in pins.kept
+    assert main / ".git/worktrees" in pins.read_only
     nearest = max((mount for mount in mounts(root, pins) if own.is_relative_to(mount.target)), key=lambda m: m.target)
     assert not nearest.read_only
-    assert own / "commondir" in pins.kept
+    assert own / "commondir" in pins.read_only
     assert_nothing_can_be_moved(root, pins)
 
 
-def test_of_submodules_all_that_git_obeys_is_kept(root: Path, tmp_path: Path) -> None:
+def test_all_that_git_obeys_in_submodules_is_pinned(root: Path, tmp_path: Path) -> None:
     made_repository(tmp_path / "lib")
     made_repository(root)
     for name in ("one", "deep/two"):
@@ -145,7 +146,7 @@ def test_of_submodules_all_that_git_obeys_is_kept(root: Path, tmp_path: Path) ->
     commit(root)
     pins = planned(root)
     of_modules = {f".git/modules/{name}/{file}" for name in ("one", "deep/two") for file in ("config", "hooks")}
-    assert names(pins.kept, root) == OF_GIT | of_modules
+    assert names(pins.read_only, root) == OF_GIT | of_modules
     assert names(pins.missing, root) == {
         ".git/commondir",
         ".git/modules/one/commondir",
@@ -154,23 +155,23 @@ def test_of_submodules_all_that_git_obeys_is_kept(root: Path, tmp_path: Path) ->
     assert_nothing_can_be_moved(root, pins)
 
 
-def test_of_many_submodules_the_folder_is_kept_as_a_whole(root: Path) -> None:
+def test_the_directory_of_many_submodules_is_pinned_as_a_whole(root: Path) -> None:
     made_repository(root)
     for number in range(101):
         put(root / f".git/modules/{number}/HEAD")
         put(root / f".git/modules/{number}/config")
     pins = planned(root)
-    assert names(pins.kept, root) == {*OF_GIT, ".git/modules"}
+    assert names(pins.read_only, root) == {*OF_GIT, ".git/modules"}
     assert_nothing_can_be_moved(root, pins)
 
 
-def test_a_project_that_is_a_submodule_keeps_its_own_folder(root: Path, tmp_path: Path) -> None:
+def test_a_project_that_is_a_submodule_has_its_own_directory_pinned(root: Path, tmp_path: Path) -> None:
     made_repository(tmp_path / "lib")
     made_repository(root)
     git(root, "submodule", "--quiet", "add", str(tmp_path / "lib"), "lib")
     pins = planned(root / "lib")
     place = root / ".git/modules/lib"
-    assert set(pins.kept) == {root / "lib/.git", place / "config", place / "hooks"}
+    assert set(pins.read_only) == {root / "lib/.git", place / "config", place / "hooks"}
     assert_nothing_can_be_moved(root / "lib", pins)
 
 
@@ -191,11 +192,11 @@ def test_a_project_that_is_a_submodule_keeps_its_own_folder(root: Path, tmp_path
         (["sub/tasks.py"], set()),
     ],
 )
-def test_what_the_host_obeys_at_the_root_is_kept_if_it_is_there(made: list[str], kept: set[str], root: Path) -> None:
+def test_what_the_host_obeys_at_the_root_is_pinned_if_it_exists(made: list[str], kept: set[str], root: Path) -> None:
     for path in made:
         put(root / path)
     pins = planned(root)
-    assert names(pins.kept, root) == kept
+    assert names(pins.read_only, root) == kept
     assert pins.missing == ()
     assert_nothing_can_be_moved(root, pins)
 
@@ -219,8 +220,8 @@ def test_what_the_user_protects_and_opens_is(root: Path) -> None:
     ):
         put(root / path)
     pins = planned(root, ("deploy", "conf/*.d"), (".vscode/tasks.json", "deploy/log", ".envrc", "nowhere"))
-    assert names(pins.kept, root) == {"deploy", "conf/a.d", ".vscode"}
-    assert names(pins.opened, root) == {".vscode/tasks.json", "deploy/log"}
+    assert names(pins.read_only, root) == {"deploy", "conf/a.d", ".vscode"}
+    assert names(pins.writable, root) == {".vscode/tasks.json", "deploy/log"}
     assert_nothing_can_be_moved(root, pins)
     writable = {mount.target for mount in mounts(root, pins) if not mount.read_only}
     assert writable == {str(root / name) for name in ("conf", ".vscode/tasks.json", "deploy/log")}
@@ -231,8 +232,8 @@ def test_nothing_opens_the_guards_own_files(writable: str, root: Path) -> None:
     made_repository(root)
     put(root / ".confined-claude/config.toml")
     pins = planned(root, (), (writable,))
-    assert names(pins.kept, root) >= {*OF_GIT, ".confined-claude"}
-    assert pins.opened == ()
+    assert names(pins.read_only, root) >= {*OF_GIT, ".confined-claude"}
+    assert pins.writable == ()
 
 
 def test_environments_of_the_host_are_hidden(root: Path) -> None:
@@ -242,9 +243,8 @@ def test_environments_of_the_host_are_hidden(root: Path) -> None:
     pins = planned(root)
     assert pins.hidden == (".venv", "env")
     hidden = {mount.target: mount.parts for mount in mounts(root, pins)}
-    of = ("projects", Project(root).id, "hidden")
-    assert hidden == {str(root / name): (*of, name) for name in pins.hidden}
-    assert {mount.base for mount in mounts(root, pins)} == {DATA}
+    assert hidden == {str(root / name): ("hidden", name) for name in pins.hidden}
+    assert {mount.base for mount in mounts(root, pins)} == {DATA.base}
 
 
 # Links
@@ -255,7 +255,7 @@ def test_environments_of_the_host_are_hidden(root: Path) -> None:
 def test_a_link_is_never_a_pin(name: str, target: str, root: Path) -> None:
     put(root / "there/settings.json")
     (root / name).symlink_to(target)
-    assert set(planned(root, ("deploy",)).kept) <= {root / "__pycache__"}
+    assert set(planned(root, ("deploy",)).read_only) <= {root / "__pycache__"}
     assert planned(root).hidden == ()
 
 
@@ -286,7 +286,7 @@ def test_a_repository_that_is_led_elsewhere_is_refused(content: str, root: Path)
 # What is made
 
 
-def test_what_is_made_is_taken_away_again(root: Path) -> None:
+def test_what_is_made_is_removed_again(root: Path) -> None:
     made_repository(root)
     put(root / "tasks.py")
     (root / ".git/config").unlink()
@@ -298,7 +298,7 @@ def test_what_is_made_is_taken_away_again(root: Path) -> None:
     assert all(path.exists() for path in pins.missing)
     assert git(root, "rev-parse", "--git-dir") == ".git\n"
     again = planned(root)
-    assert set(again.kept) == {*pins.kept, *pins.missing}
+    assert set(again.read_only) == {*pins.read_only, *pins.missing}
     assert again.missing == ()
     remove_made(pins.missing, root)
     remove_made(pins.missing, root)
@@ -344,10 +344,10 @@ def test_where_nothing_can_be_made_nothing_is_missing(plain_folder: Path) -> Non
         put(root / ".git/HEAD")
         put(root / ".git/config")
         put(root / "tasks.py")
-        for folder in (root / ".git", root):
-            folder.chmod(0o500)
+        for directory in (root / ".git", root):
+            directory.chmod(0o500)
         pins = planned(root)
-        return names(pins.kept, root), names(pins.missing, root)
+        return names(pins.read_only, root), names(pins.missing, root)
 
     assert as_plain_user(work) == ({".git/config", "tasks.py"}, set())
 
@@ -355,12 +355,12 @@ def test_where_nothing_can_be_made_nothing_is_missing(plain_folder: Path) -> Non
 # Beside other sessions
 
 
-def test_among_others_only_what_they_keep_as_well_is_kept(root: Path) -> None:
+def test_only_what_other_sessions_pin_as_well_is_pinned(root: Path) -> None:
     pins = Pins((root / "a", root / "b"), (root / "a/x", root / "b/y"), (root / "m", root / "n"), (".venv",))
     others = [root / "b", root / "b/y", root / "n", root / "z"]
-    assert pins.among(others) == Pins((root / "b",), (root / "b/y",), (root / "n",), (".venv",))
-    assert pins.among(pins.paths()) == pins
-    assert pins.among([]) == Pins((), hidden=(".venv",))
+    assert pins.restricted_to(others) == Pins((root / "b",), (root / "b/y",), (root / "n",), (".venv",))
+    assert pins.restricted_to((*pins.read_only, *pins.writable, *pins.missing)) == pins
+    assert pins.restricted_to([]) == Pins((), hidden=(".venv",))
 
 
 def test_mounts_of_a_repository_inside_do_not_depend_on_its_finding(root: Path) -> None:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from confined_claude.commands import review
+from confined_claude.commands.review import lines as review_lines
 from confined_claude.guard import report
 from confined_claude.guard.findings import Finding
-from confined_claude.guard.isolation import Waiting
+from confined_claude.guard.isolation import Unfetched
 from confined_claude.guard.review import Review
 from confined_claude.guard.snapshot import Kind
 from confined_claude.text import escape
@@ -54,28 +54,28 @@ def is_safe(text: str) -> bool:
 def test_whatever_is_in_the_findings_the_output_steers_nothing(
     found: list[Finding], branches: list[str], command: str
 ) -> None:
-    lines = list(review.lines(Review(found, [Waiting(tuple(branches), command)])))
+    lines = list(review_lines(Review(found, [Unfetched(tuple(branches), command)])))
     assert all(line.isprintable() for line in lines)
     for one in found:
         assert any(escape(one.path) in line for line in lines)
 
 
 @given(found=st.lists(findings, min_size=1, max_size=3))
-def test_whatever_is_in_the_findings_what_is_told_steers_nothing(
+def test_whatever_is_in_the_findings_the_report_steers_nothing(
     found: list[Finding], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    report.tell(found)
-    told = capfd.readouterr()
-    assert told.out == ""
-    assert is_safe(told.err)
-    assert told.err.encode()
-    assert told.err.startswith("confined-claude: This session has left ")
+    report.report(found)
+    output = capfd.readouterr()
+    assert output.out == ""
+    assert is_safe(output.err)
+    assert output.err.encode()
+    assert output.err.startswith("confined-claude: This session has left ")
 
 
-def test_nothing_is_told_of_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    report.tell([])
+def test_without_findings_nothing_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
+    report.report([])
     assert capfd.readouterr() == ("", "")
-    assert list(review.lines(Review([], []))) == ["There is nothing to review."]
+    assert list(review_lines(Review([], []))) == ["There is nothing to review."]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_nothing_is_told_of_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_the_summary_counts_by_colour(found: list[Finding], words: str) -> None:
-    assert report.summary(found) == words
+    assert report.summarize(found) == words
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_what_changed_is_shown_in_lines(before: bytes | None, after: bytes | Non
 
 def test_a_finding_is_shown_with_its_session_and_what_acts_on_it() -> None:
     one = Finding("a\nb", Kind.FILE, True, "git", "new hook", None, b"x", "", "1", "confined-claude-x", 0.0)
-    first, second, third, fourth = report.lines([one], most=1, diff_lines=1)
+    first, second, third, fourth = report.describe([one], max_findings=1, max_diff=1)
     assert (first, second, fourth) == ("  red     a\\nb", "          new hook; acted on by git", "          +x")
     assert third.startswith("          since the session confined-claude-x of 19")
 
@@ -126,11 +126,11 @@ def test_however_much_there_is_the_output_is_bounded(capfd: pytest.CaptureFixtur
     large = [
         finding(path=f"{number}" + "p" * 200, after=b"line\n" * 5_000, before=b"y" * 60_000) for number in range(300)
     ]
-    report.tell(large)
-    told = capfd.readouterr().err
-    assert "… and 290 more" in told
-    assert len(told.splitlines()) < 150
-    reviewed = list(review.lines(Review(large, [])))
+    report.report(large)
+    output = capfd.readouterr().err
+    assert "… and 290 more" in output
+    assert len(output.splitlines()) < 150
+    reviewed = list(review_lines(Review(large, [])))
     assert len(reviewed) < 200 * 410
     assert max(map(len, reviewed)) < 400
 
@@ -140,22 +140,22 @@ def test_a_change_far_down_a_file_is_shown() -> None:
     assert list(report.difference(finding(before=before, after=before + b"evil\n"), 10)) == [" 999", "+evil"]
 
 
-def test_the_way_to_review_is_told_by_colour(capfd: pytest.CaptureFixture[str]) -> None:
-    report.tell([finding()])
+def test_the_hint_depends_on_the_colour(capfd: pytest.CaptureFixture[str]) -> None:
+    report.report([finding()])
     assert "Nothing starts here until you have looked" in capfd.readouterr().err
-    report.tell([finding(red=False)])
+    report.report([finding(red=False)])
     assert capfd.readouterr().err.endswith("`confined-claude review` shows it again.\n")
 
 
 def test_what_waits_is_shown_with_the_command_that_fetches_it() -> None:
-    lines = list(review.lines(Review([], [Waiting(("main", "a\x1bb"), "git fetch 'x'")])))
+    lines = list(review_lines(Review([], [Unfetched(("main", "a\x1bb"), "git fetch 'x'")])))
     assert lines == ["A copy of the repository has commits on: main, a\\x1bb. To fetch them:", "  git fetch 'x'"]
 
 
 def test_a_closed_terminal_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     with open("/dev/full", "w", buffering=1) as full:
         monkeypatch.setattr("sys.stderr", full)
-        report.tell([finding()])
+        report.report([finding()])
         monkeypatch.undo()
         full.buffer.raw.close()  # type: ignore[attr-defined]
     assert Path("/dev/full").exists()

@@ -42,7 +42,7 @@ def submodule(main: Path) -> Path:
     return main / "deps/lib"
 
 
-def test_a_folder_without_a_repository_has_none(tmp_path: Path) -> None:
+def test_a_directory_without_a_repository_has_none(tmp_path: Path) -> None:
     assert find(tmp_path) is None
     (tmp_path / ".git").mkdir()  # git takes it for none
     assert find(tmp_path) is None
@@ -59,7 +59,7 @@ def test_a_worktree_has_the_repository_it_was_made_from(main: Path, worktree: Pa
     assert found.git_directories() == (main / ".git", main / ".git/worktrees/tree")
 
 
-def test_a_submodule_has_its_folder_in_the_repository_above(main: Path, submodule: Path) -> None:
+def test_a_submodule_has_its_directory_in_the_repository_above(main: Path, submodule: Path) -> None:
     place = main / ".git/modules/deps/lib"
     assert find(submodule) == Repository(place, place)
     assert submodules(main / ".git") == (place,)
@@ -79,7 +79,7 @@ def test_pointers_may_lead_through_a_link_above(main: Path, worktree: Path, tmp_
 
 
 class Places(NamedTuple):
-    """A repository, a folder with a pointer to it, and the folder in the repository that it points to."""
+    """A repository, a directory with a pointer to it, and the directory in the repository that it points to."""
 
     main: Path
     tree: Path
@@ -151,7 +151,7 @@ def test_a_link_in_place_of_git_is_refused(main: Path, tmp_path: Path) -> None:
 
 @pytest.mark.timeout(10)
 @pytest.mark.parametrize("kind", ["text", "empty", "fifo", "huge"])
-def test_what_names_no_folder_is_refused(kind: str, tmp_path: Path) -> None:
+def test_what_names_no_directory_is_refused(kind: str, tmp_path: Path) -> None:
     if kind == "fifo":
         os.mkfifo(tmp_path / ".git")
     else:
@@ -166,7 +166,7 @@ def test_the_repository_above_is_found(main: Path, submodule: Path, tmp_path: Pa
     assert above(main) is None
 
 
-def test_submodules_are_found_in_folders_and_in_each_other_and_not_through_links(tmp_path: Path) -> None:
+def test_submodules_are_found_in_directories_and_in_each_other_and_not_through_links(tmp_path: Path) -> None:
     for name in ("modules/a", "modules/b/c", "modules/a/modules/d", "worktrees/w"):
         put(tmp_path / name / "HEAD")
     (tmp_path / "modules/link").symlink_to(tmp_path / "modules/a")

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude.guard.rules import DEPENDENCY_FOLDERS, RULES, Matcher, Rule, rules_for
+from confined_claude.guard.rules import DEPENDENCY_DIRECTORIES, RULES, Matcher, Rule, rules_for
 
 PATTERNS = [(rule, pattern) for rule in RULES for pattern in rule.patterns]
 MATCHER = Matcher(RULES)
 
 
-def rule_of(path: str, *patterns: str, folder: bool = False) -> bool:
-    return Matcher((Rule("x", True, patterns),)).of(path.split("/"), folder=folder) is not None
+def rule_of(path: str, *patterns: str) -> bool:
+    return Matcher((Rule("x", True, patterns),)).rule_of(path.split("/")) is not None
 
 
 def parts(pattern: str, filled: str = "X1") -> list[str]:
@@ -28,10 +28,10 @@ def test_every_pattern_matches_a_path_made_from_it(rule: Rule) -> None:
         names = parts(pattern)
         below = [*names, "deep", "er"] if pattern.endswith("/") else names
         upper = [name.upper() for name in below]
-        assert alone.of(below, folder=False) == alone.of(upper, folder=False) == rule, pattern
-        nested = alone.of(["sub", "folder", *below], folder=False)
+        assert alone.rule_of(below) == alone.rule_of(upper) == rule, pattern
+        nested = alone.rule_of(["sub", "folder", *below])
         assert nested == (None if pattern.startswith("/") and not matches_deeper(rule, names) else rule), pattern
-        found = MATCHER.of(below, folder=False)
+        found = MATCHER.rule_of(below)
         assert found is not None
         assert RULES.index(found) <= RULES.index(rule), pattern
 
@@ -42,24 +42,24 @@ def matches_deeper(rule: Rule, names: list[str]) -> bool:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.runs)
-def test_a_file_is_no_folder_and_a_longer_name_is_another(rule: Rule) -> None:
+def test_a_file_is_no_directory_and_a_longer_name_is_another(rule: Rule) -> None:
     for pattern in rule.patterns:
         alone = Matcher((Rule(rule.runs, rule.red, (pattern,)),))
         names = parts(pattern)
-        assert alone.of(names, folder=True) == (alone.rules[0] if pattern.endswith("/") else None), pattern
-        assert alone.of(names, folder=False) == (None if pattern.endswith("/") else alone.rules[0]), pattern
+        assert alone.rule_of(names, is_directory=True) == (alone.rules[0] if pattern.endswith("/") else None), pattern
+        assert alone.rule_of(names) == (None if pattern.endswith("/") else alone.rules[0]), pattern
         if not pattern.endswith("*"):
-            assert alone.of([*names[:-1], f"{names[-1]}~"], folder=pattern.endswith("/")) is None, pattern
+            assert alone.rule_of([*names[:-1], f"{names[-1]}~"], is_directory=pattern.endswith("/")) is None, pattern
 
 
-def test_no_pattern_stands_twice() -> None:
+def test_no_pattern_is_there_twice() -> None:
     spelled = [pattern.lower() for _, pattern in PATTERNS]
     assert sorted(spelled) == sorted(set(spelled))
 
 
 def test_every_rule_is_the_rule_of_something() -> None:
     deep = [["sub", *parts(pattern), *["x"] * pattern.endswith("/")] for _, pattern in PATTERNS]
-    assert {MATCHER.of(names[at:], folder=False) for names in deep for at in (0, 1)} - {None} == set(RULES)
+    assert {MATCHER.rule_of(names[at:]) for names in deep for at in (0, 1)} - {None} == set(RULES)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_what_a_pattern_matches(path: str, patterns: tuple[str, ...], matches: b
     ],
 )
 def test_the_first_rule_that_matches_is_the_rule_of_a_path(path: str, runs: str, red: bool) -> None:
-    rule = MATCHER.of(path.split("/"), folder=False)
+    rule = MATCHER.rule_of(path.split("/"))
     assert rule is not None
     assert (rule.runs, rule.red) == (runs, red)
 
@@ -117,7 +117,7 @@ def test_the_first_rule_that_matches_is_the_rule_of_a_path(path: str, runs: str,
     claude.json .claude/todo.txt .github/ISSUE_TEMPLATE.md .config/other""".split(),
 )
 def test_ordinary_files_have_no_rule(path: str) -> None:
-    assert MATCHER.of(path.split("/"), folder=False) is None
+    assert MATCHER.rule_of(path.split("/")) is None
 
 
 @pytest.mark.parametrize(
@@ -142,19 +142,17 @@ def test_a_link_has_the_rule_of_what_it_may_stand_for(name: str, parents: tuple[
 
 
 @pytest.mark.parametrize("protect", ["deploy", "deploy/", "/deploy/"])
-def test_what_is_protected_may_be_a_file_or_a_folder_from_the_root(protect: str) -> None:
+def test_what_is_protected_may_be_a_file_or_a_directory_from_the_root(protect: str) -> None:
     matcher = Matcher(rules_for([protect], []))
     for path, red in (("deploy", True), ("deploy/x/y", True), ("sub/deploy", None), ("deployed", None)):
-        rule = matcher.of(path.split("/"), folder=False)
+        rule = matcher.rule_of(path.split("/"))
         assert (rule and rule.red) == red, path
 
 
 def test_what_is_opened_is_yellow_also_in_what_is_protected() -> None:
     matcher = Matcher(rules_for(["deploy", "conf/*.d"], ["deploy/log", ".vscode", "conf/*.d/x"]))
-    reds = {
-        path: matcher.of(path.split("/"), folder=False) for path in ("deploy/log/a", "deploy/a", ".vscode/a", ".envrc")
-    }
-    reds |= {path: matcher.of(path.split("/"), folder=False) for path in ("conf/A.d/x", "conf/A.d/y")}
+    reds = {path: matcher.rule_of(path.split("/")) for path in ("deploy/log/a", "deploy/a", ".vscode/a", ".envrc")}
+    reds |= {path: matcher.rule_of(path.split("/")) for path in ("conf/A.d/x", "conf/A.d/y")}
     assert {path: rule and rule.red for path, rule in reds.items()} == {
         "deploy/log/a": False,
         "deploy/a": True,
@@ -174,16 +172,18 @@ names = st.text("aB.*[?\n\udcff", min_size=1, max_size=4)
 
 
 @given(
-    path=st.lists(names, min_size=1, max_size=4), pattern=st.lists(names, min_size=1, max_size=3), folder=st.booleans()
+    path=st.lists(names, min_size=1, max_size=4),
+    pattern=st.lists(names, min_size=1, max_size=3),
+    is_directory=st.booleans(),
 )
-def test_whatever_the_names_are_a_matcher_answers(path: list[str], pattern: list[str], folder: bool) -> None:
+def test_whatever_the_names_are_a_matcher_answers(path: list[str], pattern: list[str], is_directory: bool) -> None:
     matcher = Matcher((Rule("x", True, ("/".join(pattern), "/".join(pattern) + "/")),))
-    found = matcher.of(path, folder=folder)
+    found = matcher.rule_of(path, is_directory=is_directory)
     if "*" not in "".join(pattern) and "[" not in "".join(pattern) and "?" not in "".join(pattern):
         lower, wanted = [name.lower() for name in path], [name.lower() for name in pattern]
         ends = [lower[:end] for end in range(len(wanted), len(path) + 1)]
         assert (found is not None) == any(names[len(names) - len(wanted) :] == wanted for names in ends)
 
 
-def test_dependency_folders_are_lower_case_names() -> None:
-    assert all(name == name.lower() and "/" not in name for name in DEPENDENCY_FOLDERS)
+def test_dependency_directories_are_lower_case_names() -> None:
+    assert all(name == name.lower() and "/" not in name for name in DEPENDENCY_DIRECTORIES)

@@ -15,7 +15,7 @@ from confined_claude.engine.image import Image, chains_of
 from confined_claude.host import Host
 from confined_claude.image.inventory import Inventory, footprint, freed_by, is_prune_pending, obsolete, unused
 from confined_claude.image.recipe import FILES, ON, shared
-from confined_claude.workspace import state_of
+from confined_claude.state.store import state_of
 
 
 def image(name: str, *sizes: int, names: tuple[str, ...] | None = None, is_used: bool = False, **labels: str) -> Image:

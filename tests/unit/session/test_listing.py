@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections.abc import Callable
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
 
 from confined_claude.errors import ConfinedError, EngineError
-from confined_claude.guard import records
-from confined_claude.guard.records import Record
 from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.session import listing as running
@@ -89,56 +83,3 @@ def test_an_answer_of_the_engine_in_any_name(host: Host) -> None:
     found = running._session(line, host)
     assert (found.path, found.is_up, found.is_left) == (Path("/a,b\n=c"), True, True)
     assert found.since == 1795479540.0
-
-
-def _own(host: Host, begun: Event, over: Event) -> None:
-    with records.locked(HERE, host) as kept:
-        handle = kept.begin("k", Record(opened=["x"]))
-    begun.set()
-    over.wait(30)
-    os.close(handle)
-
-
-def test_an_owner_is_known_as_long_as_it_lives_and_can_be_followed_by_one(host: Host) -> None:
-    assert not records.has_owner(HERE.id, "k", host)
-    assert list(records.without_owner(host)) == []
-    context = multiprocessing.get_context("fork")
-    begun, over = context.Event(), context.Event()
-    owner = context.Process(target=_own, args=(host, begun, over))
-    owner.start()
-    assert begun.wait(30)
-    assert records.has_owner(HERE.id, "k", host)
-    assert list(records.without_owner(host)) == []
-    with records.locked(HERE, host) as kept:
-        assert kept.adopt("k") is None
-    owner.kill()
-    owner.join()
-    assert not records.has_owner(HERE.id, "k", host)
-    assert list(records.without_owner(host)) == ["k"]
-    with records.locked(HERE, host) as kept:
-        handle = kept.adopt("k")
-        assert kept.adopt("other") is None
-    assert handle is not None
-    with records.owned(handle):
-        assert records.has_owner(HERE.id, "k", host)
-    assert not records.has_owner(HERE.id, "k", host)
-
-
-@pytest.mark.parametrize(
-    "name", ["k.session", "findings.json", "made.json", "accepted.json", "k.before", "copies.json"]
-)
-@pytest.mark.parametrize("content", ["[1, 2", '{"new": {"version": 9}}', "[[]]", "7", '"text"', '[{"x": 1}]'])
-def test_a_record_that_is_damaged_or_newer_is_said_and_stays(name: str, content: str, host: Host) -> None:
-    with records.locked(HERE, host) as kept:
-        pass
-    file = host.state / "projects" / HERE.id / name
-    file.write_text(content)
-    with records.locked(HERE, host) as kept:
-        reads: list[Callable[[], object]] = [kept.findings, kept.made, kept.accepted, kept.copies]
-        for read in (*reads, lambda: list(kept.sessions()), lambda: kept.before("k")):
-            try:
-                read()
-            except ConfinedError as error:
-                assert str(file) in error.message
-                assert "damaged" in error.message
-    assert file.read_text() == content

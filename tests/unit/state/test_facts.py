@@ -17,7 +17,7 @@ from confined_claude.engine import command
 from confined_claude.errors import EngineError
 from confined_claude.host import Host
 from confined_claude.state.facts import EngineFacts, current_facts, from_info
-from confined_claude.workspace import state_of
+from confined_claude.state.store import state_of
 
 from ..conftest import full_disk
 

@@ -12,37 +12,42 @@ from confined_claude.errors import ConfinedError
 from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.state import projects as known
+from confined_claude.state.store import records_of, state_of
 
 
 def record(project: Project, host: Host) -> Path:
     return host.state / "projects" / project.id / "project.json"
 
 
+def remember(project: Project, host: Host) -> None:
+    known.remember(records_of(host, project.id), project.root)
+
+
 def test_what_was_used_last_comes_first(host: Host, tmp_path: Path) -> None:
-    assert known.projects(host) == []
+    assert known.projects(state_of(host)) == []
     projects = [Project(tmp_path / name) for name in ("one", "two", "three")]
     for age, project in enumerate(projects):
-        known.remember(project, host)
+        remember(project, host)
         os.utime(record(project, host), (1000 - age, 1000 - age))
     projects[0].root.mkdir()
-    assert [(found.root, found.last_used, found.exists) for found in known.projects(host)] == [
+    assert [(found.root, found.last_used, found.exists) for found in known.projects(state_of(host))] == [
         (projects[0].root, 1000, True),
         (projects[1].root, 999, False),
         (projects[2].root, 998, False),
     ]
-    known.remember(projects[2], host)
-    assert known.projects(host)[0].root == projects[2].root
+    remember(projects[2], host)
+    assert known.projects(state_of(host))[0].root == projects[2].root
 
 
 @pytest.mark.parametrize("name", ["a\nb", "grüße", 'quo"te', "-x", "[bold]"])
 def test_any_name(name: str, host: Host, tmp_path: Path) -> None:
     project = Project(tmp_path / name)
-    known.remember(project, host)
-    known.remember(project, host)
-    (found,) = known.projects(host)
+    remember(project, host)
+    remember(project, host)
+    (found,) = known.projects(state_of(host))
     assert (found.id, found.root) == (project.id, project.root)
-    assert known.find(project.id, host) == found
-    assert known.find(str(project.root), host) == found
+    assert known.find(project.id, state_of(host)) == found
+    assert known.find(str(project.root), state_of(host)) == found
 
 
 @pytest.mark.parametrize(
@@ -58,15 +63,15 @@ def test_any_name(name: str, host: Host, tmp_path: Path) -> None:
         '{"version":1,"root":7}',
     ],
 )
-def test_a_damaged_record_is_kept_aside_and_said(
+def test_a_damaged_record_is_renamed_and_reported(
     content: str, host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project = Project(tmp_path)
-    known.remember(project, host)
+    remember(project, host)
     record(project, host).write_text(content)
-    (found,) = known.projects(host)
+    (found,) = known.projects(state_of(host))
     assert (found.id, found.root, found.exists) == (project.id, None, False)
-    known.remember(project, host)
+    remember(project, host)
     (aside,) = record(project, host).parent.glob("project.json.*")
     assert aside.read_text() == content
     assert str(aside) in capsys.readouterr().err
@@ -79,35 +84,35 @@ def test_a_link_in_place_of_the_record_is_not_followed(host: Host, tmp_path: Pat
     target.write_text("precious")
     record(project, host).parent.mkdir(parents=True)
     record(project, host).symlink_to(target)
-    known.remember(project, host)
+    remember(project, host)
     assert target.read_text() == "precious"
     assert not record(project, host).is_symlink()
 
 
-def test_a_folder_that_became_a_link_is_found_as_what_it_was(host: Host, tmp_path: Path) -> None:
+def test_a_directory_that_became_a_link_is_found_as_what_it_was(host: Host, tmp_path: Path) -> None:
     old, new = Project(tmp_path / "old"), Project(tmp_path / "new")
     for project in (old, new):
-        known.remember(project, host)
+        remember(project, host)
     new.root.mkdir()
     old.root.symlink_to(new.root)
-    assert known.find(str(old.root), host).id == old.id
+    assert known.find(str(old.root), state_of(host)).id == old.id
     (tmp_path / "other").symlink_to(new.root)
-    assert known.find(str(tmp_path / "other"), host).id == new.id
+    assert known.find(str(tmp_path / "other"), state_of(host)).id == new.id
 
 
-def test_from_a_folder_that_is_gone_a_project_is_found_by_its_id(
+def test_from_a_directory_that_is_gone_a_project_is_found_by_its_id(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = Project(tmp_path / "project")
-    known.remember(project, host)
+    remember(project, host)
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    assert known.find(project.id, host).root == project.root
+    assert known.find(project.id, state_of(host)).root == project.root
     with pytest.raises(ConfinedError, match="no known project"):
-        known.find("x", host)
+        known.find("x", state_of(host))
 
 
 def test_what_is_no_known_project_is_an_error(host: Host) -> None:
     with pytest.raises(ConfinedError, match="no known project 'x'"):
-        known.find("x", host)
+        known.find("x", state_of(host))

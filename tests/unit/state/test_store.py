@@ -22,7 +22,7 @@ from confined_claude.state import facts, trust
 from confined_claude.state import locks as shared
 from confined_claude.state import projects as known
 from confined_claude.state import store as state
-from confined_claude.workspace import state_of
+from confined_claude.state.store import records_of, state_of
 
 from ..conftest import tree
 
@@ -34,15 +34,16 @@ def _enter(context: contextlib.AbstractContextManager[Any]) -> None:
 
 ENGINE: Any = type("Engine", (), {"file_in_image": lambda *_: b'{"version": "1"}'})()
 RECIPE = Recipe("Building.", {})
+FILES = ProjectFiles(Path("anywhere"))
 USES: dict[str, Callable[[Host, Project], object]] = {
-    "known projects": lambda host, project: known.remember(project, host),
-    "shared data": lambda host, _: _enter(shared.in_use(host)),
-    "clean": lambda host, _: _enter(shared.held_alone(host)),
-    "records": lambda host, project: _enter(records.locked(project, host)),
+    "known projects": lambda host, project: known.remember(records_of(host, project.id), project.root),
+    "shared data": lambda host, _: _enter(shared.in_use(state_of(host))),
+    "clean": lambda host, _: _enter(shared.held_alone(state_of(host))),
+    "records": lambda host, project: _enter(records.locked(records_of(host, project.id))),
     "images": lambda host, _: Inventory(ENGINE, host).note_built("sha256:1"),
     "build lock": lambda host, _: _enter(image._build_lock(host, RECIPE)),
     "build log": lambda host, _: image._open_log(host)[1].close(),
-    "trust": lambda host, project: trust.allow(project, host, trust.digest_of(ProjectFiles.read(project.scaffold))),
+    "trust": lambda host, project: trust.allow(records_of(host, project.id), FILES, trust.digest_of(FILES)),
 }
 
 
@@ -68,7 +69,7 @@ def test_a_link_is_refused(use: Callable[[Host, Project], object], host: Host, p
     assert host.state.is_dir()
 
 
-def test_what_is_only_kept_to_be_quick_is_not_kept_behind_a_link(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_is_not_written_behind_a_link(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = host.home / "precious"
     elsewhere.mkdir()
     host.state.parent.mkdir(parents=True)
@@ -79,7 +80,7 @@ def test_what_is_only_kept_to_be_quick_is_not_kept_behind_a_link(host: Host, mon
     assert tree(elsewhere) == {}
 
 
-def test_a_folder_is_opened_only_where_it_is(host: Host) -> None:
+def test_a_directory_is_opened_only_if_it_exists(host: Host) -> None:
     with pytest.raises(FileNotFoundError), state.opened(host, "logs"):
         pass
     with state.made(host, "logs") as made, state.opened(host, "logs") as opened:

@@ -1,0 +1,52 @@
+"""The copy of a directory that a container can write."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+
+from .directory import Directory
+
+_MAX_DEPTH = 100
+
+
+def copy_tree(source: Directory, target: Directory, name: str, depth: int = 0) -> None:
+    """Copy everything in ``source`` to the new directory ``name`` in ``target``, with its modes and times.
+
+    Links are copied as links; FIFOs, sockets and devices are left out. Raises OSError.
+    """
+    if depth > _MAX_DEPTH:
+        raise OSError(errno.ELOOP, "it is nested too deep")
+    target.mkdir(name)
+    with target.child(name) as copy:
+        with source.entries() as listing:
+            entries = list(listing)
+        for entry in entries:
+            if entry.is_symlink():
+                os.symlink(source.readlink(entry.name), entry.name, dir_fd=copy.fileno())
+            elif entry.is_dir(follow_symlinks=False):
+                with source.child(entry.name) as inner:
+                    copy_tree(inner, copy, entry.name, depth + 1)
+            elif entry.is_file(follow_symlinks=False):
+                _copy_file(source, copy, entry.name)
+        _copy_status(source.stat(), copy.fileno())
+
+
+def _copy_file(source: Directory, target: Directory, name: str) -> None:
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with open(os.open(name, os.O_RDONLY | flags, dir_fd=source.fileno()), "rb") as original:
+        status = os.fstat(original.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            return
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | flags, 0o600, dir_fd=target.fileno())
+        with open(fd, "wb") as copy:
+            shutil.copyfileobj(original, copy, 1 << 20)
+            copy.flush()
+            _copy_status(status, fd)
+
+
+def _copy_status(status: os.stat_result, fd: int) -> None:
+    os.fchmod(fd, stat.S_IMODE(status.st_mode))
+    os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -1,0 +1,109 @@
+"""A workspace as the guard sees it: its rules, its repository, and how to scan it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ..errors import ConfinedError
+from ..fs.directory import Location
+from ..project import CONTAINER_HOME
+from ..workspace import Workspace
+from . import repository
+from .findings import Finding, audit
+from .records import Before, Identity, Record
+from .repository import Repository
+from .rules import Matcher, Rule, rules_for
+from .scan import scan
+from .snapshot import Snapshot
+from .verdicts import Context
+
+
+class GuardedProject:
+    """The project of a ``workspace``."""
+
+    def __init__(self, workspace: Workspace, *, lenient: bool = False) -> None:
+        """Read the rules and find the repository.
+
+        Raises ConfinedError for a repository that cannot be guarded; a ``lenient`` one, or one whose git is open, has
+        no repository then.
+        """
+        self.workspace = workspace
+        self.root = workspace.project.root
+        self.repository: Repository | None = None
+        try:
+            self.repository = repository.find(self.root)
+        except ConfinedError:
+            if workspace.settings.git != "open" and not lenient:
+                raise
+        common = None if self.repository is None else self.repository.common
+        named = repository.named_by_settings(self.root, common, workspace.host.git_config)
+        found = (*_invoke_package(self.root), *(_git_rule(path) for path in dict.fromkeys(named)))
+        self.matcher = Matcher(rules_for(workspace.settings.protect, workspace.settings.writable, found))
+
+    @property
+    def outside(self) -> tuple[Path, ...]:
+        """The repository, if it is outside the project."""
+        if self.repository is None or self.root in self.repository.common.parents:
+            return ()
+        return (self.repository.common,)
+
+    def scan(self, since: float | None = None) -> Snapshot:
+        """Scan the project. ``since`` is as for ``scan.scan``."""
+        return scan(self.root, self.matcher, self.outside, since=since)
+
+    def compare(self, record: Record, before: Before, unchanged: Iterable[str] = ()) -> list[Finding]:
+        """Return what the session with these records has left, as of now.
+
+        ``unchanged`` are pinned paths that have been the same file or directory all the time.
+        """
+        context = Context(
+            root=str(self.root),
+            matcher=self.matcher,
+            replaced=frozenset(_replaced(self.root, record)),
+            writable=record.writable,
+            git_directories=frozenset(record.git_directories),
+            container_only=() if CONTAINER_HOME.exists() else (f"{CONTAINER_HOME}/",),
+        )
+        after = self.scan(before.since)
+        return audit(before.snapshot, after, context, unchanged=unchanged, session=before.session, since=before.since)
+
+    def name(self, path: Path) -> str:
+        """Return a path as in a snapshot."""
+        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+    def parent_of(self, path: str) -> Location:
+        """Return the directory of a path from a snapshot, below which no link is followed."""
+        absolute = self.root / path
+        base = next(base for base in (self.root, *self.outside, Path("/")) if absolute.is_relative_to(base))
+        return Location(base, absolute.relative_to(base).parts[:-1])
+
+
+def identity(path: Path) -> Identity:
+    """Return the device and inode of a file; zeros if it is missing."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return (0, 0)
+    return (status.st_dev, status.st_ino)
+
+
+def _replaced(root: Path, record: Record) -> Iterator[str]:
+    """Yield what the host has replaced while it was pinned: from then on the session could change it."""
+    return (path for path, pinned in record.pinned.items() if identity(root / path) != pinned)
+
+
+def _git_rule(path: str) -> Rule:
+    return Rule("git, whose settings name it", True, (f"/{path}", f"/{path}/"))
+
+
+def _invoke_package(root: Path) -> Iterator[Rule]:
+    """Yield the rule for tasks that are a package, if they are Invoke's: other things have that name too."""
+    if (root / "tasks.py").exists():
+        return
+    with Location(root).open_if_exists() as directory:
+        if directory is None:
+            return
+        with directory.child_or_none("tasks") as tasks:
+            if tasks is not None and b"invoke" in (tasks.read("__init__.py") or b""):
+                yield Rule("inv", True, ("/tasks/",))

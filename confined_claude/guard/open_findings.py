@@ -1,0 +1,92 @@
+"""The findings that wait for a review: which are open, and which of them stop the next start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from ..errors import ReviewNeeded
+from ..text import escape
+from .findings import Finding, order
+from .guarded_project import GuardedProject
+from .records import Records
+from .snapshot import Item, Kind
+
+_MAX_NAMED = 3
+
+
+def merge(
+    known: Iterable[Finding], accepted: Mapping[str, str], new: Iterable[Finding]
+) -> tuple[list[Finding], list[Finding]]:
+    """Add ``new`` findings to the ``known`` ones; return all, and those that were neither known nor accepted.
+
+    ``accepted`` has digests by the key of the finding. Pure.
+    """
+    found = {finding.key: finding for finding in known}
+    fresh = []
+    for finding in new:
+        first = found.get(finding.key)
+        if finding.digest_after in (accepted.get(finding.key), first and first.digest_after):
+            continue
+        if first is not None:  # what there was before the first of them is what counts
+            finding = replace(  # noqa: PLW2901
+                finding,
+                before=first.before,
+                digest_before=first.digest_before,
+                red=first.red or finding.red,
+                session=first.session,
+                since=first.since,
+            )
+        found[finding.key] = finding
+        fresh.append(finding)
+    return sorted(found.values(), key=order), fresh
+
+
+def still_open(findings: Sequence[Finding], project: GuardedProject) -> list[Finding]:
+    """Return the findings without those that someone has put right meanwhile."""
+    if not findings:
+        return []
+    now = project.scan(min(finding.since for finding in findings)).items
+    return [finding for finding in findings if not _is_put_right(finding, now.get(finding.key), project)]
+
+
+def _is_put_right(finding: Finding, now: Item | None, project: GuardedProject) -> bool:
+    if now is not None:
+        return now.digest == finding.digest_before
+    # A rule from the settings may be gone with them, and the file still there.
+    return finding.kind not in (Kind.FILE, Kind.LINK) or not os.path.lexists(project.root / finding.path)
+
+
+def add(kept: Records, new: Iterable[Finding]) -> list[Finding]:
+    """Put ``new`` findings on record; return those that were neither known nor accepted."""
+    findings, fresh = merge(kept.findings(), kept.accepted(), new)
+    if fresh:
+        kept.save_findings(findings)
+    return fresh
+
+
+def close_put_right(kept: Records, project: GuardedProject) -> list[Finding]:
+    """Close what someone has put right meanwhile; return the findings that are still open."""
+    findings = kept.findings()
+    still = still_open(findings, project)
+    if len(still) < len(findings):
+        kept.save_findings(still)
+    return still
+
+
+def refuse_while_red(kept: Records, project: GuardedProject) -> None:
+    """Raise ReviewNeeded if something red is open. What someone has put right is closed."""
+    if any(finding.red for finding in kept.findings()):
+        refuse_red(close_put_right(kept, project))
+
+
+def refuse_red(findings: Iterable[Finding]) -> None:
+    """Raise ReviewNeeded if one of the findings is red."""
+    red = [escape(finding.path) for finding in findings if finding.red]
+    if red:
+        more = f" and {len(red) - _MAX_NAMED} more" if len(red) > _MAX_NAMED else ""
+        raise ReviewNeeded(
+            f"A session has left what would run on this machine by itself: {', '.join(red[:_MAX_NAMED])}{more}.",
+            "See it with `confined-claude review`, which can restore or accept it; nothing starts here before.",
+        )

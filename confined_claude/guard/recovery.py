@@ -1,0 +1,93 @@
+"""Sessions that were interrupted: the next start, or a review, finds out what they have left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ..engine import command as docker
+from ..workspace import Workspace
+from . import pins, records, report
+from .findings import Finding
+from .guarded_project import GuardedProject
+from .open_findings import merge
+from .records import ReadOnlyRecords, Record, Records
+from .snapshot import Kind
+
+_INTERRUPTED = "A session that was cut off, or could not be looked through,"
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What interrupted sessions have left.
+
+    ``running`` are the records of all sessions that still run. ``over`` are the others by key, each with what was found
+    after it. ``findings`` are all that are open now, ``fresh`` those of them that were not on record.
+    """
+
+    running: tuple[Record, ...] = ()
+    over: Mapping[str, list[Finding]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    fresh: list[Finding] = field(default_factory=list)
+
+
+def plan_recovery(kept: ReadOnlyRecords, project: GuardedProject) -> Recovery:
+    """Find out what interrupted sessions have left. Nothing is changed."""
+    over: dict[str, list[Finding]] = {}
+    findings, accepted, fresh = kept.findings(), kept.accepted(), []
+    sessions = kept.sessions()
+    running = [session.record for session in sessions if session.has_owner]
+    interrupted = [(key, record, True) for key, record, has_owner in sessions if not has_owner]
+    unscanned = [(key, record, False) for key, record in kept.unscanned()]
+    for key, record, may_run in (*interrupted, *unscanned):
+        before = kept.before(key)
+        if before is None:  # it never started
+            over[key] = []
+            continue
+        # Asked before the scan: what a session does during the scan is found by the next one, while it is on record.
+        is_running = may_run and docker.is_running(key)
+        found = project.compare(record, before)
+        findings, new = merge(findings, accepted, found)
+        fresh += new
+        if is_running:
+            running.append(record)
+        else:
+            over[key] = found
+    return Recovery(tuple(running), over, findings, fresh)
+
+
+def recover_interrupted(kept: Records, project: GuardedProject, *, who: str | None = _INTERRUPTED) -> Recovery:
+    """Find out what interrupted sessions have left, keep that on record, and report it as left by ``who``."""
+    recovery = plan_recovery(kept, project)
+    if recovery.fresh:
+        kept.save_findings(recovery.findings)
+    for key, found in recovery.over.items():
+        end(kept, key, found)
+    remove_made(kept, project)
+    if who is not None:
+        report.report(recovery.fresh, who)
+    return recovery
+
+
+def recover(workspace: Workspace, who: str) -> None:
+    """Report what interrupted sessions of a project have left, as left by ``who``. Raises ConfinedError."""
+    with records.locked(workspace.state) as kept:
+        recover_interrupted(kept, GuardedProject(workspace, lenient=True), who=who)
+
+
+def end(kept: Records, key: str, found: Iterable[Finding]) -> None:
+    """End the record of a session, unless something could not be scanned yet."""
+    if any(finding.kind == Kind.UNSEEN for finding in found):
+        kept.mark_unscanned(key)
+    else:
+        kept.end(key)
+
+
+def remove_made(kept: Records, project: GuardedProject) -> None:
+    """Once no session is on record, remove what was made for them, and forget what was accepted during them."""
+    if kept.sessions():
+        return
+    if made := kept.made():
+        pins.remove_made(made, project.root)
+        kept.save_made(())
+    kept.save_accepted({})
