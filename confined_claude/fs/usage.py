@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from rich.filesize import decimal
 
+from ..background import Background
 from .directory import Directory, Location
 
 Key = TypeVar("Key", bound=Hashable)
@@ -89,8 +90,7 @@ def measure(
     while len(done) < len(trees) and (left := deadline - time.monotonic()) > 0:
         if len(done) == seen and todo and threads < _MOST_THREADS:
             threads += 1
-            # One that the system does not let go of must not keep the process from its end.
-            threading.Thread(target=work, daemon=True).start()
+            Background(work)
         seen = len(done)
         if not finished.wait(min(_PATIENCE_SECONDS, left)) and waiting is not None:
             waiting(len(done), len(trees))
