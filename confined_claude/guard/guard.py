@@ -208,7 +208,7 @@ class PinnedInodes:
         flags = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK) | os.O_NOFOLLOW | os.O_CLOEXEC
         for path in paths:
             with contextlib.suppress(OSError):
-                self._fds[path] = os.open(root / path, flags)
+                self._fds[path] = os.open(root / path, flags)  # noqa: TID251 - it pins the inode
 
     def unchanged(self, root: Path) -> Iterator[str]:
         """Yield the paths at which the same file or directory still is."""
