@@ -17,7 +17,7 @@ class Finding:
     """A change that the host could run, or that could lead it astray.
 
     A ``red`` one acts by itself or at a routine command; ``runs`` is what would act, ``why`` what there is. ``before``
-    and ``after`` are contents as far as they are kept, with the digests of the whole (empty: there was nothing).
+    and ``after`` are contents if they are not too large, with the digests of the whole (empty: there was nothing).
     ``session`` and ``since`` (epoch seconds) say which session left it.
     """
 

@@ -70,14 +70,14 @@ def _entries(index: bytes, hash_size: int) -> _Entries:
             size = flags & _LONG
             if compressed:
                 strip, begin = _varint(index, begin) if index[begin] & 128 else (index[begin], begin + 1)
-                kept = len(path) - strip
+                shared = len(path) - strip
                 if size == _LONG:
-                    size = kept + index.index(b"\0", begin) - begin
-                if not 0 <= kept <= size <= _MAX_PATH:
+                    size = shared + index.index(b"\0", begin) - begin
+                if not 0 <= shared <= size <= _MAX_PATH:
                     raise ValueError("a git index with a damaged path")
-                starts.append(-1 if kept else at)
-                end = begin + size - kept
-                path = path[:kept] + index[begin:end]
+                starts.append(-1 if shared else at)
+                end = begin + size - shared
+                path = path[:shared] + index[begin:end]
                 at = end + 1
             else:
                 if size == _LONG:

@@ -15,12 +15,12 @@ from ..engine.mount import Mount
 from ..errors import ConfinedError
 from ..fs.lock import Lock
 from ..workspace import Workspace
-from . import isolation, open_findings, pins, records, report
+from . import isolation, open_findings, pins, report
 from .findings import Finding
 from .guarded_project import GuardedProject, identity
 from .isolation import CopyPlan
 from .pins import Pins
-from .records import Before, ReadOnlyRecords, Record
+from .records import Before, ReadOnlyRecords, Record, locked, locked_if_exist
 from .recovery import Recovery, end, plan_recovery, recover_interrupted, remove_made
 
 # The kernel's time of a change of a file lags behind the clock by up to a tick.
@@ -45,7 +45,7 @@ class GuardPlan:
 
 
 def plan(
-    project: GuardedProject, kept: ReadOnlyRecords | None, running: Iterable[Record], new_copy: str | None = None
+    project: GuardedProject, records: ReadOnlyRecords | None, running: Iterable[Record], new_copy: str | None = None
 ) -> GuardPlan:
     """Plan a session beside those with the records ``running``. Nothing is made or changed.
 
@@ -59,7 +59,7 @@ def plan(
     if git != "isolated" or project.repository is None:
         return GuardPlan(project, planned)
     copies = workspace.data.at(isolation.DIRECTORY)
-    return GuardPlan(project, planned, isolation.plan_copy(project.repository, copies, kept, new_copy))
+    return GuardPlan(project, planned, isolation.plan_copy(project.repository, copies, records, new_copy))
 
 
 def plan_dry_run(workspace: Workspace, key: str) -> GuardPlan:
@@ -68,12 +68,12 @@ def plan_dry_run(workspace: Workspace, key: str) -> GuardPlan:
     Raises ReviewNeeded while something red is open, and ConfinedError for what cannot be guarded.
     """
     project = GuardedProject(workspace)
-    with records.locked_if_exist(workspace.state) as kept:
-        recovery = Recovery() if kept is None else plan_recovery(kept, project)
+    with locked_if_exist(workspace.state) as records:
+        recovery = Recovery() if records is None else plan_recovery(records, project)
         if any(finding.red for finding in recovery.findings):
             open_findings.refuse_red(open_findings.still_open(recovery.findings, project))
         # A copy named by the key is none on record: no other session ever works on it.
-        planned = plan(project, kept, recovery.running, key)
+        planned = plan(project, records, recovery.running, key)
     if os.path.lexists(workspace.scaffold.path):
         return planned
     # A start makes the scaffold before it plans.
@@ -122,15 +122,15 @@ class Guard:
         ReviewNeeded while something red is open, and ConfinedError for what cannot be guarded.
         """
         project = self._project
-        with records.locked(self._location) as kept:
+        with locked(self._location) as records:
             prepare()
-            recovery = recover_interrupted(kept, project)
-            open_findings.refuse_while_red(kept, project)
-            planned = plan(project, kept, recovery.running)
+            recovery = recover_interrupted(records, project)
+            open_findings.refuse_while_red(records, project)
+            planned = plan(project, records, recovery.running)
             if planned.copy is not None:
-                isolation.make_copy(planned.copy, kept)
+                isolation.make_copy(planned.copy, records)
             missing = planned.pins.missing
-            kept.save_made(dict.fromkeys((*kept.made(), *missing)))
+            records.save_made(dict.fromkeys((*records.made(), *missing)))
             pins.make_missing(missing, project.root)
             self._record = Record(
                 {project.name(path): identity(path) for path in (*planned.pins.read_only, *missing)},
@@ -138,7 +138,7 @@ class Guard:
                 tuple(map(project.name, project.repository.git_directories())) if project.repository else (),
             )
             self._pinned.open(project.root, self._record.pinned)
-            self._owner = kept.begin(self.key, self._record)
+            self._owner = records.begin(self.key, self._record)
         self.mounts = planned.mounts
 
     @contextlib.contextmanager
@@ -159,8 +159,8 @@ class Guard:
     def _save_before(self, session: str) -> None:
         since = time.time() - _CLOCK_SECONDS
         self._before = Before(session, since, self._project.scan())
-        with records.locked(self._location) as kept:
-            kept.save_before(self.key, self._before)
+        with locked(self._location) as records:
+            records.save_before(self.key, self._before)
 
     def report(self, *, goes_on: bool = False) -> None:
         """Finish, and report what is new, even where it cannot be recorded."""
@@ -182,12 +182,12 @@ class Guard:
         if self._before is not None:
             before = replace(self._before, session=self.session or self._before.session)
             self.found = project.compare(self._record, before, self._pinned.unchanged(project.root))
-        with records.locked(self._location) as kept:
-            fresh = open_findings.add(kept, self.found)
+        with locked(self._location) as records:
+            fresh = open_findings.add(records, self.found)
             if not goes_on:
-                end(kept, self.key, self.found)
+                end(records, self.key, self.found)
             self.close()
-            remove_made(kept, project)
+            remove_made(records, project)
         return fresh
 
     def close(self) -> None:

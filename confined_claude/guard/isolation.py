@@ -60,17 +60,17 @@ class Unfetched:
 
 
 def plan_copy(
-    repository: Repository, copies: Location, kept: ReadOnlyRecords | None, new_name: str | None = None
+    repository: Repository, copies: Location, records: ReadOnlyRecords | None, new_name: str | None = None
 ) -> CopyPlan:
     """Choose the copy of ``repository`` as it is now that a session works on. Nothing is made or deleted.
 
     ``new_name`` is that of a copy that has to be made, by default the next number.
     """
     now = references(Location(repository.common)) | _head(Location(repository.own))
-    recorded = {} if kept is None else kept.copies()
+    recorded = {} if records is None else records.copies()
     known = {name: then for name, then in recorded.items() if copies.at(name).path.is_dir()}
     obsolete = []
-    if kept is not None and not kept.sessions():  # else one may be using any of them
+    if records is not None and not records.sessions():  # else one may be using any of them
         obsolete = [name for name, then in known.items() if then != now and not _has_news(copies.at(name), then, now)]
     remaining = {name: then for name, then in known.items() if name not in obsolete}
     name = next((name for name, then in remaining.items() if then == now), None)
@@ -79,7 +79,7 @@ def plan_copy(
     return CopyPlan(copies, name, repository.common, is_new, remaining | {name: now}, tuple(obsolete))
 
 
-def make_copy(plan: CopyPlan, kept: Records) -> None:
+def make_copy(plan: CopyPlan, records: Records) -> None:
     """Carry out ``plan``. Raises ConfinedError."""
     if plan.is_new or plan.obsolete:
         with plan.copies.make() as directory:
@@ -87,7 +87,7 @@ def make_copy(plan: CopyPlan, kept: Records) -> None:
                 remove_tree(directory, name)
             if plan.is_new:
                 _make(plan, directory)
-    kept.save_copies(plan.references)
+    records.save_copies(plan.references)
 
 
 def _make(plan: CopyPlan, directory: Directory) -> None:
@@ -99,13 +99,13 @@ def _make(plan: CopyPlan, directory: Directory) -> None:
         raise system_error("copy the repository to", directory.path / plan.name, error) from None
 
 
-def unfetched(root: Path, copies: Location, kept: ReadOnlyRecords) -> list[Unfetched]:
+def unfetched(root: Path, copies: Location, records: ReadOnlyRecords) -> list[Unfetched]:
     """Return the copies with something to fetch for the project at ``root``.
 
     Nothing in them is trusted: they are read, and git is not run.
     """
     found = []
-    for name, then in kept.copies().items():
+    for name, then in records.copies().items():
         copy = copies.at(name)
         there = references(copy) | _head(copy)
         branches = tuple(

@@ -58,27 +58,27 @@ def _is_put_right(finding: Finding, now: Item | None, project: GuardedProject) -
     return finding.kind not in (Kind.FILE, Kind.LINK) or not os.path.lexists(project.root / finding.path)
 
 
-def add(kept: Records, new: Iterable[Finding]) -> list[Finding]:
+def add(records: Records, new: Iterable[Finding]) -> list[Finding]:
     """Put ``new`` findings on record; return those that were neither known nor accepted."""
-    findings, fresh = merge(kept.findings(), kept.accepted(), new)
+    findings, fresh = merge(records.findings(), records.accepted(), new)
     if fresh:
-        kept.save_findings(findings)
+        records.save_findings(findings)
     return fresh
 
 
-def close_put_right(kept: Records, project: GuardedProject) -> list[Finding]:
+def close_put_right(records: Records, project: GuardedProject) -> list[Finding]:
     """Close what someone has put right meanwhile; return the findings that are still open."""
-    findings = kept.findings()
+    findings = records.findings()
     still = still_open(findings, project)
     if len(still) < len(findings):
-        kept.save_findings(still)
+        records.save_findings(still)
     return still
 
 
-def refuse_while_red(kept: Records, project: GuardedProject) -> None:
+def refuse_while_red(records: Records, project: GuardedProject) -> None:
     """Raise ReviewNeeded if something red is open. What someone has put right is closed."""
-    if any(finding.red for finding in kept.findings()):
-        refuse_red(close_put_right(kept, project))
+    if any(finding.red for finding in records.findings()):
+        refuse_red(close_put_right(records, project))
 
 
 def refuse_red(findings: Iterable[Finding]) -> None:

@@ -73,7 +73,7 @@ def plan_pins(project: Project, repository: Repository | None, matcher: Matcher)
             red += [path for path, parts in names if matcher.rule_of(parts, is_directory=path.is_dir()) == rule]
         else:
             writable += found
-    if (root / "tasks.py").exists():  # Python runs what it keeps there
+    if (root / "tasks.py").exists():  # Python runs what it caches there
         red.append(root / _PYTHON_CACHE)
     if (root / ".git").is_file():
         red.append(root / ".git")

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from ..engine import command as docker
 from ..workspace import Workspace
-from . import pins, records, report
+from . import pins, report
 from .findings import Finding
 from .guarded_project import GuardedProject
 from .open_findings import merge
-from .records import ReadOnlyRecords, Record, Records
+from .records import ReadOnlyRecords, Record, Records, locked
 from .snapshot import Kind
 
 _INTERRUPTED = "A session that was cut off, or could not be looked through,"
@@ -31,16 +31,16 @@ class Recovery:
     fresh: list[Finding] = field(default_factory=list)
 
 
-def plan_recovery(kept: ReadOnlyRecords, project: GuardedProject) -> Recovery:
+def plan_recovery(records: ReadOnlyRecords, project: GuardedProject) -> Recovery:
     """Find out what interrupted sessions have left. Nothing is changed."""
     over: dict[str, list[Finding]] = {}
-    findings, accepted, fresh = kept.findings(), kept.accepted(), []
-    sessions = kept.sessions()
+    findings, accepted, fresh = records.findings(), records.accepted(), []
+    sessions = records.sessions()
     running = [session.record for session in sessions if session.has_owner]
     interrupted = [(key, record, True) for key, record, has_owner in sessions if not has_owner]
-    unscanned = [(key, record, False) for key, record in kept.unscanned()]
+    unscanned = [(key, record, False) for key, record in records.unscanned()]
     for key, record, may_run in (*interrupted, *unscanned):
-        before = kept.before(key)
+        before = records.before(key)
         if before is None:  # it never started
             over[key] = []
             continue
@@ -56,14 +56,14 @@ def plan_recovery(kept: ReadOnlyRecords, project: GuardedProject) -> Recovery:
     return Recovery(tuple(running), over, findings, fresh)
 
 
-def recover_interrupted(kept: Records, project: GuardedProject, *, who: str | None = _INTERRUPTED) -> Recovery:
+def recover_interrupted(records: Records, project: GuardedProject, *, who: str | None = _INTERRUPTED) -> Recovery:
     """Find out what interrupted sessions have left, keep that on record, and report it as left by ``who``."""
-    recovery = plan_recovery(kept, project)
+    recovery = plan_recovery(records, project)
     if recovery.fresh:
-        kept.save_findings(recovery.findings)
+        records.save_findings(recovery.findings)
     for key, found in recovery.over.items():
-        end(kept, key, found)
-    remove_made(kept, project)
+        end(records, key, found)
+    remove_made(records, project)
     if who is not None:
         report.report(recovery.fresh, who)
     return recovery
@@ -71,23 +71,23 @@ def recover_interrupted(kept: Records, project: GuardedProject, *, who: str | No
 
 def recover(workspace: Workspace, who: str) -> None:
     """Report what interrupted sessions of a project have left, as left by ``who``. Raises ConfinedError."""
-    with records.locked(workspace.state) as kept:
-        recover_interrupted(kept, GuardedProject(workspace, lenient=True), who=who)
+    with locked(workspace.state) as records:
+        recover_interrupted(records, GuardedProject(workspace, lenient=True), who=who)
 
 
-def end(kept: Records, key: str, found: Iterable[Finding]) -> None:
+def end(records: Records, key: str, found: Iterable[Finding]) -> None:
     """End the record of a session, unless something could not be scanned yet."""
     if any(finding.kind == Kind.UNSEEN for finding in found):
-        kept.mark_unscanned(key)
+        records.mark_unscanned(key)
     else:
-        kept.end(key)
+        records.end(key)
 
 
-def remove_made(kept: Records, project: GuardedProject) -> None:
+def remove_made(records: Records, project: GuardedProject) -> None:
     """Once no session is on record, remove what was made for them, and forget what was accepted during them."""
-    if kept.sessions():
+    if records.sessions():
         return
-    if made := kept.made():
+    if made := records.made():
         pins.remove_made(made, project.root)
-        kept.save_made(())
-    kept.save_accepted({})
+        records.save_made(())
+    records.save_accepted({})

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from ..errors import ConfinedError, system_error
 from ..text import escape
 from ..workspace import Workspace
-from . import isolation, open_findings, records
+from . import isolation, open_findings
 from .findings import Finding
 from .guarded_project import GuardedProject
 from .isolation import Unfetched
-from .records import Records
+from .records import Records, locked
 from .recovery import recover_interrupted
 from .snapshot import Kind
 
@@ -32,29 +32,31 @@ class Review:
 def review(workspace: Workspace) -> Review:
     """Return what is open in a project, interrupted sessions included."""
     project = GuardedProject(workspace, lenient=True)
-    with records.locked(workspace.state) as kept:
-        recover_interrupted(kept, project, who=None)
-        findings = open_findings.close_put_right(kept, project)
-        return Review(findings, isolation.unfetched(project.root, workspace.data.at(isolation.DIRECTORY), kept))
+    with locked(workspace.state) as records:
+        recover_interrupted(records, project, who=None)
+        findings = open_findings.close_put_right(records, project)
+        return Review(findings, isolation.unfetched(project.root, workspace.data.at(isolation.DIRECTORY), records))
 
 
 def refuse_while_red(workspace: Workspace) -> None:
     """Raise ReviewNeeded if something red is open, interrupted sessions included."""
     project = GuardedProject(workspace, lenient=True)
-    with records.locked(workspace.state) as kept:
-        recover_interrupted(kept, project)
-        open_findings.refuse_while_red(kept, project)
+    with locked(workspace.state) as records:
+        recover_interrupted(records, project)
+        open_findings.refuse_while_red(records, project)
 
 
 def accept(workspace: Workspace, findings: Sequence[Finding]) -> None:
     """Close ``findings`` as they are: if one changes again, it is open again."""
-    with records.locked(workspace.state) as kept:
+    with locked(workspace.state) as records:
         digests = {finding.key: finding.digest_after for finding in findings}
-        kept.save_findings([finding for finding in kept.findings() if digests.get(finding.key) != finding.digest_after])
-        for key, _ in kept.unscanned():
-            kept.end(key)
-        if kept.sessions():  # they will find it again
-            kept.save_accepted(kept.accepted() | digests)
+        records.save_findings(
+            [finding for finding in records.findings() if digests.get(finding.key) != finding.digest_after]
+        )
+        for key, _ in records.unscanned():
+            records.end(key)
+        if records.sessions():  # they will find it again
+            records.save_accepted(records.accepted() | digests)
 
 
 def restore(workspace: Workspace, path: str) -> str:
@@ -65,16 +67,16 @@ def restore(workspace: Workspace, path: str) -> str:
     """
     project = GuardedProject(workspace, lenient=True)
     wanted = path.removeprefix("./").rstrip("/")
-    with records.locked(workspace.state) as kept:
-        found = [finding for finding in kept.findings() if wanted in (finding.path, escape(finding.path))]
+    with locked(workspace.state) as records:
+        found = [finding for finding in records.findings() if wanted in (finding.path, escape(finding.path))]
         if not found:
             raise ConfinedError(f"{escape(path)} is not among the findings.", "`confined-claude review` lists them.")
-        done = [_restore(finding, project, kept) for finding in found]
-        open_findings.close_put_right(kept, project)
+        done = [_restore(finding, project, records) for finding in found]
+        open_findings.close_put_right(records, project)
     return "; ".join(done)
 
 
-def _restore(finding: Finding, project: GuardedProject, kept: Records) -> str:
+def _restore(finding: Finding, project: GuardedProject, records: Records) -> str:
     path = escape(finding.path)
     name = finding.path.rpartition("/")[2]
     try:
@@ -84,7 +86,7 @@ def _restore(finding: Finding, project: GuardedProject, kept: Records) -> str:
                 return f"{path} runs with nobody's rights any more"
             if not finding.digest_before and finding.kind in _REMOVABLE:
                 content = directory.read(name)
-                where = kept.save_removed(f"{name[-100:]}.{secrets.token_hex(4)}", content or finding.after or b"")
+                where = records.save_removed(f"{name[-100:]}.{secrets.token_hex(4)}", content or finding.after or b"")
                 directory.unlink(name)
                 return f"{path} is removed, and kept in {where}"
             if finding.before is not None and finding.kind in _RESTORABLE:

@@ -29,7 +29,7 @@ _SCRIPTLESS = frozenset(
 
 
 class Verdict(NamedTuple):
-    """Whether something is red, what would run it, and what it is."""
+    """A colour (red or yellow), what would run the thing, and what it is."""
 
     red: bool
     runs: str

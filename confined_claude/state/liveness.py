@@ -9,7 +9,7 @@ from ..fs.directory import Directory, Location
 from ..fs.lock import Lock, is_held
 from .store import PROJECTS
 
-_CHECK_SECONDS = 0.1  # whoever only asks for the owner holds the lock for far less
+_CHECK_SECONDS = 0.1  # a process that only asks for the owner holds the lock for far less
 SUFFIX = ".session"  # of the record of a session, whose name is the session's key
 
 
