@@ -1,0 +1,93 @@
+"""A status: what runs and what is stored, with what it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ...engine.usage import Usage
+from ...errors import ConfinedError
+from ...fs.directory import Location
+from ...fs.usage import Size
+from ...guard.records import FindingCounts
+from ...image.inventory import ImageInventory
+from ...project import Project
+from ...session.listing import Session
+from ...state.projects import Known
+
+CLEAN, CLEAN_ALL, CLEAN_GLOBAL, CLEAN_GLOBAL_ALL = "clean", "clean --all", "clean-global", "clean-global --all"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What could not be found out: ``about`` the engine, the images, the project, or records."""
+
+    about: str
+    message: str
+    hint: str = ""
+
+    @classmethod
+    def of(cls, about: str, error: ConfinedError) -> Problem:
+        return cls(about, error.message, error.hint)
+
+
+@dataclass(frozen=True)
+class SessionUsage:
+    """A session and what it takes. ``cpu_percent`` is known only if there was an earlier look at it."""
+
+    session: Session
+    claude_version: str = ""
+    usage: Usage | None = None
+    cpu_percent: float | None = None
+
+    @property
+    def state(self) -> str:
+        """``running``, ``starting``, or ``left behind`` by a tool that is gone."""
+        if self.session.is_left:
+            return "left behind"
+        return "running" if self.session.is_up else "starting"
+
+
+@dataclass(frozen=True)
+class Data:
+    """A directory of the tool's and what it takes. ``removed_by`` is the command that deletes it."""
+
+    name: str
+    location: Location
+    removed_by: str
+    size: Size = field(default_factory=Size)
+
+
+@dataclass(frozen=True)
+class KnownProject:
+    """A known project with what is stored for it, and what is open to review there."""
+
+    known: Known
+    exists: bool
+    size: Size
+    open: FindingCounts = field(default_factory=FindingCounts)
+
+    @property
+    def forgotten_by(self) -> list[str]:
+        """The command that deletes what is stored, as words. Only the id always means this one and can be typed."""
+        return ["confined-claude", "clean", "--all", "--project", self.known.id]
+
+
+@dataclass(frozen=True)
+class Status:
+    """All there is to say at a ``time`` in epoch seconds.
+
+    ``sessions`` and ``images`` are None if the engine could not be asked, ``project`` if there can be none here.
+    """
+
+    time: float
+    project: Project | None
+    data: tuple[Data, ...]
+    shared: tuple[Data, ...]
+    sessions: tuple[SessionUsage, ...] | None
+    images: ImageInventory | None
+    projects: tuple[KnownProject, ...]
+    problems: tuple[Problem, ...]
+
+    def removed_by(self, command: str) -> Size:
+        """Return what ``command`` frees of the data."""
+        return sum((data.size for data in (*self.data, *self.shared) if data.removed_by == command), Size())
