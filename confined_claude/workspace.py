@@ -26,6 +26,8 @@ Flags = Mapping[str, str | None]
 
 SHARED = "shared"
 CLAUDE_CONFIG, PIP_CACHE, NPM_CACHE = "claude-config", "pip-cache", "npm-cache"
+# What sessions make in the scaffold.
+IN_SCAFFOLD = ("venvs", "local-bin")
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,12 @@ class Workspace:
     @property
     def scaffold(self) -> Location:
         """The project's own ``.confined-claude``."""
-        return Location(self.project.root, (SCAFFOLD,))
+        return scaffold_of(self.project.root)
 
     @property
     def data(self) -> Location:
         """What is kept for the project in ``<data>``."""
-        return Location(self.host.data, (PROJECTS, self.project.id))
+        return data_of(self.host, self.project.id)
 
     @property
     def state(self) -> Location:
@@ -107,6 +109,16 @@ class Workspace:
 
     def _scoped(self, scope: str, name: str) -> Location:
         return shared_data(self.host).at(name) if scope == SHARED else self.data.at(name)
+
+
+def scaffold_of(root: Path) -> Location:
+    """Return the location of the scaffold of the project at ``root``."""
+    return Location(root, (SCAFFOLD,))
+
+
+def data_of(host: Host, project_id: str) -> Location:
+    """Return the location of what is kept in ``<data>`` for a project."""
+    return Location(host.data, (PROJECTS, project_id))
 
 
 def shared_data(host: Host) -> Location:

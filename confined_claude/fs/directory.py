@@ -37,6 +37,15 @@ class Location:
     def path(self) -> Path:
         return self.base.joinpath(*self.parts)
 
+    @property
+    def parent(self) -> Location:
+        """The location of the directory that holds this one, which may be a file as well."""
+        return Location(self.base, self.parts[:-1])
+
+    @property
+    def name(self) -> str:
+        return self.parts[-1]
+
     def at(self, *names: str) -> Location:
         """Return the location ``names...`` below this one."""
         return Location(self.base, (*self.parts, *names))

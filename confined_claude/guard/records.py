@@ -20,7 +20,7 @@ from ..state.store import read_json, write_json
 from .findings import Finding
 from .snapshot import Item, Kind, Snapshot
 
-_LOCK = "lock"
+LOCK = "lock"
 _FINDINGS = "findings.json"
 _ACCEPTED = "accepted.json"
 _COPIES = "copies.json"
@@ -159,7 +159,7 @@ def locked(location: Location) -> Iterator[Records]:
 
     Raises ConfinedError if they cannot be used, or are of a newer version; a link in place of ``<state>`` is refused.
     """
-    with locked_directory(location, _LOCK) as directory:
+    with locked_directory(location, LOCK) as directory:
         projects.refuse_newer(directory)
         yield Records(directory)
 
@@ -168,10 +168,10 @@ def locked(location: Location) -> Iterator[Records]:
 def locked_if_exist(location: Location) -> Iterator[ReadOnlyRecords | None]:
     """Hold the lock on a project's records for the block, and change nothing; yield None if there are none."""
     with location.open_if_exists() as directory:
-        if directory is None or not directory.exists(_LOCK):
+        if directory is None or not directory.exists(LOCK):
             yield None
             return
-        with Lock.open(directory, _LOCK) as lock:
+        with Lock.open(directory, LOCK) as lock:
             lock.acquire()
             projects.refuse_newer(directory)
             yield ReadOnlyRecords(directory)

@@ -19,7 +19,7 @@ from ..engine.image import Image
 from ..errors import ConfinedError, EngineError
 from ..fs.lock import Lock
 from ..host import Host
-from ..state.store import state_of
+from ..state.store import LOGS, state_of
 from ..text import parse_json, strip_controls
 from .inventory import Inventory
 from .recipe import FILES, LATEST, ON, PARTS, ImageChain, Recipe
@@ -170,7 +170,7 @@ def _note_unfinished(inventory: Inventory, steps: Iterable[str]) -> None:
 def _open_log(host: Host) -> tuple[Path, IO[str]]:
     """Return the path of a new log file, and the file; the oldest ones are removed."""
     name = time.strftime("build-%Y%m%d-%H%M%S") + f"-{secrets.token_hex(4)}.log"
-    with state_of(host).at("logs").make() as logs:
+    with state_of(host).at(LOGS).make() as logs:
         for old in sorted(entry for entry in logs.names() if entry.startswith("build-"))[: 1 - _LOGS_KEPT]:
             with contextlib.suppress(OSError):
                 logs.unlink(old)

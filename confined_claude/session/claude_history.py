@@ -304,15 +304,15 @@ def _subdirectories(directory: Directory | None) -> Iterator[tuple[str, Director
 
 def _file_size(location: Location) -> int:
     """Return what a file takes on disk, in bytes; 0 for a directory."""
-    with contextlib.suppress(OSError), Location(location.base, location.parts[:-1]).open() as directory:
-        if not directory.is_directory(location.parts[-1]):
-            return directory.stat(location.parts[-1]).st_blocks * BLOCK
+    with contextlib.suppress(OSError), location.parent.open() as directory:
+        if not directory.is_directory(location.name):
+            return directory.stat(location.name).st_blocks * BLOCK
     return 0
 
 
 def _discard(location: Location, trash: Directory) -> Leftover:
-    with contextlib.suppress(OSError), Location(location.base, location.parts[:-1]).open() as directory:
-        return discard(directory, location.parts[-1], trash)
+    with contextlib.suppress(OSError), location.parent.open() as directory:
+        return discard(directory, location.name, trash)
     return Leftover()  # it is gone
 
 

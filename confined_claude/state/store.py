@@ -17,7 +17,7 @@ from ..fs import safefs
 from ..fs.directory import Directory, Location
 from ..host import Host
 
-PROJECTS = "projects"
+PROJECTS, LOGS = "projects", "logs"
 # Of the records' formats. Code that changes one makes it an object with a greater "version", or that of project.json,
 # which stands for all records of its project: then this code refuses it.
 VERSION = 1

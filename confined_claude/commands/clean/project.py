@@ -14,21 +14,19 @@ from ...errors import ConfinedError, system_error
 from ...fs.directory import Directory, Location
 from ...fs.removal import Leftover, trash_in
 from ...guard import isolation, records
-from ...guard.records import FindingCounts, Records
+from ...guard.records import LOCK, FindingCounts, Records
 from ...host import Host
 from ...project import IGNORED, IGNORED_BEFORE, SCAFFOLD, Project
 from ...session import claude_history
 from ...session.claude_history import ProjectScope
 from ...state import projects
-from ...state.store import state_of
-from ...workspace import CLAUDE_CONFIG, PROJECTS, current_project, shared_data
+from ...state.store import records_of, state_of
+from ...workspace import CLAUDE_CONFIG, IN_SCAFFOLD, current_project, data_of, scaffold_of, shared_data
 from . import trash
 from .confirm import refuse_while_running
 from .plan import Item, Plan, counted
 
-_MADE = ("venvs", "local-bin")
 _IGNORE = ".gitignore"
-_LOCK = "lock"
 # States of a container that uses nothing.
 _AT_REST = ("created", "exited", "dead")
 
@@ -65,11 +63,11 @@ class ProjectCleanup:
 
     @property
     def _scaffold(self) -> Location | None:
-        return Location(self.root, (SCAFFOLD,)) if self.exists and self.root is not None else None
+        return scaffold_of(self.root) if self.exists and self.root is not None else None
 
     @property
-    def _state(self) -> Location:
-        return state_of(self.host)
+    def _records(self) -> Location:
+        return records_of(self.host, self.id)
 
     # What there is
 
@@ -97,7 +95,7 @@ class ProjectCleanup:
             if _holds_nothing_else(directory):
                 yield Item(f"{SCAFFOLD}/", (self._scaffold,))
                 return
-            for name in filter(directory.exists, _MADE):
+            for name in filter(directory.exists, IN_SCAFFOLD):
                 yield Item(f"{SCAFFOLD}/{name}/", (self._scaffold.at(name),))
         yield from trash.items(self._scaffold)
 
@@ -112,27 +110,26 @@ class ProjectCleanup:
                 number = f"{counted(found.conversations, 'conversation')}, {counted(found.prompts, 'prompt')}"
                 yield Item(f"{number}, Claude's memory and settings of it", found.entries, found.bytes)
         for location, text in (
-            (Location(self.host.data, (PROJECTS, self.id)), "its own data"),
-            (self._state.at(PROJECTS, self.id), "records, findings and approvals"),
+            (data_of(self.host, self.id), "its own data"),
+            (self._records, "records, findings and approvals"),
         ):
             if os.path.lexists(location.path):
                 yield Item(f"{location.path}/, {text}", (location,))
 
     def _losses(self) -> Iterator[str]:
         """Yield what a person may want to have first."""
-        location = self._state.at(PROJECTS, self.id)
-        if not location.path.is_dir():
+        if not self._records.path.is_dir():
             return
         try:
-            counts = records.count_findings(location)
+            counts = records.count_findings(self._records)
             if counts != FindingCounts():
                 unscanned = counts.unscanned
                 more = f", {counted(unscanned, 'session')} not looked through yet" if unscanned else ""
                 yield f"What is open to review goes with it: {counted(counts.red + counts.yellow, 'finding')}{more}."
             if self.root is None:
                 return
-            copies = Location(self.host.data, (PROJECTS, self.id, isolation.DIRECTORY))
-            with records.locked(location) as kept:
+            copies = data_of(self.host, self.id).at(isolation.DIRECTORY)
+            with records.locked(self._records) as kept:
                 unfetched = isolation.unfetched(self.root, copies, kept)
             for copy in unfetched:
                 yield f"Commits that were never fetched go with it, on {', '.join(copy.branches)}."
@@ -142,7 +139,7 @@ class ProjectCleanup:
             yield f"Something that cannot be read goes with it: {error.message}"
 
     def _scope(self) -> ProjectScope:
-        found = projects.projects(self._state)
+        found = projects.projects(state_of(self.host))
         root = self.root or Path("/")
         others = frozenset(other.root for other in found if other.root is not None and other.root != root)
         return ProjectScope(root, others, frozenset(other.id for other in found if other.root is None))
@@ -151,10 +148,10 @@ class ProjectCleanup:
 
     def delete(self, *, memory: bool) -> Leftover:
         left = Leftover()
-        with self._records() as kept:
+        with self._locked() as kept:
             self._refuse_while_used(kept.session_keys())
             if self._scaffold is not None:
-                left += trash.move(self._scaffold, _MADE)
+                left += trash.move(self._scaffold, *map(self._scaffold.at, IN_SCAFFOLD))
             if memory:
                 left += self._forget()
         if self._scaffold is not None:
@@ -173,14 +170,14 @@ class ProjectCleanup:
                         left += claude_history.forget(config, self._scope(), directory)
                     except OSError as error:
                         left += Leftover.of(config.path, error)
-        left += trash.move(Location(self.host.data, (PROJECTS,)), [self.id], Location(self.host.data))
+        left += trash.move(Location(self.host.data), data_of(self.host, self.id))
         if left.number:  # as long as there is a record, the next clean knows what to delete
             return left
-        return left + trash.move(self._state.at(PROJECTS), [self.id], self._state)
+        return left + trash.move(state_of(self.host), self._records)
 
     def _remove_scaffold(self, scaffold: Location) -> None:
         """Remove the scaffold's directory if only the tool needed it, and nobody does by now."""
-        with self._records() as kept, scaffold.open_if_exists() as directory:
+        with self._locked() as kept, scaffold.open_if_exists() as directory:
             if directory is None or any(alive for _, alive in kept.session_keys()):
                 return
             if not (_holds_nothing_else(directory) and {*directory.names()} <= {_IGNORE}):
@@ -195,25 +192,24 @@ class ProjectCleanup:
                     directory.write(_IGNORE, IGNORED, mode=0o644)
 
     @contextlib.contextmanager
-    def _records(self) -> Iterator[Records]:
+    def _locked(self) -> Iterator[Records]:
         """Hold the lock on the project's records. If there were none, there are none afterwards."""
-        with records.locked(self._state.at(PROJECTS, self.id)) as kept:
+        with records.locked(self._records) as kept:
             try:
                 yield kept
             finally:
-                with self._state.at(PROJECTS, self.id).open_if_exists() as directory:
-                    is_new = directory is not None and directory.names() == [_LOCK]
+                with self._records.open_if_exists() as directory:
+                    is_new = directory is not None and directory.names() == [LOCK]
                 if is_new:
-                    trash.move(self._state.at(PROJECTS), [self.id], self._state)
-                    trash.empty(self._state)
+                    trash.move(state_of(self.host), self._records)
+                    trash.empty(state_of(self.host))
 
     # Who uses it
 
     def refuse_while_used(self) -> None:
         keys: list[tuple[str, bool]] = []
-        location = self._state.at(PROJECTS, self.id)
-        if location.path.is_dir():
-            with records.locked(location) as kept:
+        if self._records.path.is_dir():
+            with records.locked(self._records) as kept:
                 keys = kept.session_keys()
         self._refuse_while_used(keys)
 
@@ -235,5 +231,5 @@ class ProjectCleanup:
 
 def _holds_nothing_else(directory: Directory) -> bool:
     """Return whether the scaffold's directory holds nothing but what the tool itself has made."""
-    others = set(directory.names()).difference(_MADE, trash_in(directory))
+    others = set(directory.names()).difference(IN_SCAFFOLD, trash_in(directory))
     return not others or (others == {_IGNORE} and directory.read(_IGNORE) in (IGNORED, IGNORED_BEFORE))

@@ -14,14 +14,13 @@ from ...host import Host
 from ...image.inventory import ImageInventory, Inventory
 from ...session import listing
 from ...state import liveness, locks
-from ...state.store import state_of
+from ...state.store import LOGS, state_of
 from ...workspace import CLAUDE_CONFIG, NPM_CACHE, PIP_CACHE, shared_data
 from . import trash
 from .confirm import refuse_while_running
 from .plan import Item, Plan, counted
 
 _CACHES = (PIP_CACHE, NPM_CACHE)
-_LOGS = "logs"
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class SharedCleanup:
 
     def plan(self, *, everything: bool) -> Plan:
         shared = shared_data(self.host)
-        data = list(_existing(*map(shared.at, _CACHES), state_of(self.host).at(_LOGS)))
+        data = list(_existing(*map(shared.at, _CACHES), state_of(self.host).at(LOGS)))
         data += trash.items(*trash.outside_projects(self.host))
         notes: tuple[str, ...] = ()
         inventory, images = self._images()
@@ -52,8 +51,9 @@ class SharedCleanup:
 
     def delete(self, *, memory: bool) -> Leftover:
         with self._without_sessions():
-            left = trash.move(shared_data(self.host), (*_CACHES, *([CLAUDE_CONFIG] if memory else [])))
-            left += trash.move(state_of(self.host), [_LOGS])
+            shared, state = shared_data(self.host), state_of(self.host)
+            left = trash.move(shared, *map(shared.at, (*_CACHES, *([CLAUDE_CONFIG] if memory else []))))
+            left += trash.move(state, state.at(LOGS))
         # Nothing that a session starts with is in the trash, so sessions may start from here on.
         inventory, images = self._images()
         if inventory is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from ...fs.directory import Location
 from ...fs.removal import Leftover, discard, empty_trash, trash_in
@@ -27,15 +27,15 @@ def items(*locations: Location) -> Iterator[Item]:
             yield Item(f"{location.path}/.removed-*/, left by an interrupted clean", places)
 
 
-def move(location: Location, names: Iterable[str], trash: Location | None = None) -> Leftover:
-    """Take ``names`` in ``location`` out of use, and return what could not be.
-
-    Directories go to the trash there, or to that of another location on the same file system.
-    """
-    with location.open_if_exists() as directory, (trash or location).open_if_exists() as into:
-        if directory is None:
-            return Leftover()
-        return sum((discard(directory, name, into) for name in names), Leftover())
+def move(trash: Location, *locations: Location) -> Leftover:
+    """Take files and directories out of use, and return what could not be. Directories go to the trash in ``trash``."""
+    left = Leftover()
+    with trash.open_if_exists() as into:
+        for location in locations:
+            with location.parent.open_if_exists() as directory:
+                if directory is not None:
+                    left += discard(directory, location.name, into)
+    return left
 
 
 def empty(*locations: Location) -> Leftover:

@@ -21,20 +21,29 @@ from ...guard import records
 from ...guard.records import FindingCounts
 from ...host import Host
 from ...image.inventory import ImageInventory, Inventory
-from ...project import SCAFFOLD, Project
+from ...project import Project
 from ...session import listing
 from ...session.listing import Session
 from ...state import projects
 from ...state.projects import Known
-from ...state.store import PROJECTS, records_of, state_of
-from ...workspace import CLAUDE_CONFIG, NPM_CACHE, PIP_CACHE, current_project, shared_data
+from ...state.store import LOGS, records_of, state_of
+from ...workspace import (
+    CLAUDE_CONFIG,
+    IN_SCAFFOLD,
+    NPM_CACHE,
+    PIP_CACHE,
+    current_project,
+    data_of,
+    scaffold_of,
+    shared_data,
+)
+from ..clean.trash import outside_projects
 from .model import CLEAN, CLEAN_ALL, CLEAN_GLOBAL, CLEAN_GLOBAL_ALL, Data, KnownProject, Problem, SessionUsage, Status
 
 Result = TypeVar("Result")
 Waiting = Callable[[int, int], None]
 _Answer = tuple[tuple[SessionUsage, ...], ImageInventory | ConfinedError]
 
-_IN_PROJECT = ("venvs", "local-bin")
 # Not the id of a project, which has a hyphen.
 _SHARED = "shared"
 _ENGINE_SECONDS = 10.0
@@ -181,8 +190,8 @@ def _existing(data: Iterable[Data]) -> Iterator[Data]:
 
 def _data_of(host: Host, project_id: str, root: Path | None) -> list[Data]:
     """Return all that is stored for a project, to be measured."""
-    data = [] if root is None else [Data(name, Location(root, (SCAFFOLD, name)), CLEAN) for name in _IN_PROJECT]
-    data.append(Data("data", Location(host.data, (PROJECTS, project_id)), CLEAN_ALL))
+    data = [] if root is None else [Data(name, scaffold_of(root).at(name), CLEAN) for name in IN_SCAFFOLD]
+    data.append(Data("data", data_of(host, project_id), CLEAN_ALL))
     return [*data, Data("records", records_of(host, project_id), CLEAN_ALL)]
 
 
@@ -190,15 +199,15 @@ def _data_in_parts(host: Host, here: Project) -> list[Data]:
     """Return the same for the current project, with its data by name, and with what an interrupted clean left."""
     *in_project, own, state = _data_of(host, here.id, here.root)
     parts = [Data(name, own.location.at(name), CLEAN_ALL) for name in _names(own.location, Directory.names)]
-    return [*in_project, *_trash(Location(here.root, (SCAFFOLD,)), CLEAN), *parts, state]
+    return [*in_project, *_trash(scaffold_of(here.root), CLEAN), *parts, state]
 
 
 def _shared_data(host: Host) -> list[Data]:
-    shared, state = shared_data(host), state_of(host)
+    shared = shared_data(host)
     data = [Data(CLAUDE_CONFIG, shared.at(CLAUDE_CONFIG), CLEAN_GLOBAL_ALL)]
     data += [Data(name, shared.at(name), CLEAN_GLOBAL) for name in (PIP_CACHE, NPM_CACHE)]
-    data.append(Data("logs", state.at("logs"), CLEAN_GLOBAL))
-    for location in (Location(host.data), shared, state):
+    data.append(Data("logs", state_of(host).at(LOGS), CLEAN_GLOBAL))
+    for location in outside_projects(host):
         data += _trash(location, CLEAN_GLOBAL)
     return data
 

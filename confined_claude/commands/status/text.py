@@ -55,7 +55,7 @@ class _Text:
             *_section("To review", self._to_review()),
         ]
         known = list(self._known())
-        below = list(_section("To remove it", self._commands()))[:-1]
+        below = list(_section("Clean up", self._commands()))[:-1]
         if height is not None and len(above) + len(known) + len(below) + 2 > height:
             room = max(0, height - len(above) - len(below) - 3)
             known = [*known[:room], Line("  … and more: `confined-claude status` lists them all.")]
