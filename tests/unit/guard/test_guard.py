@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,206 +29,203 @@ from ..conftest import full_disk, tree
 from ..guarding import EVIL, HOOK, git, made_repository, put
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    path = made_repository(tmp_path / "project")
-    put(path / "Makefile", "all:\n")
-    put(path / "tasks.py")
-    return path
+class Place:
+    """A project with a repository in which sessions start, as far as the guard has to do with them."""
 
+    def __init__(self, root: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        self.home = host.home
+        self.workspace = Workspace(host, Project(root))
+        self.running: set[str] = set()  # keys of sessions
+        self.started: list[Guard] = []
+        monkeypatch.setattr(docker, "is_running", self.running.__contains__)
 
-@pytest.fixture
-def workspace(root: Path, host: Host) -> Workspace:
-    return Workspace(host, Project(root))
+    def put(self, path: str, content: str = "x\n") -> Path:
+        return put(self.root / path, content)
 
-
-@pytest.fixture(autouse=True)
-def running(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The keys of the sessions whose containers run."""
-    keys: set[str] = set()
-    monkeypatch.setattr(docker, "is_running", keys.__contains__)
-    return keys
-
-
-Start = Callable[..., Guard]
-
-
-@pytest.fixture
-def start(workspace: Workspace) -> Iterator[Start]:
-    """Starts a session, as far as the guard has to do with it."""
-    started: list[Guard] = []
-
-    def start(settings: Settings | None = None, name: str = "made-up") -> Guard:
-        one = Guard(replace(workspace, settings=settings or Settings()), secrets.token_hex(8))
+    def start(self, settings: Settings | None = None, name: str = "made-up") -> Guard:
+        one = Guard(replace(self.workspace, settings=settings or Settings()), secrets.token_hex(8))
         one.begin()
         with one.scanning(name):
             pass
-        started.append(one)
+        self.started.append(one)
         return one
 
-    yield start
-    for one in started:
+    def session(self, *works: Callable[[], object], **settings: Any) -> list[Finding]:
+        """What a session leaves that does this."""
+        one = self.start(Settings(**settings))
+        for work in works:
+            work()
+        return one.finish()
+
+    def leave(self, path: str, content: str = "x\n") -> list[Finding]:
+        """What a session leaves that writes one file."""
+        return self.session(lambda: self.put(path, content))
+
+    def findings(self) -> list[Finding]:
+        """The open findings on record."""
+        with locked(self.workspace.state) as records:
+            return records.findings()
+
+    def reviewed(self) -> list[str]:
+        """The paths of the findings in a review."""
+        return [finding.path for finding in review.review(self.workspace).findings]
+
+    def on_record(self) -> list[str]:
+        return [path.name for path in self.workspace.state.path.glob("*.session")]
+
+    def pinned(self, one: Guard) -> set[str]:
+        return {str(mount.source.relative_to(self.root)) for mount in one.mounts if mount.pin and mount.read_only}
+
+    def everything(self) -> tuple[object, object]:
+        return tree(self.root), tree(self.home)
+
+
+@pytest.fixture
+def place(tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    place = Place(made_repository(tmp_path / "project"), host, monkeypatch)
+    place.put("Makefile", "all:\n")
+    place.put("tasks.py")
+    yield place
+    for one in place.started:
         one.close()
-
-
-def found_now(workspace: Workspace) -> list[Finding]:
-    with locked(workspace.state) as records:
-        return records.findings()
-
-
-def on_record(workspace: Workspace) -> list[str]:
-    return [path.name for path in workspace.state.path.glob("*.session")]
-
-
-def pinned(one: Guard, root: Path) -> set[str]:
-    return {str(mount.source.relative_to(root)) for mount in one.mounts if mount.pin and mount.read_only}
 
 
 # Start and end
 
 
-def test_a_session_that_does_nothing_leaves_nothing(start: Start, root: Path, workspace: Workspace) -> None:
-    before = git(root, "status", "--porcelain")
-    one = start()
-    assert (root / ".git/commondir").read_text() == ".\n"
-    assert len(on_record(workspace)) == 1
-    assert git(root, "status", "--porcelain") == before
+def test_a_session_that_does_nothing_leaves_nothing(place: Place) -> None:
+    before = git(place.root, "status", "--porcelain")
+    one = place.start()
+    assert (place.root / ".git/commondir").read_text() == ".\n"
+    assert len(place.on_record()) == 1
+    assert git(place.root, "status", "--porcelain") == before
     assert one.finish() == []
-    assert on_record(workspace) == []
-    assert not (root / ".git/commondir").exists()
-    assert not (root / "__pycache__").exists()
-    assert os.listdir(workspace.state.path) == ["lock"]
+    assert place.on_record() == []
+    assert not (place.root / ".git/commondir").exists()
+    assert not (place.root / "__pycache__").exists()
+    assert os.listdir(place.workspace.state.path) == ["lock"]
 
 
-def test_what_a_session_leaves_is_recorded_and_red_stops_the_next(
-    start: Start, root: Path, workspace: Workspace
-) -> None:
-    one = start()
+def test_what_a_session_leaves_is_recorded_and_red_stops_the_next(place: Place) -> None:
+    one = place.start()
     one.session = "confined-claude-project-2"
-    put(root / ".envrc")
-    put(root / "Makefile", "evil:\n")
+    place.put(".envrc")
+    place.put("Makefile", "evil:\n")
     found = one.finish()
     assert [(finding.path, finding.red, finding.session) for finding in found] == [
         (".envrc", True, "confined-claude-project-2"),
         ("Makefile", False, "confined-claude-project-2"),
     ]
-    assert found_now(workspace) == found
+    assert place.findings() == found
     for _ in range(2):
         with pytest.raises(ReviewNeeded) as caught:
-            start()
+            place.start()
         assert caught.value.exit_code == 4
         assert ".envrc" in caught.value.message
         assert "Makefile" not in caught.value.message
         assert "confined-claude review" in caught.value.hint
-    assert on_record(workspace) == []
-    assert not (root / ".git/commondir").exists()
+    assert place.on_record() == []
+    assert not (place.root / ".git/commondir").exists()
 
 
-def test_many_red_things_are_named_in_part_and_printably(start: Start, root: Path) -> None:
-    one = start()
+def test_many_red_things_are_named_in_part_and_printably(place: Place) -> None:
+    one = place.start()
     for number in range(5):
-        put(root / f"\x1b[3{number}m\n" / ".envrc")
+        put(place.root / f"\x1b[3{number}m\n" / ".envrc")
     one.finish()
     with pytest.raises(ReviewNeeded, match="and 2 more") as caught:
-        start()
+        place.start()
     assert caught.value.message.isprintable()
 
 
-def test_yellow_stops_nothing_and_stays_open(start: Start, root: Path, workspace: Workspace) -> None:
-    one = start()
-    put(root / "Makefile", "changed:\n")
-    one.finish()
-    assert start().finish() == []
-    assert [finding.path for finding in found_now(workspace)] == ["Makefile"]
+def test_yellow_stops_nothing_and_stays_open(place: Place) -> None:
+    place.leave("Makefile", "changed:\n")
+    assert place.session() == []
+    assert [finding.path for finding in place.findings()] == ["Makefile"]
 
 
-def test_what_an_interrupted_session_left_is_found_by_the_next(
-    start: Start, root: Path, workspace: Workspace, capfd: pytest.CaptureFixture[str]
-) -> None:
-    one = start()
-    put(root / ".envrc")
+def test_what_an_interrupted_session_left_is_found_by_the_next(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    one = place.start()
+    place.put(".envrc")
     one.close()
-    assert (root / ".git/commondir").exists()
+    assert (place.root / ".git/commondir").exists()
     with pytest.raises(ReviewNeeded, match=r"\.envrc"):
-        start()
-    assert on_record(workspace) == []
-    assert not (root / ".git/commondir").exists()
+        place.start()
+    assert place.on_record() == []
+    assert not (place.root / ".git/commondir").exists()
     assert ".envrc" in capfd.readouterr().err
 
 
-def test_a_session_interrupted_before_it_started_is_forgotten(root: Path, workspace: Workspace) -> None:
-    one = Guard(workspace, "0123")
+def test_a_session_interrupted_before_it_started_is_forgotten(place: Place) -> None:
+    one = Guard(place.workspace, "0123")
     one.begin()
-    put(root / ".envrc")
+    place.put(".envrc")
     one.close()
-    found = review.review(workspace)
+    found = review.review(place.workspace)
     assert found == Review([], [])
-    assert on_record(workspace) == []
-    assert not (root / ".git/commondir").exists()
+    assert place.on_record() == []
+    assert not (place.root / ".git/commondir").exists()
 
 
-def test_a_session_that_outlives_its_process_is_scanned_and_stays_on_record(
-    start: Start, root: Path, workspace: Workspace, running: set[str]
-) -> None:
-    one = start()
-    put(root / "Makefile", "evil:\n")
+def test_a_session_that_outlives_its_process_is_scanned_and_stays_on_record(place: Place) -> None:
+    one = place.start()
+    place.put("Makefile", "evil:\n")
     one.close()
-    running.add(one.key)
-    assert [finding.path for finding in review.review(workspace).findings] == ["Makefile"]
-    assert on_record(workspace) == [f"{one.key}.session"]
-    assert (root / ".git/commondir").exists()
-    put(root / "later/.envrc")
-    running.clear()
-    assert [finding.path for finding in review.review(workspace).findings] == ["later/.envrc", "Makefile"]
-    assert on_record(workspace) == []
+    place.running.add(one.key)
+    assert place.reviewed() == ["Makefile"]
+    assert place.on_record() == [f"{one.key}.session"]
+    assert (place.root / ".git/commondir").exists()
+    place.put("later/.envrc")
+    place.running.clear()
+    assert place.reviewed() == ["later/.envrc", "Makefile"]
+    assert place.on_record() == []
 
 
 def test_what_a_container_does_while_it_is_asked_whether_it_runs_is_not_lost(
-    start: Start, root: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its last moment may be the one in which it is asked for."""
-    one = start()
+    one = place.start()
     one.close()
 
     def is_running(_key: str) -> bool:
-        put(root / ".envrc")
+        place.put(".envrc")
         return False
 
     monkeypatch.setattr(docker, "is_running", is_running)
-    assert [finding.path for finding in review.review(workspace).findings] == [".envrc"]
+    assert place.reviewed() == [".envrc"]
 
 
 def test_however_the_block_ends_findings_are_reported_and_the_record_ends(
-    root: Path, workspace: Workspace, capfd: pytest.CaptureFixture[str]
+    place: Place, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(KeyboardInterrupt), guarded(workspace, "0123") as one:
-        assert (one.key, on_record(workspace)) == ("0123", ["0123.session"])
+    with pytest.raises(KeyboardInterrupt), guarded(place.workspace, "0123") as one:
+        assert (one.key, place.on_record()) == ("0123", ["0123.session"])
         with one.scanning("made-up"):
             pass
-        put(root / ".envrc", "evil\x1b[2J\n")
+        place.put(".envrc", "evil\x1b[2J\n")
         raise KeyboardInterrupt
     output = capfd.readouterr().err
     assert "1 thing that runs by itself (red)" in output
     assert "+evil\\x1b[2J" in output
-    assert on_record(workspace) == []
+    assert place.on_record() == []
 
 
-def test_a_session_whose_container_outlives_the_block_stays_on_record(
-    root: Path, workspace: Workspace, running: set[str]
-) -> None:
-    running.add("0123")
-    with pytest.raises(KeyboardInterrupt), guarded(workspace, "0123") as one:
+def test_a_session_whose_container_outlives_the_block_stays_on_record(place: Place) -> None:
+    place.running.add("0123")
+    with pytest.raises(KeyboardInterrupt), guarded(place.workspace, "0123") as one:
         with one.scanning("made-up"):
             pass
         raise KeyboardInterrupt
-    assert on_record(workspace) == ["0123.session"]
-    running.clear()
-    put(root / ".envrc")
-    assert [finding.path for finding in review.review(workspace).findings] == [".envrc"]
+    assert place.on_record() == ["0123.session"]
+    place.running.clear()
+    place.put(".envrc")
+    assert place.reviewed() == [".envrc"]
 
 
-def test_a_scan_that_fails_stops_the_start(root: Path, workspace: Workspace) -> None:
-    one = Guard(workspace, "0123")
+def test_a_scan_that_fails_stops_the_start(place: Place) -> None:
+    one = Guard(place.workspace, "0123")
     one.begin()
     done = []
     with full_disk(10), pytest.raises(ConfinedError, match="Cannot write"), one.scanning("made-up"):
@@ -236,8 +234,8 @@ def test_a_scan_that_fails_stops_the_start(root: Path, workspace: Workspace) -> 
     assert one.finish() == []
 
 
-def test_an_error_of_the_preparation_wins_over_one_of_the_scan(root: Path, workspace: Workspace) -> None:
-    one = Guard(workspace, "0123")
+def test_an_error_of_the_preparation_wins_over_one_of_the_scan(place: Place) -> None:
+    one = Guard(place.workspace, "0123")
     one.begin()
     with full_disk(10), pytest.raises(ZeroDivisionError), one.scanning("made-up"):
         raise ZeroDivisionError
@@ -247,196 +245,171 @@ def test_an_error_of_the_preparation_wins_over_one_of_the_scan(root: Path, works
 # Others beside it
 
 
-def test_what_was_made_for_sessions_goes_with_the_last_one(start: Start, root: Path) -> None:
-    one, two = start(), start()
-    made = [root / ".git/commondir", root / "__pycache__"]
+def test_what_was_made_for_sessions_goes_with_the_last_one(place: Place) -> None:
+    one, two = place.start(), place.start()
+    made = [place.root / ".git/commondir", place.root / "__pycache__"]
     one.finish()
     assert all(path.exists() for path in made)
     two.finish()
     assert not any(path.exists() for path in made)
 
 
-def test_what_was_made_is_removed_only_if_it_is_as_it_was_made(start: Start, root: Path) -> None:
-    one = start()
-    put(root / "__pycache__/x")
-    (root / ".git/commondir").write_text("..\n")
+def test_what_was_made_is_removed_only_if_it_is_as_it_was_made(place: Place) -> None:
+    one = place.start()
+    place.put("__pycache__/x")
+    (place.root / ".git/commondir").write_text("..\n")
     one.finish()
-    assert (root / "__pycache__/x").exists()
-    assert (root / ".git/commondir").read_text() == "..\n"
+    assert (place.root / "__pycache__/x").exists()
+    assert (place.root / ".git/commondir").read_text() == "..\n"
 
 
-def test_what_another_session_can_replace_is_not_mounted(start: Start, root: Path) -> None:
-    one = start()
-    put(root / ".envrc")
-    two = start()
-    assert ".envrc" not in pinned(two, root)
-    assert "tasks.py" in pinned(one, root)
+def test_what_another_session_can_replace_is_not_mounted(place: Place) -> None:
+    one = place.start()
+    place.put(".envrc")
+    two = place.start()
+    assert ".envrc" not in place.pinned(two)
+    assert "tasks.py" in place.pinned(one)
     one.finish()
     two.finish()
 
 
-def test_a_session_beside_another_has_the_same_pins(start: Start, root: Path) -> None:
-    one = start()
-    two = start()
-    assert pinned(two, root) == pinned(one, root) >= {".git/config", ".git/hooks", "tasks.py"}
+def test_a_session_beside_another_has_the_same_pins(place: Place) -> None:
+    one = place.start()
+    two = place.start()
+    assert place.pinned(two) == place.pinned(one) >= {".git/config", ".git/hooks", "tasks.py"}
 
 
-def test_each_session_reports_what_is_new_since_it_started(start: Start, root: Path) -> None:
-    one = start()
-    put(root / "a/.envrc")
-    two = start()
-    put(root / "b/.envrc")
-    assert [finding.path for finding in two.finish()] == ["b/.envrc"]
+def test_each_session_reports_what_is_new_since_it_started(place: Place) -> None:
+    one = place.start()
+    place.put("a/.envrc")
+    assert [finding.path for finding in place.leave("b/.envrc")] == ["b/.envrc"]
     assert [finding.path for finding in one.finish()] == ["a/.envrc"]  # the other is known by now
 
 
 # What stays open
 
 
-def test_what_is_put_right_by_hand_is_closed(start: Start, root: Path, workspace: Workspace) -> None:
-    one = start()
-    put(root / ".envrc")
-    put(root / "Makefile", "evil:\n")
-    put(root / "b/.envrc")
+def test_what_is_put_right_by_hand_is_closed(place: Place) -> None:
+    one = place.start()
+    place.put(".envrc")
+    place.put("Makefile", "evil:\n")
+    place.put("b/.envrc")
     one.finish()
-    (root / ".envrc").unlink()
-    put(root / "Makefile", "all:\n")
-    assert [finding.path for finding in review.review(workspace).findings] == ["b/.envrc"]
-    (root / "b/.envrc").unlink()
-    assert start().finish() == []
-    assert found_now(workspace) == []
+    (place.root / ".envrc").unlink()
+    place.put("Makefile", "all:\n")
+    assert place.reviewed() == ["b/.envrc"]
+    (place.root / "b/.envrc").unlink()
+    assert place.session() == []
+    assert place.findings() == []
 
 
-def test_what_was_there_before_is_closed_by_its_removal_too(start: Start, root: Path, workspace: Workspace) -> None:
-    put(root / "a/.envrc")
-    one = start()
-    put(root / "a/.envrc", "evil")
+def test_what_was_there_before_is_closed_by_its_removal_too(place: Place) -> None:
+    place.put("a/.envrc")
+    place.leave("a/.envrc", "evil")
+    (place.root / "a/.envrc").unlink()
+    assert place.reviewed() == []
+
+
+def test_what_only_a_setting_names_stays_open_without_that_setting(place: Place) -> None:
+    one = place.start(Settings(protect=("deploy.sh",)))
+    place.put("deploy.sh", "evil")
     one.finish()
-    (root / "a/.envrc").unlink()
-    assert review.review(workspace).findings == []
+    assert place.reviewed() == ["deploy.sh"]
+    (place.root / "deploy.sh").unlink()
+    assert place.reviewed() == []
 
 
-def test_what_only_a_setting_names_stays_open_without_that_setting(
-    start: Start, root: Path, workspace: Workspace
-) -> None:
-    one = start(Settings(protect=("deploy.sh",)))
-    put(root / "deploy.sh", "evil")
-    one.finish()
-    assert [finding.path for finding in review.review(workspace).findings] == ["deploy.sh"]
-    (root / "deploy.sh").unlink()
-    assert review.review(workspace).findings == []
-
-
-def test_the_first_of_several_sessions_and_what_was_before_it_count(
-    start: Start, root: Path, workspace: Workspace
-) -> None:
+def test_the_first_of_several_sessions_and_what_was_before_it_count(place: Place) -> None:
     for name, content in (("first", "b:\n"), ("second", "c:\n")):
-        one = start(name=name)
-        put(root / "Makefile", content)
+        one = place.start(name=name)
+        place.put("Makefile", content)
         assert [finding.path for finding in one.finish()] == ["Makefile"]
-    (finding,) = found_now(workspace)
+    (finding,) = place.findings()
     assert (finding.before, finding.after, finding.session) == (b"all:\n", b"c:\n", "first")
-    one = start()
-    put(root / "Makefile", "all:\n")
-    one.finish()
-    assert review.review(workspace).findings == []
+    place.leave("Makefile", "all:\n")
+    assert place.reviewed() == []
 
 
-def test_red_stays_red_when_it_changes_to_less(start: Start, root: Path, workspace: Workspace) -> None:
-    one, two = start(), start(Settings(writable=(".envrc",)))
-    put(root / ".envrc", "evil")
+def test_red_stays_red_when_it_changes_to_less(place: Place) -> None:
+    one, two = place.start(), place.start(Settings(writable=(".envrc",)))
+    place.put(".envrc", "evil")
     one.finish()
-    put(root / ".envrc", "more")
+    place.put(".envrc", "more")
     two.finish()
-    assert [(finding.red, finding.after) for finding in found_now(workspace)] == [(True, b"more")]
+    assert [(finding.red, finding.after) for finding in place.findings()] == [(True, b"more")]
 
 
-def test_what_is_accepted_is_closed_until_it_changes(start: Start, root: Path, workspace: Workspace) -> None:
-    one = start()
-    put(root / "Makefile", "mine:\n")
-    one.finish()
-    review.accept(workspace, review.review(workspace).findings)
-    assert found_now(workspace) == []
-    assert start().finish() == []
-    two = start()
-    put(root / "Makefile", "evil:\n")
+def test_what_is_accepted_is_closed_until_it_changes(place: Place) -> None:
+    place.leave("Makefile", "mine:\n")
+    review.accept(place.workspace, review.review(place.workspace).findings)
+    assert place.findings() == []
+    assert place.session() == []
+    two = place.start()
+    place.put("Makefile", "evil:\n")
     assert [(finding.path, finding.before) for finding in two.finish()] == [("Makefile", b"mine:\n")]
 
 
-def test_only_what_was_seen_is_accepted(start: Start, root: Path, workspace: Workspace) -> None:
-    one = start()
-    put(root / "Makefile", "seen:\n")
-    one.finish()
-    seen = found_now(workspace)
-    two = start()
-    put(root / "Makefile", "unseen:\n")
+def test_only_what_was_seen_is_accepted(place: Place) -> None:
+    place.leave("Makefile", "seen:\n")
+    seen = place.findings()
+    two = place.start()
+    place.put("Makefile", "unseen:\n")
     two.finish()
-    review.accept(workspace, seen)
-    assert [finding.after for finding in found_now(workspace)] == [b"unseen:\n"]
+    review.accept(place.workspace, seen)
+    assert [finding.after for finding in place.findings()] == [b"unseen:\n"]
 
 
-def test_what_is_accepted_while_a_session_runs_is_not_reported_again(
-    start: Start, root: Path, workspace: Workspace
-) -> None:
-    one, two = start(), start()
-    put(root / ".envrc", "mine")
+def test_what_is_accepted_while_a_session_runs_is_not_reported_again(place: Place) -> None:
+    one, two = place.start(), place.start()
+    place.put(".envrc", "mine")
     one.finish()
-    review.accept(workspace, found_now(workspace))
+    review.accept(place.workspace, place.findings())
     assert two.finish() == []
-    assert found_now(workspace) == []
-    (root / ".envrc").unlink()
-    three = start()
-    put(root / ".envrc", "mine")
-    assert [finding.path for finding in three.finish()] == [".envrc"]  # accepted was that one, not this
+    assert place.findings() == []
+    (place.root / ".envrc").unlink()
+    assert [finding.path for finding in place.leave(".envrc", "mine")] == [".envrc"]  # accepted was that one, not this
 
 
-def test_what_changes_after_it_was_accepted_is_reported(start: Start, root: Path, workspace: Workspace) -> None:
-    one, two = start(), start()
-    put(root / ".envrc", "mine")
+def test_what_changes_after_it_was_accepted_is_reported(place: Place) -> None:
+    one, two = place.start(), place.start()
+    place.put(".envrc", "mine")
     one.finish()
-    review.accept(workspace, found_now(workspace))
-    put(root / ".envrc", "evil")
+    review.accept(place.workspace, place.findings())
+    place.put(".envrc", "evil")
     assert [finding.after for finding in two.finish()] == [b"evil"]
 
 
-def test_the_review_before_an_update_refuses_while_red(start: Start, root: Path, workspace: Workspace) -> None:
-    review.refuse_while_red(workspace)
-    one = start()
-    put(root / ".envrc")
-    one.finish()
+def test_the_review_before_an_update_refuses_while_red(place: Place) -> None:
+    review.refuse_while_red(place.workspace)
+    place.leave(".envrc")
     with pytest.raises(ReviewNeeded):
-        review.refuse_while_red(workspace)
-    assert [finding.red for finding in review.review(workspace).findings] == [True]
+        review.refuse_while_red(place.workspace)
+    assert [finding.red for finding in review.review(place.workspace).findings] == [True]
 
 
 # Restore
 
 
-def left(start: Start, *works: Callable[[], object]) -> None:
-    one = start(Settings(git="open"))
-    for work in works:
-        work()
-    one.finish()
-
-
-def removed(root: Path, path: str, message: str) -> bytes:
+def removed(place: Place, path: str, message: str) -> bytes:
     """The content of what was removed, from where the message says it is kept."""
     assert message.startswith(f"{path} is removed, and kept in ")
-    assert not os.path.lexists(root / path)
+    assert not os.path.lexists(place.root / path)
     return Path(message.rpartition(" kept in ")[2]).read_bytes()
 
 
-def test_what_was_there_is_put_back_in_the_same_file(start: Start, root: Path, workspace: Workspace) -> None:
-    (root / "Makefile").chmod(0o755)
-    left(start, lambda: put(root / "Makefile", "evil, and longer\n"), lambda: put(root / ".git/config", EVIL))
-    before = (root / "Makefile").stat()
-    assert review.restore(workspace, "./Makefile") == "Makefile is as it was before"
-    assert review.restore(workspace, ".git/config") == ".git/config is as it was before"
-    after = (root / "Makefile").stat()
-    assert (root / "Makefile").read_text() == "all:\n"
+def test_what_was_there_is_put_back_in_the_same_file(place: Place) -> None:
+    (place.root / "Makefile").chmod(0o755)
+    place.session(
+        lambda: place.put("Makefile", "evil, and longer\n"), lambda: place.put(".git/config", EVIL), git="open"
+    )
+    before = (place.root / "Makefile").stat()
+    assert review.restore(place.workspace, "./Makefile") == "Makefile is as it was before"
+    assert review.restore(place.workspace, ".git/config") == ".git/config is as it was before"
+    after = (place.root / "Makefile").stat()
+    assert (place.root / "Makefile").read_text() == "all:\n"
     assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
-    assert git(root, "config", "--list", "--local")
-    assert found_now(workspace) == []
+    assert git(place.root, "config", "--list", "--local")
+    assert place.findings() == []
 
 
 @pytest.mark.parametrize(
@@ -452,21 +425,21 @@ def test_what_was_there_is_put_back_in_the_same_file(start: Start, root: Path, w
         ("x" * 250 + ".mk", put, b"x\n"),
     ],
 )
-def test_what_did_not_exist_is_removed_and_stays_on_record(  # noqa: PLR0917
-    path: str, make: Callable[[Path], object], content: bytes, start: Start, root: Path, workspace: Workspace
+def test_what_did_not_exist_is_removed_and_stays_on_record(
+    path: str, make: Callable[[Path], object], content: bytes, place: Place
 ) -> None:
-    left(start, lambda: make(root / path))
+    place.session(lambda: make(place.root / path), git="open")
     shown = path.replace("\n", "\\n")
-    done = review.restore(workspace, shown)
-    assert removed(root, shown, done) == content
-    assert found_now(workspace) == []
+    done = review.restore(place.workspace, shown)
+    assert removed(place, shown, done) == content
+    assert place.findings() == []
 
 
-def test_a_file_that_runs_as_its_owner_does_so_no_more(start: Start, root: Path, workspace: Workspace) -> None:
-    left(start, lambda: put(root / "tool").chmod(0o6755))
-    assert "nobody's rights" in review.restore(workspace, "tool")
-    assert stat.S_IMODE((root / "tool").stat().st_mode) == 0o755
-    assert found_now(workspace) == []
+def test_a_file_that_runs_as_its_owner_does_so_no_more(place: Place) -> None:
+    place.session(lambda: place.put("tool").chmod(0o6755), git="open")
+    assert "nobody's rights" in review.restore(place.workspace, "tool")
+    assert stat.S_IMODE((place.root / "tool").stat().st_mode) == 0o755
+    assert place.findings() == []
 
 
 @pytest.mark.timeout(10)
@@ -478,95 +451,87 @@ def test_a_file_that_runs_as_its_owner_does_so_no_more(start: Start, root: Path,
         ("Makefile", lambda path: [path.unlink(), path.symlink_to("/home/someone")]),
     ],
 )
-def test_what_is_not_known_well_enough_is_not_touched(
-    path: str, make: Callable[[Path], object], start: Start, root: Path, workspace: Workspace
-) -> None:
-    left(start, lambda: make(root / path))
+def test_what_is_not_known_well_enough_is_not_touched(path: str, make: Callable[[Path], object], place: Place) -> None:
+    place.session(lambda: make(place.root / path), git="open")
     with pytest.raises(ConfinedError, match="cannot be restored") as caught:
-        review.restore(workspace, path)
+        review.restore(place.workspace, path)
     assert "--accept" in caught.value.hint
-    assert os.path.lexists(root / path)
-    assert path in [finding.path for finding in found_now(workspace)]
+    assert os.path.lexists(place.root / path)
+    assert path in [finding.path for finding in place.findings()]
 
 
 @pytest.mark.parametrize("path", ["nothing", "", ".", "Makefile/x", "/etc/passwd", "\x1b[31m"])
-def test_what_is_not_among_the_findings_is_not_touched(path: str, start: Start, workspace: Workspace) -> None:
-    left(start)
+def test_what_is_not_among_the_findings_is_not_touched(path: str, place: Place) -> None:
+    place.session()
     with pytest.raises(ConfinedError, match="not among the findings") as caught:
-        review.restore(workspace, path)
+        review.restore(place.workspace, path)
     assert caught.value.message.isprintable()
 
 
-def test_a_directory_that_is_a_link_by_now_is_not_followed(
-    start: Start, root: Path, tmp_path: Path, workspace: Workspace
-) -> None:
-    put(root / "sub/Makefile")
-    left(start, lambda: put(root / "sub/.envrc"), lambda: put(root / "sub/Makefile", "evil"))
+def test_a_directory_that_is_a_link_by_now_is_not_followed(place: Place, tmp_path: Path) -> None:
+    place.put("sub/Makefile")
+    place.session(lambda: place.put("sub/.envrc"), lambda: place.put("sub/Makefile", "evil"), git="open")
     outside = tmp_path / "outside"
-    (root / "sub").rename(outside)
-    (root / "sub").symlink_to(outside)
+    (place.root / "sub").rename(outside)
+    (place.root / "sub").symlink_to(outside)
     for path in ("sub/.envrc", "sub/Makefile"):
         with pytest.raises(ConfinedError, match="Cannot restore"):
-            review.restore(workspace, path)
+            review.restore(place.workspace, path)
     assert sorted(os.listdir(outside)) == [".envrc", "Makefile"]
     assert (outside / "Makefile").read_text() == "evil"
 
 
-def test_a_link_where_the_file_was_is_replaced_and_not_followed(
-    start: Start, root: Path, tmp_path: Path, workspace: Workspace
-) -> None:
-    left(start, lambda: put(root / "Makefile", "evil"))
+def test_a_link_where_the_file_was_is_replaced_and_not_followed(place: Place, tmp_path: Path) -> None:
+    place.session(lambda: place.put("Makefile", "evil"), git="open")
     target = put(tmp_path / "target", "mine")
-    (root / "Makefile").unlink()
-    (root / "Makefile").symlink_to(target)
-    review.restore(workspace, "Makefile")
+    (place.root / "Makefile").unlink()
+    (place.root / "Makefile").symlink_to(target)
+    review.restore(place.workspace, "Makefile")
     assert target.read_text() == "mine"
-    assert not (root / "Makefile").is_symlink()
-    assert (root / "Makefile").read_text() == "all:\n"
+    assert not (place.root / "Makefile").is_symlink()
+    assert (place.root / "Makefile").read_text() == "all:\n"
 
 
 # The ways of git
 
 
-def test_with_open_git_nothing_of_git_is_pinned_but_all_of_it_is_reported(start: Start, root: Path) -> None:
-    one = start(Settings(git="open"))
-    assert not [path for path in pinned(one, root) if path.startswith(".git")]
-    put(root / ".git/config", EVIL)
+def test_with_open_git_nothing_of_git_is_pinned_but_all_of_it_is_reported(place: Place) -> None:
+    one = place.start(Settings(git="open"))
+    assert not [path for path in place.pinned(one) if path.startswith(".git")]
+    place.put(".git/config", EVIL)
     assert [(finding.path, finding.red) for finding in one.finish()] == [(".git/config", True)]
 
 
-def test_with_isolated_git_the_copy_is_mounted_in_place_of_the_repository(
-    start: Start, root: Path, workspace: Workspace
-) -> None:
-    one = start(Settings(git="isolated"))
-    (copied,) = [mount for mount in one.mounts if mount.target == str(root / ".git")]
-    assert workspace.data.path in copied.source.parents
+def test_with_isolated_git_the_copy_is_mounted_in_place_of_the_repository(place: Place) -> None:
+    one = place.start(Settings(git="isolated"))
+    (copied,) = [mount for mount in one.mounts if mount.target == str(place.root / ".git")]
+    assert place.workspace.data.path in copied.source.parents
     assert (copied.source / "HEAD").read_text() == "ref: refs/heads/main\n"
-    assert not [path for path in pinned(one, root) if path.startswith(".git")]
+    assert not [path for path in place.pinned(one) if path.startswith(".git")]
     assert one.finish() == []
 
 
-def project_of(workspace: Workspace, *, lenient: bool = False, **settings: str) -> GuardedProject:
-    return GuardedProject(replace(workspace, settings=Settings(**settings)), lenient=lenient)  # type: ignore[arg-type]
+def project_of(place: Place, *, lenient: bool = False, **settings: Any) -> GuardedProject:
+    return GuardedProject(replace(place.workspace, settings=Settings(**settings)), lenient=lenient)
 
 
-def test_a_repository_that_cannot_be_guarded_is_refused_unless_git_is_open(root: Path, workspace: Workspace) -> None:
-    (root / ".git").rename(root / "elsewhere")
-    (root / ".git").symlink_to("elsewhere")
+def test_a_repository_that_cannot_be_guarded_is_refused_unless_git_is_open(place: Place) -> None:
+    (place.root / ".git").rename(place.root / "elsewhere")
+    (place.root / ".git").symlink_to("elsewhere")
     for git_setting in ("guarded", "isolated"):
         with pytest.raises(ConfinedError, match="is a link"):
-            project_of(workspace, git=git_setting)
-    assert project_of(workspace, git="open").repository is None
-    assert project_of(workspace, lenient=True).repository is None
+            project_of(place, git=git_setting)
+    assert project_of(place, git="open").repository is None
+    assert project_of(place, lenient=True).repository is None
 
 
-def test_tasks_that_are_a_package_have_a_rule_if_they_are_invokes(root: Path, workspace: Workspace) -> None:
-    (root / "tasks.py").unlink()
-    put(root / "tasks/__init__.py", "import other\n")
+def test_tasks_that_are_a_package_have_a_rule_if_they_are_invokes(place: Place) -> None:
+    (place.root / "tasks.py").unlink()
+    place.put("tasks/__init__.py", "import other\n")
     of = ("tasks", "build.py")
-    assert project_of(workspace).matcher.rule_of(of) is None
-    put(root / "tasks/__init__.py", "from invoke import task\n")
-    rule = project_of(workspace).matcher.rule_of(of)
+    assert project_of(place).matcher.rule_of(of) is None
+    place.put("tasks/__init__.py", "from invoke import task\n")
+    rule = project_of(place).matcher.rule_of(of)
     assert rule is not None
     assert (rule.runs, rule.red) == ("inv", True)
 
@@ -575,43 +540,38 @@ def test_tasks_that_are_a_package_have_a_rule_if_they_are_invokes(root: Path, wo
 
 
 @pytest.mark.parametrize("git_setting", ["guarded", "open", "isolated"])
-def test_a_dry_run_comes_to_the_mounts_of_a_start_and_changes_nothing(
-    git_setting: str, root: Path, host: Host, workspace: Workspace
-) -> None:
-    put(root / ".confined-claude/config.toml", "")
-    workspace = replace(workspace, settings=Settings(git=git_setting))
-    one = Guard(workspace, "interrupted")
+def test_a_dry_run_comes_to_the_mounts_of_a_start_and_changes_nothing(git_setting: str, place: Place) -> None:
+    place.put(".confined-claude/config.toml", "")
+    place.workspace = replace(place.workspace, settings=Settings(git=git_setting))
+    one = Guard(place.workspace, "interrupted")
     one.begin()
     one.close()
-    before = tree(root), tree(host.home)
-    planned = plan_dry_run(workspace, "0123")
-    assert (tree(root), tree(host.home)) == before
-    two = Guard(workspace, "0123")
+    before = place.everything()
+    planned = plan_dry_run(place.workspace, "0123")
+    assert place.everything() == before
+    two = Guard(place.workspace, "0123")
     two.begin()
     assert planned.mounts == two.mounts
     two.finish()
 
 
-def test_a_dry_run_is_refused_where_a_start_is(start: Start, root: Path, host: Host, workspace: Workspace) -> None:
-    plan_dry_run(workspace, "0123")
-    one = start()
-    put(root / ".envrc")
+def test_a_dry_run_is_refused_where_a_start_is(place: Place) -> None:
+    plan_dry_run(place.workspace, "0123")
+    one = place.start()
+    place.put(".envrc")
     one.close()  # what it left is on no record yet
-    before = tree(root), tree(host.home)
+    before = place.everything()
     with pytest.raises(ReviewNeeded, match=r"\.envrc"):
-        plan_dry_run(workspace, "0123")
-    assert (tree(root), tree(host.home)) == before
-    (root / ".envrc").unlink()
-    assert plan_dry_run(workspace, "0123").mounts
+        plan_dry_run(place.workspace, "0123")
+    assert place.everything() == before
+    (place.root / ".envrc").unlink()
+    assert plan_dry_run(place.workspace, "0123").mounts
 
 
-def test_a_dry_run_names_what_a_start_would_make_first(root: Path, workspace: Workspace) -> None:
-    planned = plan_dry_run(replace(workspace, settings=Settings(git="isolated")), "0123")
-    assert planned.pins.read_only[0] == root / ".confined-claude"
-    assert planned.pins.missing == (root / "__pycache__",)
+def test_a_dry_run_names_what_a_start_would_make_first(place: Place) -> None:
+    planned = plan_dry_run(replace(place.workspace, settings=Settings(git="isolated")), "0123")
+    assert planned.pins.read_only[0] == place.root / ".confined-claude"
+    assert planned.pins.missing == (place.root / "__pycache__",)
     assert planned.copy is not None
-    assert (planned.copy.is_new, planned.copy.original, planned.copy.mount.source.name) == (
-        True,
-        root / ".git",
-        "0123",
-    )
+    assert (planned.copy.is_new, planned.copy.original) == (True, place.root / ".git")
+    assert planned.copy.mount.source.name == "0123"
