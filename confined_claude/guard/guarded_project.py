@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -73,7 +74,7 @@ class GuardedProject:
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
     def parent_of(self, path: str) -> Location:
-        """Return the directory of a path from a snapshot, below which no link is followed."""
+        """Return the directory that holds a path from a snapshot. No link between it and the project is followed."""
         absolute = self.root / path
         base = next(base for base in (self.root, *self.outside, Path("/")) if absolute.is_relative_to(base))
         return Location(base, absolute.relative_to(base).parts[:-1])
@@ -101,9 +102,6 @@ def _invoke_package(root: Path) -> Iterator[Rule]:
     """Yield the rule for tasks that are a package, if they are Invoke's: other things have that name too."""
     if (root / "tasks.py").exists():
         return
-    with Location(root).open_if_exists() as directory:
-        if directory is None:
-            return
-        with directory.child_or_none("tasks") as tasks:
-            if tasks is not None and b"invoke" in (tasks.read("__init__.py") or b""):
-                yield Rule("inv", True, ("/tasks/",))
+    with contextlib.suppress(OSError), Location(root, ("tasks",)).open() as directory:
+        if b"invoke" in (directory.read("__init__.py") or b""):
+            yield Rule("inv", True, ("/tasks/",))
