@@ -1,6 +1,6 @@
 """What TAB offers for the ``confined-claude`` command, and the shells' scripts that ask for it.
 
-The tasks and settings are all it looks at, and nothing in the current folder.
+It follows from the tasks and the settings alone; nothing in the current directory is read.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _ASKING_FOR_HELP = (["--help"], ["-h"])
 
 
 def script(shell: str) -> str:
-    """The script that has ``shell``, one of SHELLS, complete the command."""
+    """Return the script that makes ``shell``, one of SHELLS, complete the command."""
     return (Path(__file__).parent / f"confined-claude.{shell}").read_text(encoding="utf-8")
 
 
 def answers(tasks: Collection, typed: Sequence[str], word: str, flags: Iterable[str]) -> list[tuple[str, str]]:
-    """What ``word`` may become, each with a line of help or none.
+    """Return what ``word`` may become, each with a line of help, which may be empty.
 
-    ``typed`` is what stands between the command's name and ``word``; ``flags`` are those of the command itself. The
-    shell takes what begins with ``word``, and offers files where there is nothing.
+    ``typed`` are the words between the command's name and ``word``; ``flags`` are those of the command itself. The
+    shell picks what begins with ``word``, and offers files if there is nothing.
     """
     if "--" in typed:
         return []
@@ -38,22 +38,22 @@ def answers(tasks: Collection, typed: Sequence[str], word: str, flags: Iterable[
 
 
 def _flags_and_values(task: ParserContext, typed: Sequence[str], word: str) -> list[tuple[str, str]]:
-    # bash makes a word of the sign in --network=none, the other shells keep it together.
+    # bash splits --network=none into three words, the other shells do not split it.
     before = [part for part in typed if part != "="][-1]
     flag, sign, _ = word.partition("=")
     if before in task.flags and task.flags[before].takes_value:
         return [(value, "") for value in _values(before)]
     if sign and flag in task.flags:
         return [(f"{flag}={value}", "") for value in _values(flag)]
-    left = sorted(name for name in task.flags if name.startswith("--") and name not in typed)
-    return [(name, _in_short(task.flags[name].help)) for name in left]
+    unused = sorted(name for name in task.flags if name.startswith("--") and name not in typed)
+    return [(name, _in_short(task.flags[name].help)) for name in unused]
 
 
 def _values(flag: str) -> list[str]:
-    """The words that a flag may be given, where it is a setting's and these are known."""
+    """Return the words that a setting's flag may be given, as far as there are some."""
     return [word for spec in SPECS.values() if spec.flag == flag for word in sorted(spec.scale)]
 
 
 def _in_short(text: str | None) -> str:
-    """The first line of ``text``, without the usage behind it."""
+    """Return the first line of ``text``, without the usage after it."""
     return (text or "").strip().partition("\n")[0].partition(": ")[0]
