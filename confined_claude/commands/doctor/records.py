@@ -15,11 +15,10 @@ from ...guard.open_findings import still_open
 from ...guard.records import ReadOnlyRecords
 from ...host import Host
 from ...project import Project
-from ...session import listing as running
+from ...session import listing
 from ...settings.files import ProjectFiles
 from ...settings.resolution import resolve
-from ...state import liveness, trust
-from ...state import projects as known
+from ...state import liveness, projects, trust
 from ...state.store import records_of, state_of
 from ...workspace import Workspace
 from .results import Result, ok, problem, warning
@@ -53,7 +52,7 @@ def project_config(here: Project, host: Host) -> Result:
 
 def sessions(host: Host) -> Iterator[Result]:
     """Check for sessions whose tool was killed. Raises EngineError if the engine cannot be asked."""
-    found = running.sessions(host)
+    found = listing.sessions(host)
     orphans = [session for session in found if session.is_left]
     for session in orphans:
         if session.is_up:
@@ -74,7 +73,7 @@ def sessions(host: Host) -> Iterator[Result]:
 def every_record(host: Host, here: Project | None) -> Iterator[Result]:
     """Check that the records of all projects can be read: damaged ones keep their project's sessions from starting."""
     damaged = False
-    for project in known.projects(state_of(host)):
+    for project in projects.projects(state_of(host)):
         location = records_of(host, project.id)
         is_here = here is not None and project.id == here.id
         try:
@@ -91,12 +90,12 @@ def every_record(host: Host, here: Project | None) -> Iterator[Result]:
         yield ok(f"all in {host.state} can be read")
 
 
-def _damaged(project: known.Known, directory: Directory, *, is_here: bool) -> Iterator[Result]:
+def _damaged(project: projects.Known, directory: Directory, *, is_here: bool) -> Iterator[Result]:
     kept = ReadOnlyRecords(directory)
     try:
-        known.refuse_newer(directory)
-        if project.root is None and directory.exists(known.FILE):
-            what = f"{directory.path / known.FILE} is damaged"
+        projects.refuse_newer(directory)
+        if project.root is None and directory.exists(projects.FILE):
+            what = f"{directory.path / projects.FILE} is damaged"
             yield warning(what, "The next start in that project moves it away, and makes a new one.")
         for key in (*(session.key for session in kept.sessions()), *(key for key, _ in kept.unscanned())):
             kept.before(key)
@@ -121,7 +120,7 @@ def review(host: Host, here: Project | None) -> Iterator[Result]:
 def _waiting(host: Host, here: Project | None, findings: list[Finding]) -> Result:
     if any(finding.red for finding in findings):
         return problem(report.summarize(findings), "See `confined-claude review`; nothing starts here before.")
-    found = known.projects(state_of(host))
+    found = projects.projects(state_of(host))
     others = [other for other in found if (here is None or other.id != here.id) and _is_red(host, other.id)]
     if others:
         named = ", ".join(str(other.root or other.id) for other in others[:_NAMED])
