@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..environment import is_loopback
 from ..errors import EngineError
+from ..text import parse_json
 
 DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 _REMOTE_SCHEMES = ("tcp:", "http:", "https:", "ssh:")
@@ -46,9 +49,14 @@ def is_listening(address: str) -> bool:
 def context_name(environ: Mapping[str, str]) -> str:
     """Return the name of the docker context in use, which only counts without ``DOCKER_HOST``.
 
-    Raises OSError or ValueError if docker's configuration cannot be read.
+    A configuration of docker's that cannot be read counts as empty, as it does for the docker command.
     """
-    return environ.get("DOCKER_CONTEXT", "") or _current_context(_docker_config(environ) / "config.json")
+    if name := environ.get("DOCKER_CONTEXT"):
+        return name
+    config: Any = None
+    with contextlib.suppress(OSError):
+        config = parse_json((_docker_config(environ) / "config.json").read_bytes())
+    return str(config.get("currentContext") or "default") if isinstance(config, dict) else "default"
 
 
 def _docker_config(environ: Mapping[str, str]) -> Path:
@@ -56,24 +64,14 @@ def _docker_config(environ: Mapping[str, str]) -> Path:
 
 
 def _context_address(environ: Mapping[str, str]) -> str:
-    name = ""
+    name = context_name(environ)
+    if name == "default":
+        return ""
+    directory = _docker_config(environ) / "contexts/meta" / hashlib.sha256(name.encode()).hexdigest()
     try:
-        name = context_name(environ)
-        if name == "default":
-            return ""
-        directory = hashlib.sha256(name.encode()).hexdigest()
-        file = _docker_config(environ) / "contexts/meta" / directory / "meta.json"
-        return str(json.loads(file.read_bytes())["Endpoints"]["docker"]["Host"])
+        return str(json.loads((directory / "meta.json").read_bytes())["Endpoints"]["docker"]["Host"])
     except FileNotFoundError:
         message = f"There is no docker context called {name}."
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        message = f"The docker context {name or 'in use'} cannot be read."
+        message = f"The docker context {name} cannot be read."
     raise EngineError(message, "See `docker context ls`, and choose one with `docker context use` or DOCKER_CONTEXT.")
-
-
-def _current_context(config: Path) -> str:
-    try:
-        content = json.loads(config.read_bytes())
-    except FileNotFoundError:
-        return "default"
-    return str(content.get("currentContext") or "default") if isinstance(content, dict) else "default"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from confined_claude.engine.context import context_name, engine_address
 from confined_claude.engine.sdk import Engine
 from confined_claude.errors import EngineError
 
@@ -179,3 +180,10 @@ def test_the_address_of_an_engine_wins_over_every_context(tmp_path: Path, monkey
 def test_a_context_is_known_without_a_config_file(tmp_path: Path) -> None:
     context(tmp_path / "home", engine_at(f"unix://{tmp_path}/none.sock"), None)
     assert "no docker context" not in refused({"DOCKER_CONTEXT": "away"}).message
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "7", '{"currentContext": ""}', "[" * 100_000])
+def test_a_broken_configuration_counts_as_empty_as_it_does_for_the_docker_command(content: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(content)
+    environ = {"DOCKER_CONFIG": str(tmp_path)}
+    assert (context_name(environ), engine_address(environ)) == ("default", "")
