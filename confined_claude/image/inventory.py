@@ -65,7 +65,11 @@ class Inventory:
     def look(self, *, with_versions: bool = False) -> ImageInventory:
         """Return what there is, the images that are needed first, with the version of Claude Code in them if asked."""
         built = self._built()
-        images = [image for image in self.engine.tool_images() if image.id in built or _has_tool_name(image)]
+        images = [
+            image
+            for image in self.engine.tool_images()
+            if image.id in built or any(name.startswith(f"{REPOSITORY}:") for name in image.names)
+        ]
         if with_versions:
             images = [replace(image, claude_version=self.claude_version(image.id)) for image in images]
         own = [image for image in images if image.id in built]
@@ -151,10 +155,6 @@ def is_prune_pending(state: Location) -> bool:
     with contextlib.suppress(OSError), state.open() as directory:
         return directory.exists(_PENDING)
     return False
-
-
-def _has_tool_name(image: Image) -> bool:
-    return any(name.startswith(f"{REPOSITORY}:") for name in image.names)
 
 
 def footprint(images: Iterable[Image]) -> int:

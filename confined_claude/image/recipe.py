@@ -133,7 +133,8 @@ def image_chain(settings: Settings, environ: Mapping[str, str], dockerfile: str 
     if packages := {*settings.packages, *(["sudo"] if settings.sudo == "full" else [])}:
         recipes.append(_with_packages(recipes[-1].name, packages))
     if dockerfile:
-        recipes.append(_with_dockerfile(recipes[-1].name, dockerfile))
+        title, hint = "Building the image with this project's Dockerfile.", "Correct the project's Dockerfile."
+        recipes.append(_layer(recipes[-1].name, dockerfile, title, hint))
     return ImageChain(tuple(recipes))
 
 
@@ -161,19 +162,11 @@ RUN apt-get update \\
  && apt-get install -y --no-install-recommends {" ".join(names)} \\
  && {_CLEAN_UP}
 """
-    return _layer(
-        f"Building the image with these packages: {', '.join(names)}.",
-        text,
-        base,
-        "If Debian 12 has no such package, correct the setting `packages`.",
-    )
+    title = f"Building the image with these packages: {', '.join(names)}."
+    return _layer(base, text, title, "If Debian 12 has no such package, correct the setting `packages`.")
 
 
-def _with_dockerfile(base: str, text: str) -> Recipe:
-    return _layer("Building the image with this project's Dockerfile.", text, base, "Correct the project's Dockerfile.")
-
-
-def _layer(title: str, dockerfile: str, base: str, hint: str) -> Recipe:
+def _layer(base: str, dockerfile: str, title: str, hint: str) -> Recipe:
     """Return a layer on top of ``base`` that keeps what sessions need of it, whatever ``dockerfile`` does."""
     ending = f'USER claude\nENTRYPOINT ["{_ENTRYPOINT}"]\n'
     return Recipe(title, {"Dockerfile": f"{dockerfile}\n{ending}".encode()}, base=base, hint=hint)
