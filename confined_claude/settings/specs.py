@@ -116,7 +116,7 @@ class Settings:
         "debian:bookworm-slim",
         "the name of an image that is Debian 12",
         _IMAGE,
-        widens="its sessions' image is made from that one, and runs whatever is in it",
+        widens="its sessions, and the sidecars that confine their network, run whatever is in that image",
     ).field()
     packages: tuple[str, ...] = Spec(
         (),

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -214,6 +215,31 @@ def other_image(user: User) -> Iterator[str]:
     yield OLDER
     docker("tag", latest, "confined-claude:latest")
     remove(image_names() - before)
+
+
+@pytest.mark.usefixtures("other_image")
+def test_the_image_is_made_from_the_base_that_the_user_names(user: User, project: Path) -> None:
+    name = f"confined-claude-test:{uuid.uuid4().hex[:8]}"
+    before = image_names()
+    docker("tag", BASE, name)
+    try:
+        done = user.run("confined-claude", "build", cwd=project, CONFINED_CLAUDE_BASE=name)
+        assert done.returncode == 0, done.stderr
+    finally:
+        docker("rmi", name)
+    assert "the setting base has changed" in done.stderr
+    (made,) = image_names() - before
+    assert layers(made)[:1] == layers(BASE)
+
+
+def test_a_base_that_cannot_be_had_is_told_with_its_setting(user: User, project: Path) -> None:
+    missing = "confined-claude.invalid/debian:12"
+    done = user.run("confined-claude", "build", cwd=project, CONFINED_CLAUDE_BASE=missing)
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False)
+    fetching, what, hint = done.stderr.splitlines()[-3:]
+    assert fetching == f"confined-claude: Fetching the base image {missing}."
+    assert missing in what
+    assert "setting `base`" in hint
 
 
 def test_two_first_runs_build_once_and_only_the_claude_layer(user: User, place: Path, other_image: str) -> None:
