@@ -1,10 +1,10 @@
 """Coverage-guided fuzzing of what the allowlist's proxy makes of a request's head.
 
-    python tests/fuzz/fuzz_egress.py [libFuzzer options] [folder of a corpus]
+    python tests/fuzz/fuzz_egress.py [libFuzzer options] [directory of a corpus]
 
 Every request that is let through, and what is sent on for it, is held against ``permitted`` and
 ``faithful``, which read the same bytes in another way than the proxy does. With FUZZ_CONTROL=suffix
-or FUZZ_CONTROL=host in the environment the proxy has a hole, which the fuzzer must find.
+or FUZZ_CONTROL=host in the environment the proxy has a vulnerability, which the fuzzer must find.
 """
 
 from __future__ import annotations
@@ -110,11 +110,11 @@ def test_one_input(head: bytes) -> None:
             raise AssertionError(f"not sent on as it was asked for: {passed_on}")
 
 
-def break_the_proxy(hole: str) -> None:
+def break_the_proxy(vulnerability: str) -> None:
     """Put in place of a strict rule the kind of slip that this fuzzer is there to find."""
-    if hole == "suffix":
+    if vulnerability == "suffix":
         Entry.covers = lambda entry, name: name.endswith(entry.name)
-    elif hole == "host":
+    elif vulnerability == "host":
         strict = requests.outgoing_headers
 
         def careless(asked: requests.Target, headers: requests.Headers) -> list[tuple[bytes, bytes]]:

@@ -1,10 +1,10 @@
 """Coverage-guided fuzzing of what the package helper lets through to apt-get.
 
-    python tests/fuzz/fuzz_package_helper.py [libFuzzer options] [folder of a corpus]
+    python tests/fuzz/fuzz_package_helper.py [libFuzzer options] [directory of a corpus]
 
 Every accepted command is held against ``permitted``, which knows the grammar in another way than
 the checker does. With FUZZ_CONTROL=slash or FUZZ_CONTROL=option in the environment the checker has
-a hole, which the fuzzer must find.
+a vulnerability, which the fuzzer must find.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ def test_one_input(payload: bytes) -> None:
         raise AssertionError(f"let through: {request.words}")
 
 
-def break_the_checker(hole: str) -> None:
+def break_the_checker(vulnerability: str) -> None:
     """Put in place of a strict rule the kind of slip that this fuzzer is there to find."""
-    if hole == "slash":
+    if vulnerability == "slash":
         strict = grammar._PACKAGE
         grammar._PACKAGE = re.compile(strict.pattern.replace("+.-]", "+./-]", 1))
-    elif hole == "option":
+    elif vulnerability == "option":
         grammar.FLAGS |= {"-d"}
 
 

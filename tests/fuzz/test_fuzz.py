@@ -1,4 +1,4 @@
-"""The fuzzers find nothing, and do find the holes that are made for them."""
+"""The fuzzers find nothing, but do find the vulnerabilities that are planted for them."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ import pytest
 pytest.importorskip("atheris", reason="atheris has no wheel for this Python")
 
 SECONDS = 10
-SECONDS_TO_A_HOLE = 30
+SECONDS_TO_FIND = 30
 
 
 @dataclass(frozen=True)
 class Fuzzer:
-    """A fuzzer's file, inputs to begin with, words worth trying, and the holes it can be given."""
+    """A fuzzer's file, inputs to begin with, words worth trying, and the vulnerabilities that can be planted."""
 
     file: str
     corpus: Sequence[bytes]
     words: Sequence[bytes]
-    holes: Sequence[str]
+    vulnerabilities: Sequence[str]
 
-    def run(self, folder: Path, seconds: int, hole: str = "") -> subprocess.CompletedProcess[str]:
-        corpus = folder / "corpus"
+    def run(self, directory: Path, seconds: int, vulnerability: str = "") -> subprocess.CompletedProcess[str]:
+        corpus = directory / "corpus"
         corpus.mkdir()
         for number, seed in enumerate(self.corpus):
             (corpus / str(number)).write_bytes(seed)
-        dictionary = folder / "dictionary"
+        dictionary = directory / "dictionary"
         escaped = ("".join(f"\\x{byte:02x}" for byte in word) for word in self.words)
         dictionary.write_text("".join(f'"{word}"\n' for word in escaped))
         options = [f"-max_total_time={seconds}", "-max_len=4096", "-seed=1", f"-dict={dictionary}"]
         return subprocess.run(
-            [sys.executable, Path(__file__).with_name(self.file), *options, f"-artifact_prefix={folder}/", corpus],
-            env={"PATH": os.environ["PATH"], "FUZZ_CONTROL": hole},
-            cwd=folder,
+            [sys.executable, Path(__file__).with_name(self.file), *options, f"-artifact_prefix={directory}/", corpus],
+            env={"PATH": os.environ["PATH"], "FUZZ_CONTROL": vulnerability},
+            cwd=directory,
             capture_output=True,
             text=True,
             timeout=120,
@@ -90,9 +90,14 @@ def test_nothing_is_let_through(fuzzer: Fuzzer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fuzzer", "hole"), [pytest.param(fuzzer, hole, id=hole) for fuzzer in FUZZERS for hole in fuzzer.holes]
+    ("fuzzer", "vulnerability"),
+    [
+        pytest.param(fuzzer, vulnerability, id=vulnerability)
+        for fuzzer in FUZZERS
+        for vulnerability in fuzzer.vulnerabilities
+    ],
 )
-def test_control_a_hole_is_found(fuzzer: Fuzzer, hole: str, tmp_path: Path) -> None:
-    found = fuzzer.run(tmp_path, SECONDS_TO_A_HOLE, hole)
+def test_control_a_vulnerability_is_found(fuzzer: Fuzzer, vulnerability: str, tmp_path: Path) -> None:
+    found = fuzzer.run(tmp_path, SECONDS_TO_FIND, vulnerability)
     assert found.returncode != 0
     assert "Uncaught Python exception" in found.stdout + found.stderr

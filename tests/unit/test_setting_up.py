@@ -38,14 +38,17 @@ END
 @pytest.fixture
 def tools(tmp_path: Path) -> Path:
     """A PATH with all that this machine has but an engine, git and ways to install them, for a user without a name."""
-    folder = tmp_path / "tools"
-    folder.mkdir()
-    for directory in SYSTEM_PATH.split(":"):
-        for tool in Path(directory).glob("*") if Path(directory).is_dir() else ():
-            if tool.name not in ("docker", "dockerd", "git", "sudo", "apt-get") and not (folder / tool.name).exists():
-                (folder / tool.name).symlink_to(tool)
-    put(folder, "id", NAMELESS)
-    return folder
+    directory = tmp_path / "tools"
+    directory.mkdir()
+    for place in SYSTEM_PATH.split(":"):
+        for tool in Path(place).glob("*") if Path(place).is_dir() else ():
+            if (
+                tool.name not in ("docker", "dockerd", "git", "sudo", "apt-get")
+                and not (directory / tool.name).exists()
+            ):
+                (directory / tool.name).symlink_to(tool)
+    put(directory, "id", NAMELESS)
+    return directory
 
 
 def put(tools: Path, name: str, text: str) -> None:

@@ -58,7 +58,7 @@ def received(sock: socket.socket, end: bytes = b"") -> bytes:
 
 
 class Server:
-    """A server on the loopback that treats each connection as it is told, and keeps what ``handle`` gives."""
+    """A server on the loopback that passes each connection to ``handle``, and records what that returns."""
 
     def __init__(self, handle: Callable[[socket.socket], bytes]) -> None:
         self._handle = handle
@@ -376,7 +376,7 @@ def test_an_allowed_name_at_a_closed_address_is_refused(server: Start, proxy: Ca
 
 
 class Resolver:
-    """Answers in place of the system's resolver, a different address each time; keeps what was asked."""
+    """Answers in place of the system's resolver, a different address each time; records what was asked."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
         self._answers = iter(answers)
@@ -525,11 +525,11 @@ def test_the_companys_proxy_is_not_asked_for_what_is_refused_or_goes_straight(
 class Joined:
     """The program in a process of its own, and what a session's entrypoint does with it."""
 
-    def __init__(self, folder: Path, seconds: float = SECONDS) -> None:
-        self.folder = folder
-        self.path = folder / "socket"
+    def __init__(self, directory: Path, seconds: float = SECONDS) -> None:
+        self.directory = directory
+        self.path = directory / "socket"
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-c", PROGRAM, CONTAINER, folder, self.path, str(seconds)],
+            [sys.executable, "-I", "-c", PROGRAM, CONTAINER, directory, self.path, str(seconds)],
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -547,7 +547,7 @@ class Joined:
                 return
 
     def hand_over(self, *kinds: int) -> list[Any]:
-        """Give the program new sockets, streams that listen and datagrams; gives their addresses."""
+        """Give the program new sockets, streams that listen and datagrams; return their addresses."""
         with contextlib.ExitStack() as stack:
             sockets = [stack.enter_context(socket.socket(socket.AF_INET, kind)) for kind in kinds]
             for sock in sockets:
@@ -601,21 +601,21 @@ def test_a_session_joins_changes_its_allowlist_and_ends(joined: Callable[..., Jo
 
     target = f"localhost:{origin.port}"
     assert asked(door, target) == b"403"
-    (program.folder / "new").write_text(configuration(named=[["localhost", origin.port]]))
-    (program.folder / "new").replace(program.folder / "config.json")
+    (program.directory / "new").write_text(configuration(named=[["localhost", origin.port]]))
+    (program.directory / "new").replace(program.directory / "config.json")
     until(lambda: asked(door, target) == b"200")
-    (program.folder / "config.json").write_text("broken")
+    (program.directory / "config.json").write_text("broken")
     assert program.process.stderr
     assert program.process.stderr.readline().startswith("the new allowlist does not count: ")
     assert asked(door, target) == b"200"
 
-    until((program.folder / "blocked.json").exists)
+    until((program.directory / "blocked.json").exists)
     program.tie.close()
     assert program.end() == (0, "")
-    kept = program.folder / "blocked.json"
-    assert kept.stat().st_mode & 0o777 == 0o600
-    assert [entry["host"] for entry in json.loads(kept.read_text())["blocked"]] == ["localhost"]
-    assert sorted(path.name for path in program.folder.glob("*.*")) == ["blocked.json", "config.json"]
+    written = program.directory / "blocked.json"
+    assert written.stat().st_mode & 0o777 == 0o600
+    assert [entry["host"] for entry in json.loads(written.read_text())["blocked"]] == ["localhost"]
+    assert sorted(path.name for path in program.directory.glob("*.*")) == ["blocked.json", "config.json"]
 
 
 def until(reached: Callable[[], bool]) -> None:
@@ -643,7 +643,7 @@ def test_what_was_refused_last_is_kept_and_a_waiting_tunnel_holds_up_nothing(
         else:
             program.process.send_signal(signal.SIGTERM)
         assert program.end() == (0, "")
-    assert json.loads((program.folder / "blocked.json").read_text())["blocked"][0]["host"] == "evil.test"
+    assert json.loads((program.directory / "blocked.json").read_text())["blocked"][0]["host"] == "evil.test"
 
 
 @pytest.mark.parametrize(

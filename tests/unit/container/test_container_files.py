@@ -108,8 +108,8 @@ def test_every_file_of_the_context_is_installed() -> None:
 def test_every_installed_script_can_be_executed_whatever_the_contexts_modes() -> None:
     runs = " ".join(rest for name, rest in instructions() if name == "RUN")
     for name in COMMANDS:
-        folder, _, script = copies()[name].rpartition("/")
-        changed = rf"chmod 0?755 [^&]*({re.escape(f'{folder}/{script}')}|\b{script}|\b{re.escape(name)})(\s|$)"
+        directory, _, script = copies()[name].rpartition("/")
+        changed = rf"chmod 0?755 [^&]*({re.escape(f'{directory}/{script}')}|\b{script}|\b{re.escape(name)})(\s|$)"
         assert re.search(changed, runs) or f"sh {copies()[name]}" in runs, name
 
 

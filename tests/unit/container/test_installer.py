@@ -35,18 +35,18 @@ cat
 class Config:
     """A Claude config with plugins, and an npm beside it."""
 
-    def __init__(self, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-        self.path = folder / "config"
-        self.asked = folder / "asked"
+    def __init__(self, directory: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        self.path = directory / "config"
+        self.asked = directory / "asked"
         self._capfd = capfd
         self.path.mkdir()
 
     def plugin(self, name: str = "one", package: Any = NEEDS, *, market: str = "shop") -> Path:
-        folder = self.path / "plugins/cache" / market / name / "1.0.0"
-        folder.mkdir(parents=True)
+        directory = self.path / "plugins/cache" / market / name / "1.0.0"
+        directory.mkdir(parents=True)
         text = package if isinstance(package, bytes) else json.dumps(package).encode()
-        (folder / "package.json").write_bytes(text)
-        return folder
+        (directory / "package.json").write_bytes(text)
+        return directory
 
     def run(self) -> tuple[list[str], list[str]]:
         """What npm was asked for, by plugin, and what was said."""
@@ -125,8 +125,8 @@ def test_a_plugin_that_is_no_longer_installed_gets_nothing(config: Config) -> No
 
 @pytest.mark.parametrize("depth", range(5))
 def test_no_link_is_followed(depth: int, config: Config, tmp_path: Path) -> None:
-    folder = config.plugin()
-    place = folder.parents[depth - 1] if depth else folder
+    directory = config.plugin()
+    place = directory.parents[depth - 1] if depth else directory
     outside = tmp_path / "outside"
     place.rename(outside)
     place.symlink_to(outside)
@@ -143,13 +143,13 @@ def test_no_link_is_followed(depth: int, config: Config, tmp_path: Path) -> None
     [("package-lock.json", "ci"), ("npm-shrinkwrap.json", "ci"), ("yarn.lock", "install --no-package-lock")],
 )
 def test_a_lock_file_is_kept_to(lock: str, words: str, config: Config) -> None:
-    folder = config.plugin()
-    (folder / lock).write_text("{}")
+    directory = config.plugin()
+    (directory / lock).write_text("{}")
     (asked,), said = config.run()
     assert asked.startswith(f"one {words} --")
     assert {"--omit=dev", "--no-audit", "--no-fund", "--fetch-retries=1"} < set(asked.split())
     assert said == [INSTALLING]
-    assert not (folder / installer.UNFINISHED).exists()
+    assert not (directory / installer.UNFINISHED).exists()
     assert config.run() == ([], [])
 
 
@@ -182,24 +182,24 @@ def test_offline_npm_takes_what_it_has(config: Config, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("name", ["package.json", "package-lock.json"])
 def test_what_was_installed_for_something_else_is_brought_up_to_date(name: str, config: Config) -> None:
-    folder = config.plugin()
+    directory = config.plugin()
     config.run()
-    (folder / name).write_text(json.dumps({**NEEDS, "version": "2.0.0"}))
+    (directory / name).write_text(json.dumps({**NEEDS, "version": "2.0.0"}))
     assert len(config.run()[0]) == 1
     assert config.run() == ([], [])
 
 
 def test_what_is_unfinished_is_made_anew(config: Config) -> None:
-    folder = config.plugin()
-    (folder / "node_modules/half").mkdir(parents=True)
-    (folder / installer.UNFINISHED).write_text("")
+    directory = config.plugin()
+    (directory / "node_modules/half").mkdir(parents=True)
+    (directory / installer.UNFINISHED).write_text("")
     assert len(config.run()[0]) == 1
-    assert sorted(path.name for path in (folder / "node_modules").iterdir()) == [installer.STAMP.name, "dep"]
+    assert sorted(path.name for path in (directory / "node_modules").iterdir()) == [installer.STAMP.name, "dep"]
 
 
 def test_every_version_of_every_plugin_has_its_own(config: Config) -> None:
-    folder = config.plugin("one")
-    shutil.copytree(folder, folder.with_name("2.0.0"))
+    directory = config.plugin("one")
+    shutil.copytree(directory, directory.with_name("2.0.0"))
     config.plugin("two")
     config.plugin("one", market="other")
     asked, said = config.run()
@@ -207,30 +207,30 @@ def test_every_version_of_every_plugin_has_its_own(config: Config) -> None:
     assert len(said) == 4
 
 
-# Plugins of a marketplace that is a folder
+# Plugins of a marketplace that is a directory
 
 
-def market(config: Config, folder: Path, source: str = "./one") -> Path:
-    """A marketplace with the plugin ``one``, known under the name of the shop; gives the plugin's folder."""
-    (folder / ".claude-plugin").mkdir(parents=True)
+def market(config: Config, directory: Path, source: str = "./one") -> Path:
+    """A marketplace with the plugin ``one``, known under the name of the shop; return the plugin's directory."""
+    (directory / ".claude-plugin").mkdir(parents=True)
     document = {"plugins": [{"name": "one", "source": source}, {"name": "two", "source": {"source": "url"}}, 7, {}]}
-    (folder / ".claude-plugin/marketplace.json").write_text(json.dumps(document))
-    known = {"shop": {"source": {"source": "directory", "path": str(folder)}}, "x": 7, "y": {"source": []}}
+    (directory / ".claude-plugin/marketplace.json").write_text(json.dumps(document))
+    known = {"shop": {"source": {"source": "directory", "path": str(directory)}}, "x": 7, "y": {"source": []}}
     (config.path / "plugins").mkdir(exist_ok=True)
     (config.path / "plugins/known_marketplaces.json").write_text(json.dumps(known))
-    (folder / "one").mkdir()
-    (folder / "one/package.json").write_text(json.dumps(NEEDS))
-    return folder / "one"
+    (directory / "one").mkdir()
+    (directory / "one/package.json").write_text(json.dumps(NEEDS))
+    return directory / "one"
 
 
 def test_a_plugin_of_a_folder_in_the_config_is_served_there_and_once(config: Config) -> None:
     cached = config.plugin("one")
     shutil.copytree(cached, cached.with_name("2.0.0"))
     other = config.plugin("two")
-    folder = market(config, config.path / "mine")
+    directory = market(config, config.path / "mine")
     asked, said = config.run()
     assert len(asked) == len(said) == 2
-    assert (folder / "node_modules").exists()
+    assert (directory / "node_modules").exists()
     assert (other / "node_modules").exists()
     assert not (cached / "node_modules").exists()
     assert config.run() == ([], [])
@@ -276,7 +276,7 @@ def test_a_plugin_outside_the_config_is_left_alone(source: str, config: Config, 
 def test_a_failure_names_the_plugin_and_the_reason_and_never_counts_as_done(
     output: str, reason: str, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = config.plugin()
+    directory = config.plugin()
     monkeypatch.setenv("BREAKS", output or " ")
     for _ in range(2):
         asked, said = config.run()
@@ -285,7 +285,7 @@ def test_a_failure_names_the_plugin_and_the_reason_and_never_counts_as_done(
         assert said == [INSTALLING, NOT_INSTALLED + reason.replace("??b", said[1][-4:-1]), GOES_ON]
     monkeypatch.delenv("BREAKS")
     assert config.run()[1] == [INSTALLING]
-    assert not (folder / "node_modules/half").exists()
+    assert not (directory / "node_modules/half").exists()
     assert config.run() == ([], [])
 
 
@@ -304,21 +304,21 @@ def test_a_failure_of_one_does_not_keep_others_from_theirs(config: Config) -> No
 
 
 @pytest.mark.parametrize("name", ["package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc"])
-@pytest.mark.parametrize("kind", ["fifo", "link", "huge", "folder"])
+@pytest.mark.parametrize("kind", ["fifo", "link", "huge", "directory"])
 def test_files_that_are_none_are_told_and_npm_never_sees_them(
     name: str, kind: str, config: Config, tmp_path: Path
 ) -> None:
-    folder = config.plugin()
+    directory = config.plugin()
     (tmp_path / "secret").write_text(json.dumps(NEEDS))
-    (folder / name).unlink(missing_ok=True)
+    (directory / name).unlink(missing_ok=True)
     if kind == "fifo":
-        os.mkfifo(folder / name)
+        os.mkfifo(directory / name)
     elif kind == "link":
-        (folder / name).symlink_to(tmp_path / "secret")
-    elif kind == "folder":
-        (folder / name).mkdir()
+        (directory / name).symlink_to(tmp_path / "secret")
+    elif kind == "directory":
+        (directory / name).mkdir()
     else:
-        with open(folder / name, "wb") as sparse:
+        with open(directory / name, "wb") as sparse:
             sparse.truncate(1 << 40)
     asked, said = config.run()
     assert asked == []
@@ -329,11 +329,11 @@ def test_files_that_are_none_are_told_and_npm_never_sees_them(
 def test_npm_is_ended_with_all_it_started_when_it_takes_too_long(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = config.plugin()
+    directory = config.plugin()
     monkeypatch.setenv("LASTS", "1")
     monkeypatch.setattr(installer, "PLUGIN_SECONDS", 0.2)
     assert config.run()[1] == [INSTALLING, f"{NOT_INSTALLED}npm took longer than 0 seconds.", GOES_ON]
-    assert (folder / installer.UNFINISHED).exists()
+    assert (directory / installer.UNFINISHED).exists()
 
 
 def test_all_of_them_together_have_an_end(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,17 +365,17 @@ def test_a_folder_that_cannot_be_written_is_told(config: Config, monkeypatch: py
 
 
 def test_ctrl_c_ends_it_and_what_is_left_does_not_count(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = config.plugin()
+    directory = config.plugin()
 
     def interrupted(*_arguments: Any) -> None:
-        (folder / "node_modules").mkdir()
+        (directory / "node_modules").mkdir()
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(installer, "run", interrupted)
         assert installer.main([str(config.path)]) == 130
     config.run()
-    assert (folder / "node_modules/dep").exists()
+    assert (directory / "node_modules/dep").exists()
 
 
 @given(content=st.binary(max_size=200))
@@ -398,12 +398,12 @@ def held(config: Config) -> int:
 
 
 def test_a_session_waits_for_another_and_then_does_not_do_it_again(config: Config) -> None:
-    folder = config.plugin()
+    directory = config.plugin()
     fd = held(config)
 
     def the_other() -> None:
-        (folder / "node_modules").mkdir()
-        (folder / installer.STAMP).touch()
+        (directory / "node_modules").mkdir()
+        (directory / installer.STAMP).touch()
         os.close(fd)
 
     other = threading.Timer(0.05, the_other)
@@ -413,9 +413,9 @@ def test_a_session_waits_for_another_and_then_does_not_do_it_again(config: Confi
 
 
 def test_what_failed_for_another_while_one_waited_is_not_tried_again(config: Config) -> None:
-    folder = config.plugin()
-    (folder / "node_modules").mkdir()
-    mark = folder / installer.UNFINISHED
+    directory = config.plugin()
+    (directory / "node_modules").mkdir()
+    mark = directory / installer.UNFINISHED
     mark.write_bytes(b"failed\n")
     os.utime(mark, (time.time() + 60,) * 2)
     assert config.run() == ([], [f"{NOT_INSTALLED}another session has just tried in vain.", GOES_ON])
@@ -465,21 +465,21 @@ def look(config: Config, tmp_path: Path) -> Callable[..., bool]:
 
 def test_at_nearly_every_start_the_program_is_not_even_started(config: Config, look: Callable[..., bool]) -> None:
     assert not look()
-    folder = config.plugin()
+    directory = config.plugin()
     assert look()
     config.run()
     assert not look()
     past = time.time() - 100
-    for path in folder.rglob("*"):
+    for path in directory.rglob("*"):
         os.utime(path, (past, past))
     assert not look()
-    (folder / "package-lock.json").write_text("{}")
+    (directory / "package-lock.json").write_text("{}")
     assert look()
-    (folder / "package-lock.json").unlink()
-    (folder / installer.UNFINISHED).write_text("")
+    (directory / "package-lock.json").unlink()
+    (directory / installer.UNFINISHED).write_text("")
     assert look()
-    (folder / installer.UNFINISHED).unlink()
-    (folder / installer.STAMP).unlink()
+    (directory / installer.UNFINISHED).unlink()
+    (directory / installer.STAMP).unlink()
     assert not look()
 
 

@@ -32,7 +32,7 @@ class Started(BaseException):
 
 @pytest.fixture(autouse=True)
 def nothing_of_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """Neither its signals nor its handles change; gives what the command would have been and had."""
+    """Neither its signals nor its file descriptors change; return what the command would have been and had."""
     done: list[Any] = []
     opened: list[socket.socket] = []
 
@@ -51,10 +51,10 @@ def nothing_of_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[An
 
     real = os.dup2
 
-    def dup2(handle: int, to: int, inheritable: bool = True) -> int:
+    def dup2(fd: int, to: int, inheritable: bool = True) -> int:
         if to != join.TIE:  # pytest's own
-            return real(handle, to, inheritable)
-        done.append((handle, inheritable))
+            return real(fd, to, inheritable)
+        done.append((fd, inheritable))
         return to
 
     monkeypatch.setattr(join.os, "execv", exec_command)
@@ -76,7 +76,7 @@ Sidecar = Callable[[str, Serve], None]
 
 @pytest.fixture
 def sidecar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sidecar]:
-    """A sidecar of a mode that does as it is told with the session that joins."""
+    """A sidecar of a mode that serves the session that joins as the test says."""
     with contextlib.ExitStack() as stack:
 
         def start(mode: str, serve: Serve) -> None:
@@ -123,11 +123,11 @@ def refused(capfd: pytest.CaptureFixture[str], *words: str) -> str:
     with pytest.raises(SystemExit) as caught:
         join.main([*words, "--", *COMMAND])
     assert caught.value.code == 3
-    told = capfd.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("confined-claude: The session's network is not as it should be: ")
-    assert len(told.err.splitlines()) == 2
-    return told.err
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("confined-claude: The session's network is not as it should be: ")
+    assert len(printed.err.splitlines()) == 2
+    return printed.err
 
 
 def joined(*words: str) -> None:
@@ -145,9 +145,9 @@ def test_a_session_behind_the_rules_becomes_its_command_and_holds_the_tie(
     around(monkeypatch, {("192.0.2.1", 1): errno.EHOSTUNREACH})
     sidecar("internet", answering(b"ready\n"))
     joined("internet")
-    (handle, inheritable), command = nothing_of_this_process
+    (fd, inheritable), command = nothing_of_this_process
     assert inheritable
-    with socket.socket(fileno=os.dup(handle)) as tied:
+    with socket.socket(fileno=os.dup(fd)) as tied:
         assert tied.family == socket.AF_UNIX
     assert command == (COMMAND[0], COMMAND)
 
@@ -253,9 +253,9 @@ class Proxy:
         self.message = b""
 
     def __call__(self, session: socket.socket) -> None:
-        self.message, handles, _, _ = socket.recv_fds(session, 100, 253)
+        self.message, fds, _, _ = socket.recv_fds(session, 100, 253)
         with contextlib.ExitStack() as stack:
-            sockets = [stack.enter_context(socket.socket(fileno=handle)) for handle in handles]
+            sockets = [stack.enter_context(socket.socket(fileno=fd)) for fd in fds]
             self.kinds = [(handed.type, handed.getsockname()[0]) for handed in sockets]
             # What listens at port 0 is somewhere else.
             join.PROXY_PORT = sockets[0].getsockname()[1]
@@ -356,7 +356,7 @@ def test_the_command_that_it_becomes_holds_the_tie_and_nothing_else(sidecar: Sid
         [sys.executable, "-ISB", "-c", program, CONTAINER, address], capture_output=True, text=True, check=False
     )
     assert done.stderr == ""
-    # 3 is the folder that ls reads.
+    # 3 is the directory that ls reads.
     assert sorted(done.stdout.split()) == ["0", "1", "2", "3", "9"]
 
 

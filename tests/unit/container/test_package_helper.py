@@ -379,9 +379,9 @@ def test_a_slow_request_is_refused_by_the_clock(manager: PackageManager, monkeyp
 
 @pytest.fixture
 def served(manager: PackageManager, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """The folder of a helper that serves, in a process of its own as it never returns."""
-    folder = tmp_path / "run"
-    monkeypatch.setattr(helper, "DIRECTORY", folder)
+    """The directory of a helper that serves, in a process of its own as it never returns."""
+    directory = tmp_path / "run"
+    monkeypatch.setattr(helper, "DIRECTORY", directory)
     with helper.listen() as listener:
         child = os.fork()
         if child == 0:
@@ -389,22 +389,22 @@ def served(manager: PackageManager, monkeypatch: pytest.MonkeyPatch, tmp_path: P
                 helper.serve(listener, os.getuid(), manager)
             finally:
                 os._exit(1)
-        yield folder
+        yield directory
     assert os.waitpid(child, os.WNOHANG) == (0, 0)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 
 
-def connected(folder: Path) -> socket.socket:
+def connected(directory: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
-    connection.connect(str(folder / "packages"))
+    connection.connect(str(directory / "packages"))
     return connection
 
 
-def cleaned(folder: Path) -> bytes:
+def cleaned(directory: Path) -> bytes:
     """The whole reply to `apt-get clean`; a refusal for too many at once may cut the request off."""
     data = b""
-    with connected(folder) as connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+    with connected(directory) as connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
         connection.settimeout(10)
         connection.sendall(request(payload("apt-get", "clean")))
         while chunk := connection.recv(65536):
@@ -428,10 +428,10 @@ def assert_soon(reached: Callable[[], bool]) -> None:
         assert time.monotonic() < deadline
 
 
-def refuses_one_more(folder: Path) -> bool:
-    """Whether as many silent clients as are served keep another one out."""
+def refuses_one_more(directory: Path) -> bool:
+    """Return whether as many silent clients as are served shut out another one."""
     with contextlib.ExitStack() as stack:
-        *_, last = [stack.enter_context(connected(folder)) for _ in range(helper.CLIENTS + 1)]
+        *_, last = [stack.enter_context(connected(directory)) for _ in range(helper.CLIENTS + 1)]
         last.settimeout(0.5)
         with contextlib.suppress(TimeoutError):
             return received(last) == (1, "confined-claude: too many package commands at once\n")
@@ -512,7 +512,7 @@ def test_sudo_says_what_it_is(
 
 
 @pytest.mark.parametrize(
-    ("setting", "folder", "said"),
+    ("setting", "directory", "said"),
     [
         (None, "/none", "off"),
         ("off", "/", "off"),
@@ -523,9 +523,9 @@ def test_sudo_says_what_it_is(
     ],
 )
 def test_sudo_without_a_helper(
-    shim: Any, monkeypatch: pytest.MonkeyPatch, setting: str | None, folder: str, said: str
+    shim: Any, monkeypatch: pytest.MonkeyPatch, setting: str | None, directory: str, said: str
 ) -> None:
-    monkeypatch.setattr(shim, "DIRECTORY", folder)
+    monkeypatch.setattr(shim, "DIRECTORY", directory)
     monkeypatch.setattr(shim, "START_SECONDS", 0.01)
     if setting:
         monkeypatch.setenv("CONFINED_CLAUDE_SUDO", setting)
