@@ -6,98 +6,104 @@ import contextlib
 import signal
 import sys
 import termios
-import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-# A container's first process loses signals until it has set itself up.
-_SETTLING_SECONDS = 1.0
 
 
-class Interrupt:
-    """What Ctrl-C does: it leaves, until there is a session that takes it. Other signals leave.
+class Signals:
+    """The signals that end this process, from ``handled`` on: how they reach it.
 
-    ``seen`` says whether there was one of Ctrl-C, ``code`` is the exit code of the signal that has this process leave,
-    or None. Once on the way out it is not disturbed any more: a closed window often tells so twice.
+    Each raises SystemExit wherever it arrives; within ``queued`` it waits in a queue for the event loop instead. Only
+    the first one ends this process: a closed window often hangs up twice, and the way out must not be disturbed.
     """
 
     def __init__(self) -> None:
-        self._hand_over: Callable[[], bool] | None = None
-        self._since = 0.0
-        self.seen = False
-        self.code: int | None = None
+        self._code: int | None = None
+        self._queue: deque[int] | None = None
 
-    def belongs_to(self, hand_over: Callable[[], bool]) -> None:
-        """From now on ``hand_over`` takes it, and says whether it could."""
-        self._hand_over, self._since = hand_over, time.monotonic()
+    def receive(self, number: int, _frame: FrameType | None = None) -> None:
+        """Handle the signal ``number``."""
+        if self._queue is None:
+            self.leave(number)
+        else:
+            self._queue.append(number)
 
-    @property
-    def has_settled(self) -> bool:
-        """Whether the session has been there for long enough to take a signal."""
-        return self._hand_over is not None and time.monotonic() - self._since > _SETTLING_SECONDS
+    def leave(self, number: int) -> None:
+        """Raise SystemExit for the signal ``number``, unless another one has done so before."""
+        if self._code is None:
+            self._code = 128 + number
+            raise SystemExit(self._code)
 
-    def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        self.seen = True
-        if self._hand_over is None or not self.has_settled or not self._hand_over():
-            self.leave(signal.SIGINT)
+    def check(self) -> None:
+        """Raise SystemExit if a signal has arrived. What it raised itself is lost in callbacks of the import system."""
+        if self._code is not None:
+            raise SystemExit(self._code)
 
-    def leave(self, number: int, _frame: FrameType | None = None) -> None:
-        """Raise SystemExit for the signal ``number``, once."""
-        if self.code is None:
-            self.code = 128 + number
-            raise SystemExit(self.code)
+    @contextlib.contextmanager
+    def queued(self) -> Iterator[deque[int]]:
+        """Put signals into the queue during the block. One that is still there at the end raises SystemExit."""
+        self._queue = queue = deque[int]()
+        try:
+            yield queue
+        finally:
+            self._queue = None
+            for number in queue:
+                self.leave(number)
 
 
 @contextlib.contextmanager
-def signals_handled() -> Iterator[Interrupt]:
-    """SIGTERM and a closed terminal raise SystemExit here; Ctrl-C does what the object given says.
+def handled() -> Iterator[Signals]:
+    """Handle the signals that end this process, during the block.
 
-    What is ignored stays so: by nohup, or in a job in the background.
+    What is ignored stays ignored: by nohup, or in a background job.
     """
-    interrupt = Interrupt()
-    handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]]
-    handlers = dict.fromkeys(_ENDING, interrupt.leave) | {signal.SIGINT: interrupt}
-    before = {
-        number: signal.signal(number, handler)
-        for number, handler in handlers.items()
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
+    signals = Signals()
+    with contextlib.ExitStack() as stack:
+        for number in _ENDING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                stack.enter_context(handler(number, signals.receive))
+        yield signals
+
+
+@contextlib.contextmanager
+def handler(number: int, call: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handle the signal ``number`` by ``call`` during the block."""
+    before = signal.signal(number, call)
     try:
-        yield interrupt
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(number, before)
 
 
-def hold_signals() -> None:
-    """Keep this thread, and those it starts, from the signals that have this process leave."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Keep the signals that end this process from it, and from processes and threads that it starts, until the end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def release_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-
-
-def is_ours() -> bool:
-    """Whether there is a person at both ends."""
+def is_interactive() -> bool:
+    """Return whether a person sits at both ends of this process."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 @contextlib.contextmanager
-def restored() -> Iterator[None]:
-    """Give the terminal back as it was, without what was typed, or answered by it, meanwhile.
-
-    What is left in its input would be run by the user's shell.
-    """
+def terminal_restored() -> Iterator[None]:
+    """Restore the terminal's modes at the end, and discard its input: the user's shell would run what is left there."""
     if not sys.stdin.isatty():
         yield
         return
-    handle = sys.stdin.fileno()
-    state = termios.tcgetattr(handle)
+    fd = sys.stdin.fileno()
+    state = termios.tcgetattr(fd)
     try:
         yield
     finally:
         # A closed terminal has nothing to restore.
         with contextlib.suppress(termios.error):
-            termios.tcsetattr(handle, termios.TCSAFLUSH, state)
+            termios.tcsetattr(fd, termios.TCSAFLUSH, state)

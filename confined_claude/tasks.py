@@ -28,7 +28,7 @@ __all__ = [
 ]  # fmt: skip
 
 _SETTINGS = {spec.name: spec.help or spec.values for spec in SPECS.values() if spec.has_flag}
-_DRY_RUN = {"dry_run": "only print the docker commands, as a script to be pasted into a shell"}
+_DRY_RUN = {"dry_run": "only print what would be started, and the docker commands for it; secrets are masked"}
 _DELETE = {"dry_run": "show what would be deleted, and delete nothing", "yes": "delete without asking"}
 _SESSION = {"session": "its number, or its name"}
 _JSON = {"json": "for programs"}

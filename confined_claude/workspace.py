@@ -95,6 +95,11 @@ class Workspace:
         return records_of(self.host, self.project.id)
 
     @property
+    def egress(self) -> Location:
+        """What the sidecars of its sessions share with the host: their configuration, and what they refused."""
+        return self.state.at("egress")
+
+    @property
     def claude_config(self) -> Location:
         """The container's own Claude config: the one that all projects share, or this project's."""
         return self._scoped(self.settings.claude_config, CLAUDE_CONFIG)

@@ -10,7 +10,7 @@ from ..egress import blocked as egress
 from ..egress.blocked import Blocked
 from ..host import Host
 from ..text import escape
-from ..workspace import current_project
+from ..workspace import Workspace, current_project
 
 _REASONS = {
     "name": "not in the allowlist",
@@ -23,7 +23,7 @@ _REASONS = {
 
 def blocked(host: Host) -> None:
     """Print what was refused to the current project's sessions, those that run included."""
-    print("\n".join(lines(egress.blocked(current_project(host), host), host.user_config_file)))
+    print("\n".join(lines(egress.blocked(Workspace(host, current_project(host))), host.user_config_file)))
 
 
 def lines(found: Sequence[Blocked], config: Path) -> Iterator[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..host import Host
-from ..session import join
+from ..session import join, listing
 from .stop import project_for
 
 
 def execute(host: Host, command: Sequence[str], wanted: str | None) -> int:
     """Run ``command``, or a shell, in the session ``wanted`` by number or name; return its exit code."""
-    return join.execute(host, project_for(host, wanted), wanted, command)
+    session = listing.choose(listing.sessions(host), project_for(host, wanted), wanted)
+    return join.execute(session, command, host.environ)

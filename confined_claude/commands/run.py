@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 
 from ..host import Host
-from ..session import supervisor
 from ..session.launch import SHELL
+from ..session.start import start
+from ..workspace import Workspace
 
 _YOLO = "--dangerously-skip-permissions"
 
 
-def run(
-    host: Host, arguments: Sequence[str], flags: Mapping[str, str | None], *, yolo: bool = False, dry_run: bool = False
-) -> int:
-    """Run Claude Code with ``arguments``; return its exit code. A ``dry_run`` only prints how."""
+def run(host: Host, arguments: Sequence[str], flags: Mapping[str, str | None], *, yolo: bool, dry_run: bool) -> int:
+    """Run Claude Code with ``arguments``; return its exit code. A ``dry_run`` only prints what would be done."""
     command = ["claude", *([_YOLO] if yolo else []), *arguments]
-    if dry_run:
-        return supervisor.foretell(host, command, flags)
-    return supervisor.start(host, command, flags, needs_sign_in=True)
+    return _start(Workspace.current(host, flags), command, needs_sign_in=True, dry_run=dry_run)
 
 
-def shell(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *, dry_run: bool = False) -> int:
+def shell(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *, dry_run: bool) -> int:
     """Run ``command``, or a shell, where Claude Code would run; return its exit code. ``dry_run`` as for ``run``."""
-    if dry_run:
-        return supervisor.foretell(host, command or SHELL, flags)
-    return supervisor.start(host, command or SHELL, flags, needs_sign_in=False)
+    return _start(Workspace.current(host, flags), command or SHELL, needs_sign_in=False, dry_run=dry_run)
+
+
+def _start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, dry_run: bool) -> int:
+    if not dry_run:
+        return start(workspace, command, needs_sign_in=needs_sign_in)
+    from ..session.dry_run import dry_run as describe
+
+    text = "".join(f"{line}\n" for line in describe(workspace, command))
+    sys.stdout.buffer.write(os.fsencode(text))  # whatever characters the locale has
+    sys.stdout.flush()
+    return 0

@@ -1,1 +1,1 @@
-"""What a session may reach on the network: the modes, and the sidecars that keep two of them."""
+"""What a session may reach on the network: planned by mode, and the sidecars that control two of the modes."""

@@ -1,6 +1,6 @@
-"""What the sidecars of a project's sessions have refused, kept in ``<state>``.
+"""What the sidecars of a project's sessions have refused: collected in ``<state>``.
 
-A sidecar writes what it refused into its session's own folder. When the session is over, that becomes a file of
+A sidecar writes what it refused into its session's own directory. When the session is over, that becomes a file of
 the project.
 """
 
@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..fs import safefs
-from ..host import Host
-from ..project import Project
+from ..fs.directory import Directory
 from ..settings import SPECS
-from ..state import store as state
-from ..text import strip_controls
-from .network import FOLDER
+from ..state import liveness
+from ..text import escape
+from ..workspace import Workspace
 
-WRITTEN = "blocked.json"
-KEPT = ".blocked"
+_WRITTEN = "blocked.json"
+_SUFFIX = ".blocked"
 _MOST_BYTES = 1 << 20
 _MOST_SESSIONS = 100
 _LONGEST = 255
@@ -44,66 +41,60 @@ class Blocked:
 
     @property
     def entry(self) -> str:
-        """What the setting ``allow`` would have to hold; empty where no entry helps."""
+        """What the setting ``allow`` would need to have; empty where no entry helps."""
         if self.reason not in _NAMES:
             return ""
         entry = self.host if self.port in (0, 80, 443) else f"{self.host}:{self.port}"
         return entry if SPECS["allow"].allows(entry) else ""  # an address, or what was looked up for no host
 
 
-def blocked(project: Project, host: Host) -> list[Blocked]:
-    """What was refused to this project's sessions, those that run included; the latest first."""
-    with contextlib.suppress(OSError), _opened(project, host) as folder:
-        names = os.listdir(folder)
-        found: list[Blocked] = []
-        for name in names:
+def blocked(workspace: Workspace) -> list[Blocked]:
+    """Return what was refused to this project's sessions, those that run included; the latest first."""
+    found: list[Blocked] = []
+    with contextlib.suppress(OSError), workspace.egress.open() as directory:
+        for name in directory.names():
             with contextlib.suppress(OSError):  # another session may just have ended
-                found += _read(folder, name)
-        return sorted(_merged(found), key=lambda entry: entry.last, reverse=True)
-    return []
+                found += _read(directory, name)
+    return sorted(_merged(found), key=lambda entry: entry.last, reverse=True)
 
 
-def keep(project: Project, host: Host, key: str, is_recorded: Callable[[str], bool]) -> None:
-    """Take away the folder of the session ``key``, and those of sessions that were cut off; what they hold stays.
+def collect(workspace: Workspace, key: str) -> None:
+    """Turn the directory of the session ``key`` into a file of the project, and those of sessions that were cut off.
 
-    ``is_recorded`` says of a session's key whether there is a record of it. One that begins has none for a moment.
+    The latter are recognised by their age and by having no record: one that begins has none for a moment.
     """
-    with contextlib.suppress(OSError), _opened(project, host) as folder:
-        names = os.listdir(folder)
-        for name in names:
+    with contextlib.suppress(OSError), workspace.state.open() as records, workspace.egress.open() as directory:
+        for name in directory.names():
             with contextlib.suppress(OSError):
-                if not name.endswith(KEPT) and (name == key or (_is_old(folder, name) and not is_recorded(name))):
-                    _close(folder, name)
-        kept = [name for name in os.listdir(folder) if name.endswith(KEPT)]
-        kept.sort(key=lambda name: os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime)
-        for name in kept[:-_MOST_SESSIONS]:
-            os.unlink(name, dir_fd=folder)
+                is_cut_off = _is_old(directory, name) and not records.exists(name + liveness.SUFFIX)
+                if not name.endswith(_SUFFIX) and (name == key or is_cut_off):
+                    _collect(directory, name)
+        files = [name for name in directory.names() if name.endswith(_SUFFIX)]
+        files.sort(key=lambda name: directory.stat(name).st_mtime)
+        for name in files[:-_MOST_SESSIONS]:
+            directory.unlink(name)
 
 
-def _is_old(folder: int, name: str) -> bool:
-    return time.time() - os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime > _OLD_SECONDS
+def _is_old(directory: Directory, name: str) -> bool:
+    return time.time() - directory.stat(name).st_mtime > _OLD_SECONDS
 
 
-def _close(folder: int, key: str) -> None:
-    with safefs.entered(folder, key) as own:
+def _collect(directory: Directory, key: str) -> None:
+    with directory.child(key) as own:
         with contextlib.suppress(FileNotFoundError):
-            os.rename(WRITTEN, key + KEPT, src_dir_fd=own, dst_dir_fd=folder)
-        for name in os.listdir(own):
-            os.unlink(name, dir_fd=own)
-    os.rmdir(key, dir_fd=folder)
+            own.rename(_WRITTEN, key + _SUFFIX, into=directory)
+        for name in own.names():
+            own.unlink(name)
+    directory.rmdir(key)
 
 
-def _opened(project: Project, host: Host) -> contextlib.AbstractContextManager[int]:
-    return state.opened(host, "projects", project.id, FOLDER)
-
-
-def _read(folder: int, name: str) -> Iterator[Blocked]:
-    """The entries in a kept file, or in the folder of a session that runs."""
-    if name.endswith(KEPT):
-        content = safefs.read(folder, name, _MOST_BYTES)
+def _read(directory: Directory, name: str) -> Iterator[Blocked]:
+    """Yield the entries in the file of a session that is over, or in the directory of one that runs."""
+    if name.endswith(_SUFFIX):
+        content = directory.read(name, _MOST_BYTES)
     else:
-        with safefs.entered(folder, name) as own:
-            content = safefs.read(own, WRITTEN, _MOST_BYTES)
+        with directory.child(name) as own:
+            content = own.read(_WRITTEN, _MOST_BYTES)
     with contextlib.suppress(ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         for entry in json.loads(content or b'{"blocked": []}')["blocked"]:
             yield Blocked(
@@ -113,11 +104,11 @@ def _read(folder: int, name: str) -> Iterator[Blocked]:
 
 
 def _text(value: Any) -> str:
-    return strip_controls(str(value)[:_LONGEST]).replace("\n", " ")
+    return escape(str(value)[:_LONGEST])
 
 
 def _merged(found: Iterable[Blocked]) -> Iterator[Blocked]:
-    """One entry for each host, port and reason."""
+    """Yield one entry for each host, port and reason."""
     same: dict[tuple[str, int, str], list[Blocked]] = {}
     for entry in found:
         same.setdefault((entry.host, entry.port, entry.reason), []).append(entry)

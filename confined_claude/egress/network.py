@@ -1,4 +1,4 @@
-"""The modes of the network, and what of a session's container and its sidecar they decide. Pure."""
+"""The network of a session: the docker arguments of its container and of its sidecar, by mode. Pure."""
 
 from __future__ import annotations
 
@@ -10,36 +10,34 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from .. import environment
 from ..engine import labels
 from ..engine.mount import bind_value
 from ..environment import HOST_GATEWAY, PROXIES
-from ..fs.safefs import Place
-from ..host import Host
-from ..project import Project
-from ..settings import Settings
-from ..state import store as state
+from ..fs.directory import Location
+from ..workspace import Workspace
 
 _NAME = "confined-claude"
 CONFIG = "config.json"
-FOLDER = "egress"
-_FOLDER_IN_SIDECAR = Path("/egress")
-_SOCKET_FOLDER = "/run/confined-claude-egress"
+_SHARED_IN_SIDECAR = Path("/egress")
+_SOCKET_DIRECTORY = "/run/confined-claude-egress"
 _PROXY = "http://127.0.0.1:3128"
 _LOOPBACK = "localhost,127.0.0.1,::1"
 _HOSTNAME_LENGTH = 63
 _OPEN = "This session is on the engine's plain network: your local network and this machine are within reach."
-# It says so as soon as its network can be joined; the session's entrypoint waits for the rules.
+# It prints "ready" as soon as its network can be joined; the session's entrypoint waits for the rules.
 _INTERNET = "echo ready; exec /usr/bin/python3 -IS /opt/confined-claude egress.internet"
 _PORTS = {"http": 80, "https": 443}
 _ENDPOINT = re.compile("|".join((*PROXIES, "ANTHROPIC_BASE_URL", "OTEL_.*_ENDPOINT")))
 _HOST = re.compile(r"[A-Za-z0-9_.:-]+")
 
-# Where Claude Code itself goes: its API, its sign-in, and its downloads.
+# What Claude Code itself connects to: its API, its sign-in, and its downloads.
 CLAUDE_HOSTS = ("api.anthropic.com", "platform.claude.com", "claude.ai", "downloads.claude.ai")
 _API = ("api.anthropic.com", 443)
 
-# The proxies that an allowlist's own proxy goes through, in its configuration: the variables that name each.
-UPSTREAM = {
+# The proxies between an allowlist's own proxy and the internet, by their names in its configuration: the variables
+# that may name each, the first one set counts.
+_UPSTREAM = {
     "http": ("http_proxy", "HTTP_PROXY"),
     "https": ("https_proxy", "HTTPS_PROXY"),
     "no_proxy": ("no_proxy", "NO_PROXY"),
@@ -47,194 +45,193 @@ UPSTREAM = {
 
 
 @dataclass(frozen=True)
-class Sidecar:
-    """The container beside a session's that keeps its network.
+class SidecarPlan:
+    """The container beside a session's that controls its network.
 
-    ``arguments`` are those of ``docker create``; if ``first``, it has to be there when the session's container is
-    created. It reads ``given`` from its standard input, and ``config`` from
-    the file CONFIG in ``folder``, which it shares with the host.
+    ``arguments`` are those of ``docker run``; if ``first``, it must exist before the session's container is created.
+    It reads ``given`` from its standard input, and ``config``, which may have passwords, from the file CONFIG in
+    ``directory``, which it shares with the host.
     """
 
     name: str
     arguments: tuple[str, ...]
     given: str = ""
     first: bool = False
-    folder: Place | None = None
+    directory: Location | None = None
     config: str = ""
 
 
 @dataclass(frozen=True)
 class Egress:
-    """How a session is on the network.
+    """What a session reaches on the network, and how.
 
-    ``arguments`` are the session's own of ``docker create``, with ``hostname`` to come if it may have one.
-    ``join`` is what the entrypoint is told, ``environment`` are variables that win over the host's.
+    ``arguments`` are the session's own of ``docker create``; it has a host name of its own unless ``hostname`` is
+    False. ``join`` goes to the entrypoint, ``environment`` has variables that replace the host's.
     """
 
     arguments: tuple[str, ...]
     hostname: bool = True
-    sidecar: Sidecar | None = None
+    sidecar: SidecarPlan | None = None
     join: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
 def sidecar_name(key: str) -> str:
-    """The name of the sidecar of the session with this key."""
+    """Return the name of the sidecar of the session ``key``."""
     return f"{_NAME}-net-{key}"
 
 
-@dataclass(frozen=True)
-class Session:
-    """What a network is planned for.
+def plan_egress(
+    workspace: Workspace, *, key: str, image: str, closed: Sequence[str] = (), namespaces: Sequence[str] = ()
+) -> Egress:
+    """Return the network of the session ``key``, by the settings of ``workspace``.
 
-    ``key`` is the session's own. ``endpoints`` are those of its variables that name where it connects to, ``closed``
-    the networks in which the machine is, ``namespaces`` what every container of it is created with.
+    ``image`` is that of a sidecar, ``closed`` are the networks that this machine is in (CIDR), ``namespaces`` are
+    arguments with which every container is created.
     """
-
-    project: Project
-    host: Host
-    settings: Settings
-    image: str
-    key: str
-    endpoints: Mapping[str, str]
-    closed: Sequence[str] = ()
-    namespaces: Sequence[str] = ()
-
-    @property
-    def folder(self) -> Place:
-        """Where the sidecar has its configuration, and tells what it blocked."""
-        return state.place(self.host, "projects", self.project.id, FOLDER, self.key)
-
-    @property
-    def sidecar(self) -> str:
-        return sidecar_name(self.key)
-
-    @cached_property
-    def named(self) -> list[tuple[str, int]]:
-        """The (host, port) pairs that the user has named for it, wherever they are."""
-        return sorted(set(_named(self.endpoints)))
-
-    @property
-    def gateway(self) -> list[str]:
-        is_named = self.settings.host_ports or any(host == HOST_GATEWAY for host, _ in self.named)
-        return ["--add-host", f"{HOST_GATEWAY}:host-gateway"] if is_named else []
-
-    @property
-    def published(self) -> Iterator[str]:
-        for port in self.settings.ports:
-            yield from ("--publish", f"127.0.0.1:{port}:{port}")
-
-    @property
-    def not_published(self) -> tuple[str, ...]:
-        ports = ", ".join(self.settings.ports)
-        return (f"Nothing is published at {ports}: this network takes no connections.",) if ports else ()
-
-
-def endpoints_of(variables: Mapping[str, str]) -> dict[str, str]:
-    """Those of a session's variables that name where it connects to."""
-    return {name: value for name, value in variables.items() if _ENDPOINT.fullmatch(name)}
-
-
-def plan_egress(session: Session) -> Egress:
-    """The network of a session, by its settings."""
-    mode = session.settings.network
+    planner = _Planner(workspace, key, image, closed, namespaces)
+    mode = workspace.settings.network
     if mode == "internet":
-        return _internet(session)
+        return planner.internet()
     if mode == "allowlist":
-        return _allowlist(session)
+        return planner.allowlist()
     if mode == "none":
-        return Egress(("--network", "none"), notes=session.not_published)
-    reach = (*session.gateway, *session.published)
+        return Egress(("--network", "none"), notes=planner.not_published)
+    reach = (*planner.gateway, *planner.published)
     if mode == "open":
         return Egress(("--network", "bridge", *reach), notes=(_OPEN,))
     return Egress(("--network", mode.removeprefix("docker:"), *reach))
 
 
-def _internet(session: Session) -> Egress:
-    """The session joins the network of a sidecar that has closed it; see container/egress/internet.py."""
-    settings = session.settings
-    config = {
-        "closed": list(session.closed),
-        "named": session.named,
-        "host_ports": list(settings.host_ports),
-        "ports": list(settings.ports),
-    }
-    arguments = (
-        *_sidecar(session),
-        *("--hostname", f"{_NAME}-{session.project.slug}"[:_HOSTNAME_LENGTH]),
-        *("--cap-add", "NET_ADMIN", "--cap-add", "SETGID", "--cap-add", "SETUID", "--user", "0:0"),
-        *("--pids-limit", "32", "--memory", "128m", *session.published),
-        *("--entrypoint", "/bin/sh", session.image, "-c", _INTERNET),
-    )
-    sidecar = Sidecar(session.sidecar, arguments, given=json.dumps(config) + "\n")
-    return Egress(("--network", f"container:{sidecar.name}"), hostname=False, sidecar=sidecar, join="internet")
+def allowlist_config(workspace: Workspace, closed: Sequence[str]) -> str:
+    """Return what the proxy of a session with an allowlist reads; ``closed`` is as for ``plan_egress``."""
+    return _Planner(workspace, "", "", closed, ()).allowlist_config()
 
 
-def _allowlist(session: Session) -> Egress:
-    """The session has a loopback alone, where the sidecar's proxy listens; see container/egress/allowlist.py."""
-    host, settings = session.host, session.settings
-    arguments = (
-        *_sidecar(session),
-        *("--user", f"{host.uid}:{host.gid}", "--pids-limit", "64", "--memory", "256m"),
-        # No name is tried a second time under a company's domain, and no silent server is waited for.
-        *("--dns-search", ".", "--env", "RES_OPTIONS=timeout:2 attempts:2"),
-        *("--mount", f"type=volume,target={_SOCKET_FOLDER}"),
-        *("--mount", bind_value(session.folder.path, _FOLDER_IN_SIDECAR)),
-        *("--entrypoint", "/usr/bin/python3", session.image),
-        *("-I", "/opt/confined-claude", "egress.allowlist", str(_FOLDER_IN_SIDECAR)),
-    )
-    sidecar = Sidecar(session.sidecar, arguments, first=True, folder=session.folder, config=allowlist_config(session))
-    api, port = next(_named({"": session.endpoints.get("ANTHROPIC_BASE_URL", "")}), _API)
-    proxies = dict.fromkeys(PROXIES, _PROXY)
-    direct = dict.fromkeys(("NO_PROXY", "no_proxy"), _LOOPBACK)
-    return Egress(
-        (
-            *("--network", "none", "--volumes-from", f"{sidecar.name}:ro", "--dns", "127.0.0.1"),
-            *(["--add-host", f"{HOST_GATEWAY}:127.0.0.1"] if settings.host_ports else []),
-        ),
-        sidecar=sidecar,
-        join=f"allowlist {','.join(settings.host_ports) or '-'} {f'[{api}]' if ':' in api else api}:{port}",
-        environment={**proxies, **direct, "NODE_USE_ENV_PROXY": "1"},
-        notes=session.not_published,
-    )
+def mask_config(config: str, mask: str) -> str:
+    """Return a sidecar's configuration with ``mask`` in place of the proxies, which may have passwords."""
+    value = json.loads(config)
+    value["upstream"] = {kind: proxy and mask for kind, proxy in value["upstream"].items()}
+    return json.dumps(value)
 
 
-def allowlist_config(session: Session) -> str:
-    """What the proxy of a session with an allowlist reads."""
-    settings = session.settings
-    upstream = upstream_of(session.endpoints)
-    config = {
-        "allow": [*CLAUDE_HOSTS, *settings.allow],
-        "named": [*session.named, *((HOST_GATEWAY, int(port)) for port in settings.host_ports)],
-        "forward": [int(port) for port in settings.host_ports],
-        "closed": list(session.closed),
-        "upstream": {"http": None, "https": None, "no_proxy": ""}
-        | {kind: session.endpoints[name] for kind, name in upstream.items()},
-    }
-    return json.dumps(config)
+@dataclass(frozen=True)
+class _Planner:
+    """What the modes have in common, see ``plan_egress``."""
+
+    workspace: Workspace
+    key: str
+    image: str
+    closed: Sequence[str]
+    namespaces: Sequence[str]
+
+    def internet(self) -> Egress:
+        """Join the network of a sidecar that has closed it; see container/egress/internet.py."""
+        settings = self.workspace.settings
+        config = {
+            "closed": list(self.closed),
+            "named": self.named,
+            "host_ports": list(settings.host_ports),
+            "ports": list(settings.ports),
+        }
+        arguments = (
+            *self.common_arguments,
+            *("--hostname", f"{_NAME}-{self.workspace.project.slug}"[:_HOSTNAME_LENGTH]),
+            *("--cap-add", "NET_ADMIN", "--cap-add", "SETGID", "--cap-add", "SETUID", "--user", "0:0"),
+            *("--pids-limit", "32", "--memory", "128m", *self.published),
+            *("--entrypoint", "/bin/sh", self.image, "-c", _INTERNET),
+        )
+        sidecar = SidecarPlan(sidecar_name(self.key), arguments, given=json.dumps(config) + "\n")
+        return Egress(("--network", f"container:{sidecar.name}"), hostname=False, sidecar=sidecar, join="internet")
+
+    def allowlist(self) -> Egress:
+        """Have nothing but a loopback, where the sidecar's proxy listens; see container/egress/allowlist.py."""
+        host, settings = self.workspace.host, self.workspace.settings
+        directory = self.workspace.egress.at(self.key)
+        arguments = (
+            *self.common_arguments,
+            *("--user", f"{host.uid}:{host.gid}", "--pids-limit", "64", "--memory", "256m"),
+            # No name is tried a second time under a company's domain, and no silent server is waited for.
+            *("--dns-search", ".", "--env", "RES_OPTIONS=timeout:2 attempts:2"),
+            *("--mount", f"type=volume,target={_SOCKET_DIRECTORY}"),
+            *("--mount", bind_value(directory.path, _SHARED_IN_SIDECAR)),
+            *("--entrypoint", "/usr/bin/python3", self.image),
+            *("-I", "/opt/confined-claude", "egress.allowlist", str(_SHARED_IN_SIDECAR)),
+        )
+        sidecar = SidecarPlan(
+            sidecar_name(self.key), arguments, first=True, directory=directory, config=self.allowlist_config()
+        )
+        api, port = next(_endpoints({"": self.endpoints.get("ANTHROPIC_BASE_URL", "")}), _API)
+        proxies = dict.fromkeys(PROXIES, _PROXY)
+        direct = dict.fromkeys(("NO_PROXY", "no_proxy"), _LOOPBACK)
+        return Egress(
+            (
+                *("--network", "none", "--volumes-from", f"{sidecar.name}:ro", "--dns", "127.0.0.1"),
+                *(["--add-host", f"{HOST_GATEWAY}:127.0.0.1"] if settings.host_ports else []),
+            ),
+            sidecar=sidecar,
+            join=f"allowlist {','.join(settings.host_ports) or '-'} {f'[{api}]' if ':' in api else api}:{port}",
+            environment={**proxies, **direct, "NODE_USE_ENV_PROXY": "1"},
+            notes=self.not_published,
+        )
+
+    def allowlist_config(self) -> str:
+        settings = self.workspace.settings
+        upstream = {
+            kind: next((value for name in names if (value := self.endpoints.get(name))), None)
+            for kind, names in _UPSTREAM.items()
+        }
+        config = {
+            "allow": [*CLAUDE_HOSTS, *settings.allow],
+            "named": [*self.named, *((HOST_GATEWAY, int(port)) for port in settings.host_ports)],
+            "forward": [int(port) for port in settings.host_ports],
+            "closed": list(self.closed),
+            "upstream": {**upstream, "no_proxy": upstream["no_proxy"] or ""},
+        }
+        return json.dumps(config)
+
+    @cached_property
+    def endpoints(self) -> dict[str, str]:
+        """Those of the session's variables that name what it connects to."""
+        variables = environment.split(self.workspace.host.environ)[1]
+        return {name: value for name, value in variables.items() if _ENDPOINT.fullmatch(name)}
+
+    @cached_property
+    def named(self) -> list[tuple[str, int]]:
+        """The (host, port) pairs in them: the user wants the session to reach these wherever they are."""
+        return sorted(set(_endpoints(self.endpoints)))
+
+    @property
+    def gateway(self) -> list[str]:
+        is_named = self.workspace.settings.host_ports or any(host == HOST_GATEWAY for host, _ in self.named)
+        return ["--add-host", f"{HOST_GATEWAY}:host-gateway"] if is_named else []
+
+    @property
+    def published(self) -> Iterator[str]:
+        for port in self.workspace.settings.ports:
+            yield from ("--publish", f"127.0.0.1:{port}:{port}")
+
+    @property
+    def not_published(self) -> tuple[str, ...]:
+        ports = ", ".join(self.workspace.settings.ports)
+        return (f"Nothing is published at {ports}: this network takes no connections.",) if ports else ()
+
+    @property
+    def common_arguments(self) -> tuple[str, ...]:
+        """What every sidecar is created with."""
+        return (
+            *("--name", sidecar_name(self.key), "--rm", "--pull", "never", "--interactive"),
+            *("--label", f"{labels.KIND}={labels.SIDECAR}", "--label", f"{labels.PROJECT}={self.workspace.project.id}"),
+            *("--label", f"{labels.KEY}={self.key}", "--label", f"{labels.OWNER}={self.workspace.host.owner}"),
+            *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", *self.namespaces),
+            *("--log-driver", "none", "--network", "bridge", *self.gateway),
+        )
 
 
-def upstream_of(endpoints: Mapping[str, str]) -> dict[str, str]:
-    """The variable in ``endpoints`` that counts for each kind of UPSTREAM; none for a kind without."""
-    found = {kind: next((name for name in names if endpoints.get(name)), "") for kind, names in UPSTREAM.items()}
-    return {kind: name for kind, name in found.items() if name}
-
-
-def _sidecar(session: Session) -> tuple[str, ...]:
-    """What the sidecars of all modes are created with."""
-    return (
-        *("--name", session.sidecar, "--rm", "--pull", "never", "--interactive"),
-        *("--label", f"{labels.KIND}={labels.SIDECAR}", "--label", f"{labels.PROJECT}={session.project.id}"),
-        *("--label", f"{labels.KEY}={session.key}", "--label", f"{labels.OWNER}={session.host.owner}"),
-        *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", *session.namespaces),
-        *("--log-driver", "none", "--network", "bridge", *session.gateway),
-    )
-
-
-def _named(endpoints: Mapping[str, str]) -> Iterator[tuple[str, int]]:
-    """The (host, port) pairs in URLs; what is none is passed over."""
-    for name, value in endpoints.items():
+def _endpoints(variables: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    """Yield the (host, port) pairs in URLs; skip what is none."""
+    for name, value in variables.items():
         try:
             parts = urlsplit(value if "://" in value else f"http://{value}")
             host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme, 0)

@@ -1,136 +1,131 @@
-"""A session's sidecar while it runs: started, waited for, watched over, and gone at the end."""
+"""A session's sidecar while it runs: started, waited for, and gone at the end."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import subprocess
-import threading
-from collections.abc import Callable
-from types import TracebackType
+from typing import IO
 
-from .. import signals as terminal
-from ..console import plain, say
-from ..engine import command as client
-from ..errors import ConfinedError, EngineError
-from ..fs import safefs
-from .network import CONFIG, Sidecar
+from ..engine import command
+from ..errors import EngineError, system_error
+from ..text import strip_controls
+from ..workspace import Workspace
+from . import blocked
+from .network import CONFIG, SidecarPlan
 
 _READY = b"ready\n"
 _JOINED = b"joined\n"
-_LOOK_SECONDS = 1.0
+_MOST_BYTES = 1 << 10
 # A sidecar ends with its session, and may be seen to have done so a little before.
-_TOGETHER_SECONDS = 5.0
-_TRIES = 50
-_AGAIN_SECONDS = 0.1
+TOGETHER_SECONDS = 5.0
+_REMOVE_ATTEMPTS = 50
+_RETRY_SECONDS = 0.1
 
 
-class Companion:
-    """The sidecar of one session, which may have none. At the end of the block, however it ends, it is gone."""
+class Sidecar:
+    """The sidecar of one session. At the end of the block, however that comes, it is gone.
 
-    def __init__(self) -> None:
-        self._sidecar: Sidecar | None = None
+    A session may have none: ``plan`` is None then, and every method does nothing.
+    """
+
+    def __init__(self, plan: SidecarPlan | None, workspace: Workspace, key: str) -> None:
+        self._plan = plan
+        self._workspace = workspace
+        self._key = key
+        self._config = ""
+        self._printed = b""
         self._process: subprocess.Popen[bytes] | None = None
         self._is_ready = False
-        self._over = threading.Event()
 
-    def __enter__(self) -> Companion:
+    def __enter__(self) -> Sidecar:
         return self
 
-    @property
-    def has_folder(self) -> bool:
-        """Whether there was a sidecar that shares a folder with the host."""
-        return self._sidecar is not None and self._sidecar.folder is not None
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._remove()
+        finally:
+            if self._plan is not None and self._plan.directory is not None:
+                blocked.collect(self._workspace, self._key)
 
-    def start(self, sidecar: Sidecar | None) -> None:
-        """Start a session's sidecar in the background, if it has one that does not run."""
-        if sidecar is None or (self._process is not None and self._process.poll() is None):
+    @property
+    def has_config(self) -> bool:
+        """Whether it reads its configuration from a file, which may change."""
+        return self._plan is not None and self._plan.directory is not None
+
+    @property
+    def output(self) -> IO[bytes] | None:
+        """What it prints, which ends when it does; None while none runs. To be read by ``receive`` alone."""
+        return None if self._process is None else self._process.stdout
+
+    def start(self) -> None:
+        """Start it in the background, unless it runs."""
+        if self._plan is None or (self._process is not None and self._process.poll() is None):
             return
-        if self._process is not None:  # what became of the first is not known
-            client.remove(sidecar.name)
-        if sidecar.folder is not None:
-            write_config(sidecar, sidecar.config)
-        self._sidecar = sidecar
-        self._process = client.run(sidecar.arguments, sidecar.given.encode())
+        if self._process is not None:  # it may have left a container
+            command.remove(self._plan.name)
+        self.configure(self._plan.config)
+        self._process = command.run(self._plan.arguments, self._plan.given.encode())
+
+    def configure(self, config: str) -> None:
+        """Write ``config`` to where the sidecar reads it. Raises ConfinedError."""
+        if self._plan is not None and self._plan.directory is not None and config != self._config:
+            with self._plan.directory.make() as directory:
+                try:
+                    directory.write(CONFIG, config.encode())
+                except OSError as error:
+                    raise system_error("write to", directory.path, error) from None
+            self._config = config
 
     def wait_until_ready(self) -> None:
-        """Return when the session's container can be started. Raises EngineError with the sidecar's words if not."""
-        if self._is_ready or self._process is None or self._process.stdout is None:
+        """Return when the session's container can be started. Raises EngineError with the sidecar's reason if not."""
+        if self._is_ready or self.output is None:
             return
-        self._is_ready = self._process.stdout.readline() == _READY
+        self._is_ready = self.output.readline() == _READY
         if not self._is_ready:
             self.check()
-            raise EngineError("The session's sidecar has ended before it began.", _cure(""))
+            raise EngineError("The session's sidecar ended before it began.", _hint(""))
+
+    def receive(self) -> bool:
+        """Read what it has printed, without waiting; return whether it may print more."""
+        if self.output is None:
+            return False
+        os.set_blocking(self.output.fileno(), False)
+        printed = self.output.read(_MOST_BYTES)
+        self._printed += printed or b""
+        return printed != b""
 
     def check(self) -> None:
-        """Raise EngineError with the sidecar's words if it has failed; one that still serves a session has not."""
+        """Raise EngineError with the sidecar's reason if it has failed; one that still serves a session has not."""
         if self._process is None or self._process.stderr is None:
             return
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_TOGETHER_SECONDS)
+            self._process.wait(TOGETHER_SECONDS)
         if not self._process.returncode:
             return
-        said = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines()
-        reason = next((line for line in said if not line.startswith("WARNING")), "it gave no reason")
-        raise EngineError(f"The session's network could not be made: {plain(reason)}", _cure(reason))
+        lines = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines()
+        reason = next((line for line in lines if not line.startswith("WARNING")), "it gave no reason")
+        raise EngineError(f"The session's network could not be made: {strip_controls(reason)}", _hint(reason))
 
-    def supervise(self, refreshed: Callable[[], str]) -> None:
-        """Watch over the sidecar of a session that runs now, and hand it what ``refreshed`` gives when that changes."""
-        if self._process is not None:
-            threading.Thread(target=self._supervise, args=(refreshed,), daemon=True).start()
-
-    def _supervise(self, refreshed: Callable[[], str]) -> None:
-        # One that this thread took would reach the main thread all the same, where they are held.
-        terminal.hold_signals()
-        assert self._process is not None  # noqa: S101 - for mypy
-        assert self._sidecar is not None  # noqa: S101
-        known = self._sidecar.config
-        while not self._over.wait(_LOOK_SECONDS):
-            if self._process.poll() is not None:
-                if not self._over.wait(_TOGETHER_SECONDS):
-                    say("The session's network is closed: its sidecar has ended. A new session has one again.\r")
-                return
-            if self._sidecar.folder is not None:
-                # Settings that are wrong, or wait for trust, change nothing.
-                with contextlib.suppress(OSError, ConfinedError):
-                    if (config := refreshed()) != known:
-                        write_config(self._sidecar, config)
-                        known = config
-
-    def _has_session(self) -> bool:
-        """Whether a session's container has joined the sidecar, which so ends by itself with that."""
-        if not self._is_ready or self._process is None or self._process.stdout is None:
-            return False
-        os.set_blocking(self._process.stdout.fileno(), False)
-        return _JOINED in (self._process.stdout.read() or b"")
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        if self._process is None or self._sidecar is None:
+    def _remove(self) -> None:
+        if self._process is None or self._plan is None:
             return
-        # Without one it would wait for a session yet.
-        patience = _TOGETHER_SECONDS if self._has_session() else 0
-        # One that is only being made cannot be removed yet.
+        if self._is_ready:
+            self.receive()
+        # It ends by itself with a session that has joined it; else it would still wait for one.
+        patience = TOGETHER_SECONDS if _JOINED in self._printed else 0
+        # One that the engine is still making cannot be removed yet.
         with contextlib.suppress(EngineError):
-            for _ in range(_TRIES):
+            for _ in range(_REMOVE_ATTEMPTS):
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     if self._process.wait(patience):  # a command that was killed may have left a container
-                        client.remove(self._sidecar.name)
+                        command.remove(self._plan.name)
                     return
-                client.remove(self._sidecar.name)
-                patience = _AGAIN_SECONDS
+                command.remove(self._plan.name)
+                patience = _RETRY_SECONDS
 
 
-def write_config(sidecar: Sidecar, config: str) -> None:
-    """Put ``config`` where the sidecar reads it."""
-    if sidecar.folder is not None:
-        with safefs.open_folder(sidecar.folder.base, *sidecar.folder.parts) as folder:
-            safefs.write(folder, CONFIG, config.encode())
-
-
-def _cure(reason: str) -> str:
+def _hint(reason: str) -> str:
     if "already allocated" in reason or "address already in use" in reason:
         return "Something on this machine has that port: end it, or choose others with the setting `ports`."
     if "kernel" in reason:

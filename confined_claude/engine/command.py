@@ -226,13 +226,18 @@ def start(identity: str, *, stdin: bool, terminal: bool) -> subprocess.Popen[byt
     the container running (see ``interrupt``). With one, the docker command's own messages are in its ``stderr``, for
     ``was_interrupted``.
     """
-    interactive = ["--interactive"] if stdin else []
     return subprocess.Popen(
-        [program(), "start", "--attach", *interactive, "--detach-keys", NO_DETACH, identity],
+        [program(), *start_arguments(identity, stdin=stdin)],
         stdin=None if stdin else subprocess.DEVNULL,
         stderr=subprocess.PIPE if terminal else None,
         start_new_session=not terminal,
     )
+
+
+def start_arguments(identity: str, *, stdin: bool) -> list[str]:
+    """Return the arguments of the docker command that starts a created container and stays attached to it."""
+    interactive = ["--interactive"] if stdin else []
+    return ["start", "--attach", *interactive, "--detach-keys", NO_DETACH, identity]
 
 
 def was_interrupted(messages: bytes) -> bool:
@@ -256,6 +261,7 @@ def run(arguments: Sequence[str], stdin: bytes) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        bufsize=0,  # nothing that it prints is in a buffer where no selector sees it
     )
     if process.stdin is not None:
         with contextlib.suppress(BrokenPipeError), process.stdin:

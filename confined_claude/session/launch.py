@@ -1,22 +1,25 @@
-"""A session, described completely before any engine call. Pure.
+"""A start, described completely before the engine is asked for anything. Pure.
 
-``settings + project + host facts -> Plan``; ``session`` carries it out through ``client``.
+``workspace + facts of the host -> Launch``, step by step: network, mounts, privileges, limits, environment, labels,
+secrets. The supervisor carries it out; a dry run prints it.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from .. import environment
-from ..egress.network import Egress
+from ..egress.network import Egress, plan_egress
 from ..engine import labels
 from ..engine.mount import Mount, bind_value
-from ..host import Host, gitconfig_text
-from ..project import Project
+from ..host import gitconfig_text
+from ..image.recipe import ImageChain
 from ..settings import Settings
 from ..state.facts import EngineFacts
+from ..workspace import Workspace
 from . import limits
 from .mounts import plan_mounts
 
@@ -24,21 +27,18 @@ NAME = "confined-claude"
 SHELL = ("bash",)
 
 # CHOWN, SETUID and SETGID let the entrypoint prepare HOME and drop to the caller; with the other two the package
-# helper installs packages, and a host root's session works in folders of other users. No other uid holds any.
+# helper installs packages, and a host root's session works in directories of other users. No other uid has any.
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
 # What the real sudo takes beyond them.
 SUDO_CAPABILITIES = ("AUDIT_WRITE",)
 
 SECRETS_FILE = "run/confined-claude/secrets"
-# The entrypoint makes it /etc/gitconfig. A variable, as putting a file in costs the start 60 ms.
+# The entrypoint makes it /etc/gitconfig. A variable, as copying a file into the container costs the start 60 ms.
 GITCONFIG_VARIABLE = "CONFINED_CLAUDE_GITCONFIG"
 SUDO_VARIABLE = "CONFINED_CLAUDE_SUDO"
 PLUGIN_SCRIPTS_VARIABLE = "CONFINED_CLAUDE_PLUGIN_SCRIPTS"
 JOIN_VARIABLE = "CONFINED_CLAUDE_JOIN"
 _HOSTNAME_LENGTH = 63
-_REAL_SUDO = "sudo is real in this session: its root can leave files in the project that run as root on this machine."
-_ANY_ENGINE = EngineFacts()
-_NO_NETWORK = Egress(("--network", "none"))
 # The project's hooks are made for the host: they name its paths and programs.
 _NO_GIT_HOOKS = {
     "GIT_CONFIG_COUNT": "1",
@@ -46,47 +46,70 @@ _NO_GIT_HOOKS = {
     "GIT_CONFIG_VALUE_0": "/dev/null",
 }
 
+_REAL_SUDO = "sudo is real in this session: its root can leave files in the project that run as root on this machine."
+_ROOTLESS = "This engine is rootless: in the session you are uid 0, which is you on this machine."
+_ROOT = "You are root, so this session is uid 0 inside its container; SECURITY.md says what that means."
+
 
 @dataclass(frozen=True)
-class Plan:
-    """Everything the engine needs to know of one session.
+class HostFacts:
+    """What a launch depends on beside the workspace, found out once for each start.
 
-    ``name`` is the first one to try; ``-2``, ``-3``, … follow while it is taken. ``secrets`` is
-    a shell script of exports, for the entrypoint alone to read; ``secret_names`` are what it sets.
+    ``networks`` are those that this machine is in (CIDR), ``git_settings`` the safe part of the user's own (key,
+    value), ``repository_above`` is the directory of the repository that the project is only a part of.
     """
 
+    engine: EngineFacts = field(default_factory=EngineFacts)
+    networks: tuple[str, ...] = ()
+    git_settings: tuple[tuple[str, str], ...] = ()
+    repository_above: Path | None = None
+    stdin_is_terminal: bool = True
+    stdout_is_terminal: bool = True
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Everything about one start.
+
+    ``key`` is the session's own, random; ``name`` the first one to try for the container: ``-2``, ``-3``, … follow
+    while it is taken. ``secrets`` are variables for the session alone, ``privileges`` and ``limits`` are arguments of
+    ``docker create``. ``notes`` are printed at every start, ``remarks`` where a person sits at the terminal.
+    """
+
+    key: str
     name: str
-    image: str
+    image: ImageChain
     command: tuple[str, ...]
     workdir: str
     mounts: tuple[Mount, ...]
     environment: Mapping[str, str]
-    secrets: str
     labels: Mapping[str, str]
     privileges: tuple[str, ...]
     limits: tuple[str, ...]
     egress: Egress
     notes: tuple[str, ...]
+    remarks: tuple[str, ...]
     terminal: bool
     stdin: bool
-    stop_signal: str = "SIGTERM"
-    secret_names: tuple[str, ...] = ()
+    stop_signal: str
+    networks: tuple[str, ...]
+    secrets: Mapping[str, str] = field(repr=False)
+
+    def with_mounts(self, mounts: Iterable[Mount]) -> Launch:
+        """Return this launch with more mounts, after its own."""
+        return replace(self, mounts=(*self.mounts, *mounts))
+
+    @property
+    def secrets_script(self) -> str:
+        """The secrets as a shell script of exports, for the entrypoint alone to read; empty without any."""
+        return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in self.secrets.items())
 
     def create_arguments(self, name: str) -> list[str]:
-        """The arguments of ``docker create`` that make this session's container, called ``name``."""
-        return [*self.stream_arguments(), *self.arguments_anywhere(name)]
-
-    def stream_arguments(self) -> list[str]:
-        """Those of them that depend on where the session's input and output lead."""
+        """Return the arguments of ``docker create`` that make this session's container, called ``name``."""
         return [
             *(["--tty"] if self.terminal else []),
             *(["--interactive"] if self.stdin else []),
             *("--stop-signal", self.stop_signal),
-        ]
-
-    def arguments_anywhere(self, name: str) -> list[str]:
-        """Those of them that do not."""
-        return [
             *("--name", name, "--rm", "--pull", "never"),
             *(["--hostname", name[:_HOSTNAME_LENGTH].rstrip("-")] if self.egress.hostname else []),
             *(*self.privileges, *self.limits),
@@ -97,82 +120,99 @@ class Plan:
             *_each("--label", (f"{key}={value}" for key, value in {**self.labels, labels.NAME: name}.items())),
             *_each("--env", (f"{key}={value}" for key, value in self.environment.items())),
             *("--workdir", self.workdir),
-            *(self.image, *self.command),
+            *(self.image.name, *self.command),
         ]
 
 
-def _each(flag: str, values: Iterable[str]) -> list[str]:
-    return [word for value in values for word in (flag, value)]
-
-
-def plan_session(
-    project: Project,
-    host: Host,
-    settings: Settings,
-    *,
-    image: str,
-    command: Sequence[str],
-    stdin_is_terminal: bool,
-    stdout_is_terminal: bool,
-    git_settings: tuple[tuple[str, str], ...] = (),
-    guard_mounts: Sequence[Mount] = (),
-    guard_key: str = "",
-    egress: Egress = _NO_NETWORK,
-    facts: EngineFacts = _ANY_ENGINE,
-) -> Plan:
-    """The plan of a session that runs ``command`` in ``project`` as the calling user.
-
-    ``guard_mounts`` are what the guard keeps, ``guard_key`` is its name for the session; ``egress`` is its
-    network, ``facts`` are those of the engine.
-    """
-    public, secret = environment.split(host.environ)
-    terminal = stdin_is_terminal and stdout_is_terminal
-    secret = {name: value for name, value in secret.items() if name not in egress.environment}
-    # With a rootless engine it is the container's root who is the caller on the host.
-    uid, gid = (0, 0) if facts.rootless else (host.uid, host.gid)
-    if uid == 0:
-        # Claude Code refuses to skip permissions as root unless told that it is contained.
-        public["IS_SANDBOX"] = "1"
-    if settings.git != "open":
-        public |= _NO_GIT_HOOKS
-    public |= egress.environment
-    public[GITCONFIG_VARIABLE] = gitconfig_text(git_settings)
-    public[SUDO_VARIABLE] = settings.sudo
-    public[PLUGIN_SCRIPTS_VARIABLE] = settings.plugin_scripts
-    public[JOIN_VARIABLE] = egress.join
-    secrets = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in secret.items())
-    return Plan(
-        name=f"{NAME}-{project.slug}",
+def plan_launch(
+    workspace: Workspace, facts: HostFacts, image: ImageChain, command: Sequence[str], *, key: str
+) -> Launch:
+    """Return the launch of a session ``key`` that runs ``command`` in ``workspace`` as the calling user."""
+    settings = workspace.settings
+    root = str(workspace.project.root)
+    # A sidecar runs the shared image: no project has a say in what controls its network.
+    egress = plan_egress(
+        workspace, key=key, image=image.shared, closed=facts.networks, namespaces=facts.engine.namespaces
+    )
+    uid, gid = _ids(workspace, facts)
+    public, secret = environment.split(workspace.host.environ)
+    terminal = facts.stdin_is_terminal and facts.stdout_is_terminal
+    return Launch(
+        key=key,
+        name=f"{NAME}-{workspace.project.slug}",
         image=image,
-        command=(f"{uid}:{gid}", str(project.root), *command),
-        workdir=str(project.root),
-        mounts=(*plan_mounts(project, host, settings), *guard_mounts),
-        environment=public,
-        secrets=secrets,
-        labels={
-            labels.KIND: labels.SESSION,
-            labels.PROJECT: project.id,
-            labels.PATH: str(project.root),
-            labels.KEY: guard_key,
-            labels.OWNER: host.owner,
-        },
-        privileges=(*_privileges(settings), *facts.namespaces),
-        limits=tuple(limits.arguments(settings, facts)),
+        command=(f"{uid}:{gid}", root, *command),
+        workdir=root,
+        mounts=plan_mounts(workspace),
+        environment={**public, **_own_environment(settings, facts, egress, is_root=uid == 0)},
+        labels=_labels(workspace, key),
+        privileges=(*_privileges(settings), *facts.engine.namespaces),
+        limits=tuple(limits.arguments(settings, facts.engine)),
         egress=egress,
         notes=(*egress.notes, *([_REAL_SUDO] if settings.sudo == "full" else [])),
+        remarks=tuple(_remarks(workspace, facts)),
         terminal=terminal,
-        # A terminal that is not handed over must not be read either: Claude would wait for its end.
-        stdin=terminal or not stdin_is_terminal,
-        # A shell at its prompt does not heed SIGTERM, but a terminal that is gone.
+        # A terminal that is not the session's must not be read either: Claude would wait for its end.
+        stdin=terminal or not facts.stdin_is_terminal,
+        # A shell at its prompt ignores SIGTERM, but not a terminal that is gone.
         stop_signal="SIGHUP" if terminal and tuple(command) == SHELL else "SIGTERM",
-        secret_names=tuple(secret),
+        networks=facts.networks,
+        secrets={name: value for name, value in secret.items() if name not in egress.environment},
     )
 
 
+def _ids(workspace: Workspace, facts: HostFacts) -> tuple[int, int]:
+    """Return the uid and gid of the session. With a rootless engine the container's root is the caller on the host."""
+    return (0, 0) if facts.engine.rootless else (workspace.host.uid, workspace.host.gid)
+
+
+def _own_environment(settings: Settings, facts: HostFacts, egress: Egress, *, is_root: bool) -> dict[str, str]:
+    """Return the variables that are the tool's own."""
+    return {
+        # Claude Code refuses to skip permissions as root unless it knows that it is contained.
+        **({"IS_SANDBOX": "1"} if is_root else {}),
+        **(_NO_GIT_HOOKS if settings.git != "open" else {}),
+        **egress.environment,
+        GITCONFIG_VARIABLE: gitconfig_text(facts.git_settings),
+        SUDO_VARIABLE: settings.sudo,
+        PLUGIN_SCRIPTS_VARIABLE: settings.plugin_scripts,
+        JOIN_VARIABLE: egress.join,
+    }
+
+
+def _labels(workspace: Workspace, key: str) -> dict[str, str]:
+    return {
+        labels.KIND: labels.SESSION,
+        labels.PROJECT: workspace.project.id,
+        labels.PATH: str(workspace.project.root),
+        labels.KEY: key,
+        labels.OWNER: workspace.host.owner,
+    }
+
+
 def _privileges(settings: Settings) -> Iterator[str]:
-    """What the container's root may do; nobody else in it ever gets more than nothing."""
+    """Yield what the container's root may do; nobody else in it ever gets more than nothing."""
     yield from ("--cap-drop", "ALL", *_each("--cap-add", CAPABILITIES))
     if settings.sudo == "full":
         yield from _each("--cap-add", SUDO_CAPABILITIES)
     else:
         yield from ("--security-opt", "no-new-privileges")
+
+
+def _remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
+    """Yield what a person should know of this session; a program need not."""
+    if facts.engine.rootless:
+        yield _ROOTLESS
+    elif workspace.host.uid == 0:
+        yield _ROOT
+    if missing := limits.missing(workspace.settings, facts.engine):
+        yield f"This engine's kernel cannot limit {' and '.join(missing)}: a session takes what it wants of that."
+    if above := facts.repository_above:
+        yield (
+            f"This directory is part of the repository at {above}, which the session does not see; "
+            "git works from there."
+        )
+
+
+def _each(flag: str, values: Iterable[str]) -> list[str]:
+    return [word for value in values for word in (flag, value)]

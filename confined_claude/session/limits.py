@@ -16,9 +16,9 @@ _LEAST_PIDS = 64
 
 
 def arguments(settings: Settings, facts: EngineFacts) -> Iterator[str]:
-    """The arguments of ``docker create`` that limit a session.
+    """Yield the arguments of ``docker create`` that limit a session.
 
-    Of each limit the lower counts, the user's or the project's. What the engine's kernel cannot limit is left out, and
+    The lowest of each limit counts, the user's or the project's. What the engine's kernel cannot limit is left out, and
     so is what would be all of the machine: the kernel shares processors fairly by itself.
     """
     if facts.limits_pids:
@@ -33,13 +33,10 @@ def arguments(settings: Settings, facts: EngineFacts) -> Iterator[str]:
 
 
 def missing(settings: Settings, facts: EngineFacts) -> list[str]:
-    """The names of the limits that the engine's kernel cannot keep."""
-    kept = {"pids": facts.limits_pids, "memory": facts.limits_memory, "cpus": facts.limits_cpus}
-    default = Settings()
-    return [
-        name for name, is_kept in kept.items()
-        if not is_kept and (name != "cpus" or settings.cpus != default.cpus)
-    ]  # fmt: skip
+    """Return the names of the limits that the engine's kernel cannot enforce."""
+    enforced = {"pids": facts.limits_pids, "memory": facts.limits_memory, "cpus": facts.limits_cpus}
+    has_own_cpus = settings.cpus != Settings().cpus
+    return [name for name, is_enforced in enforced.items() if not is_enforced and (name != "cpus" or has_own_cpus)]
 
 
 def _bytes(value: str, whole: int) -> int:

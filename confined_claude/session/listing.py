@@ -1,4 +1,4 @@
-"""The sessions there are: found by their labels in the engine, with or without the tool that started them."""
+"""The sessions of this user: found by their labels in the engine, whether or not the tool that started them lives."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ..engine import command as client
+from ..engine import command as docker
 from ..engine import labels
 from ..errors import ConfinedError, EngineError
 from ..host import Host
@@ -27,9 +27,9 @@ _UP = ("running", "paused", "restarting")
 
 @dataclass(frozen=True)
 class Session:
-    """A session's container. ``since`` is when it was made, in epoch seconds.
+    """A session's container. ``since`` is when it was created, in epoch seconds.
 
-    ``is_up`` says whether it runs, ``has_owner`` whether the tool that started it does.
+    ``is_up`` means that it runs, ``has_owner`` that the tool which started it does.
     """
 
     id: str
@@ -44,16 +44,16 @@ class Session:
 
     @property
     def is_left(self) -> bool:
-        """Whether nobody is there any more to end it."""
+        """Whether the tool that would end it is gone."""
         return not self.has_owner
 
 
 def sessions(host: Host) -> list[Session]:
-    """This user's sessions, the oldest first, also those that are only being made, or left behind.
+    """Return this user's sessions, the oldest first, including those that are being created or were left behind.
 
     Raises EngineError if the engine cannot be asked.
     """
-    lines = client.containers(_FORMAT, {labels.KIND: labels.SESSION, labels.OWNER: host.owner})
+    lines = docker.containers(_FORMAT, {labels.KIND: labels.SESSION, labels.OWNER: host.owner})
     return sorted((_session(line, host) for line in lines), key=lambda session: (session.since, session.name))
 
 
@@ -70,10 +70,10 @@ def _session(line: str, host: Host) -> Session:
 
 
 def choose(found: Sequence[Session], here: Project | None, wanted: str | None) -> Session:
-    """The session that runs in ``here``, or the ``wanted`` one: its number there, or its name wherever it is.
+    """Return the session that runs in ``here``, or the ``wanted`` one: by its number there, or by its name anywhere.
 
-    ``here`` is None where there can be no project.
-    Raises ConfinedError if there is none, or more than one to choose from.
+    ``here`` is None where there can be no project. Raises ConfinedError if there is none, or more than one to choose
+    from.
     """
     up = [session for session in found if session.is_up]
     own = [session for session in up if here is not None and session.project_id == here.id]
@@ -91,7 +91,7 @@ def choose(found: Sequence[Session], here: Project | None, wanted: str | None) -
 
 
 def number(session: Session) -> int:
-    """The number at the end of a session's name; 1 for a name without."""
+    """Return the number at the end of a session's name; 1 for a name without."""
     slug = session.project_id.rpartition("-")[0]
     ending = session.name.removeprefix(f"confined-claude-{slug}").removeprefix("-")
     return int(ending) if ending.isdecimal() else 1

@@ -1,38 +1,45 @@
-"""Which host folders a session sees, and where. Pure: nothing is made or looked at here."""
+"""Which directories of the host a session sees, and where."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..engine.mount import Mount
-from ..host import Host
-from ..project import CONTAINER_HOME, SCAFFOLD, Project
-from ..settings import Settings
+from ..fs.directory import Location
+from ..project import CONTAINER_HOME
+from ..workspace import Workspace
+
+_PRIVATE, _PUBLIC = 0o700, 0o755
 
 
-def claude_config(project: Project, host: Host, settings: Settings) -> Mount:
-    """The container's own Claude config: shared by all projects, or this one's."""
-    return _kept("claude-config", f"{CONTAINER_HOME}/.claude", settings.claude_config, project, host)
+def plan_mounts(workspace: Workspace) -> tuple[Mount, ...]:
+    """Return every mount of a session, the project first. Pure.
 
-
-def plan_mounts(project: Project, host: Host, settings: Settings) -> tuple[Mount, ...]:
-    """Every mount of a session, the project first.
-
-    ``local-bin/.lib`` holds what pip and npm install for the user beside the commands in
-    ``local-bin``, so that both outlive the session. Where it lies it is a mount point as well: a
-    session that could put a link in its place would choose what the next one mounts.
+    ``local-bin/.lib`` has what pip and npm install for the user beside the commands in ``local-bin``, so that both
+    outlive the session. Where it lies it is a mount point as well: a session that could replace it by a link would
+    choose what the next one mounts.
     """
     home = str(CONTAINER_HOME)
+    local_bin = workspace.scaffold.at("local-bin")
     return (
-        Mount(project.root, (), str(project.root)),
-        Mount(project.root, (SCAFFOLD, "venvs"), f"{home}/venvs"),
-        Mount(project.root, (SCAFFOLD, "local-bin"), f"{home}/.local/bin"),
-        Mount(project.root, (SCAFFOLD, "local-bin", ".lib"), f"{home}/.local/lib"),
-        Mount(project.root, (SCAFFOLD, "local-bin", ".lib"), f"{home}/.local/bin/.lib"),
-        claude_config(project, host, settings),
-        _kept("pip-cache", f"{home}/.cache/pip", settings.caches, project, host),
-        _kept("npm-cache", f"{home}/.cache/npm", settings.caches, project, host),
+        _mount(Location(workspace.project.root), str(workspace.project.root)),
+        _mount(workspace.scaffold.at("venvs"), f"{home}/venvs"),
+        _mount(local_bin, f"{home}/.local/bin"),
+        _mount(local_bin.at(".lib"), f"{home}/.local/lib"),
+        _mount(local_bin.at(".lib"), f"{home}/.local/bin/.lib"),
+        _mount(workspace.claude_config, f"{home}/.claude"),
+        _mount(workspace.pip_cache, f"{home}/.cache/pip"),
+        _mount(workspace.npm_cache, f"{home}/.cache/npm"),
     )
 
 
-def _kept(name: str, target: str, scope: str, project: Project, host: Host) -> Mount:
-    parts = ("shared", name) if scope == "shared" else ("projects", project.id, name)
-    return Mount(host.data, parts, target)
+def make_directories(workspace: Workspace, mounts: Iterable[Mount]) -> None:
+    """Make what is mounted, owned by the caller: the engine would make it root's."""
+    for mount in mounts:
+        if not mount.pin:
+            mode = _PUBLIC if mount.base == workspace.project.root else _PRIVATE
+            Location(mount.base, mount.parts).make(mode).close()
+
+
+def _mount(location: Location, target: str) -> Mount:
+    return Mount(location.base, location.parts, target)

@@ -11,7 +11,8 @@ from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.session import launch as plan
 from confined_claude.session.mounts import plan_mounts
-from confined_claude.settings import SPECS, Kind, Settings
+from confined_claude.settings import SPECS, Kind
+from confined_claude.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -52,7 +53,7 @@ def test_every_mount_is_in_the_table_and_nothing_else() -> None:
     project = Project(home / "work")
     mounts = [
         (f"{mount.source}/".replace(f"{project.root}/", "").replace(str(home), "~"), mount.target)
-        for mount in plan_mounts(project, host, Settings())
+        for mount in plan_mounts(Workspace(host, project))
     ]
     (first, _), *others = mounts
     rows = table(README, "Host")

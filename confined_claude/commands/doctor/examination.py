@@ -65,7 +65,7 @@ class _Examination:
             self._check("space for project", machine.space, here.root)
         shared = shared_data(host).at(CLAUDE_CONFIG)
         config = shared if here is None else Workspace(host, here, settings).claude_config
-        self._check("sign-in", machine.sign_in, config.path, host)
+        self._check("sign-in", machine.sign_in, config, host)
         self._check("your config", records.user_config, host)
         self._check("variables", records.variables, host.environ)
         self._report += [("project", result) for result in of_project]

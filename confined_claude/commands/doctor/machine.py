@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...engine.failures import INSTALL_HINT
 from ...engine.image import Image
+from ...fs.directory import Location
 from ...host import Host
 from ...image.recipe import ImageChain
 from ...session import credentials
@@ -94,12 +95,12 @@ def _size(count: int) -> str:
     return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count // _MIB} MiB"
 
 
-def sign_in(config: Path, host: Host) -> Result:
-    """Check how a session with the Claude config in the directory ``config`` would sign in; nothing is sent.
+def sign_in(config: Location, host: Host) -> Result:
+    """Check how a session with the Claude config at ``config`` would sign in; nothing is sent.
 
     Raises ConfinedError for credentials that keep a session from starting.
     """
-    found, expires = credentials.look(config, host)
+    found, expires = credentials.ClaudeConfig(config, host).look()
     if not found.kind:
         return warning(found.notes[0], credentials.HOW_TO_SIGN_IN)
     until = time.strftime("%Y-%m-%d %H:%M", time.localtime(expires or 0))

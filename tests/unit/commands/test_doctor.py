@@ -24,6 +24,7 @@ from confined_claude.project import Project
 from confined_claude.settings import Settings
 from confined_claude.state.projects import remember
 from confined_claude.state.store import records_of
+from confined_claude.workspace import shared_data
 
 from ..conftest import PLAIN_ID, as_plain_user, asks_for_the_engine, tree
 from ..guarding import Scanned, put
@@ -361,7 +362,7 @@ def credentials(host: Host, expires: float, **more: str) -> Path:
 
 
 def test_the_sign_in(host: Host) -> None:
-    inside = host.data / "shared/claude-config"
+    inside = shared_data(host).at("claude-config")
 
     def look(**environ: str) -> Result:
         before = tree(host.home)
@@ -391,11 +392,11 @@ def test_the_sign_in(host: Host) -> None:
     assert look(CLAUDE_CODE_OAUTH_TOKEN=SECRET).status == OK
     # Signed in inside, with a refresh token of its own, it is renewed by itself.
     own = {"accessToken": SECRET, "refreshToken": SECRET, "expiresAt": 2000 * 1000}
-    put(inside / ".credentials.json", json.dumps({"claudeAiOauth": own}))
+    put(inside.path / ".credentials.json", json.dumps({"claudeAiOauth": own}))
     assert look().what == "by credentials of its own, which renew themselves"
     put(host.home / ".claude/.credentials.json", "{" + SECRET)
     assert look().status == WARNING
-    (inside / ".credentials.json").unlink()
+    (inside.path / ".credentials.json").unlink()
     with pytest.raises(ConfinedError, match="is broken"):
         look()
     assert look(ANTHROPIC_API_KEY=SECRET).status == WARNING

@@ -41,6 +41,7 @@ from confined_claude.settings import Settings
 from confined_claude.state import projects
 from confined_claude.state.projects import Known
 from confined_claude.state.store import records_of
+from confined_claude.workspace import Workspace
 
 from ..conftest import PLAIN_ID, as_plain_user, asks_for_the_engine, host_below
 from ..guarding import put
@@ -284,7 +285,7 @@ def test_sizes_are_measured_again_only_of_what_is_new(
 def test_every_directory_that_is_mounted_is_counted(host: Host, collect: Collect) -> None:
     demo = known(host)
     for chosen in (Settings(), Settings(claude_config="project", caches="project")):
-        for mount in plan_mounts(demo, host, chosen):
+        for mount in plan_mounts(Workspace(host, demo, chosen)):
             if mount.parts:
                 put(mount.source / "file", b"x" * 5000)
     put(host.state / "logs/file")

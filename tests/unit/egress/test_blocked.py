@@ -1,4 +1,4 @@
-"""What sidecars refused: gathered over sessions, kept within bounds, printed; whatever the files hold."""
+"""What sidecars refused: collected over sessions, bounded, printed; whatever is in the files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from confined_claude.commands import blocked as command
-from confined_claude.egress.blocked import Blocked, blocked, keep
+from confined_claude.egress.blocked import Blocked, blocked, collect
 from confined_claude.host import Host
 from confined_claude.project import Project
+from confined_claude.workspace import Workspace
 
 CONFIG = Path("/home/me/config.toml")
 ONE = {
@@ -30,14 +31,14 @@ KNOWN = Blocked("pypi.example", 443, "name", "2026-01-02T03:04:05+00:00", "2026-
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path / "app")
+def workspace(host: Host, tmp_path: Path) -> Workspace:
+    return Workspace(host, Project(tmp_path / "app"))
 
 
 @pytest.fixture
-def folder(project: Project, host: Host) -> Path:
-    """Where the sidecars of the project's sessions have their folders."""
-    path = host.state / "projects" / project.id / "egress"
+def folder(workspace: Workspace) -> Path:
+    """Where the sidecars of the project's sessions have their directories."""
+    path = workspace.host.state / "projects" / workspace.project.id / "egress"
     path.mkdir(parents=True)
     return path
 
@@ -55,37 +56,33 @@ def running(folder: Path, key: str, content: str = text_of(ONE)) -> Path:
     return folder / key / "blocked.json"
 
 
-def unrecorded(_key: str) -> bool:
-    return False
-
-
 def lines(*entries: Blocked) -> list[str]:
     return list(command.lines(entries, CONFIG))
 
 
-# Gathered
+# Collected
 
 
-def test_without_any_session_there_is_nothing(project: Project, host: Host) -> None:
-    assert blocked(project, host) == []
-    keep(project, host, "", unrecorded)
-    assert not host.state.exists()
+def test_without_any_session_there_is_nothing(workspace: Workspace) -> None:
+    assert blocked(workspace) == []
+    collect(workspace, "")
+    assert not workspace.host.state.exists()
 
 
-def test_what_runs_and_what_is_over_count_alike(folder: Path, project: Project, host: Host) -> None:
+def test_what_runs_and_what_is_over_count_alike(folder: Path, workspace: Workspace) -> None:
     running(folder, "one")
-    assert blocked(project, host) == [KNOWN]
-    keep(project, host, "", unrecorded)
+    assert blocked(workspace) == [KNOWN]
+    collect(workspace, "")
     assert os.listdir(folder) == ["one.blocked"]
-    assert blocked(project, host) == [KNOWN]
+    assert blocked(workspace) == [KNOWN]
 
 
-def test_the_same_is_one_and_the_latest_comes_first(folder: Path, project: Project, host: Host) -> None:
+def test_the_same_is_one_and_the_latest_comes_first(folder: Path, workspace: Workspace) -> None:
     later = {**ONE, "first": "2026-02-01T00:00:00+00:00", "last": "2026-02-03T00:00:00+00:00", "count": 4}
     running(folder, "one", text_of(ONE, {**ONE, "port": 80}))
-    keep(project, host, "", unrecorded)
+    collect(workspace, "")
     running(folder, "two", text_of(later, {**ONE, "reason": "address", "last": "2026-01-09T00:00:00+00:00"}))
-    found = blocked(project, host)
+    found = blocked(workspace)
     assert [(entry.port, entry.reason, entry.count) for entry in found] == [
         (443, "name", 5),
         (443, "address", 1),
@@ -96,35 +93,36 @@ def test_the_same_is_one_and_the_latest_comes_first(folder: Path, project: Proje
 
 def test_another_projects_are_its_own(folder: Path, tmp_path: Path, host: Host) -> None:
     running(folder, "one")
-    assert blocked(Project(tmp_path / "other"), host) == []
+    assert blocked(Workspace(host, Project(tmp_path / "other"))) == []
 
 
-# Kept
+# Bounded
 
 
-def test_sessions_that_run_are_left_alone(folder: Path, project: Project, host: Host) -> None:
+def test_sessions_that_run_are_left_alone(folder: Path, workspace: Workspace) -> None:
     for key in ("one", "two", "begins"):
         running(folder, key)
     os.utime(folder / "begins")  # its record is still to come
-    keep(project, host, "one", "two".__eq__)
+    (folder.parent / "two.session").touch()
+    collect(workspace, "one")
     assert sorted(os.listdir(folder)) == ["begins", "one.blocked", "two"]
     assert sorted(os.listdir(folder / "two")) == ["blocked.json", "config.json"]
 
 
-def test_a_session_to_which_nothing_was_refused_leaves_nothing(folder: Path, project: Project, host: Host) -> None:
+def test_a_session_to_which_nothing_was_refused_leaves_nothing(folder: Path, workspace: Workspace) -> None:
     running(folder, "one").unlink()
     os.utime(folder / "one", (1, 1))
-    keep(project, host, "", unrecorded)
+    collect(workspace, "")
     assert os.listdir(folder) == []
 
 
-def test_what_is_kept_is_bounded_and_the_oldest_goes(folder: Path, project: Project, host: Host) -> None:
+def test_what_is_kept_is_bounded_and_the_oldest_goes(folder: Path, workspace: Workspace) -> None:
     for number in range(105):
         path = folder / f"{number}.blocked"
         path.write_text(text_of(ONE))
         os.utime(path, (number, number))
     running(folder, "last")
-    keep(project, host, "", unrecorded)
+    collect(workspace, "")
     assert len(os.listdir(folder)) == 100
     assert (folder / "last.blocked").exists()
     assert not (folder / "5.blocked").exists()
@@ -161,20 +159,18 @@ def test_what_is_kept_is_bounded_and_the_oldest_goes(folder: Path, project: Proj
     ],
     ids=lambda content: content[:40].encode("unicode_escape").decode(),
 )
-def test_a_broken_file_holds_nothing_and_hides_nothing(
-    content: str, folder: Path, project: Project, host: Host
-) -> None:
+def test_a_broken_file_holds_nothing_and_hides_nothing(content: str, folder: Path, workspace: Workspace) -> None:
     running(folder, "broken", content)
     running(folder, "good")
-    assert blocked(project, host) == [KNOWN]
-    keep(project, host, "", unrecorded)
+    assert blocked(workspace) == [KNOWN]
+    collect(workspace, "")
     assert sorted(os.listdir(folder)) == ["broken.blocked", "good.blocked"]
-    assert blocked(project, host) == [KNOWN]
+    assert blocked(workspace) == [KNOWN]
 
 
-def test_what_stands_before_a_broken_entry_counts(folder: Path, project: Project, host: Host) -> None:
+def test_what_stands_before_a_broken_entry_counts(folder: Path, workspace: Workspace) -> None:
     running(folder, "one", text_of(ONE, {}))
-    assert blocked(project, host) == [KNOWN]
+    assert blocked(workspace) == [KNOWN]
 
 
 HOSTILE: dict[str, Callable[[Path, Path], object]] = {
@@ -186,7 +182,7 @@ HOSTILE: dict[str, Callable[[Path, Path], object]] = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_what_is_no_file_is_not_read_and_holds_up_nothing(
-    kind: str, folder: Path, project: Project, host: Host, tmp_path: Path
+    kind: str, folder: Path, workspace: Workspace, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
     outside.write_text(text_of({**ONE, "host": "outside.example"}))
@@ -196,16 +192,16 @@ def test_what_is_no_file_is_not_read_and_holds_up_nothing(
     os.utime(folder / "hostile", (1, 1))
     HOSTILE[kind](folder / "planted.blocked", outside)
     running(folder, "good")
-    assert blocked(project, host) == [KNOWN]
-    keep(project, host, "", unrecorded)
+    assert blocked(workspace) == [KNOWN]
+    collect(workspace, "")
     assert not (folder / "good").exists()
     assert not (folder / "hostile").exists()
-    assert blocked(project, host) == [KNOWN]
+    assert blocked(workspace) == [KNOWN]
     assert outside.read_text() == text_of({**ONE, "host": "outside.example"})
 
 
 def test_what_is_no_sessions_folder_hides_nothing_and_holds_up_nothing(
-    folder: Path, project: Project, host: Host, tmp_path: Path
+    folder: Path, workspace: Workspace, tmp_path: Path
 ) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/blocked.json").write_text(text_of({**ONE, "host": "outside.example"}))
@@ -214,32 +210,32 @@ def test_what_is_no_sessions_folder_hides_nothing_and_holds_up_nothing(
     (folder / "gone").symlink_to("nowhere")
     (folder / "deep/er").mkdir(parents=True)
     running(folder, "good")
-    assert blocked(project, host) == [KNOWN]
-    keep(project, host, "", unrecorded)
+    assert blocked(workspace) == [KNOWN]
+    collect(workspace, "")
     assert (folder / "good.blocked").exists()
     assert os.listdir(tmp_path / "outside") == ["blocked.json"]
 
 
-def test_a_link_in_place_of_all_of_it_is_not_followed(project: Project, host: Host, tmp_path: Path) -> None:
+def test_a_link_in_place_of_all_of_it_is_not_followed(workspace: Workspace, tmp_path: Path) -> None:
     running(tmp_path, "one")
-    (host.state / "projects" / project.id).mkdir(parents=True)
-    (host.state / "projects" / project.id / "egress").symlink_to(tmp_path)
-    assert blocked(project, host) == []
-    keep(project, host, "", unrecorded)
+    workspace.state.path.mkdir(parents=True)
+    (workspace.state.path / "egress").symlink_to(tmp_path)
+    assert blocked(workspace) == []
+    collect(workspace, "")
     assert (tmp_path / "one/blocked.json").exists()
 
 
-def test_what_is_in_the_files_steers_no_terminal(folder: Path, project: Project, host: Host) -> None:
+def test_what_is_in_the_files_steers_no_terminal(folder: Path, workspace: Workspace) -> None:
     evil = "a\x1b[2J\x07\r\nconfined-claude: All is well.\u202e\x9b"
     running(folder, "one", text_of({key: value if key in ("port", "count") else evil for key, value in ONE.items()}))
-    shown = list(command.lines(blocked(project, host), CONFIG))
+    shown = list(command.lines(blocked(workspace), CONFIG))
     assert len(shown) == 2
     assert all(line.isprintable() for line in shown)
 
 
-def test_however_long_the_names_are_the_output_is_bounded(folder: Path, project: Project, host: Host) -> None:
+def test_however_long_the_names_are_the_output_is_bounded(folder: Path, workspace: Workspace) -> None:
     running(folder, "one", text_of({**ONE, "host": "x" * 500_000}, ONE))
-    assert all(len(line) < 1000 for line in command.lines(blocked(project, host), CONFIG))
+    assert all(len(line) < 1000 for line in command.lines(blocked(workspace), CONFIG))
 
 
 @given(
@@ -247,22 +243,20 @@ def test_however_long_the_names_are_the_output_is_bounded(folder: Path, project:
         st.sampled_from(sorted(ONE)), st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just([])
     )
 )
-def test_whatever_an_entry_holds_there_are_lines(
-    values: dict[str, Any], folder: Path, project: Project, host: Host
-) -> None:
+def test_whatever_an_entry_holds_there_are_lines(values: dict[str, Any], folder: Path, workspace: Workspace) -> None:
     path = folder / "one.blocked"
     path.write_text(text_of({**ONE, **values}))
-    assert all(line.isprintable() for line in command.lines(blocked(project, host), CONFIG))
+    assert all(line.isprintable() for line in command.lines(blocked(workspace), CONFIG))
 
 
 # Printed
 
 
-def test_nothing_is_told_as_nothing() -> None:
+def test_nothing_is_reported_as_nothing() -> None:
     assert lines() == ["Nothing was refused to this project's sessions."]
 
 
-def test_what_was_refused_is_told_with_what_would_open_it() -> None:
+def test_what_was_refused_is_reported_with_what_would_open_it() -> None:
     often = Blocked("a.example", 8443, "port", "2026-01-02T03:04:05+00:00", "2026-01-03T04:05:06+00:00", 7)
     local = Blocked("b.example", 443, "address", KNOWN.first, KNOWN.last, 1)
     assert lines(KNOWN, often, local) == [
@@ -308,6 +302,6 @@ def test_an_entry_is_shown_once() -> None:
     assert lines(KNOWN, looked_up)[-1] == '  allow = ["pypi.example"]'
 
 
-def test_a_look_up_is_of_a_name_and_no_port(folder: Path, project: Project, host: Host) -> None:
+def test_a_look_up_is_of_a_name_and_no_port(folder: Path, workspace: Workspace) -> None:
     running(folder, "one", text_of({**ONE, "reason": "dns", "port": 53}))
-    assert [(entry.port, entry.entry) for entry in blocked(project, host)] == [(0, "pypi.example")]
+    assert [(entry.port, entry.entry) for entry in blocked(workspace)] == [(0, "pypi.example")]

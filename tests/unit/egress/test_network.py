@@ -15,12 +15,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude import environment
-from confined_claude.egress.network import CLAUDE_HOSTS, Egress, Session, Sidecar, endpoints_of, plan_egress
+from confined_claude.egress.network import (
+    CLAUDE_HOSTS,
+    Egress,
+    SidecarPlan,
+    allowlist_config,
+    mask_config,
+    plan_egress,
+)
 from confined_claude.host import Host
+from confined_claude.image.recipe import ImageChain, Recipe
 from confined_claude.project import Project
-from confined_claude.session.launch import plan_session
+from confined_claude.session.launch import HostFacts, Launch, plan_launch
 from confined_claude.settings import Settings
+from confined_claude.state.facts import EngineFacts
+from confined_claude.workspace import Workspace
 
 from ..conftest import host_below
 
@@ -38,22 +47,29 @@ HIDDEN = {
 }
 
 
-def wanted(host: Host, network: str, environ: dict[str, str] | None = None, **settings: Any) -> Session:
-    """What a network is planned for, by the mode, the host's variables and other settings."""
+CLOSED = ("192.168.7.0/24", "fd00::/64")
+
+
+def place(host: Host, network: str, environ: dict[str, str] | None = None, **settings: Any) -> Workspace:
+    """A workspace by the mode of its network, the host's variables and other settings."""
     host = dataclasses.replace(host, environ=environ or {})
-    endpoints = endpoints_of(environment.split(host.environ)[1])
-    chosen = Settings(network=network, **settings)
-    closed = ("192.168.7.0/24", "fd00::/64")
-    return Session(
-        Project(Path("/home/me/My App")), host, chosen, "an:image", KEY, endpoints, closed, ("--userns", "host")
-    )
+    return Workspace(host, Project(Path("/home/me/My App")), Settings(network=network, **settings))
+
+
+def planned_for(workspace: Workspace, key: str = KEY) -> Egress:
+    return plan_egress(workspace, key=key, image="an:image", closed=CLOSED, namespaces=("--userns", "host"))
 
 
 def planned(host: Host, network: str, environ: dict[str, str] | None = None, **settings: Any) -> Egress:
-    return plan_egress(wanted(host, network, environ, **settings))
+    return planned_for(place(host, network, environ, **settings))
 
 
-def sidecar(egress: Egress) -> Sidecar:
+def launched(workspace: Workspace) -> Launch:
+    facts = HostFacts(engine=EngineFacts(remaps_users=True), networks=CLOSED)
+    return plan_launch(workspace, facts, ImageChain((Recipe("x", {}),)), ["x"], key=KEY)
+
+
+def sidecar(egress: Egress) -> SidecarPlan:
     assert egress.sidecar is not None
     return egress.sidecar
 
@@ -98,13 +114,13 @@ def test_a_sidecar_is_confined_and_leaves_nothing(network: str, host: Host) -> N
 
 @pytest.mark.parametrize("network", ["internet", "allowlist"])
 def test_a_sidecar_is_told_from_a_session_and_by_project(network: str, host: Host) -> None:
-    session = wanted(host, network)
-    labels = values_of("--label", sidecar(plan_egress(session)).arguments)
+    workspace = place(host, network)
+    labels = values_of("--label", sidecar(planned_for(workspace)).arguments)
     assert labels == [
         "confined-claude=sidecar",
-        f"confined-claude.project={session.project.id}",
-        f"confined-claude.key={session.key}",
-        f"confined-claude.owner={session.host.owner}",
+        f"confined-claude.project={workspace.project.id}",
+        f"confined-claude.key={KEY}",
+        f"confined-claude.owner={host.owner}",
     ]
 
 
@@ -143,20 +159,9 @@ def test_internet_the_sidecar_has_what_the_engine_refuses_the_session(host: Host
 
 
 def test_internet_the_sidecar_alone_can_set_the_rules(host: Host) -> None:
-    session = wanted(host, "internet")
-    egress = plan_egress(session)
-    assert set(values_of("--cap-add", sidecar(egress).arguments)) == {"NET_ADMIN", "SETUID", "SETGID"}
-    plan = plan_session(
-        session.project,
-        session.host,
-        session.settings,
-        image=session.image,
-        command=["x"],
-        stdin_is_terminal=True,
-        stdout_is_terminal=True,
-        egress=egress,
-    )
-    arguments = tuple(plan.create_arguments("x"))
+    launch = launched(place(host, "internet"))
+    assert set(values_of("--cap-add", sidecar(launch.egress).arguments)) == {"NET_ADMIN", "SETUID", "SETGID"}
+    arguments = tuple(launch.create_arguments("x"))
     assert not {"NET_ADMIN", "NET_RAW", "ALL"} & set(values_of("--cap-add", arguments))
     for flag in ("--hostname", "--add-host", "--publish", "--dns"):
         assert flag not in arguments
@@ -173,7 +178,7 @@ def test_internet_the_sidecar_is_told_what_is_closed_and_what_is_open(host: Host
     }
     assert sidecar(egress).given.endswith("}\n")
     assert sidecar(egress).given.count("\n") == 1  # it reads one line
-    assert (sidecar(egress).folder, sidecar(egress).config, sidecar(egress).first) == (None, "", False)
+    assert (sidecar(egress).directory, sidecar(egress).config, sidecar(egress).first) == (None, "", False)
 
 
 @pytest.mark.parametrize(
@@ -214,53 +219,44 @@ def test_allowlist_the_session_has_no_network_and_meets_its_sidecar_in_a_folder(
 
 
 def test_allowlist_the_sidecar_is_the_caller_and_has_no_capability(host: Host) -> None:
-    session = wanted(dataclasses.replace(host, uid=501, gid=20), "allowlist")
-    arguments = sidecar(plan_egress(session)).arguments
+    workspace = place(dataclasses.replace(host, uid=501, gid=20), "allowlist")
+    directory = sidecar(planned_for(workspace)).directory
+    arguments = sidecar(planned_for(workspace)).arguments
     assert values_of("--user", arguments) == ["501:20"]
     assert "--cap-add" not in arguments
     assert "--publish" not in arguments
     volume, shared = mounts(arguments)
     assert volume == {"type": "volume", "target": "/run/confined-claude-egress"}
-    assert shared == {"type": "bind", "source": str(session.folder.path), "target": "/egress"}
-    assert sidecar(plan_egress(session)).folder == session.folder
+    assert directory == workspace.egress.at(KEY)
+    assert shared == {"type": "bind", "source": str(directory.path), "target": "/egress"}
 
 
 def test_allowlist_what_the_sidecar_shares_is_the_sessions_alone(host: Host) -> None:
-    session = wanted(host, "allowlist")
-    other = dataclasses.replace(session, key="other")
-    assert session.folder.path.is_relative_to(host.state / "projects" / session.project.id)
-    assert session.folder.path.name == KEY
-    assert not session.folder.path.is_relative_to(other.folder.path)
+    workspace = place(host, "allowlist")
+    one, other = (sidecar(planned_for(workspace, key)).directory for key in (KEY, "other"))
+    assert one is not None
+    assert other is not None
+    assert one.path.parent == other.path.parent == host.state / "projects" / workspace.project.id / "egress"
+    assert one.path != other.path
 
 
 @pytest.mark.parametrize("name", ["a,b", 'q"u', "two\nlines", "a:b", "readonly", ",source=/", "trailing "])
 def test_allowlist_a_folder_of_any_name_is_the_one_that_is_mounted(name: str, tmp_path: Path) -> None:
-    session = wanted(dataclasses.replace(host_below(tmp_path), state=tmp_path / name), "allowlist")
-    _, shared = mounts(sidecar(plan_egress(session)).arguments)
-    assert shared == {"type": "bind", "source": str(session.folder.path), "target": "/egress"}
+    workspace = place(dataclasses.replace(host_below(tmp_path), state=tmp_path / name), "allowlist")
+    _, shared = mounts(sidecar(planned_for(workspace)).arguments)
+    assert shared == {"type": "bind", "source": str(workspace.egress.at(KEY).path), "target": "/egress"}
 
 
 def test_allowlist_every_proxy_of_the_session_is_the_sidecar_whatever_the_hosts_are(host: Host) -> None:
-    session = wanted(host, "allowlist", HIDDEN)
-    egress = plan_egress(session)
-    plan = plan_session(
-        session.project,
-        session.host,
-        session.settings,
-        image=session.image,
-        command=["x"],
-        stdin_is_terminal=True,
-        stdout_is_terminal=True,
-        egress=egress,
-    )
+    launch = launched(place(host, "allowlist", HIDDEN))
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         for written in (name, name.lower()):
-            assert plan.environment[written] == "http://127.0.0.1:3128"
-    assert plan.environment["NO_PROXY"] == plan.environment["no_proxy"] == "localhost,127.0.0.1,::1"
-    assert plan.environment["NODE_USE_ENV_PROXY"] == "1"
+            assert launch.environment[written] == "http://127.0.0.1:3128"
+    assert launch.environment["NO_PROXY"] == launch.environment["no_proxy"] == "localhost,127.0.0.1,::1"
+    assert launch.environment["NODE_USE_ENV_PROXY"] == "1"
     # What the host's own proxy needs is the sidecar's to know.
-    assert "proxy.example" not in plan.secrets
-    assert config(egress)["upstream"] == {
+    assert "proxy.example" not in launch.secrets_script
+    assert config(launch.egress)["upstream"] == {
         "http": HIDDEN["http_proxy"],
         "https": HIDDEN["https_proxy"],
         "no_proxy": HIDDEN["NO_PROXY"],
@@ -343,21 +339,25 @@ def test_ports_that_nobody_can_reach_are_said(network: str, host: Host) -> None:
 
 @pytest.mark.parametrize("network", ["internet", "allowlist", "none", "open", "docker:mine"])
 def test_no_secret_of_an_endpoint_is_among_any_arguments(network: str, host: Host) -> None:
-    session = wanted(host, network, HIDDEN, host_ports=("80",))
-    egress = plan_egress(session)
-    plan = plan_session(
-        session.project,
-        session.host,
-        session.settings,
-        image=session.image,
-        command=["x"],
-        stdin_is_terminal=True,
-        stdout_is_terminal=True,
-        egress=egress,
-    )
-    shown = [*plan.create_arguments("x"), *(egress.sidecar.arguments if egress.sidecar else ())]
-    assert not [word for word in shown if "made-up" in word]
-    assert egress.sidecar is None or "made-up" not in egress.sidecar.given
+    launch = launched(place(host, network, HIDDEN, host_ports=("80",)))
+    plan = launch.egress.sidecar
+    assert not [
+        word for word in (*launch.create_arguments("x"), *(plan.arguments if plan else ())) if "made-up" in word
+    ]
+    assert plan is None or "made-up" not in plan.given
+
+
+def test_a_masked_configuration_has_no_proxy_and_all_else(host: Host) -> None:
+    whole = sidecar(planned(host, "allowlist", HIDDEN, allow=("a.example",))).config
+    masked = mask_config(whole, "***")
+    assert "made-up" in whole
+    assert "made-up" not in masked
+    assert json.loads(masked) == {**json.loads(whole), "upstream": dict.fromkeys(("http", "https", "no_proxy"), "***")}
+
+
+def test_a_configuration_follows_the_settings(host: Host) -> None:
+    workspace = place(host, "allowlist", HIDDEN, allow=("a.example",))
+    assert allowlist_config(workspace, CLOSED) == sidecar(planned_for(workspace)).config
 
 
 # Endpoints
@@ -387,13 +387,13 @@ def test_no_secret_of_an_endpoint_is_among_any_arguments(network: str, host: Hos
     ],
 )
 def test_what_a_url_names(url: str, named: list[tuple[str, int]], host: Host) -> None:
-    assert wanted(host, "internet", {"HTTPS_PROXY": url}).named == named
+    assert given_to(planned(host, "internet", {"HTTPS_PROXY": url}))["named"] == [list(pair) for pair in named]
 
 
 def test_each_endpoint_is_named_once_and_exceptions_are_none(host: Host) -> None:
     one = "http://proxy.example:3128"
     environ = {"HTTPS_PROXY": one, "http_proxy": one, "no_proxy": "10.0.0.1", "NO_PROXY": "x:1", "OTEL_X": "http://y"}
-    assert wanted(host, "internet", environ).named == [("proxy.example", 3128)]
+    assert given_to(planned(host, "internet", environ))["named"] == [["proxy.example", 3128]]
 
 
 @given(
@@ -410,10 +410,10 @@ def test_whatever_the_variables_hold_there_is_a_plan(url: str, network: str, tmp
         assert len(egress.join.split()) == 3
 
 
-def test_telemetry_on_this_machine_is_an_endpoint_as_a_gateway_is() -> None:
-    given = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{environment.HOST_GATEWAY}:4318",
-        "OTEL_SERVICE_NAME": "x",
-        "OTHER_ENDPOINT": "y",
+def test_telemetry_on_this_machine_is_an_endpoint_as_a_gateway_is(host: Host) -> None:
+    environ = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318",
+        "OTEL_SERVICE_NAME": "http://x",
+        "OTHER_ENDPOINT": "http://y",
     }
-    assert endpoints_of(given) == {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{environment.HOST_GATEWAY}:4318"}
+    assert given_to(planned(host, "internet", environ))["named"] == [["host.docker.internal", 4318]]

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from confined_claude.errors import ConfinedError
-from confined_claude.fs import safefs
+from confined_claude.fs.lock import lock_directory
 from confined_claude.host import Host
-from confined_claude.session.credentials import HOW_TO_SIGN_IN, SignIn, prepare
+from confined_claude.session import credentials
+from confined_claude.session.credentials import HOW_TO_SIGN_IN, ClaudeConfig, SignIn
+from confined_claude.workspace import shared_data
 
 from ..conftest import as_plain_user, full_disk, host_below, tree
 
@@ -40,13 +43,14 @@ class Place:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.theirs = host.home / ".claude"
-        self.inside = host.data / "shared/claude-config"
+        self.location = shared_data(host).at("claude-config")
+        self.inside = self.location.path
         self.credentials = self.inside / ".credentials.json"
         self.state = self.inside / ".claude.json"
         self.theirs.mkdir(exist_ok=True)
 
     def prepare(self, **environ: str) -> SignIn:
-        return prepare(self.inside, replace(self.host, environ=environ))
+        return ClaudeConfig(self.location, replace(self.host, environ=environ)).prepare()
 
     def error(self, **environ: str) -> ConfinedError:
         with pytest.raises(ConfinedError) as caught:
@@ -821,7 +825,7 @@ def test_a_short_api_key_is_approved_as_a_whole(place: Place) -> None:
 
 
 def test_a_state_that_claude_is_writing_is_left_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(safefs, "_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(credentials, "lock_directory", partial(lock_directory, seconds=0.1))
     old = put(place.state, {"numStartups": 3})
     (place.inside / ".claude.json.lock").mkdir()
     assert place.prepare(ANTHROPIC_API_KEY=API_KEY).kind == "ANTHROPIC_API_KEY"

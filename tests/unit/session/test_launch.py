@@ -1,4 +1,4 @@
-"""The plan of a session: mounts, names, labels, terminal, secrets; and the folders made for it."""
+"""The launch of a session: mounts, names, labels, terminal, secrets; and the directories made for it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import re
 import shlex
 import stat
 import subprocess
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude.egress.network import Egress
+from confined_claude.egress.network import plan_egress
 from confined_claude.engine.mount import Mount
 from confined_claude.errors import ConfinedError
 from confined_claude.host import Host
+from confined_claude.image.recipe import ImageChain, Recipe
 from confined_claude.project import IGNORED, Project
-from confined_claude.session import supervisor as session
-from confined_claude.session.launch import CAPABILITIES, SUDO_CAPABILITIES, Plan, plan_session
+from confined_claude.session import start
+from confined_claude.session.launch import CAPABILITIES, SUDO_CAPABILITIES, HostFacts, Launch, plan_launch
+from confined_claude.session.mounts import make_directories
 from confined_claude.settings import Settings
 from confined_claude.state.facts import EngineFacts
+from confined_claude.workspace import Workspace
 
 from ..conftest import as_plain_user, full_disk, host_below, tree
 
@@ -50,14 +54,24 @@ def root(tmp_path: Path) -> Path:
     return path
 
 
-def planned(root: Path, host: Host, settings: Settings | None = None, **more: Any) -> Plan:
-    words: dict[str, Any] = {
-        "image": "confined-claude:0123456789ab",
-        "command": ["claude", "-p", "a  b"],
-        "stdin_is_terminal": True,
-        "stdout_is_terminal": True,
-    }
-    return plan_session(Project(root), host, settings or Settings(), **{**words, **more})
+IMAGE = ImageChain((Recipe("an image", {}),))
+COMMAND = ("claude", "-p", "a  b")
+
+
+def place(root: Path, host: Host, settings: Settings | None = None) -> Workspace:
+    return Workspace(host, Project(root), settings or Settings(network="none"))
+
+
+def planned(
+    root: Path,
+    host: Host,
+    settings: Settings | None = None,
+    *,
+    command: Sequence[str] = COMMAND,
+    key: str = "0123",
+    **facts: Any,
+) -> Launch:
+    return plan_launch(place(root, host, settings), HostFacts(**facts), IMAGE, command, key=key)
 
 
 # Mounts
@@ -127,7 +141,7 @@ def test_a_mount_is_one_csv_record_whatever_the_folder_is_called(name: str, tmp_
 def test_what_the_guard_keeps_is_mounted_after_the_rest_and_read_only(root: Path, host: Host) -> None:
     kept = Mount(root, ("tasks.py",), str(root / "tasks.py"), read_only=True, pin=True)
     opened = Mount(root, (".git",), str(root / ".git"), pin=True)
-    plan = planned(root, host, guard_mounts=(kept, opened))
+    plan = planned(root, host).with_mounts((kept, opened))
     *_, first, last = values_of("--mount", plan.create_arguments("x"))
     assert plan.mounts[-2:] == (kept, opened)
     assert [text.split(",")[3:] for text in (first, last)] == [['"readonly"'], []]
@@ -135,7 +149,7 @@ def test_what_the_guard_keeps_is_mounted_after_the_rest_and_read_only(root: Path
 
 def test_a_pin_is_never_made(root: Path, host: Host) -> None:
     pin = Mount(root, (".envrc",), str(root / ".envrc"), read_only=True, pin=True)
-    session._prepare_folders(Project(root), planned(root, host, guard_mounts=(pin,)))
+    make_directories(place(root, host), planned(root, host).with_mounts((pin,)).mounts)
     assert os.listdir(root) == [".confined-claude"]
 
 
@@ -155,7 +169,7 @@ def test_no_secret_is_among_the_arguments(tmp_path: Path, host: Host) -> None:
         host, environ={"ANTHROPIC_API_KEY": "sk-made-up", "HTTPS_PROXY": "http://u:made-up-pw@p.invalid"}
     )
     plan = planned(tmp_path / "app", host)
-    assert "made-up" in plan.secrets
+    assert "made-up" in plan.secrets_script
     assert not [word for word in plan.create_arguments("x") if "made-up" in word]
 
 
@@ -174,10 +188,9 @@ def test_labels_tell_the_project_by_id_and_path(root: Path, host: Host) -> None:
         "confined-claude": "session",
         "confined-claude.project": Project(root).id,
         "confined-claude.path": str(root),
-        "confined-claude.key": "",
+        "confined-claude.key": "0123",
         "confined-claude.owner": host.owner,
     }
-    assert planned(root, host, guard_key="0123").labels["confined-claude.key"] == "0123"
 
 
 def test_the_command_follows_the_caller_and_the_project_word_by_word(root: Path, host: Host) -> None:
@@ -185,12 +198,12 @@ def test_the_command_follows_the_caller_and_the_project_word_by_word(root: Path,
     plan = planned(root, dataclasses.replace(host, uid=501, gid=20), command=words)
     assert plan.command == ("501:20", str(root), *words)
     assert plan.workdir == str(root)
-    assert plan.image == "confined-claude:0123456789ab"
+    assert plan.create_arguments("x")[-len(plan.command) - 1] == IMAGE.name
 
 
 def test_a_plan_cannot_be_changed(root: Path, host: Host) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        planned(root, host).network = "host"  # type: ignore[misc]
+        planned(root, host).name = "other"  # type: ignore[misc]
 
 
 def test_the_session_gets_few_capabilities_and_none_that_leads_out() -> None:
@@ -226,26 +239,22 @@ def test_a_terminal_when_there_is_one_and_a_pipe_is_read(
 # What the network, the engine and the settings add
 
 
-def test_without_a_network_of_its_own_a_session_has_none(root: Path, host: Host) -> None:
-    assert value_of("--network", planned(root, host).create_arguments("x")) == "none"
-
-
-def test_the_network_is_the_one_that_was_planned(root: Path, host: Host) -> None:
-    egress = Egress(("--network", "container:x"), hostname=False, join="internet", notes=("A note.",))
-    plan = planned(root, host, egress=egress)
-    assert value_of("--network", plan.create_arguments("x")) == "container:x"
+def test_the_network_is_the_settings(root: Path, host: Host) -> None:
+    plan = planned(root, host, Settings(network="internet"))
+    assert value_of("--network", plan.create_arguments("x")) == "container:confined-claude-net-0123"
     assert "--hostname" not in plan.create_arguments("x")
     assert plan.environment["CONFINED_CLAUDE_JOIN"] == "internet"
-    assert plan.notes == ("A note.",)
+    assert (
+        planned(root, host, Settings(network="open")).notes
+        == plan_egress(place(root, host, Settings(network="open")), key="", image="").notes
+    )
 
 
-def test_what_the_network_sets_wins_over_the_hosts_environment(root: Path, host: Host) -> None:
-    host = dataclasses.replace(host, environ={**SECRETS, "TERM": "xterm"})
-    ours = {"HTTPS_PROXY": "http://127.0.0.1:3128", "TERM": "ours"}
-    plan = planned(root, host, egress=Egress(("--network", "none"), environment=ours))
-    assert {name: plan.environment[name] for name in ours} == ours
-    assert "fake-proxy-password" not in plan.secrets
-    assert SECRETS["ANTHROPIC_API_KEY"] in plan.secrets
+def test_what_the_network_sets_replaces_the_hosts_environment(root: Path, host: Host) -> None:
+    plan = planned(root, dataclasses.replace(host, environ=SECRETS), Settings(network="allowlist"))
+    assert plan.environment["HTTPS_PROXY"] == "http://127.0.0.1:3128"
+    assert "fake-proxy-password" not in plan.secrets_script
+    assert SECRETS["ANTHROPIC_API_KEY"] in plan.secrets_script
 
 
 @pytest.mark.parametrize(("sudo", "is_told"), [("apt", False), ("off", False), ("full", True)])
@@ -265,34 +274,35 @@ def test_no_capability_reaches_beyond_the_container() -> None:
 
 def test_a_session_is_limited_by_its_settings(root: Path, host: Host) -> None:
     settings = Settings(pids=("64",), memory=("1g",), cpus=("1",))
-    arguments = planned(root, host, settings, facts=EngineFacts(cpus=4)).create_arguments("x")
+    arguments = planned(root, host, settings, engine=EngineFacts(cpus=4)).create_arguments("x")
     assert value_of("--pids-limit", arguments) == "64"
     assert value_of("--memory", arguments) == value_of("--memory-swap", arguments) == str(1 << 30)
     assert value_of("--cpus", arguments) == "1.00"
 
 
 def test_with_a_rootless_engine_the_caller_is_the_containers_root(root: Path, host: Host) -> None:
-    plan = planned(root, host, facts=EngineFacts(rootless=True))
+    plan = planned(root, host, engine=EngineFacts(rootless=True))
     assert plan.command[0] == "0:0"
     assert plan.environment["IS_SANDBOX"] == "1"
 
 
 @pytest.mark.parametrize("remaps", [True, False])
 def test_an_engine_that_remaps_users_is_told_to_leave_that(remaps: bool, root: Path, host: Host) -> None:
-    arguments = planned(root, host, facts=EngineFacts(remaps_users=remaps)).create_arguments("x")
+    arguments = planned(root, host, engine=EngineFacts(remaps_users=remaps)).create_arguments("x")
     assert values_of("--userns", arguments) == ["host"] * remaps
 
 
 # What a person should know of a session
 
 
-def remarks(root: Path, host: Host, facts: EngineFacts | None = None, settings: Settings | None = None) -> list[str]:
-    (root / ".git").mkdir(exist_ok=True)
-    return list(session._remarks(Project(root), host, settings or Settings(), facts or EngineFacts()))
+def remarks(
+    root: Path, host: Host, engine: EngineFacts | None = None, settings: Settings | None = None
+) -> tuple[str, ...]:
+    return planned(root, host, settings, engine=engine or EngineFacts()).remarks
 
 
 def test_of_an_ordinary_session_nothing_is_said(root: Path, host: Host) -> None:
-    assert remarks(root, host) == []
+    assert remarks(root, host) == ()
 
 
 def test_who_one_is_in_the_session_is_said_where_that_may_surprise(root: Path, host: Host) -> None:
@@ -311,12 +321,9 @@ def test_limits_that_nobody_keeps_are_said_by_name(root: Path, host: Host) -> No
     assert "cannot limit pids and memory and cpus" in remark
 
 
-def test_a_repository_around_the_project_is_said(root: Path, host: Host) -> None:
-    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
-    inner = root / "inner"
-    inner.mkdir()
-    (remark,) = session._remarks(Project(inner), host, Settings(), EngineFacts())
-    assert f"repository at {root}," in remark
+def test_a_repository_around_the_project_is_reported(root: Path, host: Host) -> None:
+    (remark,) = planned(root, host, repository_above=root.parent).remarks
+    assert f"repository at {root.parent}," in remark
 
 
 # Secrets
@@ -324,18 +331,18 @@ def test_a_repository_around_the_project_is_said(root: Path, host: Host) -> None
 
 def test_no_secret_shows_anywhere_but_in_the_secrets(root: Path, host: Host) -> None:
     plan = planned(root, dataclasses.replace(host, environ={**SECRETS, "TERM": "xterm"}))
-    assert set(plan.secret_names) == set(SECRETS)
-    shown = repr(dataclasses.replace(plan, secrets="", secret_names=()))
+    assert dict(plan.secrets) == SECRETS
+    shown = repr(plan)
     assert "xterm" in shown
     for name, value in SECRETS.items():
         assert value not in shown
         assert name not in shown
-        assert shlex.quote(value) in plan.secrets
+        assert shlex.quote(value) in plan.secrets_script
     assert "fake" not in shown
 
 
 def test_without_secrets_there_is_nothing_to_hand_over(root: Path, host: Host) -> None:
-    assert planned(root, host).secrets == ""
+    assert planned(root, host).secrets_script == ""
 
 
 def in_a_shell(script: str, folder: Path) -> dict[str, str]:
@@ -355,7 +362,7 @@ def in_a_shell(script: str, folder: Path) -> dict[str, str]:
 
 def test_secrets_reach_the_session_as_they_are(root: Path, host: Host, tmp_path: Path) -> None:
     plan = planned(root, dataclasses.replace(host, environ=SECRETS))
-    assert in_a_shell(plan.secrets, tmp_path) == SECRETS
+    assert in_a_shell(plan.secrets_script, tmp_path) == SECRETS
 
 
 @given(
@@ -366,7 +373,7 @@ def test_secrets_reach_the_session_as_they_are(root: Path, host: Host, tmp_path:
 )
 def test_whatever_a_secret_holds_the_shell_only_assigns_it(value: str, root: Path, host: Host, tmp_path: Path) -> None:
     plan = planned(root, dataclasses.replace(host, environ={"ANTHROPIC_API_KEY": f"k{value}"}))
-    assert in_a_shell(plan.secrets, tmp_path) == {"ANTHROPIC_API_KEY": f"k{value}"}
+    assert in_a_shell(plan.secrets_script, tmp_path) == {"ANTHROPIC_API_KEY": f"k{value}"}
 
 
 @pytest.mark.parametrize("value", ["off", "on"])
@@ -397,14 +404,15 @@ def test_the_git_identity_goes_along(root: Path, host: Host) -> None:
     assert 'A \\"B\\" C' in text
 
 
-# The folders
+# The directories
 
 
-def prepared(root: Path, host: Host) -> Plan:
-    plan = planned(root, host)
-    session._prepare_scaffold(Project(root), dataclasses.replace(host, uid=os.getuid()))
-    session._prepare_folders(Project(root), plan)
-    return plan
+def prepared(root: Path, host: Host) -> Launch:
+    workspace = place(root, dataclasses.replace(host, uid=os.getuid()))
+    launch = planned(root, host)
+    start._prepare_scaffold(workspace)
+    make_directories(workspace, launch.mounts)
+    return launch
 
 
 def mode_of(path: Path) -> int:

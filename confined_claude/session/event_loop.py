@@ -1,0 +1,97 @@
+"""One loop in which a process waits for all that may happen: signals, the end of a child, file descriptors, timers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable
+
+from ..signals import Signals, handler
+
+# A container's first process loses signals until it has set itself up.
+SETTLING_SECONDS = 1.0
+
+
+class EventLoop:
+    """Calls what belongs to each event, one after the other, while it waits for a child process to end."""
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+        self._queue: deque[int] = deque()
+        self._stack = contextlib.ExitStack()
+        self._selector = selectors.DefaultSelector()
+        self._timers: list[tuple[float, Callable[[], None]]] = []
+
+    def __enter__(self) -> EventLoop:
+        with contextlib.ExitStack() as stack:
+            self._queue = stack.enter_context(self._signals.queued())
+            stack.enter_context(self._selector)
+            reading, writing = os.pipe()
+            for fd in (reading, writing):
+                stack.callback(os.close, fd)
+                os.set_blocking(fd, False)
+            self._selector.register(reading, selectors.EVENT_READ, lambda: os.read(reading, 1 << 10))
+            # Python writes to it whenever a signal with a handler arrives.
+            stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writing, warn_on_full_buffer=False))
+            stack.enter_context(handler(signal.SIGCHLD, lambda _number, _frame: None))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def when_readable(self, fd: int, call: Callable[[], object]) -> None:
+        """Call ``call`` whenever there is something to read from ``fd``, including its end."""
+        self._selector.register(fd, selectors.EVENT_READ, call)
+
+    def forget(self, fd: int) -> None:
+        """Stop to watch ``fd``."""
+        self._selector.unregister(fd)
+
+    def after(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call ``call`` once, when ``seconds`` have passed."""
+        self._timers.append((time.monotonic() + seconds, call))
+
+    def every(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call ``call`` again and again, ``seconds`` apart."""
+
+        def again() -> None:
+            call()
+            self.after(seconds, again)
+
+        self.after(seconds, again)
+
+    def wait_for(self, process: subprocess.Popen[bytes], interrupt: Callable[[], bool]) -> int:
+        """Return the exit code of ``process`` once it has ended; negative if a signal killed it.
+
+        Raises SystemExit for a signal that ends this one. For Ctrl-C ``interrupt`` is called first, once the process
+        has had the time to set itself up: True if that has reached what the process runs, which may go on then.
+        """
+        settled = time.monotonic() + SETTLING_SECONDS
+        while True:
+            code = process.poll()
+            self._signals.check()
+            while self._queue:
+                number = self._queue.popleft()
+                if number != signal.SIGINT or time.monotonic() < settled or not interrupt():
+                    self._signals.leave(number)
+            if code is not None:
+                return code
+            self._turn()
+
+    def _turn(self) -> None:
+        """Wait for the next event or events, and call what belongs to them."""
+        next_one = min((moment for moment, _ in self._timers), default=None)
+        timeout = None if next_one is None else max(0.0, next_one - time.monotonic())
+        for key, _ in self._selector.select(timeout):
+            key.data()
+        now = time.monotonic()
+        due = [call for moment, call in self._timers if moment <= now]
+        self._timers = [(moment, call) for moment, call in self._timers if moment > now]
+        for call in due:
+            call()

@@ -1,0 +1,117 @@
+"""A session from start to end: what it needs is found out and prepared, then the supervisor stays with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+
+from .. import signals
+from ..egress import local_networks
+from ..egress.sidecar import Sidecar
+from ..engine import context
+from ..errors import EngineError, system_error
+from ..guard import repository
+from ..guard.guard import guarded
+from ..host import Host
+from ..image.inventory import Inventory, is_prune_pending
+from ..image.recipe import image_chain
+from ..project import IGNORED, IGNORED_BEFORE
+from ..state import locks, projects
+from ..state.facts import current_facts
+from ..state.store import state_of
+from ..workspace import Workspace
+from . import orphans
+from .credentials import ClaudeConfig
+from .launch import HostFacts, Launch, plan_launch
+from .mounts import make_directories
+from .supervisor import Supervisor, connect
+
+_KEY_BYTES = 8
+_PRIVATE = 0o700
+
+
+def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool) -> int:
+    """Start a session that runs ``command`` and stay with it to its end; return the exit code of the command.
+
+    Raises ConfinedError where no session can be had.
+    """
+    with signals.handled() as caught:
+        address = engine_address(workspace.host)
+        if (code := orphans.recover_interrupted(workspace)) is None:
+            facts = gather_facts(workspace, address)
+            code = _start(workspace, plan(workspace, facts, command), caught, needs_sign_in=needs_sign_in)
+        if is_prune_pending(state_of(workspace.host)):
+            with contextlib.suppress(EngineError):
+                Inventory(connect(workspace.host), workspace.host).prune()
+        return code
+
+
+def engine_address(host: Host) -> str:
+    """Return where the engine listens. Raises EngineError with what is wrong if it does not."""
+    address = context.engine_address(host.environ) or context.DEFAULT_ADDRESS
+    if not context.is_listening(address):
+        connect(host)
+    return address
+
+
+def gather_facts(workspace: Workspace, address: str, *, record: bool = True) -> HostFacts:
+    """Find out what a launch depends on beside the workspace. The engine's part is recorded if ``record``."""
+    root = workspace.project.root
+    return HostFacts(
+        engine=current_facts(state_of(workspace.host), address, record=record),
+        networks=local_networks.networks(),
+        git_settings=workspace.host.git_settings(),
+        repository_above=None if (root / ".git").exists() else repository.above(root),
+        stdin_is_terminal=sys.stdin.isatty(),
+        stdout_is_terminal=sys.stdout.isatty(),
+    )
+
+
+def plan(workspace: Workspace, facts: HostFacts, command: Sequence[str]) -> Launch:
+    """Return the launch of a new session that runs ``command``; the guard's mounts are not among its own yet."""
+    chain = image_chain(workspace.settings, workspace.host.environ, workspace.files.dockerfile)
+    return plan_launch(workspace, facts, chain, command, key=secrets.token_hex(_KEY_BYTES))
+
+
+def _start(workspace: Workspace, launch: Launch, caught: signals.Signals, *, needs_sign_in: bool) -> int:
+    """Carry out ``launch``, to which the guard's mounts are yet to come."""
+    with Sidecar(launch.egress.sidecar, workspace, launch.key) as sidecar, locks.in_use(state_of(workspace.host)):
+        sidecar.start()  # first of all, as it takes the longest
+        notes: list[str] = []
+
+        def prepare() -> None:
+            notes.extend(_prepare(workspace, needs_sign_in=needs_sign_in))
+
+        with guarded(workspace, launch.key, prepare) as guard:
+            launch = launch.with_mounts(guard.mounts)
+            make_directories(workspace, launch.mounts)
+            notes += (*launch.notes, *(launch.remarks if launch.terminal else ()))
+            with (
+                signals.terminal_restored(),
+                Supervisor(workspace, launch, guard=guard, sidecar=sidecar, signals=caught) as supervisor,
+            ):
+                supervisor.create()
+                return supervisor.attend(notes)
+
+
+def _prepare(workspace: Workspace, *, needs_sign_in: bool) -> Sequence[str]:
+    """Make what a session needs on the host beside its directories; return what to say of its sign-in."""
+    sign_in = ClaudeConfig(workspace.claude_config, workspace.host).prepare()
+    _prepare_scaffold(workspace)
+    projects.remember(workspace.state, workspace.project.root)
+    return sign_in.notes if needs_sign_in or sign_in.kind else ()
+
+
+def _prepare_scaffold(workspace: Workspace) -> None:
+    with workspace.scaffold.make() as scaffold:
+        # What sessions install below it must be out of others' reach: a file that runs as its owner, say.
+        try:
+            if scaffold.stat().st_uid == workspace.host.uid:
+                os.fchmod(scaffold.fileno(), _PRIVATE)
+            if not scaffold.exists(".gitignore") or scaffold.read(".gitignore") == IGNORED_BEFORE:
+                scaffold.write(".gitignore", IGNORED, mode=0o644)
+        except OSError as error:
+            raise system_error("write to", workspace.scaffold.path, error) from None

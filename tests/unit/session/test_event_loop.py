@@ -1,0 +1,175 @@
+"""The loop in which the tool waits with a session: children, signals, file descriptors, timers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from confined_claude import signals
+from confined_claude.session import event_loop
+from confined_claude.session.event_loop import EventLoop
+from confined_claude.signals import Signals
+
+
+@pytest.fixture
+def caught() -> Iterator[Signals]:
+    with signals.handled() as found:
+        yield found
+
+
+@pytest.fixture
+def loop(caught: Signals) -> Iterator[EventLoop]:
+    with EventLoop(caught) as made:
+        yield made
+
+
+@pytest.fixture
+def sleeping() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
+
+
+def started(script: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["sh", "-c", script])
+
+
+def ignored() -> bool:
+    return False
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def code_of(error: pytest.ExceptionInfo[SystemExit]) -> object:
+    return error.value.code
+
+
+@pytest.mark.parametrize(
+    ("script", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", -9), ("sleep 0.1; exit 3", 3)]
+)
+def test_the_exit_code_of_the_child(script: str, code: int, loop: EventLoop) -> None:
+    assert loop.wait_for(started(script), ignored) == code
+
+
+def test_another_childs_end_is_none_of_this_one(loop: EventLoop) -> None:
+    other = started("exit 5")
+    assert loop.wait_for(started("sleep 0.2; exit 3"), ignored) == 3
+    assert other.wait() == 5
+
+
+def test_what_can_be_read_is_and_so_is_its_end(loop: EventLoop) -> None:
+    reading, writing = os.pipe()
+    found: list[bytes] = []
+
+    def read() -> None:
+        found.append(os.read(reading, 100))
+        if not found[-1]:
+            loop.forget(reading)
+
+    loop.when_readable(reading, read)
+    loop.after(0.01, lambda: os.write(writing, b"text") and None)
+    loop.after(0.03, lambda: os.close(writing))
+    loop.wait_for(started("sleep 0.2"), ignored)
+    assert found == [b"text", b""]
+    os.close(reading)
+
+
+def test_timers_run_in_time_once_or_again_and_again(loop: EventLoop) -> None:
+    once, again = [], []
+    began = time.monotonic()
+    loop.after(0.05, lambda: once.append(time.monotonic() - began))
+    loop.every(0.01, lambda: again.append(0))
+    loop.wait_for(started("sleep 0.3"), ignored)
+    assert len(once) == 1
+    assert 0.05 <= once[0] < 0.25
+    assert len(again) > 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT])
+def test_a_signal_ends_the_wait_and_is_the_exit_code(
+    number: signal.Signals, caught: Signals, sleeping: subprocess.Popen[bytes]
+) -> None:
+    with pytest.raises(SystemExit) as error, EventLoop(caught) as loop:
+        loop.after(0.01, lambda: send(number))
+        loop.wait_for(sleeping, lambda: True)  # what has only just started cannot take a Ctrl-C
+    assert code_of(error) == 128 + number
+
+
+def test_the_way_out_is_not_disturbed_by_a_second_signal(caught: Signals, sleeping: subprocess.Popen[bytes]) -> None:
+    with pytest.raises(SystemExit) as error, EventLoop(caught) as loop:
+        loop.after(0.01, lambda: send(signal.SIGHUP))
+        try:
+            loop.wait_for(sleeping, ignored)
+        finally:
+            send(signal.SIGHUP)
+            send(signal.SIGTERM)
+    send(signal.SIGINT)
+    assert code_of(error) == 128 + signal.SIGHUP
+
+
+def test_a_ctrl_c_is_the_sessions_where_that_takes_it(
+    caught: Signals, sleeping: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_loop, "SETTLING_SECONDS", 0)
+    answers = [True, True, False]
+    with pytest.raises(SystemExit) as error, EventLoop(caught) as loop:
+        loop.every(0.02, lambda: send(signal.SIGINT))
+        loop.wait_for(sleeping, lambda: answers.pop(0))
+    assert code_of(error) == 130
+    assert answers == []
+
+
+@pytest.mark.parametrize("moment", ["before the loop", "before the wait", "after the wait"])
+def test_no_signal_is_lost_between_the_steps(moment: str, caught: Signals) -> None:
+    with pytest.raises(SystemExit) as error:
+        if moment == "before the loop":
+            with pytest.raises(SystemExit):  # as in callbacks of the import system, where it gets lost
+                send(signal.SIGTERM)
+        with EventLoop(caught) as loop:
+            if moment == "before the wait":
+                send(signal.SIGTERM)
+            with started("exit 0") as process:
+                loop.wait_for(process, ignored)
+            if moment == "after the wait":
+                send(signal.SIGTERM)
+    assert code_of(error) == 143
+
+
+def test_a_held_signal_arrives_at_the_end_of_the_block(caught: Signals) -> None:
+    reached = []
+    with pytest.raises(SystemExit) as error, signals.held():
+        with signals.held():
+            # The tool has no other thread that could take it, but the test runner has.
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        reached.append("inner end")
+    assert code_of(error) == 143
+    assert reached == ["inner end"]
+
+
+def test_what_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals.handled() as caught, EventLoop(caught) as loop:
+            send(signal.SIGHUP)
+            assert loop.wait_for(started("exit 0"), ignored) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_all_is_as_before_afterwards() -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD)
+    before = [signal.getsignal(number) for number in numbers]
+    descriptors = os.listdir("/proc/self/fd")
+    with signals.handled() as caught, EventLoop(caught) as loop:
+        loop.wait_for(started("exit 0"), ignored)
+    assert [signal.getsignal(number) for number in numbers] == before
+    assert os.listdir("/proc/self/fd") == descriptors
+    assert signal.set_wakeup_fd(-1) == -1

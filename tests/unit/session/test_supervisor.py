@@ -1,0 +1,227 @@
+"""A session from its creation to its end under the supervisor, with programs of our own in place of the engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from confined_claude.egress import sidecar as sidecar_module
+from confined_claude.errors import EngineError
+from confined_claude.guard.guarded_project import GuardedProject
+from confined_claude.host import Host
+from confined_claude.project import Project
+from confined_claude.session import supervisor as module
+from confined_claude.session.start import start
+from confined_claude.settings import Settings
+from confined_claude.workspace import Workspace
+
+from ..fake_docker import LIVE, SECONDS, FakeDocker, docker
+
+__all__ = ["docker"]
+LIVES = "until [ -e over ]; do sleep 0.01; done"
+
+
+class Session:
+    """One session and all that has to do with it."""
+
+    def __init__(self, workspace: Workspace, docker: FakeDocker) -> None:
+        self.workspace = workspace
+        self.docker = docker
+        self.built: list[str] = []
+        self.said: list[str] = []
+
+    def run(self) -> int:
+        return start(self.workspace, ["claude"], needs_sign_in=False)
+
+    def ends(self) -> None:
+        (self.docker.folder / "over").touch()
+
+    def calls(self, *verbs: str) -> list[str]:
+        """The docker commands of these kinds so far, with the last of their words."""
+        words = (call.split() for call in self.docker.calls())
+        return [f"{call[0]} {call[-1]}" for call in words if call and call[0] in verbs]
+
+    def ending(self) -> list[str]:
+        """How the container was ended."""
+        return [call for call in self.calls("stop", "rm") if call.endswith(" identity")]
+
+
+@pytest.fixture
+def session(host: Host, tmp_path: Path, docker: FakeDocker, monkeypatch: pytest.MonkeyPatch) -> Session:
+    project = Project(tmp_path / "app")
+    project.scaffold.mkdir(parents=True)
+    host = replace(host, uid=os.getuid(), gid=os.getgid(), environ={"DOCKER_HOST": "tcp://localhost:1"})
+    made = Session(Workspace(host, project, Settings(network="internet")), docker)
+    monkeypatch.setattr(module, "connect", lambda _host: None)
+    monkeypatch.setattr(module.image, "ensure", lambda _engine, chain, _host: made.built.append(chain.name))
+    monkeypatch.setattr(module, "say", made.said.append)
+    monkeypatch.setattr(module, "TOGETHER_SECONDS", 0.05)
+    monkeypatch.setattr(sidecar_module, "TOGETHER_SECONDS", 0.05)
+    return made
+
+
+def soon(session: Session, call: Callable[[], object]) -> None:
+    """Call ``call`` once the session's command runs."""
+
+    def wait() -> None:
+        while not (session.docker.folder / "runs").exists():
+            threading.Event().wait(0.002)
+        call()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+# From start to end
+
+
+def test_a_session_is_created_attached_to_and_over(session: Session) -> None:
+    session.workspace = replace(session.workspace, settings=Settings(network="open"))
+    session.docker.does("exit 0", "start")
+    assert session.run() == 0
+    assert [call.split()[0] for call in session.calls("create", "start", "stop", "rm")] == ["create", "start"]
+    assert "local network" in session.said[0]  # a note of the launch's
+
+
+@pytest.mark.parametrize("code", [1, 7, 137])
+def test_an_exit_code_is_the_commands_and_the_container_surely_gone(code: int, session: Session) -> None:
+    session.docker.does(f"exit {code}", "start")
+    assert session.run() == code
+    assert session.ending() == ["rm identity"]
+    assert any("all the memory" in line for line in session.said) is (code == 137)
+
+
+def test_a_missing_image_is_built_and_the_session_starts(session: Session) -> None:
+    session.docker.does("mkdir first && { echo 'No such image' >&2; exit 125; }; " + LIVE)
+    session.docker.does("mkdir once && { echo 'No such image' >&2; exit 1; }; echo identity", "create")
+    assert session.run() == 0
+    assert len(session.built) == 1
+    assert len(session.docker.started) == 2
+
+
+def test_what_the_engine_refuses_twice_is_reported_and_leaves_nothing(session: Session) -> None:
+    session.docker.does("echo 'Error: no' >&2; exit 1", "create")
+    with pytest.raises(EngineError, match="Error: no"):
+        session.run()
+    assert session.calls("start") == []
+    assert session.docker.started[0].poll() is not None
+
+
+def test_without_a_snapshot_there_is_no_session(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_project: object, _since: object = None) -> NoReturn:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(GuardedProject, "scan", fail)
+    with pytest.raises(OSError, match="full"):
+        session.run()
+    assert session.ending() == ["rm identity"]
+    assert session.calls("start") == []
+
+
+def test_a_container_that_did_not_start_is_an_error_of_the_engine(session: Session) -> None:
+    session.docker.does("exit 127", "start")
+    session.docker.does("echo create", "events")
+    with pytest.raises(EngineError, match="could not start confined-claude-app"):
+        session.run()
+    assert session.ending() == ["rm identity"]
+
+
+def test_a_docker_command_that_is_killed_ends_the_session(session: Session) -> None:
+    session.docker.does("kill -9 $$", "start")
+    assert session.run() == 137
+    assert session.said == ["The docker command was killed, and so the session has ended."]
+    assert session.ending() == ["rm identity"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_the_session(number: signal.Signals, session: Session) -> None:
+    session.docker.does("touch runs; exec sleep 60", "start")
+    soon(session, lambda: os.kill(os.getpid(), number))
+    with pytest.raises(SystemExit) as error:
+        session.run()
+    assert error.value.code == 128 + number
+    assert session.ending() == ["rm identity"]  # without a grace period, as it may not take signals yet
+    assert session.docker.started[0].poll() is not None
+
+
+def test_a_ctrl_c_is_the_sessions_and_its_container_surely_gone(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("event_loop", "supervisor"):
+        monkeypatch.setattr(f"confined_claude.session.{name}.SETTLING_SECONDS", 0)
+    session.docker.does("touch runs; " + LIVES, "start")
+    session.docker.does("touch over", "kill")
+    soon(session, lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert session.run() == 0
+    assert session.calls("kill") == ["kill identity"]
+    assert session.ending() == ["stop identity", "rm identity"]  # some versions of the docker command leave at once
+
+
+# The sidecar
+
+
+def test_a_sidecar_that_dies_is_reported_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    session.docker.does("touch runs; " + LIVES, "start")
+    monkeypatch.setattr(module, "say", lambda text: (session.said.append(text), "closed" in text and session.ends()))
+    soon(session, session.docker.end)
+    session.run()
+    (line,) = session.said
+    assert "network is closed" in line
+    assert line.endswith("\r")  # the terminal is in raw mode
+
+
+def test_one_that_ends_just_before_its_session_is_no_news(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TOGETHER_SECONDS", SECONDS)
+    session.docker.does("touch runs; " + LIVES, "start")
+    soon(session, lambda: (session.docker.end(), session.ends()))
+    assert session.run() == 0
+    assert session.said == []
+
+
+def test_why_the_network_failed_is_the_error_of_a_session_that_could_not_join_it(session: Session) -> None:
+    session.docker.does("echo ready; echo no kernel >&2; exit 1")
+    session.docker.does("exit 3", "start")
+    with pytest.raises(EngineError, match="no kernel"):
+        session.run()
+
+
+def test_changed_settings_reach_the_sidecar_and_wrong_ones_do_not(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user's file is changed while the session runs, the second time to what is wrong."""
+    monkeypatch.setattr(module, "_REFRESH_SECONDS", 0.01)
+    host = session.workspace.host
+    host.config.mkdir(parents=True)
+    host.user_config_file.write_text('network = "allowlist"')
+    session.workspace = Workspace.load(host, session.workspace.project)
+    session.docker.does("touch runs; " + LIVES, "start")
+    seen = []
+
+    def allowed() -> list[str]:
+        (file,) = session.workspace.egress.path.glob("*/config.json")
+        return [name for name in ("one.example", "two.example") if name in file.read_text()]
+
+    def change() -> None:
+        for text, wanted in (
+            ('allow = ["one.example"]', ["one.example"]),
+            ("allow = wrong", ["one.example"]),
+            ('allow = ["two.example"]', ["two.example"]),
+        ):
+            host.user_config_file.write_text(f'network = "allowlist"\n{text}')
+            threading.Event().wait(0.1)
+            for _ in range(SECONDS * 100):
+                if allowed() == wanted:
+                    break
+                threading.Event().wait(0.01)
+            seen.append(allowed() == wanted)
+        session.ends()
+
+    soon(session, change)
+    assert session.run() == 0
+    assert seen == [True, True, True]
