@@ -118,13 +118,8 @@ def unfetched(root: Path, copies: Location, records: ReadOnlyRecords) -> list[Un
         )
         if branches:
             refspecs = [_BRANCHES, *([_DETACHED] if "HEAD" in branches else [])]
-            found.append(Unfetched(branches, fetch_command(root, copy.path, *refspecs)))
+            found.append(Unfetched(branches, shlex.join(["git", "-C", str(root), "fetch", str(copy.path), *refspecs])))
     return found
-
-
-def fetch_command(root: Path, copy: Path, *refspecs: str) -> str:
-    """Return the command that fetches what a copy has into the repository at ``root``: its branches by default."""
-    return shlex.join(["git", "-C", str(root), "fetch", str(copy), *(refspecs or (_BRANCHES,))])
 
 
 def references(repository: Location) -> References:

@@ -8,12 +8,10 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import ConfinedError, system_error
-from ..fs import safefs
 from ..fs.directory import Directory, Location
 from ..host import Host
 
@@ -76,24 +74,3 @@ def refuse_newer(record: object, path: Path) -> None:
             f"{path} is from a newer version of Confined Claude.",
             "Bring this one up to date with the install.sh of the newer one, and start again.",
         )
-
-
-# Until all callers use directories:
-
-
-def place(host: Host, *names: str) -> Location:
-    """Return the location of ``<state>/names...``."""
-    return state_of(host).at(*names)
-
-
-def made(host: Host, *names: str) -> AbstractContextManager[int]:
-    """An open directory handle of ``<state>/names...``, made where it is missing.
-
-    Raises ConfinedError for a link or a file in the way, and for what the system refuses.
-    """
-    return safefs.open_folder(host.state.parent, host.state.name, *names)
-
-
-def opened(host: Host, *names: str) -> AbstractContextManager[int]:
-    """An open directory handle of ``<state>/names...``. Raises OSError if it is not there, or a link is."""
-    return safefs.opened(host.state.parent, host.state.name, *names)

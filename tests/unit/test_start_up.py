@@ -17,7 +17,7 @@ HEAVY = {
     "certifi",
     "platformdirs",
     "tomllib",
-    "confined_claude.fs.safefs",
+    "confined_claude.fs.directory",
     "confined_claude.engine.sdk",
 }
 

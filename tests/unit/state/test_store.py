@@ -21,7 +21,6 @@ from confined_claude.settings.files import ProjectFiles
 from confined_claude.state import facts, trust
 from confined_claude.state import locks as shared
 from confined_claude.state import projects as known
-from confined_claude.state import store as state
 from confined_claude.state.store import records_of, state_of
 
 from ..conftest import tree
@@ -78,12 +77,3 @@ def test_a_cache_is_not_written_behind_a_link(host: Host, monkeypatch: pytest.Mo
     monkeypatch.setattr(command, "info", dict)
     facts.current_facts(state_of(host), "unix:///none")
     assert tree(elsewhere) == {}
-
-
-def test_a_directory_is_opened_only_if_it_exists(host: Host) -> None:
-    with pytest.raises(FileNotFoundError), state.opened(host, "logs"):
-        pass
-    with state.made(host, "logs") as made, state.opened(host, "logs") as opened:
-        assert made != opened
-    assert state.place(host, "logs").path == host.state / "logs"
-    assert state.place(host, "logs").path.stat().st_mode & 0o777 == 0o700
