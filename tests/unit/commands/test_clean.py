@@ -31,6 +31,7 @@ from confined_claude.state import locks, projects
 from confined_claude.state.store import records_of, state_of
 
 from ..conftest import as_plain_user, tree
+from ..guarding import put
 
 # The SDK looks for an engine where there is none.
 pytestmark = [
@@ -67,22 +68,18 @@ def here(tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> Project
     return Project(root)
 
 
+def history_of(project: Project, host: Host) -> Path:
+    return host.data / "shared/claude-config/projects" / claude_history.directory_name(project.root)
+
+
 def used(project: Project, host: Host) -> None:
     """Leave what sessions leave."""
     put(project.scaffold / "venvs/main/bin/python")
     put(project.scaffold / "local-bin/.lib/x")
     put(host.data / "projects" / project.id / "pip-cache/x")
-    config = host.data / "shared/claude-config"
-    folder = config / "projects" / "".join(char if char.isalnum() else "-" for char in str(project.root))
-    put(folder / "x.jsonl", json.dumps({"cwd": str(project.root)}))
+    put(history_of(project, host) / "x.jsonl", json.dumps({"cwd": str(project.root)}))
     put(host.data / "shared/pip-cache/x")
     projects.remember(records_of(host, project.id), project.root)
-
-
-def put(path: Path, content: str = "x") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-    return path
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
@@ -100,12 +97,11 @@ def refused(work: Callable[[], None], code: int = USAGE) -> ConfinedError:
 
 
 def everything_of(project: Project, host: Host) -> list[Path]:
-    name = "".join(char if char.isalnum() else "-" for char in str(project.root))
     places = (
         project.scaffold,
         host.data / "projects" / project.id,
         host.state / "projects" / project.id,
-        host.data / "shared/claude-config/projects" / name,
+        history_of(project, host),
     )
     return [place for place in places if place.exists()]
 

@@ -10,10 +10,7 @@ import pytest
 from confined_claude.engine import usage
 from confined_claude.engine.usage import Usage
 
-
-def put(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
+from ..guarding import put
 
 
 def test_usage_is_read_from_either_version_of_cgroups(tmp_path: Path) -> None:

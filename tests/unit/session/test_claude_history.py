@@ -16,6 +16,7 @@ from confined_claude.session import claude_history
 from confined_claude.session.claude_history import History, ProjectScope
 
 from ..conftest import full_disk, tree
+from ..guarding import put
 
 HERE = Path("/made-up/a/b-c")
 # Claude gives its directory the same name.
@@ -33,10 +34,7 @@ class Config:
         self.path.mkdir(parents=True)
 
     def put(self, path: str, content: str | bytes = "x") -> Path:
-        file = self.path / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content.encode() if isinstance(content, str) else content)
-        return file
+        return put(self.path / path, content)
 
     def conversation(self, session: str, cwd: str | Path, name: str = NAME) -> None:
         lines = [{"type": "mode", "sessionId": session}, {"type": "user", "cwd": str(cwd), "sessionId": session}]
