@@ -205,7 +205,7 @@ def blocked(host: Host) -> None:
 
 @command(
     all="also forget what is remembered: Claude's history of the project, its settings, records and findings",
-    project="another known project, by its folder or id; it may be gone",
+    project="another known project, by its directory or id; it may be gone",
     **_DELETE,
 )
 def clean(host: Host, all: bool = False, project: str | None = None, dry_run: bool = False, yes: bool = False) -> None:

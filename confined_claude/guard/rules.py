@@ -49,24 +49,24 @@ RULES = (
     ),
     _red("git, where your settings include it", "/.gitconfig"),
     _red(
-        "your shell, on entering the folder",
+        "your shell, on entering the directory",
         """.envrc .autoenv .autoenv.zsh .autoenv.leave .autoenv_leave.zsh .env.leave .env.zsh mise.toml .mise.toml
         mise.local.toml .mise.local.toml .mise/ mise/config.toml .rtx.toml .config/mise.toml .config/mise/""",
     ),
     _red(
-        "your shell, where your home folder links to it",
+        "your shell, where your home directory links to it",
         """.bashrc .bash_profile .bash_login .bash_logout .bash_aliases .profile .zshrc .zprofile .zshenv .zlogin
         .zlogout .config/fish/""",
     ),
     _yellow("VS Code, which offers to install what it names", ".vscode/extensions.json"),
     _red(
-        "your editor, on opening the folder",
+        "your editor, on opening the directory",
         """.vscode/ *.code-workspace .devcontainer/ .devcontainer.json .idea/ .fleet/ .zed/ .helix/ .vs/ .theia/
         .nvim.lua .nvimrc .exrc .vimrc .lvimrc .local.vimrc .vim/ .dir-locals.el .dir-locals-2.el
         *.sublime-project *.sublime-workspace .kateproject .cargo/ .bsp/ hie.yaml""",
     ),
     _red(
-        "a debugger or an interpreter, on starting in the folder",
+        "a debugger or an interpreter, on starting in the directory",
         ".gdbinit .lldbinit .pdbrc .Rprofile .irbrc .pryrc .ghci .iex.exs .ocamlinit",
     ),
     _red("Claude Code or another agent with MCP servers", ".mcp.json mcp.json"),
@@ -87,7 +87,7 @@ RULES = (
         .github/copilot-instructions.md .claude/output-styles/ .claude/rules/""",
     ),
     _yellow("git, with filters and drivers of your settings", ".gitattributes .gitmodules .lfsconfig"),
-    _yellow("inv, run in that folder", "tasks.py /tasks/__init__.py invoke.py invoke.yaml invoke.yml invoke.json"),
+    _yellow("inv, run in that directory", "tasks.py /tasks/__init__.py invoke.py invoke.yaml invoke.yml invoke.json"),
     _yellow(
         "Python and its tools",
         """setup.py setup.cfg pyproject.toml conftest.py pytest.ini tox.ini toxfile.py noxfile.py dodo.py fabfile.py

@@ -177,7 +177,7 @@ class Settings:
         "guarded",
         "guarded, isolated or open",
         scale=("isolated", "guarded", "open"),
-        widens="sessions may change git's settings and hooks, which your machine runs; you are told only afterwards",
+        widens="sessions may change git's settings and hooks, which your machine runs; you learn of it only afterwards",
         has_flag=True,
     ).field()
     protect: tuple[str, ...] = Spec(
@@ -188,7 +188,7 @@ class Settings:
         "a list of paths in the project, * in a name",
         _PATH,
         Kind.LIST,
-        widens="sessions may change these files, which your machine runs; you are told only afterwards",
+        widens="sessions may change these files, which your machine runs; you learn of it only afterwards",
     ).field()
 
 

@@ -1,6 +1,6 @@
 #compdef confined-claude
 # Completion of confined-claude for zsh. The command itself knows the answers; nothing of the current folder is run.
-# To be sourced, or in a folder of $fpath as _confined-claude.
+# To be sourced, or in a directory of $fpath as _confined-claude.
 
 _confined-claude() {
     local line

@@ -154,10 +154,10 @@ def turned_back(directory: Path) -> None:
 TODO = "pick 0123 x\nexec touch /tmp/ran\n"
 # Wherever they are put, except those for the project's root below.
 ANYWHERE = (
-    file(".envrc", True, "new; your shell, on entering the folder"),
+    file(".envrc", True, "new; your shell, on entering the directory"),
     file(".ENVRC", True, "your shell"),
     file(".config/mise/conf.d/x.toml", True, "your shell"),
-    file("dotfiles/.bashrc", True, "where your home folder links to it"),
+    file("dotfiles/.bashrc", True, "where your home directory links to it"),
     file(".vscode/settings.json", True, "your editor"),
     file(".vscode/deep/er/any thing", True, "your editor"),
     file(".vscode/extensions.json", False, "offers to install"),
@@ -180,7 +180,7 @@ ANYWHERE = (
     file("CLAUDE.md", False, "as its instructions"),
     file(".gitattributes", False, "git, with filters"),
     file(".gitmodules", False, "git, with filters"),
-    file("pkg/tasks.py", False, "inv, run in that folder"),
+    file("pkg/tasks.py", False, "inv, run in that directory"),
     file("pkg/conftest.py", False, "Python"),
     file("pkg/x.pth", False, "Python"),
     file("pkg/package.json", False, "npm", '{"scripts": {"postinstall": "x"}}'),
@@ -495,5 +495,5 @@ def test_settings_that_open_or_protect_change_the_colour(root: Path) -> None:
         "src/a.key": (True, "what you named in `protect`"),
         "deploy/x/y": (True, "what you named in `protect`"),
         ".vscode/tasks.json": (False, "what it is for; you opened it with `writable`"),
-        ".vscode/settings.json": (True, "your editor, on opening the folder"),
+        ".vscode/settings.json": (True, "your editor, on opening the directory"),
     }

@@ -95,10 +95,10 @@ def test_what_a_pattern_matches(path: str, patterns: tuple[str, ...], matches: b
     ("path", "runs", "red"),
     [
         ("tasks.py", "inv", True),
-        ("sub/tasks.py", "inv, run in that folder", False),
+        ("sub/tasks.py", "inv, run in that directory", False),
         (".vscode/extensions.json", "VS Code, which offers to install what it names", False),
-        (".vscode/settings.json", "your editor, on opening the folder", True),
-        (".vscode/makefile", "your editor, on opening the folder", True),
+        (".vscode/settings.json", "your editor, on opening the directory", True),
+        (".vscode/makefile", "your editor, on opening the directory", True),
         (".cursor/mcp.json", "Claude Code or another agent with MCP servers", True),
         (".claude/rules/x.md", "an agent on this machine, as its instructions", False),
         (".claude/skills/Makefile", "Claude Code on this machine", True),
