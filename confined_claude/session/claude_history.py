@@ -3,7 +3,7 @@
 Claude names the directory of a project's conversations after the project's path, with hyphens for everything but
 ASCII letters and digits, so two projects may share one. What counts is where a conversation was held, which its
 transcript says. The client's own ``claude purge`` (2.1.332) is no replacement: it deletes every conversation in such
-a directory, and those of other projects inside of the project.
+a directory, and those of other projects inside the project.
 """
 
 from __future__ import annotations
@@ -91,20 +91,10 @@ class History:
 
 @dataclass(frozen=True)
 class _Conversations:
-    """The project's part of one of Claude's directories for conversations; all of it, if it ``is_whole``.
+    """The transcripts of the project in one of Claude's directories, and the ``entries`` to delete there."""
 
-    ``companions`` are the entries beside a transcript that belong to its conversation.
-    """
-
-    name: str
     transcripts: tuple[str, ...]
-    companions: tuple[str, ...]
-    is_whole: bool
-
-    def entries(self, location: Location) -> list[Location]:
-        if self.is_whole:
-            return [location]
-        return [location.at(name) for name in (*self.companions, *self.transcripts)]
+    entries: tuple[Location, ...]
 
 
 def directory_name(root: Path) -> str:
@@ -125,8 +115,8 @@ def find(config: Location, scope: ProjectScope) -> History:
 def forget(config: Location, scope: ProjectScope, trash: Directory) -> Leftover:
     """Delete what the config directory holds of a project, and return what could not be deleted.
 
-    Directories are only moved to the trash in ``trash``. No session may run in the project
-    meanwhile; in others they may. Raises OSError as ``find`` does.
+    Directories are only moved to the trash in ``trash``. No session may run in the project meanwhile; in others they
+    may. Raises OSError as ``find`` does.
     """
     with contextlib.suppress(FileNotFoundError), config.open() as directory:
         found = _find(directory, config, scope)
@@ -136,12 +126,12 @@ def forget(config: Location, scope: ProjectScope, trash: Directory) -> Leftover:
 
 
 def _find(directory: Directory, config: Location, scope: ProjectScope) -> History:
-    found = list(_conversations(directory, scope))
+    found = list(_conversations(directory, config, scope))
     sessions = {session for each in found for name in each.transcripts for session in _SESSION_ID.findall(name)}
     # First what only a conversation's id leads to, so that a deletion can be interrupted and repeated.
     entries = [config.at(*names) for names in _elsewhere(directory, sessions)]
     for each in found:
-        entries += each.entries(config.at(_PROJECTS, each.name))
+        entries += each.entries
     return History(
         conversations=sum(len(each.transcripts) for each in found),
         prompts=len(_split_prompts(directory, scope)[0]),
@@ -154,39 +144,40 @@ def _find(directory: Directory, config: Location, scope: ProjectScope) -> Histor
 # Conversations
 
 
-def _conversations(config: Directory, scope: ProjectScope) -> Iterator[_Conversations]:
+def _conversations(directory: Directory, config: Location, scope: ProjectScope) -> Iterator[_Conversations]:
     """Yield what there is of the project in each of Claude's directories."""
     own_name = directory_name(scope.root)
     prefix = own_name[:_NAME_LENGTH]
-    with config.child_or_none(_PROJECTS) as projects:
-        for name, directory in _subdirectories(projects):
+    with directory.child_or_none(_PROJECTS) as projects:
+        for name, inner in _subdirectories(projects):
             if name == prefix or name.startswith(f"{prefix}-"):
-                found = _conversations_in(directory, name, scope, is_its_own=name == own_name)
+                found = _conversations_in(inner, config.at(_PROJECTS, name), scope, is_its_own=name == own_name)
                 if found is not None:
                     yield found
 
 
 def _conversations_in(
-    directory: Directory, name: str, scope: ProjectScope, *, is_its_own: bool
+    directory: Directory, location: Location, scope: ProjectScope, *, is_its_own: bool
 ) -> _Conversations | None:
-    own, unknown, is_shared = [], [], scope.shares_name(name)
-    for entry in sorted(_names(directory)):
-        if not entry.endswith(_TRANSCRIPT) or not directory.is_file(entry):
+    """Return what there is of the project in a directory that may have its name; None if there is nothing."""
+    own, unknown, is_shared = [], [], scope.shares_name(location.name)
+    for name in sorted(_names(directory)):
+        if not name.endswith(_TRANSCRIPT) or not directory.is_file(name):
             continue
-        held_in = _held_in(directory, entry)
+        held_in = _held_in(directory, name)
         if held_in is None:
-            unknown.append(entry)
+            unknown.append(name)
         elif scope.contains(held_in):
-            own.append(entry)
+            own.append(name)
         else:
             is_shared = True
     if not own and (is_shared or not is_its_own):
         return None
     if not is_shared:
-        return _Conversations(name, (*own, *unknown), (), is_whole=True)
-    sessions = {session for entry in own for session in _SESSION_ID.findall(entry)}
-    companions = [entry for entry in _names_with(directory, sessions) if entry not in own]
-    return _Conversations(name, tuple(own), tuple(companions), is_whole=False)
+        return _Conversations((*own, *unknown), (location,))
+    sessions = {session for name in own for session in _SESSION_ID.findall(name)}
+    companions = [name for name in _names_with(directory, sessions) if name not in own]
+    return _Conversations(tuple(own), tuple(map(location.at, (*companions, *own))))
 
 
 def _held_in(directory: Directory, transcript: str) -> str | None:
@@ -226,12 +217,12 @@ def _split_prompts(config: Directory, scope: ProjectScope) -> tuple[list[bytes],
 
 def _forget_prompts(config: Directory, scope: ProjectScope, trash: Directory) -> Leftover:
     if config.exists(_PROMPTS) and config.read(_PROMPTS, _PROMPTS_BYTES) is None:
-        return _left(config, _PROMPTS, "it is not a file that can be read")
+        return _leftover(config, _PROMPTS, "it is not a file that can be read")
     if not _split_prompts(config, scope)[0]:
         return Leftover()
     with lock_directory(config, f"{_PROMPTS}.lock", LONGER_THAN_STALE_SECONDS) as is_locked:
         if not is_locked:
-            return _left(config, _PROMPTS, _BUSY)
+            return _leftover(config, _PROMPTS, _BUSY)
         own, others = _split_prompts(config, scope)
         try:
             config.write(_PROMPTS, b"".join(others))
@@ -255,7 +246,7 @@ def _forget_settings(config: Directory, scope: ProjectScope) -> Leftover:
     left = Leftover()
     if _without_project(_parse(config.read(GLOBAL_STATE)), scope) is not None:
         with lock_directory(config, f"{GLOBAL_STATE}.lock", LONGER_THAN_STALE_SECONDS) as is_locked:
-            left += _rewrite(config, GLOBAL_STATE, scope) if is_locked else _left(config, GLOBAL_STATE, _BUSY)
+            left += _rewrite(config, GLOBAL_STATE, scope) if is_locked else _leftover(config, GLOBAL_STATE, _BUSY)
     with config.child_or_none(_BACKUPS) as backups:
         for name in sorted(_names(backups)):
             if backups is not None and name.startswith(GLOBAL_STATE):
@@ -270,7 +261,7 @@ def _rewrite(directory: Directory, name: str, scope: ProjectScope) -> Leftover:
     try:
         directory.write(name, json.dumps(state, indent=2).encode())
     except RecursionError:
-        return _left(directory, name, "it is nested too deeply")
+        return _leftover(directory, name, "it is nested too deeply")
     except OSError as error:
         return Leftover.of(directory.path / name, error)
     return Leftover()
@@ -316,7 +307,7 @@ def _discard(location: Location, trash: Directory) -> Leftover:
     return Leftover()  # it is gone
 
 
-def _left(directory: Directory, name: str, reason: str) -> Leftover:
+def _leftover(directory: Directory, name: str, reason: str) -> Leftover:
     return Leftover(1, str(directory.path / name), reason)
 
 

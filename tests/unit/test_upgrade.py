@@ -106,7 +106,9 @@ def test_status_and_clean_find_everything_and_nothing_broken() -> None:
     assert (counted["kinds"]["red"], counted["kinds"]["yellow"]) == (7, 4)
     assert [name for name, counts in counted.items() if counts["sessions_to_look_through"]] == ["cut", "deep"]
     assert " .confined-claude/\n" in run("half", "clean", "--dry-run")
-    assert "Commits that were never fetched go with it, on topic" in run("isolated", "clean", "--all", "--dry-run")
+    assert "This also discards commits that were never fetched, on topic" in run(
+        "isolated", "clean", "--all", "--dry-run"
+    )
     assert "1 conversation, " in run("app", "clean", "--all", "--dry-run")
 
 

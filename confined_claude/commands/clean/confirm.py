@@ -1,4 +1,4 @@
-"""The conversation with the person who cleans: what there is, the questions, what has become of it."""
+"""The dialogue with the person who cleans: the list, the questions and the result."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Cleanup(Protocol):
         """Raise ConfinedError if a session may be using it."""
 
     def plan(self, *, everything: bool) -> Plan:
-        """Return what there is to delete, with the memory if ``everything`` is wanted. Nothing is changed."""
+        """Return what there is to delete, with the memory if ``everything`` is wanted. Change nothing."""
 
     def delete(self, *, memory: bool) -> Leftover:
         """Delete the data, and the memory if that is wanted; return what could not be deleted.

@@ -1,4 +1,4 @@
-"""What a clean would delete, in words for a person and as places on the disk."""
+"""The plan of a clean: what it would delete, in words for a person and as locations."""
 
 from __future__ import annotations
 

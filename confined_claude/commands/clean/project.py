@@ -1,4 +1,4 @@
-"""What a project's sessions have made, and what is remembered of the project: planned and deleted."""
+"""The cleanup of a project: of what its sessions have made, and of what is remembered about it."""
 
 from __future__ import annotations
 
@@ -125,18 +125,19 @@ class ProjectCleanup:
             if counts != FindingCounts():
                 unscanned = counts.unscanned
                 more = f", {counted(unscanned, 'session')} not looked through yet" if unscanned else ""
-                yield f"What is open to review goes with it: {counted(counts.red + counts.yellow, 'finding')}{more}."
+                number = counted(counts.red + counts.yellow, "finding")
+                yield f"This also discards what is open to review: {number}{more}."
             if self.root is None:
                 return
             copies = data_of(self.host, self.id).at(isolation.DIRECTORY)
             with records.locked(self._records) as kept:
                 unfetched = isolation.unfetched(self.root, copies, kept)
             for copy in unfetched:
-                yield f"Commits that were never fetched go with it, on {', '.join(copy.branches)}."
+                yield f"This also discards commits that were never fetched, on {', '.join(copy.branches)}."
                 if self.exists:
                     yield f"To fetch them first: {copy.command}"
         except ConfinedError as error:
-            yield f"Something that cannot be read goes with it: {error.message}"
+            yield f"This also discards what cannot be read: {error.message}"
 
     def _scope(self) -> ProjectScope:
         found = projects.projects(state_of(self.host))
@@ -176,7 +177,7 @@ class ProjectCleanup:
         return left + trash.move(state_of(self.host), self._records)
 
     def _remove_scaffold(self, scaffold: Location) -> None:
-        """Remove the scaffold's directory if only the tool needed it, and nobody does by now."""
+        """Remove the scaffold's directory if only the tool needed it, and no session needs it by now."""
         with self._locked() as kept, scaffold.open_if_exists() as directory:
             if directory is None or any(alive for _, alive in kept.session_keys()):
                 return

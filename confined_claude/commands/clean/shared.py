@@ -1,4 +1,4 @@
-"""What all projects share, with the images that nothing uses: planned and deleted."""
+"""The cleanup of what all projects share, and of the images that nothing uses."""
 
 from __future__ import annotations
 

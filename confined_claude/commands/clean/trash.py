@@ -1,4 +1,4 @@
-"""Where what a clean deletes waits for it, out of use: moved there, listed, deleted."""
+"""The trash, where a clean moves what it is about to delete."""
 
 from __future__ import annotations
 

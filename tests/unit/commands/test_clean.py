@@ -287,7 +287,7 @@ def test_what_is_lost_with_the_records_is_said_first(
     clean.clean(host, None, Options(everything=True, dry_run=True))
     out = capsys.readouterr().out
     assert "1 finding, 1 session not looked through yet" in out
-    assert "Commits that were never fetched go with it, on mine." in out
+    assert "This also discards commits that were never fetched, on mine." in out
     assert f"git -C {here.root} fetch " in out
 
 
