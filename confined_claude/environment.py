@@ -94,11 +94,6 @@ def proxies(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: environ[name] for name in PROXIES if environ.get(name)}
 
 
-def on_loopback(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the secret variables that are rewritten, each with how it names the host's loopback."""
-    return {name: _host(environ[name]) for name, value in split(environ)[1].items() if value != environ[name]}
-
-
 def is_loopback(url: str) -> bool:
     """Return whether ``url`` names this machine's loopback."""
     try:
@@ -111,12 +106,6 @@ def is_loopback(url: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
-
-
-def _host(url: str) -> str:
-    """Return the host of a URL as it is written, brackets included."""
-    address = urlsplit(url).netloc.rpartition("@")[2]
-    return address.partition("]")[0] + "]" if address.startswith("[") else address.partition(":")[0]
 
 
 def _reachable(value: str) -> str:
