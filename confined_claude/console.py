@@ -12,14 +12,10 @@ import textwrap
 import time
 from typing import Any, TypeVar
 
-from .text import strip_controls
-
 _Progress = TypeVar("_Progress", bound="Progress")
 
 _STEP_WIDTH = 80
 _PATIENCE_SECONDS = 0.5
-
-plain = strip_controls
 
 
 def say(text: str) -> None:
