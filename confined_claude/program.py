@@ -20,11 +20,7 @@ from .errors import USAGE
 # The flags of the shell script that this command replaced.
 OLD_FLAGS = {
     "--yolo": ["run", "--yolo"],
-    "--shell": ["shell"],
-    "--status": ["status"],
-    "--clean": ["clean"],
-    "--clean-global": ["clean-global"],
-    "--rebuild": ["rebuild"],
+    **{f"--{task}": [task] for task in ("shell", "status", "clean", "clean-global", "rebuild")},
 }
 OWN_FLAGS = ("--help", "--list", "--print-completion-script", "--version")
 _COMPLETED_FLAGS = ("--help", "--list", "--version", *OLD_FLAGS)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ReviewNeeded
 from .files import CONFIG, ProjectFiles, parse_words, read_user_file
-from .specs import SPECS, Kind, Settings, Value
+from .specs import SPECS, Kind, Settings
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,15 @@ def resolve(
                 f"{', '.join(request.what for request in requests)}.",
                 "If you want that, see what it means with `confined-claude trust`, and allow it there.",
             )
+        source = str(project.scaffold / CONFIG)
         for name, value in project.values().items():
-            if SPECS[name].kind is not Kind.CHOICE:
+            spec = SPECS[name]
+            if spec.kind is not Kind.CHOICE:
                 values[name] += value
-                sources[name] = (*sources.get(name, ()), str(project.scaffold / CONFIG))
-            elif _is_taken(name, value, values[name]):
-                values[name], sources[name] = value, (str(project.scaffold / CONFIG),)
+                sources[name] = (*sources.get(name, ()), source)
+            # A project cannot undo what the user narrowed. What is wider than the defaults has the user's trust.
+            elif not spec.is_harmless(value) or spec.is_narrower(value, values[name]):
+                values[name], sources[name] = value, (source,)
             elif value != values[name]:
                 not_taken.append(name)
     variables = {name: environ[spec.variable] for name, spec in SPECS.items() if environ.get(spec.variable)}
@@ -69,13 +72,3 @@ def resolve(
     values |= parse_words(given, "the command line")
     sources |= {name: (SPECS[name].flag,) for name in given}
     return Resolved(Settings(**values), sources, tuple(not_taken))
-
-
-def _is_taken(name: str, value: Value, current: Value) -> bool:
-    """Return whether a project's ``value`` replaces the ``current`` one.
-
-    A project cannot undo what the user narrowed: its default is not taken, nor what may be wider than what is in
-    force. What is wider than the defaults has the user's trust.
-    """
-    spec = SPECS[name]
-    return not spec.is_harmless(value) or spec.is_narrower(value, current)
