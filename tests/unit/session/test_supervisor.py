@@ -213,7 +213,9 @@ def test_changed_settings_reach_the_sidecar_and_wrong_ones_do_not(
             ("allow = wrong", ["one.example"]),
             ('allow = ["two.example"]', ["two.example"]),
         ):
-            host.user_config_file.write_text(f'network = "allowlist"\n{text}')
+            new = host.config / "new"  # in one step: an empty file allows nothing
+            new.write_text(f'network = "allowlist"\n{text}')
+            new.replace(host.user_config_file)
             threading.Event().wait(0.1)
             for _ in range(SECONDS * 100):
                 if allowed() == wanted:
