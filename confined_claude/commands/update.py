@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 from ..errors import ConfinedError
+from ..fs.directory import read_config
 from ..guard.review import refuse_while_red
 from ..host import Host
 from ..project import SCAFFOLD
@@ -60,7 +62,9 @@ def update(host: Host) -> None:
 
 
 def _has_conflict(file: Path) -> bool:
-    return any(line.startswith(_CONFLICT) for line in _text(file).splitlines())
+    with contextlib.suppress(ConfinedError):  # what is no text has no such lines
+        return any(line.startswith(_CONFLICT) for line in _text(file).splitlines())
+    return False
 
 
 def _is_ours(answers: Path) -> bool:
@@ -72,8 +76,6 @@ def _has_version(answers: Path) -> bool:
     return any(line.startswith("_commit:") for line in _text(answers).splitlines())
 
 
-def _text(answers: Path) -> str:
-    try:
-        return answers.read_text("utf-8", "replace")
-    except OSError:
-        return ""
+def _text(file: Path) -> str:
+    """Return the text of a file; empty if it is missing. Raises ConfinedError for a FIFO, a device, or no text."""
+    return read_config(file) or ""

@@ -8,6 +8,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..console import say
 from ..errors import ConfinedError, system_error
@@ -41,10 +42,11 @@ def remember(records: Location, root: Path) -> None:
     """
     with records.make() as directory:
         refuse_newer(directory)
-        if directory.exists(FILE):
-            if _root(directory) == root:
-                directory.touch(FILE)
-                return
+        record = _read(directory)
+        if record == (store.VERSION, root):
+            directory.touch(FILE)
+            return
+        if directory.exists(FILE) and (record is None or record.root != root):
             new = f"{FILE}.{time.strftime('%Y%m%d-%H%M%S')}"
             directory.rename(FILE, new)
             say(f"The record of this project could not be read, and is now at {directory.path / new}.")
@@ -84,15 +86,28 @@ def _known(directory: Directory, name: str) -> Known | None:
         return None
 
 
+class _Record(NamedTuple):
+    """What ``FILE`` says: the version of its format, and the root of the project."""
+
+    version: int
+    root: Path
+
+
+def _read(directory: Directory) -> _Record | None:
+    """Return the record of a project; None if it cannot be read, or is of a version that this code does not know."""
+    with contextlib.suppress(TypeError, ValueError, LookupError):
+        value = parse_json(directory.read(FILE, _MAX_BYTES))
+        record = _Record(int(value["version"]), Path(value["root"]))
+        # The system must be able to take the path: no NUL, no lone surrogate.
+        if 0 < record.version <= store.VERSION and record.root.is_absolute() and b"\0" not in os.fsencode(record.root):
+            return record
+    return None
+
+
 def _root(directory: Directory) -> Path | None:
     """Return the root in the record of a project; None if there is none that can be read."""
-    with contextlib.suppress(TypeError, ValueError, LookupError):
-        record = parse_json(directory.read(FILE, _MAX_BYTES))
-        root = Path(record["root"])
-        # The system must be able to take the path: no NUL, no lone surrogate.
-        if record["version"] == store.VERSION and root.is_absolute() and b"\0" not in os.fsencode(root):
-            return root
-    return None
+    record = _read(directory)
+    return None if record is None else record.root
 
 
 def find(word: str, state: Location) -> Known:

@@ -12,6 +12,7 @@ from confined_claude.errors import ConfinedError
 from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.state import projects as known
+from confined_claude.state import store
 from confined_claude.state.store import records_of, state_of
 
 
@@ -116,3 +117,15 @@ def test_from_a_directory_that_is_gone_a_project_is_found_by_its_id(
 def test_what_is_no_known_project_is_an_error(host: Host) -> None:
     with pytest.raises(ConfinedError, match="no known project 'x'"):
         known.find("x", state_of(host))
+
+
+def test_a_record_of_an_older_version_is_known_and_brought_up_to_date(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project(tmp_path / "project")
+    remember(project, host)
+    monkeypatch.setattr(store, "VERSION", store.VERSION + 1)
+    assert [found.root for found in known.projects(state_of(host))] == [project.root]
+    remember(project, host)
+    assert json.loads(record(project, host).read_text()) == {"version": store.VERSION, "root": str(project.root)}
+    assert list(record(project, host).parent.iterdir()) == [record(project, host)]
