@@ -34,6 +34,12 @@ def sessions_of(project: Path) -> list[str]:
     return docker("ps", "--all", "--format", "{{.Names}}", *labels).split()
 
 
+def up(project: Path) -> list[str]:
+    """The names of the containers that run and belong to ``project``."""
+    labels = ["--filter", f"label={LABEL}=session", "--filter", f"label={LABEL}.path={project}"]
+    return docker("ps", "--format", "{{.Names}}", *labels).split()
+
+
 def wait_until(condition: Callable[[], Any], seconds: float = 30) -> Any:
     """What ``condition`` gives once it is true; fails the test after ``seconds``."""
     deadline = time.monotonic() + seconds

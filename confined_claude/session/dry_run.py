@@ -33,18 +33,15 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
     guarded = plan_dry_run(workspace, launch.key)
     launch = launch.with_mounts(guarded.mounts)
     name = docker.free_name(launch.name)
-    yield from map(
-        _comment, _summary(workspace, launch, has_image=connect(workspace.host).image(launch.image.name) is not None)
-    )
+    has_image = connect(workspace.host).image(launch.image.name) is not None
+    yield from map(_comment, _summary(workspace, launch, has_image=has_image))
     yield from _prepare(launch, guarded)
     if launch.egress.sidecar is not None:
         yield from _sidecar(launch.egress.sidecar)
     yield from ("", "# The session.")
     yield _docker("create", launch.create_arguments(name), launch.image.name)
     if launch.secrets:
-        yield _comment(
-            f"secrets.tar has one file, {SECRETS_FILE}, which is root's, with mode 600, and has these lines:"
-        )
+        yield f"# secrets.tar has one file, {SECRETS_FILE}, which is root's, with mode 600, and has these lines:"
         yield from (_comment(f"export {secret}={MASK}") for secret in launch.secrets)
         yield f"docker cp - {name}:/ <secrets.tar"
     yield " ".join(map(quote, ["docker", *docker.start_arguments(name, stdin=launch.stdin)]))
@@ -68,17 +65,17 @@ def _summary(workspace: Workspace, launch: Launch, *, has_image: bool) -> Iterat
 def _prepare(launch: Launch, guarded: GuardPlan) -> Iterator[str]:
     """Yield the commands that make what is mounted and missing."""
     copy = guarded.copy if guarded.copy is not None and guarded.copy.is_new else None
-    sources = dict.fromkeys(
-        mount.source for mount in launch.mounts if not mount.pin and (copy is None or mount != copy.mount)
-    )
-    placeholders = [path for path in guarded.pins.missing if not os.path.lexists(path)]
-    missing = [str(path) for path in (*sources, *(path for path in placeholders if path.name not in FILES))]
-    if missing := [path for path in missing if not os.path.lexists(path)]:
-        yield from ("", "# Directories for its mounts.", f"mkdir -m 700 -p {' '.join(map(quote, missing))}")
-    for path in placeholders:
-        if path.name in FILES:
-            yield f"printf %s {quote(FILES[path.name].decode())} >{quote(str(path))}"
-    if copy is not None:
+    sources = [mount.source for mount in launch.mounts if not mount.pin and not (copy and mount == copy.mount)]
+    missing = [path for path in dict.fromkeys((*sources, *guarded.pins.missing)) if not os.path.lexists(path)]
+    files = [path for path in missing if path.name in FILES]
+    directories = [path for path in missing if path.name not in FILES]
+    if missing or copy:
+        yield from ("", "# What is mounted and missing; a start removes placeholders again at its end.")
+    if directories:
+        yield f"mkdir -m 700 -p {' '.join(quote(str(path)) for path in directories)}"
+    for path in files:
+        yield f"printf %s {quote(FILES[path.name].decode())} >{quote(str(path))}"
+    if copy:
         yield f"mkdir -m 700 -p {quote(str(copy.mount.source.parent))}"
         yield f"cp -R -P -p {quote(str(copy.original))} {quote(str(copy.mount.source))}"
 
@@ -86,7 +83,7 @@ def _prepare(launch: Launch, guarded: GuardPlan) -> Iterator[str]:
 def _sidecar(plan: SidecarPlan) -> Iterator[str]:
     yield from (
         "",
-        "# The sidecar, which controls the network. It ends with the session, or if none comes within a minute.",
+        "# The sidecar, which controls the network. It ends with the session, or after a minute without one.",
     )
     if plan.directory is not None:
         directory = quote(str(plan.directory.path))

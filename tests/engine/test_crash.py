@@ -15,15 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers import LABEL, User, docker, sessions_of, wait_until
+from helpers import LABEL, User, docker, sessions_of, up, wait_until
 from terminals import PROMPT, terminal
 
 pytestmark = pytest.mark.timeout(600)
-
-
-def up(project: Path) -> list[str]:
-    labels = ["--filter", f"label={LABEL}=session", "--filter", f"label={LABEL}.path={project}"]
-    return docker("ps", "--format", "{{.Names}}", *labels).split()
 
 
 def sidecars(project: Path) -> list[str]:
@@ -64,7 +59,7 @@ def test_a_killed_tool_leaves_a_session_that_the_next_start_ends(user: User, pro
     assert again.stderr == ""
 
 
-def test_what_a_cut_off_session_has_left_is_told_by_the_next_start(user: User, project: Path) -> None:
+def test_what_a_cut_off_session_has_left_is_reported_by_the_next_start(user: User, project: Path) -> None:
     name = cut_off(user, project, "shell", "--", "sh", "-c", "echo planted >.envrc; sleep 300")
     done = user.run("confined-claude", "run", "--", "-p", "hello", cwd=project)
     assert f"Ended the session {name}" in done.stderr
@@ -73,7 +68,7 @@ def test_what_a_cut_off_session_has_left_is_told_by_the_next_start(user: User, p
     assert sessions_of(project) == []
 
 
-def test_another_projects_session_is_told_and_goes_on(user: User, project: Path, place: Path) -> None:
+def test_another_projects_session_is_reported_and_goes_on(user: User, project: Path, place: Path) -> None:
     name = cut_off(user, project)
     other = user.folder(place / "other")
     done = user.run("confined-claude", "run", "--", "-p", "hello", cwd=other)
@@ -194,7 +189,7 @@ def test_quit_leaves_nothing(user: User, project: Path, seconds: float) -> None:
     is_clean(user, project)
 
 
-def test_stop_of_a_session_whose_tool_is_gone_tells_what_it_left_and_tidies(user: User, project: Path) -> None:
+def test_stop_of_a_session_whose_tool_is_gone_reports_what_it_left_and_tidies(user: User, project: Path) -> None:
     user.run("git", "init", "--quiet", cwd=project)
     network = {"CONFINED_CLAUDE_NETWORK": "allowlist"}
     name = cut_off(user, project, "shell", "--", "sh", "-c", "echo evil >.envrc; sleep 300", **network)
@@ -231,7 +226,7 @@ def test_a_full_disk_at_the_end_hides_no_finding(user: User, project: Path, full
     assert "No space left on device" in said
     (full_disk / "filling").unlink()
     assert sessions_of(project) == []
-    # The next start finds what is not kept yet.
+    # The next start finds what is not on record yet.
     assert user.run("confined-claude", "shell", "--", "true", cwd=project, **state).returncode in (2, 4)
 
 

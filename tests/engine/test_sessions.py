@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from docker import APIClient
-from helpers import API_KEY, LABEL, User, docker, sessions_of, wait_until
+from helpers import API_KEY, User, docker, sessions_of, up, wait_until
 from terminals import PROMPT, terminal
 
 pytestmark = pytest.mark.timeout(600)
@@ -36,11 +36,6 @@ def sessions(user: User, *projects: Path, command: str = "sleep 300") -> Iterato
         yield started
 
 
-def up(project: Path) -> list[str]:
-    labels = ["--filter", f"label={LABEL}=session", "--filter", f"label={LABEL}.path={project}"]
-    return docker("ps", "--format", "{{.Names}}", *labels).split()
-
-
 def test_folders_of_one_name_are_two_projects(user: User, place: Path) -> None:
     first, second = user.folder(place / "one/same"), user.folder(place / "two/same")
     user.own(place / "one", place / "two")
@@ -54,7 +49,7 @@ def test_folders_of_one_name_are_two_projects(user: User, place: Path) -> None:
         assert sessions_of(second) == []
 
 
-def test_exec_joins_as_the_sessions_user_and_tells_its_exit_code(make_user: Callable[..., User], place: Path) -> None:
+def test_exec_joins_as_the_sessions_user_and_returns_its_exit_code(make_user: Callable[..., User], place: Path) -> None:
     user = make_user(12345, 12345) if os.geteuid() == 0 else make_user()
     project = user.folder(place / "project")
     with sessions(user, project):

@@ -114,7 +114,7 @@ def test_a_command_that_stops_goes_on_in_the_foreground(user: User, project: Pat
         assert opened.wait_for_end(10) == 7
 
 
-def test_a_shell_keeps_its_jobs(user: User, project: Path) -> None:
+def test_a_shell_has_its_jobs(user: User, project: Path) -> None:
     with terminal(user, project, "confined-claude", "shell") as opened:
         opened.wait_for("claude@")
         opened.send("sh -c 'echo go; exec sleep 60'\r")
@@ -159,7 +159,7 @@ def test_ctrl_c_ends_a_session_that_starts_at_once_and_without_a_word(
             assert sessions_of(project) == []
 
 
-def test_why_the_engine_cannot_start_a_session_is_told_in_a_terminal(
+def test_why_the_engine_cannot_start_a_session_is_reported_in_a_terminal(
     make_user: Callable[..., User], place: Path
 ) -> None:
     user = make_user(CONFINED_CLAUDE_NETWORK="docker:there-is-no-such-network")
@@ -179,7 +179,7 @@ def test_unicode_and_colours_pass(user: User, project: Path) -> None:
 
 @pytest.mark.root
 @pytest.mark.parametrize("uid", [0, 12345])
-def test_root_and_only_root_is_told_what_it_is_inside(make_user: Callable[..., User], place: Path, uid: int) -> None:
+def test_root_and_only_root_learns_what_it_is_inside(make_user: Callable[..., User], place: Path, uid: int) -> None:
     user = make_user(uid, uid)
     with terminal(user, user.folder(place / "project"), "confined-claude", "shell", "--", "id", "-u") as opened:
         assert opened.wait_for_end() == 0

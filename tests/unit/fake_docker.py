@@ -30,18 +30,18 @@ LIVE = "echo ready; exec cat end"
 
 
 class FakeDocker:
-    """What the package has in place of the docker command; ``started`` are the sidecars, ``folder`` has its files."""
+    """What replaces the docker command, with its files in ``directory``; ``started`` are the sidecars."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self.started: list[subprocess.Popen[bytes]] = []
-        folder.mkdir()
-        program = folder / "engine"
+        directory.mkdir()
+        program = directory / "engine"
         program.write_text(PROGRAM)
         program.chmod(0o755)
-        os.mkfifo(folder / "end")
+        os.mkfifo(directory / "end")
         # As long as this is open, a sidecar that reads from there lives.
-        self.life = os.open(folder / "end", os.O_RDWR)
+        self.life = os.open(directory / "end", os.O_RDWR)
         self.does(LIVE)
         self.does("echo identity", "create")
         self.does("exit 0", "start")
@@ -49,10 +49,10 @@ class FakeDocker:
         self.does(r"printf 'create\nstart\noom\n'", "events")
 
     def does(self, script: str, verb: str = "run") -> None:
-        (self.folder / verb).write_text(script)
+        (self.directory / verb).write_text(script)
 
     def calls(self) -> list[str]:
-        return (self.folder / "calls").read_text(errors="replace").splitlines()
+        return (self.directory / "calls").read_text(errors="replace").splitlines()
 
     def end(self) -> None:
         """End the sidecar that waits for its session's end."""
@@ -72,7 +72,7 @@ class FakeDocker:
 @pytest.fixture
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDocker]:
     made = FakeDocker(tmp_path / "docker")
-    monkeypatch.setattr(command, "program", lambda: str(made.folder / "engine"))
+    monkeypatch.setattr(command, "program", lambda: str(made.directory / "engine"))
     run = command.run
 
     def run_sidecar(arguments: Sequence[str], stdin: bytes) -> subprocess.Popen[bytes]:

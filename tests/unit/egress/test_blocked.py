@@ -36,7 +36,7 @@ def workspace(host: Host, tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def folder(workspace: Workspace) -> Path:
+def directory(workspace: Workspace) -> Path:
     """Where the sidecars of the project's sessions have their directories."""
     path = workspace.host.state / "projects" / workspace.project.id / "egress"
     path.mkdir(parents=True)
@@ -47,13 +47,13 @@ def text_of(*entries: Any) -> str:
     return json.dumps({"version": 1, "blocked": list(entries), "others": 0})
 
 
-def running(folder: Path, key: str, content: str = text_of(ONE)) -> Path:
-    """The folder of a session that began long ago; gives what its sidecar wrote."""
-    (folder / key).mkdir()
-    (folder / key / "config.json").write_text("{}")
-    (folder / key / "blocked.json").write_text(content)
-    os.utime(folder / key, (1, 1))
-    return folder / key / "blocked.json"
+def running(directory: Path, key: str, content: str = text_of(ONE)) -> Path:
+    """The directory of a session that began long ago; return what its sidecar wrote."""
+    (directory / key).mkdir()
+    (directory / key / "config.json").write_text("{}")
+    (directory / key / "blocked.json").write_text(content)
+    os.utime(directory / key, (1, 1))
+    return directory / key / "blocked.json"
 
 
 def lines(*entries: Blocked) -> list[str]:
@@ -69,19 +69,19 @@ def test_without_any_session_there_is_nothing(workspace: Workspace) -> None:
     assert not workspace.host.state.exists()
 
 
-def test_what_runs_and_what_is_over_count_alike(folder: Path, workspace: Workspace) -> None:
-    running(folder, "one")
+def test_what_runs_and_what_is_over_count_alike(directory: Path, workspace: Workspace) -> None:
+    running(directory, "one")
     assert blocked(workspace) == [KNOWN]
     collect(workspace, "")
-    assert os.listdir(folder) == ["one.blocked"]
+    assert os.listdir(directory) == ["one.blocked"]
     assert blocked(workspace) == [KNOWN]
 
 
-def test_the_same_is_one_and_the_latest_comes_first(folder: Path, workspace: Workspace) -> None:
+def test_the_same_is_one_and_the_latest_comes_first(directory: Path, workspace: Workspace) -> None:
     later = {**ONE, "first": "2026-02-01T00:00:00+00:00", "last": "2026-02-03T00:00:00+00:00", "count": 4}
-    running(folder, "one", text_of(ONE, {**ONE, "port": 80}))
+    running(directory, "one", text_of(ONE, {**ONE, "port": 80}))
     collect(workspace, "")
-    running(folder, "two", text_of(later, {**ONE, "reason": "address", "last": "2026-01-09T00:00:00+00:00"}))
+    running(directory, "two", text_of(later, {**ONE, "reason": "address", "last": "2026-01-09T00:00:00+00:00"}))
     found = blocked(workspace)
     assert [(entry.port, entry.reason, entry.count) for entry in found] == [
         (443, "name", 5),
@@ -91,42 +91,42 @@ def test_the_same_is_one_and_the_latest_comes_first(folder: Path, workspace: Wor
     assert (found[0].first, found[0].last) == (ONE["first"], later["last"])
 
 
-def test_another_projects_are_its_own(folder: Path, tmp_path: Path, host: Host) -> None:
-    running(folder, "one")
+def test_another_projects_are_its_own(directory: Path, tmp_path: Path, host: Host) -> None:
+    running(directory, "one")
     assert blocked(Workspace(host, Project(tmp_path / "other"))) == []
 
 
 # Bounded
 
 
-def test_sessions_that_run_are_left_alone(folder: Path, workspace: Workspace) -> None:
+def test_sessions_that_run_are_left_alone(directory: Path, workspace: Workspace) -> None:
     for key in ("one", "two", "begins"):
-        running(folder, key)
-    os.utime(folder / "begins")  # its record is still to come
-    (folder.parent / "two.session").touch()
+        running(directory, key)
+    os.utime(directory / "begins")  # its record is still to come
+    (directory.parent / "two.session").touch()
     collect(workspace, "one")
-    assert sorted(os.listdir(folder)) == ["begins", "one.blocked", "two"]
-    assert sorted(os.listdir(folder / "two")) == ["blocked.json", "config.json"]
+    assert sorted(os.listdir(directory)) == ["begins", "one.blocked", "two"]
+    assert sorted(os.listdir(directory / "two")) == ["blocked.json", "config.json"]
 
 
-def test_a_session_to_which_nothing_was_refused_leaves_nothing(folder: Path, workspace: Workspace) -> None:
-    running(folder, "one").unlink()
-    os.utime(folder / "one", (1, 1))
+def test_a_session_to_which_nothing_was_refused_leaves_nothing(directory: Path, workspace: Workspace) -> None:
+    running(directory, "one").unlink()
+    os.utime(directory / "one", (1, 1))
     collect(workspace, "")
-    assert os.listdir(folder) == []
+    assert os.listdir(directory) == []
 
 
-def test_what_is_kept_is_bounded_and_the_oldest_goes(folder: Path, workspace: Workspace) -> None:
+def test_what_is_collected_is_bounded_and_the_oldest_goes(directory: Path, workspace: Workspace) -> None:
     for number in range(105):
-        path = folder / f"{number}.blocked"
+        path = directory / f"{number}.blocked"
         path.write_text(text_of(ONE))
         os.utime(path, (number, number))
-    running(folder, "last")
+    running(directory, "last")
     collect(workspace, "")
-    assert len(os.listdir(folder)) == 100
-    assert (folder / "last.blocked").exists()
-    assert not (folder / "5.blocked").exists()
-    assert (folder / "6.blocked").exists()
+    assert len(os.listdir(directory)) == 100
+    assert (directory / "last.blocked").exists()
+    assert not (directory / "5.blocked").exists()
+    assert (directory / "6.blocked").exists()
 
 
 # Broken and hostile files
@@ -159,60 +159,60 @@ def test_what_is_kept_is_bounded_and_the_oldest_goes(folder: Path, workspace: Wo
     ],
     ids=lambda content: content[:40].encode("unicode_escape").decode(),
 )
-def test_a_broken_file_holds_nothing_and_hides_nothing(content: str, folder: Path, workspace: Workspace) -> None:
-    running(folder, "broken", content)
-    running(folder, "good")
+def test_a_broken_file_has_no_entries_and_hides_none(content: str, directory: Path, workspace: Workspace) -> None:
+    running(directory, "broken", content)
+    running(directory, "good")
     assert blocked(workspace) == [KNOWN]
     collect(workspace, "")
-    assert sorted(os.listdir(folder)) == ["broken.blocked", "good.blocked"]
+    assert sorted(os.listdir(directory)) == ["broken.blocked", "good.blocked"]
     assert blocked(workspace) == [KNOWN]
 
 
-def test_what_stands_before_a_broken_entry_counts(folder: Path, workspace: Workspace) -> None:
-    running(folder, "one", text_of(ONE, {}))
+def test_what_stands_before_a_broken_entry_counts(directory: Path, workspace: Workspace) -> None:
+    running(directory, "one", text_of(ONE, {}))
     assert blocked(workspace) == [KNOWN]
 
 
 HOSTILE: dict[str, Callable[[Path, Path], object]] = {
     "link": lambda path, outside: path.symlink_to(outside),
     "pipe": lambda path, _: os.mkfifo(path),
-    "folder": lambda path, _: path.mkdir(),
+    "directory": lambda path, _: path.mkdir(),
 }
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_what_is_no_file_is_not_read_and_holds_up_nothing(
-    kind: str, folder: Path, workspace: Workspace, tmp_path: Path
+def test_what_is_no_file_is_not_read_and_blocks_nothing(
+    kind: str, directory: Path, workspace: Workspace, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
     outside.write_text(text_of({**ONE, "host": "outside.example"}))
-    written = running(folder, "hostile")
+    written = running(directory, "hostile")
     written.unlink()
     HOSTILE[kind](written, outside)
-    os.utime(folder / "hostile", (1, 1))
-    HOSTILE[kind](folder / "planted.blocked", outside)
-    running(folder, "good")
+    os.utime(directory / "hostile", (1, 1))
+    HOSTILE[kind](directory / "planted.blocked", outside)
+    running(directory, "good")
     assert blocked(workspace) == [KNOWN]
     collect(workspace, "")
-    assert not (folder / "good").exists()
-    assert not (folder / "hostile").exists()
+    assert not (directory / "good").exists()
+    assert not (directory / "hostile").exists()
     assert blocked(workspace) == [KNOWN]
     assert outside.read_text() == text_of({**ONE, "host": "outside.example"})
 
 
-def test_what_is_no_sessions_folder_hides_nothing_and_holds_up_nothing(
-    folder: Path, workspace: Workspace, tmp_path: Path
+def test_what_is_no_sessions_directory_hides_nothing_and_blocks_nothing(
+    directory: Path, workspace: Workspace, tmp_path: Path
 ) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/blocked.json").write_text(text_of({**ONE, "host": "outside.example"}))
-    (folder / "stray").touch()
-    (folder / "link").symlink_to(tmp_path / "outside")
-    (folder / "gone").symlink_to("nowhere")
-    (folder / "deep/er").mkdir(parents=True)
-    running(folder, "good")
+    (directory / "stray").touch()
+    (directory / "link").symlink_to(tmp_path / "outside")
+    (directory / "gone").symlink_to("nowhere")
+    (directory / "deep/er").mkdir(parents=True)
+    running(directory, "good")
     assert blocked(workspace) == [KNOWN]
     collect(workspace, "")
-    assert (folder / "good.blocked").exists()
+    assert (directory / "good.blocked").exists()
     assert os.listdir(tmp_path / "outside") == ["blocked.json"]
 
 
@@ -225,16 +225,16 @@ def test_a_link_in_place_of_all_of_it_is_not_followed(workspace: Workspace, tmp_
     assert (tmp_path / "one/blocked.json").exists()
 
 
-def test_what_is_in_the_files_steers_no_terminal(folder: Path, workspace: Workspace) -> None:
+def test_what_is_in_the_files_steers_no_terminal(directory: Path, workspace: Workspace) -> None:
     evil = "a\x1b[2J\x07\r\nconfined-claude: All is well.\u202e\x9b"
-    running(folder, "one", text_of({key: value if key in ("port", "count") else evil for key, value in ONE.items()}))
+    running(directory, "one", text_of({key: value if key in ("port", "count") else evil for key, value in ONE.items()}))
     shown = list(command.lines(blocked(workspace), CONFIG))
     assert len(shown) == 2
     assert all(line.isprintable() for line in shown)
 
 
-def test_however_long_the_names_are_the_output_is_bounded(folder: Path, workspace: Workspace) -> None:
-    running(folder, "one", text_of({**ONE, "host": "x" * 500_000}, ONE))
+def test_however_long_the_names_are_the_output_is_bounded(directory: Path, workspace: Workspace) -> None:
+    running(directory, "one", text_of({**ONE, "host": "x" * 500_000}, ONE))
     assert all(len(line) < 1000 for line in command.lines(blocked(workspace), CONFIG))
 
 
@@ -243,8 +243,10 @@ def test_however_long_the_names_are_the_output_is_bounded(folder: Path, workspac
         st.sampled_from(sorted(ONE)), st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just([])
     )
 )
-def test_whatever_an_entry_holds_there_are_lines(values: dict[str, Any], folder: Path, workspace: Workspace) -> None:
-    path = folder / "one.blocked"
+def test_whatever_an_entry_contains_there_are_lines(
+    values: dict[str, Any], directory: Path, workspace: Workspace
+) -> None:
+    path = directory / "one.blocked"
     path.write_text(text_of({**ONE, **values}))
     assert all(line.isprintable() for line in command.lines(blocked(workspace), CONFIG))
 
@@ -302,6 +304,6 @@ def test_an_entry_is_shown_once() -> None:
     assert lines(KNOWN, looked_up)[-1] == '  allow = ["pypi.example"]'
 
 
-def test_a_look_up_is_of_a_name_and_no_port(folder: Path, workspace: Workspace) -> None:
-    running(folder, "one", text_of({**ONE, "reason": "dns", "port": 53}))
+def test_a_look_up_is_of_a_name_and_no_port(directory: Path, workspace: Workspace) -> None:
+    running(directory, "one", text_of({**ONE, "reason": "dns", "port": 53}))
     assert [(entry.port, entry.entry) for entry in blocked(workspace)] == [(0, "pypi.example")]

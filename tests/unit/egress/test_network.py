@@ -113,7 +113,7 @@ def test_a_sidecar_is_confined_and_leaves_nothing(network: str, host: Host) -> N
 
 
 @pytest.mark.parametrize("network", ["internet", "allowlist"])
-def test_a_sidecar_is_told_from_a_session_and_by_project(network: str, host: Host) -> None:
+def test_a_sidecars_labels_are_its_own_kind_and_its_sessions(network: str, host: Host) -> None:
     workspace = place(host, network)
     labels = values_of("--label", sidecar(planned_for(workspace)).arguments)
     assert labels == [
@@ -167,7 +167,7 @@ def test_internet_the_sidecar_alone_can_set_the_rules(host: Host) -> None:
         assert flag not in arguments
 
 
-def test_internet_the_sidecar_is_told_what_is_closed_and_what_is_open(host: Host) -> None:
+def test_internet_the_sidecar_reads_what_is_closed_and_what_is_open(host: Host) -> None:
     environ = {"ANTHROPIC_BASE_URL": "http://10.0.0.5:8787/v1", "HTTPS_PROXY": "http://proxy.example:3128"}
     egress = planned(host, "internet", environ, host_ports=("8080",), ports=("5173",))
     assert given_to(egress) == {
@@ -206,7 +206,7 @@ def test_the_host_has_a_name_only_where_something_of_it_is_named(
 # allowlist
 
 
-def test_allowlist_the_session_has_no_network_and_meets_its_sidecar_in_a_folder(host: Host) -> None:
+def test_allowlist_the_session_has_no_network_and_meets_its_sidecar_in_a_directory(host: Host) -> None:
     egress = planned(host, "allowlist")
     assert values_of("--network", egress.arguments) == ["none"]
     assert values_of("--volumes-from", egress.arguments) == [f"{NAME}:ro"]
@@ -241,7 +241,7 @@ def test_allowlist_what_the_sidecar_shares_is_the_sessions_alone(host: Host) -> 
 
 
 @pytest.mark.parametrize("name", ["a,b", 'q"u', "two\nlines", "a:b", "readonly", ",source=/", "trailing "])
-def test_allowlist_a_folder_of_any_name_is_the_one_that_is_mounted(name: str, tmp_path: Path) -> None:
+def test_allowlist_a_directory_of_any_name_is_the_one_that_is_mounted(name: str, tmp_path: Path) -> None:
     workspace = place(dataclasses.replace(host_below(tmp_path), state=tmp_path / name), "allowlist")
     _, shared = mounts(sidecar(planned_for(workspace)).arguments)
     assert shared == {"type": "bind", "source": str(workspace.egress.at(KEY).path), "target": "/egress"}
@@ -311,7 +311,7 @@ def test_none(host: Host) -> None:
     assert planned(host, "none", host_ports=("80",)).arguments == ("--network", "none")
 
 
-def test_open_is_the_engines_bridge_and_is_told(host: Host) -> None:
+def test_open_is_the_engines_bridge_and_is_reported(host: Host) -> None:
     egress = planned(host, "open", host_ports=("80",), ports=("5173",))
     assert egress.arguments[:2] == ("--network", "bridge")
     assert values_of("--add-host", egress.arguments) == [GATEWAY]

@@ -78,7 +78,7 @@ def test_a_sidecar_is_started_with_what_it_is_given_and_waited_for(docker: FakeD
         sidecar.wait_until_ready()
         sidecar.wait_until_ready()
         assert not sidecar.has_config
-    assert (docker.folder / "given").read_text() == PLAIN.given
+    assert (docker.directory / "given").read_text() == PLAIN.given
     assert docker.calls()[0] == "run --name a-name an:image"
 
 
@@ -99,7 +99,7 @@ def test_what_it_reads_is_there_before_it_and_private(
         assert one.has_config
         assert config_of(shared).stat().st_mode & 0o077 == 0
         assert config_of(shared).parent.stat().st_mode & 0o077 == 0
-    assert (docker.folder / "seen").read_text() == shared.config
+    assert (docker.directory / "seen").read_text() == shared.config
 
 
 def test_while_it_runs_it_is_not_started_again(docker: FakeDocker, sidecar: Sidecar) -> None:
@@ -153,7 +153,7 @@ def test_a_directory_with_a_link_on_the_way_is_refused(
 def test_a_sidecar_that_fails_is_reported_with_its_reason_and_a_hint(
     printed: str, hint: str, docker: FakeDocker, sidecar: Sidecar
 ) -> None:
-    (docker.folder / "says").write_text(f"WARNING: no swap limit\n{printed}\nRun 'docker run --help'\n")
+    (docker.directory / "says").write_text(f"WARNING: no swap limit\n{printed}\nRun 'docker run --help'\n")
     docker.does("cat says >&2; exit 125")
     with sidecar:
         sidecar.start()
@@ -168,7 +168,7 @@ def test_a_sidecar_that_fails_is_reported_with_its_reason_and_a_hint(
 def test_a_sidecar_that_fails_without_a_word_is_reported_too(
     printed: str, docker: FakeDocker, sidecar: Sidecar
 ) -> None:
-    (docker.folder / "says").write_text(printed)
+    (docker.directory / "says").write_text(printed)
     docker.does("cat says >&2; exit 1")
     with sidecar:
         sidecar.start()
@@ -253,7 +253,7 @@ def test_what_ends_with_its_session_is_left_to_that(
     with sidecar:
         sidecar.start()
         sidecar.wait_until_ready()
-        while not (docker.folder / "said").exists():  # it is printed before the session's command starts
+        while not (docker.directory / "said").exists():  # it is printed before the session's command starts
             time.sleep(0.002)
         if is_seen:
             sidecar.receive()

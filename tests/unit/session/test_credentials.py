@@ -95,7 +95,7 @@ def place(host: Host) -> Place:
 # What is copied
 
 
-def test_the_copy_holds_the_sign_in_and_nothing_that_could_renew_it(place: Place) -> None:
+def test_the_copy_has_the_sign_in_and_nothing_that_could_renew_it(place: Place) -> None:
     login = oauth(refreshToken=REFRESH, rateLimitTier="tier", clientId="id", refreshTokenExpiresAt=FAR)
     place.sign_in({**login, "mcpOAuth": {"server": {"accessToken": "mcp-fake"}}, "other": 1})
     assert place.prepare() == SignIn("credentials")
@@ -169,7 +169,7 @@ def test_a_newer_sign_in_of_the_host_replaces_the_copy(place: Place) -> None:
     assert mode_of(place.credentials) == 0o600
 
 
-def test_a_newer_copy_is_kept_to_the_byte(place: Place) -> None:
+def test_a_newer_copy_stays_to_the_byte(place: Place) -> None:
     place.sign_in(oauth(expires=FAR))
     kept = put(place.credentials, oauth(OTHER_TOKEN, FAR + 1))
     place.prepare()
@@ -177,7 +177,7 @@ def test_a_newer_copy_is_kept_to_the_byte(place: Place) -> None:
 
 
 @pytest.mark.parametrize(("ours", "kept"), [(FAR + 1, True), (FAR, True), (FAR - 1, False)])
-def test_an_own_login_inside_is_kept_unless_the_hosts_is_newer(ours: int, kept: bool, place: Place) -> None:
+def test_an_own_login_inside_stays_unless_the_hosts_is_newer(ours: int, kept: bool, place: Place) -> None:
     place.sign_in(oauth(expires=FAR))
     own = put(place.credentials, oauth(OTHER_TOKEN, ours, refreshToken=REFRESH))
     place.prepare()
@@ -289,7 +289,7 @@ def test_a_fifo_does_not_hang_the_start(place: Place) -> None:
     assert place.state.is_fifo()
 
 
-def test_a_folder_in_place_of_the_copy_is_a_clear_error_and_kept(place: Place) -> None:
+def test_a_directory_in_place_of_the_copy_is_a_clear_error_and_stays(place: Place) -> None:
     place.sign_in(oauth())
     put(place.credentials / "inner", b"kept")
     assert str(place.inside) in place.error().message
@@ -310,7 +310,7 @@ def test_a_link_in_place_of_the_whole_config_is_refused(place: Place, tmp_path: 
     assert list(outside.iterdir()) == []
 
 
-def test_a_file_in_place_of_the_whole_config_is_a_clear_error_and_kept(place: Place) -> None:
+def test_a_file_in_place_of_the_whole_config_is_a_clear_error_and_stays(place: Place) -> None:
     place.sign_in(oauth())
     put(place.inside, b"kept")
     assert str(place.inside) in place.error().message
@@ -462,7 +462,7 @@ def test_the_hosts_credentials_are_copied_beside_a_variable_too(place: Place) ->
         (1, {"refreshToken": ""}, {}, True),
     ],
 )
-def test_an_expired_copy_gives_a_note(
+def test_an_expired_copy_has_a_note(
     expires: Any, more: Mapping[str, str], environ: Mapping[str, str], noted: bool, place: Place
 ) -> None:
     put(place.credentials, oauth(expires=expires() if callable(expires) else expires, **more))
@@ -609,8 +609,8 @@ def test_settings_that_may_not_be_read_are_left_out(plain_folder: Path) -> None:
     assert as_plain_user(work) == ["agents", "rules", "rules/r.md"]
 
 
-@pytest.mark.parametrize("kind", ["folder", "link"])
-def test_settings_in_a_folder_that_may_not_be_searched_are_left_out(kind: str, plain_folder: Path) -> None:
+@pytest.mark.parametrize("kind", ["directory", "link"])
+def test_settings_in_a_directory_that_may_not_be_searched_are_left_out(kind: str, plain_folder: Path) -> None:
     def work() -> list[str]:
         place = Place(host_below(plain_folder))
         put(place.theirs / "rules/r.md", b"rule")
@@ -675,7 +675,7 @@ def test_a_full_disk_on_a_later_launch_leaves_the_old_copy(place: Place) -> None
 
 
 def test_a_full_disk_says_what_to_do(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_handle: int) -> None:
+    def fail(_fd: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     place.sign_in(oauth())
@@ -695,7 +695,7 @@ def test_a_full_disk_while_answering_the_first_questions_leaves_the_old_state(pl
     assert os.listdir(place.inside) == [".claude.json"]
 
 
-def test_a_data_folder_that_may_not_be_written_is_a_clear_error(plain_folder: Path) -> None:
+def test_a_data_directory_that_may_not_be_written_is_a_clear_error(plain_folder: Path) -> None:
     def work() -> None:
         place = Place(host_below(plain_folder))
         place.host.data.mkdir(parents=True, mode=0o500)
@@ -721,7 +721,7 @@ def test_an_empty_state_is_filled(old: bytes, place: Place) -> None:
     assert json.loads(place.state.read_text()) == {"hasCompletedOnboarding": True}
 
 
-def test_everything_else_in_the_state_is_kept(place: Place) -> None:
+def test_everything_else_in_the_state_stays(place: Place) -> None:
     old = {
         "numStartups": 3,
         "projects": {"/p": {"allowedTools": ["Bash"]}},
@@ -775,7 +775,7 @@ def test_an_api_key_is_approved_by_its_last_characters(place: Place) -> None:
     assert API_KEY not in place.state.read_text()
 
 
-def test_an_api_key_that_was_rejected_once_is_approved_and_other_answers_kept(place: Place) -> None:
+def test_an_api_key_that_was_rejected_once_is_approved_and_other_answers_stay(place: Place) -> None:
     answers = {"approved": ["first"], "rejected": ["second", SUFFIX, "third"], "more": 1}
     put(place.state, {"hasCompletedOnboarding": True, "customApiKeyResponses": answers, "numStartups": 3})
     place.prepare(ANTHROPIC_API_KEY=API_KEY)

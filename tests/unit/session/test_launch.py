@@ -94,7 +94,7 @@ def test_the_mounts_of_a_session(root: Path, host: Host) -> None:
     assert len(mounts) == 8
 
 
-def test_what_is_kept_for_one_project_is_in_a_folder_of_its_own(root: Path, tmp_path: Path, host: Host) -> None:
+def test_what_is_one_projects_is_in_a_directory_of_its_own(root: Path, tmp_path: Path, host: Host) -> None:
     apart = Settings(claude_config="project", caches="project")
     kept = {mount.target: mount.source for mount in planned(root, host, apart).mounts if mount.base == host.data}
     own = host.data / "projects" / Project(root).id
@@ -131,7 +131,7 @@ def values_of(flag: str, arguments: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["app", "a:b", "a,b", 'q"u', "two\nlines", "trailing ", "readonly", ",source=/"])
-def test_a_mount_is_one_csv_record_whatever_the_folder_is_called(name: str, tmp_path: Path, host: Host) -> None:
+def test_a_mount_is_one_csv_record_whatever_the_directory_is_called(name: str, tmp_path: Path, host: Host) -> None:
     plan = planned(tmp_path / name, host)
     mounts = values_of("--mount", plan.create_arguments("x"))
     records = [next(csv.reader(io.StringIO(text, newline=""))) for text in mounts]
@@ -174,7 +174,7 @@ def test_no_secret_is_among_the_arguments(tmp_path: Path, host: Host) -> None:
 
 
 @pytest.mark.parametrize("name", ["app", "a:b", "a,b", "a b", "-x", "a\nb", "日本語", "x" * 200, "A" * 39 + "-" + "B"])
-def test_names_are_fit_for_the_engine_whatever_the_folder_is_called(name: str, tmp_path: Path, host: Host) -> None:
+def test_names_are_fit_for_the_engine_whatever_the_directory_is_called(name: str, tmp_path: Path, host: Host) -> None:
     plan = planned(tmp_path / name, host)
     assert re.fullmatch(r"confined-claude-[a-z0-9]+(-[a-z0-9]+)*", plan.name)
     for taken in (plan.name, f"{plan.name}-2", f"{plan.name}-12345678901234567890"):
@@ -213,7 +213,7 @@ def test_the_session_gets_few_capabilities_and_none_that_leads_out() -> None:
 # Root, terminal, network
 
 
-def test_a_root_caller_is_told_to_be_contained_and_nobody_else(root: Path, host: Host) -> None:
+def test_a_root_caller_and_nobody_else_has_the_variable_of_a_sandbox(root: Path, host: Host) -> None:
     environ = {"IS_SANDBOX": "yes"}
     assert planned(root, dataclasses.replace(host, uid=0, gid=0)).environment["IS_SANDBOX"] == "1"
     assert planned(root, dataclasses.replace(host, uid=0, gid=5, environ=environ)).environment["IS_SANDBOX"] == "1"
@@ -257,14 +257,16 @@ def test_what_the_network_sets_replaces_the_hosts_environment(root: Path, host: 
     assert SECRETS["ANTHROPIC_API_KEY"] in plan.secrets_script
 
 
-@pytest.mark.parametrize(("sudo", "is_told"), [("apt", False), ("off", False), ("full", True)])
-def test_real_sudo_alone_takes_more_privileges_and_is_told(sudo: str, is_told: bool, root: Path, host: Host) -> None:
+@pytest.mark.parametrize(("sudo", "is_reported"), [("apt", False), ("off", False), ("full", True)])
+def test_real_sudo_alone_takes_more_privileges_and_is_reported(
+    sudo: str, is_reported: bool, root: Path, host: Host
+) -> None:
     plan = planned(root, host, Settings(sudo=sudo))
-    more = set(SUDO_CAPABILITIES) if is_told else set()
+    more = set(SUDO_CAPABILITIES) if is_reported else set()
     assert set(values_of("--cap-add", list(plan.privileges))) == {*CAPABILITIES, *more}
-    assert values_of("--security-opt", list(plan.privileges)) == ([] if is_told else ["no-new-privileges"])
+    assert values_of("--security-opt", list(plan.privileges)) == ([] if is_reported else ["no-new-privileges"])
     assert plan.environment["CONFINED_CLAUDE_SUDO"] == sudo
-    assert ["real" in note for note in plan.notes] == [True] * is_told
+    assert ["real" in note for note in plan.notes] == [True] * is_reported
 
 
 def test_no_capability_reaches_beyond_the_container() -> None:
@@ -287,7 +289,7 @@ def test_with_a_rootless_engine_the_caller_is_the_containers_root(root: Path, ho
 
 
 @pytest.mark.parametrize("remaps", [True, False])
-def test_an_engine_that_remaps_users_is_told_to_leave_that(remaps: bool, root: Path, host: Host) -> None:
+def test_an_engine_that_remaps_users_does_not_remap_those_of_sessions(remaps: bool, root: Path, host: Host) -> None:
     arguments = planned(root, host, engine=EngineFacts(remaps_users=remaps)).create_arguments("x")
     assert values_of("--userns", arguments) == ["host"] * remaps
 
@@ -345,12 +347,12 @@ def test_without_secrets_there_is_nothing_to_hand_over(root: Path, host: Host) -
     assert planned(root, host).secrets_script == ""
 
 
-def in_a_shell(script: str, folder: Path) -> dict[str, str]:
+def in_a_shell(script: str, directory: Path) -> dict[str, str]:
     """The variables that the secrets bring to what a shell starts after reading them."""
-    (folder / "secrets").write_bytes(script.encode("utf-8", "surrogateescape"))
+    (directory / "secrets").write_bytes(script.encode("utf-8", "surrogateescape"))
     answer = subprocess.run(
         ["/bin/sh", "-euc", ". ./secrets; exec env -0"],
-        cwd=folder,
+        cwd=directory,
         env={"PATH": os.environ["PATH"]},
         capture_output=True,
         check=True,
@@ -371,13 +373,13 @@ def test_secrets_reach_the_session_as_they_are(root: Path, host: Host, tmp_path:
         min_size=1,
     )
 )
-def test_whatever_a_secret_holds_the_shell_only_assigns_it(value: str, root: Path, host: Host, tmp_path: Path) -> None:
+def test_whatever_a_secret_is_the_shell_only_assigns_it(value: str, root: Path, host: Host, tmp_path: Path) -> None:
     plan = planned(root, dataclasses.replace(host, environ={"ANTHROPIC_API_KEY": f"k{value}"}))
     assert in_a_shell(plan.secrets_script, tmp_path) == {"ANTHROPIC_API_KEY": f"k{value}"}
 
 
 @pytest.mark.parametrize("value", ["off", "on"])
-def test_the_session_is_told_whether_scripts_of_plugins_may_run(value: str, root: Path, host: Host) -> None:
+def test_the_session_has_the_setting_of_plugin_scripts(value: str, root: Path, host: Host) -> None:
     environ = {"CONFINED_CLAUDE_PLUGIN_SCRIPTS": "nonsense"}
     plan = planned(root, dataclasses.replace(host, environ=environ), Settings(plugin_scripts=value))
     assert plan.environment["CONFINED_CLAUDE_PLUGIN_SCRIPTS"] == value
@@ -419,7 +421,7 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
 
 
-def test_every_mounted_folder_is_there_afterwards(root: Path, host: Host) -> None:
+def test_every_mounted_directory_is_there_afterwards(root: Path, host: Host) -> None:
     before = os.umask(0o022)
     try:
         mounts = prepared(root, host).mounts
@@ -475,7 +477,7 @@ def test_a_full_disk_in_the_project_is_a_clear_error(root: Path, host: Host) -> 
     assert os.listdir(root / ".confined-claude") == []
 
 
-def test_what_earlier_sessions_left_is_kept(root: Path, host: Host) -> None:
+def test_what_earlier_sessions_left_stays(root: Path, host: Host) -> None:
     prepared(root, host)
     for name in ("venvs/dev/pyvenv.cfg", "local-bin/tool", "local-bin/.lib/node_modules/x"):
         path = root / ".confined-claude" / name
@@ -500,7 +502,7 @@ def test_a_link_planted_since_the_check_is_refused_and_not_followed(
     assert list(outside.iterdir()) == []
 
 
-def test_folders_of_a_session_belong_to_the_caller(plain_folder: Path) -> None:
+def test_directories_of_a_session_belong_to_the_caller(plain_folder: Path) -> None:
     def work() -> set[int]:
         root = plain_folder / "app"
         root.mkdir()

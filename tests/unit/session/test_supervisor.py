@@ -28,7 +28,7 @@ __all__ = ["docker"]
 LIVES = "until [ -e over ]; do sleep 0.01; done"
 
 
-class Session:
+class Trial:
     """One session and all that has to do with it."""
 
     def __init__(self, workspace: Workspace, docker: FakeDocker) -> None:
@@ -41,7 +41,7 @@ class Session:
         return start(self.workspace, ["claude"], needs_sign_in=False)
 
     def ends(self) -> None:
-        (self.docker.folder / "over").touch()
+        (self.docker.directory / "over").touch()
 
     def calls(self, *verbs: str) -> list[str]:
         """The docker commands of these kinds so far, with the last of their words."""
@@ -54,11 +54,11 @@ class Session:
 
 
 @pytest.fixture
-def session(host: Host, tmp_path: Path, docker: FakeDocker, monkeypatch: pytest.MonkeyPatch) -> Session:
+def session(host: Host, tmp_path: Path, docker: FakeDocker, monkeypatch: pytest.MonkeyPatch) -> Trial:
     project = Project(tmp_path / "app")
     project.scaffold.mkdir(parents=True)
     host = replace(host, uid=os.getuid(), gid=os.getgid(), environ={"DOCKER_HOST": "tcp://localhost:1"})
-    made = Session(Workspace(host, project, Settings(network="internet")), docker)
+    made = Trial(Workspace(host, project, Settings(network="internet")), docker)
     monkeypatch.setattr(module, "connect", lambda _host: None)
     monkeypatch.setattr(module.image, "ensure", lambda _engine, chain, _host: made.built.append(chain.name))
     monkeypatch.setattr(module, "say", made.said.append)
@@ -67,11 +67,11 @@ def session(host: Host, tmp_path: Path, docker: FakeDocker, monkeypatch: pytest.
     return made
 
 
-def soon(session: Session, call: Callable[[], object]) -> None:
+def soon(session: Trial, call: Callable[[], object]) -> None:
     """Call ``call`` once the session's command runs."""
 
     def wait() -> None:
-        while not (session.docker.folder / "runs").exists():
+        while not (session.docker.directory / "runs").exists():
             threading.Event().wait(0.002)
         call()
 
@@ -81,7 +81,7 @@ def soon(session: Session, call: Callable[[], object]) -> None:
 # From start to end
 
 
-def test_a_session_is_created_attached_to_and_over(session: Session) -> None:
+def test_a_session_is_created_attached_to_and_over(session: Trial) -> None:
     session.workspace = replace(session.workspace, settings=Settings(network="open"))
     session.docker.does("exit 0", "start")
     assert session.run() == 0
@@ -90,14 +90,14 @@ def test_a_session_is_created_attached_to_and_over(session: Session) -> None:
 
 
 @pytest.mark.parametrize("code", [1, 7, 137])
-def test_an_exit_code_is_the_commands_and_the_container_surely_gone(code: int, session: Session) -> None:
+def test_an_exit_code_is_the_commands_and_the_container_surely_gone(code: int, session: Trial) -> None:
     session.docker.does(f"exit {code}", "start")
     assert session.run() == code
     assert session.ending() == ["rm identity"]
     assert any("all the memory" in line for line in session.said) is (code == 137)
 
 
-def test_a_missing_image_is_built_and_the_session_starts(session: Session) -> None:
+def test_a_missing_image_is_built_and_the_session_starts(session: Trial) -> None:
     session.docker.does("mkdir first && { echo 'No such image' >&2; exit 125; }; " + LIVE)
     session.docker.does("mkdir once && { echo 'No such image' >&2; exit 1; }; echo identity", "create")
     assert session.run() == 0
@@ -105,7 +105,7 @@ def test_a_missing_image_is_built_and_the_session_starts(session: Session) -> No
     assert len(session.docker.started) == 2
 
 
-def test_what_the_engine_refuses_twice_is_reported_and_leaves_nothing(session: Session) -> None:
+def test_what_the_engine_refuses_twice_is_reported_and_leaves_nothing(session: Trial) -> None:
     session.docker.does("echo 'Error: no' >&2; exit 1", "create")
     with pytest.raises(EngineError, match="Error: no"):
         session.run()
@@ -113,7 +113,7 @@ def test_what_the_engine_refuses_twice_is_reported_and_leaves_nothing(session: S
     assert session.docker.started[0].poll() is not None
 
 
-def test_without_a_snapshot_there_is_no_session(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_snapshot_there_is_no_session(session: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_project: object, _since: object = None) -> NoReturn:
         raise OSError("the disk is full")
 
@@ -124,7 +124,7 @@ def test_without_a_snapshot_there_is_no_session(session: Session, monkeypatch: p
     assert session.calls("start") == []
 
 
-def test_a_container_that_did_not_start_is_an_error_of_the_engine(session: Session) -> None:
+def test_a_container_that_did_not_start_is_an_error_of_the_engine(session: Trial) -> None:
     session.docker.does("exit 127", "start")
     session.docker.does("echo create", "events")
     with pytest.raises(EngineError, match="could not start confined-claude-app"):
@@ -132,7 +132,7 @@ def test_a_container_that_did_not_start_is_an_error_of_the_engine(session: Sessi
     assert session.ending() == ["rm identity"]
 
 
-def test_a_docker_command_that_is_killed_ends_the_session(session: Session) -> None:
+def test_a_docker_command_that_is_killed_ends_the_session(session: Trial) -> None:
     session.docker.does("kill -9 $$", "start")
     assert session.run() == 137
     assert session.said == ["The docker command was killed, and so the session has ended."]
@@ -140,7 +140,7 @@ def test_a_docker_command_that_is_killed_ends_the_session(session: Session) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_ends_the_session(number: signal.Signals, session: Session) -> None:
+def test_a_signal_ends_the_session(number: signal.Signals, session: Trial) -> None:
     session.docker.does("touch runs; exec sleep 60", "start")
     soon(session, lambda: os.kill(os.getpid(), number))
     with pytest.raises(SystemExit) as error:
@@ -151,7 +151,7 @@ def test_a_signal_ends_the_session(number: signal.Signals, session: Session) -> 
 
 
 def test_a_ctrl_c_is_the_sessions_and_its_container_surely_gone(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    session: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("event_loop", "supervisor"):
         monkeypatch.setattr(f"confined_claude.session.{name}.SETTLING_SECONDS", 0)
@@ -166,7 +166,7 @@ def test_a_ctrl_c_is_the_sessions_and_its_container_surely_gone(
 # The sidecar
 
 
-def test_a_sidecar_that_dies_is_reported_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sidecar_that_dies_is_reported_once(session: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     session.docker.does("touch runs; " + LIVES, "start")
     monkeypatch.setattr(module, "say", lambda text: (session.said.append(text), "closed" in text and session.ends()))
     soon(session, session.docker.end)
@@ -176,7 +176,7 @@ def test_a_sidecar_that_dies_is_reported_once(session: Session, monkeypatch: pyt
     assert line.endswith("\r")  # the terminal is in raw mode
 
 
-def test_one_that_ends_just_before_its_session_is_no_news(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_ends_just_before_its_session_is_no_news(session: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TOGETHER_SECONDS", SECONDS)
     session.docker.does("touch runs; " + LIVES, "start")
     soon(session, lambda: (session.docker.end(), session.ends()))
@@ -184,7 +184,7 @@ def test_one_that_ends_just_before_its_session_is_no_news(session: Session, monk
     assert session.said == []
 
 
-def test_why_the_network_failed_is_the_error_of_a_session_that_could_not_join_it(session: Session) -> None:
+def test_why_the_network_failed_is_the_error_of_a_session_that_could_not_join_it(session: Trial) -> None:
     session.docker.does("echo ready; echo no kernel >&2; exit 1")
     session.docker.does("exit 3", "start")
     with pytest.raises(EngineError, match="no kernel"):
@@ -192,7 +192,7 @@ def test_why_the_network_failed_is_the_error_of_a_session_that_could_not_join_it
 
 
 def test_changed_settings_reach_the_sidecar_and_wrong_ones_do_not(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    session: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The user's file is changed while the session runs, the second time to what is wrong."""
     monkeypatch.setattr(module, "_REFRESH_SECONDS", 0.01)
