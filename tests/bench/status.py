@@ -23,7 +23,8 @@ from pathlib import Path
 from confined_claude.engine import labels
 from confined_claude.host import APP, Host
 from confined_claude.project import Project
-from confined_claude.state import projects as known
+from confined_claude.state.projects import remember
+from confined_claude.state.store import records_of
 
 PROJECTS = 1000
 SESSIONS = 50
@@ -48,7 +49,7 @@ def make_projects(host: Host, number: int) -> list[Project]:
         for folder in (packages, commands):
             folder.mkdir(parents=True)
             (folder / "file").write_bytes(b"x" * 5000)
-        known.remember(project, host)
+        remember(records_of(host, project.id), project.root)
         made.append(project)
     return made
 
