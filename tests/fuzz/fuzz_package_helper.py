@@ -42,7 +42,8 @@ def is_package(word: str) -> bool:
         return False
     if not made_of(name, LOWER + "+.-") or len(name) == 1 or name[0] in "+.-":
         return False
-    return word[-1] != "-" and word.rpartition(".")[2] not in ("deb", "ddeb", "udeb", "dsc", "changes")
+    _, dot, ending = word.rpartition(".")
+    return word[-1] != "-" and not (dot and ending in ("deb", "ddeb", "udeb", "dsc", "changes"))
 
 
 def permitted(payload: bytes, arguments: list[str]) -> bool:
