@@ -36,7 +36,7 @@ Options:
 """
 
 
-def current(words: list[str]) -> list[str]:
+def rewrite_old_flags(words: list[str]) -> list[str]:
     """Return the command line in today's words: without a task it means ``run``."""
     if words and words[0] in OLD_FLAGS:
         return [*OLD_FLAGS[words[0]], *words[1:]]
@@ -47,7 +47,7 @@ def current(words: list[str]) -> list[str]:
 
 def run() -> int:
     """Run the command line in ``sys.argv``, and return its exit code."""
-    sys.argv[1:] = current(sys.argv[1:])
+    sys.argv[1:] = rewrite_old_flags(sys.argv[1:])
     program = OwnProgram(
         name="confined-claude",
         binary="confined-claude",
@@ -127,5 +127,5 @@ def _usage_errors() -> Iterator[None]:
 def _complete(words: list[str]) -> None:
     """Print what the last of ``words`` may become, each with its help after a tab; the words before it are typed."""
     *typed, word = words or [""]
-    for name, text in completion.answers(tasks.ns, current(typed) if typed else [], word, _COMPLETED_FLAGS):
+    for name, text in completion.answers(tasks.ns, rewrite_old_flags(typed) if typed else [], word, _COMPLETED_FLAGS):
         print(f"{name}\t{text}" if text else name)

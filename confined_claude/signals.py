@@ -38,7 +38,8 @@ class Signals:
             raise SystemExit(self._code)
 
     def check(self) -> None:
-        """Raise SystemExit if a signal has arrived. What it raised itself is lost in callbacks of the import system."""
+        """Raise SystemExit if a signal has arrived."""
+        # An exception that the handler raises inside an import callback is swallowed, so this checks again.
         if self._code is not None:
             raise SystemExit(self._code)
 

@@ -45,7 +45,7 @@ def resolve_here(host: Host) -> tuple[Resolved, list[str]]:
         return resolve(host.user_config_file, files, host.environ, {}, trusted), []
     except ReviewNeeded as error:
         found = resolve(host.user_config_file, None, host.environ, {})
-        return found, [f"Nothing starts here before that is allowed. {error.message}", error.hint]
+        return found, [f"No session starts here until that is allowed. {error.message}", error.hint]
 
 
 def lines(resolved: Resolved) -> Iterator[str]:

@@ -22,13 +22,13 @@ def stop(host: Host, wanted: str | None, *, all_projects: bool) -> None:
     if not all_projects:
         here = project_for(host, wanted)
         own = [session for session in found if here is not None and session.project_id == here.id]
-        remains = [session for session in own if session.is_left and not session.is_up]
+        remains = [session for session in own if session.is_orphaned and not session.is_up]
         found = remains if wanted is None and own == remains else [listing.choose(found, here, wanted)]
     client.remove(*(session.id for session in found if not session.is_up))
     join.stop([session for session in found if session.is_up])
     for session in found:
         records = records_of(host, session.project_id).path
-        if session.is_left and session.path.is_dir() and records.is_dir():
+        if session.is_orphaned and session.path.is_dir() and records.is_dir():
             orphans.look_through(host, session)
     print("\n".join(f"Stopped {session.name}." for session in found) or "No session runs.")
 

@@ -56,5 +56,8 @@ def _made_no_layer(step: Mapping[str, object]) -> bool:
 
 
 def chains_of(digests: Sequence[str]) -> list[str]:
-    """Return a name for each layer: the digests of all up to it, as what it is on top of counts."""
+    """Return an id per layer: its digest and those of all layers below.
+
+    The same layer on another base is a different one.
+    """
     return ["\n".join(digests[: count + 1]) for count in range(len(digests))]

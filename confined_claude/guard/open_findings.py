@@ -88,5 +88,5 @@ def refuse_red(findings: Iterable[Finding]) -> None:
         more = f" and {len(red) - _MAX_NAMED} more" if len(red) > _MAX_NAMED else ""
         raise ReviewNeeded(
             f"A session has left what would run on this machine by itself: {', '.join(red[:_MAX_NAMED])}{more}.",
-            "See it with `confined-claude review`, which can restore or accept it; nothing starts here before.",
+            "See it with `confined-claude review`, which can restore or accept it; no session starts here until then.",
         )

@@ -65,7 +65,7 @@ def plan_pins(project: Project, repository: Repository | None, matcher: Matcher)
     red: list[Path] = []
     writable: list[Path] = []
     for rule in matcher.rules:
-        if not rule.red and not rule.opens:
+        if not rule.red and not rule.is_user_writable:
             continue
         found = [path for pattern in rule.patterns for path in _expand(root, pattern)]
         if rule.red:

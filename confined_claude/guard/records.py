@@ -55,7 +55,7 @@ class Before:
 
 
 class RecordedSession(NamedTuple):
-    """A session on record. Without an owner it was interrupted, or goes on without its terminal."""
+    """A session on record. Without an owner it was interrupted, or is still running without its terminal."""
 
     key: str
     record: Record

@@ -18,13 +18,14 @@ class Rule:
     The parts of a pattern match whole names in lower case, ``*`` any part of one. A leading ``/`` is the project's root
     (else any depth), a trailing one means a directory with everything in it. ``red`` files act by themselves or at a
     routine command, and are read-only during a session if they are at the project's root. The others (yellow) act when
-    the user runs what they belong to, and are only reported. A rule that ``opens`` is the user's ``writable``.
+    the user runs what they belong to, and are only reported. One that ``is_user_writable`` is from
+    the user's ``writable``.
     """
 
     runs: str
     red: bool
     patterns: tuple[str, ...]
-    opens: bool = False
+    is_user_writable: bool = False
 
 
 def _red(runs: str, patterns: str) -> Rule:
@@ -206,7 +207,7 @@ def rules_for(protect: Iterable[str], writable: Iterable[str], found: Iterable[R
     What is opened by ``writable`` is yellow.
     """
     opened, protected = _rooted(writable), _rooted(protect)
-    own = [Rule("what it is for; you opened it with `writable`", False, opened, opens=True)] if opened else []
+    own = [Rule("whatever uses it (you made it writable)", False, opened, is_user_writable=True)] if opened else []
     own += [Rule("what you named in `protect`", True, protected)] if protected else []
     return (_OWN, *own, *found, *RULES)
 

@@ -22,7 +22,7 @@ from ..host import Host
 from ..state.store import LOGS, state_of
 from ..text import parse_json, strip_controls
 from .inventory import Inventory
-from .recipe import FILES, LATEST, ON, PARTS, ImageChain, Recipe
+from .recipe import FILES_LABEL, LATEST, PARTS_LABEL, SHARED_IMAGE_LABEL, ImageChain, Recipe
 
 if TYPE_CHECKING:
     from ..engine.sdk import Engine
@@ -65,7 +65,7 @@ def ensure(engine: Engine, chain: ImageChain, host: Host, rebuild: RebuildOption
     for layer in layers:
         with _build_lock(host, layer):
             if not engine.image(layer.name):
-                _build(inventory, layer, {labels.KIND: labels.IMAGE, ON: shared.name})
+                _build(inventory, layer, {labels.KIND: labels.IMAGE, SHARED_IMAGE_LABEL: shared.name})
     inventory.prune()
 
 
@@ -86,19 +86,19 @@ def _build_shared(inventory: Inventory, recipe: Recipe, rebuild: RebuildOptions)
     if rebuild.base or not engine.image(recipe.base):
         _fetch_base(engine, recipe.base)
     arguments = {"CLAUDE_VERSION": rebuild.claude, "CLAUDE_ASKED": secrets.token_hex(4)} if rebuild.claude else {}
-    marks = {FILES: recipe.files_hash, PARTS: json.dumps(recipe.parts)}
+    marks = {FILES_LABEL: recipe.files_hash, PARTS_LABEL: json.dumps(recipe.parts)}
     _build(inventory, recipe, marks, arguments, fresh=rebuild.everything or rebuild.base)
     engine.tag(recipe.name, LATEST)
     # The layers on the image that was replaced: whoever needs one builds it anew.
     for layer in engine.tool_images():
-        if layer.labels.get(ON) == recipe.name:
+        if layer.labels.get(SHARED_IMAGE_LABEL) == recipe.name:
             for name in layer.names:
                 engine.remove_image(name, force=True)
 
 
 def _parts(image: Image) -> dict[str, str]:
     """Return what an image was made of; empty if that is not known."""
-    parts = parse_json(image.labels.get(PARTS))
+    parts = parse_json(image.labels.get(PARTS_LABEL))
     return parts if isinstance(parts, dict) else {}
 
 

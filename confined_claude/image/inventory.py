@@ -15,7 +15,7 @@ from ..fs.lock import locked
 from ..host import Host
 from ..state.store import state_of
 from ..text import parse_json
-from .recipe import FILES, LATEST, ON, REPOSITORY, shared
+from .recipe import FILES_LABEL, LATEST, REPOSITORY, SHARED_IMAGE_LABEL, shared
 
 if TYPE_CHECKING:
     from ..engine.sdk import Engine
@@ -76,7 +76,7 @@ class Inventory:
         others = [image for image in images if image.id not in built]
         # The latest image, and what is on top of it, may be wanted any time.
         current = {name for image in own if LATEST in image.names for name in image.names}
-        above = {name for image in own if image.labels.get(ON) in current for name in image.names}
+        above = {name for image in own if image.labels.get(SHARED_IMAGE_LABEL) in current for name in image.names}
         removable = unused(own, wanted=[*current, *above])
         freed = freed_by(removable, own, self.engine.layers_beside(own)) if removable else 0
         own.sort(key=lambda image: (image in removable, image.names))
@@ -178,4 +178,6 @@ def unused(images: Iterable[Image], *, wanted: Sequence[str] = ()) -> list[Image
 
 def obsolete(images: Iterable[Image], files_hash: str) -> list[Image]:
     """Return the images that no container uses and no start asks for: without a name, or of another version's files."""
-    return [image for image in unused(images) if not image.names or image.labels.get(FILES, files_hash) != files_hash]
+    return [
+        image for image in unused(images) if not image.names or image.labels.get(FILES_LABEL, files_hash) != files_hash
+    ]

@@ -24,10 +24,10 @@ BASE = "debian:bookworm-slim"
 CONTEXT = Path(__file__).parents[1] / "container"
 
 # On a layer: the name of the shared image below it.
-ON = f"{labels.KIND}.on"
+SHARED_IMAGE_LABEL = f"{labels.KIND}.on"
 # On the shared image: which files of the tool, and what else, it was built from.
-FILES = f"{labels.KIND}.files"
-PARTS = f"{labels.KIND}.parts"
+FILES_LABEL = f"{labels.KIND}.files"
+PARTS_LABEL = f"{labels.KIND}.parts"
 
 _CA = "image/ca/"
 _ENTRYPOINT = "/opt/confined-claude/init/entrypoint"

@@ -50,7 +50,7 @@ class EventLoop:
         self._selector.register(fd, selectors.EVENT_READ, call)
 
     def forget(self, fd: int) -> None:
-        """Stop to watch ``fd``."""
+        """Stop watching ``fd``."""
         self._selector.unregister(fd)
 
     def after(self, seconds: float, call: Callable[[], None]) -> None:

@@ -206,7 +206,7 @@ def _remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
     elif workspace.host.uid == 0:
         yield _ROOT
     if missing := limits.missing(workspace.settings, facts.engine):
-        yield f"This engine's kernel cannot limit {' and '.join(missing)}: a session takes what it wants of that."
+        yield f"This engine's kernel cannot limit {' and '.join(missing)}: sessions can use all of it."
     if above := facts.repository_above:
         yield (
             f"This directory is part of the repository at {above}, which the session does not see; "

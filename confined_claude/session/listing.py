@@ -43,13 +43,13 @@ class Session:
     has_owner: bool
 
     @property
-    def is_left(self) -> bool:
+    def is_orphaned(self) -> bool:
         """Whether the tool that would end it is gone."""
         return not self.has_owner
 
 
 def sessions(host: Host) -> list[Session]:
-    """Return this user's sessions, the oldest first, including those that are being created or were left behind.
+    """Return this user's sessions, the oldest first, including those that are being created or are orphaned.
 
     Raises EngineError if the engine cannot be asked.
     """

@@ -45,7 +45,8 @@ def recover_interrupted(workspace: Workspace) -> int | None:
             say(f"Removed what was left of the session {session.name}, which was cut off.")
         elif session.project_id != workspace.project.id:
             going_on.add(session.key)
-            say(f"The session {session.name} in {escape(str(session.path))} goes on without its terminal.")
+            path = escape(str(session.path))
+            say(f"The session {session.name} in {path} is still running, but its terminal is gone.")
             say(f"`confined-claude run` joins it there; `confined-claude stop --session {session.name}` ends it.")
         elif _is_wanted(session):
             if (code := join.resume(workspace, session)) is not None:
@@ -53,8 +54,9 @@ def recover_interrupted(workspace: Workspace) -> int | None:
                 return code
         else:
             join.stop([session])
-            say(f"Ended the session {session.name}, which went on without its terminal.")
-    with records.locked(workspace.state) as project_records:  # one that is just beginning must not be taken for over
+            say(f"Ended the session {session.name}, whose terminal was gone.")
+    # The lock: do not mistake a session that is starting for one that has ended.
+    with records.locked(workspace.state) as project_records:
         keys = [key for key, has_owner in project_records.session_keys() if not has_owner]
     over = [key for key in keys if key in interrupted - going_on]
     for key in over:
@@ -86,7 +88,7 @@ def _is_wanted(session: Session) -> bool:
     if not signals.is_interactive() or not docker.has_terminal(session.id):
         return False
     since = time.strftime("%H:%M", time.localtime(session.since))
-    say(f"The session {session.name} of this project goes on without its terminal, since {since}.")
+    say(f"The session {session.name} of this project, started at {since}, is still running, but its terminal is gone.")
     try:
         answer = input("Join it? Otherwise it is ended. [Y/n] ")
     except EOFError:

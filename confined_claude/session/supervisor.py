@@ -151,7 +151,7 @@ class Supervisor:
         if code == ENGINE or not was_started:
             self._sidecar.check()
         if not was_started:
-            raise EngineError(f"The engine could not start {self._name}.", "Its reason stands above.")
+            raise EngineError(f"The engine could not start {self._name}.", "The reason is printed above.")
         if code:
             self._explain(code)
         return code

@@ -28,7 +28,7 @@ def checked(text: str, source: Path) -> str:
     names = [line.split()[0].upper() for line in found]
     if not _START.fullmatch("\n".join(found[:2])) or names.count("FROM") > 1:
         raise ConfinedError(
-            f"{source} does not go on top of the image that sessions need.",
+            f"{source} is not based on the session image.",
             "Start it with the lines `ARG BASE` and `FROM ${BASE}`, and have no other FROM in it.",
         )
     if found[-1].endswith("\\"):

@@ -19,7 +19,7 @@ def in_use(state: Location) -> Iterator[None]:
     with _lock(state) as lock:
         # Cleaning mostly takes a moment.
         if not lock.try_acquire(shared=True, seconds=_PATIENCE_SECONDS):
-            say("Somebody cleans what all projects share; waiting for the end of it.")
+            say("Shared data is being cleaned; waiting for that to finish.")
             lock.acquire(shared=True)
         yield
 

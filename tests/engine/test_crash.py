@@ -52,7 +52,7 @@ def test_a_killed_tool_leaves_a_session_that_the_next_start_ends(user: User, pro
     name = cut_off(user, project, **variables)
     done = user.run("confined-claude", "run", "--", "-p", "hello", cwd=project)
     assert done.stdout == "FAKE ANSWER: hello\n"
-    assert f"Ended the session {name}, which went on without its terminal." in done.stderr
+    assert f"Ended the session {name}, whose terminal was gone." in done.stderr
     assert sessions_of(project) == []
     wait_until(lambda: not sidecars(project))
     again = user.run("confined-claude", "run", "--", "-p", "hello", cwd=project)
@@ -73,7 +73,7 @@ def test_another_projects_session_is_reported_and_goes_on(user: User, project: P
     other = user.folder(place / "other")
     done = user.run("confined-claude", "run", "--", "-p", "hello", cwd=other)
     assert done.stdout == "FAKE ANSWER: hello\n"
-    assert f"The session {name} in {project} goes on without its terminal." in done.stderr
+    assert f"The session {name} in {project} is still running, but its terminal is gone." in done.stderr
     assert up(project) == [name]
     stopped = user.run("confined-claude", "stop", "--session", name, cwd=other)
     assert stopped.stdout == f"Stopped {name}.\n"

@@ -110,7 +110,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: st
     ],
 )
 def test_without_a_task_the_command_means_run_and_old_flags_still_work(words: list[str], current: list[str]) -> None:
-    assert program.current(words) == current
+    assert program.rewrite_old_flags(words) == current
 
 
 @pytest.mark.parametrize(

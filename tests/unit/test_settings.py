@@ -646,7 +646,7 @@ def test_a_dockerfile_needs_trust_and_is_kept_to_the_letter(text: str, files: Fi
 def test_a_dockerfile_that_is_not_on_top_of_the_image_is_refused(text: str, files: Files) -> None:
     files.dockerfile.write_text(text)
     error = files.error()
-    assert f"{files.dockerfile} does not go on top of the image" in error.message
+    assert f"{files.dockerfile} is not based on the session image" in error.message
     assert "ARG BASE" in error.hint
 
 

@@ -53,10 +53,10 @@ def project_config(here: Project, host: Host) -> Result:
 def sessions(host: Host) -> Iterator[Result]:
     """Check for sessions whose tool was killed. Raises EngineError if the engine cannot be asked."""
     found = listing.sessions(host)
-    orphans = [session for session in found if session.is_left]
+    orphans = [session for session in found if session.is_orphaned]
     for session in orphans:
         if session.is_up:
-            what = f"{session.name} goes on without its terminal, in {session.path}"
+            what = f"{session.name} in {session.path} is still running, but its terminal is gone"
             hint = f"`confined-claude run` there joins it; `confined-claude stop --session {session.name}` ends it."
         else:
             what = f"{session.name} in {session.path} was cut off before it ran, or at its end"
@@ -119,7 +119,7 @@ def review(host: Host, here: Project | None) -> Iterator[Result]:
 
 def _waiting(host: Host, here: Project | None, findings: list[Finding]) -> Result:
     if any(finding.red for finding in findings):
-        return problem(report.summarize(findings), "See `confined-claude review`; nothing starts here before.")
+        return problem(report.summarize(findings), "See `confined-claude review`; no session starts here until then.")
     found = projects.projects(state_of(host))
     others = [other for other in found if (here is None or other.id != here.id) and _is_red(host, other.id)]
     if others:

@@ -42,7 +42,7 @@ class SessionUsage:
     @property
     def state(self) -> str:
         """``running``, ``starting``, or ``left behind`` by a tool that is gone."""
-        if self.session.is_left:
+        if self.session.is_orphaned:
             return "left behind"
         return "running" if self.session.is_up else "starting"
 

@@ -71,7 +71,7 @@ class _Text:
         if not self._found.sessions:
             yield Line("  No session runs.")
         yield from self._table([self._session(each) for each in self._found.sessions])
-        for session in (each.session for each in self._found.sessions if each.session.is_left):
+        for session in (each.session for each in self._found.sessions if each.session.is_orphaned):
             name, path = escape(session.name), self._path(session.path)
             if session.is_up:
                 yield Line(f"  {name}: its terminal is gone.", _YELLOW)

@@ -1,4 +1,4 @@
-"""The sidecar of ``network = "internet"``: it owns a session's network, closed towards this side of the internet.
+"""The sidecar of ``network = "internet"``: it owns a session's network and blocks all but the public internet.
 
 It reads one line, a JSON object: {"closed": [NETWORK], "named": [[HOST, PORT]], "host_ports": [PORT], "ports": [PORT]}.
 The session's container has this container's network as its own. The rules are in force before it may join, set by the

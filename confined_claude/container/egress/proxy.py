@@ -108,7 +108,7 @@ class Proxy:
                 self.blocked.record(refused.host, refused.port, refused.reason)
             last = _refusal(refused)
         with contextlib.suppress(OSError, asyncio.TimeoutError):
-            await asyncio.wait_for(_part(client, last), self._limits.linger)
+            await asyncio.wait_for(_close_gracefully(client, last), self._limits.linger)
 
     async def _request(self, client: socket.socket, connection: h11.Connection) -> h11.Request | None:
         """Return the request's head, None if the client sends none.
@@ -217,7 +217,7 @@ async def _connected(info: Info) -> socket.socket:
     return sock
 
 
-async def _part(client: socket.socket, last: bytes) -> None:
+async def _close_gracefully(client: socket.socket, last: bytes) -> None:
     """Send ``last`` and let the client read it all: closing on what it still sends would lose the end."""
     await asyncio.get_running_loop().sock_sendall(client, last)
     client.shutdown(socket.SHUT_WR)

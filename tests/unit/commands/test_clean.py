@@ -464,7 +464,7 @@ def test_a_start_during_a_clean_says_what_it_waits_for(
         )
         thread.start()
         deadline = time.monotonic() + 30
-        while "Somebody cleans" not in (said := capsys.readouterr().err):
+        while "Shared data is being cleaned" not in (said := capsys.readouterr().err):
             assert time.monotonic() < deadline, said
             time.sleep(0.01)
     thread.join(30)

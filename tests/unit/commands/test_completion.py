@@ -25,7 +25,7 @@ FILES: set[str] = set()  # nothing: the shell's own are offered
 
 def offered(*words: str) -> set[str]:
     *typed, word = words
-    now = program.current(typed) if typed else []
+    now = program.rewrite_old_flags(typed) if typed else []
     return {name for name, _ in completion.answers(tasks.ns, now, word, FLAGS)}
 
 

@@ -220,6 +220,6 @@ def test_nothing_in_a_dockerfile_is_hidden_when_it_is_shown(project: Project, ho
 def test_a_dockerfile_that_is_none_is_reported_and_not_allowed(project: Project, host: Host) -> None:
     put(project.scaffold / "Dockerfile", "FROM debian\n")
     for ask in (lambda: explain(project, host), lambda: allow(project, host, DIGEST)):
-        with pytest.raises(ConfinedError, match="does not go on top"):
+        with pytest.raises(ConfinedError, match="is not based on the session image"):
             ask()
     assert not folder_of(project, host).exists()

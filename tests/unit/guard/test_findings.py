@@ -494,6 +494,6 @@ def test_settings_that_open_or_protect_change_the_colour(root: Path) -> None:
     assert {finding.path: (finding.red, finding.runs) for finding in scanned.findings()} == {
         "src/a.key": (True, "what you named in `protect`"),
         "deploy/x/y": (True, "what you named in `protect`"),
-        ".vscode/tasks.json": (False, "what it is for; you opened it with `writable`"),
+        ".vscode/tasks.json": (False, "whatever uses it (you made it writable)"),
         ".vscode/settings.json": (True, "your editor, on opening the directory"),
     }

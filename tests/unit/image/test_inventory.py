@@ -14,7 +14,7 @@ from confined_claude.engine import labels
 from confined_claude.engine.image import Image, chains_of
 from confined_claude.host import Host
 from confined_claude.image.inventory import Inventory, footprint, freed_by, is_prune_pending, obsolete, unused
-from confined_claude.image.recipe import FILES, ON, shared
+from confined_claude.image.recipe import FILES_LABEL, SHARED_IMAGE_LABEL, shared
 from confined_claude.state.store import state_of
 
 
@@ -53,7 +53,7 @@ def test_what_a_container_uses_is_not_unused() -> None:
 
 
 def of(files_hash: str, name: str, *, names: tuple[str, ...] | None = None, is_used: bool = False) -> Image:
-    return image(name, 1, names=names, is_used=is_used, **{FILES: files_hash})
+    return image(name, 1, names=names, is_used=is_used, **{FILES_LABEL: files_hash})
 
 
 def test_obsolete_is_what_no_start_asks_for() -> None:
@@ -119,7 +119,7 @@ def test_the_latest_image_and_what_is_on_it_are_needed_without_a_container(
     engine: Images, inventory: Inventory
 ) -> None:
     latest = image("l", 100, names=("confined-claude:l", "confined-claude:latest"))
-    above = image("a", 100, 20, names=("confined-claude:a",), **{ON: "confined-claude:l"})
+    above = image("a", 100, 20, names=("confined-claude:a",), **{SHARED_IMAGE_LABEL: "confined-claude:l"})
     older = image("o", 100, 7, names=("confined-claude:o",))
     in_use = image("u", 100, 9, names=("confined-claude:u",), is_used=True)
     engine.images = [older, latest, above, in_use]
