@@ -23,7 +23,7 @@ _SHARED_IN_SIDECAR = Path("/egress")
 _SOCKET_DIRECTORY = "/run/confined-claude-egress"
 _PROXY = "http://127.0.0.1:3128"
 _LOOPBACK = "localhost,127.0.0.1,::1"
-_HOSTNAME_LENGTH = 63
+HOSTNAME_LENGTH = 63
 _OPEN = "This session is on the engine's plain network: your local network and this machine are within reach."
 # It prints "ready" as soon as its network can be joined; the session's entrypoint waits for the rules.
 _INTERNET = "echo ready; exec /usr/bin/python3 -IS /opt/confined-claude egress.internet"
@@ -48,15 +48,15 @@ _UPSTREAM = {
 class SidecarPlan:
     """The container beside a session's that controls its network.
 
-    ``arguments`` are those of ``docker run``; if ``first``, it must exist before the session's container is created.
-    It reads ``given`` from its standard input, and ``config``, which may have passwords, from the file CONFIG in
-    ``directory``, which it shares with the host.
+    ``arguments`` are those of ``docker run``. If ``must_start_first``, it must exist before the session's container is
+    created. It reads ``stdin_text`` from its standard input, and ``config``, which may have passwords, from the file
+    CONFIG in ``directory``, which it shares with the host.
     """
 
     name: str
     arguments: tuple[str, ...]
-    given: str = ""
-    first: bool = False
+    stdin_text: str = ""
+    must_start_first: bool = False
     directory: Location | None = None
     config: str = ""
 
@@ -83,14 +83,14 @@ def sidecar_name(key: str) -> str:
 
 
 def plan_egress(
-    workspace: Workspace, *, key: str, image: str, closed: Sequence[str] = (), namespaces: Sequence[str] = ()
+    workspace: Workspace, *, key: str, image: str, blocked_networks: Sequence[str] = (), namespaces: Sequence[str] = ()
 ) -> Egress:
     """Return the network of the session ``key``, by the settings of ``workspace``.
 
-    ``image`` is that of a sidecar, ``closed`` are the networks that this machine is in (CIDR), ``namespaces`` are
-    arguments with which every container is created.
+    ``image`` is that of a sidecar, ``blocked_networks`` are the networks that this machine is in (CIDR), and
+    ``namespaces`` are arguments with which every container is created.
     """
-    planner = _Planner(workspace, key, image, closed, namespaces)
+    planner = _Planner(workspace, key, image, blocked_networks, namespaces)
     mode = workspace.settings.network
     if mode == "internet":
         return planner.internet()
@@ -104,9 +104,9 @@ def plan_egress(
     return Egress(("--network", mode.removeprefix("docker:"), *reach))
 
 
-def allowlist_config(workspace: Workspace, closed: Sequence[str]) -> str:
-    """Return what the proxy of a session with an allowlist reads; ``closed`` is as for ``plan_egress``."""
-    return _Planner(workspace, "", "", closed, ()).allowlist_config()
+def allowlist_config(workspace: Workspace, blocked_networks: Sequence[str]) -> str:
+    """Return what the proxy of a session with an allowlist reads; ``blocked_networks`` is as for ``plan_egress``."""
+    return _Planner(workspace, "", "", blocked_networks, ()).allowlist_config()
 
 
 def mask_config(config: str, mask: str) -> str:
@@ -123,26 +123,26 @@ class _Planner:
     workspace: Workspace
     key: str
     image: str
-    closed: Sequence[str]
+    blocked_networks: Sequence[str]
     namespaces: Sequence[str]
 
     def internet(self) -> Egress:
-        """Join the network of a sidecar that has closed it; see container/egress/internet.py."""
+        """Join the network of a sidecar that blocks all but the public internet; see container/egress/internet.py."""
         settings = self.workspace.settings
         config = {
-            "closed": list(self.closed),
+            "closed": list(self.blocked_networks),
             "named": self.named,
             "host_ports": list(settings.host_ports),
             "ports": list(settings.ports),
         }
         arguments = (
             *self.common_arguments,
-            *("--hostname", f"{_NAME}-{self.workspace.project.slug}"[:_HOSTNAME_LENGTH]),
+            *("--hostname", f"{_NAME}-{self.workspace.project.slug}"[:HOSTNAME_LENGTH]),
             *("--cap-add", "NET_ADMIN", "--cap-add", "SETGID", "--cap-add", "SETUID", "--user", "0:0"),
             *("--pids-limit", "32", "--memory", "128m", *self.published),
             *("--entrypoint", "/bin/sh", self.image, "-c", _INTERNET),
         )
-        sidecar = SidecarPlan(sidecar_name(self.key), arguments, given=json.dumps(config) + "\n")
+        sidecar = SidecarPlan(sidecar_name(self.key), arguments, stdin_text=json.dumps(config) + "\n")
         return Egress(("--network", f"container:{sidecar.name}"), hostname=False, sidecar=sidecar, join="internet")
 
     def allowlist(self) -> Egress:
@@ -160,7 +160,11 @@ class _Planner:
             *("-I", "/opt/confined-claude", "egress.allowlist", str(_SHARED_IN_SIDECAR)),
         )
         sidecar = SidecarPlan(
-            sidecar_name(self.key), arguments, first=True, directory=directory, config=self.allowlist_config()
+            sidecar_name(self.key),
+            arguments,
+            must_start_first=True,
+            directory=directory,
+            config=self.allowlist_config(),
         )
         api, port = next(_endpoints({"": self.endpoints.get("ANTHROPIC_BASE_URL", "")}), _API)
         proxies = dict.fromkeys(PROXIES, _PROXY)
@@ -186,7 +190,7 @@ class _Planner:
             "allow": [*CLAUDE_HOSTS, *settings.allow],
             "named": [*self.named, *((HOST_GATEWAY, int(port)) for port in settings.host_ports)],
             "forward": [int(port) for port in settings.host_ports],
-            "closed": list(self.closed),
+            "closed": list(self.blocked_networks),
             "upstream": {**upstream, "no_proxy": upstream["no_proxy"] or ""},
         }
         return json.dumps(config)

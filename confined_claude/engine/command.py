@@ -11,6 +11,7 @@ import itertools
 import os
 import random
 import shutil
+import signal
 import subprocess
 import tarfile
 import time
@@ -22,6 +23,8 @@ from ..text import parse_json
 from . import labels
 from .failures import INSTALL_HINT, SECONDS, is_unreachable, no_answer, refused
 
+# The exit code of what SIGKILL ended.
+KILLED = 128 + signal.SIGKILL
 _STOP_SECONDS = 10
 _POLL_SECONDS = 0.05
 _MOST_NAMES = 256

@@ -51,6 +51,6 @@ def unreachable(reason: str) -> EngineError:
     )
 
 
-def no_answer(seconds: int) -> EngineError:
+def no_answer(seconds: float) -> EngineError:
     """Return the error for an engine that did not answer within ``seconds``."""
-    return EngineError(f"The engine did not answer within {seconds} s.", "See its own log, or restart it.")
+    return EngineError(f"The Docker engine did not answer within {seconds:.0f} s.", "See its own log, or restart it.")

@@ -31,16 +31,16 @@ class Engine:
         self._api = api
 
     @classmethod
-    def connect(cls, environ: Mapping[str, str], seconds: int = failures.SECONDS) -> Engine:
-        """Return the engine of the current docker context, which has ``seconds`` for each answer.
+    def connect(cls, environ: Mapping[str, str]) -> Engine:
+        """Return the engine of the current docker context.
 
         Raises EngineError if there is none, it may not be used, or it runs on another machine.
         """
         address = engine_address(environ)
         try:
             if address and not environ.get("DOCKER_HOST"):
-                return cls(docker.APIClient(base_url=address, version="auto", timeout=seconds))
-            return cls(docker.DockerClient.from_env(environment=dict(environ), timeout=seconds).api)
+                return cls(docker.APIClient(base_url=address, version="auto", timeout=failures.SECONDS))
+            return cls(docker.DockerClient.from_env(environment=dict(environ), timeout=failures.SECONDS).api)
         except Exception as error:  # the SDK lets errors of every layer through
             raise failures.unreachable(str(error)) from None
 

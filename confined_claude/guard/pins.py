@@ -18,13 +18,12 @@ from ..errors import ConfinedError, system_error
 from ..fs.directory import Directory, Location
 from ..project import Project
 from .repository import Repository, submodules, worktrees
-from .rules import Matcher
+from .rules import VENV_MARK, Matcher
 
 # Git looks for `commondir` in any git directory, and takes settings and hooks from where it leads. With this content
 # git stays where it is, and as a mount point the file cannot be replaced.
 FILES = {"commondir": b".\n", "config": b""}
 _PYTHON_CACHE = "__pycache__"
-_VENV_MARK = "pyvenv.cfg"
 _HOST_VENV = ".venv"
 # With more submodules or worktrees than this, the directory that holds them is pinned as a whole.
 _MAX_GIT_DIRECTORIES = 100
@@ -223,4 +222,4 @@ def _virtual_environments(root: Path) -> Iterator[str]:
             names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
     except OSError as error:
         raise system_error("read", root, error) from None
-    yield from (name for name in names if name == _HOST_VENV or (root / name / _VENV_MARK).is_file())
+    yield from (name for name in names if name == _HOST_VENV or (root / name / VENV_MARK).is_file())

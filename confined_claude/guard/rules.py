@@ -123,6 +123,8 @@ RULES = (
     ),
 )
 
+# The file that makes a directory a virtual environment of Python.
+VENV_MARK = "pyvenv.cfg"
 # Package managers fill these: their files are too many to report one by one, and change all the time.
 DEPENDENCY_DIRECTORIES = frozenset(
     ("node_modules", "bower_components", "site-packages", ".tox", ".nox", "__pypackages__")

@@ -14,11 +14,9 @@ from pathlib import Path
 from ..fs.directory import Directory, Location
 from ..project import SCAFFOLD
 from .gitscan import GitScan, is_git_directory
-from .rules import DEPENDENCY_DIRECTORIES, Matcher, Rule
+from .rules import DEPENDENCY_DIRECTORIES, VENV_MARK, Matcher, Rule
 from .snapshot import KEPT_BYTES, Kind, Snapshot, resolve_inside
 from .walk import MAX_FILE_BYTES, TimedOut, Walk
-
-_VENV_MARK = "pyvenv.cfg"
 
 
 def scan(root: Path, matcher: Matcher, git_directories: Iterable[Path] = (), *, since: float | None = None) -> Snapshot:
@@ -37,9 +35,9 @@ def scan(root: Path, matcher: Matcher, git_directories: Iterable[Path] = (), *, 
             tree.scan(directory, "", (), None, "")
         tree.resolve_inner_links()
     except TimedOut as error:
-        walk.add_unseen(str(error), "looking through it takes too long")
+        walk.add_unscanned(str(error), "looking through it takes too long")
     except OSError as error:
-        walk.add_unseen("", str(error.strerror))
+        walk.add_unscanned("", str(error.strerror))
     return walk.snapshot
 
 
@@ -69,7 +67,7 @@ class _TreeScan:
         if is_git_directory(names):
             self._snapshot.add(prefix[:-1] or ".", Kind.REPOSITORY)
             self._git.scan(directory, prefix[:-1])
-        if prefix and not packages and (_VENV_MARK in names or parents[-1] in DEPENDENCY_DIRECTORIES):
+        if prefix and not packages and (VENV_MARK in names or parents[-1] in DEPENDENCY_DIRECTORIES):
             packages = prefix[:-1]
         # The mark of a virtual environment does not end the rules: a session may put it anywhere.
         is_ruled = DEPENDENCY_DIRECTORIES.isdisjoint(parents)

@@ -54,11 +54,10 @@ def key_of(path: str, kind: Kind) -> str:
 class Snapshot:
     """The items of one scan by key. Paths are relative to the project's root; those outside it are absolute.
 
-    ``count`` is the number of directory entries, ``git_directories`` has all that were scanned as such.
+    ``git_directories`` has all that were scanned as such.
     """
 
     items: dict[str, Item] = field(default_factory=dict)
-    count: int = 0
     git_directories: set[str] = field(default_factory=set)
 
     def add(self, path: str, kind: Kind, content: bytes = b"", *, shared: bool = False) -> None:

@@ -35,7 +35,7 @@ class Walk:
         self._bytes_left = _MAX_TOTAL_BYTES
         self._deadline = time.monotonic() + _MAX_SECONDS
 
-    def add_unseen(self, path: str, reason: str) -> None:
+    def add_unscanned(self, path: str, reason: str) -> None:
         """Note that ``path`` could not be scanned."""
         self.snapshot.add(path.rstrip("/") or ".", Kind.UNSEEN, reason.encode())
 
@@ -49,12 +49,11 @@ class Walk:
                     if not len(found) % _ENTRIES_PER_CLOCK:
                         self._check_clock(path)
                         if len(found) > _MAX_ENTRIES:
-                            self.add_unseen(path, f"it holds more than {_MAX_ENTRIES} files")
+                            self.add_unscanned(path, f"it holds more than {_MAX_ENTRIES} files")
                             return []
         except OSError as error:
-            self.add_unseen(path, str(error.strerror))
+            self.add_unscanned(path, str(error.strerror))
             return []
-        self.snapshot.count += len(found)
         self._check_clock(path)
         return found
 
@@ -67,14 +66,14 @@ class Walk:
         """Open the directory ``name`` for the block; yield None, after noting that, where it cannot be opened."""
         inner = None
         if depth >= _MAX_DEPTH:
-            self.add_unseen(path, "it is nested too deep")
+            self.add_unscanned(path, "it is nested too deep")
         else:
             try:
                 inner = directory.child(name)
             except FileNotFoundError:
                 pass  # removed meanwhile
             except OSError as error:
-                self.add_unseen(path, str(error.strerror))
+                self.add_unscanned(path, str(error.strerror))
         try:
             yield inner
         finally:

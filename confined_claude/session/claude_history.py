@@ -22,6 +22,7 @@ from ..fs.lock import LONGER_THAN_STALE_SECONDS, lock_directory
 from ..fs.removal import Leftover, discard
 from ..fs.usage import BLOCK
 from ..project import Project
+from ..text import parse_json
 from .credentials import GLOBAL_STATE
 
 _PROJECTS = "projects"
@@ -135,7 +136,7 @@ def _find(directory: Directory, config: Location, scope: ProjectScope) -> Histor
     return History(
         conversations=sum(len(each.transcripts) for each in found),
         prompts=len(_split_prompts(directory, scope)[0]),
-        has_settings=_without_project(_parse(directory.read(GLOBAL_STATE)), scope) is not None,
+        has_settings=_without_project(parse_json(directory.read(GLOBAL_STATE)), scope) is not None,
         entries=tuple(entries),
         bytes=sum(map(_file_size, entries)),
     )
@@ -183,7 +184,7 @@ def _conversations_in(
 def _held_in(directory: Directory, transcript: str) -> str | None:
     """Return the directory that a conversation was begun in; None if the transcript does not say."""
     for line in directory.head(transcript, _HEAD_BYTES):
-        record = _parse(line)
+        record = parse_json(line)
         if isinstance(record, dict) and isinstance(record.get("cwd"), str):
             return str(record["cwd"])
     return None
@@ -210,7 +211,7 @@ def _split_prompts(config: Directory, scope: ProjectScope) -> tuple[list[bytes],
     own: list[bytes] = []
     others: list[bytes] = []
     for line in (config.read(_PROMPTS, _PROMPTS_BYTES) or b"").splitlines(keepends=True):
-        record = _parse(line)
+        record = parse_json(line)
         (own if isinstance(record, dict) and scope.contains(record.get("project")) else others).append(line)
     return own, others
 
@@ -244,7 +245,7 @@ def _forget_prompts(config: Directory, scope: ProjectScope, trash: Directory) ->
 def _forget_settings(config: Directory, scope: ProjectScope) -> Leftover:
     """Take the project out of the global state, and out of the copies that Claude keeps of it."""
     left = Leftover()
-    if _without_project(_parse(config.read(GLOBAL_STATE)), scope) is not None:
+    if _without_project(parse_json(config.read(GLOBAL_STATE)), scope) is not None:
         with lock_directory(config, f"{GLOBAL_STATE}.lock", LONGER_THAN_STALE_SECONDS) as is_locked:
             left += _rewrite(config, GLOBAL_STATE, scope) if is_locked else _leftover(config, GLOBAL_STATE, _BUSY)
     with config.child_or_none(_BACKUPS) as backups:
@@ -255,7 +256,7 @@ def _forget_settings(config: Directory, scope: ProjectScope) -> Leftover:
 
 
 def _rewrite(directory: Directory, name: str, scope: ProjectScope) -> Leftover:
-    state = _without_project(_parse(directory.read(name)), scope)
+    state = _without_project(parse_json(directory.read(name)), scope)
     if state is None:
         return Leftover()
     try:
@@ -309,10 +310,3 @@ def _discard(location: Location, trash: Directory) -> Leftover:
 
 def _leftover(directory: Directory, name: str, reason: str) -> Leftover:
     return Leftover(1, str(directory.path / name), reason)
-
-
-def _parse(content: bytes | None) -> Any:
-    try:
-        return json.loads(content or b"")
-    except (ValueError, RecursionError):
-        return None

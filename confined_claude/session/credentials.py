@@ -23,6 +23,7 @@ from ..errors import ConfinedError, system_error
 from ..fs.directory import Directory, Location
 from ..fs.lock import lock_directory
 from ..host import Host
+from ..text import parse_json
 
 CREDENTIALS = ".credentials.json"
 GLOBAL_STATE = ".claude.json"
@@ -71,7 +72,7 @@ class ClaudeConfig:
         self._make()
         with self._location.make() as config:
             try:
-                existing = _parse(config.read(CREDENTIALS))
+                existing = parse_json(config.read(CREDENTIALS))
                 sign_in, is_new, oauth = self._choose(existing)
                 if is_new:
                     # What else is there was signed in to inside, MCP servers for instance.
@@ -91,7 +92,7 @@ class ClaudeConfig:
         """
         existing = None
         with contextlib.suppress(OSError), self._location.open() as config:
-            existing = _parse(config.read(CREDENTIALS))
+            existing = parse_json(config.read(CREDENTIALS))
         sign_in, _, oauth = self._choose(existing)
         renews = sign_in.kind != "credentials" or oauth is None or bool(oauth.get("refreshToken"))
         return sign_in, None if renews or oauth is None else _expiry(oauth) / 1000
@@ -192,18 +193,11 @@ def _host_credentials(source: Path) -> Any:
         raise system_error("read", source, error) from None
     if not content.strip():
         return None
-    if (parsed := _parse(content)) is None:
+    if (parsed := parse_json(content)) is None:
         raise ConfinedError(
             f"{source} is broken: it is not JSON.", "Sign in again with `claude` and /login on this machine."
         )
     return parsed
-
-
-def _parse(content: bytes | None) -> Any:
-    try:
-        return json.loads(content or b"")
-    except (ValueError, RecursionError):
-        return None
 
 
 def _usable(credentials: Any) -> Mapping[str, Any] | None:
@@ -245,7 +239,7 @@ def _onboarded(config: Directory, api_key: str) -> dict[str, Any] | None:
     content = config.read(GLOBAL_STATE)
     if content is None and config.exists(GLOBAL_STATE):
         return None
-    state = _parse(content) if content and content.strip() else {}
+    state = parse_json(content) if content and content.strip() else {}
     if not isinstance(state, dict):
         return None
     responses = state.get("customApiKeyResponses")

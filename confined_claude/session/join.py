@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -18,7 +17,6 @@ from .listing import Session
 
 _MARK_BYTES = 8
 _TERMINAL = ("TERM", "COLORTERM", "TERM_PROGRAM")
-_KILLED = 128 + signal.SIGKILL
 _ENDING_SECONDS = 1.0
 _POLL_SECONDS = 0.05
 
@@ -45,7 +43,7 @@ def execute(session: Session, command: Sequence[str], environ: Mapping[str, str]
         say("The docker command was killed, and what it ran with it.")
         docker.send_to_marked(session.id, mark, "TERM")
         return 128 - code
-    if code == _KILLED and _has_ended(session):
+    if code == docker.KILLED and _has_ended(session):
         say(f"The session {session.name} has ended.")
     return code
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .. import environment
-from ..egress.network import Egress, plan_egress
+from ..egress.network import HOSTNAME_LENGTH, Egress, plan_egress
 from ..engine import labels
 from ..engine.mount import Mount, bind_value
 from ..host import gitconfig_text
@@ -38,7 +38,6 @@ GITCONFIG_VARIABLE = "CONFINED_CLAUDE_GITCONFIG"
 SUDO_VARIABLE = "CONFINED_CLAUDE_SUDO"
 PLUGIN_SCRIPTS_VARIABLE = "CONFINED_CLAUDE_PLUGIN_SCRIPTS"
 JOIN_VARIABLE = "CONFINED_CLAUDE_JOIN"
-_HOSTNAME_LENGTH = 63
 # The project's hooks are made for the host: they name its paths and programs.
 _NO_GIT_HOOKS = {
     "GIT_CONFIG_COUNT": "1",
@@ -111,7 +110,7 @@ class Launch:
             *(["--interactive"] if self.stdin else []),
             *("--stop-signal", self.stop_signal),
             *("--name", name, "--rm", "--pull", "never"),
-            *(["--hostname", name[:_HOSTNAME_LENGTH].rstrip("-")] if self.egress.hostname else []),
+            *(["--hostname", name[:HOSTNAME_LENGTH].rstrip("-")] if self.egress.hostname else []),
             *(*self.privileges, *self.limits),
             # The terminal is the log; the engine would keep all of it on disk.
             *("--log-driver", "none"),
@@ -132,7 +131,7 @@ def plan_launch(
     root = str(workspace.project.root)
     # A sidecar runs the shared image: no project has a say in what controls its network.
     egress = plan_egress(
-        workspace, key=key, image=image.shared, closed=facts.networks, namespaces=facts.engine.namespaces
+        workspace, key=key, image=image.shared, blocked_networks=facts.networks, namespaces=facts.engine.namespaces
     )
     uid, gid = _ids(workspace, facts)
     public, secret = environment.split(workspace.host.environ)

@@ -67,7 +67,7 @@ def recover_interrupted(workspace: Workspace) -> int | None:
 def look_through(host: Host, session: Session) -> None:
     """Report what a session has left that is over and whose tool is gone, and remove what was made for it.
 
-    What cannot be looked through is reported as well, and waits for the next start.
+    What cannot be scanned is reported as well, and waits for the next start.
     """
     workspace = Workspace.load_leniently(host, Project(session.path))
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -28,7 +27,6 @@ from .launch import SECRETS_FILE, Launch
 if TYPE_CHECKING:
     from ..engine.sdk import Engine
 
-_KILLED = 128 + signal.SIGKILL
 _FULL_BYTES = 1 << 20
 _REFRESH_SECONDS = 1.0
 # The terminal may be in raw mode.
@@ -87,7 +85,7 @@ class Supervisor:
 
     def _create_container(self) -> None:
         self._sidecar.start()
-        if self._launch.egress.sidecar is not None and self._launch.egress.sidecar.first:
+        if self._launch.egress.sidecar is not None and self._launch.egress.sidecar.must_start_first:
             self._sidecar.wait_until_ready()
         launch = self._launch
         private = {SECRETS_FILE: launch.secrets_script} if launch.secrets else {}
@@ -158,7 +156,7 @@ class Supervisor:
 
     def _explain(self, code: int) -> None:
         """Print what of this machine's the session may have died of."""
-        if code == _KILLED and docker.ran_out_of_memory(self._container):
+        if code == docker.KILLED and docker.ran_out_of_memory(self._container):
             say("The session used all the memory it may have, and was killed.")
             say("Set `memory` to more, for instance with CONFINED_CLAUDE_MEMORY=16g, or let it do less at once.")
         for directory in (self._launch.workdir, self._workspace.host.data):

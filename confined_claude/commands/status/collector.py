@@ -11,8 +11,9 @@ from typing import TypeVar
 
 from ...background import Background, Unfinished
 from ...engine import usage as kernel
+from ...engine.failures import no_answer
 from ...engine.usage import Usage
-from ...errors import ConfinedError, EngineError
+from ...errors import ConfinedError
 from ...fs import usage as disk
 from ...fs.directory import Directory, Location
 from ...fs.removal import trash_in
@@ -98,9 +99,7 @@ class StatusCollector:
         try:
             return asked.result(_ENGINE_SECONDS)
         except Unfinished:
-            raise EngineError(
-                f"The Docker engine did not answer within {_ENGINE_SECONDS:.0f} s.", "See its own log, or restart it."
-            ) from None
+            raise no_answer(_ENGINE_SECONDS) from None
 
     def _ask_engine(self) -> _Answer:
         found = listing.sessions(self._host)

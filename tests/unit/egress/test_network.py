@@ -57,7 +57,7 @@ def place(host: Host, network: str, environ: dict[str, str] | None = None, **set
 
 
 def planned_for(workspace: Workspace, key: str = KEY) -> Egress:
-    return plan_egress(workspace, key=key, image="an:image", closed=CLOSED, namespaces=("--userns", "host"))
+    return plan_egress(workspace, key=key, image="an:image", blocked_networks=CLOSED, namespaces=("--userns", "host"))
 
 
 def planned(host: Host, network: str, environ: dict[str, str] | None = None, **settings: Any) -> Egress:
@@ -75,7 +75,7 @@ def sidecar(egress: Egress) -> SidecarPlan:
 
 
 def given_to(egress: Egress) -> Any:
-    return json.loads(sidecar(egress).given)
+    return json.loads(sidecar(egress).stdin_text)
 
 
 def config(egress: Egress) -> Any:
@@ -176,9 +176,9 @@ def test_internet_the_sidecar_reads_what_is_closed_and_what_is_open(host: Host) 
         "host_ports": ["8080"],
         "ports": ["5173"],
     }
-    assert sidecar(egress).given.endswith("}\n")
-    assert sidecar(egress).given.count("\n") == 1  # it reads one line
-    assert (sidecar(egress).directory, sidecar(egress).config, sidecar(egress).first) == (None, "", False)
+    assert sidecar(egress).stdin_text.endswith("}\n")
+    assert sidecar(egress).stdin_text.count("\n") == 1  # it reads one line
+    assert (sidecar(egress).directory, sidecar(egress).config, sidecar(egress).must_start_first) == (None, "", False)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_allowlist_the_session_has_no_network_and_meets_its_sidecar_in_a_directo
     assert egress.hostname
     for flag in ("--publish", "--add-host", "--cap-add"):
         assert flag not in egress.arguments
-    assert sidecar(egress).first
+    assert sidecar(egress).must_start_first
     assert egress.join == "allowlist - api.anthropic.com:443"
 
 
@@ -275,7 +275,7 @@ def test_allowlist_what_is_open_is_what_claude_code_needs_and_what_is_set(host: 
     assert read["named"] == [["10.0.0.5", 8787], ["host.docker.internal", 80], ["host.docker.internal", 99]]
     assert read["forward"] == [80, 99]
     assert read["closed"] == ["192.168.7.0/24", "fd00::/64"]
-    assert sidecar(egress).given == ""
+    assert sidecar(egress).stdin_text == ""
 
 
 def test_allowlist_ports_of_the_host_are_on_the_sessions_loopback(host: Host) -> None:
@@ -344,7 +344,7 @@ def test_no_secret_of_an_endpoint_is_among_any_arguments(network: str, host: Hos
     assert not [
         word for word in (*launch.create_arguments("x"), *(plan.arguments if plan else ())) if "made-up" in word
     ]
-    assert plan is None or "made-up" not in plan.given
+    assert plan is None or "made-up" not in plan.stdin_text
 
 
 def test_a_masked_configuration_has_no_proxy_and_all_else(host: Host) -> None:

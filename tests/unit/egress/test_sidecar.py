@@ -23,7 +23,7 @@ from .test_blocked import ONE, text_of
 
 __all__ = ["docker"]
 CONFIG = '{"allow": []}'
-PLAIN = SidecarPlan("a-name", ("--name", "a-name", "an:image"), given='{"a": 1}\n')
+PLAIN = SidecarPlan("a-name", ("--name", "a-name", "an:image"), stdin_text='{"a": 1}\n')
 PORT = "docker: Error response from daemon: Bind for 127.0.0.1:5173 failed: port is already allocated."
 
 
@@ -47,7 +47,9 @@ def sidecar(docker: FakeDocker, workspace: Workspace) -> Sidecar:
 def shared(workspace: Workspace) -> SidecarPlan:
     """A sidecar that shares a directory with the host."""
     directory = workspace.egress.at("key")
-    return SidecarPlan("a-name", ("--name", "a-name", "an:image"), first=True, directory=directory, config=CONFIG)
+    return SidecarPlan(
+        "a-name", ("--name", "a-name", "an:image"), must_start_first=True, directory=directory, config=CONFIG
+    )
 
 
 def config_of(plan: SidecarPlan) -> Path:
@@ -78,7 +80,7 @@ def test_a_sidecar_is_started_with_what_it_is_given_and_waited_for(docker: FakeD
         sidecar.wait_until_ready()
         sidecar.wait_until_ready()
         assert not sidecar.has_config
-    assert (docker.directory / "given").read_text() == PLAIN.given
+    assert (docker.directory / "given").read_text() == PLAIN.stdin_text
     assert docker.calls()[0] == "run --name a-name an:image"
 
 
