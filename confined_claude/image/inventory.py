@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..engine.image import Image
-from ..errors import ConfinedError, EngineError, system_error
+from ..errors import ConfinedError, system_error
 from ..fs.directory import Directory, Location
 from ..fs.lock import locked
 from ..host import Host
-from ..state.store import state_of
+from ..state.store import refuse_newer, state_of
 from ..text import parse_json
 from .recipe import FILES_LABEL, LATEST, REPOSITORY, SHARED_IMAGE_LABEL, shared
 
@@ -115,7 +115,7 @@ class Inventory:
         return {}
 
     def note_built(self, identity: str) -> None:
-        """Record that an image was built here. Raises ConfinedError if that cannot be written."""
+        """Record that an image was built here. Raises ConfinedError if the record cannot be written, or is newer."""
         with self._records() as directory:
             try:
                 directory.write(_BUILT, json.dumps([*self._built(), identity]).encode())
@@ -132,7 +132,7 @@ class Inventory:
     def prune(self) -> None:
         """Remove what was built here and is obsolete; what the engine refuses to remove stays. Raises nothing."""
         current = shared().files_hash
-        with contextlib.suppress(EngineError):
+        with contextlib.suppress(ConfinedError):
             self.remove(obsolete(self.own(), current))
             with self._records() as directory, contextlib.suppress(OSError):
                 remaining = self.own()
@@ -145,8 +145,12 @@ class Inventory:
 
     @contextlib.contextmanager
     def _records(self) -> Iterator[Directory]:
-        """Open <state> for the block, in which this process alone changes the record of what was built."""
+        """Open <state> for the block, in which this process alone changes the record of what was built.
+
+        Raises ConfinedError if that is of a newer version.
+        """
         with locked(self._state.at("locks"), "images"), self._state.make() as directory:
+            refuse_newer(parse_json(directory.read(_BUILT, _MOST_BYTES)), directory.path / _BUILT)
             yield directory
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from confined_claude.engine import labels
 from confined_claude.engine.image import Image, chains_of
+from confined_claude.errors import ConfinedError
 from confined_claude.host import Host
 from confined_claude.image.inventory import Inventory, footprint, freed_by, is_prune_pending, obsolete, unused
 from confined_claude.image.recipe import FILES_LABEL, SHARED_IMAGE_LABEL, shared
@@ -182,3 +183,14 @@ def test_without_a_readable_record_nothing_is_removed(
     (host.state / "images.json").write_text(content)
     inventory.prune()
     assert engine.removed == []
+
+
+def test_a_record_of_a_newer_version_is_refused_and_stays(engine: Images, inventory: Inventory, host: Host) -> None:
+    engine.images = [image("built", 1, names=())]
+    host.state.mkdir(parents=True)
+    (host.state / "images.json").write_text('{"version": 2, "images": ["built"]}')
+    with pytest.raises(ConfinedError, match=r"images.json is from a newer version"):
+        inventory.note_built("built")
+    inventory.prune()
+    assert engine.removed == []
+    assert (host.state / "images.json").read_text() == '{"version": 2, "images": ["built"]}'
