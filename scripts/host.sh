@@ -146,7 +146,7 @@ ensure_engine() {
     answer=$(docker version 2>&1 >/dev/null || true)
     case $answer in
         *"permission denied"*)
-            fail 3 "No permission to use the Docker engine: its socket is not yours to open." \
+            fail 3 "You have no permission to use the Docker engine." \
                 "Run: sudo usermod -aG docker $(user_name)    then log out and in again, and start ./install.sh again." ;;
         *)
             [ -z "${engine_log-}" ] ||

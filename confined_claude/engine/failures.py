@@ -40,7 +40,7 @@ def unreachable(reason: str) -> EngineError:
         return error
     if "permission denied" in reason.lower():
         return EngineError(
-            "No permission to use the Docker engine: its socket is not yours to open.",
+            "You have no permission to use the Docker engine.",
             f"Run `sudo usermod -aG docker {os.environ.get('USER') or '$USER'}`, log out and in again.",
         )
     if shutil.which("docker") is None:

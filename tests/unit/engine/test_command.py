@@ -45,7 +45,7 @@ def test_an_engine_that_is_out_of_reach_is_one_error(script: str, program: Progr
 def test_no_permission_on_the_engine_is_named(program: Program) -> None:
     program.does("echo 'permission denied while trying to connect to the Docker daemon socket' >&2; exit 1")
     for ask in (command.info, command.version, lambda: command.containers("x", {})):
-        with pytest.raises(EngineError, match="its socket is not yours to open"):
+        with pytest.raises(EngineError, match="You have no permission to use the Docker engine"):
             ask()
 
 
