@@ -163,7 +163,7 @@ def test_exec_has_a_terminal_when_there_is_one(user: User, project: Path) -> Non
     with sessions(user, project), terminal(user, project, "confined-claude", "exec") as opened:
         opened.wait_for("#")
         opened.send("PS1='now: '\r")
-        opened.wait_for("now: ")
+        opened.wait_for("\nnow:")  # at the start of a line, where a long one before it may have wrapped
         opened.send("tty; stty size; whoami\r")
         opened.wait_for("40 100")
         assert "/dev/pts/" in opened.screen
