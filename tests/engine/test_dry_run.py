@@ -55,7 +55,8 @@ def plain(make_user: Callable[..., User]) -> User:
 
 @pytest.fixture
 def project(plain: User, place: Path) -> Path:
-    return plain.folder(place / "project")
+    """An empty directory of a name of its own, so that its sessions have their first name."""
+    return plain.folder(place / f"project-{place.name}")
 
 
 def everything(*directories: Path) -> str:
