@@ -299,7 +299,10 @@ def test_a_stopped_tool_and_docker_command_go_on_as_after_sleep(user: User, proj
 
 
 class OwnEngine:
-    """A second engine, of the test's own, that it may stop and kill. Sessions on it have no network."""
+    """A second engine, of the test's own, that it may stop and kill. Sessions on it have no network.
+
+    Its network and its mounts are in namespaces that go with it, so that nothing of them stays on this machine.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -309,11 +312,12 @@ class OwnEngine:
     def start(self) -> None:
         options = [
             f"--host={self.address}", f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec",
-            f"--pidfile={self.folder}/pid", "--iptables=false", "--ip6tables=false", "--bridge=cc-test-none",
+            f"--pidfile={self.folder}/pid", "--iptables=false", "--ip6tables=false",
             "--storage-driver=vfs" if os.environ.get("CONFINED_CLAUDE_TEST_VFS") else "--storage-driver=overlay2",
         ]  # fmt: skip
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(["dockerd", *options], stdout=log, stderr=log, start_new_session=True)
+            command = ["unshare", "--net", "--mount", "dockerd", *options]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         wait_until(lambda: self.docker("version", "--format", "{{.Server.Version}}", check=False).strip(), 60)
 
     def docker(self, *words: str, check: bool = True) -> str:
@@ -332,9 +336,7 @@ class OwnEngine:
 @pytest.fixture(scope="module")
 def own_engine(installed: Path) -> Iterator[OwnEngine]:
     engine = OwnEngine(Path(tempfile.mkdtemp(prefix="confined-claude-engine-", dir="/tmp")))
-    subprocess.run(["ip", "link", "add", "cc-test-none", "type", "bridge"], check=True)
     try:
-        subprocess.run(["ip", "addr", "add", "10.222.111.1/30", "dev", "cc-test-none"], check=True)
         engine.start()
         copy = 'docker save "$1" | docker --host "$2" load --quiet'
         words = ["bash", "-o", "pipefail", "-c", copy, "bash", "confined-claude:latest", engine.address]
@@ -351,10 +353,6 @@ def own_engine(installed: Path) -> Iterator[OwnEngine]:
         yield engine
     finally:
         engine.end(signal.SIGTERM)
-        subprocess.run(["ip", "link", "delete", "cc-test-none"], check=True)
-        mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for mount in sorted((path for path in mounted if path.startswith(f"{engine.folder}/")), reverse=True):
-            subprocess.run(["umount", mount], check=True)
         shutil.rmtree(engine.folder)
 
 

@@ -268,10 +268,11 @@ class Outside:
 @contextlib.contextmanager
 def outside(folder: Path) -> Iterator[Outside]:
     """Needs root, and iproute2. Routes to single addresses lead there, which are gone afterwards."""
-    number = 1 + secrets.randbelow(60)
+    taken = subprocess.run(["ip", "-4", "address"], check=True, capture_output=True, text=True).stdout
+    number = secrets.choice([number for number in range(1, 50) if f" 198.51.100.{4 * number + 1}/30 " not in taken])
     space, near, far = (f"cct{secrets.token_hex(3)}{letter}" for letter in "sab")
     gateway, peer = f"198.51.100.{4 * number + 1}", f"198.51.100.{4 * number + 2}"
-    private = tuple(f"{start}.{200 + number % 50}.1" for start in ("10.213", "100.64", "172.31", "192.168", "169.254"))
+    private = tuple(f"{start}.{200 + number}.1" for start in ("10.213", "100.64", "172.31", "192.168", "169.254"))
     addresses = [f"203.0.113.{130 + number}", *private, f"198.18.{number}.1"]
 
     def ip(*words: str) -> None:
