@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
+import shlex
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from invoke import Config, Exit, ParseError, Program
+from invoke import Argument, Config, Exit, ParseError, Program
+from invoke.terminals import pty_size
 
 from . import __version__, tasks
 from .commands import completion
@@ -23,31 +26,80 @@ OLD_FLAGS = {
     **{f"--{task}": [task] for task in ("shell", "status", "clean", "clean-global", "rebuild")},
 }
 OWN_FLAGS = ("--help", "--list", "--print-completion-script", "--version")
+_SHORT_FLAGS = ("-h", "-l", "-V")
+_COMPLETE = "--complete"  # what the shells' scripts call
 _COMPLETED_FLAGS = ("--help", "--list", "--version", *OLD_FLAGS)
-_LIST_FORMATS = ("flat", "nested", "json")
 _SEE_HELP = "See confined-claude --help."
 _USAGE = """\
-Usage: confined-claude [--yolo] [-- ARGS of claude]
-       confined-claude TASK [--flags] [-- ARGS]
-
-Without a task it runs Claude Code, confined, in the current project. `--help TASK` explains a task.
-
-Options:
+Usage: confined-claude [OPTIONS] [ARGUMENTS of claude]
+       confined-claude TASK [OPTIONS] [-- ARGUMENTS]
 """
+_WHAT = """\
+Runs Claude Code in a container, in the current project. Options that are not listed in `confined-claude --help run`,
+and sentences in quotes, go to claude with everything after them. After -- everything does."""
+_EXAMPLES = (
+    ("confined-claude", "start Claude Code here"),
+    ('confined-claude "fix the failing test"', "start it with a first prompt"),
+    ("confined-claude --continue", "continue the last conversation here"),
+    ("confined-claude --resume", "choose a conversation to resume"),
+    ('confined-claude -p "what is this?"', "print one answer"),
+    ("confined-claude --yolo", "let Claude act without asking"),
+    ("confined-claude --network allowlist", "reach only allowed hosts"),
+    ("confined-claude shell -- make test", "run a command where Claude would"),
+)
+_MORE_HELP = "`confined-claude --help TASK` explains a task, its options and their values."
+# Invoke's words.
+_UNKNOWN = re.compile("No idea what '(.*)' is!", re.DOTALL)
+_NO_VALUE = re.compile("Flag <Argument: ([a-z_-]+).*> needed value.*")
 
 
-def rewrite_old_flags(words: list[str]) -> list[str]:
-    """Return the command line in today's words: without a task it means ``run``."""
+def rewrite(words: list[str]) -> list[str]:
+    """Return the command line with its task first, and ``--`` before whatever is meant for claude.
+
+    Without a task it means ``run``. An option that ``run`` does not have, or an argument that is no single word, goes
+    to claude with everything after it.
+    """
     if words and words[0] in OLD_FLAGS:
-        return [*OLD_FLAGS[words[0]], *words[1:]]
-    if not words or words[0] == "--":
-        return ["run", *words]
+        words = [*OLD_FLAGS[words[0]], *words[1:]]
+    elif not words or (_is_claudes(words[0]) and not _is_own(words[0])) or words[0] in _run_flags():
+        words = ["run", *words]
+    return _with_separator(words) if words[0] == "run" and len(words) > 1 else words
+
+
+def _with_separator(words: list[str]) -> list[str]:
+    """Return the words of a ``run`` with ``--`` before the first that is claude's."""
+    flags, values = _run_flags(), 0
+    for number, word in enumerate(words[1:], 1):
+        flag, sign, _ = word.partition("=")
+        if values:
+            values -= 1
+        elif word == "--":
+            break
+        elif flag in flags:
+            values = 1 if flags[flag] and not sign else 0
+        elif _is_claudes(word) and not _is_own(word):
+            return [*words[:number], "--", *words[number:]]
     return words
+
+
+def _is_claudes(word: str) -> bool:
+    return word.startswith("-") or not word or any(char.isspace() for char in word)
+
+
+def _is_own(word: str) -> bool:
+    return word.partition("=")[0] in (*OWN_FLAGS, *_SHORT_FLAGS, _COMPLETE)
+
+
+def _run_flags() -> dict[str, bool]:
+    """Return the flags of ``run``, and whether each takes a value."""
+    parameters = inspect.signature(tasks.run.body).parameters.values()
+    # The first is Invoke's context. Asking Invoke for the flags would take their help from the task.
+    return {f"--{item.name.replace('_', '-')}": item.default is None for item in list(parameters)[1:]}
 
 
 def run() -> int:
     """Run the command line in ``sys.argv``, and return its exit code."""
-    sys.argv[1:] = rewrite_old_flags(sys.argv[1:])
+    sys.argv[1:] = rewrite(sys.argv[1:])
     program = OwnProgram(
         name="confined-claude",
         binary="confined-claude",
@@ -70,34 +122,63 @@ class OwnConfig(Config):
 
 
 class OwnProgram(Program):
-    """Invoke's program with help that names only the flags that mean something here."""
+    """Invoke's program with the few options that mean something here, and help of its own."""
+
+    def core_args(self) -> list[Argument]:
+        return [
+            Argument(names=("complete",), kind=bool, default=False),
+            Argument(names=("help", "h"), optional=True, help="show this help, or that of a task"),
+            Argument(names=("list", "l"), kind=bool, default=False, help="list the tasks"),
+            Argument(names=("print-completion-script",), help="print the completion script for bash, fish or zsh"),
+            Argument(names=("version", "V"), kind=bool, default=False, help="show the version"),
+        ]
+
+    def update_config(self, merge: bool = True) -> None:
+        """Do nothing: there is no option, variable or file that changes how tasks run."""
 
     def print_help(self) -> None:
         print(_USAGE)
-        self.print_columns([self.initial_context.help_for(flag) for flag in OWN_FLAGS])
+        print(textwrap.fill(_WHAT, pty_size()[0]), end="\n\n")
+        print("Examples:")
+        self.print_columns(_EXAMPLES)
         self.list_tasks()
+        print("Options:")
+        self.print_columns([self.initial_context.help_for(flag) for flag in OWN_FLAGS])
+        print(textwrap.fill(_MORE_HELP, pty_size()[0]))
+
+    def list_tasks(self) -> None:
+        for title, names in tasks.GROUPS.items():
+            print(f"{title}:")
+            self.print_columns([(name, completion.summary(self.collection[name])) for name in names])
+
+    def print_columns(self, tuples: Sequence[tuple[str, str | None]]) -> None:
+        super().print_columns([(name.replace("STRING", "VALUE"), text) for name, text in tuples])
 
     def print_task_help(self, name: str) -> None:
         flags = self.parser.contexts[name].help_tuples()
-        print(f"Usage: confined-claude {name}{' [--flags]' * bool(flags)}\n")
-        print(textwrap.indent(inspect.getdoc(self.collection[name]) or "", "  ") + "\n")
+        usage = tasks.ARGUMENTS.get(name, "")
+        print(f"Usage: confined-claude {name}{' [OPTIONS]' * bool(flags)}{f' {usage}' * bool(usage)}\n")
+        for line in (inspect.getdoc(self.collection[name]) or "").splitlines():
+            print(textwrap.fill(line, pty_size()[0], initial_indent="  ", subsequent_indent="  "))
+        print()
         if flags:
-            print("Flags:\n")
+            print("Options:")
             self.print_columns(flags)
 
     def parse_core(self, argv: list[str] | None) -> None:
         with _usage_errors():
-            super().parse_core(argv)
-
-    def parse_core_args(self) -> None:
-        super().parse_core_args()
-        if self.args["complete"].value:
-            _complete(tasks.passthrough(sys.argv)[1:])
-            raise Exit
-        if shell := self.args["print-completion-script"].value:
-            if shell not in completion.SHELLS:
-                raise ParseError(f"--print-completion-script is one of {', '.join(completion.SHELLS)}.")
-            print(completion.script(shell), end="")
+            self.normalize_argv(argv)
+            self.parse_core_args()
+            if self.args["version"].value:
+                self.print_version()
+            elif self.args["complete"].value:
+                _complete(tasks.passthrough(sys.argv)[1:])
+            elif shell := self.args["print-completion-script"].value:
+                if shell not in completion.SHELLS:
+                    raise ParseError(f"--print-completion-script is one of {', '.join(completion.SHELLS)}.")
+                print(completion.script(shell), end="")
+            else:
+                return
             raise Exit
 
     def parse_tasks(self) -> None:
@@ -106,9 +187,20 @@ class OwnProgram(Program):
 
     def parse_cleanup(self) -> None:
         with _usage_errors():
-            if self.args["list-format"].value not in (*_LIST_FORMATS, None):
-                raise ParseError(f"--list-format is one of {', '.join(_LIST_FORMATS)}.")
-            super().parse_cleanup()
+            task = self.args["help"].value
+            if task is True:
+                self.print_help()
+            elif task:
+                if task not in self.parser.contexts:
+                    raise ParseError(f"No idea what '{task}' is!")
+                self.print_task_help(task)
+            elif self.args["list"].value:
+                self.list_tasks()
+            elif self.tasks:
+                return
+            else:
+                self.print_help()
+            raise Exit
 
 
 @contextlib.contextmanager
@@ -121,11 +213,29 @@ def _usage_errors() -> Iterator[None]:
             raise
         raise Exit(f"confined-claude: {error.message}\n{_SEE_HELP}", USAGE) from None
     except (ParseError, ValueError) as error:  # a ValueError is a word in place of a number
-        raise Exit(f"confined-claude: {error}\n{_SEE_HELP}", USAGE) from None
+        if unknown := _UNKNOWN.fullmatch(str(error)):
+            raise Exit(f"confined-claude: {_explain_unknown(unknown[1])}", USAGE) from None
+        message = _NO_VALUE.sub(lambda found: f"--{found[1].replace('_', '-')} needs a value.", str(error))
+        raise Exit(f"confined-claude: {message}\n{_SEE_HELP}", USAGE) from None
+
+
+def _explain_unknown(word: str) -> str:
+    """Return what to do about a word of the command line that is no task and no option of one."""
+    import difflib  # only for what is wrong
+
+    task, *rest = sys.argv[1:]
+    if word.startswith("-"):
+        return f"{task} has no option {word}.\nSee confined-claude --help {task}."
+    near = difflib.get_close_matches(word, tasks.ns.task_names, 1, 0.5)
+    message = f"There is no task {word!r}." + (f" Did you mean confined-claude {near[0]}?" if near else "")
+    if task not in (word, "run") or word not in (task, *rest):
+        return f"{message}\n{_SEE_HELP}"
+    words = sys.argv[sys.argv.index(word, 1) :]
+    return f"{message}\nFor claude: confined-claude -- {shlex.join(words)}    For all tasks: confined-claude --help"
 
 
 def _complete(words: list[str]) -> None:
     """Print what the last of ``words`` may become, each with its help after a tab; the words before it are typed."""
     *typed, word = words or [""]
-    for name, text in completion.answers(tasks.ns, rewrite_old_flags(typed) if typed else [], word, _COMPLETED_FLAGS):
+    for name, text in completion.answers(tasks.ns, rewrite(typed) if typed else [], word, _COMPLETED_FLAGS):
         print(f"{name}\t{text}" if text else name)

@@ -27,11 +27,11 @@ __all__ = [
     "status", "stop", "trust", "update",
 ]  # fmt: skip
 
-_SETTINGS = {spec.name: spec.help or spec.values for spec in SPECS.values() if spec.has_flag}
-_DRY_RUN = {"dry_run": "only print what would be started, and the docker commands for it; secrets are masked"}
+_SETTINGS = {spec.name: spec.explanation for spec in SPECS.values() if spec.has_flag}
+_DRY_RUN = {"dry_run": "print what a start would do, and its docker commands, with secrets masked"}
 _DELETE = {"dry_run": "show what would be deleted, and delete nothing", "yes": "delete without asking"}
-_SESSION = {"session": "its number, or its name"}
-_JSON = {"json": "for programs"}
+_SESSION = {"session": "the session's number, or its name"}
+_JSON = {"json": "print JSON for programs"}
 
 
 def passthrough(argv: list[str]) -> list[str]:
@@ -93,11 +93,13 @@ def command(name: str | None = None, **help: str) -> Callable[[Callable[..., int
 
 @command(yolo="let Claude act without asking (--dangerously-skip-permissions)", **_DRY_RUN)
 def run(host: Host, *, yolo: bool = False, dry_run: bool = False, **settings: str | None) -> int:
-    """Run Claude Code, confined, in this project: run [--yolo] [-- ARGS of claude]
+    """Run Claude Code, confined, in this project
 
-    All that stands after -- is for claude. Its own flags take up a conversation again:
-    run -- --continue  goes on with the last one of this project
-    run -- --resume    lets you choose one
+    Everything after -- goes to claude:
+    run -- --continue          continue the last conversation
+    run -- --resume            choose a conversation
+    run -- -p "what is this?"  print one answer
+    confined-claude takes claude's options without -- as well.
     """
     from .commands import run
 
@@ -106,7 +108,7 @@ def run(host: Host, *, yolo: bool = False, dry_run: bool = False, **settings: st
 
 @command(**_DRY_RUN)
 def shell(host: Host, *, dry_run: bool = False, **settings: str | None) -> int:
-    """Open a shell where Claude Code would run: shell [-- COMMAND]"""
+    """Open a shell where Claude Code would run, or run a command there"""
     from .commands import run
 
     return run.shell(host, passthrough(sys.argv), settings, dry_run=dry_run)
@@ -114,23 +116,23 @@ def shell(host: Host, *, dry_run: bool = False, **settings: str | None) -> int:
 
 @command("exec", **_SESSION)
 def exec_(host: Host, session: str | None = None) -> int:
-    """Join a running session with a shell, or a command: exec [--session N] [-- COMMAND]"""
+    """Join a running session with a shell or a command"""
     from .commands import execute
 
     return execute.execute(host, passthrough(sys.argv), session)
 
 
-@command(all="every session, of all projects", **_SESSION)
+@command(all="end every session, of all projects", **_SESSION)
 def stop(host: Host, session: str | None = None, all: bool = False) -> None:
-    """End this project's session, which saves its state first: stop [--session N] [--all]"""
+    """End this project's session; it saves its state first"""
     from .commands import stop
 
     stop.stop(host, session, all_projects=all)
 
 
-@command(json="for programs, see docs/status.schema.json", watch="kept up to date, until Ctrl-C")
+@command(json="print JSON for programs, see docs/status.schema.json", watch="keep it up to date, until Ctrl-C")
 def status(host: Host, json: bool = False, watch: bool = False) -> int | None:
-    """Show what runs, what it takes, and how to get rid of it: status [--json] [--watch]"""
+    """Show sessions, the disk space in use, and what deletes it"""
     from .commands import status
 
     return status.status(host, as_json=json, watch=watch)
@@ -144,9 +146,11 @@ def build(host: Host) -> None:
     build.build(host)
 
 
-@command(pull="on a newer base", claude="only Claude Code, in this version, or latest: that takes seconds")
+@command(
+    pull="fetch the base image again", claude="replace only Claude Code: by this version, or latest; takes seconds"
+)
 def rebuild(host: Host, pull: bool = False, claude: str | None = None) -> None:
-    """Build the image from scratch: rebuild [--pull] [--claude VERSION]"""
+    """Build the image from scratch, or with another Claude Code"""
     from .commands import build
 
     build.rebuild(host, pull=pull, claude=claude)
@@ -154,16 +158,16 @@ def rebuild(host: Host, pull: bool = False, claude: str | None = None) -> None:
 
 @command(
     accept="close everything that is open, as it is now",
-    restore="a path to put back as it was before the session",
+    restore="put this path back as it was before the session",
 )
 def review(host: Host, accept: bool = False, restore: str | None = None) -> int | None:
-    """Show what sessions left that this machine could run: review [--restore PATH] [--accept]"""
+    """Show what sessions left that this machine could run"""
     from .commands import review
 
     return review.review(host, accept=accept, restore=restore)
 
 
-@command(hash="allow the content with this hash, without asking")
+@command(hash="allow the content with this hash, without a question")
 def trust(host: Host, hash: str | None = None) -> None:
     """Allow what this project's files ask for beyond the defaults"""
     from .commands import trust
@@ -173,7 +177,7 @@ def trust(host: Host, hash: str | None = None) -> None:
 
 @command(**_JSON)
 def config(host: Host, json: bool = False) -> None:
-    """Show the settings in force here, and where each comes from: config [--json]"""
+    """Show the settings in force here, and where each comes from"""
     from .commands import config
 
     config.config(host, as_json=json)
@@ -181,7 +185,7 @@ def config(host: Host, json: bool = False) -> None:
 
 @command(**_JSON)
 def doctor(host: Host, json: bool = False) -> int:
-    """Check all that a session needs, and say what to do about what is missing: doctor [--json]"""
+    """Check everything that a session needs, with hints on what is missing"""
     from .commands import doctor
 
     return doctor.doctor(host, as_json=json)
@@ -197,31 +201,40 @@ def update(host: Host) -> None:
 
 @command()
 def blocked(host: Host) -> None:
-    """Show what an allowlist has refused to this project's sessions, and what would open it"""
+    """Show what an allowlist refused, and the line that allows it"""
     from .commands import blocked
 
     blocked.blocked(host)
 
 
 @command(
-    all="also forget what is remembered: Claude's history of the project, its settings, records and findings",
-    project="another known project, by its directory or id; it may be gone",
+    all="also delete Claude's history of the project, its settings, records and findings",
+    project="clean another known project, by its directory or id; it may be gone",
     **_DELETE,
 )
 def clean(host: Host, all: bool = False, project: str | None = None, dry_run: bool = False, yes: bool = False) -> None:
-    """Delete what sessions have installed in this project: clean [--all] [--dry-run] [--yes]"""
+    """Delete what sessions have installed in this project"""
     from .commands import clean
 
     clean.clean(host, project, clean.Options(everything=all, dry_run=dry_run, sure=yes))
 
 
-@command(all="also Claude's own config: sign-in, settings, plugins, every project's history", **_DELETE)
+@command(all="also delete Claude's own config: sign-in, settings, plugins, every project's history", **_DELETE)
 def clean_global(host: Host, all: bool = False, dry_run: bool = False, yes: bool = False) -> None:
-    """Delete the caches that projects share, build logs and unused images: clean-global [--all] [--dry-run] [--yes]"""
+    """Delete the caches that projects share, build logs and unused images"""
     from .commands import clean
 
     clean.clean_global(host, clean.Options(everything=all, dry_run=dry_run, sure=yes))
 
+
+# What follows the options of a task, for its help.
+ARGUMENTS = {"run": "[ARGUMENTS of claude]", "shell": "[-- COMMAND]", "exec": "[-- COMMAND]"}
+# The tasks as help lists them.
+GROUPS = {
+    "Daily work": ("run", "shell", "exec", "status", "stop"),
+    "Safety": ("review", "trust", "blocked", "config"),
+    "Housekeeping": ("doctor", "build", "rebuild", "update", "clean", "clean-global"),
+}
 
 ns = Collection(
     run, shell, exec_, status, stop, clean, clean_global, build, rebuild, review, trust, blocked, config, doctor,

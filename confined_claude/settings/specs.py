@@ -46,7 +46,7 @@ class Spec:
 
     ``values`` describes what it may be: one of ``scale``, which begins with the narrowest, or what matches
     ``pattern``. ``is_number`` allows numbers without quotes in a file. ``has_flag`` makes it a flag of ``run`` and
-    ``shell``, explained by ``help`` or by ``values``.
+    ``shell``, explained by ``help``; ``meanings`` explains each value where that is not obvious.
 
     A project may ask for what is narrower than the default; if ``is_free``, for anything. Anything else needs the
     user's trust and has the consequence ``widens``; without a consequence no project can have it.
@@ -62,6 +62,7 @@ class Spec:
     widens: str = ""
     has_flag: bool = False
     help: str = ""
+    meanings: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
 
     @property
@@ -72,6 +73,12 @@ class Spec:
     @property
     def flag(self) -> str:
         return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def explanation(self) -> str:
+        """What it is, with each value explained."""
+        values = (f"{value}{' (default)' * (value == self.default)}: {text}" for value, text in self.meanings.items())
+        return "; ".join((self.help, *values))
 
     @property
     def narrow(self) -> tuple[str, ...]:
@@ -125,7 +132,18 @@ class Settings:
         Kind.LIST,
         widens="the image of its sessions has these Debian packages; they are installed as root while it is built",
     ).field()
-    sudo: str = Spec("apt", "apt, full or off", scale=("off", "apt", "full"), has_flag=True).field()
+    sudo: str = Spec(
+        "apt",
+        "apt, full or off",
+        scale=("off", "apt", "full"),
+        has_flag=True,
+        help="what sudo may do in the session",
+        meanings={
+            "apt": "install and remove Debian packages",
+            "full": "everything, as root",
+            "off": "nothing",
+        },
+    ).field()
     plugin_scripts: str = Spec("off", "off or on", scale=("off", "on")).field()
     network: str = Spec(
         "internet",
@@ -134,6 +152,14 @@ class Settings:
         scale=("none", "allowlist", "internet", "open"),
         widens="sessions reach your local network and this machine's services, or whatever is in that Docker network",
         has_flag=True,
+        help="what the session reaches",
+        meanings={
+            "internet": "everything outside, nothing on this machine and in its networks",
+            "allowlist": "Claude, package registries and the hosts of --allow",
+            "none": "nothing, not even Claude's own servers",
+            "open": "also this machine and its local networks",
+            "docker:NAME": "that Docker network",
+        },
     ).field()
     allow: tuple[str, ...] = Spec(
         (),
@@ -142,7 +168,7 @@ class Settings:
         Kind.LIST,
         widens="sessions reach these hosts when the network is an allowlist, and can send them what they know",
         has_flag=True,
-        help="hosts that an allowlist opens, with commas between them",
+        help="hosts that the network allowlist opens, with commas between them: github.com,*.example.com,host:8443",
     ).field()
     host_ports: tuple[str, ...] = Spec(
         (),
@@ -152,7 +178,7 @@ class Settings:
         is_number=True,
         widens="sessions reach the services that listen at these ports of this machine",
         has_flag=True,
-        help="ports of this machine that the session reaches",
+        help="ports of this machine that the session reaches, as host.docker.internal:PORT",
     ).field()
     ports: tuple[str, ...] = Spec(
         (),
@@ -162,7 +188,7 @@ class Settings:
         is_number=True,
         widens="what a session serves at these ports is on this machine's loopback, for its browsers and users",
         has_flag=True,
-        help="ports of the session that this machine reaches",
+        help="ports of the session that this machine reaches, as localhost:PORT",
     ).field()
     pids: tuple[str, ...] = Spec(
         ("4096",), "a number of processes and threads", r"[1-9][0-9]{0,6}", Kind.LIMIT, is_number=True, is_free=True
@@ -179,6 +205,12 @@ class Settings:
         scale=("isolated", "guarded", "open"),
         widens="sessions may change git's settings and hooks, which your machine runs; you learn of it only afterwards",
         has_flag=True,
+        help="what the session may do with the repository",
+        meanings={
+            "guarded": "use it, with git's settings and hooks read-only",
+            "isolated": "work on a copy of it",
+            "open": "change everything in .git",
+        },
     ).field()
     protect: tuple[str, ...] = Spec(
         (), "a list of paths in the project, * in a name", _PATH, Kind.LIST, is_free=True

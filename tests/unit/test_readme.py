@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
-from confined_claude import environment, errors, tasks
+from confined_claude import environment, errors, program, tasks
 from confined_claude.guard.rules import RULES
 from confined_claude.host import Host
 from confined_claude.project import Project
@@ -101,3 +102,13 @@ def test_the_image_has_what_the_manual_lists() -> None:
         assert re.search(rf"\b{package}\b", dockerfile), package
     for package in ("python3-pip", "python3-venv", "tini"):
         assert package in dockerfile
+
+
+def test_the_command_lines_shown_are_valid() -> None:
+    contexts = {context.name: context for context in tasks.ns.to_contexts()}
+    lines = re.findall(r"^    confined-claude\b *([^#\n]*)", README, re.MULTILINE)
+    assert len(lines) > 20
+    for line in lines:
+        task, *words = program.rewrite(shlex.split(line))
+        ours = words[: words.index("--")] if "--" in words else words
+        assert {word for word in ours if word.startswith("-")} <= set(contexts[task].flags), line

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from invoke import Collection, ParserContext
+from invoke import Collection, ParserContext, Task
 
 from ...settings import SPECS
 
 SHELLS = ("bash", "fish", "zsh")
 _ASKING_FOR_HELP = (["--help"], ["-h"])
+
+
+def summary(task: Task[Any]) -> str:
+    """Return what a task does, in one line."""
+    return (task.__doc__ or "").strip().partition("\n")[0]
 
 
 def script(shell: str) -> str:
@@ -32,7 +38,7 @@ def answers(tasks: Collection, typed: Sequence[str], word: str, flags: Iterable[
     if not typed or typed in _ASKING_FOR_HELP:
         if word.startswith("-"):
             return [(flag, "") for flag in flags]
-        return [(name, _in_short(tasks[name].__doc__)) for name in sorted(tasks.task_names)]
+        return [(name, summary(tasks[name])) for name in sorted(tasks.task_names)]
     context = next((context for context in tasks.to_contexts() if context.name == typed[0]), None)
     return _flags_and_values(context, typed, word) if context else []
 
@@ -42,18 +48,19 @@ def _flags_and_values(task: ParserContext, typed: Sequence[str], word: str) -> l
     before = [part for part in typed if part != "="][-1]
     flag, sign, _ = word.partition("=")
     if before in task.flags and task.flags[before].takes_value:
-        return [(value, "") for value in _values(before)]
+        return _values(before)
     if sign and flag in task.flags:
-        return [(f"{flag}={value}", "") for value in _values(flag)]
+        return [(f"{flag}={value}", text) for value, text in _values(flag)]
+    settings = {spec.flag: spec.help for spec in SPECS.values()}
     unused = sorted(name for name in task.flags if name.startswith("--") and name not in typed)
-    return [(name, _in_short(task.flags[name].help)) for name in unused]
+    return [(name, settings.get(name) or task.flags[name].help or "") for name in unused]
 
 
-def _values(flag: str) -> list[str]:
-    """Return the words that a setting's flag may be given, as far as there are some."""
-    return [word for spec in SPECS.values() if spec.flag == flag for word in sorted(spec.scale)]
-
-
-def _in_short(text: str | None) -> str:
-    """Return the first line of ``text``, without the usage after it."""
-    return (text or "").strip().partition("\n")[0].partition(": ")[0]
+def _values(flag: str) -> list[tuple[str, str]]:
+    """Return the words that a setting's flag may be given, as far as there are some, each with its meaning."""
+    return [
+        (word, spec.meanings.get(word, ""))
+        for spec in SPECS.values()
+        if spec.flag == flag
+        for word in sorted(spec.scale)
+    ]

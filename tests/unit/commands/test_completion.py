@@ -25,7 +25,7 @@ FILES: set[str] = set()  # nothing: the shell's own are offered
 
 def offered(*words: str) -> set[str]:
     *typed, word = words
-    now = program.rewrite_old_flags(typed) if typed else []
+    now = program.rewrite(typed) if typed else []
     return {name for name, _ in completion.answers(tasks.ns, now, word, FLAGS)}
 
 
@@ -40,6 +40,9 @@ def offered(*words: str) -> set[str]:
         (["run", "--net"], OF_RUN),
         (["shell", "--"], OF_SHELL),
         (["--yolo", ""], OF_SHELL),
+        (["--network", "none", ""], OF_RUN - {"--network"}),
+        (["--network", ""], NETWORKS),
+        (["--continue", ""], FILES),
         (["--shell", ""], OF_SHELL),
         (["run", "--yolo", "--git", "open", ""], OF_RUN - {"--yolo", "--git"}),
         (["run", "--network", ""], NETWORKS),
@@ -83,7 +86,11 @@ def test_a_line_of_help_stands_beside_each_in_one_line(run: Run) -> None:  # noq
     assert set(lines) == TASKS
     assert lines["run"] == "Run Claude Code, confined, in this project"
     done = run("--complete", "--", "confined-claude", "run", "--sudo", "")
-    assert done.stdout.splitlines() == ["apt", "full", "off"]
+    assert done.stdout.splitlines() == [
+        "apt\tinstall and remove Debian packages",
+        "full\teverything, as root",
+        "off\tnothing",
+    ]
 
 
 @pytest.mark.parametrize("shell", completion.SHELLS)
@@ -115,4 +122,4 @@ def test_an_answer_takes_nothing_of_a_session() -> None:
 def test_the_command_itself_answers(tmp_path: Path) -> None:
     words = [COMMAND, "--complete", "--", "confined-claude", "run", "--network", ""]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) == NETWORKS
+    assert {line.split("\t")[0] for line in done.stdout.splitlines()} == NETWORKS
