@@ -63,7 +63,17 @@ install_package() {
     # In a clone whose directory is named like a release (name-1) pip would cache what it builds.
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --force-reinstall --no-deps "$here"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir "$here"
+    isolate_command "$venv/bin/confined-claude"
     printf '%s\n' "$stamp" >"$venv/installed"
+}
+
+# isolate_command FILE: makes pip's FILE start Python with -I, so that it imports nothing from where PYTHONPATH leads.
+# Where the path of Python is long or has a blank, FILE is a shell script whose second line starts it.
+isolate_command() {
+    sed -e '1s|^\(#!.*/python[0-9.]*\)$|\1 -I|' -e "2s|^\('''exec' .*\) \"\$0\" |\1 -I \"\$0\" |" "$1" >"$1.new"
+    head -n 2 "$1.new" | grep -q -e ' -I' || fail 2 "pip has made a command of an unknown form: $1." "Report this as a bug."
+    chmod 755 "$1.new"
+    mv "$1.new" "$1"
 }
 
 link_commands() {

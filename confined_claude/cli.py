@@ -10,7 +10,7 @@ import sys
 from typing import NoReturn
 
 from .console import open_streams
-from .errors import INTERRUPTED, READER_GONE, USAGE
+from .errors import INTERRUPTED, READER_GONE, USAGE, ConfinedError
 
 
 def main() -> NoReturn:
@@ -23,6 +23,10 @@ def main() -> NoReturn:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
+        if "PYTHONPATH" in os.environ and not sys.flags.ignore_environment:
+            from .project import refuse_python_path
+
+            refuse_python_path(os.environ)
         from . import program
 
         code = program.run()
@@ -30,6 +34,9 @@ def main() -> NoReturn:
             sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except ConfinedError as error:
+        print(f"confined-claude: {error}", file=sys.stderr)
+        code = error.exit_code
     except BrokenPipeError:
         code = READER_GONE
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,6 +114,22 @@ def check_new(directory: Path, host: Host) -> None:
             continue
         except OSError as error:
             raise system_error("write to", place, error) from None
+
+
+def refuse_python_path(environ: Mapping[str, str]) -> None:
+    """Raise ConfinedError if PYTHONPATH leads into the current project: a session can put modules there.
+
+    An isolated interpreter ignores the variable; see install.sh.
+    """
+    here = Path.cwd()
+    scaffolds = [place for place in (here, *here.parents) if os.path.lexists(place / SCAFFOLD)]
+    root = (scaffolds or [here])[-1]
+    for entry in environ["PYTHONPATH"].split(os.pathsep) if environ.get("PYTHONPATH") else ():
+        if _real(Path(entry)).is_relative_to(root):
+            raise ConfinedError(
+                f"PYTHONPATH leads Python into this project: {entry!r}.",
+                "Look for modules that a session has put there, and start again with `env -u PYTHONPATH`.",
+            )
 
 
 def _check_name(directory: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import termios
@@ -11,6 +12,21 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+# Control sequences of xterm; other terminals ignore those that they do not know. A session may end in any state.
+_RESET = b"".join(
+    (
+        b"\x18\x1b\\",  # end an unfinished sequence, or a string such as a title
+        b"\x1b<\x1b[4i",  # out of the VT52 mode, and back from the printer
+        # Leaving the alternate screen and resetting the margins both move the cursor, so it is saved before.
+        b"\x1b7\x1b[?1049l\x1b7\x1b[?69l\x1b[r\x1b8",
+        b"\x1b[0m\x1b(B\x0f",  # no attributes, ASCII
+        b"\x1b[4l\x1b[?7h\x1b[?5l\x1b[?25h\x1b[?2026l",  # replace, wrap, no reverse video, cursor, draw at once
+        # What the terminal sends: plain keys, no mouse, no focus, no marks around what is pasted.
+        b"\x1b[?1l\x1b>\x1b[>4m",
+        b"".join(b"\x1b[?%dl" % mode for mode in (9, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 2004)),
+    )
+)
 
 
 class Signals:
@@ -96,15 +112,25 @@ def is_interactive() -> bool:
 
 @contextlib.contextmanager
 def terminal_restored() -> Iterator[None]:
-    """Restore the terminal's modes at the end, and discard its input: the user's shell would run what is left there."""
-    if not sys.stdin.isatty():
-        yield
-        return
-    fd = sys.stdin.fileno()
-    state = termios.tcgetattr(fd)
+    """Restore the terminal at the end: its modes, what it shows, and no input, which the user's shell would run."""
+    state = termios.tcgetattr(sys.stdin.fileno()) if sys.stdin.isatty() else None
     try:
         yield
     finally:
-        # A closed terminal has nothing to restore.
-        with contextlib.suppress(termios.error):
-            termios.tcsetattr(fd, termios.TCSAFLUSH, state)
+        reset_screen()
+        if state is not None:
+            # A closed terminal has nothing to restore.
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(sys.stdin.fileno(), termios.TCSAFLUSH, state)
+
+
+def reset_screen() -> None:
+    """Make the terminal, if output goes to one, show what is printed next, whatever a session has printed last.
+
+    The cursor stays where it is, the terminal's own palette as well. A dumb terminal, as in Emacs, has no state.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream.isatty() and os.environ.get("TERM") != "dumb":
+            with contextlib.suppress(OSError):  # a closed terminal
+                os.write(stream.fileno(), _RESET)
+            return

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -47,6 +48,10 @@ def _reported() -> Iterator[None]:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        if "PYTHONPATH" in os.environ and not sys.flags.ignore_environment:  # the shim of an older scaffold allows it
+            from .project import refuse_python_path
+
+            refuse_python_path(os.environ)
         yield
         sys.stdout.flush()
     except ConfinedError as error:

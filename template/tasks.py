@@ -1,5 +1,6 @@
 """Confined Claude: `inv --list` shows the tasks. Written by copier; `copier update` brings it up to date."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,11 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != _here]
 if _planted := [path.name for path in sorted(_here.glob("invoke.*")) if path.suffix in (".py", ".yaml", ".yml", ".json")]:
     print(f"confined-claude: {_planted[0]} stands beside tasks.py, and Invoke would obey it.", file=sys.stderr)
     print("Look at it, and remove it; or use the confined-claude command, which reads none.", file=sys.stderr)
+    sys.exit(4)
+_entries = os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.environ.get("PYTHONPATH") else []
+if any(Path(entry).resolve().is_relative_to(_here) for entry in _entries):
+    print("confined-claude: PYTHONPATH leads Python into this project, where a session can put modules.", file=sys.stderr)
+    print("Look for them, and start `env -u PYTHONPATH inv`; or use the confined-claude command.", file=sys.stderr)
     sys.exit(4)
 try:
     from confined_claude.tasks import ns  # noqa: E402, F401

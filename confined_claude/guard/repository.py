@@ -112,12 +112,12 @@ def named_by_settings(root: Path, common: Path | None, settings: Iterable[tuple[
     for key, value, base in with_bases:
         name = key.rpartition(".")[2]
         if name in _PATHS:
-            # Only an included file is searched for beside the settings.
-            yield from _within(root, (root if name != "path" else base) / Path(value).expanduser())
+            # Only an included file is searched for beside the settings. "~name" stays as it is without such a user.
+            yield from _within(root, (root if name != "path" else base) / os.path.expanduser(value))  # noqa: PTH111
         elif "/" in value and not gitconfig.is_harmless(key, value):
             for word in _WORDS.findall(value):
                 program = root / word
-                if "/" in word and program.is_file() and os.access(program, os.X_OK):
+                if "/" in word and os.path.isfile(program) and os.access(program, os.X_OK):  # noqa: PTH113 - no error
                     yield from _within(root, program)
 
 

@@ -136,6 +136,7 @@ class Supervisor:
     def _outcome(self, code: int, client: subprocess.Popen[bytes]) -> int:
         """Return the exit code of this process for that of the attached docker command, and print what it means."""
         printed = client.stderr.read() if client.stderr else b""
+        signals.reset_screen()
         if code < 0:
             say("The docker command was killed, and so the session has ended.")
             return 128 - code

@@ -51,6 +51,10 @@ def test_one_command_from_the_readme_ends_with_claude_answering(newcomer: User, 
     assert {name for name, path in COMPLETION.items() if (newcomer.home / path).is_file()} == set(COMPLETION)
     assert f'    source "{newcomer.home / COMPLETION["zsh"]}"\n' in done.stderr
     assert not any((newcomer.home / name).exists() for name in START_UP)
+    # The command's interpreter ignores what the environment has for Python.
+    (place / "platformdirs.py").write_text("raise SystemExit('imported')")
+    assert newcomer.run("confined-claude", "config", cwd=place / "my-project", PYTHONPATH=str(place)).returncode == 0
+
     # Then what the README says comes next.
     listed = newcomer.run("inv", "--list", cwd=place / "my-project")
     assert "Run Claude Code" in listed.stdout

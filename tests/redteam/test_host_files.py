@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from attacks import REVIEW, Attack, Field, table
 from helpers import REPOSITORY, docker, sessions_of, wait_until
+from terminals import terminal
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -61,6 +62,16 @@ KEPT = [
         ),
         "inv --list; inv review; confined-claude review; inv shell -- true; confined-claude shell -- true",
         bare=NAIVE,
+    ),
+    Attack(
+        "PYTHONPATH into the project",
+        "; ".join(puts(name, PYTHON) for name in "platformdirs.py confined_claude/__init__.py".split()),
+        "; ".join(
+            f"PYTHONPATH={path} {command}"
+            for path in (":/x", ".")
+            for command in ("inv --list", "inv review", "confined-claude review", "confined-claude shell -- true")
+        ),
+        bare="echo 'import platformdirs' > tasks.py",
     ),
 ]  # fmt: skip
 
@@ -334,6 +345,22 @@ def test_names_are_safe_to_print(field: Field) -> None:
     ]
     field.review("--restore", shown)
     assert not (field.project / "two\nred     lines/.envrc").exists()
+
+
+def test_a_session_cannot_conceal_the_report(field: Field) -> None:
+    concealing = "printf '\\033[8m\\033[?1049h\\033[?25l\\033]0;title'"
+
+    def shown(*words: str) -> tuple[str, str]:
+        with terminal(field.user, field.project, *words) as opened:
+            opened.wait_for_end()
+            return opened.screen, opened.everything
+
+    screen, everything = shown("confined-claude", "shell", "--", "sh", "-c", f"{puts('.envrc', 'x')}; {concealing}")
+    assert "red     .envrc" in screen
+    assert "\x1b[0m" in everything.partition("\x1b[8m")[2].partition("This session")[0]
+    screen, everything = shown("sh", "-c", f"{concealing}; echo red .envrc")  # the control
+    assert "red .envrc" in everything
+    assert "red .envrc" not in screen
 
 
 def test_a_fifo_anywhere_hangs_nothing(scaffold: Field) -> None:

@@ -277,6 +277,24 @@ def test_the_shim_refuses_what_invoke_would_obey(template: Path, place: Path, pe
     assert not (place / "canary").exists()
 
 
+@pytest.mark.parametrize("path", [".", ":/x", "lib"])
+def test_the_shim_refuses_a_python_path_into_the_project(template: Path, place: Path, person: User, path: str) -> None:
+    copier(person, "copy", "--defaults", str(template), "made", cwd=place)
+    for folder in (place / "made", place / "made/lib"):
+        folder.mkdir(exist_ok=True)
+        (folder / "platformdirs.py").write_text(f"open({str(place / 'canary')!r}, 'w')\n")
+    done = person.run("inv", "build", cwd=place / "made", PYTHONPATH=path)
+    assert done.returncode == 4
+    assert "PYTHONPATH" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+    assert person.run("confined-claude", "build", cwd=place / "made", PYTHONPATH=path).returncode == 0
+    assert not (place / "canary").exists()
+    assert person.run("inv", "build", cwd=place / "made", PYTHONPATH="/x").returncode == 0
+    (place / "made/tasks.py").write_text("import platformdirs\n")
+    person.run("inv", "--list", cwd=place / "made", PYTHONPATH=path)  # the control
+    assert (place / "canary").exists()
+
+
 @pytest.mark.parametrize("name", PLANTED)
 def test_control_invoke_obeys_what_is_planted(place: Path, person: User, name: str) -> None:
     (place / "tasks.py").write_text("from invoke import task\n@task\ndef hello(c):\n    c.run('true')\n")

@@ -446,3 +446,27 @@ def test_closed_streams_do_no_harm(words: str, code: int, closed: str, directory
     done = shell(f"$C {words} {closed}", directory, home)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("entry", ["", "/x", "lib", "{directory}", "{directory}/lib"])
+def test_a_python_path_into_the_project_is_refused(entry: str, command: Run, directory: Path) -> None:
+    (directory / ".confined-claude").mkdir()
+    (directory / "docs").mkdir()
+    done = command("config", cwd=directory / "docs", PYTHONPATH=entry.format(directory=directory))
+    is_refused = entry not in ("", "/x")
+    assert (done.returncode == 2 and "PYTHONPATH" in done.stderr) is is_refused, done.stderr
+    assert len(done.stderr.splitlines()) == 2 * is_refused
+    # A second entry, which is empty: the current directory.
+    done = command("config", cwd=directory / "docs", PYTHONPATH=f"/x:{entry.format(directory=directory)}")
+    assert (done.returncode == 2) is (entry != "/x")
+
+
+def test_an_isolated_interpreter_ignores_the_python_path(directory: Path, home: Path) -> None:
+    (directory / "platformdirs.py").write_text(f"open({str(directory / 'canary')!r}, 'w')\n")
+    environ = {"HOME": str(home), "PATH": str(home), "PYTHONPATH": f".:{directory}"}
+    words = [sys.executable, "-I", COMMAND, "config"]
+    done = subprocess.run(words, cwd=directory, env=environ, check=True, capture_output=True)
+    assert done.stderr == b""
+    assert not (directory / "canary").exists()
+    subprocess.run([sys.executable, "-c", "import platformdirs"], cwd=directory, env=environ, check=True)  # the control
+    assert (directory / "canary").exists()

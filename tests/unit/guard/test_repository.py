@@ -240,3 +240,17 @@ def test_git_follows_a_git_file_to_the_same_path(content: bytes, tmp_path: Path)
     (tmp_path / ".git").write_bytes(content)
     found = run_git(tmp_path, "rev-parse", "--absolute-git-dir").decode().strip()
     assert (tmp_path / (parse_pointer(content) or "")).resolve() == Path(found).resolve()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("core.hooksPath", "~nobody-here/hooks"),
+        ("include.path", "~nobody-here/config"),
+        ("core.fsmonitor", f"./{'x' * 300}"),
+    ],
+    ids=["hooks of nobody", "file of nobody", "name too long"],
+)
+def test_a_setting_that_leads_nowhere_is_no_error(key: str, value: str, main: Path) -> None:
+    put(main / ".git/config", "[{}]\n\t{} = {}\n".format(*key.split("."), value))
+    assert set(named_by_settings(main, main / ".git", [(key.lower(), value)])) <= {value}
