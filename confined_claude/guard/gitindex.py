@@ -1,42 +1,91 @@
-"""The submodules in a git index, as git's read-cache.c reads it. Pure.
+"""A git index as git's read-cache.c reads it: its submodules, and the paths that git refuses elsewhere. Pure.
 
-Whoever wrote the file is hostile: git must never find a submodule that is not reported, so whatever is in doubt is a
+Whoever wrote the file is hostile: git must never find more in it than is reported, so whatever is in doubt is a
 ValueError.
 """
 
 from __future__ import annotations
 
 import struct
+from array import array
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from .gitconfig import decode
+from .gitpaths import invalid_files, is_invalid
 
 _HEADER = struct.Struct(">4sII")
 _PAIR = struct.Struct(">II")
 _VERSIONS = (2, 3, 4)
 _COMPRESSED = 4  # the version whose names lack what they share with the name before
-_FILE, _LINK, _GITLINK = 0o10, 0o12, 0o16  # git looks only at these four bits of a mode
+_FILE, _LINK, _GITLINK, _DIRECTORY = 0o10, 0o12, 0o16, 0o4  # git looks only at these four bits of a mode
 _EXTENDED = 0x4000  # the flag for two more bytes of flags
+_KNOWN_FLAGS = 0x60  # in the first of these bytes
 _LONG = 0xFFF  # the length of a name that is too long for its field
 _MAX_PATH = 1 << 14  # no path is as long; many that are would take for ever
+_MAX_PATHS = 128 << 20  # bytes of all paths: a compressed index may have far more of them than its own size
+# What the content of an item of a snapshot begins with, for an entry that is no submodule.
+INVALID, DIRECTORY = b"invalid", b"directory "
+_MAX_SPECIAL = 10_000  # submodules and directories of a sparse index
+_BLOCK = 1 << 20  # bytes of paths that are checked at once
 
 
-class _Entries(NamedTuple):
-    gitlinks: list[bytes]
-    starts: list[int]  # where each entry can be read without the one before it, else -1
-    end: int
+class Index(NamedTuple):
+    """What matters in an index, in its order.
+
+    ``invalid`` are the paths that git's verify_path refuses, ``directories`` those that a sparse index has in place of
+    all that is in them, with the object names of their trees. ``shared`` is the name of the file that has the other
+    entries of a split index, or empty.
+    """
+
+    gitlinks: list[str]
+    directories: dict[str, str]
+    invalid: list[str]
+    shared: str
 
 
-def gitlinks(index: bytes, hash_size: int = 20) -> list[str]:
-    """Return the paths of all submodules in an index of version 2, 3 or 4, in its order.
+def parse_index(index: bytes, hash_size: int = 20) -> Index:
+    """Return what matters in an index of version 2, 3 or 4.
 
     ``hash_size`` is 32 in a repository of SHA-256. Raises ValueError if it is no index or damaged, and where a path
-    cannot be known: a sparse index with directories that stand for their whole content, a split index that replaces
-    an entry of the shared one by a submodule.
+    cannot be known: a split index that replaces an entry of the shared one by a submodule or a directory.
     """
-    entries = _entries(index, hash_size)
-    _check_extensions(index, entries, hash_size)
-    return [decode(path) for path in entries.gitlinks]
+    entries = _Entries(index, hash_size)
+    gitlinks: list[bytes] = []
+    directories: dict[bytes, bytes] = {}
+    invalid: list[bytes] = []
+    files: list[bytes] = []
+    empty = size = total = 0
+    for kind, path in entries:
+        if not path and kind in (_FILE, _LINK):
+            empty += 1  # it replaces the one of the shared index
+        elif kind == _FILE:
+            files.append(path)
+        elif kind == _LINK:
+            if is_invalid(path, is_link=True):
+                invalid.append(path)
+        elif not path or kind not in (_GITLINK, _DIRECTORY) or len(gitlinks) + len(directories) > _MAX_SPECIAL:
+            raise ValueError("a git index with a damaged entry, or too many submodules")
+        elif is_invalid(path, is_directory=kind == _DIRECTORY):
+            invalid.append(path)
+        elif kind == _GITLINK:
+            gitlinks.append(path)
+        else:
+            directories[path] = entries.object_name
+        size += len(path)
+        if size > _BLOCK:
+            invalid += invalid_files(files)
+            files.clear()
+            total += size
+            size = 0
+            if total > _MAX_PATHS:
+                raise ValueError("too large")
+    invalid += invalid_files(files)
+    shared = _read_extensions(index, entries, hash_size)
+    if empty and not shared:
+        raise ValueError("a git index with a damaged path")
+    trees = {decode(path): name.hex() for path, name in directories.items()}
+    return Index([decode(path) for path in gitlinks], trees, [decode(path) for path in invalid], shared)
 
 
 def _check_header(index: bytes, hash_size: int) -> tuple[int, int]:
@@ -49,54 +98,70 @@ def _check_header(index: bytes, hash_size: int) -> tuple[int, int]:
     return version, count
 
 
-def _entries(index: bytes, hash_size: int) -> _Entries:
-    """Read the entries of an index. One loop for all versions, fast for ordinary entries.
+class _Entries:
+    """The entries of an index, to be iterated once. Raises ValueError if they are damaged.
 
-    There is no faster way to be sure that there is no submodule: git looks at four bits of the mode only, so far
-    more than the mode 160000 counts as one, and such bits are everywhere.
+    Then ``starts`` has where each can be read without the one before it (else 0), and ``end`` where the last one ends.
+    ``object_name`` is that of the current entry.
     """
-    version, count = _check_header(index, hash_size)
-    compressed = version == _COMPRESSED
-    fixed = 42 + hash_size
-    fields = struct.Struct(f">26xB{fixed - 29}xH").unpack_from  # the third byte of the mode, the flags
-    found = []
-    starts = []
-    at = _HEADER.size
-    path = b""
-    try:
-        for _ in range(count):
-            mode, flags = fields(index, at)
-            begin = at + fixed if flags < _EXTENDED else at + fixed + (flags & _EXTENDED) // 0x2000
-            size = flags & _LONG
-            if compressed:
-                strip, begin = _varint(index, begin) if index[begin] & 128 else (index[begin], begin + 1)
-                shared = len(path) - strip
-                if size == _LONG:
-                    size = shared + index.index(b"\0", begin) - begin
-                if not 0 <= shared <= size <= _MAX_PATH:
+
+    def __init__(self, index: bytes, hash_size: int) -> None:
+        self._version, self._count = _check_header(index, hash_size)
+        self._index = index
+        self._hash_size = hash_size
+        self._at = 0
+        self.starts = array("Q")
+        self.end = _HEADER.size
+
+    @property
+    def object_name(self) -> bytes:
+        return self._index[self._at + 40 : self._at + 40 + self._hash_size]
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the kind (the four bits of its mode that git looks at) and path of each. Fast for ordinary ones."""
+        index = self._index
+        compressed = self._version == _COMPRESSED
+        fixed = 42 + self._hash_size
+        fields = struct.Struct(f">26xB{fixed - 29}xH").unpack_from  # the third byte of the mode, the flags
+        add_start = self.starts.append
+        at = self.end
+        path = b""
+        try:
+            for _ in range(self._count):
+                self._at = at
+                mode, flags = fields(index, at)
+                begin = at + fixed
+                if flags & _EXTENDED:
+                    if index[begin] & ~_KNOWN_FLAGS or index[begin + 1]:
+                        raise ValueError("a git index with unknown flags")
+                    begin += 2
+                size = flags & _LONG
+                if compressed:
+                    strip, begin = _varint(index, begin) if index[begin] & 128 else (index[begin], begin + 1)
+                    shared = len(path) - strip
+                    if size == _LONG:
+                        size = shared + index.index(b"\0", begin) - begin
+                    if not 0 <= shared <= size:
+                        raise ValueError("a git index with a damaged path")
+                    add_start(0 if shared else at)
+                    end = begin + size - shared
+                    path = path[:shared] + index[begin:end]
+                    at = end + 1
+                else:
+                    if size == _LONG:
+                        size = index.index(b"\0", begin) - begin
+                    add_start(at)
+                    end = begin + size
+                    path = index[begin:end]
+                    at += (end - at + 8) & ~7
+                if index[end] or size > _MAX_PATH or b"\0" in path:
                     raise ValueError("a git index with a damaged path")
-                starts.append(-1 if shared else at)
-                end = begin + size - shared
-                path = path[:shared] + index[begin:end]
-                at = end + 1
-            else:
-                if size == _LONG:
-                    size = index.index(b"\0", begin) - begin
-                starts.append(at)
-                end = begin + size
-                at += (end - at + 8) & ~7
-            if (kind := mode >> 4) != _FILE and kind != _LINK:
-                if kind != _GITLINK:
-                    raise ValueError("a git index with entries that are no files, as a sparse index has")
-                path = path if compressed else index[begin:end]
-                if not path or b"\0" in path or index[end] != 0:
-                    raise ValueError("a git index with a damaged path")
-                found.append(path)
-    except (struct.error, IndexError):
-        raise ValueError("a git index that ends early") from None
-    if at > len(index) - hash_size:
-        raise ValueError("a git index that ends early")
-    return _Entries(found, starts, at)
+                yield mode >> 4, path
+        except (struct.error, IndexError):
+            raise ValueError("a git index that ends early") from None
+        if at > len(index) - self._hash_size:
+            raise ValueError("a git index that ends early")
+        self.end = at
 
 
 def _varint(index: bytes, at: int) -> tuple[int, int]:
@@ -112,31 +177,39 @@ def _varint(index: bytes, at: int) -> tuple[int, int]:
     return number, at + 1
 
 
-def _check_extensions(index: bytes, entries: _Entries, hash_size: int) -> None:
-    """Raise ValueError if extensions behind the entries are damaged, or say that those or entries are elsewhere.
+def _read_extensions(index: bytes, entries: _Entries, hash_size: int) -> str:
+    """Return the name of the shared index that the extensions behind the entries name, or nothing.
 
-    Git relies on that in a big index.
+    Raises ValueError if they are damaged, or say that they or entries are elsewhere: git relies on that in a big index.
     """
     stop = len(index) - hash_size
     at = entries.end
+    shared = ""
     while at < stop:
         end = at + 8 + _number(index, at + 4)
         if end > stop:
             raise ValueError("a git index with a damaged extension")
-        if index[at : at + 4] == b"IEOT":
+        name = index[at : at + 4]
+        if name == b"IEOT":
             _check_offsets(index[at + 8 : end], entries.starts)
+        elif name == b"link":
+            base = index[at + 8 : min(end, at + 8 + hash_size)]
+            shared = f"sharedindex.{base.hex()}" if any(base) else ""
+        elif not b"A" <= name[:1] <= b"Z" and name != b"sdir":
+            raise ValueError("a git index with an extension that git does not know")
         at = end
     for size in (4 + 20, 4 + hash_size):  # git looks for it there, whatever is before it
         start = stop - 8 - size
         if index[start : start + 4] == b"EOIE" and _number(index, start + 8) != entries.end:
             raise ValueError("a git index whose extensions are not where it says")
+    return shared
 
 
 def _number(data: bytes, at: int) -> int:
     return int.from_bytes(data[at : at + 4], "big")
 
 
-def _check_offsets(table: bytes, starts: list[int]) -> None:
+def _check_offsets(table: bytes, starts: array[int]) -> None:
     """Raise ValueError unless a table of offsets leads to the same entries as reading them in turn."""
     entry = 0
     for at in range(4, len(table) - 7, 8):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from . import gitconfig, gitindex
 from .snapshot import KEPT_BYTES, Kind
 from .walk import MAX_FILE_BYTES, Walk
 
-_MAX_INDEX_BYTES = 256 << 20
+_MAX_INDEX_BYTES = 128 << 20  # of all indexes together
+_MAX_INVALID = 20  # paths of one index that are listed
 _CONFIG_FILES = ("config", "config.worktree")
 _SAMPLE = ".sample"
 # Data by the thousand, most of it in directories with such names.
@@ -42,6 +44,7 @@ class GitScan:
     def __init__(self, walk: Walk) -> None:
         self._walk = walk
         self._snapshot = walk.snapshot
+        self._index_bytes_left = _MAX_INDEX_BYTES
 
     def scan(self, directory: Directory, path: str, main: bytes | None = None) -> None:
         """Scan the git directory of a repository, a submodule or a linked worktree.
@@ -135,15 +138,30 @@ class GitScan:
         self._each(entries, directory, path, lambda name: None if _FANNED_OUT.fullmatch(name) else self._store)
 
     def _index(self, directory: Directory, path: str, names: set[str], hash_size: int) -> None:
-        """Note what the index has as a repository of its own: `git status` runs git there."""
+        """Note what the index has that is no file: `git status` runs git in it, `git restore` writes to it."""
         for name in ["index", *(name for name in names if name.startswith("sharedindex."))]:
             try:
-                if (content := directory.read(name, _MAX_INDEX_BYTES)) is None:
+                if (content := directory.read(name, self._index_bytes_left)) is None:
                     raise ValueError("too large")
-                for inner in gitindex.gitlinks(content, hash_size):
-                    self._snapshot.add(f"{_below(path, 'index')}: {inner}", Kind.GITLINK)
+                self._index_bytes_left -= len(content)
+                index = gitindex.parse_index(content, hash_size)
+                if index.shared and index.shared not in names:
+                    raise ValueError("a git index without the one that it shares entries with")
             except ValueError:
                 self._walk.add_file(directory, _below(path, name), Kind.GIT_FILE)
+                continue
+            for inner in index.gitlinks:
+                self._add_entry(path, inner)
+            for inner, tree in index.directories.items():
+                self._add_entry(path, inner.rstrip("/"), gitindex.DIRECTORY + tree.encode())
+            for inner in index.invalid[:_MAX_INVALID]:
+                self._add_entry(path, inner, gitindex.INVALID)
+            if more := index.invalid[_MAX_INVALID:]:
+                digest = hashlib.sha256(os.fsencode("\0".join(more))).hexdigest()
+                self._add_entry(path, f"{len(more)} more", gitindex.INVALID + digest.encode())
+
+    def _add_entry(self, path: str, inner: str, content: bytes = b"") -> None:
+        self._snapshot.add(f"{_below(path, 'index')}: {inner}", Kind.GITLINK, content)
 
 
 def _is_dangerous_todo(directory: Directory, name: str) -> bool:

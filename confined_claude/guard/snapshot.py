@@ -20,7 +20,7 @@ class Kind(str, Enum):
     GIT_LINK = "link in git"  # any link in a git directory
     REPOSITORY = "repository"  # a directory that git takes for a repository
     POINTER = "pointer"  # a `.git` file, which names such a directory
-    GITLINK = "gitlink"  # a path that the index has as a repository of its own
+    GITLINK = "gitlink"  # a path that an index has, and that is no ordinary file: see gitindex
     SETID = "setid"  # a file that runs as its owner, changed since the time given
     SPECIAL = "special"  # a FIFO, socket or device
     PACKAGES = "packages"  # a directory of packages or a virtual environment, changed since the time given

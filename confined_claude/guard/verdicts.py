@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import gitconfig
+from . import gitconfig, gitindex
 from .repository import parse_pointer
 from .rules import Matcher
 from .snapshot import Item, Kind, Snapshot, resolve_inside
@@ -70,7 +70,6 @@ _BY_KIND: Mapping[Kind, Verdict] = {
     Kind.SETID: Verdict(True, "whoever starts it", "runs with your rights for everybody (setuid or setgid, {text})"),
     Kind.SPECIAL: Verdict(False, "a program that reads it", "a FIFO, socket or device"),
     Kind.PACKAGES: Verdict(False, "npm, Python or an editor that uses them", "packages changed"),
-    Kind.GITLINK: Verdict(True, "git, at git status", "{new}: the index has it as a repository of its own"),
     Kind.GIT_LINK: Verdict(True, "git, which reads or writes through it", "{new} link to {text!r}"),
 }
 
@@ -98,21 +97,41 @@ def _judge(path: str, old: Item | None, item: Item, context: Context) -> Verdict
     new = "new" if old is None else "changed"
     if item.kind in _BY_KIND:
         red, runs, why = _BY_KIND[item.kind]
-        if item.kind == Kind.GITLINK:
-            owner, _, inner = path.partition("/index: ")
-            # Other repositories have them on purpose; the settings of a submodule are in the repository's directory.
-            red = owner in context.git_directories and inner not in context.submodules
         return Verdict(red, runs, why.format(new=new, text=_text(item.content)))
-    if item.kind == Kind.REPOSITORY:
-        is_own = path in context.git_directories
-        return None if is_own else Verdict(False, "git, run inside", f"{new}: a repository of its own")
-    if item.kind == Kind.POINTER:
-        return _judge_pointer(path, item, context)
-    if item.kind == Kind.LINK:
-        return _judge_link(path, item, new, context)
-    if item.kind == Kind.GIT_FILE:
-        return _judge_git_file(path, old, item, new, context)
-    return _judge_file(path, old, item, new, context)
+    match item.kind:
+        case Kind.GITLINK:
+            verdict = _judge_index_entry(path, item, new, context)
+        case Kind.REPOSITORY:
+            is_own = path in context.git_directories
+            verdict = None if is_own else Verdict(False, "git, run inside", f"{new}: a repository of its own")
+        case Kind.POINTER:
+            verdict = _judge_pointer(path, item, context)
+        case Kind.LINK:
+            verdict = _judge_link(path, item, new, context)
+        case Kind.GIT_FILE:
+            verdict = _judge_git_file(path, old, item, new, context)
+        case _:
+            verdict = _judge_file(path, old, item, new, context)
+    return verdict
+
+
+def _judge_index_entry(path: str, item: Item, new: str, context: Context) -> Verdict | None:
+    content = item.content or b""
+    if content.startswith(gitindex.INVALID):
+        why = "a path that git refuses elsewhere; `rm .git/index && git reset` rebuilds the index"
+        return Verdict(True, "git, which reads and writes there at git restore, git add or git commit", why)
+    owner, _, inner = path.partition("/index: ")
+    # The index lacks what is in such a directory. Git looks for repositories in it only if it exists.
+    if content.startswith(gitindex.DIRECTORY) and not _has_repository(inner, context):
+        return None
+    # Other repositories have them on purpose; the settings of a submodule are in the repository's directory.
+    red = owner in context.git_directories and inner not in context.submodules
+    return Verdict(red, "git, at git status", f"{new}: the index has it as a repository of its own")
+
+
+def _has_repository(directory: str, context: Context) -> bool:
+    """Return whether there is a repository in a directory, which is named from the root of some work tree."""
+    return any(f"/{directory}/" in f"/{path}" for path in context.scanned if not path.startswith(".git/"))
 
 
 def _judge_pointer(path: str, item: Item, context: Context) -> Verdict | None:
@@ -152,8 +171,7 @@ def _judge_git_file(path: str, old: Item | None, item: Item, new: str, context: 
     for part, runs, why in _GIT_PARTS:
         if part in f"/{path}":
             return Verdict(True, runs, why.format(new=new, text=_text(item.content).strip()))
-    # An index that could not be read before either is one that this tool does not know, a sparse one for example.
-    return Verdict(old is None, "git, at git status", f"{new}, and cannot be read")
+    return Verdict(True, "git, at git status", f"{new}, and cannot be read")
 
 
 def _judge_config(path: str, old: Item | None, item: Item, new: str, context: Context) -> Verdict | None:

@@ -98,7 +98,78 @@ KEPT = [
     ),
 ]
 
+
+def misplace(path: str, repository: str = ".", index: str = ".git", options: str = "") -> str:
+    """Shell words that put a file with the text of a hook into an index at a path that git refuses."""
+    place = path.replace("../", "xx/").replace(".git/", "xgit/").replace("//", "/x")
+    return f"""
+        mkdir -p $(dirname {repository}/{place}); printf '#!/bin/sh\\ntouch CANARY\\n' > {repository}/{place}
+        chmod +x {repository}/{place}; git -C {repository} add {place}; rm {repository}/{place}; {options}
+        python3 -c '
+import glob, hashlib
+for name in glob.glob("{index}/*index*"):
+    file = open(name, "r+b")
+    rest, end = (data := file.read())[:-20].replace(b"{place}", b"{path}"), data[-20:]
+    file.seek(0)
+    file.write(rest + (end if "shared" in name else hashlib.sha1(rest).digest()))'"""
+
+
+REBUILT = "rm -f .git/index .git/sharedindex.*; git reset -q"
+NESTED_INDEX = (
+    f"git init -q sub; git -C sub commit -q --allow-empty -m x; {misplace('../../outside/canary', 'sub', 'sub/.git')}"
+)
+
 TOLD = [
+    Attack(
+        "an index with a path outside",
+        misplace("../outside/canary"),
+        "git restore .",
+        ("red .git/index: ../outside/canary",),
+        undone=REBUILT,
+    ),
+    Attack(
+        "an index with a hook",
+        misplace(".git/hooks/pre-commit"),
+        f"git checkout -- .; {COMMIT}",
+        ("red .git/index: .git/hooks/pre-commit",),
+        undone=REBUILT,
+    ),
+    Attack(
+        "a compressed index with a path outside",
+        misplace("src/../../outside/canary", options="git update-index --index-version 4"),
+        "mkdir -p src; git checkout-index -a -f",
+        ("red .git/index: src/../../outside/canary",),
+        undone=REBUILT,
+    ),
+    Attack(
+        "a shared index with a path outside",
+        misplace("../outside/canary", options="git update-index --split-index"),
+        "git restore .",
+        ("red .git/index: ../outside/canary",),
+        undone=REBUILT,
+    ),
+    Attack(
+        "a worktree's index with a path outside",
+        f"git worktree add -q wt; {misplace('../../outside/canary', 'wt', '.git/worktrees/wt')}",
+        "cd wt && git restore .",
+        ("red .git/worktrees/wt/index: ../../outside/canary",),
+        undone="rm -rf .git/worktrees/wt wt",
+    ),
+    Attack(
+        "a submodule's index with a path outside",
+        misplace("../../outside/canary", "sub", ".git/modules/sub"),
+        "git -C sub restore .",
+        ("red .git/modules/sub/index: ../../outside/canary",),
+        before=SUBMODULE,
+        undone="rm .git/modules/sub/index; git -C sub reset -q",
+    ),
+    Attack(
+        "a nested repository's index with a path outside",
+        f"git init -q sub; {misplace('../../outside/canary', 'sub', 'sub/.git')}",
+        "git -C sub restore .",
+        ("red sub/.git/index: ../../outside/canary",),
+        undone="rm -rf sub",
+    ),
     Attack(
         "hooks in a missing folder that the host's settings name",
         hook("scripts/hooks"),

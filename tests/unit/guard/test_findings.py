@@ -153,6 +153,8 @@ def turned_back(directory: Path) -> None:
 
 TODO = "pick 0123 x\nexec touch /tmp/ran\n"
 # Wherever they are put, except those for the project's root below.
+# A split index whose other half is missing.
+LONELY = made_index((0o100644, b"a"), extensions=b"link" + (20).to_bytes(4, "big") + b"\1" * 20)
 ANYWHERE = (
     file(".envrc", True, "new; your shell, on entering the directory"),
     file(".ENVRC", True, "your shell"),
@@ -219,6 +221,20 @@ ANYWHERE = (
     in_git("index", "and cannot be read", b"DIRC" + b"\xff" * 100),
     Plant("vendor/.git/index", True, "and cannot be read", fifo_in_git),
     in_git("index", "as a repository", made_index((GITLINK, b"lib")), red=False, named="index: lib"),
+    in_git("index", "a path that git refuses", made_index((0o100644, b"../victim")), named="index: ../victim"),
+    in_git(
+        "worktrees/w/index",
+        "a path that git refuses",
+        made_index((0o120000, b".gitmodules")),
+        named="worktrees/w/index: .gitmodules",
+    ),
+    in_git(
+        "index",
+        "a path that git refuses",
+        made_index(*((0o100644, b"/%d" % n) for n in range(25))),
+        named="index: 5 more",
+    ),
+    in_git("index", "and cannot be read", LONELY),
     file("sub/.git", True, "leads git to '../evil'", "gitdir: ../evil\n"),
     file("sub/.git", True, "leads git to", "gitdir: ../.git/modules/../../evil\n"),
     file("sub/.git", True, "leads git to", "gitdir: /home/x/.git/worktrees/x\n"),
@@ -250,7 +266,16 @@ ANYWHERE = (
     Plant("tool", True, "your rights for everybody (setuid or setgid, 0o4755)", mode("tool", 0o4755)),
     Plant("node_modules/tool", True, "0o2755", mode("node_modules/tool", 0o2755)),
 )
+
+
+def hidden_by_a_sparse_index(directory: Path) -> None:
+    """A repository in a directory whose content the index lacks."""
+    git_directory(directory / "a/sub/.git")
+    put(directory / ".git/index", made_index((0o040000, b"a/"), (0o040000, b"src/")))
+
+
 AT_ROOT = (
+    Plant(".git/index: a", True, "as a repository of its own", hidden_by_a_sparse_index),
     file("tasks.py", True, "new; inv"),
     file("invoke.yaml", True, "inv"),
     file("__pycache__/tasks.cpython-311.pyc", True, "inv"),

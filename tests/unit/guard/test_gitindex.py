@@ -1,4 +1,4 @@
-"""The submodules in a git index: never fewer than git itself finds in it."""
+"""A git index: never fewer submodules, nor fewer paths that git refuses, than git itself finds in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from confined_claude.guard.gitindex import gitlinks
+from confined_claude.guard.gitconfig import decode
+from confined_claude.guard.gitindex import parse_index
+from confined_claude.guard.gitpaths import invalid_files, is_invalid
 
 from ..guarding import commit, git, made_repository, put, run_git
 
@@ -31,6 +33,10 @@ def repository(hash_size: int, tmp_path: Path) -> Path:
     path = tmp_path / "repository"
     run_git(tmp_path, "init", "--quiet", f"--object-format={'sha1' if hash_size == 20 else 'sha256'}", str(path))
     return path
+
+
+def gitlinks(index: bytes, hash_size: int = 20) -> list[str]:
+    return parse_index(index, hash_size).gitlinks
 
 
 PLAIN = ["a", "a.b/c", "dir/file", "dir/file2", "long/" + "n" * 300, "symlink", "z/ümlaut"]
@@ -150,24 +156,27 @@ def test_all_that_git_takes_for_a_gitlink_is_one(mode: int, tmp_path: Path) -> N
     assert (tmp_path / "ran").exists()
 
 
-def test_the_bits_of_a_gitlink_elsewhere_make_none() -> None:
-    assert gitlinks(made_index((0o100644, b"x\0\0\xe0\0" + b"y" * 5))) == []
+def test_a_path_with_the_bits_of_a_gitlink_is_refused() -> None:
+    with pytest.raises(ValueError, match="damaged path"):
+        gitlinks(made_index((0o100644, b"x\0\0\xe0\0" + b"y" * 5)))
 
 
-@pytest.mark.parametrize("mode", [0o040000, 0, 0o020000, 0o060000, 0o140000])
-def test_directories_of_a_sparse_index_and_unknown_modes_are_refused(mode: int) -> None:
-    with pytest.raises(ValueError, match="sparse"):
+@pytest.mark.parametrize("mode", [0, 0o020000, 0o060000, 0o140000])
+def test_unknown_modes_are_refused(mode: int) -> None:
+    with pytest.raises(ValueError, match="damaged entry"):
         gitlinks(made_index((0o100644, b"a"), (mode, b"d/")))
 
 
-def test_a_sparse_index_of_git_is_refused(tmp_path: Path) -> None:
+def test_a_sparse_index_has_directories(tmp_path: Path) -> None:
     root = made_repository(tmp_path / "project")
     for name in ("other", "third"):
         put(root / name / "file")
     commit(root)
     git(root, "sparse-checkout", "set", "--cone", "--sparse-index", "other")
-    with pytest.raises(ValueError, match="sparse"):
-        gitlinks((root / ".git/index").read_bytes())
+    trees = {name: git(root, "rev-parse", f"HEAD:{name}").strip() for name in ("src", "third")}
+    index = parse_index((root / ".git/index").read_bytes())
+    assert index.directories == {f"{name}/": tree for name, tree in trees.items()}
+    assert not index.invalid
 
 
 GOOD = made_index((0o100644, b"a"), (0o160000, b"module"), extensions=b"TREE" + struct.pack(">I", 3) + b"abc")
@@ -185,6 +194,8 @@ def test_the_made_index_is_good() -> None:
         *(GOOD[:8] + b"\xff\xff\xff\xff" + GOOD[12:], GOOD[:-20] + b"x" + GOOD[-20:], GOOD[:7] + b"\4" + GOOD[8:]),
         made_index((0o160000, b"")),  # of a split index: the path is in the shared one
         made_index((0o160000, b"a\0b")),
+        made_index((0o100644, b"")),
+        made_index((0o100644, b"a"), extensions=b"abcd\0\0\0\0"),
         made_index((0o160000, b"a"), extensions=b"TREE\xff\xff\xff\xffabc"),
     ],
 )
@@ -210,3 +221,208 @@ def test_a_path_that_grows_without_end_is_refused_in_time() -> None:
     with pytest.raises(ValueError, match="damaged path"):
         gitlinks(content)
     assert time.monotonic() - started < 1
+
+
+# Paths that git refuses
+
+FORBIDDEN = [
+    *(b"../victim", b"a/../../victim", b"..", b".", b"./a", b"a/.", b"a/..", b"/abs", b"//a", b"a//b", b"a/", b"/"),
+    *(b".git", b".git/hooks/pre-commit", b".GIT/config", b"a/.gIt/x", b"git~1", b"GIT~1/hooks/x", b"a/git~1"),
+    *(b".git ", b".git./x", b".git. ./x", b".git::$INDEX_ALLOCATION/hooks", b"git~1:x", b"a\\.git\\x"),
+    *(b".g\xe2\x80\x8cit/config", b"\xef\xbb\xbf.git", b".git\xe2\x81\xaf", b"a/.GI\xe2\x80\xaeT/x"),
+]
+FORBIDDEN_LINKS = [
+    *(
+        b".gitmodules",
+        b"a/.GitModules",
+        b".gitmodules ",
+        b"gitmod~1",
+        b"GITMOD~4. ",
+        b"gi7eba~1",
+        b"gi7eb~12",
+        b"~1234567",
+    ),
+    *(b".gitmodules:x", b".gitmodules/x", b"x\\.gitmodules", b".git\xe2\x80\x8dmodules"),
+]
+ALLOWED = [
+    *(
+        b"...",
+        b"a..b",
+        b"..a",
+        b".a",
+        b"a.",
+        b".gitignore",
+        b".github/x",
+        b".gitmodules",
+        b"git",
+        b"x.git",
+        b"a/x.git/b",
+    ),
+    *(
+        b"git~2",
+        b"git~10",
+        b"agit~1",
+        b".git~1",
+        b".gita",
+        b".git.a",
+        b"a\\b",
+        b"\xe2\x80\x8c",
+        b"\xff",
+        b" ",
+        b"\n",
+        b"a:b",
+    ),
+]
+ALLOWED_LINKS = [
+    b"gitmod~5",
+    b"gi7eba~0",
+    b"~123456",
+    b"gi7ebaa~1",
+    b".gitmodules x",
+    b".gitmodules /x",
+    b"a",
+    b".gitignore",
+]
+
+
+def refused_by_git(directory: Path, path: bytes, mode: str = "100644") -> bool:
+    done = subprocess.run(
+        ["git", "-c", "core.protectHFS=true", "-c", "core.protectNTFS=true", "update-index", "-z", "--index-info"],
+        cwd=directory,
+        env={"PATH": os.environ["PATH"], "HOME": str(directory), "GIT_CONFIG_NOSYSTEM": "1"},
+        input=f"{mode} {SHA[20]} 0\t".encode() + path + b"\0",
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return b"Ignoring path" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("empty")
+    run_git(directory, "init", "--quiet")
+    return directory
+
+
+def forget(repository: Path) -> None:
+    (repository / ".git/index").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("path", [*FORBIDDEN, *FORBIDDEN_LINKS, *ALLOWED, *ALLOWED_LINKS])
+def test_what_git_refuses_is_refused(path: bytes, empty: Path) -> None:
+    forget(empty)
+    assert is_invalid(path) == refused_by_git(empty, path) == (path in FORBIDDEN)
+    forget(empty)
+    assert is_invalid(path, is_link=True) == refused_by_git(empty, path, "120000")
+    assert is_invalid(path, is_link=True) == (path in FORBIDDEN + FORBIDDEN_LINKS)
+
+
+WORDS = "a . .. / \\ : git GIT .git git~1 .gitmodules modules gitmod~1 gi7eba ~ 1 ~10"
+PIECES = st.sampled_from([*WORDS.encode().split(), b" ", b"\xe2\x80\x8c", b"\xe2\x80\x93", b"\xff"])
+
+
+@settings(max_examples=150)
+@given(path=st.lists(PIECES, min_size=1, max_size=6).map(b"".join), mode=st.sampled_from(["100644", "120000"]))
+def test_any_path_that_git_refuses_is_refused(path: bytes, mode: str, empty: Path) -> None:
+    forget(empty)
+    assert is_invalid(path, is_link=mode == "120000") == refused_by_git(empty, path, mode)
+
+
+@settings(max_examples=200)
+@given(paths=st.lists(st.lists(PIECES, max_size=6).map(b"".join), min_size=1, max_size=5))
+def test_many_paths_are_judged_as_each_is(paths: list[bytes]) -> None:
+    assert invalid_files(paths) == [path for path in paths if is_invalid(path)]
+
+
+@pytest.mark.parametrize("path", [b"d/", b"a/d/", b"d"])
+def test_a_directory_of_a_sparse_index_may_end_with_a_slash(path: bytes) -> None:
+    index = parse_index(made_index((0o040000, path)))
+    assert list(index.directories) == [path.decode()]
+
+
+@pytest.mark.parametrize("path", [b"/", b"d//", b"../", b".git/", b"a/../"])
+def test_a_directory_that_git_refuses_is_invalid(path: bytes) -> None:
+    assert parse_index(made_index((0o040000, path))).invalid == [path.decode()]
+
+
+@pytest.mark.parametrize("version", ["2", "3", "4"])
+def test_invalid_paths_are_found_in_every_version(
+    version: str, repository: Path, hash_size: int, tmp_path: Path
+) -> None:
+    """Real git has made the index; names of the same length replace those in it, as git's own check is not asked."""
+    update_index(repository, [*PLAIN, "dir/xx/pre-commit", "yy/victim"], LINKS)
+    if version == "3":
+        run_git(tmp_path, "update-index", "--skip-worktree", "yy/victim", directory=repository)
+    else:
+        run_git(tmp_path, "update-index", "--index-version", version, directory=repository)
+    index = (repository / ".git/index").read_bytes()
+    assert str(index[7]) == version
+    index = index.replace(b"xx/pre-commit", b"../pre-commit").replace(b"yy/victim", b"../victim")
+    found = parse_index(index, hash_size)
+    assert found.invalid == ["dir/../pre-commit", "../victim"]
+    assert found.gitlinks == LINKS
+    # The control: git reads it, and does not mind.
+    (repository / ".git/index").write_bytes(index)
+    assert b"\n../victim" in run_git(tmp_path, "-c", "core.quotePath=false", "ls-files", directory=repository)
+
+
+def listed_by_git(directory: Path) -> list[tuple[str, bytes]] | None:
+    """(mode, path) of what git finds in its index; None if it refuses that."""
+    done = subprocess.run(
+        ["git", "-c", "index.threads=2", "ls-files", "--stage", "--sparse", "-z"],
+        cwd=directory,
+        env={"PATH": os.environ["PATH"], "HOME": str(directory), "GIT_CONFIG_NOSYSTEM": "1"},
+        capture_output=True,
+        check=False,
+    )
+    lines = [line.partition(b"\t") for line in done.stdout.split(b"\0")[:-1]]
+    return None if done.returncode else [(head[:6].decode(), path) for head, _, path in lines]
+
+
+@pytest.fixture(scope="module", params=["2", "4", "split"])
+def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
+    """A repository, and an index of it that real git has made."""
+    directory = tmp_path_factory.mktemp("original")
+    run_git(directory, "init", "--quiet")
+    update_index(directory, ["aaa", "bb/ccc", "bb/cdd", "eeeeeeeeee"], ["bb/sub", "zzz"])
+    if request.param == "split":
+        run_git(directory, "update-index", "--split-index")
+        update_index(directory, ["bb/new", "yyy"], ["bb/zub"], "-c", "splitIndex.maxPercentChange=100")
+    else:
+        run_git(directory, "update-index", "--index-version", request.param)
+    return directory, (directory / ".git/index").read_bytes()
+
+
+@settings(max_examples=120)
+@given(
+    changes=st.lists(
+        st.tuples(st.floats(0, 0.999), st.sampled_from(b"/.\0\1\x10\x40\xa0\xe0\xffgt")), min_size=1, max_size=4
+    )
+)
+def test_of_a_changed_index_git_finds_nothing_that_is_not_reported(
+    changes: list[tuple[float, int]], original: tuple[Path, bytes]
+) -> None:
+    directory, content = original
+    index = bytearray(content)
+    for place, byte in changes:
+        index[12 + int((len(index) - 12) * place)] = byte
+    (directory / ".git/index").write_bytes(index)
+    listed = listed_by_git(directory)
+    try:
+        found = parse_index(bytes(index))
+        if found.shared and not (directory / ".git" / found.shared).exists():
+            raise ValueError("no shared index")
+    except ValueError:
+        return  # reported as damaged
+    if listed is None:  # git refuses it for the bits that say which entries of the shared one it replaces
+        assert found.shared
+        return
+    names = {
+        decode(path)
+        for mode, path in listed
+        if is_invalid(path, is_link=mode == "120000", is_directory=mode == "040000")
+    }
+    assert names <= set(found.invalid)
+    shared = {"bb/sub", "zzz"} if found.shared else set()
+    assert {decode(path) for mode, path in listed if mode == "160000"} <= {*found.gitlinks, *found.invalid, *shared}

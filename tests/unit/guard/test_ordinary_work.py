@@ -166,7 +166,28 @@ def yellow_only(root: Path) -> None:
     put(root / "package.json", '{"scripts": {"test": "other"}}')
 
 
-ORDINARY = (edit, branches, rebase, worktrees, settings_of_git, submodules, clones, packages, environments)
+def indexes(root: Path) -> None:
+    """Every form of an index that git writes."""
+    git(root, "checkout", "--quiet", "-b", "topic")
+    for name in (".gitmodules", ".github/x", "other/...", "other/file.", "deep/er/git~2", "third/\u200bx", "x\\y"):
+        put(root / name)
+    (root / "link").symlink_to("src")
+    commit(root)
+    for version in ("4", "2"):
+        git(root, "update-index", "--index-version", version)
+    git(root, "update-index", "--split-index")
+    put(root / "src/main.py", "changed\n")
+    (root / "link").unlink()
+    (root / "link").symlink_to("other")
+    git(root, "add", "--all", **{"splitIndex.maxPercentChange": "100"})
+    git(root, "update-index", "--no-split-index")
+    commit(root)
+    git(root, "sparse-checkout", "set", "--cone", "--sparse-index", "src")
+    put(root / "src/other.py")
+    commit(root)
+
+
+ORDINARY = (edit, branches, rebase, worktrees, settings_of_git, submodules, clones, packages, environments, indexes)
 SILENT = (edit, branches, rebase, settings_of_git, dependencies, touched, deleted)
 
 
