@@ -5,6 +5,7 @@ Standard output belongs to the session.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -20,7 +21,15 @@ _PATIENCE_SECONDS = 0.5
 
 def say(text: str) -> None:
     """Print one line of the tool's own."""
-    print(f"confined-claude: {text}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # the window is closed: what remains to be done is done all the same
+        print(f"confined-claude: {text}", file=sys.stderr, flush=True)
+
+
+def pass_on(printed: bytes) -> None:
+    """Print what another program would have printed on standard error."""
+    with contextlib.suppress(OSError):
+        sys.stderr.buffer.write(printed)
+        sys.stderr.flush()
 
 
 def open_streams() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl  # noqa: TID251 - for the size of a terminal
 import os
 import signal
+import struct
 import sys
 import termios
 from collections import deque
@@ -32,20 +34,26 @@ _RESET = b"".join(
 class Signals:
     """The signals that end this process, from ``handled`` on: how they reach it.
 
-    Each raises SystemExit wherever it arrives; within ``queued`` it waits in a queue for the event loop instead. Only
-    the first one ends this process: a closed window often hangs up twice, and the way out must not be disturbed.
+    They wait in a queue, so that none comes between the steps of what must be done whole: a container and its id, the
+    locks of the subprocess module. Where this process only waits or looks, in a block of ``interruptible``, one raises
+    SystemExit at once. Only the first one ends this process: a closed window often hangs up twice, and the way out must
+    not be disturbed.
     """
 
     def __init__(self) -> None:
         self._code: int | None = None
-        self._queue: deque[int] | None = None
+        self._queue: deque[int] = deque()
+        self._is_interruptible = False
 
     def receive(self, number: int, _frame: FrameType | None = None) -> None:
         """Handle the signal ``number``."""
-        if self._queue is None:
-            self.leave(number)
-        else:
-            self._queue.append(number)
+        self._queue.append(number)
+        if self._is_interruptible:
+            self.check()
+
+    def take(self) -> int | None:
+        """Return the signal that has waited longest, which is the caller's to handle; None if there is none."""
+        return self._queue.popleft() if self._queue else None
 
     def leave(self, number: int) -> None:
         """Raise SystemExit for the signal ``number``, unless another one has done so before."""
@@ -54,26 +62,46 @@ class Signals:
             raise SystemExit(self._code)
 
     def check(self) -> None:
-        """Raise SystemExit if a signal has arrived."""
-        # An exception that the handler raises inside an import callback is swallowed, so this checks again.
-        if self._code is not None:
+        """Raise SystemExit for a signal that waits, unless another one has done so before."""
+        while (number := self.take()) is not None:
+            self.leave(number)
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Let signals raise SystemExit during the block, those that have waited at its begin."""
+        self.check()
+        is_leaving, was_interruptible = self._code is not None, self._is_interruptible
+        self._is_interruptible = True
+        try:
+            yield
+        finally:
+            self._is_interruptible = was_interruptible
+        # What the handler raises in a callback of the import system is swallowed.
+        if self._code is not None and not is_leaving:
             raise SystemExit(self._code)
 
     @contextlib.contextmanager
-    def queued(self) -> Iterator[deque[int]]:
-        """Put signals into the queue during the block. One that is still there at the end raises SystemExit."""
-        self._queue = queue = deque[int]()
+    def held(self) -> Iterator[Callable[[], None]]:
+        """Let signals wait during the block; they raise at its end, and when the function that it yields is called.
+
+        Where they wait outside the block as well, neither raises.
+        """
+        was_interruptible = self._is_interruptible
+        self._is_interruptible = False
         try:
-            yield queue
+            yield self.check if was_interruptible else lambda: None
         finally:
-            self._queue = None
-            for number in queue:
-                self.leave(number)
+            self._is_interruptible = was_interruptible
+        if was_interruptible:
+            self.check()
+
+
+_handling: list[Signals] = []  # one within the other, the innermost last
 
 
 @contextlib.contextmanager
 def handled() -> Iterator[Signals]:
-    """Handle the signals that end this process, during the block.
+    """Handle the signals that end this process, during the block. One that still waits at its end raises SystemExit.
 
     What is ignored stays ignored: by nohup, or in a background job.
     """
@@ -82,7 +110,20 @@ def handled() -> Iterator[Signals]:
         for number in _ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 stack.enter_context(handler(number, signals.receive))
+        _handling.append(signals)
+        stack.callback(_handling.remove, signals)
         yield signals
+        signals.check()
+
+
+def interruptible() -> contextlib.AbstractContextManager[object]:
+    """Return the block of ``Signals.interruptible`` where ``handled`` is in force; elsewhere signals raise anyway."""
+    return _handling[-1].interruptible() if _handling else contextlib.nullcontext()
+
+
+def held() -> contextlib.AbstractContextManager[Callable[[], None]]:
+    """Return the block of ``Signals.held`` where ``handled`` is in force; elsewhere signals raise all the same."""
+    return _handling[-1].held() if _handling else contextlib.nullcontext(lambda: None)
 
 
 @contextlib.contextmanager
@@ -95,16 +136,6 @@ def handler(number: int, call: Callable[[int, FrameType | None], None]) -> Itera
         signal.signal(number, before)
 
 
-@contextlib.contextmanager
-def held() -> Iterator[None]:
-    """Keep the signals that end this process from it, and from processes and threads that it starts, until the end."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def is_interactive() -> bool:
     """Return whether a person sits at both ends of this process."""
     return sys.stdin.isatty() and sys.stdout.isatty()
@@ -113,13 +144,16 @@ def is_interactive() -> bool:
 @contextlib.contextmanager
 def terminal_restored() -> Iterator[None]:
     """Restore the terminal at the end: its modes, what it shows, and no input, which the user's shell would run."""
-    state = termios.tcgetattr(sys.stdin.fileno()) if sys.stdin.isatty() else None
+    state = None
+    if sys.stdin.isatty():
+        # A closed terminal has nothing to restore.
+        with contextlib.suppress(termios.error):
+            state = termios.tcgetattr(sys.stdin.fileno())
     try:
         yield
     finally:
         reset_screen()
         if state is not None:
-            # A closed terminal has nothing to restore.
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(sys.stdin.fileno(), termios.TCSAFLUSH, state)
 
@@ -134,3 +168,29 @@ def reset_screen() -> None:
             with contextlib.suppress(OSError):  # a closed terminal
                 os.write(stream.fileno(), _RESET)
             return
+
+
+@contextlib.contextmanager
+def terminal_shortened() -> Iterator[Callable[[], None]]:
+    """Take a line from the terminal, and yield a function that restores it; the end of the block does at the latest.
+
+    This process's standard input must be a terminal. What runs there takes it for a change of its window.
+    """
+    fd = sys.stdin.fileno()
+    size = os.get_terminal_size(fd)
+    shorter = os.terminal_size((size.columns, max(1, size.lines - 1)))
+
+    def restore() -> None:
+        with contextlib.suppress(OSError):  # a closed terminal
+            if os.get_terminal_size(fd) == shorter:  # else the window has changed
+                _resize(fd, size)
+
+    _resize(fd, shorter)
+    try:
+        yield restore
+    finally:
+        restore()
+
+
+def _resize(fd: int, size: os.terminal_size) -> None:
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", size.lines, size.columns, 0, 0))

@@ -7,6 +7,7 @@ import os
 import subprocess
 from typing import IO
 
+from .. import signals
 from ..engine import command
 from ..errors import EngineError, system_error
 from ..text import strip_controls
@@ -81,7 +82,8 @@ class Sidecar:
         """Return when the session's container can be started. Raises EngineError with the sidecar's reason if not."""
         if self._is_ready or self.output is None:
             return
-        self._is_ready = self.output.readline() == _READY
+        with signals.interruptible():
+            self._is_ready = self.output.readline() == _READY
         if not self._is_ready:
             self.check()
             raise EngineError("The session's sidecar ended before it began.", _hint(""))

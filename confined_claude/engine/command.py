@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .. import signals
 from ..errors import EngineError
 from ..text import parse_json
 from . import labels
@@ -55,18 +56,39 @@ def program() -> str:
     raise EngineError("The docker command is missing.", INSTALL_HINT)
 
 
-def _docker(*arguments: str, stdin: bytes = b"", seconds: int = SECONDS) -> subprocess.CompletedProcess[bytes]:
+def _docker(
+    *arguments: str, stdin: bytes = b"", seconds: int = SECONDS, attempts: int = 3
+) -> subprocess.CompletedProcess[bytes]:
     """Run the docker command to its end, out of reach of the terminal's Ctrl-C.
 
-    That would end the command, while the engine went on to make a container that nobody knows of.
+    That would end the command, while the engine went on to make a container that nobody knows of. What the terminal
+    sends just before the command is out of reach kills it: it is run again, ``attempts`` times in all.
     """
-    command = [program(), *arguments]
-    try:
-        return subprocess.run(
-            command, input=stdin, capture_output=True, timeout=seconds, check=False, start_new_session=True
-        )
-    except subprocess.TimeoutExpired:
-        raise no_answer(seconds) from None
+    done = _run([program(), *arguments], stdin, seconds)
+    if done.returncode < 0 and attempts > 1:
+        return _docker(*arguments, stdin=stdin, seconds=seconds, attempts=attempts - 1)
+    return done
+
+
+def _run(command: list[str], stdin: bytes, seconds: int) -> subprocess.CompletedProcess[bytes]:
+    pipe = subprocess.PIPE
+    deadline = time.monotonic() + seconds
+    with (
+        signals.held() as check,
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True) as process,
+    ):
+        unsent: bytes | None = stdin
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    printed, errors = process.communicate(unsent, timeout=_POLL_SECONDS)
+                    return subprocess.CompletedProcess(command, process.returncode, printed, errors)
+                unsent = None
+                check()
+                if time.monotonic() > deadline:
+                    raise no_answer(seconds)
+        finally:
+            process.kill()
 
 
 def _refused(doing: str, command: subprocess.CompletedProcess[bytes]) -> EngineError:
@@ -118,13 +140,12 @@ def of_session(key: str) -> list[str]:
     return containers("{{.ID}}", {labels.KIND: labels.SESSION, labels.KEY: key})
 
 
-def is_running(key: str) -> bool:
-    """Return whether the container of the session with this key may still run; True if the engine does not answer."""
+def may_exist(key: str) -> bool:
+    """Return whether the session with this key has a container, running or not; True if the engine does not answer."""
     try:
-        found = _docker("ps", "--quiet", *_by_labels({labels.KIND: labels.SESSION, labels.KEY: key}))
+        return bool(of_session(key))
     except EngineError:
         return True
-    return found.returncode != 0 or bool(found.stdout.strip())
 
 
 def _by_labels(wanted: Mapping[str, str]) -> list[str]:
@@ -165,10 +186,12 @@ def create(name: str, arguments: Callable[[str], Sequence[str]], private: Mappin
 
     ``arguments`` returns those of ``docker create`` for a name: ``name``, or while that is taken another that begins
     with it. The engine decides who gets a name, so two containers never share one. ``private`` are files, by path,
-    that only the container's root may read. Raises EngineError; then there is no container.
+    that only the container's root may read. Raises EngineError; then there is a container only if the docker command
+    was killed, or had no answer in time.
     """
     chosen, tries = name, 0
-    while (made := _docker("create", *arguments(chosen))).returncode:
+    # Once: a command that was killed may have made one.
+    while (made := _docker("create", *arguments(chosen), attempts=1)).returncode:
         if b"is already in use by container" not in made.stderr:
             raise _refused("create the container", made)
         chosen = _free_name(name, tries)
@@ -179,7 +202,7 @@ def create(name: str, arguments: Callable[[str], Sequence[str]], private: Mappin
             copied = _docker("cp", "-", f"{identity}:/", stdin=_archive(private))
             if copied.returncode:
                 raise _refused("prepare the container", copied)
-        except BaseException:
+        except EngineError:
             remove(identity)
             raise
     return identity, chosen
@@ -319,8 +342,9 @@ def remove(*names: str, gracefully: bool = False) -> None:
     while (removal := _docker("rm", "--force", "--volumes", *names)).returncode:
         lines = removal.stderr.decode("utf-8", "replace").splitlines()
         errors = [line for line in lines if line and "No such container" not in line and not line.startswith("WARNING")]
-        if not errors:
+        if not errors and removal.returncode > 0:
             return
-        if is_unreachable(errors[0]) or time.monotonic() > deadline:
-            raise refused(f"remove {', '.join(names)}", errors[0])
+        reason = errors[0] if errors else "the docker command was killed"
+        if is_unreachable(reason) or time.monotonic() > deadline:
+            raise refused(f"remove {', '.join(names)}", reason)
         time.sleep(_POLL_SECONDS)  # the engine may be removing it already, as it ended

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .. import signals
 from ..background import Background
 from ..engine import command as docker
 from ..engine.mount import Mount
@@ -91,7 +92,7 @@ def guarded(workspace: Workspace, key: str, prepare: Callable[[], None] = lambda
     try:
         yield guard
     except BaseException:
-        guard.report(goes_on=docker.is_running(key))
+        guard.report(goes_on=docker.may_exist(key))
         raise
     guard.report()
 
@@ -122,13 +123,16 @@ class Guard:
         ReviewNeeded while something red is open, and ConfinedError for what cannot be guarded.
         """
         project = self._project
-        with locked(self._location) as records:
-            prepare()
-            recovery = recover_interrupted(records, project)
-            open_findings.refuse_while_red(records, project)
+        with contextlib.ExitStack() as stack:
+            with signals.interruptible():
+                records = stack.enter_context(locked(self._location))
+                prepare()
+                recovery = recover_interrupted(records, project)
+                open_findings.refuse_while_red(records, project)
             planned = plan(project, records, recovery.running)
             if planned.copy is not None:
-                isolation.make_copy(planned.copy, records)
+                with signals.interruptible():
+                    isolation.make_copy(planned.copy, records)
             missing = planned.pins.missing
             records.save_made(dict.fromkeys((*records.made(), *missing)))
             pins.make_missing(missing, project.root)

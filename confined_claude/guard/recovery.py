@@ -45,7 +45,7 @@ def plan_recovery(records: ReadOnlyRecords, project: GuardedProject) -> Recovery
             over[key] = []
             continue
         # Asked before the scan: what a session does during the scan is found by the next one, while it is on record.
-        is_running = may_run and docker.is_running(key)
+        is_running = may_run and docker.may_exist(key)
         found = project.compare(record, before)
         findings, new = merge(findings, accepted, found)
         fresh += new

@@ -8,7 +8,6 @@ import selectors
 import signal
 import subprocess
 import time
-from collections import deque
 from collections.abc import Callable
 
 from ..signals import Signals, handler
@@ -22,14 +21,12 @@ class EventLoop:
 
     def __init__(self, signals: Signals) -> None:
         self._signals = signals
-        self._queue: deque[int] = deque()
         self._stack = contextlib.ExitStack()
         self._selector = selectors.DefaultSelector()
         self._timers: list[tuple[float, Callable[[], None]]] = []
 
     def __enter__(self) -> EventLoop:
         with contextlib.ExitStack() as stack:
-            self._queue = stack.enter_context(self._signals.queued())
             stack.enter_context(self._selector)
             reading, writing = os.pipe()
             for fd in (reading, writing):
@@ -75,9 +72,7 @@ class EventLoop:
         settled = time.monotonic() + SETTLING_SECONDS
         while True:
             code = process.poll()
-            self._signals.check()
-            while self._queue:
-                number = self._queue.popleft()
+            while (number := self._signals.take()) is not None:
                 if number != signal.SIGINT or time.monotonic() < settled or not interrupt():
                     self._signals.leave(number)
             if code is not None:

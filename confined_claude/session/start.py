@@ -39,12 +39,14 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool) 
     Raises ConfinedError where no session can be had.
     """
     with signals.handled() as caught:
-        address = engine_address(workspace.host)
-        if (code := orphans.recover_interrupted(workspace)) is None:
+        with signals.interruptible():
+            address = engine_address(workspace.host)
+            code = orphans.recover_interrupted(workspace)
+        if code is None:
             facts = gather_facts(workspace, address)
             code = _start(workspace, plan(workspace, facts, command), caught, needs_sign_in=needs_sign_in)
         if is_prune_pending(state_of(workspace.host)):
-            with contextlib.suppress(EngineError):
+            with contextlib.suppress(EngineError), signals.interruptible():
                 Inventory(connect(workspace.host), workspace.host).prune()
         return code
 
@@ -60,8 +62,10 @@ def engine_address(host: Host) -> str:
 def gather_facts(workspace: Workspace, address: str, *, record: bool = True) -> HostFacts:
     """Find out what a launch depends on beside the workspace. The engine's part is recorded if ``record``."""
     root = workspace.project.root
+    with signals.interruptible():
+        engine = current_facts(state_of(workspace.host), address, record=record)
     return HostFacts(
-        engine=current_facts(state_of(workspace.host), address, record=record),
+        engine=engine,
         networks=local_networks.networks(),
         git_settings=workspace.host.git_settings(),
         repository_above=None if (root / ".git").exists() else repository.above(root),
@@ -78,7 +82,10 @@ def plan(workspace: Workspace, facts: HostFacts, command: Sequence[str]) -> Laun
 
 def _start(workspace: Workspace, launch: Launch, caught: signals.Signals, *, needs_sign_in: bool) -> int:
     """Carry out ``launch``, to which the guard's mounts are yet to come."""
-    with Sidecar(launch.egress.sidecar, workspace, launch.key) as sidecar, locks.in_use(state_of(workspace.host)):
+    with contextlib.ExitStack() as stack:
+        sidecar = stack.enter_context(Sidecar(launch.egress.sidecar, workspace, launch.key))
+        with signals.interruptible():
+            stack.enter_context(locks.in_use(state_of(workspace.host)))
         sidecar.start()  # first of all, as it takes the longest
         notes: list[str] = []
 

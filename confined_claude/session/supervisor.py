@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .. import signals
-from ..console import say
+from ..console import pass_on, say
 from ..egress.network import allowlist_config
 from ..egress.sidecar import TOGETHER_SECONDS, Sidecar
 from ..engine import command as docker
@@ -59,29 +58,35 @@ class Supervisor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with signals.held():
-            if self._client is not None:
-                # Output that nobody reads would hold up the container's end as well.
-                with self._client:
-                    self._client.kill()
-            if self._container and not self._is_removed:
-                is_settled = self._client is not None and time.monotonic() > self._settled
-                docker.remove(self._container, gracefully=is_settled)
+        if self._client is not None:
+            # Output that nobody reads would hold up the container's end as well.
+            with self._client:
+                self._client.kill()
+        if self._is_removed:
+            return
+        if self._container:
+            is_settled = self._client is not None and time.monotonic() > self._settled
+            docker.remove(self._container, gracefully=is_settled)
+        else:
+            self._remove_unknown()
 
     def create(self) -> None:
         """Create the container, its image built first if that is missing; meanwhile the guard takes its snapshot."""
-        # A signal must not come between a container and its id. Without a snapshot there is no session.
-        with signals.held(), self._guard.scanning(self._launch.name), contextlib.suppress(EngineError):
+        # Without a snapshot there is no session.
+        with self._guard.scanning(self._launch.name), contextlib.suppress(EngineError):
             self._create_container()
         if self._container:
             return
-        # Most likely the image is missing; whatever else it is, the engine says it better the second time. A command
-        # that was killed may have made a container.
+        # Most likely the image is missing; whatever else it is, the engine says it better the second time.
+        self._remove_unknown()
+        with signals.interruptible():
+            image.ensure(connect(self._workspace.host), self._launch.image, self._workspace.host)
+        self._create_container()
+
+    def _remove_unknown(self) -> None:
+        """Remove the container whose id is unknown: the command that made it was killed, or had no answer in time."""
         with contextlib.suppress(EngineError):
             docker.remove(*docker.of_session(self._launch.key))
-        image.ensure(connect(self._workspace.host), self._launch.image, self._workspace.host)
-        with signals.held():
-            self._create_container()
 
     def _create_container(self) -> None:
         self._sidecar.start()
@@ -145,8 +150,7 @@ class Supervisor:
         was_started = not code or docker.was_started(self._container)
         if not was_started and docker.was_interrupted(printed):
             raise SystemExit(INTERRUPTED)
-        sys.stderr.buffer.write(printed)
-        sys.stderr.flush()
+        pass_on(printed)
         if code == ENGINE or not was_started:
             self._sidecar.check()
         if not was_started:

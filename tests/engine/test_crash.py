@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -119,16 +118,30 @@ def test_at_a_terminal_one_may_say_no(user: User, project: Path) -> None:
     assert sessions_of(project) == []
 
 
-def test_a_container_that_never_started_is_removed(user: User, project: Path) -> None:
-    """As a tool leaves it that is killed between creating and starting it."""
-    name = cut_off(user, project)
-    labels = docker("inspect", "--format", "{{json .Config.Labels}}", name)
-    copied = [f"--label={key}={value}" for key, value in json.loads(labels).items()]
-    docker("create", "--name", f"{name}-9", *copied, "confined-claude:latest", "0:0", "/", "true")
-    assert len(sessions_of(project)) == 2
-    done = user.run("confined-claude", "run", "--", "-p", "hello", cwd=project)
-    assert f"Removed what was left of the session {name}-9" in done.stderr
-    assert sessions_of(project) == []
+@pytest.mark.parametrize("next_command", ["start", "clean", "stop"])
+def test_a_container_that_never_started_is_removed(user: User, project: Path, place: Path, next_command: str) -> None:
+    """The tool and its docker command are killed between creating and starting it."""
+    script = """#!/bin/sh
+real=/usr/local/bin/docker; [ -x $real ] || real=/usr/bin/docker
+[ "$1" != start ] || kill -9 $PPID $$
+exec $real "$@"
+"""
+    directory = user.folder(place / "bin")
+    (directory / "docker").write_text(script)
+    (directory / "docker").chmod(0o755)
+    path = f"{directory}:{user.environ()['PATH']}"
+    words = ("confined-claude", "shell", "--", "true")
+    killed = user.run(*words, cwd=project, PATH=path, CONFINED_CLAUDE_NETWORK="internet")
+    (name,) = sessions_of(project)
+    assert (killed.returncode, up(project)) == (-signal.SIGKILL, [])
+    if next_command == "start":
+        done = user.run("confined-claude", "run", "--", "-p", "hello", cwd=project)
+        assert f"Removed what was left of the session {name}" in done.stderr
+    else:
+        options = ("--all", "--yes") if next_command == "clean" else ()
+        done = user.run("confined-claude", next_command, *options, cwd=project)
+    assert done.returncode == 0, done.stderr
+    is_clean(user, project)
 
 
 def is_clean(user: User, project: Path) -> None:

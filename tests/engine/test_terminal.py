@@ -145,13 +145,14 @@ def test_ctrl_c_ends_a_session_that_starts_at_once_and_without_a_word(
             opened.send("\x03")
             sent = time.monotonic()
             # For a millisecond, while the container's first process starts, nobody takes it: people press it again.
+            # On a busy machine modules are still being imported: the tool dies of the key, which shells call 130, too.
             try:
-                assert opened.wait_for_end(4) == 130, (moment, opened.everything)
+                assert opened.wait_for_end(4) in (130, -signal.SIGINT), (moment, opened.everything)
             except AssertionError:
                 assert not lost, (moment, opened.everything)
                 lost.append(moment)
                 opened.send("\x03")
-                assert opened.wait_for_end(20) == 130, (moment, opened.everything)
+                assert opened.wait_for_end(20) in (130, -signal.SIGINT), (moment, opened.everything)
                 continue
             assert time.monotonic() - sent < 5, moment
             said = [line for line in opened.everything.splitlines() if "You are root" not in line]

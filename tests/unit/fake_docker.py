@@ -21,7 +21,7 @@ cd "${0%/*}"
 echo "$@" >>calls
 case "$1 $*" in
     run*) echo $$ >pid; . ./run ;;
-    rm*identity*) ;;
+    rm*identity*) rm -f container ;;
     rm*) kill $(cat pid) 2>/dev/null ;;
     *) [ ! -e "$1" ] || . "./$1" ;;
 esac

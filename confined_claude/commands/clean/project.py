@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...egress.network import sidecar_name
 from ...engine import command as engine
 from ...engine import labels
 from ...errors import ConfinedError, system_error
@@ -150,10 +151,13 @@ class ProjectCleanup:
     def delete(self, *, memory: bool) -> Leftover:
         left = Leftover()
         with self._locked() as kept:
-            self._refuse_while_used(kept.session_keys())
+            keys = kept.session_keys()
+            self._refuse_while_used(keys)
             if self._scaffold is not None:
                 left += trash.move(self._scaffold, *map(self._scaffold.at, IN_SCAFFOLD))
             if memory:
+                for key, _ in keys:  # nothing else will know of what a killed session has left in the engine
+                    engine.remove(*engine.of_session(key), sidecar_name(key))
                 left += self._forget()
         if self._scaffold is not None:
             left += trash.empty(self._scaffold)

@@ -132,6 +132,29 @@ def test_a_removal_that_is_under_way_is_waited_for(program: Program) -> None:
     assert program.calls() == ["rm --force --volumes a"] * 2
 
 
+def test_a_docker_command_that_the_terminal_kills_is_run_again(program: Program) -> None:
+    """A closed window hangs up on everything in it, also on a command that is about to leave the terminal's reach."""
+    program.does('mkdir "$here/once" 2>/dev/null && kill -HUP $$; exit 0')
+    command.remove("a")
+    assert program.calls() == ["rm --force --volumes a"] * 2
+
+
+def test_a_removal_that_is_killed_again_and_again_is_an_error(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_STOP_SECONDS", 0)
+    program.does("kill -HUP $$")
+    with pytest.raises(EngineError, match="could not remove a: the docker command was killed"):
+        command.remove("a")
+
+
+def test_a_creation_that_is_killed_is_not_repeated_as_it_may_have_made_a_container(program: Program) -> None:
+    program.does("kill -HUP $$")
+    with pytest.raises(EngineError):
+        command.create("name", arguments, {})
+    assert len(program.calls()) == 1
+
+
 def test_a_container_may_end_by_itself_first(program: Program) -> None:
     command.remove("a", "b", gracefully=True)
     assert program.calls() == ["stop -t 10 a b", "rm --force --volumes a b"]

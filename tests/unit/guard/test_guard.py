@@ -38,7 +38,7 @@ class Place:
         self.workspace = Workspace(host, Project(root))
         self.running: set[str] = set()  # keys of sessions
         self.started: list[Guard] = []
-        monkeypatch.setattr(docker, "is_running", self.running.__contains__)
+        monkeypatch.setattr(docker, "may_exist", self.running.__contains__)
 
     def put(self, path: str, content: str = "x\n") -> Path:
         return put(self.root / path, content)
@@ -189,11 +189,11 @@ def test_what_a_container_does_while_it_is_asked_whether_it_runs_is_not_lost(
     one = place.start()
     one.close()
 
-    def is_running(_key: str) -> bool:
+    def may_exist(_key: str) -> bool:
         place.put(".envrc")
         return False
 
-    monkeypatch.setattr(docker, "is_running", is_running)
+    monkeypatch.setattr(docker, "may_exist", may_exist)
     assert place.reviewed() == [".envrc"]
 
 

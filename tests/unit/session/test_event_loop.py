@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import pty
 import signal
+import struct
 import subprocess
-import threading
+import sys
+import termios
 import time
 from collections.abc import Iterator
 
@@ -128,30 +133,54 @@ def test_a_ctrl_c_is_the_sessions_where_that_takes_it(
 
 
 @pytest.mark.parametrize("moment", ["before the loop", "before the wait", "after the wait"])
-def test_no_signal_is_lost_between_the_steps(moment: str, caught: Signals) -> None:
-    with pytest.raises(SystemExit) as error:
+def test_no_signal_is_lost_between_the_steps(moment: str) -> None:
+    with pytest.raises(SystemExit) as error, signals.handled() as caught:
         if moment == "before the loop":
-            with pytest.raises(SystemExit):  # as in callbacks of the import system, where it gets lost
-                send(signal.SIGTERM)
+            send(signal.SIGTERM)
         with EventLoop(caught) as loop:
             if moment == "before the wait":
                 send(signal.SIGTERM)
             with started("exit 0") as process:
                 loop.wait_for(process, ignored)
-            if moment == "after the wait":
-                send(signal.SIGTERM)
+        if moment == "after the wait":
+            send(signal.SIGTERM)
+    assert code_of(error) == 143
+
+
+def test_a_signal_waits_for_a_block_that_it_may_interrupt(caught: Signals) -> None:
+    reached = []
+    send(signal.SIGTERM)
+    with pytest.raises(SystemExit) as error, signals.interruptible():
+        reached.append("block")
+    assert (code_of(error), reached) == (143, [])
+    with signals.interruptible():
+        send(signal.SIGTERM)  # the first one has ended this process
+
+
+def test_a_signal_interrupts_a_block_at_once(caught: Signals) -> None:
+    reached = []
+    with pytest.raises(SystemExit) as error, signals.interruptible():
+        send(signal.SIGHUP)
+        reached.append("rest of the block")
+    assert (code_of(error), reached) == (129, [])
+
+
+def test_what_the_import_system_swallows_arrives_at_the_end_of_the_block(caught: Signals) -> None:
+    with pytest.raises(SystemExit) as error, signals.interruptible(), contextlib.suppress(SystemExit):
+        send(signal.SIGTERM)
     assert code_of(error) == 143
 
 
 def test_a_held_signal_arrives_at_the_end_of_the_block(caught: Signals) -> None:
     reached = []
-    with pytest.raises(SystemExit) as error, signals.held():
+    with pytest.raises(SystemExit) as error, signals.interruptible():
         with signals.held():
-            # The tool has no other thread that could take it, but the test runner has.
-            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
-        reached.append("inner end")
-    assert code_of(error) == 143
-    assert reached == ["inner end"]
+            with signals.held() as check:
+                send(signal.SIGTERM)
+                check()
+            reached.append("inner end")
+        reached.append("outer end")
+    assert (code_of(error), reached) == (143, ["inner end"])
 
 
 def test_what_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,3 +202,27 @@ def test_all_is_as_before_afterwards() -> None:
     assert [signal.getsignal(number) for number in numbers] == before
     assert os.listdir("/proc/self/fd") == descriptors
     assert signal.set_wakeup_fd(-1) == -1
+
+
+@pytest.mark.parametrize("changed", [None, (50, 120)], ids=["same window", "changed window"])
+def test_a_terminal_is_a_line_shorter_until_that_is_undone(
+    changed: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window, terminal = pty.openpty()
+
+    def resize(lines: int, columns: int) -> None:
+        fcntl.ioctl(window, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    resize(24, 80)
+    with os.fdopen(window), os.fdopen(terminal) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        for ending in ("called", "block"):
+            resize(24, 80)
+            with signals.terminal_shortened() as restore:
+                assert os.get_terminal_size(terminal) == (80, 23)
+                if changed:
+                    resize(*changed)
+                if ending == "called":
+                    restore()
+                    assert os.get_terminal_size(terminal).lines == (50 if changed else 24)
+            assert os.get_terminal_size(terminal).lines == (50 if changed else 24)

@@ -132,6 +132,16 @@ def test_a_container_that_did_not_start_is_an_error_of_the_engine(session: Trial
     assert session.ending() == ["rm identity"]
 
 
+def test_a_container_made_by_a_command_that_died_with_the_terminal_is_removed(session: Trial) -> None:
+    session.docker.does("touch container; kill -HUP $PPID; kill -HUP $$", "create")
+    session.docker.does("[ ! -e container ] || echo identity", "ps")
+    with pytest.raises(SystemExit) as error:
+        session.run()
+    assert error.value.code == 129
+    assert not (session.docker.directory / "container").exists()
+    assert session.calls("start") == []
+
+
 def test_a_docker_command_that_is_killed_ends_the_session(session: Trial) -> None:
     session.docker.does("kill -9 $$", "start")
     assert session.run() == 137
