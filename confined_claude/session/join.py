@@ -19,6 +19,9 @@ _MARK_BYTES = 8
 _TERMINAL = ("TERM", "COLORTERM", "TERM_PROGRAM")
 _ENDING_SECONDS = 1.0
 _POLL_SECONDS = 0.05
+# What runs in a session draws its screen again when the window changes. The docker command changes it and back to bring
+# that about, which a busy machine makes one step, and none: so it changes from the beginning, and for that long.
+_REDRAWN_SECONDS = 1.0
 
 
 def execute(session: Session, command: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -61,7 +64,7 @@ def _variables(environ: Mapping[str, str], *, has_terminal: bool) -> dict[str, s
 def _has_ended(session: Session) -> bool:
     """Return whether a session has ended, which the engine reports a moment after its processes are gone."""
     deadline = time.monotonic() + _ENDING_SECONDS
-    while docker.is_running(session.key):
+    while docker.may_exist(session.key):
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL_SECONDS)
@@ -77,14 +80,21 @@ def resume(workspace: Workspace, session: Session) -> int | None:
         owner = project_records.take_over(session.key)
     if owner is None:
         return None
-    with owner, signals.handled() as caught, signals.terminal_restored(), EventLoop(caught) as loop:
+    with (
+        owner,
+        signals.handled() as caught,
+        signals.terminal_restored(),
+        EventLoop(caught) as loop,
+        signals.terminal_shortened() as restore,
+    ):
+        loop.after(_REDRAWN_SECONDS, restore)
         process = docker.attach(session.id)
         try:
             code = loop.wait_for(process, lambda: False)
         finally:
             process.kill()
             process.wait()
-            if docker.is_running(session.key):
+            if docker.may_exist(session.key):
                 stop([session])
     return code if code >= 0 else 128 - code
 
