@@ -12,7 +12,9 @@ import termios
 from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
+_AGAIN_SECONDS = 0.001
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 # Control sequences of xterm; other terminals ignore those that they do not know. A session may end in any state.
@@ -124,6 +126,27 @@ def interruptible() -> contextlib.AbstractContextManager[object]:
 def held() -> contextlib.AbstractContextManager[Callable[[], None]]:
     """Return the block of ``Signals.held`` where ``handled`` is in force; elsewhere signals raise all the same."""
     return _handling[-1].held() if _handling else contextlib.nullcontext(lambda: None)
+
+
+def raise_at_ctrl_c() -> None:
+    """Let Ctrl-C raise KeyboardInterrupt from now on, unless it is ignored.
+
+    Python swallows an exception that comes in a callback of its own, as during an import, or in a finalizer: it comes
+    again a moment later.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        return
+    for number in (signal.SIGINT, signal.SIGALRM):
+        signal.signal(number, signal.default_int_handler)
+    report = sys.unraisablehook
+
+    def come_again(swallowed: Any) -> None:
+        if isinstance(swallowed.exc_value, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+        else:
+            report(swallowed)
+
+    sys.unraisablehook = come_again
 
 
 @contextlib.contextmanager

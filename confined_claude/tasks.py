@@ -9,13 +9,13 @@ import contextlib
 import functools
 import inspect
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from invoke import Collection, Context, Exit, Task, task
 
+from . import signals
 from .console import discard_output, open_streams
 from .errors import INTERRUPTED, READER_GONE, USAGE, ConfinedError
 from .settings import SPECS
@@ -45,8 +45,7 @@ def _reported() -> Iterator[None]:
     """End with a message and an exit code instead of a traceback."""
     open_streams()
     # The command starts with Ctrl-C ending it at once; from here on there is something to clean up.
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signals.raise_at_ctrl_c()
     try:
         if "PYTHONPATH" in os.environ and not sys.flags.ignore_environment:  # the shim of an older scaffold allows it
             from .project import refuse_python_path

@@ -183,6 +183,27 @@ def test_a_held_signal_arrives_at_the_end_of_the_block(caught: Signals) -> None:
     assert (code_of(error), reached) == (143, ["inner end"])
 
 
+def test_a_ctrl_c_that_python_swallows_comes_again() -> None:
+    """As in a callback of the import system, which the collection of an object calls as well."""
+    script = """if True:
+        import os, signal, time, weakref
+        from confined_claude import signals
+
+        def press(_reference):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0)
+
+        signals.raise_at_ctrl_c()
+        reference = weakref.ref(signals.Signals(), press)
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
 def test_what_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
