@@ -162,9 +162,11 @@ class Guard:
 
     def _save_before(self, session: str) -> None:
         since = time.time() - _CLOCK_SECONDS
-        self._before = Before(session, since, self._project.scan())
         with locked(self._location) as records:
-            records.save_before(self.key, self._before)
+            before = records.before(self.key)  # that of the sessions beside this one
+        before = before or Before(session, since, self._project.scan())
+        with locked(self._location) as records:
+            self._before = records.save_before(self.key, replace(before, session=session))
 
     def report(self, *, goes_on: bool = False) -> None:
         """Finish, and report what is new, even where it cannot be recorded."""
@@ -184,6 +186,10 @@ class Guard:
         """
         project = self._project
         if self._before is not None:
+            with contextlib.suppress(ConfinedError), locked(self._location) as records:
+                self._before = (
+                    records.before(self.key) or self._before
+                )  # others may have accepted or restored something
             before = replace(self._before, session=self.session or self._before.session)
             self.found = project.compare(self._record, before, self._pinned.unchanged(project.root))
         with locked(self._location) as records:

@@ -1,14 +1,15 @@
 """The records of a project's sessions in ``<state>``, where no session can see or change them.
 
-Each session that is not scanned yet has a record, with what there was before it. The project has its open findings, and
-what was made for the time of the sessions. Only the owner of the project's lock changes any of it.
+Each session that is not scanned yet has a record, with its baseline: what there was before it, or before the first of
+the sessions that it overlaps with. The project has its open findings, and what was made for the time of the sessions.
+Only the owner of the project's lock changes any of it.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +48,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Before:
-    """What there was before a session: its container's name, the time of the scan (epoch seconds), its result."""
+    """A session's baseline: its container's name, the time of the scan (epoch seconds), and what was found.
+
+    Sessions that overlap have the scan in common that was made before the first of them.
+    """
 
     session: str
     since: float
@@ -111,16 +115,43 @@ class Records(ReadOnlyRecords):
     """The records of one project, whose lock this process holds. Methods raise ConfinedError."""
 
     def begin(self, key: str, record: Record) -> Lock:
-        """Record a session, which has an owner until the lock is closed."""
+        """Record a session, which has an owner until the lock is closed.
+
+        Its baseline is that of another session on record, if one has any: what that one changes is not there before.
+        """
+        with_baseline = (session for session in self.sessions() if self._directory.exists(session.key + _BEFORE))
+        other = next(with_baseline, None)
+        if other is not None:
+            record = replace(record, git_directories=other.record.git_directories)
         write_json(self._directory, key + liveness.SUFFIX, _encode_record(record))
-        return liveness.own(self._directory, key)
+        owner = liveness.own(self._directory, key)
+        if other is not None and (before := self.before(other.key)) is not None:
+            write_json(self._directory, key + _BEFORE, _encode_before(before))
+        return owner
 
     def take_over(self, key: str) -> Lock | None:
         """Own a session on record until the lock is closed; return None if there is none, or if it has an owner."""
         return liveness.take_over(self._directory, key)
 
-    def save_before(self, key: str, before: Before) -> None:
+    def save_before(self, key: str, before: Before) -> Before:
+        """Record the baseline of a session unless it has one; return the one on record, with this session's name.
+
+        Sessions on record that have none get the same one: they have not started, and this one is about to.
+        """
+        before = replace(self.before(key) or before, session=before.session)
         write_json(self._directory, key + _BEFORE, _encode_before(before))
+        for other, _ in self.session_keys():
+            if not self._directory.exists(other + _BEFORE):
+                write_json(self._directory, other + _BEFORE, _encode_before(before))
+        return before
+
+    def update_baselines(self, items: Mapping[str, Item | None]) -> None:
+        """Change all baselines on record: ``items`` by key in a snapshot, None for what is no longer there."""
+        for key in [name.removesuffix(_BEFORE) for name in self._directory.names() if name.endswith(_BEFORE)]:
+            if (before := self.before(key)) is not None:
+                changed = {**before.snapshot.items, **items}
+                snapshot = Snapshot({name: item for name, item in changed.items() if item is not None})
+                write_json(self._directory, key + _BEFORE, _encode_before(replace(before, snapshot=snapshot)))
 
     def mark_unscanned(self, key: str) -> None:
         """Keep the record of a session that is over, but could not be scanned completely."""

@@ -15,7 +15,7 @@ from .guarded_project import GuardedProject
 from .isolation import Unfetched
 from .records import Records, locked
 from .recovery import recover_interrupted
-from .snapshot import Kind
+from .snapshot import Item, Kind
 
 _REMOVABLE = (Kind.FILE, Kind.GIT_FILE, Kind.LINK, Kind.GIT_LINK, Kind.POINTER)
 _RESTORABLE = (Kind.FILE, Kind.GIT_FILE, Kind.POINTER)
@@ -57,6 +57,9 @@ def accept(workspace: Workspace, findings: Sequence[Finding]) -> None:
             records.end(key)
         if records.sessions():  # they will find it again
             records.save_accepted(records.accepted() | digests)
+            records.update_baselines(
+                {finding.key: Item(finding.kind, finding.digest_after, finding.after) for finding in findings}
+            )
 
 
 def restore(workspace: Workspace, path: str) -> str:
@@ -72,8 +75,14 @@ def restore(workspace: Workspace, path: str) -> str:
         if not found:
             raise ConfinedError(f"{escape(path)} is not among the findings.", "`confined-claude review` lists them.")
         done = [_restore(finding, project, records) for finding in found]
+        records.update_baselines({finding.key: _item_before(finding) for finding in found})
         open_findings.close_put_right(records, project)
     return "; ".join(done)
+
+
+def _item_before(finding: Finding) -> Item | None:
+    """Return what there was before a finding, as in a snapshot."""
+    return Item(finding.kind, finding.digest_before, finding.before) if finding.digest_before else None
 
 
 def _restore(finding: Finding, project: GuardedProject, records: Records) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
 import signal
@@ -273,6 +274,35 @@ def test_a_session_cut_off_is_looked_through_at_the_next_start(field: Field) -> 
     assert "red     .envrc" in reviewed.stdout
     assert field.review("--restore", ".envrc").returncode == 0
     assert field.session("true").returncode == 0
+
+
+@pytest.mark.parametrize("starts_first", [True, False])
+def test_what_one_session_plants_and_another_brings_back_is_told(field: Field, starts_first: bool) -> None:
+    """The second starts once the first has planted it; the control is the one that starts first of all."""
+    wait = "touch $0; while [ ! -e $0.on ]; do sleep 0.1; done"
+    plant = puts(".envrc", SHELL)
+    begin = ("confined-claude", "shell", "--", "sh", "-c")
+
+    def wait_for(name: str) -> None:
+        wait_until((field.project / name).exists)
+
+    with contextlib.ExitStack() as stack:
+
+        def start(name: str, script: str) -> subprocess.Popen[str]:
+            session = stack.enter_context(field.user.running(*begin, script, name, cwd=field.project))
+            wait_for(name)
+            return session
+
+        second = start("second", f"{wait}; {plant}") if starts_first else None
+        first = start("first", f"{plant}; {wait}")
+        second = second or start("second", f"{wait}; {plant}")
+        (field.project / "first.on").touch()
+        assert "red     .envrc" in first.communicate(timeout=60)[0]
+        assert field.review("--restore", ".envrc").returncode == 0
+        assert not (field.project / ".envrc").exists()
+        (field.project / "second.on").touch()
+        assert "red     .envrc" in second.communicate(timeout=60)[0]
+    assert field.session("true").returncode == REVIEW
 
 
 @pytest.mark.parametrize("folder", ["PROJECT/sub", "PROJECT"])

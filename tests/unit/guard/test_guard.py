@@ -279,11 +279,91 @@ def test_a_session_beside_another_has_the_same_pins(place: Place) -> None:
     assert place.pinned(two) == place.pinned(one) >= {".git/config", ".git/hooks", "tasks.py"}
 
 
-def test_each_session_reports_what_is_new_since_it_started(place: Place) -> None:
+def test_what_is_new_since_the_first_of_sessions_that_overlap_is_reported_once(place: Place) -> None:
     one = place.start()
     place.put("a/.envrc")
-    assert [finding.path for finding in place.leave("b/.envrc")] == ["b/.envrc"]
-    assert [finding.path for finding in one.finish()] == ["a/.envrc"]  # the other is known by now
+    assert [finding.path for finding in place.leave("b/.envrc")] == ["a/.envrc", "b/.envrc"]
+    place.put("c/.envrc")
+    assert [finding.path for finding in one.finish()] == ["c/.envrc"]  # the others are known by now
+    assert place.reviewed() == ["a/.envrc", "b/.envrc", "c/.envrc"]
+
+
+def restored(place: Place, path: str) -> None:
+    assert path in [finding.path for finding in place.findings()]
+    review.restore(place.workspace, path)
+
+
+def test_what_is_restored_is_reported_when_a_session_beside_it_brings_it_back(place: Place) -> None:
+    one = place.start()
+    evil = place.put(".envrc", "evil")
+    two = place.start()
+    one.finish()
+    restored(place, ".envrc")
+    three = place.start()
+    evil.write_text("evil")
+    assert [finding.path for finding in two.finish()] == [".envrc"]
+    restored(place, ".envrc")
+    evil.write_text("evil")
+    assert [finding.path for finding in three.finish()] == [".envrc"]
+
+
+def test_sessions_that_overlap_cannot_pass_a_file_between_them(place: Place) -> None:
+    one = place.start()
+    evil = place.put(".envrc", "evil")
+    two = place.start()
+    evil.rename(place.root / "src/notes")  # where it does not matter
+    assert one.finish() == []
+    (place.root / "src/notes").rename(evil)
+    assert [finding.path for finding in two.finish()] == [".envrc"]
+
+
+def test_two_sessions_that_start_at_once_have_one_baseline(place: Place) -> None:
+    one, two = (Guard(place.workspace, key) for key in ("0123", "4567"))
+    place.started += one, two
+    one.begin()
+    two.begin()
+    with one.scanning("one"):
+        pass
+    evil = place.put(".envrc", "evil")
+    with two.scanning("two"):
+        pass
+    assert [finding.path for finding in one.finish()] == [".envrc"]
+    restored(place, ".envrc")
+    evil.write_text("evil")
+    assert [(finding.path, finding.session) for finding in two.finish()] == [(".envrc", "two")]
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_a_baseline_outlives_the_process_of_its_session(place: Place, is_over: bool) -> None:
+    one = place.start()
+    evil = place.put(".envrc", "evil")
+    two = place.start()
+    one.close()  # killed
+    place.running.add(one.key)
+    evil.rename(place.root / "src/notes")
+    if is_over:
+        place.running.clear()
+        assert place.reviewed() == []
+    (place.root / "src/notes").rename(evil)
+    assert [finding.path for finding in two.finish()] == [".envrc"]
+
+
+def test_a_review_changes_the_baseline_of_the_sessions_that_run(place: Place) -> None:
+    place.leave("Makefile", "left:\n")
+    one = place.start()
+    for name in ("accepted", "put back"):
+        two = place.start()
+        place.put(f"{name}/Makefile", name)
+        two.finish()
+    review.accept(place.workspace, [finding for finding in place.findings() if finding.path == "accepted/Makefile"])
+    restored(place, "put back/Makefile")
+    restored(place, "Makefile")  # to what there was before `one`
+    assert place.session() == []
+    place.put("accepted/Makefile", "again")
+    (finding,) = one.finish()
+    assert (finding.path, finding.before) == ("accepted/Makefile", b"accepted")
+    assert place.on_record() == []
+    assert not list(place.workspace.state.path.glob("*.before"))
 
 
 # What stays open
