@@ -80,11 +80,17 @@ class Host:
 
     @cached_property
     def git_config(self) -> tuple[tuple[str, str], ...]:
-        """The user's global git configuration, as (key, value) in its order; empty without git or such a file.
+        """The user's global git configuration, as (key, value) in its order; empty without git or such a file."""
+        return self._git_config("--global")
 
-        Git reads the global file alone, from ``/``, so that no repository has a say.
-        """
-        command = ["git", "config", "--global", "--includes", "--null", "--list"]
+    @cached_property
+    def system_git_config(self) -> tuple[tuple[str, str], ...]:
+        """The machine's git configuration, as (key, value) in its order; empty without git or such a file."""
+        return self._git_config("--system")
+
+    def _git_config(self, scope: str) -> tuple[tuple[str, str], ...]:
+        """Return what git reads in one of the files that no repository has a say in, from ``/``."""
+        command = ["git", "config", scope, "--includes", "--null", "--list"]
         try:
             answer = subprocess.run(
                 command,

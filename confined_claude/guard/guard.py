@@ -54,7 +54,8 @@ def plan(
     """
     workspace = project.workspace
     git = workspace.settings.git
-    planned = pins.plan_pins(workspace.project, project.repository if git == "guarded" else None, project.matcher)
+    repository = project.repository if git == "guarded" else None
+    planned = pins.plan_pins(workspace.project, repository, project.matcher, project.named.in_git)
     for record in running:  # what another session can replace must not be mounted
         planned = planned.restricted_to(project.root / path for path in (*record.pinned, *record.writable))
     if git != "isolated" or project.repository is None:

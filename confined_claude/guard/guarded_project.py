@@ -12,6 +12,7 @@ from ..project import CONTAINER_HOME
 from ..workspace import Workspace
 from . import repository
 from .findings import Finding, audit
+from .gitsettings import named_files
 from .records import Before, Identity, Record
 from .repository import Repository
 from .rules import Matcher, Rule, rules_for
@@ -37,9 +38,10 @@ class GuardedProject:
         except ConfinedError:
             if workspace.settings.git != "open" and not lenient:
                 raise
-        common = None if self.repository is None else self.repository.common
-        named = repository.named_by_settings(self.root, common, workspace.host.git_config)
-        found = (*_invoke_package(self.root), *(_git_rule(path) for path in dict.fromkeys(named)))
+        host = workspace.host
+        self.named = named_files(self.root, self.repository, (*host.system_git_config, *host.git_config))
+        named = (*(f"/{path}" for path in self.named.in_tree), *self.named.anywhere)
+        found = (*_invoke_package(self.root), *(_git_rule(path) for path in named))
         self.matcher = Matcher(rules_for(workspace.settings.protect, workspace.settings.writable, found))
 
     @property
@@ -51,7 +53,7 @@ class GuardedProject:
 
     def scan(self, since: float | None = None) -> Snapshot:
         """Scan the project. ``since`` is as for ``scan.scan``."""
-        return scan(self.root, self.matcher, self.outside, since=since)
+        return scan(self.root, self.matcher, self.outside, self.named.in_git, since=since)
 
     def compare(self, record: Record, before: Before, unchanged: Iterable[str] = ()) -> list[Finding]:
         """Return what the session with these records has left, as of now.
@@ -95,7 +97,7 @@ def _replaced(root: Path, record: Record) -> Iterator[str]:
 
 
 def _git_rule(path: str) -> Rule:
-    return Rule("git, whose settings name it", True, (f"/{path}", f"/{path}/"))
+    return Rule("git, whose settings name it", True, (path, f"{path}/"))
 
 
 def _invoke_package(root: Path) -> Iterator[Rule]:

@@ -54,10 +54,13 @@ class Pins:
         )
 
 
-def plan_pins(project: Project, repository: Repository | None, matcher: Matcher) -> Pins:
+def plan_pins(
+    project: Project, repository: Repository | None, matcher: Matcher, named_in_git: Iterable[Path] = ()
+) -> Pins:
     """Choose what to pin in ``project``, as far as it exists.
 
-    ``repository`` is None where git's own files are not protected. Raises ConfinedError for a link among git's files:
+    ``repository`` is None where git's own files are not protected. ``named_in_git`` are files and directories in git
+    directories that git's settings lead to. Raises ConfinedError for a link among git's files:
     it cannot be a mount point.
     """
     root = project.root
@@ -78,6 +81,7 @@ def plan_pins(project: Project, repository: Repository | None, matcher: Matcher)
         red.append(root / ".git")
     if repository is not None:
         red += _git_files(repository)
+        red += [path for path in named_in_git if path.exists() and not path.is_symlink()]
         if repository.own != repository.common:  # other worktrees are read-only, but not this one
             writable.append(repository.own)
     read_only = [path for path in dict.fromkeys(red) if os.path.lexists(path)]

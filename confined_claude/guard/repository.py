@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import stat
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +13,6 @@ from ..fs.directory import Location
 from . import gitconfig
 
 _MODULES_DEPTH = 8
-# Settings whose value is a path, as a whole.
-_PATHS = frozenset(("hookspath", "path", "attributesfile"))
-_WORDS = re.compile(r"[^\s'\"!;&|()<>$`]+")
 _OPEN_HINT = 'Remove it, or set git = "open" in your own config file: then the session may change it, and you are told.'
 
 
@@ -100,32 +95,21 @@ def parse_pointer(content: bytes) -> str | None:
     return gitconfig.decode(path[len(b"gitdir: ") :].partition(b"\0")[0] or b".")
 
 
-def named_by_settings(root: Path, common: Path | None, settings: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Yield the project's own files that git's settings run or include, by path from ``root``.
-
-    ``settings`` are the user's; those of the repository ``common`` are read.
-    """
-    with_bases = [(key, value, root) for key, value in settings]
-    if common is not None:
-        with contextlib.suppress(ValueError):
-            with_bases += [(*pair, common) for pair in gitconfig.parse_config(_content(common, "config") or b"")]
-    for key, value, base in with_bases:
-        name = key.rpartition(".")[2]
-        if name in _PATHS:
-            # Only an included file is searched for beside the settings. "~name" stays as it is without such a user.
-            yield from _within(root, (root if name != "path" else base) / os.path.expanduser(value))  # noqa: PTH111
-        elif "/" in value and not gitconfig.is_harmless(key, value):
-            for word in _WORDS.findall(value):
-                program = root / word
-                if "/" in word and os.path.isfile(program) and os.access(program, os.X_OK):  # noqa: PTH113 - no error
-                    yield from _within(root, program)
+def common_of(top: Path) -> Path:
+    """Return the git directory with the settings of the work tree ``top``, which nobody has checked."""
+    own = _named(top, ".git") or top / ".git"
+    return _named(own, "commondir", plain=True) or own
 
 
-def _within(root: Path, path: Path) -> Iterator[str]:
-    place = os.path.normpath(path)
-    relative = place.removeprefix(f"{root}/")
-    if relative != place and not relative.startswith(".git/"):
-        yield relative
+def work_tree(git_directory: Path) -> Path | None:
+    """Return the work tree of a linked worktree or a submodule; None if its git directory names none."""
+    if (git := _named(git_directory, "gitdir", plain=True)) is not None:
+        return git.parent
+    with contextlib.suppress(ValueError):
+        settings = dict(gitconfig.parse_config(_content(git_directory, "config") or b""))
+        if named := settings.get("core.worktree"):
+            return _resolved(git_directory, named)
+    return None
 
 
 def _directories(path: Path) -> list[Path]:

@@ -14,13 +14,27 @@ from pathlib import Path
 from ..fs.directory import Directory, Location
 from ..project import SCAFFOLD
 from .gitscan import GitScan, is_git_directory
+from .gitsettings import led_to, links_of_hooks, settings_of
 from .rules import DEPENDENCY_DIRECTORIES, VENV_MARK, Matcher, Rule
 from .snapshot import KEPT_BYTES, Kind, Snapshot, resolve_inside
 from .walk import MAX_FILE_BYTES, TimedOut, Walk
 
+# More are not looked at: who makes more has made settings that are red.
+_MAX_NESTED = 200
+_MAX_NAMED = 1000
 
-def scan(root: Path, matcher: Matcher, git_directories: Iterable[Path] = (), *, since: float | None = None) -> Snapshot:
+
+def scan(
+    root: Path,
+    matcher: Matcher,
+    git_directories: Iterable[Path] = (),
+    named_in_git: Iterable[Path] = (),
+    *,
+    since: float | None = None,
+) -> Snapshot:
     """Scan the project at ``root`` and the ``git_directories`` outside it.
+
+    ``named_in_git`` are files and directories in git directories that git's settings lead to.
 
     With ``since``, in seconds since the epoch, files that run as their owner and packages are noted as well if they
     changed since then, by their ctime, which no session can set back.
@@ -34,6 +48,7 @@ def scan(root: Path, matcher: Matcher, git_directories: Iterable[Path] = (), *, 
             tree = _TreeScan(root, matcher, walk, since)
             tree.scan(directory, "", (), None, "")
         tree.resolve_inner_links()
+        _NamedScan(root, walk).scan(named_in_git)
     except TimedOut as error:
         walk.add_unscanned(str(error), "looking through it takes too long")
     except OSError as error:
@@ -184,3 +199,46 @@ class _TreeScan:
                 real = os.path.realpath(self._root / path)
                 if path not in self._snapshot.items and not Path(real).is_relative_to(self._root):
                     self._snapshot.add(path, Kind.LINK, os.fsencode(real))
+
+
+class _NamedScan:
+    """Scans what git's settings lead to, where no rule of the tree applies."""
+
+    def __init__(self, root: Path, walk: Walk) -> None:
+        self._root = root
+        self._walk = walk
+
+    def scan(self, named_in_git: Iterable[Path]) -> None:
+        """Note the files ``named_in_git``, and what the settings of nested repositories lead to."""
+        for path in named_in_git:
+            self._add(path)
+        nested = [path for path in self._walk.snapshot.git_directories if not Path(path).is_absolute()]
+        for git in sorted(nested)[:_MAX_NESTED]:
+            directory = self._root / git
+            top = directory.parent if directory.name.lower() == ".git" else directory
+            variables = settings_of(directory, directory)
+            for path in (*led_to(variables, top), *links_of_hooks(directory / "hooks")):
+                is_inside = path.is_relative_to(self._root) and not directory.is_relative_to(path)
+                if is_inside and self._name(path) not in self._walk.snapshot.items:
+                    self._add(path)
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self._root)) if path.is_relative_to(self._root) else str(path)
+
+    def _add(self, path: Path) -> None:
+        base = self._root if path.is_relative_to(self._root) else Path("/")
+        parts = path.relative_to(base).parts
+        if parts:
+            with contextlib.suppress(OSError), Location(base, parts[:-1]).open() as directory:
+                self._add_all(directory, self._name(path))
+
+    def _add_all(self, directory: Directory, path: str) -> None:
+        """Note a file, or all files in a directory, no link among them."""
+        name = path.rpartition("/")[2]
+        if directory.is_file(name):
+            self._walk.add_file(directory, path, Kind.GIT_FILE)
+        elif directory.is_directory(name):
+            with self._walk.enter(directory, name, path, path.count("/")) as inner:
+                if inner is not None:
+                    for entry in self._walk.entries(inner, path)[:_MAX_NAMED]:
+                        self._add_all(inner, f"{path}/{entry.name}")

@@ -171,7 +171,9 @@ def _judge_git_file(path: str, old: Item | None, item: Item, new: str, context: 
     for part, runs, why in _GIT_PARTS:
         if part in f"/{path}":
             return Verdict(True, runs, why.format(new=new, text=_text(item.content).strip()))
-    return Verdict(True, "git, at git status", f"{new}, and cannot be read")
+    if name == "index" or name.startswith("sharedindex."):
+        return Verdict(True, "git, at git status", f"{new}, and cannot be read")
+    return Verdict(True, "git, whose settings name it", new)
 
 
 def _judge_config(path: str, old: Item | None, item: Item, new: str, context: Context) -> Verdict | None:

@@ -98,6 +98,60 @@ KEPT = [
     ),
 ]
 
+SCRIPT = "printf '#!/bin/sh\\ntouch CANARY\\n' >"
+KEPT += [
+    Attack(
+        "settings below .git that its settings include",
+        fsmonitor(".git/extra"),
+        STATUS,
+        before="git config include.path extra; echo > .git/extra",
+    ),
+    Attack(
+        "hooks below .git that its settings name",
+        hook(".git/own"),
+        COMMIT,
+        before="git config core.hooksPath .git/own; mkdir .git/own",
+    ),
+    Attack(
+        "a monitor below .git",
+        f"{SCRIPT} .git/monitor",
+        STATUS,
+        before="printf '#!/bin/sh\n' > .git/monitor; chmod +x .git/monitor; git config core.fsmonitor .git/monitor",
+    ),
+    Attack(
+        "a monitor behind the name of an interpreter",
+        f"{SCRIPT} script.sh",
+        STATUS,
+        before="echo > script.sh; git config --global core.fsmonitor 'sh script.sh'",
+    ),
+    Attack(
+        "a hook that is a link to a script",
+        f"{SCRIPT} tools/check",
+        COMMIT,
+        before="mkdir tools; printf '#!/bin/sh\n' > tools/check; chmod +x tools/check;"
+        "ln -s ../../tools/check .git/hooks/pre-commit",
+    ),
+    Attack(
+        "a text conversion behind the name of an interpreter",
+        f"{SCRIPT} t/x.sh; echo y > file",
+        "git diff",
+        before="mkdir t; echo cat > t/x.sh; echo 'file diff=x' > .gitattributes;"
+        "git config diff.x.textconv 'sh ./t/x.sh'",
+    ),
+    Attack(
+        "hooks that config.worktree names",
+        hook("own"),
+        COMMIT,
+        before="git config extensions.worktreeConfig true; git config --worktree core.hooksPath own; mkdir own",
+    ),
+    Attack(
+        "hooks that an included file of the tree names",
+        hook("own"),
+        COMMIT,
+        before="git config include.path ../shared; git config -f shared core.hooksPath own; mkdir own",
+    ),
+]
+
 
 def misplace(path: str, repository: str = ".", index: str = ".git", options: str = "") -> str:
     """Shell words that put a file with the text of a hook into an index at a path that git refuses."""
@@ -120,6 +174,36 @@ NESTED_INDEX = (
 )
 
 TOLD = [
+    Attack(
+        "settings below .git that its settings include, and that are missing",
+        fsmonitor(".git/extra"),
+        STATUS,
+        ("red .git/extra",),
+        before="git config include.path extra",
+    ),
+    Attack(
+        "a link on the way to a hook",
+        f"mkdir e; {SCRIPT} e/check; chmod +x e/check; rm tools; ln -s e tools",
+        COMMIT,
+        ("red tools",),
+        before="mkdir real; printf '#!/bin/sh\n' > real/check; chmod +x real/check; ln -s real tools;"
+        "ln -s ../../tools/check .git/hooks/pre-commit",
+        undone="rm tools; ln -s real tools",
+    ),
+    Attack(
+        "hooks that the user's settings name, in a nested repository",
+        f"git init -q sub; {hook('sub/.mine')}",
+        f"cd sub && {COMMIT}",
+        ("red sub/.mine/pre-commit",),
+        before="git config --global core.hooksPath .mine",
+    ),
+    Attack(
+        "hooks that the settings of a nested repository name",
+        hook("sub/own"),
+        f"cd sub && {COMMIT}",
+        ("red sub/own/pre-commit",),
+        before="git init -q sub; git -C sub config core.hooksPath own",
+    ),
     Attack(
         "an index with a path outside",
         misplace("../outside/canary"),
@@ -408,6 +492,8 @@ WORKTREE = [
            ("red .e/config",)),
     Attack("its repository's hooks", hook("../main/.git/hooks"), COMMIT),
     Attack("its repository's settings", fsmonitor("../main/.git/config"), STATUS),
+    Attack("what its repository's settings include", fsmonitor("../main/.git/extra"), STATUS,
+           before="git config include.path extra; echo > ../main/.git/extra"),
 ]  # fmt: skip
 
 
@@ -565,3 +651,14 @@ def test_a_name_in_other_letters_is_told_as_well(field: Field) -> None:
     """Git on macOS and Windows takes .GIT for .git; here it does not, so there is no control."""
     done = field.session(f"mkdir x; {evil('x/.GIT')}")
     assert "red     x/.GIT/config" in done.stderr
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_hooks_that_the_repository_above_names_cannot_be_planted(field: Field, guarded: bool) -> None:
+    above = field.project.parent
+    field.prepare("git init -q .. && git -C .. config core.hooksPath project/own && mkdir own")
+    attack = Attack("hooks of the repository above", hook("own"), COMMIT)
+    if guarded:
+        field.assert_kept(attack)
+    else:
+        field.assert_works_unguarded(attack, above)

@@ -14,7 +14,6 @@ from confined_claude.guard.repository import (
     Repository,
     above,
     find,
-    named_by_settings,
     parse_pointer,
     submodules,
     worktrees,
@@ -177,45 +176,6 @@ def test_submodules_are_found_in_directories_and_in_each_other_and_not_through_l
     assert Repository(tmp_path, tmp_path).git_directories()[0] == tmp_path
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "named"),
-    [
-        ("core.hookspath", "hooks.d", ["hooks.d"]),
-        ("core.hookspath", "{root}/hooks.d", ["hooks.d"]),
-        ("core.hookspath", "nowhere", ["nowhere"]),
-        ("core.hookspath", "../outside", []),
-        ("core.hookspath", ".git/hooks", []),
-        ("include.path", "conf/git", ["conf/git"]),
-        ("includeif.gitdir:x.path", "{root}/conf/git", ["conf/git"]),
-        ("core.attributesfile", "conf/git", ["conf/git"]),
-        ("alias.x", "!bin/tool --flag", ["bin/tool"]),
-        ("filter.x.clean", "sh -c './bin/tool %f; bin/tool'", ["bin/tool", "bin/tool"]),
-        ("alias.x", "!bin/text", []),
-        ("alias.x", "!tool", []),
-        ("user.name", "bin/tool", []),
-    ],
-)
-def test_what_the_users_settings_name_in_the_project_is_found(
-    key: str, value: str, named: list[str], main: Path
-) -> None:
-    put(main / "bin/tool").chmod(0o755)
-    for name in ("hooks.d/x", "conf/git", "bin/text", "tool"):
-        put(main / name)
-    put(main.parent / "outside")
-    assert list(named_by_settings(main, None, [(key, value.format(root=main))])) == named
-
-
-def test_what_the_repositorys_own_settings_name_is_found(main: Path) -> None:
-    put(main / "hooks.d/x")
-    put(main / ".git/inside")
-    put(main / "beside")
-    git(main, "config", "core.hooksPath", "hooks.d")
-    git(main, "config", "include.path", "../beside")
-    assert list(named_by_settings(main, main / ".git", [])) == ["hooks.d", "beside"]
-    put(main / ".git/config", "not git's")
-    assert list(named_by_settings(main, main / ".git", [])) == []
-
-
 # Pointers
 
 
@@ -240,17 +200,3 @@ def test_git_follows_a_git_file_to_the_same_path(content: bytes, tmp_path: Path)
     (tmp_path / ".git").write_bytes(content)
     found = run_git(tmp_path, "rev-parse", "--absolute-git-dir").decode().strip()
     assert (tmp_path / (parse_pointer(content) or "")).resolve() == Path(found).resolve()
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("core.hooksPath", "~nobody-here/hooks"),
-        ("include.path", "~nobody-here/config"),
-        ("core.fsmonitor", f"./{'x' * 300}"),
-    ],
-    ids=["hooks of nobody", "file of nobody", "name too long"],
-)
-def test_a_setting_that_leads_nowhere_is_no_error(key: str, value: str, main: Path) -> None:
-    put(main / ".git/config", "[{}]\n\t{} = {}\n".format(*key.split("."), value))
-    assert set(named_by_settings(main, main / ".git", [(key.lower(), value)])) <= {value}

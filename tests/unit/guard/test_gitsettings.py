@@ -1,0 +1,182 @@
+"""The files that git's settings lead to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from confined_claude.guard.gitsettings import NamedFiles, named_files, places
+from confined_claude.guard.repository import find
+
+from ..guarding import HOOK, commit, git, made_repository, put
+
+
+@pytest.fixture
+def main(tmp_path: Path) -> Path:
+    return made_repository(tmp_path / "main")
+
+
+def named(root: Path, *user: tuple[str, str]) -> NamedFiles:
+    return named_files(root, find(root), user)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("core.hookspath", "hooks.d", ["hooks.d"]),
+        ("core.hookspath", "{root}/hooks.d", ["hooks.d"]),
+        ("core.hookspath", "nowhere", ["nowhere"]),
+        ("core.hookspath", "../outside", []),
+        ("core.hookspath", ".git/hooks", []),
+        ("core.hookspath", "~nobody-of-that-name/x", ["~nobody-of-that-name/x"]),
+        ("core.hookspath", "linked", ["linked", "hooks.d"]),
+        ("include.path", "{root}/conf/git", ["conf/git"]),
+        ("includeif.gitdir:x.path", "{root}/conf/git", ["conf/git"]),
+        ("core.attributesfile", "conf/git", ["conf/git"]),
+        ("alias.x", "!bin/tool --flag", ["bin/tool"]),
+        ("alias.x", "-c core.pager=bin/tool log", ["bin/tool"]),
+        ("filter.x.clean", "sh -c './bin/tool %f; bin/tool'", ["bin/tool"]),
+        ("core.fsmonitor", "bin/text", ["bin/text"]),
+        ("core.fsmonitor", "bin/missing", ["bin/missing"]),
+        ("core.fsmonitor", "sh script.sh", ["script.sh"]),
+        ("core.fsmonitor", "sh missing.sh", ["missing.sh"]),
+        ("core.fsmonitor", "sh tool", ["tool"]),
+        ("core.fsmonitor", "/usr/bin/env python3 'my script.py'", ["script.py", "my script.py"]),
+        ("core.editor", "$PWD/bin/tool", ["PWD/bin/tool", "bin/tool"]),
+        ("core.editor", "$(git rev-parse --show-toplevel)/bin/tool", ["bin/tool"]),
+        ("diff.x.textconv", "sh ./bin/text", ["bin/text"]),
+        ("mergetool.x.path", "bin/text", ["bin/text"]),
+        # What is no program, or none of the project's.
+        ("core.pager", "less -R", []),
+        ("alias.x", "!tool", []),
+        ("alias.x", "!cat bin/text", []),
+        ("alias.x", "!cd src && pwd", []),
+        ("alias.x", "log -- bin/tool tool", []),
+        ("alias.x", "!git log --format='%h/%an' */x", []),
+        ("core.fsmonitor", "sh src", []),
+        ("core.fsmonitor", "a\0/b", []),
+        ("core.fsmonitor", "/" + "x" * 5000 + " ./" + "y/" * 5000, []),
+        ("user.name", "bin/tool", []),
+        ("commit.template", "bin/tool", []),
+        ("lfs.url", "https://example.com/x", []),
+    ],
+)
+def test_what_the_users_settings_name_in_the_project_is_found(
+    key: str, value: str, expected: list[str], main: Path
+) -> None:
+    put(main / "bin/tool").chmod(0o755)
+    for name in ("hooks.d/x", "conf/git", "bin/text", "tool", "script.sh", "src/x", "my script.py"):
+        put(main / name)
+    (main / "linked").symlink_to("hooks.d")
+    put(main.parent / "outside")
+    found = named(main, (key, value.format(root=main) if "{root}" in value else value)).in_tree
+    assert [path for path in found if len(path) < 5000] == [path for path in expected if path]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("core.hooksPath", "~nobody-here/hooks"),
+        ("include.path", "~nobody-here/config"),
+        ("core.fsmonitor", f"./{'x' * 300}"),
+    ],
+    ids=["hooks of nobody", "file of nobody", "name too long"],
+)
+def test_a_setting_that_leads_nowhere_is_no_error(key: str, value: str, main: Path) -> None:
+    put(main / ".git/config", "[{}]\n\t{} = {}\n".format(*key.split("."), value))
+    found = named(main, (key.lower(), value))
+    assert all(str(path).endswith(value.removeprefix("./")) for path in (*found.in_tree, *found.in_git))
+
+
+def test_what_the_repositorys_own_settings_name_is_found(main: Path) -> None:
+    put(main / "hooks.d/x")
+    put(main / ".git/inside")
+    put(main / "beside")
+    git(main, "config", "core.hooksPath", "hooks.d")
+    git(main, "config", "include.path", "../beside")
+    assert named(main).in_tree == ("hooks.d", "beside")
+    put(main / ".git/config", "not git's")
+    assert named(main) == NamedFiles()
+
+
+def test_what_is_named_in_git_directories_is_found(main: Path) -> None:
+    for key, value in (
+        ("include.path", "extra"),
+        ("core.hooksPath", ".git/hooks.d"),
+        ("core.fsmonitor", ".git/monitor"),
+    ):
+        git(main, "config", "--add", key, value)
+    found = named(main)
+    assert [str(path.relative_to(main)) for path in found.in_git] == [".git/hooks.d", ".git/monitor", ".git/extra"]
+    assert not found.in_tree
+
+
+def test_hooks_in_a_directory_with_other_things_are_named_each(main: Path) -> None:
+    git(main, "config", "core.hooksPath", ".")
+    assert "pre-commit" in named(main).in_tree
+    git(main, "config", "core.hooksPath", ".git")
+    assert main / ".git/pre-commit" in named(main).in_git
+
+
+def test_included_files_are_read(main: Path) -> None:
+    git(main, "config", "include.path", "../one")
+    put(main / "one", '[include]\n\tpath = conf/two\n[includeIf "onbranch:x"]\n\tpath = missing\n')
+    put(main / "conf/two", "[core]\n\thooksPath = scripts/hooks\n[include]\n\tpath = ../one\n")
+    assert named(main).in_tree == ("one", "conf/two", "scripts/hooks", "missing")
+    assert "scripts/hooks" in named(main, ("include.path", str(main / "conf/two"))).in_tree
+
+
+def test_the_settings_of_each_work_tree_are_read(main: Path) -> None:
+    made_repository(main.parent / "lib")
+    git(main, "submodule", "--quiet", "add", "../lib", "deps/lib", **{"remote.origin.url": str(main)})
+    git(main, "worktree", "add", "--quiet", "-b", "other", ".claude/worktrees/other")
+    git(main, "config", "extensions.worktreeConfig", "true")
+    git(main, "config", "--worktree", "core.hooksPath", "mine")
+    git(main / "deps/lib", "config", "core.hooksPath", "subs")
+    git(main / ".claude/worktrees/other", "config", "--worktree", "core.hooksPath", "others")
+    found = set(named(main).in_tree)
+    assert {"mine", "deps/lib/subs", ".claude/worktrees/other/others"} <= found
+    # From the linked worktree the main repository's files are seen.
+    git(main, "config", "include.path", "extra")
+    assert main / ".git/extra" in named(main / ".claude/worktrees/other").in_git
+
+
+def test_the_settings_of_a_repository_above_are_read(main: Path) -> None:
+    put(main / "packages/app/x")
+    git(main, "config", "core.hooksPath", "packages/app/hooks")
+    (main / ".git/hooks/pre-push").symlink_to("../../packages/app/tool")
+    assert named(main / "packages/app").in_tree == ("hooks", "tool")
+
+
+def test_a_hook_that_is_a_link_names_all_on_the_way(main: Path) -> None:
+    put(main / "real/check", HOOK)
+    (main / "scripts").symlink_to("real")
+    (main / ".git/hooks/pre-commit").symlink_to("../../scripts/check")
+    assert named(main).in_tree == ("scripts", "real/check")
+
+
+def test_relative_paths_of_the_users_settings_are_named_in_every_work_tree(main: Path) -> None:
+    user = [("core.hookspath", ".myhooks"), ("diff.x.textconv", "sh ./t/x.sh"), ("core.editor", "vim")]
+    assert named(main, *user).anywhere == (".myhooks", "t/x.sh")
+
+
+def test_links_in_a_circle_end(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    assert {path.name for path in places(tmp_path / "a/x")} == {"a", "b"}
+
+
+def test_ordinary_settings_name_nothing(main: Path) -> None:
+    commit(put(main / "x").parent)
+    user = [
+        *(
+            ("core.editor", "code --wait"),
+            ("core.pager", "delta"),
+            ("credential.helper", "store"),
+            ("user.name", "a/b"),
+        ),
+        *(("alias.lg", "log --graph"), ("filter.lfs.clean", "git-lfs clean -- %f"), ("gpg.program", "/usr/bin/gpg")),
+        *(("url.git@example.com:.insteadof", "https://example.com/"), ("core.excludesfile", "~/.gitignore")),
+    ]
+    assert named(main, *user) == NamedFiles()
