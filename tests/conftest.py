@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -12,16 +13,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers import API_KEY, REPOSITORY, SYSTEM_PATH, Api, User, running_api
+from helpers import API_KEY, REPOSITORY, SYSTEM_PATH, Api, User, own_name, running_api
+
+SHARED = "CONFINED_CLAUDE_TESTS"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Only root can act as other users; elsewhere those tests are left out, and counted so."""
-    if os.geteuid() == 0:
-        return
-    for_root = [item for item in items if item.get_closest_marker("root")]
-    config.hook.pytest_deselected(items=for_root)
-    items[:] = [item for item in items if item not in for_root]
+    """Leave out the tests that this process may not do, and count them so."""
+    may = {"root": os.geteuid() == 0, "mount": _may_mount()}
+    refused = [item for item in items if any(item.get_closest_marker(name) and not may[name] for name in may)]
+    if refused:
+        config.hook.pytest_deselected(items=refused)
+        items[:] = [item for item in items if item not in refused]
+
+
+def _may_mount() -> bool:
+    """Return whether this process has CAP_SYS_ADMIN, as root has it outside of most containers."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    effective = next((int(line.split()[1], 16) for line in lines if line.startswith("CapEff:")), 0)
+    return bool(effective >> 21 & 1)
 
 
 def pytest_sessionstart() -> None:
@@ -31,13 +42,32 @@ def pytest_sessionstart() -> None:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the directory that all processes of this run share; it is root's no more than the tests' users'."""
+    if hasattr(config, "workerinput"):
+        return
+    directory = Path(tempfile.mkdtemp(prefix="confined-claude-tests-", dir="/tmp")).resolve()
+    directory.chmod(0o755)
+    os.environ[SHARED] = str(directory)  # for the other processes
+    config.add_cleanup(lambda: shutil.rmtree(directory))
+
+
+def first_of_all(directory: Path, make: Callable[[], None]) -> None:
+    """Call ``make``, which makes ``directory``, in the first process of this run that wants it; the others wait."""
+    with open(f"{directory}.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not directory.exists():
+            try:
+                make()
+            except BaseException:
+                shutil.rmtree(directory, ignore_errors=True)
+                raise
+
+
 @pytest.fixture(scope="session")
-def ground() -> Iterator[Path]:
-    """A folder every user may enter, as pytest's own is root's alone."""
-    folder = Path(tempfile.mkdtemp(prefix="confined-claude-tests-", dir="/tmp")).resolve()
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+def ground() -> Path:
+    """A directory every user may enter, the same in all processes of this run; pytest's own is root's alone."""
+    return Path(os.environ[SHARED])
 
 
 @pytest.fixture
@@ -50,11 +80,15 @@ def place(ground: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def installed(ground: Path) -> Path:
-    """The folder with the commands, after install.sh in an empty HOME and an empty environment."""
+    """The directory with the commands, after install.sh in an empty HOME and an empty environment."""
     home = ground / "install"
-    home.mkdir()
-    environ = {"HOME": str(home), "PATH": SYSTEM_PATH}
-    subprocess.run([REPOSITORY / "install.sh"], env=environ, cwd=ground, check=True, timeout=1200)
+
+    def install() -> None:
+        home.mkdir()
+        environ = {"HOME": str(home), "PATH": SYSTEM_PATH}
+        subprocess.run([REPOSITORY / "install.sh"], env=environ, cwd=ground, check=True, timeout=1200)
+
+    first_of_all(home, install)
     return home / ".local/bin"
 
 
@@ -78,14 +112,20 @@ def make_user(place: Path, installed: Path, api: Api) -> Callable[..., User]:
 
 
 @pytest.fixture
+def plain_user(make_user: Callable[..., User]) -> User:
+    """Nobody special: not root, where the tests can act as others."""
+    return make_user(12345, 12345) if os.geteuid() == 0 else make_user()
+
+
+@pytest.fixture
 def user(make_user: Callable[..., User]) -> User:
     return make_user()
 
 
 @pytest.fixture
 def project(place: Path, user: User) -> Path:
-    """An empty folder of ``user``'s."""
-    return user.folder(place / "project")
+    """An empty directory of ``user``'s; no other has its name, which its sessions are called after."""
+    return user.folder(own_name(place))
 
 
 @pytest.fixture(scope="session")
@@ -96,15 +136,21 @@ def template(ground: Path) -> Path:
     not say that they are ours.
     """
     clone = ground / "template"
+    first_of_all(clone, lambda: make_template(clone))
+    return clone
+
+
+def make_template(clone: Path) -> None:
     ignored = shutil.ignore_patterns(".git", ".venv", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis")
     shutil.copytree(REPOSITORY, clone, ignore=ignored)
+    environ = {"PATH": SYSTEM_PATH, "HOME": str(clone.parent)}
     git = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.invalid", "-c", "init.defaultBranch=main"]
 
     def commit(tag: str) -> None:
         for words in (["add", "--all"], ["commit", "--quiet", "--message", tag], ["tag", tag]):
-            subprocess.run([*git, *words], cwd=clone, check=True, env={"PATH": SYSTEM_PATH, "HOME": str(ground)})
+            subprocess.run([*git, *words], cwd=clone, check=True, env=environ)
 
-    subprocess.run([*git, "init", "--quiet"], cwd=clone, check=True, env={"PATH": SYSTEM_PATH, "HOME": str(ground)})
+    subprocess.run([*git, "init", "--quiet"], cwd=clone, check=True, env=environ)
     scaffold = clone / "template/.confined-claude"
     answers = clone / "template/{{ _copier_conf.answers_file }}.jinja"
     now = {path: path.read_text() for path in (clone / "template/tasks.py", scaffold / "config.toml", answers)}
@@ -118,4 +164,3 @@ def template(ground: Path) -> Path:
     for path, text in now.items():
         path.write_text(text)
     commit("v99.0.0")
-    return clone

@@ -13,11 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from confined_claude.project import Project
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LABEL = "confined-claude"
 TEST_LABEL = "confined-claude-test=1"
 API_KEY = "sk-ant-api03-made-up-0123456789abcdefghij"
+# For what affects the whole engine, or takes all of the machine: in parallel runs one after the other.
+ALONE = pytest.mark.xdist_group("alone")
+GITCONFIG = "[user]\nname = Test\nemail = test@example.invalid\n"
 FAR_FUTURE_MS = 4102444800000  # 2100-01-01
 
 
@@ -28,19 +35,31 @@ def docker(*arguments: str, check: bool = True) -> str:
     ).stdout
 
 
+def own_name(place: Path, prefix: str = "p") -> Path:
+    """A path in ``place``, a directory of pytest's own, with a name that no other test's project has."""
+    return place / f"{prefix}{place.name[-8:]}"
+
+
 def sessions_of(project: Path) -> list[str]:
     """The names of the containers, running or not, that belong to ``project``."""
-    labels = ["--filter", f"label={LABEL}=session", "--filter", f"label={LABEL}.path={project}"]
-    return docker("ps", "--all", "--format", "{{.Names}}", *labels).split()
+    return _names("--all", **{LABEL: "session", f"{LABEL}.path": str(project)})
 
 
 def up(project: Path) -> list[str]:
     """The names of the containers that run and belong to ``project``."""
-    labels = ["--filter", f"label={LABEL}=session", "--filter", f"label={LABEL}.path={project}"]
-    return docker("ps", "--format", "{{.Names}}", *labels).split()
+    return _names(**{LABEL: "session", f"{LABEL}.path": str(project)})
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 30) -> Any:
+def sidecars_of(project: Path) -> list[str]:
+    return _names("--all", **{LABEL: "sidecar", f"{LABEL}.project": Project(project).id})
+
+
+def _names(*options: str, **labels: str) -> list[str]:
+    filters = (word for label in labels.items() for word in ("--filter", "label=" + "=".join(label)))
+    return docker("ps", *options, "--format", "{{.Names}}", *filters).split()
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     """What ``condition`` gives once it is true; fails the test after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not (result := condition()):
@@ -156,6 +175,14 @@ class User:
         finally:
             process.terminate()
             process.communicate(timeout=60)
+
+    def git(self, directory: Path, *words: str) -> str:
+        """What the host's git prints, with an identity and nothing of this machine's settings; it must succeed."""
+        settings = ("user.name=Test", "user.email=test@example.invalid", "protocol.file.allow=always")
+        given = (word for setting in settings for word in ("-c", setting))
+        done = self.run("git", *given, *words, cwd=directory, GIT_CONFIG_NOSYSTEM="1")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def own(self, *paths: Path) -> None:
         for path in paths:

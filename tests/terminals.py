@@ -42,7 +42,7 @@ class Terminal:
     def screen(self) -> str:
         return "\n".join(line.rstrip() for line in self._screen.display)
 
-    def wait_for(self, text: str, seconds: float = 30, *, gone: bool = False) -> str:
+    def wait_for(self, text: str, seconds: float = 60, *, gone: bool = False) -> str:
         """The screen as soon as it shows ``text`` (or no longer does), and a moment later."""
         deadline = time.monotonic() + seconds
         while (text in self.screen) is gone:
@@ -54,7 +54,7 @@ class Terminal:
     def send(self, text: str) -> None:
         self.child.send(text)
 
-    def wait_for_end(self, seconds: float = 30) -> int:
+    def wait_for_end(self, seconds: float = 60) -> int:
         """The exit code once the command has ended."""
         deadline = time.monotonic() + seconds
         while self.read(0.2):

@@ -24,11 +24,10 @@ def assert_error(done: subprocess.CompletedProcess[str], code: int, *words: str)
         assert word in done.stderr
 
 
-@pytest.mark.parametrize("command", ["confined-claude", "inv"])
-def test_no_engine(user: User, template: Path, place: Path, command: str) -> None:
+def test_no_engine_by_inv(user: User, template: Path, place: Path) -> None:
     made = place / "made"
     assert user.run("copier", "copy", "--defaults", str(template), str(made), cwd=place).returncode == 0
-    done = user.run(command, "run", cwd=made, DOCKER_HOST="unix:///nonexistent.sock")
+    done = user.run("inv", "run", cwd=made, DOCKER_HOST="unix:///nonexistent.sock")
     assert_error(done, 3, "does not answer", "systemctl start docker")
 
 
@@ -43,54 +42,11 @@ def test_no_permission_on_the_engine(make_user: Callable[..., User], place: Path
     assert_error(done, 3, "no permission", "usermod -aG docker")
 
 
-def test_an_unknown_docker_context(user: User, project: Path) -> None:
-    done = user.run("confined-claude", cwd=project, DOCKER_CONTEXT="nope")
-    assert_error(done, 3, "no docker context called nope", "docker context ls")
-
-
-@pytest.mark.parametrize("folder", ["/", "/etc", "/etc/ssl", "/tmp", "/usr/lib"])
-def test_system_folders_are_refused(user: User, folder: str) -> None:
-    assert_error(user.run("confined-claude", cwd=Path(folder)), 2, f"{folder} cannot be a project")
-
-
-@pytest.mark.parametrize("below", ["", ".local", ".local/share/confined-claude", ".claude", "."])
-def test_the_home_folder_and_what_holds_sign_ins_are_refused(user: User, below: str) -> None:
-    folder = user.home / below
-    folder.mkdir(parents=True, exist_ok=True)
-    assert_error(user.run("confined-claude", cwd=folder), 2, "cannot be a project")
-    assert not (folder / ".confined-claude").exists()
-
-
-@pytest.mark.parametrize("name", ["", "venvs", "local-bin", "local-bin/.lib", "config.toml", "anything"])
-def test_a_link_in_the_scaffold_is_refused(user: User, project: Path, place: Path, name: str) -> None:
-    outside = user.folder(place / "outside")
-    (outside / "key").write_text("private")
-    link = project / ".confined-claude" / name if name else project / ".confined-claude"
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(outside)
-    done = user.run("confined-claude", "shell", "--", "cat", "/home/claude/.local/bin/key", cwd=project)
-    assert_error(done, 2, str(link), "is a link")
-    assert [path.name for path in outside.iterdir()] == ["key"]
-
-
-def test_a_project_may_not_widen_its_own_confinement(user: User, project: Path) -> None:
-    user.folder(project / ".confined-claude")
-    (project / ".confined-claude/config.toml").write_text('network = "docker:host"\n')
-    assert_error(user.run("confined-claude", cwd=project), 4, "network", "confined-claude trust")
-
-
 def test_a_project_may_narrow(user: User, project: Path) -> None:
     user.folder(project / ".confined-claude")
     (project / ".confined-claude/config.toml").write_text('network = "none"\n')
     done = user.run("confined-claude", "shell", "--", "ls", "/sys/class/net", cwd=project, CONFINED_CLAUDE_NETWORK="")
     assert done.stdout.split() == ["lo"]
-
-
-@pytest.mark.parametrize(("text", "word"), [("network = ", "TOML"), ("nope = 1", "nope"), ("network = 1", "network")])
-def test_a_broken_config(user: User, project: Path, text: str, word: str) -> None:
-    config = user.folder(user.home / ".config/confined-claude") / "config.toml"
-    config.write_text(text)
-    assert_error(user.run("confined-claude", cwd=project), 2, str(config), word)
 
 
 def test_an_unknown_network_leaves_nothing(user: User, project: Path) -> None:
@@ -136,12 +92,11 @@ def test_a_full_disk_while_copying_the_credentials(user: User, project: Path, fu
     assert {path.name: path.read_text() for path in config.iterdir()} == {".credentials.json": before}
 
 
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_without_a_terminal_leaves_nothing(user: User, project: Path, ending: signal.Signals) -> None:
+def test_a_signal_without_a_terminal_leaves_nothing(user: User, project: Path) -> None:
     with user.running("confined-claude", "--", "-p", "SLEEP: 60", cwd=project) as session:
         wait_until(lambda: sessions_of(project))
-        session.send_signal(ending)
-        assert session.wait(30) == 128 + ending
+        session.terminate()
+        assert session.wait(60) == 128 + signal.SIGTERM
         assert sessions_of(project) == []
 
 

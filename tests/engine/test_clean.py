@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers import LABEL, User, docker, wait_until
+from helpers import ALONE, User, docker, up, wait_until
 from terminals import terminal
 
 from confined_claude.engine.sdk import Engine
@@ -30,11 +30,6 @@ test -s ~/.claude/.claude.json || exit 6
 sleep 0.4
 for folder in ~/venvs ~/.local/bin ~/.cache/pip ~/.cache/npm ~/.claude; do rm $folder/mark || exit 7; done
 """
-
-
-def up(project: Path) -> list[str]:
-    labels = ["--filter", f"label={LABEL}=session", "--filter", f"label={LABEL}.path={project}"]
-    return docker("ps", "--format", "{{.Names}}", *labels).split()
 
 
 @contextlib.contextmanager
@@ -186,10 +181,13 @@ def test_a_session_that_starts_at_the_same_moment_loses_nothing(
     assert list(project.iterdir()) == []
 
 
+@ALONE
 def test_of_images_only_what_was_built_here_and_nothing_uses(user: User, project: Path, place: Path) -> None:
     host = replace(Host.current(), uid=user.uid, state=user.home / ".local/state/confined-claude")
     user.run("confined-claude", "shell", "--", "true", cwd=project)
-    names = [f"confined-claude:test-{uuid.uuid4().hex[:8]}" for _ in range(3)]
+    # The tool's name only for the one that is not this user's: other users' `status` looks into those.
+    repositories = ("confined-claude-test", "confined-claude-test", "confined-claude")
+    names = [f"{repository}:test-{uuid.uuid4().hex[:8]}" for repository in repositories]
     unused, used, others = names
     container = ""
     try:

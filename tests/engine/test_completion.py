@@ -52,7 +52,7 @@ class Line:
 
     def __init__(self, shell: str, user: User, cwd: Path) -> None:
         words, text = START[shell]
-        rc = user.home / f"rc.{shell}"
+        rc = cwd / f".rc.{shell}"
         rc.write_text(text.format(prompt=PROMPT, data=user.home / ".local/share/confined-claude"))
         environ = {**user.environ(), "TERM": "dumb"}
         self._process = pexpect.spawn(

@@ -14,16 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers import LABEL, User, docker, sessions_of, up, wait_until
+from helpers import ALONE, LABEL, User, docker, sessions_of, sidecars_of, up, wait_until
 from terminals import PROMPT, terminal
 
 pytestmark = pytest.mark.timeout(600)
-
-
-def sidecars(project: Path) -> list[str]:
-    labels = ["--filter", f"label={LABEL}=sidecar", "--filter", f"label={LABEL}.project"]
-    found = docker("ps", "--all", "--format", '{{.Names}} {{.Label "confined-claude.project"}}', *labels)
-    return [line for line in found.splitlines() if project.name in line]
 
 
 def cut_off(user: User, project: Path, *words: str, **variables: str) -> str:
@@ -53,18 +47,9 @@ def test_a_killed_tool_leaves_a_session_that_the_next_start_ends(user: User, pro
     assert done.stdout == "FAKE ANSWER: hello\n"
     assert f"Ended the session {name}, whose terminal was gone." in done.stderr
     assert sessions_of(project) == []
-    wait_until(lambda: not sidecars(project))
+    wait_until(lambda: not sidecars_of(project))
     again = user.run("confined-claude", "run", "--", "-p", "hello", cwd=project)
     assert again.stderr == ""
-
-
-def test_what_a_cut_off_session_has_left_is_reported_by_the_next_start(user: User, project: Path) -> None:
-    name = cut_off(user, project, "shell", "--", "sh", "-c", "echo planted >.envrc; sleep 300")
-    done = user.run("confined-claude", "run", "--", "-p", "hello", cwd=project)
-    assert f"Ended the session {name}" in done.stderr
-    assert ".envrc" in done.stderr
-    assert done.returncode == 4
-    assert sessions_of(project) == []
 
 
 def test_another_projects_session_is_reported_and_goes_on(user: User, project: Path, place: Path) -> None:
@@ -147,7 +132,7 @@ exec $real "$@"
 def is_clean(user: User, project: Path) -> None:
     """Nothing is left of any session of this project's."""
     assert sessions_of(project) == []
-    wait_until(lambda: not sidecars(project))
+    wait_until(lambda: not sidecars_of(project))
     assert not (project / ".git/commondir").exists()
     records = user.home / ".local/state/confined-claude/projects"
     assert [path for path in records.rglob("*") if path.suffix in (".session", ".before", ".unseen")] == []
@@ -221,7 +206,7 @@ def test_a_full_disk_before_the_session_begins_leaves_no_container(user: User, p
     done = user.run("confined-claude", "shell", "--", "true", cwd=project, XDG_STATE_HOME=str(full_disk))
     assert (done.returncode, "No space left on device" in done.stderr) == (2, True), done.stderr
     assert sessions_of(project) == []
-    wait_until(lambda: not sidecars(project))
+    wait_until(lambda: not sidecars_of(project))
 
 
 @pytest.mark.root
@@ -267,7 +252,7 @@ exec $real "$@"
         )
         assert "Traceback" not in done.stderr
         assert sessions_of(project) == []
-        assert sidecars(project) == []
+        assert sidecars_of(project) == []
     assert (folder / "docker.run").exists()
     assert (folder / "docker.create").exists()
     done = user.run("confined-claude", "shell", "--", "true", cwd=project, CONFINED_CLAUDE_NETWORK="internet")
@@ -369,6 +354,7 @@ def own_engine(installed: Path) -> Iterator[OwnEngine]:
         shutil.rmtree(engine.folder)
 
 
+@ALONE
 @pytest.mark.root
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
 def test_an_engine_that_starts_again_in_the_middle(

@@ -7,11 +7,10 @@ import shutil
 import signal
 import socket
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers import API_KEY, LABEL, REPOSITORY, SYSTEM_PATH, User, docker, sessions_of, wait_until
+from helpers import ALONE, API_KEY, LABEL, REPOSITORY, SYSTEM_PATH, User, docker, sessions_of, wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -82,6 +81,7 @@ def test_for_people_in_a_pipe_of_forty_columns(someone: User, directory: Path) -
     assert [line for line in lines if len(line) > 40 and len(line.split()) > 1 and not line.startswith(" " * 9)] == []
 
 
+@ALONE
 def test_the_version_of_claude_code_is_the_images_own(someone: User, directory: Path) -> None:
     output = someone.run("confined-claude", "doctor", cwd=directory).stdout
     inside = docker("run", "--rm", "--entrypoint", "claude", "confined-claude:latest", "--version").split()[0]
@@ -116,17 +116,6 @@ def test_an_engine_that_never_answers(someone: User, directory: Path, place: Pat
         silent.listen()
         found = examined(someone, directory, DOCKER_HOST=f"unix://{place}/silent.sock")
     assert changed(healthy, found) == {"engine": "problem", **GONE}
-
-
-@pytest.mark.root
-def test_no_permission_on_the_engine(someone: User, place: Path) -> None:
-    plain = replace(someone, uid=12345, gid=12345, home=place / "plain")
-    plain.folder(plain.home)
-    plain.sign_in()
-    directory = plain.folder(place / "theirs")
-    before = examined(plain, directory)
-    assert before["users"] == "ok"
-    assert changed(before, examined(plain, directory, docker_group=False)) == {"engine": "problem", **GONE}
 
 
 def test_commands_that_are_missing(someone: User, directory: Path, place: Path, healthy: dict[str, str]) -> None:

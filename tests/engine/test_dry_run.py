@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import API_KEY, LABEL, REPOSITORY, User, docker, sessions_of, wait_until
+from helpers import API_KEY, LABEL, REPOSITORY, User, docker, own_name, sessions_of, wait_until
 from terminals import terminal
 
 pytestmark = pytest.mark.timeout(300)
@@ -55,8 +55,7 @@ def plain(make_user: Callable[..., User]) -> User:
 
 @pytest.fixture
 def project(plain: User, place: Path) -> Path:
-    """An empty directory of a name of its own, so that its sessions have their first name."""
-    return plain.folder(place / f"project-{place.name}")
+    return plain.folder(own_name(place))
 
 
 def everything(*directories: Path) -> str:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from helpers import LABEL, User, docker, sessions_of, wait_until
+from helpers import GITCONFIG, User, sessions_of
 
 pytestmark = pytest.mark.timeout(300)
 
 IDS = [
     pytest.param(0, 0),
-    *[pytest.param(*ids, marks=pytest.mark.root) for ids in ((33, 33), (1000, 1000), (12345, 12345), (501, 20))],
+    *[pytest.param(*ids, marks=pytest.mark.root) for ids in ((33, 33), (501, 20))],
 ]
-NAMES = ["a:b", "a,b", "a b", "-x", "two\nlines", 'quo"te', "grüße", "trailing ", "A.Very_Odd--Name"]
+NAMES = ["-x a:b,c", "two\nlines of 'quo\"te", "grüße trailing ", "A.Very_Odd--Name"]
 
 
 def tree_hash(folder: Path) -> str:
@@ -162,17 +160,6 @@ def test_a_session_belongs_to_the_folder_with_the_scaffold(user: User, project: 
     assert done.stdout.strip() == str(project)
 
 
-def test_two_projects_at_once_do_not_see_each_other(user: User, place: Path) -> None:
-    one, two = user.folder(place / "one/same-name"), user.folder(place / "two/same-name")
-    with user.running("confined-claude", "shell", "--", "sh", "-c", "read line", cwd=one) as waiting:
-        wait_until(lambda: sessions_of(one))
-        done = user.run("confined-claude", "--yolo", "--", "-p", f"RUN: touch here; ls {one}", cwd=two)
-        assert "No such file" in done.stdout
-        assert (two / "here").exists()
-        assert waiting.poll() is None
-    assert sessions_of(one) == sessions_of(two) == []
-
-
 def test_continue_never_finds_another_projects_session(user: User, place: Path) -> None:
     one, two = user.folder(place / "one"), user.folder(place / "two")
     user.run("confined-claude", "--", "-p", "the secret of one", cwd=one)
@@ -183,50 +170,11 @@ def test_continue_never_finds_another_projects_session(user: User, place: Path) 
     assert same.stdout.startswith("FAKE ANSWER: and? AFTER")
 
 
-def test_sessions_of_one_project_have_names_of_their_own(user: User, project: Path) -> None:
-    with (
-        user.running("confined-claude", "shell", "--", "sh", "-c", "read line", cwd=project),
-        user.running("confined-claude", "shell", "--", "sh", "-c", "read line", cwd=project),
-    ):
-        names = wait_until(lambda: len(found := sessions_of(project)) == 2 and found)
-        assert len(set(names)) == 2
-        assert all(name.startswith(f"{LABEL}-project") for name in names)
-    assert sessions_of(project) == []
-
-
-def test_many_sessions_at_once_in_one_project_and_another(user: User, place: Path) -> None:
-    folders = [user.folder(place / name) for name in ("one", "two")]
-    questions = [f"question {number}" for number in range(8)]
-
-    def ask(number: int) -> str:
-        return user.run("confined-claude", "--", "-p", questions[number], cwd=folders[number % 2]).stdout
-
-    with ThreadPoolExecutor(len(questions)) as pool:
-        answers = list(pool.map(ask, range(len(questions))))
-    assert answers == [f"FAKE ANSWER: {question}\n" for question in questions]
-    assert [sessions_of(folder) for folder in folders] == [[], []]
-    config = user.home / ".local/share/confined-claude/shared/claude-config"
-    assert json.loads((config / ".claude.json").read_text())["hasCompletedOnboarding"] is True
-    assert list(config.glob("*.lock")) == []
-
-
-def test_docker_exec_lands_as_the_caller(make_user: Callable[..., User], place: Path) -> None:
-    uid = 12345 if os.geteuid() == 0 else os.getuid()
-    user = make_user(uid, uid if uid == 12345 else os.getgid())
-    folder = user.folder(place / "exec")
-    with user.running("confined-claude", "shell", "--", "sh", "-c", "read line", cwd=folder):
-        name = wait_until(lambda: sessions_of(folder))[0]
-        wait_until(lambda: "tini" in docker("top", name, check=False))
-        said = docker("exec", name, "bash", "-c", "id -u; whoami; echo $HOME; pwd; grep CapEff /proc/self/status")
-        assert said.split()[:4] == [str(uid), "claude", "/home/claude", str(folder)]
-        assert int(said.split()[-1], 16) == 0
-
-
 def test_a_session_that_changes_nothing_leaves_no_trace(user: User, project: Path) -> None:
     user.sign_in()
     (user.home / ".claude/settings.json").write_text("{}")
     (user.home / ".claude.json").write_text("{}")
-    (user.home / ".gitconfig").write_text("[user]\nname = Test\nemail = test@example.invalid\n")
+    (user.home / ".gitconfig").write_text(GITCONFIG)
     user.run("git", "init", "--quiet", cwd=project)
     claude, json_file = tree_hash(user.home / ".claude"), (user.home / ".claude.json").stat()
     done = user.run("confined-claude", "--", "-p", "hello", cwd=project, ANTHROPIC_API_KEY="")

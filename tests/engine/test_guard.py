@@ -7,19 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import SYSTEM_PATH, User, sessions_of, wait_until
+from helpers import GITCONFIG, User, sessions_of, wait_until
 
 pytestmark = pytest.mark.timeout(300)
-
-IDENTITY = ["-c", "user.name=Test", "-c", "user.email=test@example.invalid", "-c", "protocol.file.allow=always"]
-
-
-def git(folder: Path, *words: str, home: Path) -> str:
-    """The host's git, with nothing of this machine's settings."""
-    environ = {"PATH": SYSTEM_PATH, "HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1"}
-    return subprocess.run(
-        ["git", *IDENTITY, *words], cwd=folder, env=environ, check=True, capture_output=True, text=True
-    ).stdout
 
 
 def files(folder: Path) -> set[str]:
@@ -33,11 +23,11 @@ def files(folder: Path) -> set[str]:
 @pytest.fixture
 def repository(project: Path, user: User) -> Path:
     """A project with one commit, and a hook that names a program of the host."""
-    (user.home / ".gitconfig").write_text("[user]\n\tname = Test\n\temail = test@example.invalid\n")
-    git(project, "init", "--quiet", "--initial-branch=main", home=user.home)
+    (user.home / ".gitconfig").write_text(GITCONFIG)
+    user.git(project, "init", "--quiet", "--initial-branch=main")
     (project / "main.py").write_text("print('hi')\n")
-    git(project, "add", "--all", home=user.home)
-    git(project, "commit", "--quiet", "--message=first", home=user.home)
+    user.git(project, "add", "--all")
+    user.git(project, "commit", "--quiet", "--message=first")
     hook = project / ".git/hooks/pre-commit"
     hook.write_text("#!/nowhere/on/this/host\n")
     hook.chmod(0o755)
@@ -54,15 +44,15 @@ def assert_unnoticed(done: subprocess.CompletedProcess[str]) -> None:
 
 
 def make_worktree(repository: Path, user: User) -> Path:
-    git(repository, "worktree", "add", "-q", "-b", "side", "../tree", home=user.home)
+    user.git(repository, "worktree", "add", "-q", "-b", "side", "../tree")
     return repository.parent / "tree"
 
 
 def make_submodule(repository: Path, user: User) -> Path:
     whole = user.folder(repository.parent / "whole")
-    git(whole, "init", "--quiet", home=user.home)
-    git(whole, "submodule", "--quiet", "add", str(repository), "libs/part", home=user.home)
-    git(whole, "commit", "--quiet", "--message=with a part", home=user.home)
+    user.git(whole, "init", "--quiet")
+    user.git(whole, "submodule", "--quiet", "add", str(repository), "libs/part")
+    user.git(whole, "commit", "--quiet", "--message=with a part")
     return whole
 
 
@@ -84,7 +74,7 @@ def test_a_session_that_does_nothing_leaves_nothing(repository: Path, user: User
     before = files(repository.parent)
     assert_unnoticed(inside(user, project, "true"))
     assert files(repository.parent) == before
-    assert git(project, "status", "--porcelain", home=user.home) == ""
+    assert user.git(project, "status", "--porcelain") == ""
     assert user.run("confined-claude", "review", cwd=project).stdout == "There is nothing to review.\n"
 
 
@@ -92,16 +82,16 @@ def test_a_session_that_does_nothing_leaves_nothing(repository: Path, user: User
 def test_a_session_can_commit(repository: Path, user: User, kind: str) -> None:
     project = KINDS[kind](repository, user)
     assert_unnoticed(inside(user, project, "git status --short; echo x > new; git add new; git commit -qm second"))
-    assert git(project, "log", "-1", "--format=%s", home=user.home) == "second\n"
-    assert git(project, "status", "--porcelain", home=user.home) == ""
+    assert user.git(project, "log", "-1", "--format=%s") == "second\n"
+    assert user.git(project, "status", "--porcelain") == ""
 
 
 def test_a_session_can_commit_in_a_submodule(repository: Path, user: User) -> None:
     project = make_submodule(repository, user)
     script = "cd libs/part; echo x > new; git add new; git commit -qm inner; cd ../..; git add -A; git commit -qm outer"
     assert_unnoticed(inside(user, project, script))
-    assert git(project / "libs/part", "log", "-1", "--format=%s", home=user.home) == "inner\n"
-    assert git(project, "status", "--porcelain", home=user.home) == ""
+    assert user.git(project / "libs/part", "log", "-1", "--format=%s") == "inner\n"
+    assert user.git(project, "status", "--porcelain") == ""
 
 
 def test_a_project_in_a_subdirectory_of_a_repository_works_and_leaves_the_repository_alone(
@@ -109,13 +99,13 @@ def test_a_project_in_a_subdirectory_of_a_repository_works_and_leaves_the_reposi
 ) -> None:
     project = user.folder(repository / "part")
     assert_unnoticed(inside(user, project, "test ! -e ../.git; echo x > new"))
-    assert git(repository, "status", "--porcelain", home=user.home) == "?? part/\n"
+    assert user.git(repository, "status", "--porcelain") == "?? part/\n"
 
 
 def test_the_ways_of_git(repository: Path, user: User) -> None:
     """Branch, merge, rebase, stash, tag, worktree, gc and a push by URL."""
     origin = user.folder(repository / "origin.git")
-    git(origin, "init", "--quiet", "--bare", home=user.home)
+    user.git(origin, "init", "--quiet", "--bare")
     script = f"""
         git checkout -qb topic; echo 1 > a; git add a; git commit -qm a
         git checkout -q main; echo 2 > b; git add b; git commit -qm b
@@ -126,8 +116,8 @@ def test_the_ways_of_git(repository: Path, user: User) -> None:
     """
     done = inside(user, repository, script)
     assert_unnoticed(done)
-    assert git(origin, "log", "-1", "--format=%s", "topic", home=user.home) == "c\n"
-    assert git(repository / "deep/tree", "log", "-1", "--format=%s", home=user.home) == "d\n"
+    assert user.git(origin, "log", "-1", "--format=%s", "topic") == "c\n"
+    assert user.git(repository / "deep/tree", "log", "-1", "--format=%s") == "d\n"
 
 
 @pytest.mark.parametrize(
@@ -143,13 +133,13 @@ def test_what_cannot_be_set_says_why_and_what_to_do(repository: Path, user: User
 
 
 def test_a_checkout_leaves_what_is_read_only_and_says_so(repository: Path, user: User) -> None:
-    git(repository, "checkout", "-q", "-b", "other", home=user.home)
+    user.git(repository, "checkout", "-q", "-b", "other")
     (repository / ".envrc").write_text("first\n")
-    git(repository, "add", ".envrc", home=user.home)
-    git(repository, "commit", "-q", "-m", "an .envrc", "--no-verify", home=user.home)
+    user.git(repository, "add", ".envrc")
+    user.git(repository, "commit", "-q", "-m", "an .envrc", "--no-verify")
     (repository / ".envrc").write_text("second\n")
     (repository / "main.py").write_text("second\n")
-    git(repository, "commit", "-q", "-am", "another", "--no-verify", home=user.home)
+    user.git(repository, "commit", "-q", "-am", "another", "--no-verify")
     done = inside(user, repository, "git checkout -q other~1; cat main.py")
     assert done.stdout == "print('hi')\n"
     assert ".envrc" in done.stderr
@@ -158,13 +148,13 @@ def test_a_checkout_leaves_what_is_read_only_and_says_so(repository: Path, user:
 
 def test_a_push_that_cannot_note_its_upstream_still_pushes(repository: Path, user: User) -> None:
     origin = user.folder(repository.parent / "origin.git")
-    git(origin, "init", "--quiet", "--bare", home=user.home)
-    git(repository, "clone", "--quiet", "--bare", str(repository), "inner.git", home=user.home)
-    git(repository, "remote", "add", "origin", str(repository / "inner.git"), home=user.home)
+    user.git(origin, "init", "--quiet", "--bare")
+    user.git(repository, "clone", "--quiet", "--bare", str(repository), "inner.git")
+    user.git(repository, "remote", "add", "origin", str(repository / "inner.git"))
     done = inside(user, repository, "echo x > new; git add new; git commit -qm second; git push -qu origin main")
     assert done.returncode == 0
     assert "git -c NAME=VALUE" in done.stderr
-    assert git(repository / "inner.git", "log", "-1", "--format=%s", "main", home=user.home) == "second\n"
+    assert user.git(repository / "inner.git", "log", "-1", "--format=%s", "main") == "second\n"
 
 
 def test_ordinary_work_gives_nothing_red(repository: Path, user: User) -> None:
@@ -207,20 +197,3 @@ def test_what_was_made_for_the_sessions_goes_with_the_last_of_them(repository: P
         first.stdin = None
         assert first.wait(60) != 0
     assert not made.exists()
-
-
-def test_an_isolated_session_leaves_the_repository_as_it_is(repository: Path, user: User) -> None:
-    def content(folder: Path) -> dict[str, bytes]:
-        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-    before = content(repository / ".git")
-    script = "git config a.b c; git checkout -qb topic; echo x > new; git add new; git commit -qm second"
-    assert_unnoticed(inside(user, repository, script, "--git", "isolated"))
-    assert content(repository / ".git") == before
-    again = inside(user, repository, "git log --format=%s -1; git config a.b", "--git", "isolated")
-    assert again.stdout.split() == ["second", "c"]
-    review = user.run("confined-claude", "review", cwd=repository)
-    assert "topic" in review.stdout
-    command = next(line.strip() for line in review.stdout.splitlines() if "fetch" in line and "git -C" in line)
-    assert user.run("sh", "-c", command, cwd=Path("/")).returncode == 0
-    assert git(repository, "log", "-1", "--format=%s", "confined/topic", home=user.home) == "second\n"

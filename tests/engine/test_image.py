@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers import SYSTEM_PATH, User, docker, sessions_of, wait_until
+from helpers import ALONE, SYSTEM_PATH, User, docker, sessions_of, wait_until
 
 from confined_claude.engine.sdk import Engine
 from confined_claude.host import Host
@@ -20,7 +20,7 @@ from confined_claude.image.inventory import Inventory
 from confined_claude.image.recipe import BASE, image_chain
 from confined_claude.settings import Settings
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), ALONE]
 
 TOOLS = {
     "claude --version": r"\d+\.\d+\.\d+ \(Claude Code\)",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY, SYSTEM_PATH, User, docker
+from helpers import ALONE, REPOSITORY, SYSTEM_PATH, User, docker
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -22,6 +22,8 @@ COMPLETION = {
 }
 START_UP = (".bashrc", ".zshrc", ".profile", ".config/fish/config.fish")
 INSTALL = str(REPOSITORY / "install.sh")
+# The images of this engine are in use by other tests: they uninstall without one.
+NO_ENGINE = {"DOCKER_HOST": "unix:///nonexistent.sock"}
 
 
 def readme_commands() -> str:
@@ -77,64 +79,62 @@ def test_one_command_from_the_readme_ends_with_claude_answering(newcomer: User, 
     assert (place / "my-project/tasks.py").read_text().endswith("# mine\n")
 
 
-def test_the_line_for_path_is_given_when_it_is_missing(newcomer: User, place: Path) -> None:
-    # Completion that cannot be had ends nothing.
-    (newcomer.folder(newcomer.home / ".config") / "fish").write_text("in the way")
-    done = newcomer.run(INSTALL, cwd=place, PATH=SYSTEM_PATH)
-    assert done.returncode == 0
+def test_what_is_the_users_own_stays_and_the_line_for_path_is_given(newcomer: User, place: Path) -> None:
+    own = [newcomer.home / name for name in (".local/bin/inv", COMPLETION["zsh"], *START_UP)]
+    for path in own:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    # Nor is anything written where somebody's link leads; and completion that cannot be had ends nothing.
     fish = newcomer.home / COMPLETION["fish"]
-    assert f"{fish} cannot be created: fish will not complete confined-claude." in done.stderr
+    fish.parent.mkdir(parents=True)
+    fish.symlink_to(newcomer.home / "nowhere")
+    (newcomer.home / ".local/share/bash-completion").write_text("in the way")
+    done = newcomer.run(INSTALL, cwd=place, PATH=SYSTEM_PATH)
+    assert done.returncode == 0, done.stderr
+    for path in (own[0], own[1], fish):
+        assert f"{path} is not from this installer and stays as it is" in done.stderr
+    bash = newcomer.home / COMPLETION["bash"]
+    assert f"{bash} cannot be created: bash will not complete confined-claude." in done.stderr
     line = re.search(r"export PATH=.*", done.stderr)
     assert line
     shown = newcomer.run("sh", "-c", f"{line[0]}; command -v confined-claude", cwd=place, PATH=SYSTEM_PATH)
     assert shown.stdout.strip() == str(newcomer.home / ".local/bin/confined-claude")
-
-
-def test_a_command_and_a_completion_of_the_users_own_stay(newcomer: User, place: Path) -> None:
-    own = [newcomer.home / name for name in (".local/bin/inv", COMPLETION["bash"], *START_UP)]
-    for path in own:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("mine")
-    # Nor is anything written where somebody's link leads.
-    fish = newcomer.home / COMPLETION["fish"]
-    fish.parent.mkdir(parents=True)
-    fish.symlink_to(newcomer.home / "nowhere")
-    done = newcomer.run(INSTALL, cwd=place)
-    assert done.returncode == 0
-    for path in (own[0], own[1], fish):
-        assert f"{path} is not from this installer and stays as it is" in done.stderr
-    newcomer.run(INSTALL, "--uninstall", cwd=place, DOCKER_HOST="unix:///nonexistent.sock")
+    newcomer.run(INSTALL, "--uninstall", cwd=place, **NO_ENGINE)
     assert {path.read_text() for path in own} == {"mine"}
     assert fish.is_symlink()
     assert not (newcomer.home / "nowhere").exists()
 
 
 def test_uninstall_takes_all_it_made_and_asks_before_it_deletes_data(newcomer: User, place: Path) -> None:
-    assert newcomer.run(INSTALL, str(place / "p"), "--", "-p", "hello", cwd=place).returncode == 0
+    # Relative folders in variables count as unset.
+    relative = {f"XDG_{name}_HOME": "relative" for name in ("DATA", "STATE", "CONFIG")}
+    installed = newcomer.run(INSTALL, str(place / "p"), "--", "-p", "hello", cwd=place, **relative)
+    assert installed.returncode == 0, installed.stderr
+    assert {name for name, path in COMPLETION.items() if (newcomer.home / path).is_file()} == set(COMPLETION)
     data = newcomer.home / ".local/share/confined-claude"
-    # The images of this engine are in use by other tests: uninstall without one.
-    no_engine = {"DOCKER_HOST": "unix:///nonexistent.sock"}
-    kept = newcomer.run(INSTALL, "--uninstall", cwd=place, **no_engine)
+    kept = newcomer.run(INSTALL, "--uninstall", cwd=place, **NO_ENGINE, **relative)
     assert kept.returncode == 0, kept.stderr
     assert f"Kept: {data}" in kept.stderr
     assert [path.name for path in data.iterdir()] == ["shared"]
     # A yes to the engine is none to this, nor is a variable.
-    newcomer.run(INSTALL, "--with-engine", "--uninstall", cwd=place, assume_yes="1", **no_engine)
+    newcomer.run(INSTALL, "--with-engine", "--uninstall", cwd=place, assume_yes="1", **NO_ENGINE, **relative)
     assert [path.name for path in data.iterdir()] == ["shared"]
     assert list((newcomer.home / ".local/bin").iterdir()) == []
     assert not (newcomer.home / ".local/share/bash-completion").exists()
     assert not (newcomer.home / ".config/fish").exists()
 
     command = ["script", "-qec", f"{INSTALL} --uninstall", "/dev/null"]
-    environ = newcomer.environ(**no_engine)
+    environ = newcomer.environ(**NO_ENGINE, **relative)
     question = subprocess.run(
         command, env=environ, cwd=place, input="y\n", capture_output=True, text=True, timeout=60, check=True
     )
     assert "[y/N]" in question.stdout
     left = [path for path in newcomer.home.rglob("*") if path.is_file() or path.is_symlink()]
     assert left == []
+    assert set(place.iterdir()) == {newcomer.home, place / "p"}
 
 
+@ALONE
 def test_uninstall_removes_the_images_and_only_ours(newcomer: User, place: Path) -> None:
     """On labels of the test's own making, by a docker command that adds a filter to what is listed."""
     mark = f"confined-claude-test={place.name}"
@@ -210,30 +210,16 @@ def test_a_home_that_is_none_is_refused(newcomer: User, place: Path, value: str)
     assert [path for path in place.iterdir() if path != newcomer.home] == []
 
 
-def test_relative_folders_in_variables_count_as_unset(newcomer: User, place: Path) -> None:
-    given = {f"XDG_{name}_HOME": "relative" for name in ("DATA", "STATE", "CONFIG")}
-    assert newcomer.run(INSTALL, cwd=place, **given).returncode == 0
-    assert {name for name, path in COMPLETION.items() if (newcomer.home / path).is_file()} == set(COMPLETION)
-    assert newcomer.run("confined-claude", "--version", cwd=place, **given).returncode == 0
-    done = newcomer.run(INSTALL, "--uninstall", cwd=place, DOCKER_HOST="unix:///nonexistent.sock", **given)
-    assert done.returncode == 0
-    assert list(place.iterdir()) == [newcomer.home]
-    assert [path for path in (newcomer.home / ".local").rglob("*") if not path.is_dir()] == []
-
-
 @pytest.mark.parametrize("ignored_before", [False, True])
 def test_a_project_that_was_used_before_gets_the_whole_scaffold(
     user: User, installed: Path, place: Path, ignored_before: bool
 ) -> None:
     regular = User(installed.parent.parent, installed, variables=user.variables)
-    identity = {f"GIT_{who}_{what}": "test@invalid" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    project = regular.folder(place / "project")
 
     def git(*words: str) -> str:
-        done = regular.run("git", *words, cwd=project, **identity)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return regular.git(project, *words)
 
-    project = regular.folder(place / "project")
     git("init", "--quiet")
     used = regular.run("confined-claude", "shell", "--", "sh", "-c", "mkvenv x && touch ~/.local/bin/y", cwd=project)
     assert (used.returncode, git("status", "--porcelain")) == (0, ""), used.stderr

@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import tarfile
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -69,8 +70,8 @@ def integrity(version: str) -> str:
 @pytest.fixture(scope="module")
 def registry(api: Api, ground: Path) -> Iterator[str]:
     """The URL of a registry that has ``dep`` in two versions and nothing else, in the network of the API."""
-    folder = ground / "registry"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(dir=ground))
+    folder.chmod(0o755)
     name = f"{api.network}-npm"
     versions = {}
     for version, content in TARBALLS.items():

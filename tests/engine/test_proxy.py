@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import User, docker
+from helpers import ALONE, User, docker
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -66,6 +66,7 @@ def proxy() -> Iterator[Proxy]:
     made.close()
 
 
+@ALONE
 def test_a_build_goes_through_a_proxy_on_the_hosts_loopback(user: User, project: Path, proxy: Proxy) -> None:
     """Only its last layer is built here: what npm fetches, it fetches through the proxy."""
     latest = docker("image", "inspect", "--format", "{{.Id}}", "confined-claude:latest").strip()

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 from docker import APIClient
-from helpers import API_KEY, User, docker, sessions_of, up, wait_until
+from helpers import ALONE, API_KEY, User, docker, own_name, sessions_of, up, wait_until
 from terminals import PROMPT, terminal
+
+from confined_claude.project import Project
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -37,20 +39,21 @@ def sessions(user: User, *projects: Path, command: str = "sleep 300") -> Iterato
 
 
 def test_folders_of_one_name_are_two_projects(user: User, place: Path) -> None:
-    first, second = user.folder(place / "one/same"), user.folder(place / "two/same")
+    first, second = (user.folder(place / name / own_name(place).name) for name in ("one", "two"))
     user.own(place / "one", place / "two")
     with sessions(user, first, second):
         for project in (first, second):
             done = user.run("confined-claude", "exec", "--", "pwd", "-P", cwd=project)
             assert done.stdout.strip() == str(project), done.stderr
         done = user.run("confined-claude", "stop", cwd=second)
-        assert done.stdout == "Stopped confined-claude-same-2.\n"
-        assert up(first) == ["confined-claude-same"]
+        name = f"confined-claude-{Project(first).slug}"
+        assert done.stdout == f"Stopped {name}-2.\n"
+        assert up(first) == [name]
         assert sessions_of(second) == []
 
 
-def test_exec_joins_as_the_sessions_user_and_returns_its_exit_code(make_user: Callable[..., User], place: Path) -> None:
-    user = make_user(12345, 12345) if os.geteuid() == 0 else make_user()
+def test_exec_joins_as_the_sessions_user_and_returns_its_exit_code(plain_user: User, place: Path) -> None:
+    user = plain_user
     project = user.folder(place / "project")
     with sessions(user, project):
         script = "whoami; id -u; pwd; echo $HOME; touch made; grep NoNewPrivs /proc/self/status; exit 7"
@@ -100,7 +103,8 @@ def test_exec_and_stop_list_the_sessions_instead_of_guessing(user: User, project
     assert "No session runs in this project.\nStart one with" in nothing.stderr
     with sessions(user, project, project):
         names = sorted(up(project))
-        numbers = [name.removeprefix("confined-claude-project").removeprefix("-") or "1" for name in names]
+        first = f"confined-claude-{Project(project).slug}"
+        numbers = [name.removeprefix(first).removeprefix("-") or "1" for name in names]
         for command in (("exec", "--", "true"), ("stop",)):
             done = user.run("confined-claude", *command, cwd=project)
             assert done.returncode == 2
@@ -128,11 +132,12 @@ def test_stop_all_ends_every_session_of_this_user_and_no_other(
     make_user: Callable[..., User], user: User, place: Path
 ) -> None:
     other = make_user()
-    mine = [user.folder(place / name) for name in ("one", "two")]
+    mine = [user.folder(own_name(place, name)) for name in ("one", "two")]
     theirs = other.folder(place / "theirs")
     with sessions(user, *mine), sessions(other, theirs):
         done = user.run("confined-claude", "stop", "--all", cwd=Path("/"))
-        assert sorted(done.stdout.splitlines()) == ["Stopped confined-claude-one.", "Stopped confined-claude-two."]
+        stopped = [f"Stopped confined-claude-{Project(project).slug}." for project in mine]
+        assert sorted(done.stdout.splitlines()) == stopped
         assert [sessions_of(project) for project in mine] == [[], []]
         assert len(up(theirs)) == 1
         assert user.run("confined-claude", "stop", "--all", cwd=Path("/")).stdout == "No session runs.\n"
@@ -168,10 +173,10 @@ def test_exec_has_a_terminal_when_there_is_one(user: User, project: Path) -> Non
         opened.wait_for("40 100")
         assert "/dev/pts/" in opened.screen
         opened.child.setwinsize(30, 90)
-        opened.send("sleep 1; stty size\r")
-        opened.wait_for("30 90")
+        opened.send("until stty size | grep 90; do sleep .1; done\r")
+        opened.wait_for("\n30 90")
         opened.send("\x10")  # Ctrl-P: the last line again, at once
-        opened.wait_for("30 90\nnow: sleep 1; stty size")
+        opened.wait_for("30 90\nnow: until stty size")
         opened.send("\x15exit 5\r")  # Ctrl-U: an empty line
         assert opened.wait_for_end() == 5
 
@@ -207,6 +212,7 @@ def test_bell_and_title_pass_untouched(user: User, project: Path) -> None:
         assert "a\x07b\x1b]0;a title\x07c" in opened.everything
 
 
+@ALONE
 def test_many_at_once_none_fails_and_nothing_is_left(user: User, place: Path) -> None:
     """Half of them in one project, the others each in one of its own; all of them on one Claude config."""
     user.sign_in()

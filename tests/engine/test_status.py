@@ -15,7 +15,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from helpers import LABEL, REPOSITORY, User, docker, wait_until
+from helpers import ALONE, REPOSITORY, User, docker, up, wait_until
 from terminals import terminal
 
 from confined_claude.engine import usage
@@ -25,11 +25,6 @@ from confined_claude.image.inventory import Inventory
 from confined_claude.project import Project
 
 SCHEMA = json.loads((REPOSITORY / "docs/status.schema.json").read_text())
-
-
-def up(project: Path) -> list[str]:
-    labels = ["--filter", f"label={LABEL}=session", "--filter", f"label={LABEL}.path={project}"]
-    return docker("ps", "--format", "{{.Names}}", *labels).split()
 
 
 @contextlib.contextmanager
@@ -88,9 +83,11 @@ def test_what_runs_and_what_it_takes(user: User, project: Path, make_user: Calla
     assert as_json(user, project)["sessions"] == []
 
 
+@ALONE
 def test_images_with_what_they_share_counted_once(user: User, project: Path, place: Path) -> None:
     host = replace(Host.current(), uid=user.uid, state=user.home / ".local/state/confined-claude")
-    made = [f"confined-claude:test-{uuid.uuid4().hex[:8]}" for _ in range(2)]
+    # Only this user's records make them the tool's: with its name, other users' `status` would look into them, too.
+    made = [f"confined-claude-test:{uuid.uuid4().hex[:8]}" for _ in range(2)]
     label = f"confined-claude.owner={host.owner}"
     try:
         for below, name in zip(["confined-claude:latest", made[0]], made, strict=True):

@@ -12,7 +12,8 @@ import pytest
 from helpers import REPOSITORY, Api, User
 from upgrade.unpacked import DATA, HOME, PROJECTS, ROOT, TOKEN, records, unpacked
 
-pytestmark = pytest.mark.timeout(300)
+# They all have the same place.
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("upgrade")]
 
 
 @pytest.fixture
@@ -94,9 +95,9 @@ def test_the_scaffold_is_brought_up_to_date(user: User) -> None:
     shutil.copytree(REPOSITORY / "template", template / "template", dirs_exist_ok=True)
     shutil.copy(REPOSITORY / "copier.yml", template)
     for words in (["add", "--all"], ["commit", "--quiet", "--allow-empty", "-m", "later"], ["tag", "v99.0.0"]):
-        assert user.run("git", *words, cwd=template).returncode == 0
+        user.git(template, *words)
     for words in (["add", "--all"], ["commit", "--quiet", "-m", "trusted"]):
-        assert user.run("git", *words, cwd=project).returncode == 0
+        user.git(project, *words)
     config = (project / ".confined-claude/config.toml").read_text()
     run(user, "trusted", "update")
     assert "_commit: v99.0.0" in (project / ".copier-answers.yml").read_text()

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from helpers import ALONE
 
+pytestmark = ALONE
 pytest.importorskip("atheris", reason="atheris has no wheel for this Python")
 
 SECONDS = 10

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from attacks import Field
 from helpers import User
+from probes import Service, service
 
 GITCONFIG = """
 [user]
@@ -22,10 +22,16 @@ allow = always
 
 
 @pytest.fixture
-def user(make_user: Callable[..., User]) -> User:
-    user = make_user(12345, 12345) if os.geteuid() == 0 else make_user()
-    (user.home / ".gitconfig").write_text(GITCONFIG)
-    return user
+def user(plain_user: User) -> User:
+    (plain_user.home / ".gitconfig").write_text(GITCONFIG)
+    return plain_user
+
+
+@pytest.fixture(scope="session")
+def listener(ground: Path) -> Iterator[Service]:
+    """A service of this machine's on all its addresses."""
+    with service(ground) as made:
+        yield made
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from fcntl import ioctl
 from pathlib import Path
 
 from attacks import Field
-from helpers import LABEL, TEST_LABEL, User, docker, wait_until
-
-from confined_claude.project import Project
+from helpers import TEST_LABEL, User, docker, sessions_of, sidecars_of, wait_until
 
 IMAGE = "confined-claude:latest"
+# Addresses of this machine that lead nowhere: of a link alone, and the tests' own.
+_NOT_OURS = ("127.", "::1", "fe80", "198.51.100.")
 # As users of the tool have it, and without the fake API that other networks do not reach.
 INTERNET = {"CONFINED_CLAUDE_NETWORK": "internet", "ANTHROPIC_BASE_URL": ""}
 OPEN = {**INTERNET, "CONFINED_CLAUDE_NETWORK": "open"}
@@ -307,7 +307,7 @@ def own_addresses() -> list[str]:
     interfaces = Path("/proc/net/if_inet6")
     for line in interfaces.read_text().splitlines() if interfaces.exists() else ():
         found.append(socket.inet_ntop(socket.AF_INET6, bytes.fromhex(line.split()[0])))
-    return [address for address in found if not address.startswith(("127.", "::1", "fe80", "198.51.100."))]
+    return [address for address in found if not address.startswith(_NOT_OURS)]
 
 
 def gateway() -> str:
@@ -333,11 +333,12 @@ def background(
 
 def containers(field: Field, kind: str) -> list[str]:
     """The names of the containers of a kind, session or sidecar, that belong to the field's project."""
-    sessions = docker("ps", "--all", "--filter", f"label={LABEL}.path={field.project}", "--format", "{{.Names}}")
-    if kind == "session":
-        return sessions.split()
-    wanted = ["--filter", f"label={LABEL}=sidecar", "--filter", f"label={LABEL}.project={Project(field.project).id}"]
-    return docker("ps", "--all", *wanted, "--format", "{{.Names}}").split()
+    return sessions_of(field.project) if kind == "session" else sidecars_of(field.project)
+
+
+def unused_volumes() -> set[str]:
+    """The engine's volumes that no container uses; for a moment also those of containers that end right now."""
+    return set(docker("volume", "ls", "--quiet", "--filter", "dangling=true").split())
 
 
 def settle(field: Field) -> None:

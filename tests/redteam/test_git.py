@@ -622,9 +622,12 @@ POISON = f"""
 def test_an_isolated_session_leaves_the_repository_as_it_is(repository: Field) -> None:
     """G22."""
     before = digest(repository.project / ".git")
-    work = "git switch -qc work && echo y > new && git add new && git commit -qm work && git rev-parse HEAD"
+    work = "git config a.b c && git switch -qc work && echo y > new && git add new && git commit -qm work"
+    work += " && git rev-parse HEAD"
     done = repository.session(f"{work}; {POISON}", "--git", "isolated")
     assert digest(repository.project / ".git") == before
+    # The next session goes on in the same copy.
+    assert repository.session("git log -1 --format=%s; git config a.b", "--git", "isolated").stdout == "work\nc\n"
     reviewed = repository.review()
     assert reviewed.returncode == 0
     assert "commits on: work" in reviewed.stdout
@@ -632,7 +635,6 @@ def test_an_isolated_session_leaves_the_repository_as_it_is(repository: Field) -
     assert repository.host(command).returncode == 0
     assert repository.host("git rev-parse refs/remotes/confined/work").stdout == done.stdout
     assert repository.escaped() == []
-
     # A fetch of commits whose objects are missing: git would ask the poisoned remote for them.
     broken = f"git switch -qC more && git commit -qm m --allow-empty; {POISON}; find .git/objects -type f -delete"
     repository.session(broken, "--git", "isolated")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import pytest
 from attacks import REVIEW, Field
@@ -130,18 +129,6 @@ def test_a_link_for_gitignore_is_left_alone(field: Field) -> None:
     assert_untouched(field)
 
 
-@pytest.mark.parametrize("folder", ["/", "/etc", "~", "~/.local", "~/.local/state", "~/.claude"])
-def test_folders_that_are_no_project_are_refused(field: Field, folder: str) -> None:
-    """M11."""
-    place = Path(folder.replace("~", str(field.user.home)))
-    if folder != "~" and folder.startswith("~"):
-        field.prepare(f"mkdir -p {place}")
-    done = field.user.run("confined-claude", "shell", "--", "true", cwd=place)
-    assert done.returncode == 2
-    assert "cannot be a project" in done.stderr
-    assert sessions_of(place) == []
-
-
 def test_a_session_without_a_configuration_of_git_and_claude_makes_none(field: Field) -> None:
     """M13: the engine makes a folder of root's for what is to be mounted and is missing."""
     (field.user.home / ".gitconfig").unlink()
@@ -235,14 +222,3 @@ def test_a_project_widens_its_confinement_only_by_a_persons_hash(field: Field) -
     done = field.session(f"echo 'network = \"docker:host\"' > .confined-claude/config.toml; ls -d {field.user.home}")
     assert done.stdout == ""
     assert config.read_text() == ""
-
-
-def test_a_trusted_file_is_trusted_in_its_project_only(field: Field) -> None:
-    text = 'network = "docker:host"\n'
-    folders = [field.project, field.user.folder(field.project.parent / "other")]
-    for folder in folders:
-        field.user.folder(folder / ".confined-claude")
-        (folder / ".confined-claude/config.toml").write_text(text)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    assert field.user.run("confined-claude", "trust", "--hash", digest, cwd=folders[0]).returncode == 0
-    assert field.user.run("confined-claude", "shell", "--", "true", cwd=folders[1]).returncode == REVIEW

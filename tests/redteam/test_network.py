@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from attacks import Field
-from helpers import LABEL, User, docker, wait_until
+from helpers import User, docker, wait_until
 from probes import (
     INTERNET,
     NONE,
@@ -39,19 +39,13 @@ from probes import (
     service,
     settings_file,
     settle,
+    unused_volumes,
 )
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("network")]
 
 HOST = "host.docker.internal"
 SECRET = "made-up-and-never-to-be-seen"
-
-
-@pytest.fixture(scope="module")
-def listener(ground: Path) -> Iterator[Service]:
-    """A service of this machine's on all its addresses."""
-    with service(ground) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -523,6 +517,7 @@ def test_what_was_refused_is_told_and_safe_to_print(field: Field, allowed: dict[
 def test_nothing_is_left_of_a_session_whose_tool_was_killed(field: Field, allowed: dict[str, str], mode: str) -> None:
     """N11."""
     given = {**allowed, "CONFINED_CLAUDE_NETWORK": mode}
+    volumes = unused_volumes()
     with background(field, ["sleep", "300"], **given) as (tool, name):
         assert len(containers(field, "sidecar")) == 1  # the control
         os.kill(tool.pid, signal.SIGKILL)
@@ -531,7 +526,7 @@ def test_nothing_is_left_of_a_session_whose_tool_was_killed(field: Field, allowe
         wait_until(lambda: not containers(field, "sidecar"), 30)
     assert field.session("true", **given).returncode == 0
     settle(field)
-    assert docker("volume", "ls", "--quiet", "--filter", f"label={LABEL}") == ""
+    wait_until(lambda: unused_volumes() <= volumes)
 
 
 @pytest.mark.root
@@ -574,12 +569,16 @@ def test_none_is_none(field: Field, internet: Outside, listener: Service) -> Non
 
 @pytest.mark.parametrize("mode", ["internet", "allowlist", "none", "open"])
 def test_no_secret_is_shown_by_the_engine(field: Field, allowed: dict[str, str], mode: str) -> None:
-    """C02."""
+    """C02: nor by processes, logs, files that stay, or the records."""
     secrets = {
         "ANTHROPIC_API_KEY": f"sk-ant-{SECRET}",
+        "ANTHROPIC_AUTH_TOKEN": SECRET,
+        "ANTHROPIC_BASE_URL": allowed["ANTHROPIC_BASE_URL"].replace("//", f"//user:{SECRET}@"),
         "ANTHROPIC_CUSTOM_HEADERS": f"X-Key: {SECRET}",
+        "CLAUDE_CODE_OAUTH_TOKEN": f"sk-ant-oat01-{SECRET}",
         "HTTP_PROXY": f"http://user:{SECRET}@localhost:9",
     }
+    field.user.sign_in(token=f"sk-ant-oat01-{SECRET}")
     given = {**allowed, "CONFINED_CLAUDE_NETWORK": mode, **secrets}
     with background(field, ["sleep", "60"], **given) as (tool, name):
         both = [name, *containers(field, "sidecar")]
@@ -589,6 +588,9 @@ def test_no_secret_is_shown_by_the_engine(field: Field, allowed: dict[str, str],
             ["ps", "-eo", "args"], capture_output=True, text=True, check=True
         ).stdout  # fmt: skip
         assert docker("logs", name, check=False) == ""
-        given_key = docker("exec", name, "sh", "-c", "tr '\\0' '\\n' </proc/1/environ | grep -c ^ANTHROPIC_API_KEY")
-        assert given_key.strip() == "1"  # the control: the session has it
-    assert SECRET not in shown + arguments
+        shown += docker("exec", name, "sh", "-c", "find /run /tmp -xdev -type f -exec cat {} + 2>/dev/null || true")
+        environ = docker("exec", name, "sh", "-c", "tr '\\0' '\\n' </proc/1/environ")
+        has = {line.partition("=")[0] for line in environ.splitlines() if SECRET in line}
+        assert set(secrets) - {"HTTP_PROXY"} <= has  # the control: the session has them
+    records = (path.read_text() for path in (field.user.home / ".local/state").rglob("*") if path.is_file())
+    assert SECRET not in "".join((shown, arguments, *records))

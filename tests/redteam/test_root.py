@@ -6,12 +6,11 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from attacks import Field
-from helpers import User, docker
+from helpers import docker
 from probes import (
     INTERNET,
     OPEN,
@@ -23,7 +22,6 @@ from probes import (
     plain,
     probe_words,
     probed,
-    service,
     settings_file,
 )
 
@@ -32,12 +30,6 @@ from confined_claude.session.launch import CAPABILITIES
 pytestmark = pytest.mark.timeout(300)
 
 CAPABILITY_NUMBERS = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "SETGID": 6, "SETUID": 7}
-
-
-@pytest.fixture(scope="module")
-def listener(ground: Path) -> Iterator[Service]:
-    with service(ground) as made:
-        yield made
 
 
 def of_others(field: Field) -> list[str]:
@@ -454,7 +446,8 @@ def test_a_session_and_what_is_run_in_it_hold_nothing(field: Field) -> None:
     assert_confined(field, done["tini"].said)
     with background(field, ["sleep", "60"]) as (_, name):
         assert_confined(field, docker("exec", name, "sh", "-c", STATUS))
-        assert docker("exec", name, "id", "-un").strip() == "claude"
+        who = docker("exec", name, "bash", "-c", "whoami; echo $HOME; pwd").split()
+        assert who == ["claude", "/home/claude", str(field.project)]
         docker("exec", name, "touch", f"{field.project}/made")
         environ = docker("exec", name, "env")
     assert field.user.variables["ANTHROPIC_API_KEY"] not in environ
@@ -462,34 +455,6 @@ def test_a_session_and_what_is_run_in_it_hold_nothing(field: Field) -> None:
     found = status(plain(field, {"own": STATUS})["own"].said)  # the control
     assert int(found["CapEff"], 16) != 0
     assert (found["NoNewPrivs"], found["Uid"]) == ("0", "0 0 0 0")
-
-
-# R13
-
-EVERYTHING = """
-    set -e; echo x >file; mkdir -p a/b; ln -s a link; mkfifo pipe; git init -q repo
-    (cd repo; git commit -q --allow-empty -m x)
-    python3 -c 'import tempfile; tempfile.mkstemp(dir=".")'; npm init -y >/dev/null; umask 0; touch open; chmod 2777 a
-    mkvenv -h >/dev/null 2>&1 || true; touch ~/.cache/pip/x ~/.local/bin/x ~/.claude/x
-"""
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("ids", [(12345, 12345), (33, 33), (501, 20)])
-def test_all_that_a_session_makes_is_the_callers(
-    field: Field, make_user: Callable[..., User], ids: tuple[int, int]
-) -> None:
-    """R13; also where packages were installed."""
-    user = make_user(*ids)
-    field = Field(user, user.folder(field.project.parent / "other"), field.outside)
-    (user.home / ".gitconfig").write_text("[user]\nname = x\nemail = x@example.invalid\n")
-    user.own(user.home / ".gitconfig")
-    done = confined(field, {"make": EVERYTHING, "package": "sudo apt-get install -y hello && hello"}, **INTERNET)
-    assert done["make"].code == 0, done["make"].said
-    assert done["package"].code == 0, done["package"].said
-    assert of_others(field) == []
-    plain(field, {"make": "touch of-root"})  # the control
-    assert of_others(field) == [str(field.project / "of-root")]
 
 
 # sudo = "off" and "full"

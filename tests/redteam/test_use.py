@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from attacks import Field
-from helpers import LABEL, User, docker
-from probes import INTERNET, NONE, OPEN, Service, confined, containers, service, settle
+from helpers import LABEL, User, docker, wait_until
+from probes import INTERNET, NONE, OPEN, Service, confined, containers, settle, unused_volumes
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.root]
 
@@ -29,6 +28,9 @@ HERE = {
     "home": "mkdir -p ~/.cache/x ~/.config/x && touch ~/x ~/.cache/x/y ~/.config/x/y ~/.local/share/x && cd ~/workspace"
     " && [ $(pwd -P) = PROJECT ]",
     "temporary": "mktemp && mktemp -d",
+    "files": "mkdir ~/venvs/m && cd ~/venvs/m && mkdir -p a/b && ln -s a link && mkfifo pipe && npm init -y >/dev/null"
+    " && python3 -c 'import tempfile; tempfile.mkstemp(dir=\".\")' && umask 0 && touch open && chmod 2777 a"
+    " && touch ~/.cache/pip/x ~/.local/bin/x",
     "claude": "claude --version",
 }
 # A package of Debian's, one of Python's and one of JavaScript's, each small and with nothing to build.
@@ -40,12 +42,6 @@ FETCHED = {
     " && node -e 'require(\"is-number\")'",
     "npm for the user": "npm install -g is-number && ls ~/.local/lib/node_modules/is-number/package.json",
 }
-
-
-@pytest.fixture(scope="module")
-def listener(ground: Path) -> Iterator[Service]:
-    with service(ground) as made:
-        yield made
 
 
 @pytest.fixture
@@ -65,10 +61,6 @@ def network(listener: Service) -> Callable[[str], dict[str, str]]:
     [
         ("internet", (0, 0)),
         ("internet", (33, 33)),
-        ("internet", (1000, 1000)),
-        ("internet", (12345, 12345)),
-        ("internet", (501, 20)),
-        ("allowlist", (0, 0)),
         ("allowlist", (501, 20)),
         ("open", (1000, 1000)),
         ("none", (12345, 12345)),
@@ -82,7 +74,7 @@ def test_what_people_do_works(
     mode: str,
     ids: tuple[int, int],
 ) -> None:
-    """U01-U04."""
+    """U01-U04, R13: and all that it makes is the caller's, also where packages were installed."""
     user = make_user(*ids)
     (user.home / ".gitconfig").write_text((field.user.home / ".gitconfig").read_text())
     user.own(user.home / ".gitconfig")
@@ -101,7 +93,7 @@ def test_what_people_do_works(
 @pytest.mark.parametrize("mode", ["internet", "allowlist"])
 def test_a_clean_session_leaves_nothing(repository: Field, network: Callable[[str], dict[str, str]], mode: str) -> None:
     """U07."""
-    volumes = set(docker("volume", "ls", "--quiet").split())
+    volumes = unused_volumes()
     before = sorted(path for path in repository.project.rglob("*"))
     work = "git log --oneline; ls -la; cat file; echo y >>file; git checkout -q file; python3 -c 'print(1)'; git status"
     done = repository.session(work, **network(mode))
@@ -114,6 +106,6 @@ def test_a_clean_session_leaves_nothing(repository: Field, network: Callable[[st
     settle(repository)
     assert containers(repository, "session") + containers(repository, "sidecar") == []
     assert docker("network", "ls", "--quiet", "--filter", f"label={LABEL}") == ""
-    assert {name for name in docker("volume", "ls", "--quiet").split() if name not in volumes} == set()
+    wait_until(lambda: unused_volumes() <= volumes)  # other sessions' volumes come and go
     # The control: one that is not clean is told.
     assert "red" in repository.session("echo x >.envrc", **network(mode)).stderr

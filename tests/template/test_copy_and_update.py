@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers import User
+from helpers import GITCONFIG, User
 
 ANSWERS = ".copier-answers.yml"
 THEIRS = "_src_path: gh:someone/something\n_commit: v1\nproject_name: theirs\n"
@@ -31,7 +31,7 @@ def files(folder: Path) -> dict[str, str]:
 def person(place: Path, installed: Path) -> User:
     home = place / "home"
     home.mkdir()
-    (home / ".gitconfig").write_text("[user]\nname = Test\nemail = test@example.invalid\n")
+    (home / ".gitconfig").write_text(GITCONFIG)
     return User(home, installed)
 
 
@@ -45,7 +45,7 @@ def copier(person: User, *words: str, cwd: Path) -> subprocess.CompletedProcess[
 
 def commit_all(person: User, project: Path) -> None:
     for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "all"]):
-        assert person.run("git", *words, cwd=project).returncode == 0
+        person.git(project, *words)
 
 
 def test_a_copy_has_the_scaffold_and_nothing_else(template: Path, place: Path, person: User) -> None:
