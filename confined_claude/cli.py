@@ -9,8 +9,56 @@ import signal
 import sys
 from typing import NoReturn
 
+from . import command_line
 from .console import open_streams
-from .errors import INTERRUPTED, READER_GONE, USAGE, ConfinedError
+from .errors import INTERRUPTED, READER_GONE, USAGE, ConfinedError, explain_os_error
+
+
+def _call() -> int:
+    """Call what the command line stands for, and return its exit code."""
+    words = sys.argv[1:] = command_line.rewrite(sys.argv[1:])
+    parsed = command_line.parse(words)
+    if parsed is None:
+        from . import program  # imports Invoke
+
+        return program.run()
+    from . import signals
+    from .host import Host
+
+    signals.raise_at_ctrl_c()  # from here on there is something to clean up
+
+    command, flags = parsed
+    try:
+        return command.body(Host.current(), **flags) or 0
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ConfinedError(*explain_os_error(error).splitlines()) from None
+
+
+def run() -> int:
+    """Run the command line in ``sys.argv``, print what went wrong, and return the exit code."""
+    try:
+        if "PYTHONPATH" in os.environ and not sys.flags.ignore_environment:
+            from .project import refuse_python_path
+
+            refuse_python_path(os.environ)
+        code = _call()
+        if not code:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except ConfinedError as error:
+        print(f"confined-claude: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        return READER_GONE
+    except OSError as error:
+        print(f"confined-claude: {error.strerror or error}.\nLook where its output goes.", file=sys.stderr)
+        return USAGE
+    return code
 
 
 def main() -> NoReturn:
@@ -22,26 +70,7 @@ def main() -> NoReturn:
     # A KeyboardInterrupt raised while modules are imported may be lost; nothing is there yet to clean up.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        if "PYTHONPATH" in os.environ and not sys.flags.ignore_environment:
-            from .project import refuse_python_path
-
-            refuse_python_path(os.environ)
-        from . import program
-
-        code = program.run()
-        if not code:
-            sys.stdout.flush()
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except ConfinedError as error:
-        print(f"confined-claude: {error}", file=sys.stderr)
-        code = error.exit_code
-    except BrokenPipeError:
-        code = READER_GONE
-    except OSError as error:
-        print(f"confined-claude: {error.strerror or error}.\nLook where its output goes.", file=sys.stderr)
-        code = USAGE
+    code = run()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

@@ -51,3 +51,9 @@ def system_error(verb: str, path: Path, error: OSError) -> ConfinedError:
     }
     hint = hints.get(error.errno or 0, "Check what is there and start again.")
     return ConfinedError(f"Cannot {verb} {path}: {error.strerror or error}.", hint)
+
+
+def explain_os_error(error: OSError) -> str:
+    """Return the message and the hint for an error of the system's that nothing else has explained."""
+    where = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or error}{where}.\nCheck what is there, and start again."

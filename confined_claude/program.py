@@ -17,23 +17,16 @@ from invoke import Argument, Config, Exit, ParseError, Program
 from invoke.terminals import pty_size
 
 from . import __version__, tasks
-from .commands import completion
+from .command_line import OLD_FLAGS, OWN_FLAGS, rewrite
+from .commands import catalogue, completion
 from .errors import USAGE
 
-# The flags of the shell script that this command replaced.
-OLD_FLAGS = {
-    "--yolo": ["run", "--yolo"],
-    **{f"--{task}": [task] for task in ("shell", "status", "clean", "clean-global", "rebuild")},
-}
-OWN_FLAGS = ("--help", "--list", "--print-completion-script", "--version")
-_SHORT_FLAGS = ("-h", "-l", "-V")
-_COMPLETE = "--complete"  # what the shells' scripts call
-_COMPLETED_FLAGS = ("--help", "--list", "--version", *OLD_FLAGS)
 _SEE_HELP = "See confined-claude --help."
 _USAGE = """\
 Usage: confined-claude [OPTIONS] [ARGUMENTS of claude]
        confined-claude TASK [OPTIONS] [-- ARGUMENTS]
 """
+_COMPLETED_FLAGS = ("--help", "--list", "--version", *OLD_FLAGS)
 _WHAT = """\
 Runs Claude Code in a container, in the current project. Options that are not listed in `confined-claude --help run`,
 and sentences in quotes, go to claude with everything after them. After -- everything does."""
@@ -51,50 +44,6 @@ _MORE_HELP = "`confined-claude --help TASK` explains a task, its options and the
 # Invoke's words.
 _UNKNOWN = re.compile("No idea what '(.*)' is!", re.DOTALL)
 _NO_VALUE = re.compile("Flag <Argument: ([a-z_-]+).*> needed value.*")
-
-
-def rewrite(words: list[str]) -> list[str]:
-    """Return the command line with its task first, and ``--`` before whatever is meant for claude.
-
-    Without a task it means ``run``. An option that ``run`` does not have, or an argument that is no single word, goes
-    to claude with everything after it.
-    """
-    if words and words[0] in OLD_FLAGS:
-        words = [*OLD_FLAGS[words[0]], *words[1:]]
-    elif not words or (_is_claudes(words[0]) and not _is_own(words[0])) or words[0] in _run_flags():
-        words = ["run", *words]
-    return _with_separator(words) if words[0] == "run" and len(words) > 1 else words
-
-
-def _with_separator(words: list[str]) -> list[str]:
-    """Return the words of a ``run`` with ``--`` before the first that is claude's."""
-    flags, values = _run_flags(), 0
-    for number, word in enumerate(words[1:], 1):
-        flag, sign, _ = word.partition("=")
-        if values:
-            values -= 1
-        elif word == "--":
-            break
-        elif flag in flags:
-            values = 1 if flags[flag] and not sign else 0
-        elif _is_claudes(word) and not _is_own(word):
-            return [*words[:number], "--", *words[number:]]
-    return words
-
-
-def _is_claudes(word: str) -> bool:
-    return word.startswith("-") or not word or any(char.isspace() for char in word)
-
-
-def _is_own(word: str) -> bool:
-    return word.partition("=")[0] in (*OWN_FLAGS, *_SHORT_FLAGS, _COMPLETE)
-
-
-def _run_flags() -> dict[str, bool]:
-    """Return the flags of ``run``, and whether each takes a value."""
-    parameters = inspect.signature(tasks.run.body).parameters.values()
-    # The first is Invoke's context. Asking Invoke for the flags would take their help from the task.
-    return {f"--{item.name.replace('_', '-')}": item.default is None for item in list(parameters)[1:]}
 
 
 def run() -> int:
@@ -147,7 +96,7 @@ class OwnProgram(Program):
         print(textwrap.fill(_MORE_HELP, pty_size()[0]))
 
     def list_tasks(self) -> None:
-        for title, names in tasks.GROUPS.items():
+        for title, names in catalogue.GROUPS.items():
             print(f"{title}:")
             self.print_columns([(name, completion.summary(self.collection[name])) for name in names])
 
@@ -156,7 +105,7 @@ class OwnProgram(Program):
 
     def print_task_help(self, name: str) -> None:
         flags = self.parser.contexts[name].help_tuples()
-        usage = tasks.ARGUMENTS.get(name, "")
+        usage = catalogue.ARGUMENTS.get(name, "")
         print(f"Usage: confined-claude {name}{' [OPTIONS]' * bool(flags)}{f' {usage}' * bool(usage)}\n")
         for line in (inspect.getdoc(self.collection[name]) or "").splitlines():
             print(textwrap.fill(line, pty_size()[0], initial_indent="  ", subsequent_indent="  "))
@@ -172,7 +121,7 @@ class OwnProgram(Program):
             if self.args["version"].value:
                 self.print_version()
             elif self.args["complete"].value:
-                _complete(tasks.passthrough(sys.argv)[1:])
+                _complete(catalogue.passthrough(sys.argv)[1:])
             elif shell := self.args["print-completion-script"].value:
                 if shell not in completion.SHELLS:
                     raise ParseError(f"--print-completion-script is one of {', '.join(completion.SHELLS)}.")

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
+from .. import timing
 from ..host import Host
 from ..session.launch import SHELL
 from ..session.start import start
@@ -17,12 +18,18 @@ _YOLO = "--dangerously-skip-permissions"
 def run(host: Host, arguments: Sequence[str], flags: Mapping[str, str | None], *, yolo: bool, dry_run: bool) -> int:
     """Run Claude Code with ``arguments``; return its exit code. A ``dry_run`` only prints what would be done."""
     command = ["claude", *([_YOLO] if yolo else []), *arguments]
-    return _start(Workspace.current(host, flags), command, needs_sign_in=True, dry_run=dry_run)
+    return _start(_workspace(host, flags), command, needs_sign_in=True, dry_run=dry_run)
 
 
 def shell(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *, dry_run: bool) -> int:
     """Run ``command``, or a shell, where Claude Code would run; return its exit code. ``dry_run`` as for ``run``."""
-    return _start(Workspace.current(host, flags), command or SHELL, needs_sign_in=False, dry_run=dry_run)
+    return _start(_workspace(host, flags), command or SHELL, needs_sign_in=False, dry_run=dry_run)
+
+
+def _workspace(host: Host, flags: Mapping[str, str | None]) -> Workspace:
+    timing.note_imports()
+    with timing.phase("settings"):
+        return Workspace.current(host, flags)
 
 
 def _start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, dry_run: bool) -> int:

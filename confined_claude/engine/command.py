@@ -6,14 +6,12 @@ A start goes through this module and not through the docker SDK, whose import al
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
 import os
 import random
 import shutil
 import signal
 import subprocess
-import tarfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -159,23 +157,27 @@ def has_terminal(identity: str) -> bool:
 
 def was_started(identity: str) -> bool:
     """Return whether a container, which may be gone by now, got as far as running its command. Raises EngineError."""
-    seen = _events(identity)
+    seen = events(identity)
     # The engine remembers its last 256 events; one whose creation it has forgotten started long ago.
     return "start" in seen or "create" not in seen
 
 
 def ran_out_of_memory(identity: str) -> bool:
     """Return whether the kernel killed something in a container, which may be gone by now, at its memory limit."""
-    return "oom" in _events(identity)
+    return "oom" in events(identity)
 
 
-def _events(identity: str) -> set[str]:
-    """Return the kinds of events that the engine remembers of a container."""
+def events(identity: str) -> dict[str, float]:
+    """Return the events that the engine remembers of a container, each with its time (seconds since 1970).
+
+    Raises EngineError.
+    """
     period = ("--since", "1", "--until", str(int(time.time()) + 1))
-    asked = _docker("events", *period, "--filter", f"container={identity}", "--format", "{{.Action}}")
+    asked = _docker("events", *period, "--filter", f"container={identity}", "--format", "{{.TimeNano}} {{.Action}}")
     if asked.returncode:
         raise _refused("look back at the session", asked)
-    return set(asked.stdout.decode("utf-8", "replace").splitlines())
+    lines = (line.partition(" ") for line in asked.stdout.decode("utf-8", "replace").splitlines())
+    return {action: int(moment) / 1e9 for moment, _, action in lines}
 
 
 # Creating
@@ -198,8 +200,10 @@ def create(name: str, arguments: Callable[[str], Sequence[str]], private: Mappin
         tries += 1
     identity = made.stdout.decode().strip()
     if private:
+        from .archive import archive
+
         try:
-            copied = _docker("cp", "-", f"{identity}:/", stdin=_archive(private))
+            copied = _docker("cp", "-", f"{identity}:/", stdin=archive(private))
             if copied.returncode:
                 raise _refused("prepare the container", copied)
         except EngineError:
@@ -228,18 +232,6 @@ def _taken(first: str) -> set[str]:
     """Return the names of the containers that begin with ``first``, and maybe others."""
     listed = _docker("ps", "--all", "--format", "{{.Names}}", "--filter", f"name={first}").stdout.decode().split()
     return {word for names in listed for word in names.split(",")}
-
-
-def _archive(files: Mapping[str, str]) -> bytes:
-    """Return a tar archive of ``files``, by path, for the container's root alone."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for path, text in files.items():
-            content = text.encode("utf-8", "surrogateescape")
-            entry = tarfile.TarInfo(path)
-            entry.size, entry.mode = len(content), 0o600
-            archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 # Running

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .. import signals
+from .. import signals, timing
 from ..background import Background
 from ..engine import command as docker
 from ..engine.mount import Mount
@@ -163,16 +163,19 @@ class Guard:
 
     def _save_before(self, session: str) -> None:
         since = time.time() - _CLOCK_SECONDS
-        with locked(self._location) as records:
-            before = records.before(self.key)  # that of the sessions beside this one
-        before = before or Before(session, since, self._project.scan())
-        with locked(self._location) as records:
-            self._before = records.save_before(self.key, replace(before, session=session))
+        with timing.phase("baseline"):
+            with locked(self._location) as records:
+                before = records.before(self.key)  # that of the sessions beside this one
+            before = before or Before(session, since, self._project.scan())
+            with locked(self._location) as records:
+                self._before = records.save_before(self.key, replace(before, session=session))
 
     def report(self, *, goes_on: bool = False) -> None:
         """Finish, and report what is new, even where it cannot be recorded."""
         try:
-            report.report(self.finish(goes_on=goes_on))
+            with timing.phase("scan afterwards"):
+                fresh = self.finish(goes_on=goes_on)
+            report.report(fresh)
         except ConfinedError as error:
             report.report(self.found)
             raise ConfinedError(

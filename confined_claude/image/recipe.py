@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -92,6 +91,8 @@ class Recipe:
 
     def context(self) -> bytes:
         """Return the build context as a tar archive; it is the same to the byte for the same recipe."""
+        import tarfile  # only for a build
+
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:
             for name, content in sorted(self.files.items()):

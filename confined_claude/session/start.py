@@ -8,7 +8,7 @@ import secrets
 import sys
 from collections.abc import Sequence
 
-from .. import signals
+from .. import signals, timing
 from ..egress import local_networks
 from ..egress.sidecar import Sidecar
 from ..engine import context
@@ -43,11 +43,13 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool) 
             address = engine_address(workspace.host)
             code = orphans.recover_interrupted(workspace)
         if code is None:
-            facts = gather_facts(workspace, address)
-            code = _start(workspace, plan(workspace, facts, command), caught, needs_sign_in=needs_sign_in)
+            with timing.phase("launch"):
+                launch = plan(workspace, gather_facts(workspace, address), command)
+            code = _start(workspace, launch, caught, needs_sign_in=needs_sign_in)
         if is_prune_pending(state_of(workspace.host)):
             with contextlib.suppress(EngineError), signals.interruptible():
                 Inventory(connect(workspace.host), workspace.host).prune()
+        timing.report()
         return code
 
 
@@ -106,7 +108,8 @@ def _start(workspace: Workspace, launch: Launch, caught: signals.Signals, *, nee
 
 def _prepare(workspace: Workspace, *, needs_sign_in: bool) -> Sequence[str]:
     """Make what a session needs on the host beside its directories; return what to say of its sign-in."""
-    sign_in = ClaudeConfig(workspace.claude_config, workspace.host).prepare()
+    with timing.phase("credentials"):
+        sign_in = ClaudeConfig(workspace.claude_config, workspace.host).prepare()
     _prepare_scaffold(workspace)
     projects.remember(workspace.state, workspace.project.root)
     return sign_in.notes if needs_sign_in or sign_in.kind else ()

@@ -9,21 +9,22 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .. import signals
+from .. import signals, timing
 from ..console import pass_on, say
 from ..egress.network import allowlist_config
 from ..egress.sidecar import TOGETHER_SECONDS, Sidecar
 from ..engine import command as docker
+from ..engine.context import DEFAULT_ADDRESS, engine_address
 from ..errors import ENGINE, INTERRUPTED, ConfinedError, EngineError
 from ..guard.guard import Guard
 from ..host import Host
-from ..image import build as image
 from ..signals import Signals
 from ..workspace import Workspace
 from .event_loop import SETTLING_SECONDS, EventLoop
 from .launch import SECRETS_FILE, Launch
 
 if TYPE_CHECKING:
+    from ..engine.observation import Observation
     from ..engine.sdk import Engine
 
 _FULL_BYTES = 1 << 20
@@ -80,7 +81,9 @@ class Supervisor:
         # Most likely the image is missing; whatever else it is, the engine says it better the second time.
         self._remove_unknown()
         with signals.interruptible():
-            image.ensure(connect(self._workspace.host), self._launch.image, self._workspace.host)
+            from ..image import build
+
+        build.ensure(connect(self._workspace.host), self._launch.image, self._workspace.host)
         self._create_container()
 
     def _remove_unknown(self) -> None:
@@ -94,7 +97,8 @@ class Supervisor:
             self._sidecar.wait_until_ready()
         launch = self._launch
         private = {SECRETS_FILE: launch.secrets_script} if launch.secrets else {}
-        self._container, self._name = docker.create(launch.name, launch.create_arguments, private)
+        with timing.phase("create"):
+            self._container, self._name = docker.create(launch.name, launch.create_arguments, private)
         self._guard.session = self._name
 
     def attend(self, notes: Iterable[str]) -> int:
@@ -103,16 +107,26 @@ class Supervisor:
         ``notes`` are printed first, now that nothing but the engine can fail.
         """
         self._signals.check()
-        self._sidecar.wait_until_ready()
+        with timing.phase("sidecar"):
+            self._sidecar.wait_until_ready()
         for note in notes:
             say(note)
+        observation = self._observe() if timing.is_wanted() else None
         with EventLoop(self._signals) as loop:
             launch = self._launch
             self._client = docker.start(self._container, stdin=launch.stdin, terminal=launch.terminal)
             self._settled = time.monotonic() + SETTLING_SECONDS
             self._watch_sidecar(loop)
             code = loop.wait_for(self._client, self._interrupt)
+        if observation is not None:
+            observation.end()
+            timing.note_later(observation.phases)
         return self._outcome(code, self._client)
+
+    def _observe(self) -> Observation:
+        from ..engine.observation import Observation
+
+        return Observation(engine_address(self._workspace.host.environ) or DEFAULT_ADDRESS, self._container)
 
     def _interrupt(self) -> bool:
         """Pass a Ctrl-C on to the session, and return whether it has arrived."""

@@ -13,11 +13,6 @@ from ..fs.directory import read_config
 from . import dockerfile
 from .specs import SPECS, Kind, Value
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 CONFIG = "config.toml"
 
 
@@ -94,6 +89,13 @@ def _read(path: Path) -> str:
 
 
 def _parse(text: str, source: str) -> dict[str, Value]:
+    if not text:
+        return {}
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
     try:
         return _check(tomllib.loads(text), source)
     except (ValueError, RecursionError) as error:  # also for a number too long to be formatted

@@ -43,6 +43,22 @@ def test_in_a_pipe_there_is_text_and_nothing_else(user: User, project: Path, nam
     assert all(char.isprintable() for char in (done.stdout + done.stderr).replace("\n", ""))
 
 
+def test_timing_prints_the_phases_of_a_start_and_of_its_end(user: User, project: Path) -> None:
+    script = "sleep 0.3; echo x; sleep 0.2"
+    done = user.run("confined-claude", "shell", "--", "sh", "-c", script, cwd=project, CONFINED_CLAUDE_TIMING="1")
+    assert (done.returncode, done.stdout) == (0, "x\n")
+    rows = re.findall(r"^confined-claude: ([a-z ]+?) +(-?[0-9.]+) +(-?[0-9.]+)$", done.stderr, re.MULTILINE)
+    times = {name: (float(began), float(took)) for name, began, took in rows}
+    assert [name for name, _, _ in rows if name not in ("baseline", "create")] == [
+        "imports", "settings", "launch", "credentials", "sidecar", "start", "first output", "command", "removal",
+        "scan afterwards", "everything",
+    ]  # fmt: skip
+    assert {"baseline", "create"} <= times.keys()
+    assert times["first output"][1] >= 0.3
+    assert times["command"][1] >= times["first output"][1] + 0.2
+    assert all(began + took <= times["everything"][1] + 0.02 for began, took in times.values())
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_in_a_narrow_terminal_without_colours(user: User, project: Path, name: str) -> None:
     words, code = COMMANDS[name]

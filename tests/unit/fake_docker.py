@@ -46,7 +46,7 @@ class FakeDocker:
         self.does("echo identity", "create")
         self.does("exit 0", "start")
         self.does("echo '{}'", "info")
-        self.does(r"printf 'create\nstart\noom\n'", "events")
+        self.does(r"printf '1 create\n2 start\n3 oom\n'", "events")
 
     def does(self, script: str, verb: str = "run") -> None:
         (self.directory / verb).write_text(script)

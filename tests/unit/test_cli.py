@@ -11,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from invoke import Parser
 
-from confined_claude import __version__, program, tasks
+from confined_claude import __version__, cli, command_line, tasks
+from confined_claude.commands import catalogue
+from confined_claude.commands.catalogue import passthrough
 from confined_claude.errors import READER_GONE
 from confined_claude.settings import SPECS
-from confined_claude.tasks import passthrough
 
 from .conftest import asks_for_the_engine, tree
 
@@ -71,7 +73,7 @@ def run(directory: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyt
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(sys, "argv", ["confined-claude", *words])
         capfd.readouterr()
-        code = program.run()
+        code = cli.run()
         return Done(words, code, *capfd.readouterr())
 
     return start
@@ -89,6 +91,63 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: st
 
 
 # Command lines
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run",
+        "run --yolo --network none",
+        "run --network=open --dry-run -- --continue --yolo",
+        "run --allow a.com,*.b.org:8443 --host-ports 80 -- x",
+        "run --network=a=b",
+        "shell --dry-run -- ls -l --network none",
+        "exec --session 2 -- make",
+        "exec --session status",
+        "status --json",
+        "status --watch --json",
+        "clean --project ../other --yes",
+        "clean-global --all",
+        "rebuild --pull --claude 2.1.3",
+        "review --restore a/b",
+        "trust --hash 0123",
+        "doctor",
+    ],
+)
+def test_a_plain_command_line_means_what_invoke_makes_of_it(words: str) -> None:
+    parsed = command_line.parse(words.split())
+    assert parsed is not None
+    command, flags = parsed
+    (context,) = Parser(contexts=tasks.ns.to_contexts()).parse_argv(words.split())
+    assert command.name == context.name
+    values = {item.attr_name or item.name: item.value for item in context.args.values()}
+    assert {**command.flags, **flags} == values
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "run --help",
+        "run --unknown",
+        "run --network",
+        "run --network --yolo",
+        "run --network=",
+        "run --yolo=1",
+        "run --no-yolo",
+        "run --network none --network open",
+        "run --net none",
+        "run fix",
+        "run status",
+        "shell --yolo",
+        "status -h",
+        "--list",
+        "nothing",
+        "clean_global",
+    ],
+)
+def test_what_is_not_plain_is_left_to_invoke(words: str) -> None:
+    assert command_line.parse(words.split()) is None
 
 
 @pytest.mark.parametrize(
@@ -137,14 +196,14 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: st
     ],
 )
 def test_our_tasks_and_options_come_first_and_the_rest_is_claudes(words: list[str], current: list[str]) -> None:
-    assert program.rewrite(words) == current
+    assert command_line.rewrite(words) == current
 
 
 def test_every_option_of_run_is_known_with_or_without_a_value() -> None:
     options = ["--allow", "--git", "--host-ports", "--network", "--ports", "--sudo"]
     for option in options:
-        assert program.rewrite(["run", option, "--", "-c"])[:3] == ["run", option, "--"]
-    assert program.rewrite(["--yolo", "--dry-run", "-c"]) == ["run", "--yolo", "--dry-run", "--", "-c"]
+        assert command_line.rewrite(["run", option, "--", "-c"])[:3] == ["run", option, "--"]
+    assert command_line.rewrite(["--yolo", "--dry-run", "-c"]) == ["run", "--yolo", "--dry-run", "--", "-c"]
 
 
 @pytest.mark.parametrize(
@@ -189,11 +248,11 @@ def test_help_explains_the_usage_and_only_flags_that_do_something(run: Run) -> N
     assert shown.startswith("Usage: confined-claude [OPTIONS] [ARGUMENTS of claude]\n")
     assert "TASK [OPTIONS] [-- ARGUMENTS]" in shown
     options = set(re.findall(r"--[a-z-]+", shown.split("\nOptions:")[1])) - {"--help-TASK"}
-    assert options == set(program.OWN_FLAGS)
+    assert options == set(command_line.OWN_FLAGS)
 
 
 def test_every_task_is_in_one_group_of_the_help() -> None:
-    assert sorted(name for group in tasks.GROUPS.values() for name in group) == sorted(tasks.ns.task_names)
+    assert sorted(name for group in catalogue.GROUPS.values() for name in group) == sorted(tasks.ns.task_names)
 
 
 def test_the_examples_of_the_help_are_command_lines(run: Run) -> None:
@@ -201,7 +260,7 @@ def test_the_examples_of_the_help_are_command_lines(run: Run) -> None:
     examples = [shlex.split(line.split("   ")[0])[1:] for line in shown.splitlines()]
     assert len(examples) > 5
     for words in examples:
-        task, *rest = program.rewrite(words)
+        task, *rest = command_line.rewrite(words)
         assert task in ("run", "shell")
         assert not rest or rest[0] in ("--", "--yolo", "--network")
 

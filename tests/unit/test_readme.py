@@ -6,7 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
-from confined_claude import environment, errors, program, tasks
+from confined_claude import command_line, environment, errors, tasks
 from confined_claude.guard.rules import RULES
 from confined_claude.host import Host
 from confined_claude.project import Project
@@ -109,6 +109,6 @@ def test_the_command_lines_shown_are_valid() -> None:
     lines = re.findall(r"^    confined-claude\b *([^#\n]*)", README, re.MULTILINE)
     assert len(lines) > 20
     for line in lines:
-        task, *words = program.rewrite(shlex.split(line))
+        task, *words = command_line.rewrite(shlex.split(line))
         ours = words[: words.index("--")] if "--" in words else words
         assert {word for word in ours if word.startswith("-")} <= set(contexts[task].flags), line

@@ -44,8 +44,18 @@ def test_answering_without_a_session_brings_in_nothing_heavy(words: list[str]) -
     assert modules & HEAVY == set()
 
 
+def test_a_plain_command_line_does_without_invoke() -> None:
+    modules = imported_by(
+        "from confined_claude import cli; sys.argv[:] = ['confined-claude', 'config', '--json']; cli.run()"
+    )
+    assert "confined_claude.commands.config" in modules
+    assert not {"invoke", "unittest.mock", "importlib.metadata"} & modules
+
+
 def test_what_a_start_goes_through_brings_in_no_sdk() -> None:
-    start = "confined_claude.tasks", "confined_claude.commands.run", "confined_claude.engine.command"
+    start = "confined_claude.cli", "confined_claude.commands.run", "confined_claude.engine.command"
     modules = imported_by(f"import {', '.join(start)}")
-    assert {"confined_claude.session.launch", "confined_claude.image.build"} <= modules
-    assert modules & {"docker", "rich", "copier", "requests", "confined_claude.engine.sdk"} == set()
+    assert "confined_claude.session.launch" in modules
+    assert (
+        modules & {"docker", "rich", "copier", "requests", "confined_claude.engine.sdk", "invoke", "tarfile"} == set()
+    )

@@ -14,7 +14,7 @@ MOST_AT_THE_TOP = 14
 
 # From the doors down. A module imports from its own layer and from those below it, never from one above.
 LAYERS = (
-    ("cli", "program", "tasks"),
+    ("cli", "command_line", "program", "tasks"),
     ("commands",),
     ("session",),
     ("guard", "egress", "image"),
@@ -23,7 +23,7 @@ LAYERS = (
     ("settings", "project"),
     ("engine",),
     ("fs",),
-    ("background", "console", "environment", "errors", "host", "signals", "text"),
+    ("background", "console", "environment", "errors", "host", "signals", "text", "timing"),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 

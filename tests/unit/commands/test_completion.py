@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude import program, tasks
+from confined_claude import command_line, tasks
 from confined_claude.commands import completion
 
 from ..test_cli import COMMAND, Run, directory, home, run  # noqa: F401 - fixtures
@@ -25,7 +25,7 @@ FILES: set[str] = set()  # nothing: the shell's own are offered
 
 def offered(*words: str) -> set[str]:
     *typed, word = words
-    now = program.rewrite(typed) if typed else []
+    now = command_line.rewrite(typed) if typed else []
     return {name for name, _ in completion.answers(tasks.ns, now, word, FLAGS)}
 
 

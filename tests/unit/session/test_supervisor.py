@@ -60,7 +60,9 @@ def session(host: Host, tmp_path: Path, docker: FakeDocker, monkeypatch: pytest.
     host = replace(host, uid=os.getuid(), gid=os.getgid(), environ={"DOCKER_HOST": "tcp://localhost:1"})
     made = Trial(Workspace(host, project, Settings(network="internet")), docker)
     monkeypatch.setattr(module, "connect", lambda _host: None)
-    monkeypatch.setattr(module.image, "ensure", lambda _engine, chain, _host: made.built.append(chain.name))
+    monkeypatch.setattr(
+        "confined_claude.image.build.ensure", lambda _engine, chain, _host: made.built.append(chain.name)
+    )
     monkeypatch.setattr(module, "say", made.said.append)
     monkeypatch.setattr(module, "TOGETHER_SECONDS", 0.05)
     monkeypatch.setattr(sidecar_module, "TOGETHER_SECONDS", 0.05)
@@ -126,7 +128,7 @@ def test_without_a_snapshot_there_is_no_session(session: Trial, monkeypatch: pyt
 
 def test_a_container_that_did_not_start_is_an_error_of_the_engine(session: Trial) -> None:
     session.docker.does("exit 127", "start")
-    session.docker.does("echo create", "events")
+    session.docker.does("echo 1 create", "events")
     with pytest.raises(EngineError, match="could not start confined-claude-app"):
         session.run()
     assert session.ending() == ["rm identity"]

@@ -1,0 +1,81 @@
+"""The words of a ``confined-claude`` command line: which task they mean, and what of them is meant for claude."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .commands.catalogue import COMMANDS, Command
+
+# The flags of the shell script that this command replaced.
+OLD_FLAGS = {
+    "--yolo": ["run", "--yolo"],
+    **{f"--{task}": [task] for task in ("shell", "status", "clean", "clean-global", "rebuild")},
+}
+OWN_FLAGS = ("--help", "--list", "--print-completion-script", "--version")
+_SHORT_FLAGS = ("-h", "-l", "-V")
+_COMPLETE = "--complete"  # what the shells' scripts call
+
+
+def rewrite(words: list[str]) -> list[str]:
+    """Return the command line with its task first, and ``--`` before whatever is meant for claude.
+
+    Without a task it means ``run``. An option that ``run`` does not have, or an argument that is no single word, goes
+    to claude with everything after it.
+    """
+    if words and words[0] in OLD_FLAGS:
+        words = [*OLD_FLAGS[words[0]], *words[1:]]
+    elif not words or (_is_claudes(words[0]) and not _is_own(words[0])) or words[0] in COMMANDS["run"].options:
+        words = ["run", *words]
+    return _with_separator(words) if words[0] == "run" and len(words) > 1 else words
+
+
+def _with_separator(words: list[str]) -> list[str]:
+    """Return the words of a ``run`` with ``--`` before the first that is claude's."""
+    run, values = COMMANDS["run"], 0
+    for number, word in enumerate(words[1:], 1):
+        flag, sign, _ = word.partition("=")
+        if values:
+            values -= 1
+        elif word == "--":
+            break
+        elif flag in run.options:
+            values = 1 if run.flags[run.options[flag]] is None and not sign else 0
+        elif _is_claudes(word) and not _is_own(word):
+            return [*words[:number], "--", *words[number:]]
+    return words
+
+
+def _is_claudes(word: str) -> bool:
+    return word.startswith("-") or not word or any(char.isspace() for char in word)
+
+
+def _is_own(word: str) -> bool:
+    return word.partition("=")[0] in (*OWN_FLAGS, *_SHORT_FLAGS, _COMPLETE)
+
+
+def parse(words: Sequence[str]) -> tuple[Command, dict[str, str | bool]] | None:
+    """Return the command that ``words``, as ``rewrite`` returns them, stand for, and the values of its flags by name.
+
+    None for whatever is not plain: help, completion, more than one task, and all that is wrong. Invoke parses that, and
+    has the words for it.
+    """
+    if not words or (command := COMMANDS.get(words[0])) is None:
+        return None
+    values: dict[str, str | bool] = {}
+    own = list(words[1 : words.index("--")] if "--" in words else words[1:])
+    while own:
+        flag, sign, value = own.pop(0).partition("=")
+        name = command.options.get(flag)
+        if name is None or name in values:
+            return None
+        if command.flags[name] is False:
+            if sign:
+                return None
+            values[name] = True
+            continue
+        if not sign:
+            value = own.pop(0) if own else ""
+        if not value or value.startswith("-"):
+            return None
+        values[name] = value
+    return command, values

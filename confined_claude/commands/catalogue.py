@@ -1,0 +1,220 @@
+"""The commands: what each takes, what it calls, and how help groups them.
+
+Both doors derive from this: the Invoke tasks, and the ``confined-claude`` command, which runs most command lines
+without Invoke, as importing that takes as long as all else that a start imports. What a command does is imported
+when it runs, so that listing and completing stay fast.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..settings import SPECS
+
+if TYPE_CHECKING:
+    from ..host import Host
+
+_SETTINGS = {spec.name: spec.explanation for spec in SPECS.values() if spec.has_flag}
+_DRY_RUN = {"dry_run": "print what a start would do, and its docker commands, with secrets masked"}
+_DELETE = {"dry_run": "show what would be deleted, and delete nothing", "yes": "delete without asking"}
+_SESSION = {"session": "the session's number, or its name"}
+_JSON = {"json": "print JSON for programs"}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: ``body`` takes the host and the ``flags`` by name, and returns an exit code or None.
+
+    ``flags`` are those that it has, with their defaults: False where one takes no value, None where it takes one.
+    ``help`` explains them.
+    """
+
+    name: str
+    body: Callable[..., int | None]
+    flags: Mapping[str, bool | None]
+    help: Mapping[str, str]
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The names of the flags, by how they are typed."""
+        return {f"--{name.replace('_', '-')}": name for name in self.flags}
+
+
+COMMANDS: dict[str, Command] = {}
+
+
+def command(name: str | None = None, **help: str) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
+    """Add a function to the commands, under its own name or ``name``; ``help`` explains its flags.
+
+    A parameter ``**settings`` becomes a flag for each setting that has one.
+    """
+
+    def add(body: Callable[..., int | None]) -> Callable[..., int | None]:
+        flags: dict[str, bool | None] = {}
+        explained: Mapping[str, str] = help
+        for parameter in list(inspect.signature(body).parameters.values())[1:]:  # the first is the host
+            if parameter.kind is parameter.VAR_KEYWORD:
+                flags |= dict.fromkeys(_SETTINGS)
+                explained = _SETTINGS | help
+            else:
+                flags[parameter.name] = parameter.default
+        of_name = name or body.__name__.replace("_", "-")
+        COMMANDS[of_name] = Command(of_name, body, flags, explained)
+        return body
+
+    return add
+
+
+def passthrough(argv: list[str]) -> list[str]:
+    """Return what follows the first ``--``, word by word; Invoke itself would join the words."""
+    return argv[argv.index("--") + 1 :] if "--" in argv else []
+
+
+@command(yolo="let Claude act without asking (--dangerously-skip-permissions)", **_DRY_RUN)
+def run(host: Host, *, yolo: bool = False, dry_run: bool = False, **settings: str | None) -> int:
+    """Run Claude Code, confined, in this project
+
+    Everything after -- goes to claude:
+    run -- --continue          continue the last conversation
+    run -- --resume            choose a conversation
+    run -- -p "what is this?"  print one answer
+    confined-claude takes claude's options without -- as well.
+    """
+    from . import run
+
+    return run.run(host, passthrough(sys.argv), settings, yolo=yolo, dry_run=dry_run)
+
+
+@command(**_DRY_RUN)
+def shell(host: Host, *, dry_run: bool = False, **settings: str | None) -> int:
+    """Open a shell where Claude Code would run, or run a command there"""
+    from . import run
+
+    return run.shell(host, passthrough(sys.argv), settings, dry_run=dry_run)
+
+
+@command("exec", **_SESSION)
+def exec_(host: Host, session: str | None = None) -> int:
+    """Join a running session with a shell or a command"""
+    from . import execute
+
+    return execute.execute(host, passthrough(sys.argv), session)
+
+
+@command(all="end every session, of all projects", **_SESSION)
+def stop(host: Host, session: str | None = None, all: bool = False) -> None:
+    """End this project's session; it saves its state first"""
+    from . import stop
+
+    stop.stop(host, session, all_projects=all)
+
+
+@command(json="print JSON for programs, see docs/status.schema.json", watch="keep it up to date, until Ctrl-C")
+def status(host: Host, json: bool = False, watch: bool = False) -> int | None:
+    """Show sessions, the disk space in use, and what deletes it"""
+    from . import status
+
+    return status.status(host, as_json=json, watch=watch)
+
+
+@command()
+def build(host: Host) -> None:
+    """Build the image if it is missing or out of date"""
+    from . import build
+
+    build.build(host)
+
+
+@command(
+    pull="fetch the base image again", claude="replace only Claude Code: by this version, or latest; takes seconds"
+)
+def rebuild(host: Host, pull: bool = False, claude: str | None = None) -> None:
+    """Build the image from scratch, or with another Claude Code"""
+    from . import build
+
+    build.rebuild(host, pull=pull, claude=claude)
+
+
+@command(
+    accept="close everything that is open, as it is now",
+    restore="put this path back as it was before the session",
+)
+def review(host: Host, accept: bool = False, restore: str | None = None) -> int | None:
+    """Show what sessions left that this machine could run"""
+    from . import review
+
+    return review.review(host, accept=accept, restore=restore)
+
+
+@command(hash="allow the content with this hash, without a question")
+def trust(host: Host, hash: str | None = None) -> None:
+    """Allow what this project's files ask for beyond the defaults"""
+    from . import trust
+
+    trust.trust(host, hash)
+
+
+@command(**_JSON)
+def config(host: Host, json: bool = False) -> None:
+    """Show the settings in force here, and where each comes from"""
+    from . import config
+
+    config.config(host, as_json=json)
+
+
+@command(**_JSON)
+def doctor(host: Host, json: bool = False) -> int:
+    """Check everything that a session needs, with hints on what is missing"""
+    from . import doctor
+
+    return doctor.doctor(host, as_json=json)
+
+
+@command()
+def update(host: Host) -> None:
+    """Bring the scaffold up to date with its template"""
+    from . import update
+
+    update.update(host)
+
+
+@command()
+def blocked(host: Host) -> None:
+    """Show what an allowlist refused, and the line that allows it"""
+    from . import blocked
+
+    blocked.blocked(host)
+
+
+@command(
+    all="also delete Claude's history of the project, its settings, records and findings",
+    project="clean another known project, by its directory or id; it may be gone",
+    **_DELETE,
+)
+def clean(host: Host, all: bool = False, project: str | None = None, dry_run: bool = False, yes: bool = False) -> None:
+    """Delete what sessions have installed in this project"""
+    from . import clean
+
+    clean.clean(host, project, clean.Options(everything=all, dry_run=dry_run, sure=yes))
+
+
+@command(all="also delete Claude's own config: sign-in, settings, plugins, every project's history", **_DELETE)
+def clean_global(host: Host, all: bool = False, dry_run: bool = False, yes: bool = False) -> None:
+    """Delete the caches that projects share, build logs and unused images"""
+    from . import clean
+
+    clean.clean_global(host, clean.Options(everything=all, dry_run=dry_run, sure=yes))
+
+
+# What follows the options of a task, for its help.
+ARGUMENTS = {"run": "[ARGUMENTS of claude]", "shell": "[-- COMMAND]", "exec": "[-- COMMAND]"}
+# The tasks as help lists them.
+GROUPS = {
+    "Daily work": ("run", "shell", "exec", "status", "stop"),
+    "Safety": ("review", "trust", "blocked", "config"),
+    "Housekeeping": ("doctor", "build", "rebuild", "update", "clean", "clean-global"),
+}
