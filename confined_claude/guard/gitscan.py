@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ..fs.directory import Directory
-from . import gitconfig, gitindex
+from . import gitconfig, gitindex, gitstate
 from .snapshot import KEPT_BYTES, Kind
 from .walk import MAX_FILE_BYTES, Walk
 
@@ -21,8 +21,6 @@ _SAMPLE = ".sample"
 # Data by the thousand, most of it in directories with such names.
 _STORES = frozenset(("objects", "lfs", "annex"))
 _FANNED_OUT = re.compile(r"[0-9a-f]{2}")
-_TODO = "git-rebase-todo"
-_EXEC = re.compile(rb"(?:\A|[\r\n\0])\s*(?:exec|x)(?:[\s\0]|\Z)")
 
 _Entries = list[os.DirEntry[str]]
 _Scan = Callable[[Directory, str], None]
@@ -31,11 +29,6 @@ _Scan = Callable[[Directory, str], None]
 def is_git_directory(names: set[str]) -> bool:
     """Return whether git may take a directory with these names in it for a repository."""
     return "HEAD" in names and ("objects" in names or "commondir" in names)
-
-
-def runs_commands(todo: bytes) -> bool:
-    """Return whether the to-do list of a rebase has a line that runs a command, as git's sequencer.c reads it."""
-    return _EXEC.search(todo) is not None
 
 
 class GitScan:
@@ -64,6 +57,7 @@ class GitScan:
         config = main if is_linked and main is not None else directory.read("config", MAX_FILE_BYTES) or b""
         if "index" in names:
             self._index(directory, path, names, gitconfig.hash_size(config))
+        self._states(entries, directory, path)
         scans: dict[str, _Scan] = {
             "hooks": self._hooks,
             "modules": self._modules,
@@ -128,10 +122,20 @@ class GitScan:
             self.scan(directory, path)
             return
         for entry in entries:
-            is_attributes = entry.name == "attributes" and path.endswith("/info")
-            if is_attributes or (entry.name.startswith(_TODO) and _is_dangerous_todo(directory, entry.name)):
+            if entry.name == "attributes" and path.endswith("/info"):
                 self._walk.add_file(directory, f"{path}/{entry.name}", Kind.GIT_FILE)
+        if path.rpartition("/")[2].lower() in gitstate.DIRECTORIES:
+            self._states(entries, directory, path)
         self._each(entries, directory, path, lambda _: self._data)
+
+    def _states(self, entries: _Entries, directory: Directory, path: str) -> None:
+        """Note what there is of an operation in progress that git has not written itself."""
+        for entry in entries:
+            state = gitstate.state_of(_below(path, entry.name))
+            if state is not None and not entry.is_dir(follow_symlinks=False):
+                content = directory.read(entry.name, MAX_FILE_BYTES)
+                if content is None or not state.is_harmless(content):
+                    self._walk.add_file(directory, _below(path, entry.name), Kind.GIT_FILE)
 
     def _store(self, directory: Directory, path: str) -> None:
         entries = self._entries(directory, path)
@@ -162,11 +166,6 @@ class GitScan:
 
     def _add_entry(self, path: str, inner: str, content: bytes = b"") -> None:
         self._snapshot.add(f"{_below(path, 'index')}: {inner}", Kind.GITLINK, content)
-
-
-def _is_dangerous_todo(directory: Directory, name: str) -> bool:
-    todo = directory.read(name, MAX_FILE_BYTES)
-    return todo is None or runs_commands(todo)
 
 
 def _below(path: str, name: str) -> str:

@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import gitconfig, gitindex
+from . import gitconfig, gitindex, gitstate
 from .repository import parse_pointer
 from .rules import Matcher
 from .snapshot import Item, Kind, Snapshot, resolve_inside
@@ -61,7 +61,6 @@ _GIT_PARTS = (
     ("/hooks/", "git, at the command it is named after", "{new} hook"),
     ("/.git/remotes/", "git, at a fetch or push", "{new}: a remote in an old form"),
     ("/.git/branches/", "git, at a fetch or push", "{new}: a remote in an old form"),
-    ("/git-rebase-todo", "git rebase --continue", "runs commands"),
     ("/commondir", "git", "{new}: leads git to the settings and hooks of {text!r}"),
     ("/info/attributes", "git, with filters and drivers of your settings", "{new} attributes"),
 )
@@ -171,6 +170,8 @@ def _judge_git_file(path: str, old: Item | None, item: Item, new: str, context: 
     for part, runs, why in _GIT_PARTS:
         if part in f"/{path}":
             return Verdict(True, runs, why.format(new=new, text=_text(item.content).strip()))
+    if (state := gitstate.state_of(path)) is not None:
+        return Verdict(True, state.command, f"{new}: {state.why}")
     if name == "index" or name.startswith("sharedindex."):
         return Verdict(True, "git, at git status", f"{new}, and cannot be read")
     return Verdict(True, "git, whose settings name it", new)

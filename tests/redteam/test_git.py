@@ -173,6 +173,12 @@ NESTED_INDEX = (
     f"git init -q sub; git -C sub commit -q --allow-empty -m x; {misplace('../../outside/canary', 'sub', 'sub/.git')}"
 )
 
+DIVERGED = """
+    git switch -qc topic; echo t > t; git add t; git commit -qm t
+    git switch -q main; echo m > m; git add m; git commit -qm m; git switch -q topic
+"""
+STRATEGY = f"mkdir git-merge-x; {SCRIPT} git-merge-x/y; chmod +x git-merge-x/y"
+
 TOLD = [
     Attack(
         "settings below .git that its settings include, and that are missing",
@@ -382,6 +388,41 @@ file.write(b"XXXX" + (300 << 20).to_bytes(4, "big")); file.truncate(file.tell() 
         "git rebase --continue",
         ("red .git/rebase-merge/git-rebase-todo",),
         before="GIT_SEQUENCE_EDITOR='sed -i 1ibreak' git rebase -q -i HEAD~1",
+    ),
+    Attack(
+        "the strategy of a rebase",
+        f"{STRATEGY}; echo x/y > .git/rebase-merge/strategy",
+        "git rebase --continue",
+        ("red .git/rebase-merge/strategy",),
+        before=f"{DIVERGED}; GIT_SEQUENCE_EDITOR='sed -i 1ibreak' git rebase -q -i main",
+        undone="git rebase --abort",
+    ),
+    Attack(
+        "the strategy of a cherry-pick that nobody has begun",
+        f"{STRATEGY}; mkdir .git/sequencer; git rev-parse HEAD | tee .git/sequencer/head > .git/sequencer/abort-safety;"
+        "printf 'pick %s x\\npick %s x\\n' $(git rev-parse main main) > .git/sequencer/todo;"
+        "printf '[options]\\n\\tstrategy = x/y\\n' > .git/sequencer/opts",
+        "git cherry-pick --continue",
+        ("red .git/sequencer/opts",),
+        before=DIVERGED,
+        undone="rm -rf .git/sequencer",
+    ),
+    Attack(
+        "the options of an am",
+        "git switch -q main; echo a > file; git commit -qam a; git format-patch -q -1 -o .git/p;"
+        "git format-patch -q -1 --start-number 2 -o .git/p topic; echo b > file; git commit -qam b; git am -q .git/p/*;"
+        """printf " '--build-fake-ancestor=CANARY'" > .git/rebase-apply/apply-opt""",
+        "git am --skip",
+        ("red .git/rebase-apply/apply-opt",),
+        before=DIVERGED,
+        undone="git am --abort",
+    ),
+    Attack(
+        "a conflict of rerere outside",
+        "id=$(git rev-parse HEAD); mkdir -p .git/rr-cache/$id; touch .git/rr-cache/$id/preimage;"
+        "printf '%s\\t../outside/secret\\0' $id > .git/MERGE_RR",
+        f"echo secret > OUTSIDE/secret; {COMMIT}; grep -q secret .git/rr-cache/*/postimage || rm OUTSIDE/secret",
+        ("red .git/MERGE_RR",),
     ),
     Attack(
         "a link where git appends",
