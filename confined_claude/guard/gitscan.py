@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -21,6 +22,15 @@ _SAMPLE = ".sample"
 # Data by the thousand, most of it in directories with such names.
 _STORES = frozenset(("objects", "lfs", "annex"))
 _FANNED_OUT = re.compile(r"[0-9a-f]{2}")
+
+_HEAD = re.compile(rb"(?:ref:\s*)?refs/|[0-9a-f]{40}")
+# In a directory among those of submodules that is the git directory of one, or was.
+_MARKS = frozenset(("HEAD", "commondir", "config"))
+
+# The indexes that this process has parsed: the scan after a session meets most of those from before it again.
+_PARSED: dict[tuple[int, ...], gitindex.Index] = {}
+_MAX_PARSED = 100
+_SETTLED_NS = 1_000_000_000
 
 _Entries = list[os.DirEntry[str]]
 _Scan = Callable[[Directory, str], None]
@@ -50,6 +60,8 @@ class GitScan:
         for name in _CONFIG_FILES:
             if name in names:
                 self._walk.add_file(directory, _below(path, name), Kind.GIT_FILE)
+        if names and not self._is_valid(directory, names, is_linked=main is not None):
+            self._snapshot.add(_below(path, "HEAD"), Kind.GIT_FILE)
         commondir = b"." if main is None else b"../.."
         if "commondir" in names and (directory.read("commondir", KEPT_BYTES) or b"").strip() != commondir:
             self._walk.add_file(directory, _below(path, "commondir"), Kind.GIT_FILE)
@@ -68,6 +80,16 @@ class GitScan:
             **dict.fromkeys(_STORES, self._store),
         }
         self._each(entries, directory, path, lambda name: scans.get(name, self._data))
+
+    @staticmethod
+    def _is_valid(directory: Directory, names: set[str], *, is_linked: bool) -> bool:
+        """Return whether git takes a directory for a repository, as is_git_directory in its setup.c decides.
+
+        What belongs to all worktrees is elsewhere for a linked one.
+        """
+        parts = () if is_linked or "commondir" in names else ("objects", "refs")
+        head = directory.readlink("HEAD").encode() if directory.is_link("HEAD") else directory.read("HEAD", KEPT_BYTES)
+        return all(directory.is_directory(name) for name in parts) and _HEAD.match(head or b"") is not None
 
     def _entries(self, directory: Directory, path: str) -> _Entries:
         """Return the entries of a directory, after noting the links among them: git reads and writes through those."""
@@ -105,7 +127,7 @@ class GitScan:
         """Scan the git directories of submodules, whose names may have slashes."""
         entries = self._entries(directory, path)
         names = {entry.name for entry in entries}
-        if "HEAD" in names or "commondir" in names:
+        if names & _MARKS:
             self.scan(directory, path)
             if is_git_directory(names) and not path.endswith("/modules"):
                 return  # else these names may be there to hide the others
@@ -145,10 +167,7 @@ class GitScan:
         """Note what the index has that is no file: `git status` runs git in it, `git restore` writes to it."""
         for name in ["index", *(name for name in names if name.startswith("sharedindex."))]:
             try:
-                if (content := directory.read(name, self._index_bytes_left)) is None:
-                    raise ValueError("too large")
-                self._index_bytes_left -= len(content)
-                index = gitindex.parse_index(content, hash_size)
+                index = self._parsed_index(directory, name, hash_size)
                 if index.shared and index.shared not in names:
                     raise ValueError("a git index without the one that it shares entries with")
             except ValueError:
@@ -164,8 +183,34 @@ class GitScan:
                 digest = hashlib.sha256(os.fsencode("\0".join(more))).hexdigest()
                 self._add_entry(path, f"{len(more)} more", gitindex.INVALID + digest.encode())
 
+    def _parsed_index(self, directory: Directory, name: str, hash_size: int) -> gitindex.Index:
+        """Return what matters in an index. It is read once as long as it stays the same file, by its ctime.
+
+        Raises ValueError if it is too large, damaged or no file.
+        """
+        key = (*_identity(directory, name), hash_size)
+        if key in _PARSED:
+            return _PARSED[key]
+        if (content := directory.read(name, self._index_bytes_left)) is None:
+            raise ValueError("too large")
+        self._index_bytes_left -= len(content)
+        index = gitindex.parse_index(content, hash_size)
+        is_old = key[-2] < time.time_ns() - _SETTLED_NS  # else it may change again without another ctime
+        if is_old and len(_PARSED) < _MAX_PARSED and key == (*_identity(directory, name), hash_size):
+            _PARSED[key] = index
+        return index
+
     def _add_entry(self, path: str, inner: str, content: bytes = b"") -> None:
         self._snapshot.add(f"{_below(path, 'index')}: {inner}", Kind.GITLINK, content)
+
+
+def _identity(directory: Directory, name: str) -> tuple[int, ...]:
+    """Return what distinguishes a file from any other, its ctime last. Raises ValueError if there is none."""
+    try:
+        status = directory.stat(name)
+    except OSError:
+        raise ValueError("it is missing") from None
+    return (status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _below(path: str, name: str) -> str:

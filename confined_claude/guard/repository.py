@@ -13,6 +13,7 @@ from ..fs.directory import Location
 from . import gitconfig
 
 _MODULES_DEPTH = 8
+_MARKS = ("HEAD", "config", "commondir")
 _OPEN_HINT = 'Remove it, or set git = "open" in your own config file: then the session may change it, and you are told.'
 
 
@@ -44,7 +45,7 @@ def find(root: Path) -> Repository | None:
     except OSError:
         return None
     if stat.S_ISDIR(mode):
-        return Repository(git, git) if os.path.lexists(git / "HEAD") else None
+        return Repository(git, git) if _is_marked(git) else None
     if stat.S_ISLNK(mode):
         raise ConfinedError(f"{git} is a link, which cannot be guarded.", _OPEN_HINT)
     named = _named(root, ".git")
@@ -68,7 +69,7 @@ def submodules(common: Path) -> tuple[Path, ...]:
 
     def search(path: Path, depth: int) -> None:
         for inner in _directories(path):
-            if (inner / "HEAD").exists():
+            if _is_marked(inner):
                 found.append(inner)
                 search(inner / "modules", depth + 1)
             elif depth < _MODULES_DEPTH:
@@ -110,6 +111,11 @@ def work_tree(git_directory: Path) -> Path | None:
         if named := settings.get("core.worktree"):
             return _resolved(git_directory, named)
     return None
+
+
+def _is_marked(directory: Path) -> bool:
+    """Return whether a directory is a git directory or was one: a session can take any of its parts away, not all."""
+    return any(os.path.lexists(directory / name) for name in _MARKS)
 
 
 def _directories(path: Path) -> list[Path]:

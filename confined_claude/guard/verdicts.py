@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -56,6 +57,12 @@ class Context:
     submodules: frozenset[str] = frozenset()
 
 
+Variables = Sequence[tuple[str, str]]
+# The variables whose values git fetches from or pushes to.
+_ADDRESS = re.compile(
+    r"remote\..*\.(?:url|pushurl)|remote\.pushdefault|branch\..*\.(?:remote|pushremote)|submodule\..*\.url"
+    r"|url\..*\.(?:insteadof|pushinsteadof)"
+)
 # What a path in a git directory contains, and what that means.
 _GIT_PARTS = (
     ("/hooks/", "git, at the command it is named after", "{new} hook"),
@@ -170,6 +177,9 @@ def _judge_git_file(path: str, old: Item | None, item: Item, new: str, context: 
     for part, runs, why in _GIT_PARTS:
         if part in f"/{path}":
             return Verdict(True, runs, why.format(new=new, text=_text(item.content).strip()))
+    if name == "HEAD":
+        why = "git takes this for no repository any more: the settings of one above it count, and these are unprotected"
+        return Verdict(True, "git, at its next command", why)
     if (state := gitstate.state_of(path)) is not None:
         return Verdict(True, state.command, f"{new}: {state.why}")
     if name == "index" or name.startswith("sharedindex."):
@@ -195,7 +205,26 @@ def _judge_config(path: str, old: Item | None, item: Item, new: str, context: Co
     known_strays = gitconfig.stray_remotes(before)
     strays = [name for name in gitconfig.stray_remotes(settings) if name not in known_strays]
     harmful += [f"remote.{name} without a URL, so that git takes the name for a path" for name in strays]
-    return Verdict(True, runs, f"sets {', '.join(dict.fromkeys(harmful))}") if harmful else None
+    # A new repository has remotes; one that was there has been led elsewhere.
+    redirected, added = _changed_addresses(before, settings) if old is not None else ([], [])
+    reasons = [f"sets {', '.join(dict.fromkeys(harmful))}"] if harmful else []
+    reasons += [*redirected, *added]
+    return Verdict(bool(harmful or redirected), runs, "; ".join(reasons)) if reasons else None
+
+
+def _changed_addresses(before: Variables, settings: Variables) -> tuple[list[str], list[str]]:
+    """Return in words which addresses that git fetches from or pushes to are others now, and which are new."""
+    redirected, added = [], []
+    for key, value in settings:
+        if (key, value) in before or not _ADDRESS.fullmatch(key):
+            continue
+        if then := [text for name, text in before if name == key]:
+            redirected.append(f"{key} is {value!r} and was {', '.join(map(repr, then))}")
+        elif "push" in key.rpartition(".")[2]:
+            redirected.append(f"{key} is {value!r} and was not set")
+        elif not key.startswith("branch."):
+            added.append(f"{key} is {value!r} and was not set")
+    return redirected, added
 
 
 def _is_own_worktree(path: str, key: str, value: str, context: Context) -> bool:

@@ -705,3 +705,28 @@ def test_hooks_that_the_repository_above_names_cannot_be_planted(field: Field, g
         field.assert_kept(attack)
     else:
         field.assert_works_unguarded(attack, above)
+
+
+def test_a_repository_that_is_none_for_a_moment_stays_protected(repository: Field) -> None:
+    done = repository.session("mv .git/HEAD .git/H2")
+    assert "red     .git/HEAD" in done.stderr
+    assert repository.session("true").returncode == REVIEW
+    repository.review("--accept")
+    plant = fsmonitor(".git/config")
+    assert repository.session(f"{plant}; mv .git/H2 .git/HEAD").returncode in (0, REVIEW)
+    repository.host(STATUS)
+    assert repository.escaped() == []
+    # The control: without the guard the second session can do that.
+    repository.unguarded("mv .git/HEAD .git/H2")
+    repository.unguarded(f"{plant}; mv .git/H2 .git/HEAD")
+    repository.host(STATUS)
+    assert repository.escaped() == ["canary"]
+
+
+def test_an_address_that_a_session_changes_is_told_with_the_old_one(repository: Field) -> None:
+    repository.prepare("git init -q sub; git -C sub remote add origin https://example.invalid/a")
+    done = repository.session("git -C sub remote set-url origin https://evil.invalid/a")
+    assert "red     sub/.git/config" in done.stderr
+    assert "remote.origin.url is 'https://evil.invalid/a' and was 'https://example.invalid/a'" in done.stderr
+    repository.review("--restore", "sub/.git/config")
+    assert repository.host("git -C sub remote get-url origin").stdout == "https://example.invalid/a\n"

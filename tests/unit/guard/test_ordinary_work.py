@@ -188,7 +188,7 @@ def indexes(root: Path) -> None:
 
 
 ORDINARY = (edit, branches, rebase, worktrees, settings_of_git, submodules, clones, packages, environments, indexes)
-SILENT = (edit, branches, rebase, settings_of_git, dependencies, touched, deleted)
+SILENT = (edit, branches, rebase, dependencies, touched, deleted)
 
 
 @pytest.fixture
@@ -218,6 +218,14 @@ def test_most_of_ordinary_work_is_not_reported_at_all(work: Callable[[Path], Non
     scanned = Scanned(used)
     work(used)
     assert scanned.findings() == []
+
+
+def test_a_new_remote_is_reported_once(used: Path) -> None:
+    scanned = Scanned(used)
+    settings_of_git(used)
+    (finding,) = scanned.findings()
+    assert (finding.path, finding.red) == (".git/config", False)
+    assert finding.why == f"remote.origin.url is '{URL}/x' and was not set"
 
 
 def test_files_of_a_worktree_and_a_clone_are_reported_like_any_other(used: Path) -> None:

@@ -14,7 +14,7 @@ from confined_claude.guard import gitscan, walk
 from confined_claude.guard.snapshot import resolve_inside
 
 from ..conftest import as_plain_user
-from ..guarding import Scanned, only, put
+from ..guarding import Scanned, git_directory, only, put
 from .test_findings import ANYWHERE
 
 NAMED_BY_RULES = [
@@ -102,6 +102,7 @@ def test_a_tree_of_any_depth_is_scanned_to_a_bound(root: Path) -> None:
 def test_a_directory_with_too_many_entries_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walk, "_ENTRIES_PER_CLOCK", 4)
     monkeypatch.setattr(walk, "_MAX_ENTRIES", 20)
+    git_directory(root / "vendor/.git")
     scanned = Scanned(root)
     for number in range(40):
         put(root / f"src/many/{number}")

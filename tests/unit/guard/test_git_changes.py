@@ -1,0 +1,114 @@
+"""Changes of a repository that lead git elsewhere: other addresses, and no repository at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from confined_claude.guard import gitindex, gitscan
+from confined_claude.guard.repository import find
+
+from ..guarding import HARMLESS, Scanned, git, git_directory, made_repository, only, put, run_git
+
+OLD, NEW = "https://example.com/a.git", "https://other.example/b.git"
+SETTINGS = f"""{HARMLESS}
+[branch "old"]
+    remote = origin
+[remote "other"]
+    url = {NEW}
+"""
+WHOLE = (".git", ".git/modules/lib", "vendor/.git")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = made_repository(tmp_path / "project")
+    git(root, "worktree", "add", "--quiet", "-b", "x", "w")
+    for nested in (".git/modules/lib", "vendor/.git"):
+        git_directory(root / nested)
+    return root
+
+
+@pytest.mark.parametrize("place", [".git", "vendor/.git"])
+@pytest.mark.parametrize(
+    ("section", "setting", "why"),
+    [
+        ('remote "origin"', f"url = {NEW}", f"remote.origin.url is '{NEW}' and was '{OLD}'"),
+        ('remote "origin"', f"pushurl = {NEW}", f"remote.origin.pushurl is '{NEW}' and was not set"),
+        ('branch "main"', f"pushRemote = {NEW}", f"branch.main.pushremote is '{NEW}' and was not set"),
+        ('branch "old"', "remote = other", "branch.old.remote is 'other' and was 'origin'"),
+        (f'url "{NEW}"', f"insteadOf = {OLD}", f"url.{NEW}.insteadof is '{OLD}' and was not set"),
+        (f'url "{NEW}"', f"pushInsteadOf = {OLD}", f"url.{NEW}.pushinsteadof is '{OLD}' and was not set"),
+        ("remote", "pushDefault = other", "remote.pushdefault is 'other' and was not set"),
+    ],
+)
+def test_an_address_that_changed_is_reported_with_the_old_one(
+    section: str, setting: str, why: str, place: str, root: Path
+) -> None:
+    put(root / place / "config", SETTINGS)
+    scanned = Scanned(root)
+    put(root / place / "config", f"{SETTINGS}[{section}]\n\t{setting}\n")
+    finding = only(scanned.findings())
+    assert (finding.path, finding.red) == (f"{place}/config", True)
+    assert why in finding.why
+
+
+def test_a_new_remote_is_yellow_and_those_of_a_new_clone_are_not_reported(root: Path) -> None:
+    put(root / "vendor/.git/config", SETTINGS)
+    scanned = Scanned(root)
+    put(root / "vendor/.git/config", f'{SETTINGS}[remote "new"]\n\turl = {NEW}\n')
+    git_directory(root / "clone/.git", SETTINGS)
+    found = {finding.path: (finding.red, finding.why) for finding in scanned.findings()}
+    assert found["vendor/.git/config"] == (False, f"remote.new.url is '{NEW}' and was not set")
+    assert "clone/.git/config" not in found
+
+
+@pytest.mark.parametrize(
+    ("directory", "change"),
+    [
+        *((place, change) for place in WHOLE for change in ("missing", "nonsense", "refs", "objects")),
+        *((".git/worktrees/w", change) for change in ("missing", "nonsense")),
+    ],
+)
+def test_a_repository_that_is_none_any_more_is_red(directory: str, change: str, root: Path) -> None:
+    scanned = Scanned(root)
+    before = find(root)
+    if change in ("refs", "objects"):
+        (root / directory / change).rename(root / directory / "away")
+    elif change == "missing":
+        (root / directory / "HEAD").rename(root / directory / "H2")
+    else:
+        put(root / directory / "HEAD", "nonsense\n")
+    assert [line.partition(":")[0] for line in scanned.red()] == [f"{directory}/HEAD"]
+    # The control: git finds no repository there, and we protect it all the same.
+    assert run_git(root, "--git-dir", str(root / directory), "rev-parse", "--git-dir", code=None) == b"failed"
+    after = find(root)
+    assert before is not None
+    assert after is not None
+    assert sorted(after.git_directories()) == sorted(before.git_directories())
+
+
+def test_a_repository_that_is_one_again_is_not_reported(root: Path) -> None:
+    (root / ".git/HEAD").rename(root / ".git/H2")
+    scanned = Scanned(root)
+    (root / ".git/H2").rename(root / ".git/HEAD")
+    assert scanned.findings() == []
+
+
+def test_an_index_is_parsed_again_only_if_it_changed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+    parse = gitindex.parse_index
+    monkeypatch.setattr(gitindex, "parse_index", lambda index, size: (parsed.append(index), parse(index, size))[1])
+    monkeypatch.setattr(gitscan, "_SETTLED_NS", -1_000_000_000)
+    index = root / ".git/index"
+    content = index.read_bytes()
+    scanned = Scanned(root)
+    assert scanned.findings() == []
+    assert parsed.count(content) == 1
+    for changed in (content.replace(b"src/main.py", b"src/../main"), content):
+        times = index.stat()
+        index.write_bytes(changed)
+        os.utime(index, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert [line.partition(":")[0] for line in scanned.red()] == [".git/index"] * (changed != content)
