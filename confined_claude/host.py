@@ -88,6 +88,16 @@ class Host:
         """The machine's git configuration, as (key, value) in its order; empty without git or such a file."""
         return self._git_config("--system")
 
+    @property
+    def git_files(self) -> tuple[Path, ...]:
+        """The files with the settings of the user and the machine, and the user's attributes; they may be missing."""
+        user = Path(self.environ.get("XDG_CONFIG_HOME") or self.home / ".config") / "git"
+        named = (self.environ.get("GIT_CONFIG_GLOBAL"), self.environ.get("GIT_CONFIG_SYSTEM"))
+        return (
+            *(self.home / ".gitconfig", user / "config", user / "attributes", Path("/etc/gitconfig")),
+            *(Path(name) for name in named if name and name.startswith("/")),
+        )
+
     def _git_config(self, scope: str) -> tuple[tuple[str, str], ...]:
         """Return what git reads in one of the files that no repository has a say in, from ``/``."""
         command = ["git", "config", scope, "--includes", "--null", "--list"]

@@ -198,15 +198,18 @@ class NamedFiles(NamedTuple):
     in_git: tuple[Path, ...] = ()
 
 
-def named_files(root: Path, own: Repository | None, user: Iterable[tuple[str, str]]) -> NamedFiles:
+def named_files(
+    root: Path, own: Repository | None, user: Iterable[tuple[str, str]], files: Iterable[Path] = ()
+) -> NamedFiles:
     """Return what the settings lead to that git reads in the project at ``root``: the ``user``'s and the repository's.
 
-    ``own`` is the project's repository, if it has one; else that of a directory above it counts.
+    ``own`` is the project's repository, if it has one; else that of a directory above it counts. ``files`` are those
+    with the user's settings, which may be links into the project.
     """
     general = [Variable(key, value, Path.home()) for key, value in user]
     trees = list(_work_trees(root, own))
     git_directories = {directory for directory, _ in trees}
-    found: dict[Path, None] = {}
+    found = dict.fromkeys(place for path in files for place in places(path))
     for directory, top in trees or [(root / ".git", root)]:
         variables = [*general, *settings_of(directory, own.common if own is not None else directory)]
         found |= dict.fromkeys(led_to(variables, top))

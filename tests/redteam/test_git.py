@@ -132,6 +132,12 @@ KEPT += [
         "ln -s ../../tools/check .git/hooks/pre-commit",
     ),
     Attack(
+        "the user's settings, which are kept in the project",
+        fsmonitor("dotfiles/gitconfig"),
+        STATUS,
+        before="mkdir dotfiles; mv ~/.gitconfig dotfiles/gitconfig; ln -s $PWD/dotfiles/gitconfig ~/.gitconfig",
+    ),
+    Attack(
         "a text conversion behind the name of an interpreter",
         f"{SCRIPT} t/x.sh; echo y > file",
         "git diff",

@@ -8,6 +8,7 @@ import pytest
 
 from confined_claude.guard.gitsettings import NamedFiles, named_files, places
 from confined_claude.guard.repository import find
+from confined_claude.host import Host
 
 from ..guarding import HOOK, commit, git, made_repository, put
 
@@ -159,6 +160,16 @@ def test_a_hook_that_is_a_link_names_all_on_the_way(main: Path) -> None:
 def test_relative_paths_of_the_users_settings_are_named_in_every_work_tree(main: Path) -> None:
     user = [("core.hookspath", ".myhooks"), ("diff.x.textconv", "sh ./t/x.sh"), ("core.editor", "vim")]
     assert named(main, *user).anywhere == (".myhooks", "t/x.sh")
+
+
+def test_settings_of_the_user_that_are_kept_in_the_project_are_named(main: Path) -> None:
+    home = main.parent
+    put(main / "dotfiles/gitconfig")
+    (main / "current").symlink_to("dotfiles")
+    (home / ".gitconfig").symlink_to("main/current/gitconfig")
+    files = Host(0, 0, home, {"XDG_CONFIG_HOME": str(main / "xdg")}, home, home, home).git_files
+    found = named_files(main, find(main), (), files).in_tree
+    assert found == ("current", "dotfiles/gitconfig", "xdg/git/config", "xdg/git/attributes")
 
 
 def test_links_in_a_circle_end(tmp_path: Path) -> None:
