@@ -400,7 +400,7 @@ file.write(b"XXXX" + (300 << 20).to_bytes(4, "big")); file.truncate(file.tell() 
         f"{STRATEGY}; echo x/y > .git/rebase-merge/strategy",
         "git rebase --continue",
         ("red .git/rebase-merge/strategy",),
-        before=f"{DIVERGED}; GIT_SEQUENCE_EDITOR='sed -i 1ibreak' git rebase -q -i main",
+        before=f"{DIVERGED} GIT_SEQUENCE_EDITOR='sed -i 1ibreak' git rebase -q -i main",
         undone="git rebase --abort",
     ),
     Attack(
