@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from .. import environment
+from ..container.egress.networks import CLOSED
 from ..engine import labels
 from ..engine.mount import bind_value
 from ..environment import HOST_GATEWAY, PROXIES
@@ -26,7 +27,10 @@ _LOOPBACK = "localhost,127.0.0.1,::1"
 HOSTNAME_LENGTH = 63
 _OPEN = "This session is on the engine's plain network: your local network and this machine are within reach."
 # It prints "ready" as soon as its network can be joined; the session's entrypoint waits for the rules.
-_INTERNET = "echo ready; exec /usr/bin/python3 -IS /opt/confined-claude egress.internet"
+_OWN = "/opt/confined-claude"
+_INTERNET = f'echo ready; {_OWN}/egress/rules "$@" && exec /usr/bin/python3 -IS {_OWN} egress.internet'
+# With these a session's entrypoint sets the rules, and gives both up.
+_RULES_CAPABILITIES = ("NET_ADMIN", "SETPCAP")
 _PORTS = {"http": 80, "https": 443}
 _ENDPOINT = re.compile("|".join((*PROXIES, "ANTHROPIC_BASE_URL", "OTEL_.*_ENDPOINT")))
 _HOST = re.compile(r"[A-Za-z0-9_.:-]+")
@@ -49,13 +53,12 @@ class SidecarPlan:
     """The container beside a session's that controls its network.
 
     ``arguments`` are those of ``docker run``. If ``must_start_first``, it must exist before the session's container is
-    created. It reads ``stdin_text`` from its standard input, and ``config``, which may have passwords, from the file
-    CONFIG in ``directory``, which it shares with the host.
+    created. It reads ``config``, which may have passwords, from the file CONFIG in ``directory``, which it shares with
+    the host.
     """
 
     name: str
     arguments: tuple[str, ...]
-    stdin_text: str = ""
     must_start_first: bool = False
     directory: Location | None = None
     config: str = ""
@@ -66,12 +69,13 @@ class Egress:
     """What a session reaches on the network, and how.
 
     ``arguments`` are the session's own of ``docker create``; it has a host name of its own unless ``hostname`` is
-    False. ``join`` goes to the entrypoint, ``environment`` has variables that replace the host's.
+    False. ``rules`` and ``join`` go to the entrypoint, ``environment`` has variables that replace the host's.
     """
 
     arguments: tuple[str, ...]
     hostname: bool = True
     sidecar: SidecarPlan | None = None
+    rules: str = ""
     join: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -83,17 +87,24 @@ def sidecar_name(key: str) -> str:
 
 
 def plan_egress(
-    workspace: Workspace, *, key: str, image: str, blocked_networks: Sequence[str] = (), namespaces: Sequence[str] = ()
+    workspace: Workspace,
+    *,
+    key: str,
+    image: str,
+    sets_rules: bool,
+    blocked_networks: Sequence[str] = (),
+    isolation: Sequence[str] = (),
 ) -> Egress:
     """Return the network of the session ``key``, by the settings of ``workspace``.
 
-    ``image`` is that of a sidecar, ``blocked_networks`` are the networks that this machine is in (CIDR), and
-    ``namespaces`` are arguments with which every container is created.
+    ``image`` is that of a sidecar. If ``sets_rules``, the session's own entrypoint can be trusted with its network's
+    rules, and ``internet`` needs no sidecar. ``blocked_networks`` are the networks that this machine is in (CIDR), and
+    ``isolation`` are arguments with which every container is created.
     """
-    planner = _Planner(workspace, key, image, blocked_networks, namespaces)
+    planner = _Planner(workspace, key, image, blocked_networks, isolation)
     mode = workspace.settings.network
     if mode == "internet":
-        return planner.internet()
+        return planner.internet() if sets_rules else planner.internet_by_sidecar()
     if mode == "allowlist":
         return planner.allowlist()
     if mode == "none":
@@ -124,26 +135,34 @@ class _Planner:
     key: str
     image: str
     blocked_networks: Sequence[str]
-    namespaces: Sequence[str]
+    isolation: Sequence[str]
 
     def internet(self) -> Egress:
-        """Join the network of a sidecar that blocks all but the public internet; see container/egress/internet.py."""
-        settings = self.workspace.settings
-        config = {
-            "closed": list(self.blocked_networks),
-            "named": self.named,
-            "host_ports": list(settings.host_ports),
-            "ports": list(settings.ports),
-        }
+        """Have rules that block all but the public internet, set by the session's entrypoint."""
+        added = (word for name in _RULES_CAPABILITIES for word in ("--cap-add", name))
+        arguments = ("--network", "bridge", *self.gateway, *self.published, *added)
+        return Egress(arguments, rules=" ".join(self.rules))
+
+    def internet_by_sidecar(self) -> Egress:
+        """Join the network of a sidecar that has set the same rules; see container/egress/internet.py."""
         arguments = (
             *self.common_arguments,
             *("--hostname", f"{_NAME}-{self.workspace.project.slug}"[:HOSTNAME_LENGTH]),
             *("--cap-add", "NET_ADMIN", "--cap-add", "SETGID", "--cap-add", "SETUID", "--user", "0:0"),
             *("--pids-limit", "32", "--memory", "128m", *self.published),
-            *("--entrypoint", "/bin/sh", self.image, "-c", _INTERNET),
+            *("--entrypoint", "/bin/sh", self.image, "-c", _INTERNET, "sh", *self.rules),
         )
-        sidecar = SidecarPlan(sidecar_name(self.key), arguments, stdin_text=json.dumps(config) + "\n")
+        sidecar = SidecarPlan(sidecar_name(self.key), arguments)
         return Egress(("--network", f"container:{sidecar.name}"), hostname=False, sidecar=sidecar, join="internet")
+
+    @property
+    def rules(self) -> Iterator[str]:
+        """The arguments of container/egress/rules."""
+        settings = self.workspace.settings
+        yield from (f"closed={network}" for network in (*CLOSED, *self.blocked_networks))
+        yield from (f"host_port={port}" for port in settings.host_ports)
+        yield from (f"port={port}" for port in settings.ports)
+        yield from (f"named={port},{host}" for host, port in self.named)
 
     def allowlist(self) -> Egress:
         """Have nothing but a loopback, where the sidecar's proxy listens; see container/egress/allowlist.py."""
@@ -157,7 +176,7 @@ class _Planner:
             *("--mount", f"type=volume,target={_SOCKET_DIRECTORY}"),
             *("--mount", bind_value(directory.path, _SHARED_IN_SIDECAR)),
             *("--entrypoint", "/usr/bin/python3", self.image),
-            *("-I", "/opt/confined-claude", "egress.allowlist", str(_SHARED_IN_SIDECAR)),
+            *("-I", _OWN, "egress.allowlist", str(_SHARED_IN_SIDECAR)),
         )
         sidecar = SidecarPlan(
             sidecar_name(self.key),
@@ -225,10 +244,10 @@ class _Planner:
     def common_arguments(self) -> tuple[str, ...]:
         """What every sidecar is created with."""
         return (
-            *("--name", sidecar_name(self.key), "--rm", "--pull", "never", "--interactive"),
+            *("--name", sidecar_name(self.key), "--rm", "--pull", "never"),
             *("--label", f"{labels.KIND}={labels.SIDECAR}", "--label", f"{labels.PROJECT}={self.workspace.project.id}"),
             *("--label", f"{labels.KEY}={self.key}", "--label", f"{labels.OWNER}={self.workspace.host.owner}"),
-            *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", *self.namespaces),
+            *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", *self.isolation),
             *("--log-driver", "none", "--network", "bridge", *self.gateway),
         )
 

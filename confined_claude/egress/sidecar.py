@@ -66,7 +66,7 @@ class Sidecar:
         if self._process is not None:  # it may have left a container
             command.remove(self._plan.name)
         self.configure(self._plan.config)
-        self._process = command.run(self._plan.arguments, self._plan.stdin_text.encode())
+        self._process = command.run(self._plan.arguments)
 
     def configure(self, config: str) -> None:
         """Write ``config`` to where the sidecar reads it. Raises ConfinedError."""

@@ -271,28 +271,19 @@ def attach(identity: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([program(), "attach", "--detach-keys", NO_DETACH, identity])
 
 
-def run(arguments: Sequence[str], stdin: bytes) -> subprocess.Popen[bytes]:
-    """Run a container in the background, by the arguments of ``docker run``, with pipes; it reads ``stdin`` first."""
-    process = subprocess.Popen(
-        [program(), "run", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        bufsize=0,  # nothing that it prints is in a buffer where no selector sees it
-    )
-    if process.stdin is not None:
-        with contextlib.suppress(BrokenPipeError), process.stdin:
-            process.stdin.write(stdin)
-    return process
+def run(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Run a container in the background, by the arguments of ``docker run``, with pipes for what it prints."""
+    words, none, pipe = [program(), "run", *arguments], subprocess.DEVNULL, subprocess.PIPE
+    # Unbuffered: nothing that it prints is where no selector sees it.
+    return subprocess.Popen(words, stdin=none, stdout=pipe, stderr=pipe, start_new_session=True, bufsize=0)
 
 
 def execute(
-    identity: str, command: Sequence[str], *, mark: str, variables: Mapping[str, str], terminal: bool
+    identity: str, command: Sequence[str], *, user: str, mark: str, variables: Mapping[str, str], terminal: bool
 ) -> subprocess.Popen[bytes]:
     """Run a command in a container that runs, with this process's terminal or pipes, and with ``variables``.
 
-    ``send_to_marked`` finds it by ``mark``: the engine has no way to signal it.
+    ``user`` is as for ``_as_user``. ``send_to_marked`` finds it by ``mark``: the engine has no way to signal it.
     """
     return subprocess.Popen(
         [
@@ -300,16 +291,24 @@ def execute(
             *("--detach-keys", _NO_EXEC_DETACH, "--env", f"{_MARK}={mark}"),
             # By name alone: no value shows in `ps`, and the engine reports none of an exec's.
             *(word for name in variables for word in ("--env", name)),
-            *(identity, *command),
+            *_as_user(identity, user, *command),
         ],
         env={**os.environ, **variables},
         start_new_session=not terminal,
     )
 
 
-def send_to_marked(identity: str, mark: str, signal: str) -> bool:
+def send_to_marked(identity: str, mark: str, signal: str, *, user: str) -> bool:
     """Send a signal (``INT``) to what ``execute`` started with this mark. Return False if the container is gone."""
-    return _docker("exec", identity, "sh", "-c", _SIGNAL_SCRIPT, "sh", f"{_MARK}={mark}", signal).returncode == 0
+    words = ("/bin/sh", "-c", _SIGNAL_SCRIPT, "sh", f"{_MARK}={mark}", signal)
+    return _docker("exec", *_as_user(identity, user, *words)).returncode == 0
+
+
+def _as_user(identity: str, user: str, *command: str) -> list[str]:
+    """Return the last arguments of ``docker exec`` for a command of ``user`` (uid:gid) without capabilities."""
+    # Podman would leave it the container's. By name, as in sessions of 0.1, its root could say who that is.
+    by_id = ["--user", user] if user else []
+    return [*by_id, identity, "/usr/bin/setpriv", "--inh-caps=-all", "--ambient-caps=-all", "--", *command]
 
 
 def interrupt(identity: str) -> bool:

@@ -8,6 +8,8 @@ SESSION, SIDECAR, IMAGE = "session", "sidecar", "image"
 
 PROJECT = f"{KIND}.project"
 PATH = f"{KIND}.path"
+# Whose a session's processes are in its container: uid:gid.
+USER = f"{KIND}.user"
 # The session's own, under which the guard keeps its record.
 KEY = f"{KIND}.key"
 # The container's name.

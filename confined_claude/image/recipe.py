@@ -113,9 +113,13 @@ def _is_ca(name: str) -> bool:
 
 @dataclass(frozen=True)
 class ImageChain:
-    """The images that a session's is made of, each on top of the one before; the first is the shared one."""
+    """The images that a session's is made of, each on top of the one before; the first is the shared one.
+
+    Unless ``is_custom``, all that is in them is Debian's and the tool's own.
+    """
 
     recipes: tuple[Recipe, ...]
+    is_custom: bool = False
 
     @property
     def name(self) -> str:
@@ -136,7 +140,7 @@ def image_chain(settings: Settings, environ: Mapping[str, str], dockerfile: str 
     if dockerfile:
         title, hint = "Building the image with this project's Dockerfile.", "Correct the project's Dockerfile."
         recipes.append(_layer(recipes[-1].name, dockerfile, title, hint))
-    return ImageChain(tuple(recipes))
+    return ImageChain(tuple(recipes), is_custom=bool(dockerfile) or settings.base != BASE)
 
 
 def shared(claude_version: str = "", certificates: Iterable[str] = (), base: str = BASE) -> Recipe:

@@ -90,7 +90,7 @@ def _sidecar(plan: SidecarPlan) -> Iterator[str]:
         yield f"mkdir -m 700 -p {directory}"
         yield f"printf %s {quote(mask_config(plan.config, MASK))} >{directory}/{CONFIG}"
     image = plan.arguments[plan.arguments.index("--entrypoint") + 2]
-    yield f"printf %s {quote(plan.stdin_text)} | {_docker('run', plan.arguments, image)} &"
+    yield f"{_docker('run', plan.arguments, image)} &"
     running = f"docker inspect --format '{{{{.State.Status}}}}' {plan.name} 2>&1 | grep -q running"
     yield f"until {running}; do sleep 0.1; done"
 

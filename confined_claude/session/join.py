@@ -34,17 +34,24 @@ def execute(session: Session, command: Sequence[str], environ: Mapping[str, str]
     has_terminal = signals.is_interactive()
     variables = _variables(environ, has_terminal=has_terminal)
     with signals.handled() as caught, signals.terminal_restored(), EventLoop(caught) as loop:
-        process = docker.execute(session.id, command or SHELL, mark=mark, variables=variables, terminal=has_terminal)
+        process = docker.execute(
+            session.id,
+            command or SHELL,
+            user=session.user,
+            mark=mark,
+            variables=variables,
+            terminal=has_terminal,
+        )
         try:
-            code = loop.wait_for(process, lambda: docker.send_to_marked(session.id, mark, "INT"))
+            code = loop.wait_for(process, lambda: docker.send_to_marked(session.id, mark, "INT", user=session.user))
         except BaseException:
             process.kill()
             process.wait()
-            docker.send_to_marked(session.id, mark, "HUP" if has_terminal else "TERM")
+            docker.send_to_marked(session.id, mark, "HUP" if has_terminal else "TERM", user=session.user)
             raise
     if code < 0:
         say("The docker command was killed, and what it ran with it.")
-        docker.send_to_marked(session.id, mark, "TERM")
+        docker.send_to_marked(session.id, mark, "TERM", user=session.user)
         return 128 - code
     if code == docker.KILLED and _has_ended(session):
         say(f"The session {session.name} has ended.")

@@ -119,7 +119,7 @@ class Launch:
             *_each("--label", (f"{key}={value}" for key, value in {**self.labels, labels.NAME: name}.items())),
             *_each("--env", (f"{key}={value}" for key, value in self.environment.items())),
             *("--workdir", self.workdir),
-            *(self.image.name, *self.command),
+            *(self.image.name, *(["--rules", self.egress.rules] if self.egress.rules else []), *self.command),
         ]
 
 
@@ -130,10 +130,15 @@ def plan_launch(
     settings = workspace.settings
     root = str(workspace.project.root)
     # A sidecar runs the shared image: no project has a say in what controls its network.
-    egress = plan_egress(
-        workspace, key=key, image=image.shared, blocked_networks=facts.networks, namespaces=facts.engine.namespaces
-    )
     uid, gid = _ids(workspace, facts)
+    egress = plan_egress(
+        workspace,
+        key=key,
+        image=image.shared,
+        sets_rules=_sets_rules(settings, facts.engine, image, is_root=uid == 0),
+        blocked_networks=facts.networks,
+        isolation=facts.engine.isolation,
+    )
     public, secret = environment.split(workspace.host.environ)
     terminal = facts.stdin_is_terminal and facts.stdout_is_terminal
     return Launch(
@@ -144,8 +149,8 @@ def plan_launch(
         workdir=root,
         mounts=plan_mounts(workspace),
         environment={**public, **_own_environment(settings, facts, egress, is_root=uid == 0)},
-        labels=_labels(workspace, key),
-        privileges=(*_privileges(settings), *facts.engine.namespaces),
+        labels={**_labels(workspace, key), labels.USER: f"{uid}:{gid}"},
+        privileges=(*_privileges(settings), *facts.engine.isolation),
         limits=tuple(limits.arguments(settings, facts.engine)),
         egress=egress,
         notes=(*egress.notes, *([_REAL_SUDO] if settings.sudo == "full" else [])),
@@ -163,6 +168,16 @@ def plan_launch(
 def _ids(workspace: Workspace, facts: HostFacts) -> tuple[int, int]:
     """Return the uid and gid of the session. With a rootless engine the container's root is the caller on the host."""
     return (0, 0) if facts.engine.rootless else (workspace.host.uid, workspace.host.gid)
+
+
+def _sets_rules(settings: Settings, engine: EngineFacts, image: ImageChain, *, is_root: bool) -> bool:
+    """Return whether a session's entrypoint can be trusted with the rules of its network.
+
+    It sets them with a capability and gives that up. The container keeps it in its configuration, from where `docker
+    exec` takes it for uid 0, so no session may be or become that. An image that a project has a say in could keep it.
+    """
+    may_be_root = is_root or settings.sudo == "full"
+    return not (may_be_root or image.is_custom or engine.podman or engine.rootless or engine.remaps_users)
 
 
 def _own_environment(settings: Settings, facts: HostFacts, egress: Egress, *, is_root: bool) -> dict[str, str]:

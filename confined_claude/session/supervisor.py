@@ -168,7 +168,10 @@ class Supervisor:
         if code == ENGINE or not was_started:
             self._sidecar.check()
         if not was_started:
-            raise EngineError(f"The engine could not start {self._name}.", "The reason is printed above.")
+            hint = "The reason is printed above."
+            if self._workspace.settings.ports:
+                hint += " If a port is taken, choose others with the setting `ports`."
+            raise EngineError(f"The engine could not start {self._name}.", hint)
         if code:
             self._explain(code)
         return code

@@ -17,14 +17,23 @@ from ..text import parse_json
 
 _FILE = "engine.json"
 _VALID_SECONDS = 24 * 3600.0
+_SECCOMP = Path(command.__file__).with_name("seccomp") / "profile.json"
+# As engines name the profile that is theirs by default, or none: one that somebody has written for an engine is kept.
+_REPLACEABLE = {f"name=seccomp,profile={name}" for name in ("default", "builtin", "unconfined")}
 
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """Facts about an engine: whose uids its containers have, how much there is (bytes, processors), what it limits."""
+    """Facts about an engine.
 
+    Whose uids its containers have, whether it takes a seccomp profile from its client, how much there is (bytes,
+    processors), and what it limits.
+    """
+
+    podman: bool = False
     rootless: bool = False
     remaps_users: bool = False
+    takes_seccomp: bool = False
     memory: int = 1 << 33
     cpus: int = 1
     limits_pids: bool = True
@@ -33,18 +42,25 @@ class EngineFacts:
     limits_cpus: bool = True
 
     @property
-    def namespaces(self) -> tuple[str, ...]:
-        """The arguments of ``docker create`` with which a container's uids are those of the host."""
-        return ("--userns", "host") if self.remaps_users else ()
+    def isolation(self) -> tuple[str, ...]:
+        """The arguments of ``docker create`` for every container: uids are the host's, system calls are filtered."""
+        return (
+            *(("--userns", "host") if self.remaps_users else ()),
+            *(("--security-opt", f"seccomp={_SECCOMP}") if self.takes_seccomp else ()),
+        )
 
 
-def from_info(info: Mapping[str, Any]) -> EngineFacts:
-    """Return the facts in an engine's answer to ``docker info``."""
+def from_answers(info: Mapping[str, Any], version: Mapping[str, Any]) -> EngineFacts:
+    """Return the facts in an engine's answers to ``docker info`` and ``docker version``."""
     options = [str(option) for option in info.get("SecurityOptions") or ()]
     default = EngineFacts()
+    podman = is_podman(version)
     return EngineFacts(
+        podman=podman,
         rootless="name=rootless" in options,
         remaps_users="name=userns" in options,
+        # Podman's API takes the path of a profile on its own machine instead.
+        takes_seccomp=not podman and not _REPLACEABLE.isdisjoint(options),
         memory=int(info.get("MemTotal") or default.memory),
         cpus=int(info.get("NCPU") or default.cpus),
         limits_pids=bool(info.get("PidsLimit", True)),
@@ -52,6 +68,12 @@ def from_info(info: Mapping[str, Any]) -> EngineFacts:
         limits_swap=bool(info.get("SwapLimit", True)),
         limits_cpus=bool(info.get("CpuCfsQuota", True)),
     )
+
+
+def is_podman(version: Mapping[str, Any]) -> bool:
+    """Return whether Podman gave this answer to ``docker version``."""
+    parts = version.get("Components") or ()
+    return any("Podman" in str(part.get("Name")) for part in parts if isinstance(part, Mapping))
 
 
 def current_facts(state: Location, address: str, *, record: bool = True) -> EngineFacts:
@@ -66,7 +88,7 @@ def current_facts(state: Location, address: str, *, record: bool = True) -> Engi
             known = parse_json(directory.read(_FILE))
         if identity and known["identity"] == identity and 0 <= time.time() - known["asked"] < _VALID_SECONDS:
             return EngineFacts(**{field.name: known["facts"][field.name] for field in fields(EngineFacts)})
-    facts = from_info(command.info())
+    facts = from_answers(command.info(), command.version())
     if record:
         answer = {"identity": identity, "asked": time.time(), "facts": asdict(facts)}
         with contextlib.suppress(OSError, ConfinedError), state.make() as directory:

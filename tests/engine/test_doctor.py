@@ -14,7 +14,7 @@ from helpers import ALONE, API_KEY, LABEL, REPOSITORY, SYSTEM_PATH, User, docker
 
 pytestmark = pytest.mark.timeout(300)
 
-OF_THE_ENGINE = ("mode", "versions", "limits", "users", "space for engine", "image", "sessions")
+OF_THE_ENGINE = ("mode", "versions", "system calls", "limits", "users", "space for engine", "image", "sessions")
 GONE = dict.fromkeys(OF_THE_ENGINE)
 EVERYTHING = {
     *("tool", "docker", "context", "engine", *OF_THE_ENGINE, "space for data", "space for state", "space for project"),

@@ -156,7 +156,7 @@ def running(user: User, project: Path, *words: str, cwd: Path, **extra: str) -> 
     nothing_is_left(user, project)
 
 
-@pytest.mark.parametrize("mode", ["none", "internet", "allowlist", "open"])
+@pytest.mark.parametrize("mode", ["none", "internet", "internet by a sidecar", "allowlist", "open"])
 def test_the_printed_commands_start_what_a_run_starts(
     plain: User, project: Path, place: Path, host_api: str, mode: str
 ) -> None:
@@ -166,7 +166,8 @@ def test_the_printed_commands_start_what_a_run_starts(
     plain.own(project / ".envrc", project / ".venv")
     given = {
         "ANTHROPIC_API_KEY": KEY,
-        "CONFINED_CLAUDE_NETWORK": mode,
+        "CONFINED_CLAUDE_NETWORK": mode.split(maxsplit=1)[0],
+        "CONFINED_CLAUDE_SUDO": "full" if "sidecar" in mode else "apt",
         "ANTHROPIC_BASE_URL": host_api,
         "https_proxy": host_api,
         "no_proxy": "example.invalid,\n\t\"x\" \\ 'y'",
@@ -188,7 +189,7 @@ def test_the_printed_commands_start_what_a_run_starts(
     assert [found["name"] for found in by_hand] == [found["name"] for found in by_run]
     for one, other in zip(by_hand, by_run, strict=True):
         assert differences(one, other) == {}, one["name"]
-    assert len(by_run) == 1 + (mode in ("internet", "allowlist"))
+    assert len(by_run) == 1 + (mode in ("internet by a sidecar", "allowlist"))
     assert "made-up" not in json.dumps(by_run)
 
 

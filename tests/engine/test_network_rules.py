@@ -1,35 +1,42 @@
-"""The rules of the network in nft's own eyes, for surroundings that a test machine does not have."""
+"""The rules of the network as nft has them, for surroundings that a test machine does not have."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from confined_claude.container.egress.internet import ruleset
+from confined_claude.container.egress.networks import CLOSED
 
-CONFIG: dict[str, list[Any]] = {"closed": [], "host_ports": [], "ports": []}
-NOTHING: dict[str, list[Any]] = {"gateways": [], "networks": [], "resolvers": [], "named": []}
-MUCH = {
-    "gateways": ["172.17.0.1"],
-    "networks": ["172.17.0.0/16", "2001:db8:7::/64", "fe80::/64", "::1/128"],
-    "resolvers": ["10.0.0.53", "2001:db8::53"],
-    "named": [("10.1.2.3", 3128), ("2001:db8::1", 443)],
-}
-
-
-def nft_takes(text: str) -> tuple[bool, str]:
-    command = ["docker", "run", "--rm", "--interactive", "--network", "none", "--user", "0:0", "--cap-add", "NET_ADMIN"]
-    program = ["--entrypoint", "/usr/sbin/nft", "confined-claude:latest", "--file", "-"]
-    done = subprocess.run([*command, *program], input=text, capture_output=True, text=True, check=False, timeout=60)
-    return done.returncode == 0, done.stderr
+PROGRAM = "/opt/confined-claude/egress/rules"
+WORDS = {
+    "nothing": [],
+    "much": [
+        *(f"closed={network}" for network in ("203.0.113.0/24", "10.0.0.0/8", "10.0.0.0/8", "2001:db8:1::/48")),
+        *("host_port=5432", "port=8080", "named=3128,10.1.2.3", "named=443,localhost", "named=80,nosuch.invalid"),
+    ],
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("here", [NOTHING, MUCH], ids=["nothing", "much"])
-def test_nft_takes_the_rules(installed: Path, here: dict[str, Any]) -> None:
-    closed = ["203.0.113.0/24", "2001:db8:1::/48", "10.0.0.0/8"]
-    text = ruleset({**CONFIG, "closed": closed, "host_ports": ["5432"], "ports": ["8080"]}, **here)
-    assert nft_takes(text) == (True, "")
-    assert not nft_takes(text.replace("@closed4", "@nosuch"))[0]
+def nft_has(words: list[str], *options: str) -> subprocess.CompletedProcess[str]:
+    """Set the rules in a container with IPv6, and list them."""
+    command = ["docker", "run", "--rm", "--user", "0:0", "--cap-add", "NET_ADMIN", *options]
+    script = f'{PROGRAM} "$@" && nft list ruleset'
+    words = ["--entrypoint", "/bin/sh", "confined-claude:latest", "-c", script, "sh", *words]
+    return subprocess.run([*command, *words], capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("network", ["none", "bridge"])
+@pytest.mark.parametrize("name", list(WORDS))
+def test_nft_takes_the_rules(installed: Path, name: str, network: str) -> None:
+    words = [*(f"closed={network}" for network in CLOSED), *WORDS[name]]
+    ipv6 = ("--sysctl", "net.ipv6.conf.all.disable_ipv6=0") if Path("/proc/sys/net/ipv6").exists() else ()
+    done = nft_has(words, "--network", network, *ipv6)
+    assert (done.returncode, done.stderr) == (0, "")
+    listed = done.stdout
+    assert listed.count("policy drop") == 2
+    assert ("203.0.113.0/24" in listed) is (name == "much")
+    is_open = name == "much" and network == "bridge"
+    assert (" tcp dport 5432 accept" in listed, " tcp dport 8080 accept" in listed) == (is_open, is_open)
+    assert nft_has([*words, "closed=10.0.0.0/99"], "--network", network).returncode == 1

@@ -24,6 +24,8 @@ IMAGE = "confined-claude:latest"
 _NOT_OURS = ("127.", "::1", "fe80", "198.51.100.")
 # As users of the tool have it, and without the fake API that other networks do not reach.
 INTERNET = {"CONFINED_CLAUDE_NETWORK": "internet", "ANTHROPIC_BASE_URL": ""}
+# Where the session's container cannot be trusted with the rules.
+BY_SIDECAR = {**INTERNET, "CONFINED_CLAUDE_SUDO": "full"}
 OPEN = {**INTERNET, "CONFINED_CLAUDE_NETWORK": "open"}
 NONE = {**INTERNET, "CONFINED_CLAUDE_NETWORK": "none"}
 

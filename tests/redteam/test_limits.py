@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from attacks import Field
 from helpers import TEST_LABEL, docker, sessions_of, wait_until
-from probes import IMAGE, INTERNET, NONE, background, confined, containers, plain, settings_file, settle
+from probes import BY_SIDECAR, IMAGE, INTERNET, NONE, background, confined, containers, plain, settings_file, settle
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -161,6 +161,8 @@ def test_a_hundred_thousand_files_hide_nothing(field: Field) -> None:
     assert (again.returncode, again.stdout.strip()) == (0, "80000"), again.stderr
 
 
+# Nobody's API: it is only asked for.
+ALLOWLIST = {"CONFINED_CLAUDE_NETWORK": "allowlist", "ANTHROPIC_BASE_URL": "http://localhost:9"}
 STUBBORN = """
 import os, signal, time
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -170,13 +172,17 @@ time.sleep(300)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("mode", ["internet", "allowlist"])
-def test_what_ignores_every_signal_is_gone_with_its_tool(field: Field, number: signal.Signals, mode: str) -> None:
+@pytest.mark.parametrize(
+    ("given", "sidecars"),
+    [(INTERNET, 0), (BY_SIDECAR, 1), (ALLOWLIST, 1)],
+    ids=["internet", "internet by a sidecar", "allowlist"],
+)
+def test_what_ignores_every_signal_is_gone_with_its_tool(
+    field: Field, number: signal.Signals, given: dict[str, str], sidecars: int
+) -> None:
     """D05."""
-    api = {"ANTHROPIC_BASE_URL": "http://localhost:9"}  # nobody's: it is only asked for
-    given = {**INTERNET, **api, "CONFINED_CLAUDE_NETWORK": mode}
     with background(field, ["python3", "-c", STUBBORN], **given) as (tool, name):
-        assert len(containers(field, "sidecar")) == 1
+        assert len(containers(field, "sidecar")) == sidecars
         docker("exec", name, "sh", "-c", "kill -TERM -1; kill -HUP -1")
         assert containers(field, "session") == [name]  # the control: it does ignore them
         os.kill(tool.pid, number)
@@ -205,9 +211,8 @@ def test_nothing_of_the_limits_is_the_sessions_to_change(field: Field) -> None:
 
 
 def test_the_sidecars_are_limited_too(field: Field) -> None:
-    api = {"ANTHROPIC_BASE_URL": "http://localhost:9"}
-    for mode in ("internet", "allowlist"):
-        with background(field, ["sleep", "60"], **{**INTERNET, **api, "CONFINED_CLAUDE_NETWORK": mode}):
+    for given in (BY_SIDECAR, ALLOWLIST):
+        with background(field, ["sleep", "60"], **given):
             (name,) = containers(field, "sidecar")
             found = inspected(name)
             assert 0 < int(str(found["PidsLimit"])) <= 256

@@ -17,6 +17,7 @@ import pytest
 from attacks import Field
 from helpers import User, docker, wait_until
 from probes import (
+    BY_SIDECAR,
     INTERNET,
     NONE,
     OPEN,
@@ -134,7 +135,7 @@ def published_port() -> int:
 def test_another_sessions_ports_are_closed(field: Field, another: Field) -> None:
     """N03; also to other containers."""
     with background(another, ["python3", "-c", SERVE.format(5000)], **INTERNET):
-        address = address_of(containers(another, "sidecar")[0])
+        address = address_of(containers(another, "session")[0])
         assert address
         targets = [Target("tcp", address, 5000), Target("udp", address, 5000), Target("icmp", address)]
         assert set(probe(field, targets, **INTERNET).values()) <= REFUSALS
@@ -214,7 +215,7 @@ def test_ports_are_published_on_the_loopback_alone(field: Field, listener: Servi
         assert [address for address in own_addresses() if answers(address)] == []
         wait_until((field.project / "back").exists)
         assert opened(probed((field.project / "back").read_text())) == {}
-        address = address_of(containers(field, "sidecar")[0])
+        address = address_of(containers(field, "session")[0])
         with neighbour() as (name, _, _):
             found = probed(docker("exec", name, *probe_words([Target("tcp", address, port)])))
             assert opened(found) == {}
@@ -224,7 +225,7 @@ def test_ports_are_published_on_the_loopback_alone(field: Field, listener: Servi
 
 
 def test_a_port_in_use_starts_nothing(field: Field) -> None:
-    """Without its sidecar there is no session: with one it would be on another network."""
+    """Without its network there is no session."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
         done = field.session("touch PROJECT/ran", "--ports", port, **INTERNET)
@@ -513,10 +514,15 @@ def test_what_was_refused_is_told_and_safe_to_print(field: Field, allowed: dict[
 # N11, N12, C02
 
 
+def by_sidecar(mode: str, allowed: dict[str, str]) -> dict[str, str]:
+    """The variables of a session in ``mode`` that has a sidecar, and whose API is the test's own."""
+    return {**BY_SIDECAR, **allowed, "CONFINED_CLAUDE_NETWORK": mode}
+
+
 @pytest.mark.parametrize("mode", ["internet", "allowlist"])
 def test_nothing_is_left_of_a_session_whose_tool_was_killed(field: Field, allowed: dict[str, str], mode: str) -> None:
     """N11."""
-    given = {**allowed, "CONFINED_CLAUDE_NETWORK": mode}
+    given = by_sidecar(mode, allowed)
     volumes = unused_volumes()
     with background(field, ["sleep", "300"], **given) as (tool, name):
         assert len(containers(field, "sidecar")) == 1  # the control
@@ -535,7 +541,7 @@ def test_a_session_without_its_sidecar_has_no_network(
     field: Field, internet: Outside, listener: Service, allowed: dict[str, str], mode: str
 ) -> None:
     """N11."""
-    given = {**allowed, "CONFINED_CLAUDE_NETWORK": mode}
+    given = by_sidecar(mode, allowed)
     targets = [Target("tcp", internet.address, internet.service.port), *at_host(listener)]
     asking = shlex.join(["python3", "-c", ASK, json.dumps({"named": connect(f"{HOST}:{listener.port}")})])
     words = shlex.join(probe_words(targets))
@@ -582,7 +588,7 @@ def test_no_secret_is_shown_by_the_engine(field: Field, allowed: dict[str, str],
     given = {**allowed, "CONFINED_CLAUDE_NETWORK": mode, **secrets}
     with background(field, ["sleep", "60"], **given) as (tool, name):
         both = [name, *containers(field, "sidecar")]
-        assert len(both) == (2 if mode in ("internet", "allowlist") else 1)
+        assert len(both) == (2 if mode == "allowlist" else 1)
         shown = docker("inspect", *both) + "".join(docker("top", each) for each in both)
         arguments = Path(f"/proc/{tool.pid}/cmdline").read_text() + subprocess.run(
             ["ps", "-eo", "args"], capture_output=True, text=True, check=True

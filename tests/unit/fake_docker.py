@@ -46,6 +46,7 @@ class FakeDocker:
         self.does("echo identity", "create")
         self.does("exit 0", "start")
         self.does("echo '{}'", "info")
+        self.does("echo '{}'", "version")
         self.does(r"printf '1 create\n2 start\n3 oom\n'", "events")
 
     def does(self, script: str, verb: str = "run") -> None:
@@ -75,8 +76,8 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDock
     monkeypatch.setattr(command, "program", lambda: str(made.directory / "engine"))
     run = command.run
 
-    def run_sidecar(arguments: Sequence[str], stdin: bytes) -> subprocess.Popen[bytes]:
-        made.started.append(run(arguments, stdin))
+    def run_sidecar(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        made.started.append(run(arguments))
         return made.started[-1]
 
     monkeypatch.setattr(command, "run", run_sidecar)

@@ -45,19 +45,19 @@ def context(host: Host) -> Result:
 
 def engine(answers: Answers) -> Result:
     version, api = (answers.version.get(name, "?") for name in ("Version", "ApiVersion"))
-    name = "Podman" if _is_podman(answers.version) else "Docker"
+    name = "Podman" if engine_facts.is_podman(answers.version) else "Docker"
     return ok(f"{name} {version}, API {api}")
 
 
 def mode(version: Mapping[str, Any], info: Mapping[str, Any]) -> Result:
     """Return what kind of engine it is, as a warning if that kind is not tested."""
-    facts = engine_facts.from_info(info)
+    facts = engine_facts.from_answers(info, version)
     desktop = "Docker Desktop" in f"{info.get('OperatingSystem')} {(version.get('Platform') or {}).get('Name')}"
-    words = ["Podman"] if _is_podman(version) else ["Docker Desktop"] if desktop else []
+    words = ["Podman"] if facts.podman else ["Docker Desktop"] if desktop else []
     words.append("rootless" if facts.rootless else "rootful")
     if facts.remaps_users:
         words.append("with userns-remap, which sessions are kept out of")
-    if desktop or facts.rootless or _is_podman(version):
+    if desktop or facts.rootless or facts.podman:
         return warning(f"{', '.join(words)}: not tested", "What is tested is Docker Engine, rootful.")
     return ok(", ".join(words))
 
@@ -74,9 +74,22 @@ def versions(version: Mapping[str, Any], info: Mapping[str, Any]) -> Result:
     return ok(", ".join(["no known vulnerabilities", *parts]))
 
 
+def system_calls(version: Mapping[str, Any], info: Mapping[str, Any]) -> Result:
+    """Check that sessions get the tool's own seccomp profile."""
+    if engine_facts.from_answers(info, version).takes_seccomp:
+        return ok("sessions have this tool's own seccomp profile")
+    listed = [str(option) for option in info.get("SecurityOptions") or ()]
+    if not any(option.startswith("name=seccomp") for option in listed):
+        what, hint = "this engine filters no system calls", "The engine and its kernel need seccomp for that."
+    else:
+        what = "sessions have this engine's own seccomp profile, which may let them talk to a hypervisor (vsock)"
+        hint = "Docker takes this tool's profile, unless it is configured with `seccomp-profile`."
+    return warning(what, hint)
+
+
 def kernel(info: Mapping[str, Any], settings: Settings) -> Result:
     """Check that the engine's kernel can limit what sessions use."""
-    facts = engine_facts.from_info(info)
+    facts = engine_facts.from_answers(info, {})
     missing = limits.missing(settings, facts)
     if facts.limits_memory and not facts.limits_swap:
         missing.append("swap")
@@ -92,7 +105,7 @@ def kernel(info: Mapping[str, Any], settings: Settings) -> Result:
 
 def users(info: Mapping[str, Any], host: Host, here: Project | None) -> Result:
     """Check that the files which sessions make belong to the user."""
-    facts = engine_facts.from_info(info)
+    facts = engine_facts.from_answers(info, {})
     owner = here.root.stat().st_uid if here is not None else host.uid
     if owner != host.uid:
         what = f"the project belongs to uid {owner}, and files of sessions to you, uid {host.uid}"
@@ -110,7 +123,3 @@ def root_directory(answers: Answers) -> Path | None:
     root = Path(str(answers.info.get("DockerRootDir") or ""))
     has_own_disk = "Docker Desktop" in str(answers.info.get("OperatingSystem"))
     return root if root.is_absolute() and root.is_dir() and not has_own_disk else None
-
-
-def _is_podman(version: Mapping[str, Any]) -> bool:
-    return any("Podman" in name for name in components(version))

@@ -53,6 +53,7 @@ class _Examination:
         if (answers := self._answers) is not None:
             self._check("mode", engines.mode, answers.version, answers.info)
             self._check("versions", engines.versions, answers.version, answers.info)
+            self._check("system calls", engines.system_calls, answers.version, answers.info)
             self._check("limits", engines.kernel, answers.info, settings)
             self._check("users", engines.users, answers.info, host, here)
             if (root := engines.root_directory(answers)) is not None:

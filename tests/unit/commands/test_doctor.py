@@ -144,6 +144,24 @@ def test_an_engine_that_says_nothing_of_itself_is_taken_for_an_ordinary_one() ->
     assert engines.kernel({}, Settings()).status == OK
 
 
+@pytest.mark.parametrize(
+    ("answers", "status", "words"),
+    [
+        (DEBIAN, OK, "this tool's own"),
+        (ROOTLESS, OK, "this tool's own"),
+        (DESKTOP, OK, "this tool's own"),
+        (PODMAN, WARNING, "this engine's own"),
+        ({**DEBIAN, "info": {"SecurityOptions": ["name=seccomp,profile=/etc/x.json"]}}, WARNING, "this engine's own"),
+        ({**DEBIAN, "info": {"SecurityOptions": ["name=apparmor"]}}, WARNING, "filters no system calls"),
+        ({"version": {}, "info": {}}, WARNING, "filters no system calls"),
+    ],
+)
+def test_whose_seccomp_profile_sessions_have(answers: dict[str, Any], status: str, words: str) -> None:
+    found = engines.system_calls(**answers)
+    assert (found.status, bool(found.hint)) == (status, status != OK)
+    assert words in found.what
+
+
 # Vulnerabilities
 
 

@@ -54,7 +54,8 @@ HOSTILE = "a\nb\x1b[31m[bold]x[/bold]\u202e"
 
 def session(name: str = "confined-claude-demo", **changed: Any) -> Session:
     demo = Project(HOME / "demo")
-    made = Session("0" * 64, name, "confined-claude:abc", NOW - 3600, True, demo.id, demo.root, "1" * 16, True)
+    ids = (demo.id, demo.root, "1" * 16, "1000:1000")
+    made = Session("0" * 64, name, "confined-claude:abc", NOW - 3600, True, *ids, True)
     return replace(made, **changed)
 
 

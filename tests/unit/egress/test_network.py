@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from confined_claude.container.egress import networks
 from confined_claude.egress.network import (
     CLAUDE_HOSTS,
     Egress,
@@ -48,6 +49,7 @@ HIDDEN = {
 
 
 CLOSED = ("192.168.7.0/24", "fd00::/64")
+IMAGE = ImageChain((Recipe("x", {}),))
 
 
 def place(host: Host, network: str, environ: dict[str, str] | None = None, **settings: Any) -> Workspace:
@@ -56,17 +58,25 @@ def place(host: Host, network: str, environ: dict[str, str] | None = None, **set
     return Workspace(host, Project(Path("/home/me/My App")), Settings(network=network, **settings))
 
 
-def planned_for(workspace: Workspace, key: str = KEY) -> Egress:
-    return plan_egress(workspace, key=key, image="an:image", blocked_networks=CLOSED, namespaces=("--userns", "host"))
+def planned_for(workspace: Workspace, key: str = KEY, *, sets_rules: bool = False) -> Egress:
+    return plan_egress(
+        workspace,
+        key=key,
+        image="an:image",
+        sets_rules=sets_rules,
+        blocked_networks=CLOSED,
+        isolation=("--userns", "host"),
+    )
 
 
 def planned(host: Host, network: str, environ: dict[str, str] | None = None, **settings: Any) -> Egress:
+    """A network, that of ``internet`` by a sidecar."""
     return planned_for(place(host, network, environ, **settings))
 
 
-def launched(workspace: Workspace) -> Launch:
-    facts = HostFacts(engine=EngineFacts(remaps_users=True), networks=CLOSED)
-    return plan_launch(workspace, facts, ImageChain((Recipe("x", {}),)), ["x"], key=KEY)
+def launched(workspace: Workspace, image: ImageChain = IMAGE, **engine: bool) -> Launch:
+    facts = HostFacts(engine=EngineFacts(**engine), networks=CLOSED)
+    return plan_launch(workspace, facts, image, ["x"], key=KEY)
 
 
 def sidecar(egress: Egress) -> SidecarPlan:
@@ -74,8 +84,17 @@ def sidecar(egress: Egress) -> SidecarPlan:
     return egress.sidecar
 
 
-def given_to(egress: Egress) -> Any:
-    return json.loads(sidecar(egress).stdin_text)
+def rules(egress: Egress) -> list[str]:
+    """The rules of a network beside what is always closed."""
+    words = egress.rules.split() or list(sidecar(egress).arguments)
+    always = [f"closed={network}" for network in networks.CLOSED]
+    start = words.index(always[0])
+    assert words[start:][: len(always)] == always
+    return words[start + len(always) :]
+
+
+def named(egress: Egress) -> list[str]:
+    return [word.removeprefix("named=") for word in rules(egress) if word.startswith("named=")]
 
 
 def config(egress: Egress) -> Any:
@@ -107,7 +126,7 @@ def test_a_sidecar_is_confined_and_leaves_nothing(network: str, host: Host) -> N
     assert values_of("--userns", arguments) == ["host"]
     assert values_of("--pids-limit", arguments)
     assert values_of("--memory", arguments)
-    assert {"--rm", "--read-only", "--interactive"} <= set(arguments)
+    assert {"--rm", "--read-only"} <= set(arguments)
     for flag in ("--privileged", "--volume", "-v", "--device", "--pid", "--ipc", "--detach"):
         assert flag not in arguments
 
@@ -136,49 +155,74 @@ def test_a_sidecars_program_is_the_images_own_and_loads_nothing_else(network: st
     entrypoint = arguments.index("--entrypoint")
     program, image, *words = arguments[entrypoint + 1 :]
     assert image == "an:image"
-    started = " ".join([program, *words])
-    assert re.search(rf"/usr/bin/python3 -IS? /opt/confined-claude egress\.{network}( /egress)?$", started)
-    assert {word.rpartition("/")[0] for word in started.split() if "/" in word} <= {*("/bin", "/usr/bin", "/opt", "")}
+    started = " ".join([program, *(word for word in words if not word.startswith("closed="))])
+    assert re.search(rf"/usr/bin/python3 -IS? /opt/confined-claude egress\.{network}( sh| /egress)$", started)
+    assert {word.rpartition("/")[0] for word in started.split() if "/" in word} <= {
+        *("/bin", "/usr/bin", "/opt", "/opt/confined-claude/egress", "")
+    }
 
 
 # internet
 
 
-def test_internet_the_session_has_the_network_of_its_sidecar_and_no_say_in_it(host: Host) -> None:
-    egress = planned(host, "internet", host_ports=("8080",), ports=("5173",))
-    assert egress.arguments == ("--network", f"container:{NAME}")
-    assert (egress.hostname, egress.join, egress.notes) == (False, "internet", ())
-    assert egress.environment == {}
+def test_internet_the_session_sets_its_rules_and_needs_no_sidecar(host: Host) -> None:
+    workspace = place(host, "internet", host_ports=("8080",), ports=("5173",))
+    egress = planned_for(workspace, sets_rules=True)
+    assert egress.sidecar is None
+    assert (egress.hostname, egress.join, egress.notes) == (True, "", ())
+    assert values_of("--network", egress.arguments) == ["bridge"]
+    assert values_of("--add-host", egress.arguments) == [GATEWAY]
+    assert values_of("--publish", egress.arguments) == ["127.0.0.1:5173:5173"]
+    assert values_of("--cap-add", egress.arguments) == ["NET_ADMIN", "SETPCAP"]
+    assert rules(egress) == rules(planned_for(workspace))
+    # They go to the entrypoint alone: variables are also those of a `docker exec`.
+    arguments = launched(workspace).create_arguments("x")
+    assert arguments[arguments.index("--rules") - 1 :][:2] == [IMAGE.name, "--rules"]
+    assert "closed=" not in str(launched(workspace).environment)
 
 
 def test_internet_the_sidecar_has_what_the_engine_refuses_the_session(host: Host) -> None:
-    arguments = sidecar(planned(host, "internet", host_ports=("8080",), ports=("5173", "80"))).arguments
+    egress = planned(host, "internet", host_ports=("8080",), ports=("5173", "80"))
+    assert egress.arguments == ("--network", f"container:{NAME}")
+    assert (egress.hostname, egress.rules, egress.join, egress.notes) == (False, "", "internet", ())
+    arguments = sidecar(egress).arguments
     assert values_of("--hostname", arguments) == ["confined-claude-my-app"]
     assert values_of("--add-host", arguments) == [GATEWAY]
     assert values_of("--publish", arguments) == ["127.0.0.1:5173:5173", "127.0.0.1:80:80"]
+    assert (sidecar(egress).directory, sidecar(egress).config, sidecar(egress).must_start_first) == (None, "", False)
 
 
-def test_internet_the_sidecar_alone_can_set_the_rules(host: Host) -> None:
-    launch = launched(place(host, "internet"))
+@pytest.mark.parametrize(
+    ("settings", "uid", "image", "engine"),
+    [
+        ({"sudo": "full"}, 1000, IMAGE, {}),
+        ({}, 0, IMAGE, {}),
+        ({}, 1000, dataclasses.replace(IMAGE, is_custom=True), {}),
+        ({}, 1000, IMAGE, {"podman": True}),
+        ({}, 1000, IMAGE, {"rootless": True}),
+        ({}, 1000, IMAGE, {"remaps_users": True}),
+    ],
+)
+def test_internet_the_sidecar_alone_can_set_the_rules_where_a_session_could_keep_that(
+    settings: dict[str, Any], uid: int, image: ImageChain, engine: dict[str, bool], host: Host
+) -> None:
+    launch = launched(place(dataclasses.replace(host, uid=uid), "internet", **settings), image, **engine)
     assert set(values_of("--cap-add", sidecar(launch.egress).arguments)) == {"NET_ADMIN", "SETUID", "SETGID"}
     arguments = tuple(launch.create_arguments("x"))
-    assert not {"NET_ADMIN", "NET_RAW", "ALL"} & set(values_of("--cap-add", arguments))
-    for flag in ("--hostname", "--add-host", "--publish", "--dns"):
+    assert not {"NET_ADMIN", "SETPCAP", "NET_RAW", "ALL"} & set(values_of("--cap-add", arguments))
+    for flag in ("--hostname", "--add-host", "--publish", "--dns", "--rules"):
         assert flag not in arguments
+    # The control: any other session sets them itself.
+    assert launched(place(dataclasses.replace(host, uid=1000), "internet")).egress.sidecar is None
 
 
-def test_internet_the_sidecar_reads_what_is_closed_and_what_is_open(host: Host) -> None:
+def test_internet_the_rules_are_what_is_closed_and_what_is_open(host: Host) -> None:
     environ = {"ANTHROPIC_BASE_URL": "http://10.0.0.5:8787/v1", "HTTPS_PROXY": "http://proxy.example:3128"}
     egress = planned(host, "internet", environ, host_ports=("8080",), ports=("5173",))
-    assert given_to(egress) == {
-        "closed": ["192.168.7.0/24", "fd00::/64"],
-        "named": [["10.0.0.5", 8787], ["proxy.example", 3128]],
-        "host_ports": ["8080"],
-        "ports": ["5173"],
-    }
-    assert sidecar(egress).stdin_text.endswith("}\n")
-    assert sidecar(egress).stdin_text.count("\n") == 1  # it reads one line
-    assert (sidecar(egress).directory, sidecar(egress).config, sidecar(egress).must_start_first) == (None, "", False)
+    assert rules(egress) == [
+        *("closed=192.168.7.0/24", "closed=fd00::/64", "host_port=8080", "port=5173"),
+        *("named=8787,10.0.0.5", "named=3128,proxy.example"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -275,7 +319,6 @@ def test_allowlist_what_is_open_is_what_claude_code_needs_and_what_is_set(host: 
     assert read["named"] == [["10.0.0.5", 8787], ["host.docker.internal", 80], ["host.docker.internal", 99]]
     assert read["forward"] == [80, 99]
     assert read["closed"] == ["192.168.7.0/24", "fd00::/64"]
-    assert sidecar(egress).stdin_text == ""
 
 
 def test_allowlist_ports_of_the_host_are_on_the_sessions_loopback(host: Host) -> None:
@@ -344,7 +387,6 @@ def test_no_secret_of_an_endpoint_is_among_any_arguments(network: str, host: Hos
     assert not [
         word for word in (*launch.create_arguments("x"), *(plan.arguments if plan else ())) if "made-up" in word
     ]
-    assert plan is None or "made-up" not in plan.stdin_text
 
 
 def test_a_masked_configuration_has_no_proxy_and_all_else(host: Host) -> None:
@@ -364,7 +406,7 @@ def test_a_configuration_follows_the_settings(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "named"),
+    ("url", "pairs"),
     [
         ("http://proxy.example:3128", [("proxy.example", 3128)]),
         ("proxy.example:3128", [("proxy.example", 3128)]),
@@ -386,14 +428,14 @@ def test_a_configuration_follows_the_settings(host: Host) -> None:
         ("/path/only", []),
     ],
 )
-def test_what_a_url_names(url: str, named: list[tuple[str, int]], host: Host) -> None:
-    assert given_to(planned(host, "internet", {"HTTPS_PROXY": url}))["named"] == [list(pair) for pair in named]
+def test_what_a_url_names(url: str, pairs: list[tuple[str, int]], host: Host) -> None:
+    assert named(planned(host, "internet", {"HTTPS_PROXY": url})) == [f"{port},{name}" for name, port in pairs]
 
 
 def test_each_endpoint_is_named_once_and_exceptions_are_none(host: Host) -> None:
     one = "http://proxy.example:3128"
     environ = {"HTTPS_PROXY": one, "http_proxy": one, "no_proxy": "10.0.0.1", "NO_PROXY": "x:1", "OTEL_X": "http://y"}
-    assert given_to(planned(host, "internet", environ))["named"] == [["proxy.example", 3128]]
+    assert named(planned(host, "internet", environ)) == ["3128,proxy.example"]
 
 
 @given(
@@ -404,7 +446,8 @@ def test_whatever_the_variables_hold_there_is_a_plan(url: str, network: str, tmp
     environ = {"ANTHROPIC_BASE_URL": url, "HTTPS_PROXY": url, "all_proxy": url, "no_proxy": url}
     egress = planned(host_below(tmp_path), network, environ)
     if network == "internet":
-        given_to(egress)
+        # Shells split them.
+        assert all(re.fullmatch(r"[0-9]+,[A-Za-z0-9_.:-]+", word) for word in named(egress))
     if network == "allowlist":
         config(egress)
         assert len(egress.join.split()) == 3
@@ -416,4 +459,4 @@ def test_telemetry_on_this_machine_is_an_endpoint_as_a_gateway_is(host: Host) ->
         "OTEL_SERVICE_NAME": "http://x",
         "OTHER_ENDPOINT": "http://y",
     }
-    assert given_to(planned(host, "internet", environ))["named"] == [["host.docker.internal", 4318]]
+    assert named(planned(host, "internet", environ)) == ["4318,host.docker.internal"]

@@ -190,6 +190,7 @@ def test_labels_tell_the_project_by_id_and_path(root: Path, host: Host) -> None:
         "confined-claude.path": str(root),
         "confined-claude.key": "0123",
         "confined-claude.owner": host.owner,
+        "confined-claude.user": f"{host.uid}:{host.gid}",
     }
 
 
@@ -240,13 +241,13 @@ def test_a_terminal_when_there_is_one_and_a_pipe_is_read(
 
 
 def test_the_network_is_the_settings(root: Path, host: Host) -> None:
-    plan = planned(root, host, Settings(network="internet"))
+    plan = planned(root, dataclasses.replace(host, uid=0), Settings(network="internet"))
     assert value_of("--network", plan.create_arguments("x")) == "container:confined-claude-net-0123"
     assert "--hostname" not in plan.create_arguments("x")
     assert plan.environment["CONFINED_CLAUDE_JOIN"] == "internet"
     assert (
         planned(root, host, Settings(network="open")).notes
-        == plan_egress(place(root, host, Settings(network="open")), key="", image="").notes
+        == plan_egress(place(root, host, Settings(network="open")), key="", image="", sets_rules=True).notes
     )
 
 

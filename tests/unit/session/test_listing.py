@@ -16,7 +16,7 @@ HERE, ELSEWHERE = Project(Path("/p/my-app")), Project(Path("/q/my-app"))
 
 
 def session(name: str, project: Project = HERE, *, is_up: bool = True) -> Session:
-    return Session(name, name, "image", 0.0, is_up, project.id, project.root, "key", True)
+    return Session(name, name, "image", 0.0, is_up, project.id, project.root, "key", "1000:1000", True)
 
 
 ONE, TWO = session("confined-claude-my-app"), session("confined-claude-my-app-2")
@@ -79,7 +79,7 @@ def test_an_answer_of_the_engine_that_is_none_is_an_error(line: str, host: Host)
 
 
 def test_an_answer_of_the_engine_in_any_name(host: Host) -> None:
-    line = '["id","n","i:1","2026-11-24 01:19:00 +0100 CET","running","p-1","/a,b\\n=c","k"]'
+    line = '["id","n","i:1","2026-11-24 01:19:00 +0100 CET","running","p-1","/a,b\\n=c","k","1:2"]'
     found = running._session(line, host)
     assert (found.path, found.is_up, found.is_orphaned) == (Path("/a,b\n=c"), True, True)
     assert found.since == 1795479540.0

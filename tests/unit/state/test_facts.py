@@ -16,7 +16,7 @@ import pytest
 from confined_claude.engine import command
 from confined_claude.errors import EngineError
 from confined_claude.host import Host
-from confined_claude.state.facts import EngineFacts, current_facts, from_info
+from confined_claude.state.facts import EngineFacts, current_facts, from_answers
 from confined_claude.state.store import state_of
 
 from ..conftest import full_disk
@@ -30,34 +30,47 @@ INFO = {
     "SwapLimit": True,
     "CpuCfsQuota": True,
 }
-KNOWN = EngineFacts(memory=16 << 30, cpus=8)
+VERSION = {"Components": [{"Name": "Engine", "Version": "28.5.2"}, {"Name": "containerd"}]}
+PODMAN = {"Components": [{"Name": "Podman Engine", "Version": "5.4.2"}]}
+KNOWN = EngineFacts(memory=16 << 30, cpus=8, takes_seccomp=True)
+PROFILE = Path(command.__file__).parent / "seccomp/profile.json"
 
 
 def test_an_ordinary_engine() -> None:
-    assert from_info(INFO) == KNOWN
-    assert KNOWN.namespaces == ()
+    assert from_answers(INFO, VERSION) == KNOWN
+    assert KNOWN.isolation == ("--security-opt", f"seccomp={PROFILE}")
+
+
+def test_podman_and_an_engine_with_a_profile_of_somebodys_get_none_of_ours() -> None:
+    assert from_answers(INFO, PODMAN) == dataclasses.replace(KNOWN, podman=True, takes_seccomp=False)
+    for option in ("name=seccomp,profile=/etc/docker/seccomp.json", "name=apparmor"):
+        found = from_answers({**INFO, "SecurityOptions": [option]}, VERSION)
+        assert found == dataclasses.replace(KNOWN, takes_seccomp=False)
+        assert found.isolation == ()
+    for name in ("default", "builtin", "unconfined"):
+        assert from_answers({**INFO, "SecurityOptions": [f"name=seccomp,profile={name}"]}, VERSION) == KNOWN
 
 
 def test_a_rootless_engine() -> None:
-    found = from_info({**INFO, "SecurityOptions": [*INFO["SecurityOptions"], "name=rootless"]})  # type: ignore[misc]
+    found = from_answers({**INFO, "SecurityOptions": [*INFO["SecurityOptions"], "name=rootless"]}, VERSION)  # type: ignore[misc]
     assert found == dataclasses.replace(KNOWN, rootless=True)
-    assert found.namespaces == ()
+    assert "--userns" not in found.isolation
 
 
 def test_an_engine_that_remaps_users() -> None:
-    found = from_info({**INFO, "SecurityOptions": ["name=seccomp,profile=builtin", "name=userns"]})
+    found = from_answers({**INFO, "SecurityOptions": ["name=seccomp,profile=builtin", "name=userns"]}, VERSION)
     assert found == dataclasses.replace(KNOWN, remaps_users=True)
-    assert found.namespaces == ("--userns", "host")
+    assert found.isolation[:2] == ("--userns", "host")
 
 
 def test_a_kernel_with_the_older_cgroups_that_does_not_count_swap() -> None:
-    found = from_info({**INFO, "SwapLimit": False, "CgroupVersion": "1"})
+    found = from_answers({**INFO, "SwapLimit": False, "CgroupVersion": "1"}, VERSION)
     assert found == dataclasses.replace(KNOWN, limits_swap=False)
 
 
 def test_a_rootless_engine_that_was_given_no_cgroups() -> None:
     nothing = dict.fromkeys(["PidsLimit", "MemoryLimit", "SwapLimit", "CpuCfsQuota"], False)
-    found = from_info({**INFO, **nothing, "SecurityOptions": ["name=rootless"], "CgroupDriver": "none"})
+    found = from_answers({**INFO, **nothing, "SecurityOptions": ["name=rootless"], "CgroupDriver": "none"}, VERSION)
     assert not (found.limits_pids or found.limits_memory or found.limits_swap or found.limits_cpus)
 
 
@@ -72,7 +85,7 @@ def test_a_rootless_engine_that_was_given_no_cgroups() -> None:
     ],
 )
 def test_what_an_engine_does_not_say_is_taken_as_usual(info: dict[str, Any]) -> None:
-    assert from_info(info) == EngineFacts()
+    assert from_answers(info, info) == EngineFacts()
 
 
 # What is kept
@@ -96,6 +109,7 @@ class Asked:
 def engine(monkeypatch: pytest.MonkeyPatch) -> Asked:
     made = Asked()
     monkeypatch.setattr(command, "info", made.info)
+    monkeypatch.setattr(command, "version", lambda: VERSION)
     return made
 
 

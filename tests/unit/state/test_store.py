@@ -74,6 +74,7 @@ def test_a_cache_is_not_written_behind_a_link(host: Host, monkeypatch: pytest.Mo
     host.state.parent.mkdir(parents=True)
     host.state.symlink_to(elsewhere)
     assert Inventory(ENGINE, host).claude_version("id") == "1"
-    monkeypatch.setattr(command, "info", dict)
+    for name in ("info", "version"):
+        monkeypatch.setattr(command, name, dict)
     facts.current_facts(state_of(host), "unix:///none")
     assert tree(elsewhere) == {}
