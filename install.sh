@@ -9,14 +9,16 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 usage() {
     cat <<'END'
 usage: ./install.sh [--with-engine] [PROJECT [-- ARGS]]
-       ./install.sh --uninstall
+       ./install.sh --uninstall [--yes]
 
-Installs the commands confined-claude, inv, invoke and copier into ~/.local/bin, completion of
-the first for your shells, and builds the image. With PROJECT it goes on to add the scaffold to
-that directory (created if missing) and runs `inv run -- ARGS` there.
+Installs the commands confined-claude, inv, invoke and copier in ~/.local/bin, and completion of
+the first for your shells, and builds the image. With PROJECT, a directory outside this clone, it
+adds the scaffold to that directory (created if missing) and starts Claude Code there with ARGS.
 
   --with-engine  install the Docker engine if there is none, without asking (Debian, Ubuntu)
-  --uninstall    remove all of it but Docker itself; asks before it deletes data
+  --uninstall    remove your installation and the images that you have built, and then your data;
+                 it asks before each, and does not touch Docker and other users' sessions
+  --yes          remove the installation and images without asking; the data stays
 END
 }
 
@@ -141,6 +143,23 @@ except errors.ConfinedError as error:
     sys.exit(f"confined-claude: {error}")' "$1" || exit 2
 }
 
+# in_clone DIRECTORY: succeeds if the directory, which may be missing, is this repository or inside it.
+in_clone() {
+    local place=$1
+    until [ -d "$place" ]; do
+        case $place in */*) place=${place%/*} ;; *) place=. ;; esac
+        [ -n "$place" ] || place=/
+    done
+    case "$(cd -- "$place" && pwd -P)/" in "$here"/*) ;; *) return 1 ;; esac
+}
+
+# Prints the arguments of copier for what is committed here: without them it would include changes that are not.
+template_version() {
+    local commit
+    [ -e "$here/.git" ] && commit=$(git -C "$here" rev-parse --verify --quiet HEAD 2>/dev/null) || return 0
+    printf -- '--vcs-ref %s' "$commit"
+}
+
 start_project() {
     local project=$1 link
     shift
@@ -152,7 +171,8 @@ start_project() {
                 "Look at where it leads, remove it, and start again."
         done
         have git || { may_install git && apt_install git; } || fail 2 "git is missing; the scaffold is copied with it." "Install git and start again."
-        "$venv/bin/copier" copy --defaults --quiet --vcs-ref HEAD "$here" . ||
+        # shellcheck disable=SC2046 # two words, or none
+        "$venv/bin/copier" copy --defaults --quiet $(template_version) "$here" . ||
             fail 2 "The scaffold could not be copied to $project; copier's reason is above." "Fix that, and start again."
     fi
     # The project may have a tasks.py of its own, but the command needs none.
@@ -162,25 +182,25 @@ start_project() {
     exec "$venv/bin/confined-claude" run "$@"
 }
 
+# ask_tool STEP: prints what commands/uninstall.py has to say; nothing if the installation is damaged.
+ask_tool() {
+    "$venv/bin/python" -I -c 'import confined_claude' 2>/dev/null || return 0
+    "$venv/bin/python" -I -m confined_claude.commands.uninstall "$1"
+}
+
 uninstall() {
-    local name link images
-    # Consent to install an engine is not consent to delete data.
+    local name link plan
+    # Consent to install an engine is not consent to delete anything.
     assume_yes=
-    if engine_works; then
-        if [ -n "$(docker ps --quiet --filter label=confined-claude=session)" ]; then
-            fail 2 "Sessions are still running." "End them first: confined-claude stop --all    (or: docker ps --filter label=confined-claude=session)"
-        fi
-        # By name as well: an image that someone has made from the tool's inherits its label. Layers lose their names
-        # when the image below them is rebuilt.
-        images=$(docker images --format '{{.Repository}}:{{.Tag}}' --filter label=confined-claude --filter reference=confined-claude
-            docker images --format '{{.Repository}}:{{.Tag}}' --filter label=confined-claude=base \
-                --filter reference=confined-claude-base --filter reference=debian
-            docker images --quiet --filter dangling=true --filter label=confined-claude.on)
-        # shellcheck disable=SC2086 # one word an image
-        [ -z "$images" ] || docker rmi --force $images >/dev/null || say "Images that other images are made from stay."
-    else
-        say "The Docker engine does not answer; its images labelled confined-claude stay."
+    plan=$(ask_tool plan) || exit 2
+    say "This removes the installation in $venv, and its commands and completion.${plan:+ Also: $plan.}"
+    if ! { [ "$1" = yes ] || ask "Remove that? You are asked about your data afterwards."; }; then
+        [ -t 0 ] && [ -t 2 ] || fail 2 "Nothing was removed. There is no terminal to ask at." "Add --yes to remove it; your data stays."
+        say "Nothing was removed."
+        return
     fi
+    ask_tool images
+    plan=$(ask_tool losses) || true
     for name in confined-claude inv invoke copier; do
         link="$bin/$name"
         if [ "$(readlink "$link" 2>/dev/null)" = "$venv/bin/$name" ]; then rm "$link"; fi
@@ -195,7 +215,8 @@ uninstall() {
     rm -rf "$venv"
     rm -rf "$state/locks" "$state/logs"
     if [ -d "$data" ] || [ -d "$state" ] || [ -d "$config" ]; then
-        if ask "Delete the sessions' sign-in, history, settings, caches, records and copies of repositories in $data, $state and $config?"; then
+        [ -z "$plan" ] || say "In your data:" "$plan"
+        if ask "Delete the sessions' sign-in, history, settings, caches, records and copies of repositories in $data, $state and $config? It cannot be undone."; then
             rm -rf "$data" "$state" "$config"
         else
             # Empty directories are not data.
@@ -207,7 +228,7 @@ uninstall() {
 }
 
 main() {
-    local project=
+    local project='' action='' yes=''
     # Only the user consents here, not the environment.
     assume_yes=
     find_directories
@@ -215,7 +236,8 @@ main() {
         case $1 in
             -h | --help) usage; return ;;
             --with-engine) assume_yes=1 ;;
-            --uninstall) uninstall; return ;;
+            --uninstall) action=uninstall ;;
+            --yes) yes=yes ;;
             --) break ;;
             -*) usage >&2; fail 2 "Unknown option: $1" ;;
             *) [ -z "$project" ] || { usage >&2; fail 2 "More than one project: $project, $1"; }
@@ -223,6 +245,14 @@ main() {
         esac
         shift
     done
+    if [ "$action" = uninstall ]; then
+        uninstall "$yes"
+        return
+    fi
+    [ -z "$yes" ] || fail 2 "--yes belongs to --uninstall."
+    [ -z "$project" ] || ! in_clone "$project" ||
+        fail 2 "$project is inside $here, the clone of Confined Claude." \
+            "Choose a directory elsewhere, for instance: ./install.sh ../my-project"
     [ $# -eq 0 ] || [ -n "$project" ] || fail 2 "Arguments for Claude need a project: ./install.sh PROJECT -- ARGS"
     ensure_engine
     install_package

@@ -10,7 +10,7 @@ import sys
 from typing import NoReturn
 
 from . import command_line
-from .console import open_streams
+from .console import open_streams, wrapped
 from .errors import INTERRUPTED, READER_GONE, USAGE, ConfinedError, explain_os_error
 
 
@@ -51,7 +51,7 @@ def run() -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except ConfinedError as error:
-        print(f"confined-claude: {error}", file=sys.stderr)
+        print(wrapped(f"confined-claude: {error}", sys.stderr), file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         return READER_GONE

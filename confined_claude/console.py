@@ -11,7 +11,9 @@ import os
 import sys
 import textwrap
 import time
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
+
+from .text import wrap
 
 _Progress = TypeVar("_Progress", bound="Progress")
 
@@ -20,9 +22,26 @@ _PATIENCE_SECONDS = 0.5
 
 
 def say(text: str) -> None:
-    """Print one line of the tool's own."""
+    """Print a message of the tool's own. One that ends with a carriage return suits a terminal in raw mode."""
+    shown = wrapped(f"confined-claude: {text}", sys.stderr)
+    if text.endswith("\r"):
+        shown = shown.rstrip("\r").replace("\n", "\r\n") + "\r"
     with contextlib.suppress(OSError):  # the window is closed: what remains to be done is done all the same
-        print(f"confined-claude: {text}", file=sys.stderr, flush=True)
+        print(shown, file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """Print text for a person on standard output."""
+    print(wrapped(text, sys.stdout))
+
+
+def wrapped(text: str, stream: IO[str]) -> str:
+    """Return ``text`` as it suits ``stream``: wrapped at words for a terminal, as it is for everything else."""
+    try:
+        width = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        return text
+    return wrap(text, width) if width else text
 
 
 def pass_on(printed: bytes) -> None:

@@ -19,6 +19,7 @@ from invoke.terminals import pty_size
 from . import __version__, tasks
 from .command_line import OLD_FLAGS, OWN_FLAGS, rewrite
 from .commands import catalogue, completion
+from .console import wrapped
 from .errors import USAGE
 
 _SEE_HELP = "See confined-claude --help."
@@ -163,9 +164,9 @@ def _usage_errors() -> Iterator[None]:
         raise Exit(f"confined-claude: {error.message}\n{_SEE_HELP}", USAGE) from None
     except (ParseError, ValueError) as error:  # a ValueError is a word in place of a number
         if unknown := _UNKNOWN.fullmatch(str(error)):
-            raise Exit(f"confined-claude: {_explain_unknown(unknown[1])}", USAGE) from None
+            raise Exit(wrapped(f"confined-claude: {_explain_unknown(unknown[1])}", sys.stderr), USAGE) from None
         message = _NO_VALUE.sub(lambda found: f"--{found[1].replace('_', '-')} needs a value.", str(error))
-        raise Exit(f"confined-claude: {message}\n{_SEE_HELP}", USAGE) from None
+        raise Exit(wrapped(f"confined-claude: {message}\n{_SEE_HELP}", sys.stderr), USAGE) from None
 
 
 def _explain_unknown(word: str) -> str:

@@ -14,7 +14,7 @@ from invoke import Collection, Context, Exit, Task, task
 
 from . import signals
 from .commands.catalogue import COMMANDS, Command
-from .console import discard_output, open_streams
+from .console import discard_output, open_streams, wrapped
 from .errors import INTERRUPTED, READER_GONE, USAGE, ConfinedError, explain_os_error
 
 __all__ = ["ns"]
@@ -34,14 +34,14 @@ def _reported() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except ConfinedError as error:
-        raise Exit(f"confined-claude: {error}", error.exit_code) from None
+        raise Exit(wrapped(f"confined-claude: {error}", sys.stderr), error.exit_code) from None
     except KeyboardInterrupt:
         raise Exit(code=INTERRUPTED) from None
     except BrokenPipeError:
         discard_output()
         raise Exit(code=READER_GONE) from None
     except OSError as error:
-        raise Exit(f"confined-claude: {explain_os_error(error)}", USAGE) from None
+        raise Exit(wrapped(f"confined-claude: {explain_os_error(error)}", sys.stderr), USAGE) from None
 
 
 def _task(item: Command) -> Task[Any]:

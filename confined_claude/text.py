@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
+_QUOTED = re.compile("`[^`]*`")
+_SPACE = "\0"  # of those that stay; text on its way to a terminal has none
 _SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
@@ -21,6 +23,27 @@ def escape(text: str) -> str:
 def strip_controls(text: str) -> str:
     """Return the output of a program without colours and control characters, with its line breaks."""
     return "".join(char if char.isprintable() or char == "\n" else " " for char in _SEQUENCE.sub("", text))
+
+
+def wrap(text: str, width: int) -> str:
+    """Return ``text`` with its lines broken at spaces to ``width`` columns, the rest of each indented further.
+
+    What is in back quotes, such as a command, stays together where it fits on a line; a longer word stays whole.
+    """
+    return "\n".join(part for line in text.split("\n") for part in _wrap_line(line, width))
+
+
+def _wrap_line(line: str, width: int) -> list[str]:
+    if len(line) <= width:
+        return [line]
+    import textwrap  # takes time to import, and most lines are short
+
+    indent = line[: len(line) - len(line.lstrip())] + "  "
+    joined = _QUOTED.sub(lambda found: found[0].replace(" ", _SPACE) if len(found[0]) < width // 2 else found[0], line)
+    parts = textwrap.wrap(
+        joined, max(width, 20), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return [part.replace(_SPACE, " ") for part in parts]
 
 
 def diff(before: Sequence[str], after: Sequence[str], context: int = 0) -> list[str]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..console import show
 from ..egress import blocked as egress
 from ..egress.blocked import Blocked
 from ..host import Host
@@ -23,7 +24,7 @@ _REASONS = {
 
 def blocked(host: Host) -> None:
     """Print what was refused to the current project's sessions, those that run included."""
-    print("\n".join(lines(egress.blocked(Workspace(host, current_project(host))), host.user_config_file)))
+    show("\n".join(lines(egress.blocked(Workspace(host, current_project(host))), host.user_config_file)))
 
 
 def lines(found: Sequence[Blocked], config: Path) -> Iterator[str]:

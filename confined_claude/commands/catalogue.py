@@ -150,6 +150,18 @@ def review(host: Host, accept: bool = False, restore: str | None = None) -> int 
     return review.review(host, accept=accept, restore=restore)
 
 
+@command()
+def fetch(host: Host) -> None:
+    """Get the commits that sessions made in a copy of the repository
+
+    With git = "isolated" sessions work on a copy. Their branches arrive
+    as confined/NAME; nothing of yours changes until you merge them.
+    """
+    from . import fetch
+
+    fetch.fetch(host)
+
+
 @command(hash="allow the content with this hash, without a question")
 def trust(host: Host, hash: str | None = None) -> None:
     """Allow what this project's files ask for beyond the defaults"""
@@ -214,7 +226,7 @@ def clean_global(host: Host, all: bool = False, dry_run: bool = False, yes: bool
 ARGUMENTS = {"run": "[ARGUMENTS of claude]", "shell": "[-- COMMAND]", "exec": "[-- COMMAND]"}
 # The tasks as help lists them.
 GROUPS = {
-    "Daily work": ("run", "shell", "exec", "status", "stop"),
+    "Daily work": ("run", "shell", "exec", "fetch", "status", "stop"),
     "Safety": ("review", "trust", "blocked", "config"),
     "Housekeeping": ("doctor", "build", "rebuild", "update", "clean", "clean-global"),
 }

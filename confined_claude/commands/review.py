@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..console import show
 from ..errors import REVIEW
 from ..guard import report
 from ..guard import review as guard
@@ -22,7 +23,7 @@ def review(host: Host, *, accept: bool, restore: str | None) -> int | None:
     if restore is not None:
         print(f"{guard.restore(workspace, restore)}.")
     found = guard.review(workspace)
-    print("\n".join(lines(found)))
+    show("\n".join(lines(found)))
     if accept and found.findings:
         guard.accept(workspace, found.findings)
         print("All of it is accepted, as it is now.")

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from .. import timing
+from ..errors import ConfinedError
 from ..host import Host
-from ..session.launch import SHELL
+from ..session.launch import CLAUDE, SHELL
 from ..session.start import start
 from ..workspace import Workspace
 
@@ -17,7 +18,7 @@ _YOLO = "--dangerously-skip-permissions"
 
 def run(host: Host, arguments: Sequence[str], flags: Mapping[str, str | None], *, yolo: bool, dry_run: bool) -> int:
     """Run Claude Code with ``arguments``; return its exit code. A ``dry_run`` only prints what would be done."""
-    command = ["claude", *([_YOLO] if yolo else []), *arguments]
+    command = [CLAUDE, *([_YOLO] if yolo else []), *arguments]
     return _start(_workspace(host, flags), command, needs_sign_in=True, dry_run=dry_run)
 
 
@@ -27,9 +28,17 @@ def shell(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *
 
 
 def _workspace(host: Host, flags: Mapping[str, str | None]) -> Workspace:
+    """Return the current workspace. Raises ConfinedError as that does, and for a flag that would do nothing."""
     timing.note_imports()
     with timing.phase("settings"):
-        return Workspace.current(host, flags)
+        workspace = Workspace.current(host, flags)
+    network = workspace.settings.network
+    if flags.get("allow") is not None and network != "allowlist":
+        raise ConfinedError(
+            f"--allow opens hosts of an allowlist, and the network here is {network!r}.",
+            "Add --network allowlist, or leave out --allow.",
+        )
+    return workspace
 
 
 def _start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, dry_run: bool) -> int:

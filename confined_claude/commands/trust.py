@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ..console import confirmed
+from ..console import confirmed, show
 from ..errors import ReviewNeeded
 from ..fs.directory import Location
 from ..host import Host
@@ -28,7 +28,7 @@ def trust(host: Host, digest: str | None) -> None:
     if not lines:
         print("This project's files ask for nothing that needs your trust.")
         return
-    print("\n".join(lines))
+    show("\n".join(lines))
     digest = digest or _confirmed(state.digest_of(files))
     state.allow(records, ProjectFiles.read(here.scaffold), digest)  # as they are by now
     print("Allowed, as long as they stay as they are.")

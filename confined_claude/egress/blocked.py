@@ -58,6 +58,13 @@ def blocked(workspace: Workspace) -> list[Blocked]:
     return sorted(_merged(found), key=lambda entry: entry.last, reverse=True)
 
 
+def blocked_in(workspace: Workspace, key: str) -> int:
+    """Return how many requests were refused to the session ``key``, which is over."""
+    with contextlib.suppress(OSError), workspace.egress.open() as directory:
+        return sum(entry.count for entry in _read(directory, key + _SUFFIX))
+    return 0
+
+
 def collect(workspace: Workspace, key: str) -> None:
     """Turn the directory of the session ``key`` into a file of the project, and those of sessions that were cut off.
 

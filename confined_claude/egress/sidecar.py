@@ -43,8 +43,13 @@ class Sidecar:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it, and keep what it has refused; nothing if that is done."""
         try:
             self._remove()
+            self._process = None
         finally:
             if self._plan is not None and self._plan.directory is not None:
                 blocked.collect(self._workspace, self._key)

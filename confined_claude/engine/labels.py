@@ -14,5 +14,7 @@ USER = f"{KIND}.user"
 KEY = f"{KIND}.key"
 # The container's name.
 NAME = f"{KIND}.session"
+# Its settings of these names.
+NETWORK, PORTS = f"{KIND}.network", f"{KIND}.ports"
 # See ``Host.owner``.
 OWNER = f"{KIND}.owner"

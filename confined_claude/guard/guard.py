@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ..engine import command as docker
 from ..engine.mount import Mount
 from ..errors import ConfinedError
 from ..fs.lock import Lock
+from ..text import escape
 from ..workspace import Workspace
 from . import isolation, open_findings, pins, report
 from .findings import Finding
@@ -83,12 +84,17 @@ def plan_dry_run(workspace: Workspace, key: str) -> GuardPlan:
 
 
 @contextlib.contextmanager
-def guarded(workspace: Workspace, key: str, prepare: Callable[[], None] = lambda: None) -> Iterator[Guard]:
+def guarded(
+    workspace: Workspace,
+    key: str,
+    prepare: Callable[[], None] = lambda: None,
+    closing: Callable[[], Sequence[str]] = tuple,
+) -> Iterator[Guard]:
     """Guard the session ``key`` for the block; at its end, however it ends, report what the session has left.
 
-    ``prepare`` and the errors are those of ``Guard.begin``.
+    ``prepare`` and the errors are those of ``Guard.begin``. ``closing`` returns the lines that follow in the report.
     """
-    guard = Guard(workspace, key)
+    guard = Guard(workspace, key, closing)
     guard.begin(prepare)
     try:
         yield guard
@@ -105,8 +111,9 @@ class Guard:
     left.
     """
 
-    def __init__(self, workspace: Workspace, key: str) -> None:
+    def __init__(self, workspace: Workspace, key: str, closing: Callable[[], Sequence[str]] = tuple) -> None:
         self.key = key
+        self._closing = closing
         self.mounts: tuple[Mount, ...] = ()
         self.session = ""
         self.found: list[Finding] = []
@@ -175,12 +182,22 @@ class Guard:
         try:
             with timing.phase("scan afterwards"):
                 fresh = self.finish(goes_on=goes_on)
-            report.report(fresh)
+            report.report(fresh, also=() if goes_on else (*self._waiting_commits(), *self._closing()))
         except ConfinedError as error:
             report.report(self.found)
             raise ConfinedError(
                 error.message, "Put that right; the next start looks through the project again."
             ) from None
+
+    def _waiting_commits(self) -> Iterator[str]:
+        """Yield a line for each copy of the repository with commits that the host does not have."""
+        workspace = self._project.workspace
+        if workspace.settings.git == "isolated":
+            with locked(self._location) as records:
+                copies = isolation.unfetched(self._project.root, workspace.data.at(isolation.DIRECTORY), records)
+            for copy in copies:
+                branches = ", ".join(map(escape, copy.branches))
+                yield f"Commits wait in a copy of the repository, on {branches}: `confined-claude fetch` gets them."
 
     def finish(self, *, goes_on: bool = False) -> list[Finding]:
         """Find out what the session has left, and put it on record; return what is new.

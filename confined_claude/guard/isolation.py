@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..engine.mount import Mount
-from ..errors import system_error
+from ..errors import ConfinedError, system_error
 from ..fs.copying import copy_tree
 from ..fs.directory import Directory, Location
 from ..fs.removal import remove_tree
 from .records import ReadOnlyRecords, Records
-from .repository import Repository
+from .repository import Repository, find
 
 DIRECTORY = "git"  # of the copies in a project's data
 _BRANCHES = "+refs/heads/*:refs/remotes/confined/*"
@@ -100,10 +100,14 @@ def _make(plan: CopyPlan, directory: Directory) -> None:
 
 
 def unfetched(root: Path, copies: Location, records: ReadOnlyRecords) -> list[Unfetched]:
-    """Return the copies with something to fetch for the project at ``root``.
+    """Return the copies with commits that the repository of the project at ``root`` does not have.
 
     Nothing in them is trusted: they are read, and git is not run.
     """
+    repository = None
+    with contextlib.suppress(ConfinedError):
+        repository = find(root)
+    here = set() if repository is None else set(references(Location(repository.common)).values())
     found = []
     for name, then in records.copies().items():
         copy = copies.at(name)
@@ -112,7 +116,8 @@ def unfetched(root: Path, copies: Location, records: ReadOnlyRecords) -> list[Un
             sorted(
                 reference.removeprefix("refs/heads/")
                 for reference, commit in there.items()
-                if then.get(reference) != commit
+                if commit not in here
+                and then.get(reference) != commit
                 and (reference.startswith("refs/heads/") or _is_detached(reference, commit))
             )
         )

@@ -17,11 +17,10 @@ from ..fs.directory import Directory, Location
 from ..fs.lock import Lock
 from ..fs.lock import locked as locked_directory
 from ..state import liveness, projects
-from ..state.store import read_json, write_json
+from ..state.store import LOCK, read_json, write_json
 from .findings import Finding
 from .snapshot import Item, Kind, Snapshot
 
-LOCK = "lock"
 _FINDINGS = "findings.json"
 _ACCEPTED = "accepted.json"
 _COPIES = "copies.json"

@@ -18,17 +18,21 @@ _MAX_WIDTH = 160
 _MAX_COMPARED = 400
 
 
-def report(findings: Sequence[Finding], who: str = "This session") -> None:
-    """Report on stderr what ``who`` has left; nothing if there are no findings."""
-    if not findings:
-        return
-    lines = describe(findings, max_findings=_MAX_FINDINGS, max_diff=_MAX_DIFF)
-    with contextlib.suppress(OSError):  # a closed terminal; the findings are on record all the same
-        say("\n".join([f"{who} has left {summarize(findings)}:", *lines]))
+def report(findings: Sequence[Finding], who: str = "This session", also: Sequence[str] = ()) -> None:
+    """Report on stderr, in one block, what ``who`` has left and the lines ``also``; nothing if there are neither."""
+    if findings:
+        lines = [f"{who} has left {summarize(findings)}:"]
+        lines += describe(findings, max_findings=_MAX_FINDINGS, max_diff=_MAX_DIFF)
         if any(finding.red for finding in findings):
-            say("Nothing starts here until you have looked at what is red, with `confined-claude review`.")
+            lines.append("  Nothing starts here until you have looked at what is red, with `confined-claude review`.")
         else:
-            say("`confined-claude review` shows it again.")
+            lines.append("  `confined-claude review` shows it again.")
+    elif also:
+        lines = [f"{who} has ended."]
+    else:
+        return
+    with contextlib.suppress(OSError):  # a closed terminal; the findings are on record all the same
+        say("\n".join([*lines, *(f"  {line}" for line in also)]))
 
 
 def summarize(findings: Sequence[Finding]) -> str:

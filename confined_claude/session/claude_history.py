@@ -106,6 +106,18 @@ def directory_name(root: Path) -> str:
     return "".join(units)
 
 
+def has_conversation(config: Location, root: Path, since: float) -> bool:
+    """Return whether a conversation in the project at ``root`` has been written to ``since`` then (epoch seconds)."""
+    wanted = directory_name(root)
+    with contextlib.suppress(OSError), config.at(_PROJECTS).open() as directory:
+        for name in directory.names():
+            if name == wanted or (len(wanted) > _NAME_LENGTH and name.startswith(wanted[:_NAME_LENGTH])):
+                with directory.child(name) as held:
+                    transcripts = [item for item in held.names() if item.endswith(_TRANSCRIPT)]
+                    return any(held.stat(item).st_mtime >= since for item in transcripts)
+    return False
+
+
 def find(config: Location, scope: ProjectScope) -> History:
     """Return what the config directory holds of a project. Raises OSError if that is a link, or cannot be read."""
     with contextlib.suppress(FileNotFoundError), config.open() as directory:

@@ -25,6 +25,7 @@ from .mounts import plan_mounts
 
 NAME = "confined-claude"
 SHELL = ("bash",)
+CLAUDE = "claude"
 
 # CHOWN, SETUID and SETGID let the entrypoint prepare HOME and drop to the caller; with the other two the package
 # helper installs packages, and a host root's session works in directories of other users. No other uid has any.
@@ -46,8 +47,10 @@ _NO_GIT_HOOKS = {
 }
 
 _REAL_SUDO = "sudo is real in this session: its root can leave files in the project that run as root on this machine."
+_NO_NETWORK = "This session has no network: Claude Code cannot reach its model and answers nothing; commands work."
+_NO_REPOSITORY = "There is no git repository here. With one (`git init`) you can see what Claude changes, and undo it."
 _ROOTLESS = "This engine is rootless: in the session you are uid 0, which is you on this machine."
-_ROOT = "You are root, so this session is uid 0 inside its container; SECURITY.md says what that means."
+_ROOT = "You are root, so this session is uid 0 in its container: see SECURITY.md."
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,14 @@ class HostFacts:
     """What a launch depends on beside the workspace, found out once for each start.
 
     ``networks`` are those that this machine is in (CIDR), ``git_settings`` the safe part of the user's own (key,
-    value), ``repository_above`` is the directory of the repository that the project is only a part of.
+    value), ``has_repository`` says whether the project's root is one, and ``repository_above`` is the directory of the
+    repository that the project is only a part of.
     """
 
     engine: EngineFacts = field(default_factory=EngineFacts)
     networks: tuple[str, ...] = ()
     git_settings: tuple[tuple[str, str], ...] = ()
+    has_repository: bool = True
     repository_above: Path | None = None
     stdin_is_terminal: bool = True
     stdout_is_terminal: bool = True
@@ -153,7 +158,7 @@ def plan_launch(
         privileges=(*_privileges(settings), *facts.engine.isolation),
         limits=tuple(limits.arguments(settings, facts.engine)),
         egress=egress,
-        notes=(*egress.notes, *([_REAL_SUDO] if settings.sudo == "full" else [])),
+        notes=(*egress.notes, *_notes(settings, command)),
         remarks=tuple(_remarks(workspace, facts)),
         terminal=terminal,
         # A terminal that is not the session's must not be read either: Claude would wait for its end.
@@ -201,6 +206,8 @@ def _labels(workspace: Workspace, key: str) -> dict[str, str]:
         labels.PATH: str(workspace.project.root),
         labels.KEY: key,
         labels.OWNER: workspace.host.owner,
+        labels.NETWORK: workspace.settings.network,
+        labels.PORTS: ",".join(workspace.settings.ports),
     }
 
 
@@ -211,6 +218,14 @@ def _privileges(settings: Settings) -> Iterator[str]:
         yield from _each("--cap-add", SUDO_CAPABILITIES)
     else:
         yield from ("--security-opt", "no-new-privileges")
+
+
+def _notes(settings: Settings, command: Sequence[str]) -> Iterator[str]:
+    """Yield what must be said of this session in any case."""
+    if settings.network == "none" and command[0] == CLAUDE:
+        yield _NO_NETWORK
+    if settings.sudo == "full":
+        yield _REAL_SUDO
 
 
 def _remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
@@ -226,6 +241,8 @@ def _remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
             f"This directory is part of the repository at {above}, which the session does not see; "
             "git works from there."
         )
+    elif not facts.has_repository:
+        yield _NO_REPOSITORY
 
 
 def _each(flag: str, values: Iterable[str]) -> list[str]:

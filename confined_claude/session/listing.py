@@ -19,7 +19,10 @@ from ..state.store import records_of
 # One line of JSON for each container, without the 60 ms of the docker SDK's import.
 _FIELDS = (
     ".ID", ".Names", ".Image", ".CreatedAt", ".State",
-    *(f'(.Label "{label}")' for label in (labels.PROJECT, labels.PATH, labels.KEY, labels.USER)),
+    *(
+        f'(.Label "{label}")'
+        for label in (labels.PROJECT, labels.PATH, labels.KEY, labels.USER, labels.NETWORK, labels.PORTS)
+    ),
 )  # fmt: skip
 _FORMAT = "[" + ",".join(f"{{{{json {name}}}}}" for name in _FIELDS) + "]"
 _UP = ("running", "paused", "restarting")
@@ -29,8 +32,8 @@ _UP = ("running", "paused", "restarting")
 class Session:
     """A session's container. ``since`` is when it was created, in epoch seconds.
 
-    ``user`` is the uid:gid of its processes, empty for one that an older version started. ``is_up`` means that it runs,
-    ``has_owner`` that the tool which started it does.
+    ``user`` is the uid:gid of its processes, ``network`` and ``ports`` are its settings; they are empty for one that an
+    older version started. ``is_up`` means that it runs, ``has_owner`` that the tool which started it does.
     """
 
     id: str
@@ -43,6 +46,8 @@ class Session:
     key: str
     user: str
     has_owner: bool
+    network: str = ""
+    ports: tuple[str, ...] = ()
 
     @property
     def is_orphaned(self) -> bool:
@@ -61,14 +66,17 @@ def sessions(host: Host) -> list[Session]:
 
 def _session(line: str, host: Host) -> Session:
     try:
-        identity, name, image, created, state, project_id, path, key, user = json.loads(line)
+        identity, name, image, created, state, project_id, path, key, user, network, listed = json.loads(line)
         since = datetime.strptime(" ".join(created.split()[:3]), "%Y-%m-%d %H:%M:%S %z").timestamp()
     except (ValueError, TypeError, AttributeError) as error:
         raise EngineError(
             f"The engine's list of containers cannot be read: {error}.", "Is the docker command up to date?"
         ) from None
     has_owner = liveness.has_owner(records_of(host, project_id), key)
-    return Session(identity, name, image, since, state in _UP, project_id, Path(path), key, user, has_owner)
+    ports = tuple(filter(None, listed.split(",")))
+    return Session(
+        identity, name, image, since, state in _UP, project_id, Path(path), key, user, has_owner, network, ports
+    )
 
 
 def choose(found: Sequence[Session], here: Project | None, wanted: str | None) -> Session:

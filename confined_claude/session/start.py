@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import sys
+import time
 from collections.abc import Sequence
 
 from .. import signals, timing
@@ -24,6 +25,7 @@ from ..state.facts import current_facts
 from ..state.store import state_of
 from ..workspace import Workspace
 from . import orphans
+from .closing import closing_lines
 from .credentials import ClaudeConfig
 from .launch import HostFacts, Launch, plan_launch
 from .mounts import make_directories
@@ -66,11 +68,13 @@ def gather_facts(workspace: Workspace, address: str, *, record: bool = True) -> 
     root = workspace.project.root
     with signals.interruptible():
         engine = current_facts(state_of(workspace.host), address, record=record)
+    has_repository = (root / ".git").exists()
     return HostFacts(
         engine=engine,
         networks=local_networks.networks(),
         git_settings=workspace.host.git_settings(),
-        repository_above=None if (root / ".git").exists() else repository.above(root),
+        has_repository=has_repository,
+        repository_above=None if has_repository else repository.above(root),
         stdin_is_terminal=sys.stdin.isatty(),
         stdout_is_terminal=sys.stdout.isatty(),
     )
@@ -90,11 +94,18 @@ def _start(workspace: Workspace, launch: Launch, caught: signals.Signals, *, nee
             stack.enter_context(locks.in_use(state_of(workspace.host)))
         sidecar.start()  # first of all, as it takes the longest
         notes: list[str] = []
+        since = 0.0
 
         def prepare() -> None:
             notes.extend(_prepare(workspace, needs_sign_in=needs_sign_in))
 
-        with guarded(workspace, launch.key, prepare) as guard:
+        def closing() -> list[str]:
+            if not since:  # nothing has run
+                return []
+            sidecar.close()  # it writes down what it has refused
+            return list(closing_lines(workspace, launch, notes, since))
+
+        with guarded(workspace, launch.key, prepare, closing) as guard:
             launch = launch.with_mounts(guard.mounts)
             make_directories(workspace, launch.mounts)
             notes += (*launch.notes, *(launch.remarks if launch.terminal else ()))
@@ -103,6 +114,7 @@ def _start(workspace: Workspace, launch: Launch, caught: signals.Signals, *, nee
                 Supervisor(workspace, launch, guard=guard, sidecar=sidecar, signals=caught) as supervisor,
             ):
                 supervisor.create()
+                since = time.time()
                 return supervisor.attend(notes)
 
 

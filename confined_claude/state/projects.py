@@ -15,7 +15,7 @@ from ..errors import ConfinedError, system_error
 from ..fs.directory import Directory, Location
 from ..text import parse_json
 from . import store
-from .store import PROJECTS
+from .store import LOCK, PROJECTS
 
 FILE = "project.json"
 _MAX_BYTES = 1 << 16
@@ -78,6 +78,8 @@ def _known(directory: Directory, name: str) -> Known | None:
     """Return the project whose records are the directory ``name``; None if that is none."""
     try:
         with directory.child(name) as records:
+            if {*records.names()} <= {LOCK}:  # a start that ended before there was anything to record
+                return None
             status = records.stat(FILE if records.exists(FILE) else ".")
             return Known(name, _root(records), status.st_mtime)
     except PermissionError:  # root's, as after one start with sudo

@@ -16,6 +16,7 @@ from ..fs.directory import Directory, Location
 from ..host import Host
 
 PROJECTS, LOGS = "projects", "logs"
+LOCK = "lock"  # of a project's records
 # Of the records' formats. Code that changes one makes it an object with a greater "version", or that of project.json,
 # which stands for all records of its project: then this code refuses it.
 VERSION = 1

@@ -23,6 +23,7 @@ COMMANDS = {
     "build": ([], 0),
     "review": ([], 0),
     "trust": ([], 0),
+    "fetch": ([], 0),
     "blocked": ([], 0),
     "config": ([], 0),
     "doctor": ([], 0),

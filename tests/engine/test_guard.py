@@ -197,3 +197,13 @@ def test_what_was_made_for_the_sessions_goes_with_the_last_of_them(repository: P
         first.stdin = None
         assert first.wait(60) != 0
     assert not made.exists()
+
+
+def test_what_an_allowlist_refused_is_in_the_report_at_the_end(user: User, project: Path) -> None:
+    refused = "curl --silent https://refused.example.invalid; true"
+    done = user.run("confined-claude", "shell", "--network", "allowlist", "--", "sh", "-c", refused, cwd=project)
+    assert done.returncode == 0, done.stderr
+    closing = "This session has ended.\n  1 connection was refused: `confined-claude blocked` shows them.\n"
+    assert done.stderr.endswith(f"confined-claude: {closing}")
+    listed = user.run("confined-claude", "blocked", cwd=project)
+    assert "refused.example.invalid:443" in listed.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import ALONE, REPOSITORY, SYSTEM_PATH, User, docker
+from helpers import ALONE, REPOSITORY, SYSTEM_PATH, User, docker, up, wait_until
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -43,7 +44,7 @@ def newcomer(make_user: Callable[..., User], place: Path) -> User:
 
 
 def test_one_command_from_the_readme_ends_with_claude_answering(newcomer: User, place: Path) -> None:
-    assert "./install.sh my-project" in readme_commands()
+    assert "\n    ./install.sh ../my-project\n" in readme_commands()
     done = newcomer.run("./install.sh", str(place / "my-project"), "--", "-p", "hello", cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "FAKE ANSWER: hello\n"
@@ -99,7 +100,7 @@ def test_what_is_the_users_own_stays_and_the_line_for_path_is_given(newcomer: Us
     assert line
     shown = newcomer.run("sh", "-c", f"{line[0]}; command -v confined-claude", cwd=place, PATH=SYSTEM_PATH)
     assert shown.stdout.strip() == str(newcomer.home / ".local/bin/confined-claude")
-    newcomer.run(INSTALL, "--uninstall", cwd=place, **NO_ENGINE)
+    newcomer.run(INSTALL, "--uninstall", "--yes", cwd=place, **NO_ENGINE)
     assert {path.read_text() for path in own} == {"mine"}
     assert fish.is_symlink()
     assert not (newcomer.home / "nowhere").exists()
@@ -112,12 +113,17 @@ def test_uninstall_takes_all_it_made_and_asks_before_it_deletes_data(newcomer: U
     assert installed.returncode == 0, installed.stderr
     assert {name for name, path in COMPLETION.items() if (newcomer.home / path).is_file()} == set(COMPLETION)
     data = newcomer.home / ".local/share/confined-claude"
-    kept = newcomer.run(INSTALL, "--uninstall", cwd=place, **NO_ENGINE, **relative)
-    assert kept.returncode == 0, kept.stderr
-    assert f"Kept: {data}" in kept.stderr
-    assert [path.name for path in data.iterdir()] == ["shared"]
+    before = state_of(newcomer.home)
     # A yes to the engine is none to this, nor is a variable.
-    newcomer.run(INSTALL, "--with-engine", "--uninstall", cwd=place, assume_yes="1", **NO_ENGINE, **relative)
+    for words in (("--uninstall",), ("--with-engine", "--uninstall")):
+        unasked = newcomer.run(INSTALL, *words, cwd=place, assume_yes="1", **NO_ENGINE, **relative)
+        assert unasked.returncode == 2
+        assert "Nothing was removed. There is no terminal to ask at." in unasked.stderr
+    assert state_of(newcomer.home) == before
+    kept = newcomer.run(INSTALL, "--uninstall", "--yes", cwd=place, **NO_ENGINE, **relative)
+    assert kept.returncode == 0, kept.stderr
+    assert "Images stay." in kept.stderr
+    assert f"Kept: {data}" in kept.stderr
     assert [path.name for path in data.iterdir()] == ["shared"]
     assert list((newcomer.home / ".local/bin").iterdir()) == []
     assert not (newcomer.home / ".local/share/bash-completion").exists()
@@ -126,40 +132,94 @@ def test_uninstall_takes_all_it_made_and_asks_before_it_deletes_data(newcomer: U
     command = ["script", "-qec", f"{INSTALL} --uninstall", "/dev/null"]
     environ = newcomer.environ(**NO_ENGINE, **relative)
     question = subprocess.run(
-        command, env=environ, cwd=place, input="y\n", capture_output=True, text=True, timeout=60, check=True
+        command, env=environ, cwd=place, input="y\ny\n", capture_output=True, text=True, timeout=60, check=True
     )
-    assert "[y/N]" in question.stdout
+    assert question.stdout.count("[y/N]") == 2
     left = [path for path in newcomer.home.rglob("*") if path.is_file() or path.is_symlink()]
     assert left == []
     assert set(place.iterdir()) == {newcomer.home, place / "p"}
 
 
+def built(place: Path, tag: str) -> str:
+    """The id of an image of this test's own, with all the labels of the tool's."""
+    (place / "Dockerfile").write_text(f"FROM confined-claude:latest\nLABEL confined-claude-test={place.name}-{tag}\n")
+    docker("build", "--quiet", "--tag", f"confined-claude:{tag}", str(place))
+    return docker("image", "inspect", "--format", "{{.Id}}", f"confined-claude:{tag}").strip()
+
+
 @ALONE
-def test_uninstall_removes_the_images_and_only_ours(newcomer: User, place: Path) -> None:
-    """On labels of the test's own making, by a docker command that adds a filter to what is listed."""
-    mark = f"confined-claude-test={place.name}"
-    (place / "Dockerfile").write_text(f"FROM confined-claude:latest\nLABEL {mark}\n")
-    docker("build", "--quiet", "--tag", f"confined-claude:{place.name.lower()}", str(place))
-    (place / "Dockerfile").write_text(f"FROM confined-claude:latest\nLABEL {mark} somebody=else\n")
-    docker("build", "--quiet", "--tag", f"confined-claude-test:{place.name.lower()}", str(place))
-    tools = newcomer.folder(place / "tools")
-    real = shutil.which("docker")
-    filtered = f'case $1 in images | ps) set -- "$@" --filter label={mark} ;; esac'
-    (tools / "docker").write_text(f'#!/bin/sh\n{filtered}\nexec {real} "$@"\n')
-    (tools / "docker").chmod(0o755)
-    before = set(docker("images", "--quiet").split())
-    done = newcomer.run(INSTALL, "--uninstall", cwd=place, PATH=f"{tools}:{SYSTEM_PATH}")
+def test_uninstall_concerns_this_users_images_alone(newcomer: User, place: Path) -> None:
+    mine, anothers = (f"{place.name.lower().strip('_')}-{who}" for who in ("mine", "anothers"))
+    assert newcomer.run(INSTALL, cwd=place).returncode == 0
+    own = built(place, mine)
+    built(place, anothers)
+    state = newcomer.home / ".local/state/confined-claude"
+    state.mkdir(parents=True, exist_ok=True)
+    (state / "images.json").write_text(json.dumps([own]))
+    before = set(docker("images", "--format", "{{.Repository}}:{{.Tag}}").split())
+    done = newcomer.run(INSTALL, "--uninstall", "--yes", cwd=place)
     assert done.returncode == 0, done.stderr
-    assert len(before - set(docker("images", "--quiet").split())) == 1
-    left = docker("images", "--format", "{{.Repository}}", "--filter", f"label={mark}").split()
-    assert left == ["confined-claude-test"]
-    docker("rmi", f"confined-claude-test:{place.name.lower()}")
+    assert "1 image that you have built, " in done.stderr
+    assert before - set(docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()) == {f"confined-claude:{mine}"}
+    docker("rmi", f"confined-claude:{anothers}")
 
 
-@pytest.mark.parametrize("words", [("--nope",), ("one", "two"), ("--", "-p")])
+def test_uninstall_names_running_sessions_and_what_nobody_has_fetched(newcomer: User, place: Path) -> None:
+    assert newcomer.run(INSTALL, cwd=place).returncode == 0
+    project = newcomer.folder(place / f"p{place.name.lower().strip('_')}")
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.invalid"]
+    newcomer.run("git", "init", "--quiet", "--initial-branch", "main", cwd=project)
+    commit = ["commit", "--quiet", "--allow-empty", "--message", "x"]
+    assert newcomer.run("git", *identity, *commit, cwd=project).returncode == 0
+    words = ["shell", "--git", "isolated", "--", "git", *identity, *commit]
+    assert newcomer.run("confined-claude", *words, cwd=project).returncode == 0
+
+    with newcomer.running("confined-claude", "shell", "--", "sleep", "600", cwd=project):
+        name = wait_until(lambda: up(project))[0]
+        refused = newcomer.run(INSTALL, "--uninstall", "--yes", cwd=place)
+        assert refused.returncode == 2
+        assert f"Sessions are still running: {name}.\nEnd them first" in refused.stderr
+        newcomer.run("confined-claude", "stop", "--all", cwd=place)
+    done = newcomer.run(INSTALL, "--uninstall", "--yes", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert f"{project}: This also discards commits that were never fetched, on main." in done.stderr
+    fetch = re.search(r"To fetch them first: (.*)", done.stderr)
+    assert fetch
+    assert newcomer.run("sh", "-c", fetch[1], cwd=place).returncode == 0
+
+
+@pytest.mark.parametrize("words", [("--nope",), ("one", "two"), ("--", "-p"), ("--yes",)])
 def test_wrong_usage(newcomer: User, place: Path, words: tuple[str, ...]) -> None:
     done = newcomer.run(INSTALL, *words, cwd=place)
     assert done.returncode == 2
+    assert not (newcomer.home / ".local").exists()
+
+
+def test_the_scaffold_is_what_is_committed_not_what_is_being_edited(
+    newcomer: User, template: Path, place: Path
+) -> None:
+    clone = place / "clone"
+    shutil.copytree(template, clone)
+    shim = (clone / "template/tasks.py").read_text()
+    (clone / "template/tasks.py").write_text("dirty\n")
+    (clone / "template/more.py").write_text("dirty\n")
+    project = place / "my-project"
+    done = newcomer.run(str(clone / "install.sh"), str(project), "--", "-p", "hello", cwd=place)
+    assert done.stdout == "FAKE ANSWER: hello\n", done.stderr
+    assert (project / "tasks.py").read_text() == shim
+    assert not (project / "more.py").exists()
+    assert "_commit: v99.0.0" in (project / ".copier-answers.yml").read_text()
+
+
+@pytest.mark.parametrize("project", ["my-project", ".", "tests", "new/../other", str(REPOSITORY / "new")])
+def test_a_project_in_the_clone_of_the_tool_is_refused_with_a_hint(newcomer: User, project: str) -> None:
+    done = newcomer.run("./install.sh", project, cwd=REPOSITORY)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"confined-claude: {project} is inside {REPOSITORY}, the clone of Confined Claude.",
+        "confined-claude: Choose a directory elsewhere, for instance: ./install.sh ../my-project",
+    ]
+    assert not (REPOSITORY / "my-project").exists()
     assert not (newcomer.home / ".local").exists()
 
 

@@ -37,6 +37,10 @@ def test_the_first_screen_is_the_prompt(make_user: Callable[..., User], place: P
         opened.wait_for("/exit")
         opened.send("\r")
         assert opened.wait_for_end() == 0
+    # What was said before Claude took the screen is said again, with how to continue.
+    closing = opened.everything.split("confined-claude: This session has ended.")[1]
+    assert ("At its start there was this to say:" in closing) is (os.getuid() == 0)
+    assert "To continue this conversation: `confined-claude --continue`" in closing
     assert sessions_of(project) == []
 
 
@@ -140,6 +144,7 @@ def test_ctrl_c_ends_a_session_that_starts_at_once_and_without_a_word(
 ) -> None:
     user = make_user(CONFINED_CLAUDE_NETWORK="internet")
     project = user.folder(place / "project")
+    user.run("git", "init", "--quiet", cwd=project)  # without a repository there would be a remark
     lost: list[float] = []
     for moment in (first + 0.12 * step for step in range(7)):
         with terminal(user, project, "confined-claude", "shell", "--", "sleep", "60") as opened:

@@ -678,14 +678,18 @@ def test_an_isolated_session_leaves_the_repository_as_it_is(repository: Field) -
     reviewed = repository.review()
     assert reviewed.returncode == 0
     assert "commits on: work" in reviewed.stdout
-    command = next(line.strip() for line in reviewed.stdout.splitlines() if line.startswith("  git "))
-    assert repository.host(command).returncode == 0
+    assert "on work: `confined-claude fetch` gets them." in done.stderr
+    fetched = repository.user.run("confined-claude", "fetch", cwd=repository.project)
+    assert fetched.stdout == "Fetched confined/work. To merge it: git merge confined/work\n", fetched.stderr
+    again = repository.user.run("confined-claude", "fetch", cwd=repository.project)
+    assert again.stdout == "There is nothing to fetch.\n", again.stderr
     assert repository.host("git rev-parse refs/remotes/confined/work").stdout == done.stdout
     assert repository.escaped() == []
     # A fetch of commits whose objects are missing: git would ask the poisoned remote for them.
     broken = f"git switch -qC more && git commit -qm m --allow-empty; {POISON}; find .git/objects -type f -delete"
     repository.session(broken, "--git", "isolated")
     command = next(line.strip() for line in repository.review().stdout.splitlines() if line.startswith("  git "))
+    repository.user.run("confined-claude", "fetch", cwd=repository.project)
     repository.host(command)
     repository.session("rm -rf .git/* .git", "--git", "isolated")
     assert repository.escaped() == []

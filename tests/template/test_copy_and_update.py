@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -131,6 +132,42 @@ def test_an_update_that_cannot_be_made_says_so(
     assert done.returncode == 2
     assert word in done.stderr
     assert len(done.stderr.splitlines()) == 2
+
+
+def test_what_copier_refuses_is_explained_with_the_way_out(place: Path, template: Path, person: User) -> None:
+    project, moved = place / "made", place / "moved"
+    shutil.copytree(template, moved)
+    git = ["git", "-C", str(moved), "-c", "user.name=Test", "-c", "user.email=test@example.invalid"]
+    for tag in ("v0.0.1", "v99.0.0"):
+        assert person.run(*git, "tag", "--delete", tag, cwd=place).returncode == 0
+    head = person.run(*git, "rev-parse", "HEAD", cwd=place).stdout.strip()
+    copier(person, "copy", "--defaults", "--vcs-ref", f"{head}~1", str(moved), str(project), cwd=place)
+
+    def refused() -> str:
+        done = person.run("confined-claude", "update", cwd=project)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert len(done.stderr.splitlines()) == 2, done.stderr
+        return done.stderr
+
+    assert "Commit the scaffold first: git init && git add --all && git commit\n" in refused()
+    assert person.run("git", "init", "--quiet", cwd=project).returncode == 0
+    assert "Commit the scaffold first, with all else" in refused()
+    commit_all(person, project)
+    # Of a template without tags what is committed is taken, and nothing is said about it.
+    shim = (moved / "template/tasks.py").read_text()
+    (moved / "template/tasks.py").write_text("dirty\n")
+    done = person.run("confined-claude", "update", cwd=project)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "The scaffold is up to date.\n", "")
+    assert files(project)["tasks.py"] == shim
+    commit_all(person, project)
+    assert person.run(*git, "checkout", "--quiet", "--force", "HEAD~1", cwd=place).returncode == 0
+    assert "scaffold is newer than its template" in refused()
+    moved.rename(place / "elsewhere")
+    assert "no longer where the scaffold came from" in refused()
+    answers = project / ANSWERS
+    answers.write_text(re.sub("_commit: .*", "_commit: 0123456789", answers.read_text()).replace("moved", "elsewhere"))
+    commit_all(person, project)
+    assert "no longer has the version" in refused()
 
 
 def test_an_update_of_a_copy_without_a_version_says_what_to_do(template: Path, place: Path, person: User) -> None:

@@ -387,6 +387,12 @@ def test_a_wrong_value_is_reported_from_flag_and_environment(run: Run) -> None:
     assert_refused(run(CONFINED_CLAUDE_NETWORK="lan"), 2, "the environment", "'lan'")
 
 
+@pytest.mark.parametrize("words", [("run",), ("shell", "--network", "open"), ("-p", "x")])
+def test_allow_without_an_allowlist_is_an_error(words: tuple[str, ...], run: Run) -> None:
+    task, *rest = command_line.rewrite(list(words))
+    assert_refused(run(task, "--allow", "github.com", *rest), 2, "--allow opens hosts", "Add --network allowlist")
+
+
 def test_a_directory_that_is_gone_is_reported(directory: Path, home: Path) -> None:
     done = subprocess.run(
         ["/bin/sh", "-euc", 'rmdir "$PWD"; exec "$0" run', COMMAND],

@@ -59,7 +59,7 @@ def test_every_mount_is_in_the_table_and_nothing_else() -> None:
     (first, _), *others = mounts
     rows = table(README, "Host")
     assert first == ""
-    assert rows[0][0] == "the project's folder"
+    assert rows[0][0] == "the project's directory"
     assert others == [(source, target) for source, target in rows[1:]]
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude.text import escape, parse_json, strip_controls
+from confined_claude.text import escape, parse_json, strip_controls, wrap
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,26 @@ from confined_claude.text import escape, parse_json, strip_controls
 )
 def test_what_is_not_printable_is_escaped(text: str, escaped: str) -> None:
     assert escape(text) == escaped
+
+
+def test_lines_wrap_at_words_and_commands_stay_together() -> None:
+    text = "confined-claude: Look at it with `confined-claude review` and start again.\n  second line"
+    assert wrap(text, 40).splitlines() == [
+        "confined-claude: Look at it with",
+        "  `confined-claude review` and start",
+        "  again.",
+        "  second line",
+    ]
+    assert wrap("    see /a/very-long-path/that-is-one-word", 20).splitlines() == [
+        "    see",
+        "      /a/very-long-path/that-is-one-word",
+    ]
+    assert wrap("short  stays", 20) == "short  stays"
+
+
+@given(st.text(st.characters(exclude_characters="\0")), st.integers(1, 100))
+def test_wrapping_loses_nothing(text: str, width: int) -> None:
+    assert "".join(wrap(text, width).split()) == "".join(text.split())
 
 
 def test_the_output_of_a_program_keeps_its_lines_and_nothing_that_steers() -> None:

@@ -20,11 +20,9 @@ def clean(host: Host, word: str | None, options: Options) -> None:
 
     Raises ConfinedError while a session uses it, if there is nobody to ask, and for what could not be deleted.
     """
-    confirm.refuse_without_answer(options)
     confirm.carry_out(ProjectCleanup.of(host, word), options)
 
 
 def clean_global(host: Host, options: Options) -> None:
     """Clean what all projects share. Raises ConfinedError as ``clean`` does."""
-    confirm.refuse_without_answer(options)
     confirm.carry_out(SharedCleanup(host), options)

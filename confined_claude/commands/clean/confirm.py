@@ -42,7 +42,7 @@ class Cleanup(Protocol):
         """
 
 
-def refuse_without_answer(options: Options) -> None:
+def _refuse_without_answer(options: Options) -> None:
     """Raise ConfinedError if there is a question to ask and nobody to answer."""
     if not (options.dry_run or options.sure or (sys.stdin.isatty() and sys.stdout.isatty())):
         raise ConfinedError(
@@ -72,9 +72,11 @@ def refuse_while_running(running: Callable[[], list[str]], *, on_record: bool, i
 
 def carry_out(cleanup: Cleanup, options: Options) -> None:
     """List what there is, ask about it, and delete what is confirmed. Raises ConfinedError for what could not be."""
-    if not options.dry_run:
-        cleanup.refuse_while_used()
     plan = cleanup.plan(everything=options.everything)
+    if plan.data or plan.memory:
+        _refuse_without_answer(options)
+        if not options.dry_run:
+            cleanup.refuse_while_used()
     for note in plan.notes:
         console.say(escape(note))
     if not (plan.data or plan.memory):
@@ -107,13 +109,13 @@ def _is_confirmed(question: str, options: Options) -> bool:
 
 
 def _show(title: str, items: Sequence[Item], sizes: Sequence[Size], more: Iterable[str] = ()) -> None:
-    print(escape(f"{title}:"))
+    console.show(escape(f"{title}:"))
     column = [in_words(size) for size in sizes]
     width = max(map(len, column))
     for item, size in zip(items, column, strict=True):
-        print(escape(f"  {size:>{width}}  {item.text}"))
+        console.show(escape(f"  {size:>{width}}  {item.text}"))
     for line in more:
-        print(escape(f"  {line}"))
+        console.show(escape(f"  {line}"))
 
 
 def _report(leftover: Leftover) -> None:

@@ -15,13 +15,13 @@ from ...errors import ConfinedError, system_error
 from ...fs.directory import Directory, Location
 from ...fs.removal import Leftover, trash_in
 from ...guard import isolation, records
-from ...guard.records import LOCK, FindingCounts, Records
+from ...guard.records import FindingCounts, Records
 from ...host import Host
 from ...project import IGNORED, IGNORED_BEFORE, SCAFFOLD, Project
 from ...session import claude_history
 from ...session.claude_history import ProjectScope
 from ...state import projects
-from ...state.store import records_of, state_of
+from ...state.store import LOCK, records_of, state_of
 from ...workspace import CLAUDE_CONFIG, IN_SCAFFOLD, current_project, data_of, scaffold_of, shared_data
 from . import trash
 from .confirm import refuse_while_running
@@ -74,7 +74,7 @@ class ProjectCleanup:
 
     def plan(self, *, everything: bool) -> Plan:
         data = [*self._in_project(), *trash.items(*trash.outside_projects(self.host))]
-        memory, losses = (tuple(self._memory()), tuple(self._losses())) if everything else ((), ())
+        memory, losses = (tuple(self._memory()), tuple(self.losses())) if everything else ((), ())
         notes: tuple[str, ...] = ()
         if not (self.exists or everything):
             notes = (f"{self._name} is gone. `clean --all` deletes what is kept of it.",)
@@ -117,7 +117,7 @@ class ProjectCleanup:
             if os.path.lexists(location.path):
                 yield Item(f"{location.path}/, {text}", (location,))
 
-    def _losses(self) -> Iterator[str]:
+    def losses(self) -> Iterator[str]:
         """Yield what a person may want to have first."""
         if not self._records.path.is_dir():
             return
@@ -131,8 +131,8 @@ class ProjectCleanup:
             if self.root is None:
                 return
             copies = data_of(self.host, self.id).at(isolation.DIRECTORY)
-            with records.locked(self._records) as kept:
-                unfetched = isolation.unfetched(self.root, copies, kept)
+            with records.locked_if_exist(self._records) as kept:
+                unfetched = [] if kept is None else isolation.unfetched(self.root, copies, kept)
             for copy in unfetched:
                 yield f"This also discards commits that were never fetched, on {', '.join(copy.branches)}."
                 if self.exists:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import sysconfig
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...engine.failures import INSTALL_HINT
@@ -37,17 +39,45 @@ def git_command(host: Host) -> Result:
     return warning(what, "Install git (Debian, Ubuntu: apt-get install git).")
 
 
-def own_commands(host: Host) -> Result:
-    """Check that the commands which a shell finds are this installation's."""
-    faults, hints = [], []
+@dataclass(frozen=True)
+class _Installer:
+    """A program that installs each tool in an environment of its own, which has the file ``mark``.
+
+    ``path_command`` puts the tools' commands on PATH. With ``option`` it exposes those of dependencies, such as inv.
+    """
+
+    mark: str
+    path_command: str
+    option: str
+
+
+_INSTALLERS = (
+    _Installer("pipx_metadata.json", "pipx ensurepath", "pipx install --include-deps"),
+    _Installer("uv-receipt.toml", "uv tool update-shell", "uv tool install --with-executables-from invoke,copier"),
+)
+
+
+def own_commands(host: Host, prefix: Path = Path(sys.prefix)) -> Result:
+    """Check that the commands which a shell finds are this installation's, in the environment ``prefix``."""
+    installer = next((each for each in _INSTALLERS if (prefix / each.mark).exists()), None)
+    faults: list[str] = []
+    hints: list[str] = []
     for name in ("confined-claude", "inv"):
         found = _on_path(name, host)
         own = installed(name)
-        if found is None:
+        is_own = found is not None and os.path.realpath(found) in map(os.path.realpath, own)
+        if installer is not None and name == "inv" and not is_own:
+            if not faults:  # it is not part of what was installed, and only scaffolds need it
+                return ok(f"confined-claude is this installation's; for inv, install it with `{installer.option}`")
+        elif found is None:
             faults.append(f"{name} is not found")
             line = f'export PATH="{_missing_on_path(name, own, host)}:$PATH"'
-            hints.append(f"Add this line to your shell's start-up file: {line}")
-        elif os.path.realpath(found) not in map(os.path.realpath, own):
+            hints.append(
+                f"Run `{installer.path_command}` and open a new shell"
+                if installer is not None
+                else f"Add this line to your shell's start-up file: {line}"
+            )
+        elif not is_own:
             faults.append(f"{name} is {found}, of another installation")
             hints.append(f"Put {host.home / '.local/bin'} first on PATH, or use {own[0] if own else name}")
     if faults:

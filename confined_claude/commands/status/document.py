@@ -38,6 +38,8 @@ def _session(found: SessionUsage) -> dict[str, Any]:
         "project": session.project_id,
         "path": str(session.path),
         "since": _moment(session.since),
+        "network": session.network or None,
+        "ports": [int(port) for port in session.ports if port.isdecimal()],
         "image": session.image,
         "claude_version": found.claude_version or None,
         "memory_bytes": None if usage is None else usage.memory,

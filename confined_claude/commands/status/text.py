@@ -13,6 +13,7 @@ from rich.filesize import decimal
 
 from ...engine.image import Image
 from ...fs.usage import in_words
+from ...session.listing import Session
 from ...text import escape
 from .model import CLEAN, CLEAN_ALL, CLEAN_GLOBAL, CLEAN_GLOBAL_ALL, Data, KnownProject, SessionUsage, Status
 
@@ -90,6 +91,7 @@ class _Text:
             _version(found.claude_version),
             "" if usage is None else decimal(usage.memory),
             cpu if found.cpu_percent is None else f"cpu {found.cpu_percent:.0f} %",
+            _network(session),
             "" if found.state == "running" else found.state,
         )
 
@@ -215,7 +217,11 @@ def _section(title: str, content: Iterable[Line]) -> Iterator[Line]:
 
 
 def table(rows: _Rows, width: int | None) -> Iterator[Line]:
-    """Yield aligned columns; where they do not fit, the first cell on a line and the others below it."""
+    """Yield aligned columns; where they do not fit, the first cell on a line and the others below it.
+
+    A column with nothing in it is left out.
+    """
+    rows = list(zip(*filter(any, zip(*rows, strict=True)), strict=True))
     if not rows:
         return
     widths = [max(map(_cells, column)) for column in zip(*rows, strict=True)]
@@ -245,6 +251,11 @@ def _cells(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
+
+
+def _network(session: Session) -> str:
+    ports = "".join(f", localhost:{port}" for port in session.ports)
+    return escape(f"network {session.network}{ports}") if session.network else ""
 
 
 def _version(claude_version: str) -> str:

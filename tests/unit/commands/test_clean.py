@@ -167,8 +167,9 @@ def test_nothing_to_clean(
 ) -> None:
     monkeypatch.chdir(put(tmp_path / "new/x").parent)
     before = tree(tmp_path)
-    clean.clean(host, None, ALL)
-    assert capsys.readouterr().out == "There is nothing to clean.\n"
+    for options in (ALL, Options(), Options(dry_run=True)):  # here is no terminal
+        clean.clean(host, None, options)
+        assert capsys.readouterr().out == "There is nothing to clean.\n"
     assert tree(tmp_path) == before
 
 

@@ -327,6 +327,36 @@ def test_the_commands_that_a_shell_finds_are_this_installations(host: Host, tmp_
     assert str(host.home / ".local/bin") in other.hint
 
 
+@pytest.mark.parametrize(
+    ("mark", "path_command", "option"),
+    [
+        ("pipx_metadata.json", "pipx ensurepath", "--include-deps"),
+        ("uv-receipt.toml", "uv tool update-shell", "--with-executables-from invoke,copier"),
+    ],
+)
+def test_pipx_and_uv_have_their_own_way_to_path(
+    mark: str, path_command: str, option: str, host: Host, tmp_path: Path
+) -> None:
+    put(tmp_path / "venv" / mark)
+    bin_directory = put(tmp_path / "bin/x").parent
+    there = replace(host, environ={"PATH": str(bin_directory)})
+    missing = machine.own_commands(there, tmp_path / "venv")
+    assert (missing.what, missing.hint) == (
+        "confined-claude is not found",
+        f"Run `{path_command}` and open a new shell",
+    )
+    (bin_directory / "confined-claude").symlink_to(machine.installed("confined-claude")[0])
+    for inv in ("missing", "another's"):
+        if inv == "another's":
+            put(bin_directory / "inv").chmod(0o755)
+        found = machine.own_commands(there, tmp_path / "venv")
+        assert found.status == OK
+        assert option in found.what
+    (bin_directory / "inv").unlink()
+    (bin_directory / "inv").symlink_to(machine.installed("inv")[0])
+    assert machine.own_commands(there, tmp_path / "venv") == ok("confined-claude and inv are this installation's")
+
+
 def test_space(tmp_path: Path) -> None:
     assert machine.space(tmp_path / "not/yet/there", 1).status == OK
     assert machine.space(tmp_path, 1).what.endswith(f"free at {tmp_path}")

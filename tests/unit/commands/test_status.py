@@ -361,6 +361,17 @@ This project: ~/demo
         assert line in shown.splitlines()
 
 
+def test_a_session_is_shown_with_its_network_and_ports() -> None:
+    listed = session(network="allowlist", ports=("80", "8080"))
+    found = replace(everything(), sessions=(SessionUsage(listed), SessionUsage(session("old"))))
+    shown = text(found).splitlines()[1:3]
+    assert shown[0].endswith("  network allowlist, localhost:80, localhost:8080")
+    assert shown[1] == "  old                   ~/demo  since today 14:00"
+    as_json = document(found)
+    jsonschema.validate(as_json, SCHEMA)
+    assert [(each["network"], each["ports"]) for each in as_json["sessions"]] == [("allowlist", [80, 8080]), (None, [])]
+
+
 @pytest.mark.parametrize("width", [None, 200, 80, 40, 20, 1])
 def test_nothing_is_lost_however_narrow(width: int | None) -> None:
     shown = text(everything(), width)

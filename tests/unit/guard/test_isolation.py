@@ -174,6 +174,7 @@ def test_commits_are_reported_until_they_are_fetched_and_then_the_copy_goes(root
     assert done.returncode == 0, done.stderr
     assert not (root / "ran").exists()
     assert "topic/$(id)" in git(root, "branch", "--remotes")
+    assert copies.unfetched() == []
     copies.mount()
     assert not [path for path in mount.source.parent.iterdir() if path.name not in copies.records.copies()]
     assert copies.unfetched() == []

@@ -147,6 +147,16 @@ def test_the_hint_depends_on_the_colour(capfd: pytest.CaptureFixture[str]) -> No
     assert capfd.readouterr().err.endswith("`confined-claude review` shows it again.\n")
 
 
+def test_what_else_there_is_to_say_is_in_the_same_block(capfd: pytest.CaptureFixture[str]) -> None:
+    report.report([finding(red=False)], also=["one", "two"])
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0].startswith("confined-claude: This session has left 1 thing")
+    assert all(line.startswith("  ") for line in lines[1:])
+    assert lines[-3:] == ["  `confined-claude review` shows it again.", "  one", "  two"]
+    report.report([], also=["one"])
+    assert capfd.readouterr().err == "confined-claude: This session has ended.\n  one\n"
+
+
 def test_what_waits_is_shown_with_the_command_that_fetches_it() -> None:
     lines = list(review_lines(Review([], [Unfetched(("main", "a\x1bb"), "git fetch 'x'")])))
     assert lines == ["A copy of the repository has commits on: main, a\\x1bb. To fetch them:", "  git fetch 'x'"]

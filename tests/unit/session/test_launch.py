@@ -191,7 +191,11 @@ def test_labels_tell_the_project_by_id_and_path(root: Path, host: Host) -> None:
         "confined-claude.key": "0123",
         "confined-claude.owner": host.owner,
         "confined-claude.user": f"{host.uid}:{host.gid}",
+        "confined-claude.network": "none",
+        "confined-claude.ports": "",
     }
+    labels = planned(root, host, Settings(network="open", ports=("80", "8080"))).labels
+    assert (labels["confined-claude.network"], labels["confined-claude.ports"]) == ("open", "80,8080")
 
 
 def test_the_command_follows_the_caller_and_the_project_word_by_word(root: Path, host: Host) -> None:
@@ -322,6 +326,19 @@ def test_limits_that_nobody_keeps_are_said_by_name(root: Path, host: Host) -> No
     nothing = EngineFacts(limits_pids=False, limits_memory=False, limits_cpus=False)
     (remark,) = remarks(root, host, nothing, Settings(cpus=("100%", "2")))
     assert "cannot limit pids and memory and cpus" in remark
+
+
+def test_a_directory_without_a_repository_gets_a_line_with_what_to_do(root: Path, host: Host) -> None:
+    (remark,) = planned(root, host, has_repository=False).remarks
+    assert "`git init`" in remark
+    (remark,) = planned(root, host, has_repository=False, repository_above=root.parent).remarks
+    assert "git init" not in remark
+
+
+def test_without_a_network_it_says_what_that_means_for_claude(root: Path, host: Host) -> None:
+    (note,) = planned(root, host, Settings(network="none"), command=("claude",)).notes
+    assert "Claude Code cannot reach its model" in note
+    assert planned(root, host, Settings(network="none"), command=("bash",)).notes == ()
 
 
 def test_a_repository_around_the_project_is_reported(root: Path, host: Host) -> None:

@@ -114,6 +114,20 @@ def test_from_a_directory_that_is_gone_a_project_is_found_by_its_id(
         known.find("x", state_of(host))
 
 
+@pytest.mark.parametrize("names", [[], ["lock"]])
+def test_a_directory_without_any_record_is_no_project(names: list[str], host: Host, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    remember(Project(tmp_path / "real"), host)
+    directory = host.state / "projects/nothing-00000000"
+    directory.mkdir()
+    for name in names:
+        (directory / name).touch()
+    assert [found.root for found in known.projects(state_of(host))] == [tmp_path / "real"]
+    (directory / "findings.json").touch()  # the control: a project whose record is lost
+    lost = [found.id for found in known.projects(state_of(host)) if found.root is None]
+    assert lost == ["nothing-00000000"]
+
+
 def test_what_is_no_known_project_is_an_error(host: Host) -> None:
     with pytest.raises(ConfinedError, match="no known project 'x'"):
         known.find("x", state_of(host))

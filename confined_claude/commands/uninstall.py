@@ -1,0 +1,63 @@
+"""What ``install.sh --uninstall`` needs of the tool, a step at a time: ``plan``, ``losses``, and ``images`` that go.
+
+Only this user's sessions, images and projects count; others may share the engine.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from rich.filesize import decimal
+
+from ..engine import command as docker
+from ..engine.sdk import Engine
+from ..errors import ConfinedError, EngineError
+from ..host import Host
+from ..image.inventory import Inventory, footprint
+from ..session import listing
+from ..state import projects
+from ..state.store import state_of
+from ..text import escape
+from .clean.plan import counted
+from .clean.project import ProjectCleanup
+
+
+def plan(host: Host) -> Iterator[str]:
+    """Yield what of the engine goes. Raises ConfinedError while a session of this user runs."""
+    try:
+        if running := [session.name for session in listing.sessions(host) if session.is_up]:
+            raise ConfinedError(
+                f"Sessions are still running: {', '.join(running)}.", "End them first: confined-claude stop --all"
+            )
+        if own := Inventory(Engine.connect(host.environ), host).own():
+            yield f"{counted(len(own), 'image')} that you have built, {decimal(footprint(own))}"
+    except EngineError as error:
+        print(f"confined-claude: {error.message} Images stay.", file=sys.stderr)
+
+
+def losses(host: Host) -> Iterator[str]:
+    """Yield what a person may want to have before the data goes: findings, and commits that nobody has fetched."""
+    for known in projects.projects(state_of(host)):
+        for line in ProjectCleanup(host, known.id, known.root, known.exists).losses():
+            yield escape(f"{known.root or known.id}: {line}")
+
+
+def images(host: Host) -> Iterator[str]:
+    """Remove the images that this user has built, and what is left of interrupted sessions."""
+    try:
+        docker.remove(*(session.id for session in listing.sessions(host) if not session.is_up))
+        inventory = Inventory(Engine.connect(host.environ), host)
+        inventory.remove(inventory.own())
+        if remaining := inventory.own():
+            yield f"Kept, as something else uses it: {', '.join(image.names[0] for image in remaining if image.names)}"
+    except EngineError as error:
+        print(f"confined-claude: {error.message} Images stay.", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    try:
+        for text in {"plan": plan, "losses": losses, "images": images}[sys.argv[1]](Host.current()):
+            print(text)
+    except ConfinedError as error:
+        sys.exit(f"confined-claude: {error}")

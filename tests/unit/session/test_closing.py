@@ -1,0 +1,76 @@
+"""What is said when a session is over, and when nothing is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from confined_claude.host import Host
+from confined_claude.session.closing import closing_lines
+from confined_claude.session.launch import Launch
+from confined_claude.workspace import Workspace
+
+from ..guarding import put
+from .test_launch import place, planned
+
+SINCE = 1_800_000_000.0
+CONTINUE = "To continue this conversation: `confined-claude --continue`"
+
+
+@pytest.fixture
+def workspace(host: Host, tmp_path: Path) -> Workspace:
+    root = tmp_path / "app"
+    root.mkdir()
+    return place(root, host)
+
+
+def launch_of(workspace: Workspace, *command: str, terminal: bool = True) -> Launch:
+    launch = planned(workspace.project.root, workspace.host, command=command)
+    return dataclasses.replace(launch, terminal=terminal)
+
+
+def hold_conversation(workspace: Workspace, when: float) -> None:
+    name = str(workspace.project.root).replace("/", "-").replace("_", "-").replace(".", "-")
+    file = put(workspace.claude_config.path / "projects" / name / "x.jsonl")
+    os.utime(file, (when, when))
+
+
+def said(workspace: Workspace, *command: str, notes: tuple[str, ...] = (), terminal: bool = True) -> list[str]:
+    return list(closing_lines(workspace, launch_of(workspace, *command, terminal=terminal), notes, SINCE))
+
+
+def test_a_conversation_can_be_continued(workspace: Workspace) -> None:
+    assert said(workspace, "claude") == []
+    hold_conversation(workspace, SINCE - 1)
+    assert said(workspace, "claude") == []
+    hold_conversation(workspace, SINCE + 1)
+    assert said(workspace, "claude", "--model", "opus") == [CONTINUE]
+
+
+def test_what_was_said_at_the_start_is_said_again_where_claude_had_the_screen(workspace: Workspace) -> None:
+    hold_conversation(workspace, SINCE + 1)
+    assert said(workspace, "claude", notes=("One.", "Two."))[1:] == ["  One.", "  Two.", CONTINUE]
+    for command in (("bash",), ("claude", "-p", "x"), ("claude", "--version")):
+        assert said(workspace, *command, notes=("One.",)) == []
+    assert said(workspace, "claude", notes=("One.",), terminal=False) == []
+
+
+@pytest.mark.parametrize(
+    ("count", "line"),
+    [
+        (1, "1 connection was refused: `confined-claude blocked` shows them."),
+        (3, "3 connections were refused: `confined-claude blocked` shows them."),
+    ],
+)
+def test_what_an_allowlist_refused_is_counted_for_this_session_alone(
+    workspace: Workspace, count: int, line: str
+) -> None:
+    entry = {"host": "a", "port": 1, "reason": "name", "first": "", "last": "", "count": count}
+    directory = workspace.egress.path
+    for key in (launch_of(workspace, "bash").key, "another"):
+        put(directory / f"{key}.blocked", json.dumps({"blocked": [entry]}))
+    assert said(workspace, "bash", terminal=False) == [line]
