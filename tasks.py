@@ -19,10 +19,10 @@ def lint(context: Context) -> None:
 
 @task
 def bench(context: Context) -> None:
-    """Measure: starts, a hundred sessions at once, and status with many projects and sessions"""
+    """Measure: starts, a hundred sessions at once, status with many projects, and memory"""
     many = {"CONFINED_CLAUDE_AT_ONCE": "100"}
     context.run("tests/run tests/engine/test_sessions.py -k many_at_once --durations=1", env=many, pty=True)
-    for script in ("start", "status"):
+    for script in ("start", "status", "memory"):
         context.run(f".venv/bin/python tests/bench/{script}.py", pty=True)
 
 
