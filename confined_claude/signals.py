@@ -18,7 +18,7 @@ _AGAIN_SECONDS = 0.001
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 # Control sequences of xterm; other terminals ignore those that they do not know. A session may end in any state.
-_RESET = b"".join(
+RESET = b"".join(
     (
         b"\x18\x1b\\",  # end an unfinished sequence, or a string such as a title
         b"\x1b<\x1b[4i",  # out of the VT52 mode, and back from the printer
@@ -189,7 +189,7 @@ def reset_screen() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream.isatty() and os.environ.get("TERM") != "dumb":
             with contextlib.suppress(OSError):  # a closed terminal
-                os.write(stream.fileno(), _RESET)
+                os.write(stream.fileno(), RESET)
             return
 
 
