@@ -27,6 +27,7 @@ _MAX_PATHS = 128 << 20  # bytes of all paths: a compressed index may have far mo
 # What the content of an item of a snapshot begins with, for an entry that is no submodule.
 INVALID, DIRECTORY = b"invalid", b"directory "
 _MAX_SPECIAL = 10_000  # submodules and directories of a sparse index
+_SHARED = "sharedindex."
 _BLOCK = 1 << 20  # bytes of paths that are checked at once
 
 
@@ -35,13 +36,22 @@ class Index(NamedTuple):
 
     ``invalid`` are the paths that git's verify_path refuses, ``directories`` those that a sparse index has in place of
     all that is in them, with the object names of their trees. ``shared`` is the name of the file that has the other
-    entries of a split index, or empty.
+    entries of a split index, or empty; it has to have ``needed`` of them. ``size`` is the number of entries that the
+    index has itself, ``name`` its name as a shared one.
     """
 
     gitlinks: list[str]
     directories: dict[str, str]
     invalid: list[str]
     shared: str
+    needed: int
+    size: int
+    name: str
+
+    def check_shared(self, shared: Index | None) -> None:
+        """Raise ValueError unless ``shared`` is what this one shares entries with, as merge_base_index does."""
+        if self.shared and (shared is None or shared.name != self.shared or shared.size < self.needed):
+            raise ValueError("a git index without the one that it shares entries with")
 
 
 def parse_index(index: bytes, hash_size: int = 20) -> Index:
@@ -81,11 +91,13 @@ def parse_index(index: bytes, hash_size: int = 20) -> Index:
             if total > _MAX_PATHS:
                 raise ValueError("too large")
     invalid += invalid_files(files)
-    shared = _read_extensions(index, entries, hash_size)
-    if empty and not shared:
+    link = _read_extensions(index, entries, hash_size)
+    shared, replaced, needed = _read_link(link, hash_size)
+    if empty != replaced:
         raise ValueError("a git index with a damaged path")
     trees = {decode(path): name.hex() for path, name in directories.items()}
-    return Index([decode(path) for path in gitlinks], trees, [decode(path) for path in invalid], shared)
+    names = ([decode(path) for path in gitlinks], trees, [decode(path) for path in invalid])
+    return Index(*names, shared, needed, len(entries.starts), f"{_SHARED}{index[-hash_size:].hex()}")
 
 
 def _check_header(index: bytes, hash_size: int) -> tuple[int, int]:
@@ -177,14 +189,14 @@ def _varint(index: bytes, at: int) -> tuple[int, int]:
     return number, at + 1
 
 
-def _read_extensions(index: bytes, entries: _Entries, hash_size: int) -> str:
-    """Return the name of the shared index that the extensions behind the entries name, or nothing.
+def _read_extensions(index: bytes, entries: _Entries, hash_size: int) -> bytes:
+    """Return what the extensions behind the entries say of a shared index, or nothing.
 
     Raises ValueError if they are damaged, or say that they or entries are elsewhere: git relies on that in a big index.
     """
     stop = len(index) - hash_size
     at = entries.end
-    shared = ""
+    link = b""
     while at < stop:
         end = at + 8 + _number(index, at + 4)
         if end > stop:
@@ -193,8 +205,7 @@ def _read_extensions(index: bytes, entries: _Entries, hash_size: int) -> str:
         if name == b"IEOT":
             _check_offsets(index[at + 8 : end], entries.starts)
         elif name == b"link":
-            base = index[at + 8 : min(end, at + 8 + hash_size)]
-            shared = f"sharedindex.{base.hex()}" if any(base) else ""
+            link = index[at + 8 : end]
         elif not b"A" <= name[:1] <= b"Z" and name != b"sdir":
             raise ValueError("a git index with an extension that git does not know")
         at = end
@@ -202,7 +213,47 @@ def _read_extensions(index: bytes, entries: _Entries, hash_size: int) -> str:
         start = stop - 8 - size
         if index[start : start + 4] == b"EOIE" and _number(index, start + 8) != entries.end:
             raise ValueError("a git index whose extensions are not where it says")
-    return shared
+    return link
+
+
+def _read_link(link: bytes, hash_size: int) -> tuple[str, int, int]:
+    """Return the name of a shared index, how many of its entries are replaced, and how many it needs to have.
+
+    ``link`` is the extension of that name, as read_link_extension in split-index.c reads it. Raises ValueError if it is
+    damaged.
+    """
+    base = link[:hash_size]
+    if not any(base):
+        return "", 0, 0
+    shared = f"{_SHARED}{base.hex()}"
+    if len(link) <= hash_size:
+        return shared, 0, 0
+    deleted, at = _read_bitmap(link, hash_size)
+    replaced, at = _read_bitmap(link, at)
+    if at != len(link) or deleted & replaced:
+        raise ValueError("a git index with a damaged extension")
+    return shared, bin(replaced).count("1"), max(deleted.bit_length(), replaced.bit_length())
+
+
+def _read_bitmap(data: bytes, at: int) -> tuple[int, int]:
+    """Return the bits of a compressed bitmap at ``at`` as a number, and where it ends: see ewah_bitmap.c."""
+    try:
+        size = _PAIR.unpack_from(data, at)[1]
+        words = struct.unpack_from(f">{size}Q", data, at + 8)
+    except struct.error:
+        raise ValueError("a git index with a damaged extension") from None
+    bits = bytearray()
+    index = 0
+    while index < size:
+        marker = words[index]  # whether the run is of ones, its length, the number of words after it
+        run, literals = marker >> 1 & 0xFFFFFFFF, marker >> 33
+        index += 1 + literals
+        if index > size or len(bits) + 8 * run > _BLOCK:
+            raise ValueError("a git index with a damaged extension")
+        bits += (b"\xff" if marker & 1 else b"\0") * 8 * run
+        for word in words[index - literals : index]:
+            bits += word.to_bytes(8, "little")
+    return int.from_bytes(bits, "little"), at + 8 + 8 * size + 4
 
 
 def _number(data: bytes, at: int) -> int:

@@ -165,11 +165,11 @@ class GitScan:
 
     def _index(self, directory: Directory, path: str, names: set[str], hash_size: int) -> None:
         """Note what the index has that is no file: `git status` runs git in it, `git restore` writes to it."""
-        for name in ["index", *(name for name in names if name.startswith("sharedindex."))]:
+        parsed: dict[str, gitindex.Index] = {}
+        for name in (*(name for name in names if name.startswith("sharedindex.")), "index"):
             try:
-                index = self._parsed_index(directory, name, hash_size)
-                if index.shared and index.shared not in names:
-                    raise ValueError("a git index without the one that it shares entries with")
+                index = parsed[name] = self._parsed_index(directory, name, hash_size)
+                index.check_shared(parsed.get(index.shared))
             except ValueError:
                 self._walk.add_file(directory, _below(path, name), Kind.GIT_FILE)
                 continue
