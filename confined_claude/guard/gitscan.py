@@ -16,6 +16,7 @@ from .snapshot import KEPT_BYTES, Kind
 from .walk import MAX_FILE_BYTES, Walk
 
 _MAX_INDEX_BYTES = 128 << 20  # of all indexes together
+_MAX_STATE_BYTES = 1 << 20
 _MAX_INVALID = 20  # paths of one index that are listed
 _CONFIG_FILES = ("config", "config.worktree")
 _SAMPLE = ".sample"
@@ -88,8 +89,13 @@ class GitScan:
         What belongs to all worktrees is elsewhere for a linked one.
         """
         parts = () if is_linked or "commondir" in names else ("objects", "refs")
-        head = directory.readlink("HEAD").encode() if directory.is_link("HEAD") else directory.read("HEAD", KEPT_BYTES)
-        return all(directory.is_directory(name) for name in parts) and _HEAD.match(head or b"") is not None
+        head = directory.read("HEAD", KEPT_BYTES)
+        with contextlib.suppress(OSError):
+            head = os.fsencode(directory.readlink("HEAD"))
+        return (
+            all(directory.is_directory(name) or directory.is_link(name) for name in parts)
+            and _HEAD.match(head or b"") is not None
+        )
 
     def _entries(self, directory: Directory, path: str) -> _Entries:
         """Return the entries of a directory, after noting the links among them: git reads and writes through those."""
@@ -155,7 +161,7 @@ class GitScan:
         for entry in entries:
             state = gitstate.state_of(_below(path, entry.name))
             if state is not None and not entry.is_dir(follow_symlinks=False):
-                content = directory.read(entry.name, MAX_FILE_BYTES)
+                content = directory.read(entry.name, _MAX_STATE_BYTES)
                 if content is None or not state.is_harmless(content):
                     self._walk.add_file(directory, _below(path, entry.name), Kind.GIT_FILE)
 

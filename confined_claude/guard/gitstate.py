@@ -12,22 +12,23 @@ from typing import NamedTuple
 from . import gitconfig
 from .gitpaths import is_invalid
 
-_EXEC = re.compile(rb"(?:\A|[\r\n\0])\s*(?:exec|x)(?:[\s\0]|\Z)")
+_EXEC = re.compile(rb"(?:\A|[\r\n\0])[ \t\v\f]*(?:exec|x)(?:[\s\0]|\Z)")
 # Git runs any other name as the program git-merge-NAME: see try_merge_command in merge.c.
 _STRATEGIES = frozenset(("", "ort", "recursive", "resolve", "octopus", "ours", "subtree"))
+# No pattern here may be one that takes more than linear time: a session chooses the text.
 # What sq_quote_argv in quote.c writes.
 _QUOTED = rb"'(?:[^']|'\\['!]')*'"
 _AUTHOR = re.compile(rb"(?:GIT_AUTHOR_(?:NAME|EMAIL|DATE)=%b\s*)*" % _QUOTED)
-_QUOTED_WORDS = re.compile(rb"(?:\s*%b)*\s*" % _QUOTED)
+_QUOTED_WORDS = re.compile(rb"(?:%b\s*)*" % _QUOTED)
 # The options that git am passes on, see the table in cmd_am: others of git apply write files.
 _APPLY_OPTION = re.compile(
     rb"--(?:whitespace|exclude|include)=(?s:.*)|--directory=(?!.*\.\.)[^/](?s:.*)|--directory=|--ignore-(?:space-change"
     rb"|whitespace)|-C[0-9]+|-p[0-9]+|--reject"
 )
 _SIGNING = re.compile(rb"(?:-S(?s:.*)|--gpg-sign(?:=(?s:.*))?|--no-gpg-sign)?")
-_OBJECT = re.compile(rb"\s*(?:[0-9a-f]{40}|[0-9a-f]{64})?\s*")
-_REVISION = re.compile(rb"(?!-)[^\x00-\x20\x7f]*\s*")
-_TERMS = re.compile(rb"(?:[A-Za-z0-9_][\w./-]*\s*)*")
+_OBJECT = re.compile(rb"(?:[0-9a-f]{40}|[0-9a-f]{64})?")
+_REVISION = re.compile(rb"(?!-)[^\x00-\x20\x7f]*")
+_TERMS = re.compile(rb"(?:[A-Za-z0-9_][\w./-]*\s+)*(?:[A-Za-z0-9_][\w./-]*)?")
 
 
 def runs_commands(todo: bytes) -> bool:
@@ -49,7 +50,7 @@ def _has_own_strategy(content: bytes) -> bool:
 
 
 def _has_known_options(content: bytes) -> bool:
-    if not _QUOTED_WORDS.fullmatch(content):
+    if not _QUOTED_WORDS.fullmatch(content.strip()):
         return False
     words = (re.sub(rb"'\\(.)'", rb"\1", word[1:-1]) for word in re.findall(_QUOTED, content))
     return all(_APPLY_OPTION.fullmatch(word) for word in words)
@@ -69,7 +70,7 @@ class State(NamedTuple):
 
 
 def _matches(pattern: re.Pattern[bytes]) -> Callable[[bytes], bool]:
-    return lambda content: pattern.fullmatch(content) is not None
+    return lambda content: pattern.fullmatch(content.strip()) is not None
 
 
 _REBASE = "git rebase --continue"

@@ -81,7 +81,7 @@ def plan_pins(
         red.append(root / ".git")
     if repository is not None:
         red += _git_files(repository)
-        red += [path for path in named_in_git if path.exists() and not path.is_symlink()]
+        red += [path for path in named_in_git if os.path.lexists(path) and not path.is_symlink()]
         if repository.own != repository.common:  # other worktrees are read-only, but not this one
             writable.append(repository.own)
     read_only = [path for path in dict.fromkeys(red) if os.path.lexists(path)]

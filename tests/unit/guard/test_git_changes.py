@@ -90,6 +90,14 @@ def test_a_repository_that_is_none_any_more_is_red(directory: str, change: str, 
     assert sorted(after.git_directories()) == sorted(before.git_directories())
 
 
+@pytest.mark.parametrize("target", ["refs/heads/main", "nowhere", os.fsdecode(b"\xff")])
+def test_a_head_that_is_a_link_is_read_as_git_reads_it(target: str, root: Path) -> None:
+    scanned = Scanned(root)
+    (root / "vendor/.git/HEAD").unlink()
+    (root / "vendor/.git/HEAD").symlink_to(target)
+    assert [line.partition(":")[0] for line in scanned.red()] == ["vendor/.git/HEAD"]  # a link in a git directory
+
+
 def test_a_repository_that_is_one_again_is_not_reported(root: Path) -> None:
     (root / ".git/HEAD").rename(root / ".git/H2")
     scanned = Scanned(root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from confined_claude.guard.gitstate import _STATES as STATES
 from confined_claude.guard.gitstate import runs_commands, state_of
 
 from ..guarding import WHO, Scanned, commit, git, made_repository, put, run_git
@@ -82,6 +84,19 @@ def test_what_is_made_up_is_red(path: str, content: bytes, tmp_path: Path) -> No
     for directory in (".git", ".git/worktrees/tree"):
         put(root / directory / path, content)
     assert [line.partition(": ")[0] for line in before.red()] == [f".git/{path}", f".git/worktrees/tree/{path}"]
+
+
+@pytest.mark.parametrize("path", STATES)
+@pytest.mark.parametrize(
+    "filler", [b"a", b" ", b"'", b"' ", b"a\n", b"--", b"''\\'", b"GIT_AUTHOR_NAME='a'", b"\t", b"\n"]
+)
+def test_any_content_is_judged_in_time(path: str, filler: bytes) -> None:
+    state = state_of(path)
+    assert state is not None
+    started = time.monotonic()
+    for end in (b"", b"!", b"'", b"\xff"):
+        state.is_harmless(filler * (200_000 // len(filler)) + end)
+    assert time.monotonic() - started < 3
 
 
 def test_a_state_that_cannot_be_read_is_red(tmp_path: Path) -> None:
