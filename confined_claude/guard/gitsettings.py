@@ -16,12 +16,15 @@ from . import gitconfig, repository
 from .repository import Repository
 
 _MAX_CONFIG_BYTES = 1 << 20
+_MAX_OWN_CONFIG_BYTES = 64 << 10  # of a submodule or linked worktree
+_MAX_WORK_TREES = 200
 _MAX_DEPTH = 10  # of includes: git's own bound
 _MAX_LINKS = 40  # on the way to a file: the kernel's own bound
 # More are not looked at. A session that makes more has made settings that are red.
 _MAX_HOOKS = 200
 _MAX_VARIABLES = 1000
 _MAX_WORDS = 100
+_MAX_COMMAND = 4096  # characters
 # Git's own files, which are pinned and scanned anyway.
 _KNOWN = frozenset(("config", "config.worktree", "commondir", "hooks"))
 _TOOLS = frozenset(("mergetool", "difftool", "browser", "man", "guitool"))
@@ -55,11 +58,11 @@ class Variable(NamedTuple):
     directory: Path
 
 
-def read_variables(path: Path) -> list[Variable]:
-    """Return the variables of a config file; none if there is none, or git refuses it."""
+def read_variables(path: Path, limit: int = _MAX_CONFIG_BYTES) -> list[Variable]:
+    """Return the variables of a config file of at most ``limit`` bytes; none for any other, and if git refuses it."""
     with contextlib.suppress(OSError, ValueError):
         with Location(path.parent).open() as directory:
-            content = directory.read(path.name, _MAX_CONFIG_BYTES)
+            content = directory.read(path.name, limit)
         return [Variable(key, value, path.parent) for key, value in gitconfig.parse_config(content or b"")]
     return []
 
@@ -167,6 +170,7 @@ def _is_command(key: str, value: str) -> bool:
 
 def _words(command: str) -> Iterator[tuple[str, bool]]:
     """Yield the words of a command that may be files, each with whether it is run: by itself, or by an interpreter."""
+    command = command[:_MAX_COMMAND]
     words = _WORDS.findall(command)
     with contextlib.suppress(ValueError):
         words += shlex.split(command.removeprefix("!"))
@@ -210,8 +214,12 @@ def named_files(
     trees = list(_work_trees(root, own))
     git_directories = {directory for directory, _ in trees}
     found = dict.fromkeys(place for path in files for place in places(path))
-    for directory, top in trees or [(root / ".git", root)]:
-        variables = [*general, *settings_of(directory, own.common if own is not None else directory)]
+    common = trees[0][0] if trees else root / ".git"
+    shared = settings_of(common)
+    for directory, top in trees or [(common, root)]:
+        variables = general + (shared if directory == common or directory.parent == common / "worktrees" else [])
+        if directory != common:
+            variables += settings_of(directory, _MAX_OWN_CONFIG_BYTES)
         found |= dict.fromkeys(led_to(variables, top))
         found |= dict.fromkeys(links_of_hooks(directory / "hooks"))
     outside = () if own is None or own.common.is_relative_to(root) else (own.common,)
@@ -225,10 +233,9 @@ def named_files(
     return NamedFiles(tuple(in_tree), tuple(dict.fromkeys(_anywhere(general))), tuple(in_git))
 
 
-def settings_of(directory: Path, common: Path) -> list[Variable]:
-    """Return the variables in the config files of a git directory, of those of the one it shares them with as well."""
-    files = dict.fromkeys(base / name for base in (common, directory) for name in ("config", "config.worktree"))
-    return [variable for path in files for variable in read_variables(path)]
+def settings_of(directory: Path, limit: int = _MAX_CONFIG_BYTES) -> list[Variable]:
+    """Return the variables in the config files of a git directory, each of at most ``limit`` bytes."""
+    return [variable for name in ("config", "config.worktree") for variable in read_variables(directory / name, limit)]
 
 
 def is_in_git(path: Path, root: Path) -> bool:
@@ -242,7 +249,7 @@ def _work_trees(root: Path, own: Repository | None) -> Iterator[tuple[Path, Path
         if (above := repository.above(root)) is not None:
             yield repository.common_of(above), above
         return
-    for directory in own.git_directories():
+    for directory in own.git_directories()[:_MAX_WORK_TREES]:
         top = root if directory in (own.common, own.own) else repository.work_tree(directory)
         if top is not None:
             yield directory, top

@@ -19,10 +19,6 @@ from .rules import DEPENDENCY_DIRECTORIES, VENV_MARK, Matcher, Rule
 from .snapshot import KEPT_BYTES, Kind, Snapshot, resolve_inside
 from .walk import MAX_FILE_BYTES, TimedOut, Walk
 
-# More are not looked at: who makes more has made settings that are red.
-_MAX_NESTED = 200
-_MAX_NAMED = 1000
-
 
 def scan(
     root: Path,
@@ -213,10 +209,11 @@ class _NamedScan:
         for path in named_in_git:
             self._add(path)
         nested = [path for path in self._walk.snapshot.git_directories if not Path(path).is_absolute()]
-        for git in sorted(nested)[:_MAX_NESTED]:
+        for git in nested:
+            self._walk.check_clock(git)
             directory = self._root / git
             top = directory.parent if directory.name.lower() == ".git" else directory
-            variables = settings_of(directory, directory)
+            variables = settings_of(directory)
             for path in (*led_to(variables, top), *links_of_hooks(directory / "hooks")):
                 is_inside = path.is_relative_to(self._root) and not directory.is_relative_to(path)
                 if is_inside and self._name(path) not in self._walk.snapshot.items:
@@ -240,5 +237,5 @@ class _NamedScan:
         elif directory.is_directory(name):
             with self._walk.enter(directory, name, path, path.count("/")) as inner:
                 if inner is not None:
-                    for entry in self._walk.entries(inner, path)[:_MAX_NAMED]:
+                    for entry in self._walk.entries(inner, path):
                         self._add_all(inner, f"{path}/{entry.name}")

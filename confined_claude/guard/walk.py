@@ -47,17 +47,18 @@ class Walk:
                 for entry in listing:
                     found.append(entry)
                     if not len(found) % _ENTRIES_PER_CLOCK:
-                        self._check_clock(path)
+                        self.check_clock(path)
                         if len(found) > _MAX_ENTRIES:
                             self.add_unscanned(path, f"it holds more than {_MAX_ENTRIES} files")
                             return []
         except OSError as error:
             self.add_unscanned(path, str(error.strerror))
             return []
-        self._check_clock(path)
+        self.check_clock(path)
         return found
 
-    def _check_clock(self, path: str) -> None:
+    def check_clock(self, path: str) -> None:
+        """Raise TimedOut if the scan takes too long."""
         if time.monotonic() > self._deadline:
             raise TimedOut(path)
 
