@@ -153,7 +153,7 @@ def _named(directory: Path, name: str, *, plain: bool = False) -> Path | None:
     if content is None:
         return None
     path = os.fsdecode(content).rstrip("\r\n") if plain else parse_pointer(content)
-    return _resolved(directory, path) if path else None
+    return _resolved(directory, path) if path and "\0" not in path else None
 
 
 def _content(path: Path, name: str) -> bytes | None:

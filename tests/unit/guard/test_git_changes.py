@@ -98,6 +98,13 @@ def test_a_head_that_is_a_link_is_read_as_git_reads_it(target: str, root: Path) 
     assert [line.partition(":")[0] for line in scanned.red()] == ["vendor/.git/HEAD"]  # a link in a git directory
 
 
+@pytest.mark.parametrize("content", [b"", b"/a\0b", b"x" * 5000, b"\xff/.git"])
+@pytest.mark.parametrize("directory", ["worktrees/w", "modules/lib"])
+def test_no_name_of_a_work_tree_ends_a_start(directory: str, content: bytes, root: Path) -> None:
+    put(root / ".git" / directory / "gitdir", content)
+    Scanned(root)
+
+
 def test_a_repository_that_is_one_again_is_not_reported(root: Path) -> None:
     (root / ".git/HEAD").rename(root / ".git/H2")
     scanned = Scanned(root)
