@@ -31,10 +31,6 @@ def test_no_engine_by_inv(user: User, template: Path, place: Path) -> None:
     assert_error(done, 3, "does not answer", "systemctl start docker")
 
 
-def test_an_engine_elsewhere(user: User, project: Path) -> None:
-    assert_error(user.run("confined-claude", cwd=project, DOCKER_HOST="ssh://host.invalid"), 3, "another machine")
-
-
 @pytest.mark.root
 def test_no_permission_on_the_engine(make_user: Callable[..., User], place: Path) -> None:
     user = make_user(12345, 12345)

@@ -22,7 +22,6 @@ from confined_claude.engine import usage
 from confined_claude.engine.sdk import Engine
 from confined_claude.host import Host
 from confined_claude.image.inventory import Inventory
-from confined_claude.project import Project
 
 SCHEMA = json.loads((REPOSITORY / "docs/status.schema.json").read_text())
 
@@ -150,17 +149,6 @@ def test_without_an_engine_the_rest_is_shown(user: User, project: Path, place: P
     assert "/tmp cannot be a project" in done.stdout
     assert project.name in done.stdout
     assert as_json(user, Path("/tmp"))["project"] is None
-
-
-def test_a_project_that_is_gone_is_shown_as_gone(user: User, place: Path) -> None:
-    project = user.folder(place / "it is\ngone")
-    user.run("confined-claude", "shell", "--", "true", cwd=project)
-    moved = project.rename(place / "elsewhere")
-    (entry,) = as_json(user, moved)["projects"]
-    assert not entry["exists"]
-    assert entry["forgotten_by"] == ["confined-claude", "clean", "--all", "--project", Project(project).id]
-    shown = user.run("confined-claude", "status", cwd=moved).stdout
-    assert r"it is\ngone: gone" in shown
 
 
 def test_a_live_view_follows_and_ends_with_ctrl_c(user: User, project: Path) -> None:

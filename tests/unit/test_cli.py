@@ -535,3 +535,13 @@ def test_an_isolated_interpreter_ignores_the_python_path(directory: Path, home: 
     assert not (directory / "canary").exists()
     subprocess.run([sys.executable, "-c", "import platformdirs"], cwd=directory, env=environ, check=True)  # the control
     assert (directory / "canary").exists()
+
+
+@pytest.mark.parametrize("version", ["a b", "-x", "", "1;2", "../1"])
+def test_what_is_no_version_of_claude_code_is_refused(version: str, run: Run) -> None:
+    assert_refused(run("rebuild", f"--claude={version}"), 2, "claude_version")
+
+
+def test_a_version_beside_the_one_in_the_settings_is_refused(run: Run) -> None:
+    done = run("rebuild", "--claude", "2.1.200", CONFINED_CLAUDE_CLAUDE_VERSION="2.1.300")
+    assert_refused(done, 2, "claude_version says 2.1.300")
