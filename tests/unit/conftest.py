@@ -8,6 +8,7 @@ import os
 import pickle
 import resource
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -195,6 +196,10 @@ def full_disk(after: int = 0) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int, int, bytes]]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from confined_claude.errors import ConfinedError
 from confined_claude.fs.directory import Directory, Location, read_config
 
-from ..conftest import as_plain_user, full_disk, tree
+from ..conftest import as_plain_user, full_disk, mode_of, tree
 
 
 @pytest.fixture
@@ -30,10 +30,6 @@ def path(tmp_path: Path) -> Path:
 def directory(path: Path) -> Iterator[Directory]:
     with Location(path).open() as opened:
         yield opened
-
-
-def mode_of(path: Path) -> int:
-    return stat.S_IMODE(path.lstat().st_mode)
 
 
 # Locations

@@ -26,7 +26,7 @@ from confined_claude.session import credentials
 from confined_claude.session.credentials import HOW_TO_SIGN_IN, ClaudeConfig, SignIn
 from confined_claude.workspace import shared_data
 
-from ..conftest import as_plain_user, full_disk, host_below, tree
+from ..conftest import as_plain_user, full_disk, host_below, mode_of, tree
 
 FAR = 4_102_444_800_000  # 2100-01-01, in milliseconds
 TOKEN = "sk-ant-oat01-fake"
@@ -81,10 +81,6 @@ def oauth(token: str = TOKEN, expires: Any = FAR, **more: Any) -> dict[str, Any]
         **more,
     }
     return {"claudeAiOauth": login}
-
-
-def mode_of(path: Path) -> int:
-    return stat.S_IMODE(path.lstat().st_mode)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import io
 import os
 import re
 import shlex
-import stat
 import subprocess
 from collections.abc import Sequence
 from itertools import pairwise
@@ -32,7 +31,7 @@ from confined_claude.settings import Settings
 from confined_claude.state.facts import EngineFacts
 from confined_claude.workspace import Workspace
 
-from ..conftest import as_plain_user, full_disk, host_below, tree
+from ..conftest import as_plain_user, full_disk, host_below, mode_of, tree
 
 SECRETS = {
     "ANTHROPIC_API_KEY": "sk-ant-api03-fake-very-secret",
@@ -433,10 +432,6 @@ def prepared(root: Path, host: Host) -> Launch:
     start._prepare_scaffold(workspace)
     make_directories(workspace, launch.mounts)
     return launch
-
-
-def mode_of(path: Path) -> int:
-    return stat.S_IMODE(path.lstat().st_mode)
 
 
 def test_every_mounted_directory_is_there_afterwards(root: Path, host: Host) -> None:
