@@ -338,9 +338,15 @@ def containers(field: Field, kind: str) -> list[str]:
     return sessions_of(field.project) if kind == "session" else sidecars_of(field.project)
 
 
-def unused_volumes() -> set[str]:
-    """The engine's volumes that no container uses; for a moment also those of containers that end right now."""
-    return set(docker("volume", "ls", "--quiet", "--filter", "dangling=true").split())
+def volumes_of(*names: str) -> set[str]:
+    """The names of the volumes that containers use."""
+    mounts = (mount for found in json.loads(docker("inspect", *names)) for mount in found["Mounts"])
+    return {mount["Name"] for mount in mounts if mount["Type"] == "volume"}
+
+
+def volumes() -> set[str]:
+    """The names of the engine's volumes, other sessions' included."""
+    return set(docker("volume", "ls", "--quiet").split())
 
 
 def settle(field: Field) -> None:

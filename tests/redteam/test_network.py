@@ -40,7 +40,8 @@ from probes import (
     service,
     settings_file,
     settle,
-    unused_volumes,
+    volumes,
+    volumes_of,
 )
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("network")]
@@ -523,16 +524,17 @@ def by_sidecar(mode: str, allowed: dict[str, str]) -> dict[str, str]:
 def test_nothing_is_left_of_a_session_whose_tool_was_killed(field: Field, allowed: dict[str, str], mode: str) -> None:
     """N11."""
     given = by_sidecar(mode, allowed)
-    volumes = unused_volumes()
     with background(field, ["sleep", "300"], **given) as (tool, name):
-        assert len(containers(field, "sidecar")) == 1  # the control
+        (sidecar,) = containers(field, "sidecar")  # the control
+        used = volumes_of(sidecar)
+        assert bool(used) == (mode == "allowlist")
         os.kill(tool.pid, signal.SIGKILL)
         tool.wait()
-        docker("rm", "--force", name)
+        docker("rm", "--force", "--volumes", name)
         wait_until(lambda: not containers(field, "sidecar"), 30)
     assert field.session("true", **given).returncode == 0
     settle(field)
-    wait_until(lambda: unused_volumes() <= volumes)
+    assert not used & volumes()
 
 
 @pytest.mark.root
