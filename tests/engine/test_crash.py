@@ -32,7 +32,10 @@ def cut_off(user: User, project: Path, *words: str, **variables: str) -> str:
         stderr=subprocess.DEVNULL,
     )
     (name,) = wait_until(lambda: set(up(project)) - before)
-    wait_until(lambda: "sleep" in docker("top", name))
+    # The command itself, not the entrypoint, which has it among its arguments and may still wait for the network.
+    wait_until(
+        lambda: "sleep 300" in [line.split(None, 1)[1] for line in docker("top", name, "-eo", "pid,args").splitlines()]
+    )
     tool.kill()
     tool.wait(30)
     assert name in up(project)
