@@ -26,8 +26,8 @@ _PROXY = "http://127.0.0.1:3128"
 _LOOPBACK = "localhost,127.0.0.1,::1"
 HOSTNAME_LENGTH = 63
 _OPEN = "This session is on the engine's plain network: your local network and this machine are within reach."
-# It prints "ready" as soon as its network can be joined; the session's entrypoint waits for the rules.
 _OWN = "/opt/confined-claude"
+# It prints "ready" as soon as its network can be joined; the session's entrypoint waits for the rules.
 _INTERNET = f'echo ready; {_OWN}/egress/rules "$@" && exec /usr/bin/python3 -IS {_OWN} egress.internet'
 # With these a session's entrypoint sets the rules, and gives both up.
 _RULES_CAPABILITIES = ("NET_ADMIN", "SETPCAP")

@@ -134,12 +134,11 @@ def plan_launch(
     """Return the launch of a session ``key`` that runs ``command`` in ``workspace`` as the calling user."""
     settings = workspace.settings
     root = str(workspace.project.root)
-    # A sidecar runs the shared image: no project has a say in what controls its network.
     uid, gid = _ids(workspace, facts)
     egress = plan_egress(
         workspace,
         key=key,
-        image=image.shared,
+        image=image.shared,  # no project has a say in what controls its network
         sets_rules=_sets_rules(settings, facts.engine, image, is_root=uid == 0),
         blocked_networks=facts.networks,
         isolation=facts.engine.isolation,
