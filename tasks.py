@@ -1,5 +1,7 @@
 """This repository's own tasks: the product's, and those of its developers."""
 
+import shlex
+
 from invoke import Collection, Context, task
 
 from confined_claude import tasks as claude
@@ -17,13 +19,28 @@ def lint(context: Context) -> None:
     context.run("ruff check . && ruff format --check . && mypy", pty=True)
 
 
-@task
-def bench(context: Context) -> None:
-    """Measure: starts, a hundred sessions at once, status with many projects, and memory"""
-    many = {"CONFINED_CLAUDE_AT_ONCE": "100"}
-    context.run("tests/run tests/engine/test_sessions.py -k many_at_once --durations=1", env=many, pty=True)
-    for script in ("start", "status", "memory"):
-        context.run(f".venv/bin/python tests/bench/{script}.py", pty=True)
+@task(
+    help={
+        "quick": "only what CI measures, in under three minutes",
+        "growth": "also how figures grow, with the largest sizes",
+        "json": "write the figures to this file",
+        "compare": "compare with the figures of an earlier run, in this file",
+        "page": "write docs/benchmarks.md and its plots",
+    }
+)
+def bench(
+    context: Context,
+    *,
+    quick: bool = False,
+    growth: bool = False,
+    json: str = "",
+    compare: str = "",
+    page: bool = False,
+) -> None:
+    """Measure everything that has a limit: starts, joins, ends, scans, status, work inside, networks"""
+    words = [f"--{name}" for name, is_given in (("quick", quick), ("growth", growth), ("page", page)) if is_given]
+    words += [f"--{name}={shlex.quote(path)}" for name, path in (("json", json), ("compare", compare)) if path]
+    context.run(f"tests/run bench {' '.join(words)}", pty=True)
 
 
 ns = Collection.from_module(claude)

@@ -11,6 +11,9 @@ from .console import say
 
 VARIABLE = "CONFINED_CLAUDE_TIMING"
 
+# Python itself, and what it imports before this.
+_MOST_SECONDS = 1.0
+
 _imported = time.time()
 _phases: list[tuple[str, float, float]] = []
 _later: list[Callable[[], Iterable[tuple[str, float | None, float | None]]]] = []
@@ -22,14 +25,18 @@ def is_wanted() -> bool:
 
 
 def process_start() -> float:
-    """Return when this process started (seconds since 1970), to a hundredth; without /proc, when it began to import."""
+    """Return when this process started (seconds since 1970), to a hundredth; without /proc, when it began to import.
+
+    A shell that has replaced itself by this program started long before, and that does not count.
+    """
     try:
         with open("/proc/self/stat", "rb") as file:
             ticks = int(file.read().rpartition(b")")[2].split()[19])
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, AttributeError):
         return _imported
-    return min(time.time() - age, _imported)
+    started = time.time() - age
+    return started if _imported - _MOST_SECONDS < started < _imported else _imported
 
 
 def note_imports() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from .. import timing
 from ..errors import ConfinedError
 from ..host import Host
-from ..session.launch import CLAUDE, SHELL
+from ..session import CLAUDE, SHELL
 from ..session.start import start
 from ..workspace import Workspace
 

@@ -6,7 +6,7 @@ from ..engine import command as client
 from ..errors import ConfinedError
 from ..host import Host
 from ..project import Project
-from ..session import join, listing, orphans
+from ..session import join, listing
 from ..state.store import records_of
 from ..workspace import current_project
 
@@ -26,6 +26,8 @@ def stop(host: Host, wanted: str | None, *, all_projects: bool) -> None:
         found = remains if wanted is None and own == remains else [listing.choose(found, here, wanted)]
     client.remove(*(session.id for session in found if not session.is_up))
     join.stop([session for session in found if session.is_up])
+    from ..session import orphans  # not for `exec`, which uses this module as well
+
     for session in found:
         records = records_of(host, session.project_id).path
         if session.is_orphaned and session.path.is_dir() and records.is_dir():

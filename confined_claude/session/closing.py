@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from ..egress.blocked import blocked_in
 from ..workspace import Workspace
-from .launch import CLAUDE, Launch
+from . import CLAUDE
+from .launch import Launch
 
 # With these Claude prints and ends, so what was printed before it is still in sight.
 _PRINTING = frozenset(("-p", "--print", "-v", "--version", "-h", "--help"))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from .. import environment, signals
 from ..console import say
 from ..engine import command as docker
-from ..guard import records
-from ..workspace import Workspace
+from . import SHELL
 from .event_loop import EventLoop
-from .launch import SHELL
 from .listing import Session
+
+if TYPE_CHECKING:
+    from ..workspace import Workspace
 
 _MARK_BYTES = 8
 _TERMINAL = ("TERM", "COLORTERM", "TERM_PROGRAM")
@@ -83,6 +85,8 @@ def resume(workspace: Workspace, session: Session) -> int | None:
 
     None if another process was faster.
     """
+    from ..guard import records  # not for `exec`, which would be slower
+
     with records.locked(workspace.state) as project_records:
         owner = project_records.take_over(session.key)
     if owner is None:

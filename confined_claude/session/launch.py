@@ -20,12 +20,10 @@ from ..image.recipe import ImageChain
 from ..settings import Settings
 from ..state.facts import EngineFacts
 from ..workspace import Workspace
-from . import limits
+from . import CLAUDE, SHELL, limits
 from .mounts import plan_mounts
 
 NAME = "confined-claude"
-SHELL = ("bash",)
-CLAUDE = "claude"
 
 # CHOWN, SETUID and SETGID let the entrypoint prepare HOME and drop to the caller; with the other two the package
 # helper installs packages, and a host root's session works in directories of other users. No other uid has any.

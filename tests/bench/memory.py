@@ -1,44 +1,43 @@
 """How much memory a session takes on the host while it waits: the tool and its docker commands.
 
-    python tests/bench/memory.py
-
-Needs an engine and the image. All it makes is in a HOME of its own, and goes at the end. The figure is the proportional
-set size (PSS): pages that processes share count in parts, also those that they share with processes of others.
+The figure is the proportional set size (PSS): pages that processes share count in parts, also those that they share
+with processes of others.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pty
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-NETWORKS = ("open", "internet", "allowlist")
-SESSIONS = 20
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+from .figures import Figure
+from .place import Place, own
+
+MANY = 20
+
+
+def memory(place: Place, networks: Sequence[str], numbers: Sequence[int]) -> Iterator[Figure]:
+    """Measure sessions that wait at a terminal, in each of ``networks``, each of these ``numbers`` at once."""
+    for network in networks:
+        for number in numbers:
+            with contextlib.ExitStack() as stack:
+                tools = [stack.enter_context(_session(place, count, network)) for count in range(number)]
+                each = sum(map(_kilobytes, tools)) / 1024 / number
+            name = f"memory of one of {number} waiting sessions, {network}"
+            yield Figure(name, (each,), "MB", limit=60, goal=30)
 
 
 @contextlib.contextmanager
-def session(home: Path, number: int, network: str) -> Iterator[int]:
-    """A session at a terminal of its own that waits; yields the id of the tool's process."""
-    project = home / f"project-{number}"
+def _session(place: Place, number: int, network: str) -> Iterator[int]:
+    """Have a session wait at a terminal of its own; yield the id of the tool's process."""
+    project = place.home / f"waiting-{number}"
     project.mkdir(exist_ok=True)
+    place.give()
     window, terminal = pty.openpty()
-    command = [str(Path(sys.executable).with_name("confined-claude")), "shell", "--network", network]
-    tool = subprocess.Popen(
-        [*command, "--", "sh", "-c", "echo is up; read line"],
-        cwd=project,
-        env={"HOME": str(home), "PATH": SYSTEM_PATH, "TERM": "xterm"},
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        start_new_session=True,
-    )
+    command = own("shell", "--network", network, "--", "sh", "-c", "echo is up; read line")
+    tool = place.start(command, project, terminal, TERM="xterm")
     os.close(terminal)
     with os.fdopen(window, "r+b", buffering=0) as opened:
         printed = b""
@@ -54,24 +53,9 @@ def session(home: Path, number: int, network: str) -> Iterator[int]:
             tool.wait()
 
 
-def kilobytes(pid: int) -> int:
-    """The PSS of a process and of its children."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    own = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
-    return own + sum(kilobytes(int(child)) for child in children)
-
-
-def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="confined-claude-bench-") as directory:
-        home = Path(directory).resolve()
-        for network in NETWORKS:
-            for number in (1, SESSIONS):
-                with contextlib.ExitStack() as stack:
-                    tools = [stack.enter_context(session(home, count, network)) for count in range(number)]
-                    each = sum(map(kilobytes, tools)) / 1024 / number
-                print(json.dumps({"what": "memory", "network": network, "sessions": number, "MB each": round(each, 1)}))
-
-
-if __name__ == "__main__":
-    main()
+def _kilobytes(process: int) -> int:
+    """Return the PSS of a process and of its children."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+    mine = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+    return mine + sum(_kilobytes(int(child)) for child in children)

@@ -1,0 +1,93 @@
+"""The docs' page of the benchmarks: the table, and a plot for each figure that grows."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from .figures import HEADINGS, Report, Series
+from .place import REPOSITORY
+
+PAGE = REPOSITORY / "docs/benchmarks.md"
+FIGURES = REPOSITORY / "docs/benchmarks.json"
+PLOTS = REPOSITORY / "docs/benchmarks"
+_INTRODUCTION = """\
+# Benchmarks
+
+`inv bench --growth --page` writes this page; do not edit it. A ratio compares two times that were measured in turn, in
+one run, so that other work on the machine disturbs both alike. The value is the median, the spread is that of the half
+of the samples in the middle. [CONTRIBUTING.md](../CONTRIBUTING.md) says how to measure.
+"""
+_FONT, _COLOUR = 'font-family="sans-serif" font-size="12"', "#d97757"
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 560, 300, 70, 50, 40, 20
+
+
+def write(report: Report) -> None:
+    """Write the page, its plots and the figures as JSON."""
+    PLOTS.mkdir(exist_ok=True)
+    for series in report.series:
+        (PLOTS / _file(series)).write_text(plot(series))
+    PAGE.write_text("\n".join(_lines(report)) + "\n")
+    FIGURES.write_text(json.dumps(report.to_json(), indent=1) + "\n")
+
+
+def _lines(report: Report) -> Iterator[str]:
+    machine = report.machine
+    yield _INTRODUCTION
+    yield (
+        f"Measured {machine['time']} on {machine['processors']} processors, Linux {machine['kernel']}, Python "
+        f"{machine['python']}; load at the beginning: {', '.join(map(str, machine['load']))} (1, 5 and 15 minutes).\n"
+    )
+    yield from _table([HEADINGS, *(figure.row() for figure in report.figures)])
+    yield "\n## Growth\n"
+    for series in report.series:
+        yield f"**{series.name}**: {series.slope}.\n"
+        yield f"![{series.name}](benchmarks/{_file(series)})\n"
+
+
+def _table(rows: Sequence[Iterable[str]]) -> Iterator[str]:
+    for number, row in enumerate(rows):
+        yield f"| {' | '.join(row)} |"
+        if number == 0:
+            yield f"|{'---|' * len(HEADINGS)}"
+
+
+def _file(series: Series) -> str:
+    return re.sub("[^a-z0-9]+", "-", f"{series.name} {series.what}".lower()).strip("-") + ".svg"
+
+
+def plot(series: Series) -> str:
+    """Return a plot as SVG, both axes logarithmic if the sizes span more than a power of ten."""
+    is_logarithmic = max(series.x) > 10 * min(series.x)
+    across = _axis(series.x, _LEFT, _WIDTH - _RIGHT, is_logarithmic=is_logarithmic)
+    up = _axis(series.y, _HEIGHT - _BOTTOM, _TOP, is_logarithmic=is_logarithmic)
+    points = [(across(x), up(y)) for x, y in zip(series.x, series.y, strict=True)]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return "\n".join((
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" {_FONT}>',
+        f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
+        f'<text x="{_LEFT}" y="20" font-size="14">{series.name}: {series.unit} for {series.what}</text>',
+        f'<path d="M{_LEFT} {_TOP}V{_HEIGHT - _BOTTOM}H{_WIDTH - _RIGHT}" fill="none" stroke="#888"/>',
+        *(
+            f'<text x="{x:.0f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{size:,.0f}</text>'
+            for (x, _), size in zip(points, series.x, strict=True)
+        ),
+        f'<text x="{(_LEFT + _WIDTH) / 2}" y="{_HEIGHT - 10}" text-anchor="middle">{series.what}</text>',
+        *(
+            f'<text x="{x:.0f}" y="{y - 8:.0f}" text-anchor="middle">{value:.3g} {series.unit}</text>'
+            for (x, y), value in zip(points, series.y, strict=True)
+        ),
+        f'<polyline points="{line}" fill="none" stroke="{_COLOUR}" stroke-width="2"/>',
+        *(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{_COLOUR}"/>' for x, y in points),
+        "</svg>\n",
+    ))  # fmt: skip
+
+
+def _axis(values: Sequence[float], first: float, last: float, *, is_logarithmic: bool) -> Callable[[float], float]:
+    """Return where on an axis from ``first`` to ``last`` a value stands; the ends are free for its labels."""
+    scale = math.log if is_logarithmic else float
+    low = scale(min(values)) if is_logarithmic else 0.0
+    span = (scale(max(values)) - low) or 1.0
+    return lambda value: first + (last - first) * (0.06 + 0.86 * (scale(value) - low) / span)

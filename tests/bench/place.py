@@ -1,0 +1,128 @@
+"""A HOME of the benchmark's own, in which everything is measured; it goes at the end, with what was started in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from confined_claude.host import APP, Host
+from confined_claude.image.recipe import image_chain
+from confined_claude.settings import Settings
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+REPOSITORY = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+# Root's sessions are others than a user's: with the default network they have a sidecar. So root measures as this user.
+_USER = 12345
+SHIM = REPOSITORY / "template/tasks.py"
+BARE_TASKS = "from invoke import task\n\n\n@task\ndef nothing(_context):\n    pass\n"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Someone's HOME with a project that has the scaffold's tasks, and a directory with a tasks file of nobody's."""
+
+    home: Path
+    uid: int = field(default_factory=lambda: os.geteuid() or _USER)
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+
+    @property
+    def project(self) -> Path:
+        return self.home / f"bench-{self.mark}"
+
+    @property
+    def bare(self) -> Path:
+        return self.home / "bare"
+
+    @property
+    def host(self) -> Host:
+        """The host of someone with this HOME."""
+        places = (self.home / ".local/share" / APP, self.home / ".local/state" / APP, self.home / ".config" / APP)
+        return Host(self.uid, self.uid if _is_root() else os.getgid(), self.home, {}, *places)
+
+    @property
+    def image(self) -> str:
+        return image_chain(Settings(), {}, "").name
+
+    def give(self) -> None:
+        """Make everything in HOME the user's."""
+        if _is_root():
+            subprocess.run(["chown", "-R", f"{self.uid}:{self.uid}", str(self.home)], check=True)
+
+    def environ(self, **extra: str) -> dict[str, str]:
+        return {"HOME": str(self.home), "PATH": SYSTEM_PATH, **extra}
+
+    def start(
+        self, command: Sequence[str], cwd: Path | None = None, terminal: int | None = None, **extra: str
+    ) -> subprocess.Popen[bytes]:
+        """Start a command as the user, with pipes or at the ``terminal`` with this file descriptor."""
+        other = self.uid if _is_root() else None
+        return subprocess.Popen(
+            command,
+            env=self.environ(**extra),
+            cwd=cwd or self.project,
+            user=other,
+            group=other,
+            extra_groups=[_engine_group()] if _is_root() else None,
+            stdin=subprocess.DEVNULL if terminal is None else terminal,
+            stdout=subprocess.PIPE if terminal is None else terminal,
+            stderr=subprocess.PIPE if terminal is None else terminal,
+            start_new_session=terminal is not None,
+        )
+
+    def run(self, command: Sequence[str], cwd: Path | None = None, **extra: str) -> bytes:
+        """Run a command to its end and return what it prints. Raises RuntimeError with its errors if it fails."""
+        process = self.start(command, cwd, None, **extra)
+        printed, errors = process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {errors.decode()[-1000:]}")
+        return printed
+
+    def seconds(self, command: Sequence[str], cwd: Path | None = None, **extra: str) -> float:
+        """Return how long a command takes, from its start to its end."""
+        began = time.perf_counter()
+        self.run(command, cwd, **extra)
+        return time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def made() -> Iterator[Place]:
+    """Make the place, and the image if that is missing, for the block."""
+    home = Path(tempfile.mkdtemp(prefix="confined-claude-bench-")).resolve()
+    place = Place(home)
+    try:
+        for directory, tasks in ((place.project, SHIM.read_text()), (place.bare, BARE_TASKS)):
+            directory.mkdir()
+            (directory / "tasks.py").write_text(tasks)
+        place.give()
+        place.run(own("build"))
+        yield place
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def _engine_group() -> int:
+    return Path("/var/run/docker.sock").stat().st_gid
+
+
+def own(*words: str) -> list[str]:
+    """Return a command line of this installation's ``confined-claude``."""
+    return [str(BIN / "confined-claude"), *words]
+
+
+def inv(*words: str) -> list[str]:
+    """Return a command line of this installation's ``inv``."""
+    return [str(BIN / "inv"), *words]
