@@ -63,6 +63,12 @@ class Host:
         return Path(self.environ.get("CLAUDE_CONFIG_DIR") or self.home / ".claude")
 
     @property
+    def path(self) -> tuple[str, ...]:
+        """The entries of the caller's PATH as they are; an empty one is the current directory."""
+        path = self.environ.get("PATH")
+        return tuple(path.split(os.pathsep)) if path else ()
+
+    @property
     def owner(self) -> str:
         """12 hex digits of the user and ``<state>``, which label everything of this user's in an engine.
 
@@ -101,11 +107,14 @@ class Host:
     def _git_config(self, scope: str) -> tuple[tuple[str, str], ...]:
         """Return what git reads in one of the files that no repository has a say in, from ``/``."""
         command = ["git", "config", scope, "--includes", "--null", "--list"]
+        environ = {**self.environ, "HOME": str(self.home)}
+        if self.path:
+            environ["PATH"] = os.pathsep.join(entry for entry in self.path if entry in os.get_exec_path())
         try:
             answer = subprocess.run(
                 command,
                 cwd="/",
-                env={**self.environ, "HOME": str(self.home)},
+                env=environ,
                 capture_output=True,
                 check=False,
                 timeout=10,
@@ -117,6 +126,15 @@ class Host:
         records = answer.stdout.decode("utf-8", "replace").split("\0")
         settings = (record.partition("\n") for record in records if "\n" in record)
         return tuple((key, value) for key, _, value in settings)
+
+
+def leave_out_of_path(root: Path) -> None:
+    """Take ``root``, all in it and relative entries out of this process's PATH: a session can put programs there."""
+    entries = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    kept = [
+        entry for entry in entries if entry.startswith("/") and not f"{os.path.realpath(entry)}/".startswith(f"{root}/")
+    ]
+    os.environ["PATH"] = os.pathsep.join(kept)
 
 
 def gitconfig_text(settings: tuple[tuple[str, str], ...]) -> str:

@@ -6,6 +6,7 @@ in this module and nowhere else.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +15,7 @@ from pathlib import Path
 from . import project as projects
 from .errors import ConfinedError
 from .fs.directory import Location
-from .host import Host
+from .host import Host, leave_out_of_path
 from .project import SCAFFOLD, Project
 from .settings import Settings
 from .settings.files import ProjectFiles
@@ -132,8 +133,19 @@ def shared_data(host: Host) -> Location:
 
 
 def current_project(host: Host) -> Project:
-    """Return the project that the current directory belongs to. Raises ConfinedError if there can be none."""
-    return projects.find(current_directory(), host)
+    """Return the project that the current directory belongs to, and run no program from there from now on.
+
+    Raises ConfinedError if there can be none.
+    """
+    project = projects.find(current_directory(), host)
+    leave_out_of_path(project.root)
+    return project
+
+
+def leave_project_out_of_path(host: Host) -> None:
+    """Run no program from the current project, if there is one, from now on. For commands that need no project."""
+    with contextlib.suppress(ConfinedError):
+        current_project(host)
 
 
 def current_directory() -> Path:

@@ -11,5 +11,6 @@ from .stop import project_for
 
 def execute(host: Host, command: Sequence[str], wanted: str | None) -> int:
     """Run ``command``, or a shell, in the session ``wanted`` by number or name; return its exit code."""
-    session = listing.choose(listing.sessions(host), project_for(host, wanted), wanted)
+    here = project_for(host, wanted)
+    session = listing.choose(listing.sessions(host), here, wanted)
     return join.execute(session, command, host.environ)

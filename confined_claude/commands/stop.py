@@ -8,7 +8,7 @@ from ..host import Host
 from ..project import Project
 from ..session import join, listing
 from ..state.store import records_of
-from ..workspace import current_project
+from ..workspace import current_project, leave_project_out_of_path
 
 
 def stop(host: Host, wanted: str | None, *, all_projects: bool) -> None:
@@ -18,6 +18,7 @@ def stop(host: Host, wanted: str | None, *, all_projects: bool) -> None:
     """
     if all_projects and wanted is not None:
         raise ConfinedError("--all and --session do not go together.", "Leave out one of them.")
+    leave_project_out_of_path(host)
     found = listing.sessions(host)
     if not all_projects:
         here = project_for(host, wanted)

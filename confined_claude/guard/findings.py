@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from .snapshot import Kind, Snapshot, key_of
-from .verdicts import Context, judge, submodules
+from .verdicts import Context, is_limit, judge, submodules
 
 # Later findings come without contents, each of which may be 64 KiB.
-MAX_WITH_CONTENT = 500
+_MAX_CONTENT_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def audit(
     for key, item in after.items.items():
         path = key.partition("\0")[0]
         old = before.items.get(key)
-        if old is not None and (old.kind, old.digest) == (item.kind, item.digest):
+        if old is not None and (old.kind, old.digest) == (item.kind, item.digest) and not is_limit(item):
             continue
         is_protected = f"{path}/".startswith(protected) and not f"{path}/".startswith(writable)
         if is_protected and not (old is not None and old.shared):
@@ -81,7 +81,11 @@ def audit(
                 )
             )
     found.sort(key=order)
-    found[MAX_WITH_CONTENT:] = [replace(finding, before=None, after=None) for finding in found[MAX_WITH_CONTENT:]]
+    left = _MAX_CONTENT_BYTES
+    for number, finding in enumerate(found):
+        left -= len(finding.before or b"") + len(finding.after or b"")
+        if left < 0:
+            found[number] = replace(finding, before=None, after=None)
     return found
 
 

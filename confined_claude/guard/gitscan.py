@@ -13,7 +13,7 @@ from functools import partial
 from ..fs.directory import Directory
 from . import gitconfig, gitindex, gitstate
 from .snapshot import KEPT_BYTES, Kind
-from .walk import MAX_FILE_BYTES, Walk
+from .walk import Walk
 
 _MAX_INDEX_BYTES = 128 << 20  # of all indexes together
 _MAX_STATE_BYTES = 1 << 20
@@ -64,10 +64,10 @@ class GitScan:
         if names and not self._is_valid(directory, names, is_linked=main is not None):
             self._snapshot.add(_below(path, "HEAD"), Kind.GIT_FILE)
         commondir = b"." if main is None else b"../.."
-        if "commondir" in names and (directory.read("commondir", KEPT_BYTES) or b"").strip() != commondir:
+        if "commondir" in names and (self._walk.read(directory, "commondir", KEPT_BYTES) or b"").strip() != commondir:
             self._walk.add_file(directory, _below(path, "commondir"), Kind.GIT_FILE)
         is_linked = main is not None and "commondir" in names
-        config = main if is_linked and main is not None else directory.read("config", MAX_FILE_BYTES) or b""
+        config = main if is_linked and main is not None else self._walk.read(directory, "config") or b""
         if "index" in names:
             self._index(directory, path, names, gitconfig.hash_size(config))
         self._states(entries, directory, path)
@@ -161,7 +161,7 @@ class GitScan:
         for entry in entries:
             state = gitstate.state_of(_below(path, entry.name))
             if state is not None and not entry.is_dir(follow_symlinks=False):
-                content = directory.read(entry.name, _MAX_STATE_BYTES)
+                content = self._walk.read(directory, entry.name, _MAX_STATE_BYTES)
                 if content is None or not state.is_harmless(content):
                     self._walk.add_file(directory, _below(path, entry.name), Kind.GIT_FILE)
 

@@ -173,7 +173,7 @@ class Guard:
         with timing.phase("baseline"):
             with locked(self._location) as records:
                 before = records.before(self.key)  # that of the sessions beside this one
-            before = before or Before(session, since, self._project.scan())
+            before = before or Before(session, since, self._project.scan(), self._project.programs)
             with locked(self._location) as records:
                 self._before = records.save_before(self.key, replace(before, session=session))
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from ..errors import ConfinedError
 from ..fs.directory import Location
 from ..project import CONTAINER_HOME
 from ..workspace import Workspace
-from . import repository
+from . import pins, programs, repository
 from .findings import Finding, audit
 from .gitsettings import named_files
 from .records import Before, Identity, Record
 from .repository import Repository
 from .rules import Matcher, Rule, rules_for
 from .scan import scan
-from .snapshot import Snapshot
+from .snapshot import Kind, Snapshot
 from .verdicts import Context
 
 
@@ -45,6 +45,10 @@ class GuardedProject:
         named = (*(f"/{path}" for path in self.named.in_tree), *self.named.anywhere)
         found = (*_invoke_package(self.root), *(_git_rule(path) for path in named))
         self.matcher = Matcher(rules_for(workspace.settings.protect, workspace.settings.writable, found))
+        hidden: frozenset[str] = frozenset()
+        with contextlib.suppress(ConfinedError):  # the scan reports it
+            hidden = frozenset(pins.virtual_environments(self.root))
+        self.programs = tuple(dict.fromkeys(programs.directories(workspace.host.path, self.root, hidden)))
 
     @property
     def outside(self) -> tuple[Path, ...]:
@@ -53,9 +57,29 @@ class GuardedProject:
             return ()
         return (self.repository.common,)
 
-    def scan(self, since: float | None = None) -> Snapshot:
-        """Scan the project. ``since`` is as for ``scan.scan``."""
-        return scan(self.root, self.matcher, self.outside, self.named.in_git, since=since)
+    def scan(
+        self,
+        since: float | None = None,
+        known_programs: Iterable[str] | None = None,
+        known_packages: Collection[str] | None = (),
+    ) -> Snapshot:
+        """Scan the project. ``since`` is as for ``scan.scan``.
+
+        ``known_programs`` are the directories of programs in the snapshot that this one is compared with, by default
+        all that the caller's PATH has now. Of others only what changed since then is noted. ``known_packages`` are the
+        directories of packages in that snapshot; None if it has none for being of version 0.1.
+        """
+        known = dict.fromkeys(self.programs if known_programs is None else known_programs, False)
+        directories = {**dict.fromkeys(self.programs, True), **known}
+        return scan(
+            self.root,
+            self.matcher,
+            self.outside,
+            self.named.in_git,
+            since=since,
+            programs=directories,
+            packages=known_packages,
+        )
 
     def compare(self, record: Record, before: Before, unchanged: Iterable[str] = ()) -> list[Finding]:
         """Return what the session with these records has left, as of now.
@@ -70,7 +94,9 @@ class GuardedProject:
             git_directories=frozenset(record.git_directories),
             container_only=() if CONTAINER_HOME.exists() else (f"{CONTAINER_HOME}/",),
         )
-        after = self.scan(before.since)
+        items = before.snapshot.items
+        known = {key.partition("\0")[0] for key, item in items.items() if item.kind == Kind.PACKAGES}
+        after = self.scan(before.since, before.programs, known if before.has_packages else None)
         return audit(before.snapshot, after, context, unchanged=unchanged, session=before.session, since=before.since)
 
     def name(self, path: Path) -> str:

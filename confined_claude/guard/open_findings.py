@@ -47,7 +47,10 @@ def still_open(findings: Sequence[Finding], project: GuardedProject) -> list[Fin
     """Return the findings without those that someone has put right meanwhile."""
     if not findings:
         return []
-    now = project.scan(min(finding.since for finding in findings)).items
+    paths = [finding.path for finding in findings if finding.kind == Kind.PROGRAM]
+    programs = [f"/{place}" for path in paths for place in (path, path.rpartition("/")[0])]
+    packages = [finding.path for finding in findings if finding.kind == Kind.PACKAGES]
+    now = project.scan(min(finding.since for finding in findings), programs, packages).items
     return [finding for finding in findings if not _is_put_right(finding, now.get(finding.key), project)]
 
 

@@ -91,7 +91,7 @@ def plan_pins(
     # Where the caller may not write, a session may not either.
     missing = [path for path in dict.fromkeys(red) if not os.path.lexists(path) and os.access(path.parent, os.W_OK)]
     exceptions = [path for path in writable if _is_inside(path, read_only)]
-    return Pins(tuple(read_only), tuple(exceptions), tuple(missing), tuple(_virtual_environments(root)))
+    return Pins(tuple(read_only), tuple(exceptions), tuple(missing), tuple(virtual_environments(root)))
 
 
 def plan_mounts(pins: Pins, project: Project, repository: Repository | None, data: Location) -> Iterator[Mount]:
@@ -219,11 +219,15 @@ def _matching(directory: Path, name: str) -> list[Path]:
     return [path for path in found if not path.is_symlink()]
 
 
-def _virtual_environments(root: Path) -> Iterator[str]:
-    """Yield the names of the directories at ``root`` that are, or by their name are to be, virtual environments."""
+def virtual_environments(root: Path) -> Iterator[str]:
+    """Yield the names of the directories at ``root`` that are, or by their name are to be, virtual environments.
+
+    Raises ConfinedError if it cannot be read.
+    """
     try:
         with Location(root).open() as directory, directory.entries() as entries:
             names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
     except OSError as error:
         raise system_error("read", root, error) from None
-    yield from (name for name in names if name == _HOST_VENV or (root / name / VENV_MARK).is_file())
+    # A directory that nobody may read has none for a session either.
+    yield from (name for name in names if name == _HOST_VENV or os.path.isfile(root / name / VENV_MARK))  # noqa: PTH113

@@ -49,12 +49,16 @@ class Record:
 class Before:
     """A session's baseline: its container's name, the time of the scan (epoch seconds), and what was found.
 
+    ``programs`` are the directories of the caller's PATH that were scanned, see ``programs.py``. It ``has_packages``
+    if directories of packages are in the snapshot, unlike in version 0.1.
     Sessions that overlap have the scan in common that was made before the first of them.
     """
 
     session: str
     since: float
     snapshot: Snapshot
+    programs: tuple[str, ...] = ()
+    has_packages: bool = True
 
 
 class RecordedSession(NamedTuple):
@@ -248,13 +252,15 @@ def _decode_record(value: Any) -> Record:
 
 def _encode_before(before: Before) -> Any:
     items = {key: [item.kind, item.digest, _as_text(item.content)] for key, item in before.snapshot.items.items()}
-    return {"session": before.session, "since": before.since, "items": items}
+    added = {"programs": before.programs, "has_packages": before.has_packages}  # version 0.1 refuses them
+    return {"session": before.session, "since": before.since, "items": items, **added}
 
 
 def _decode_before(value: Any) -> Before:
     items = value.pop("items").items()
     snapshot = Snapshot({key: Item(Kind(kind), digest, _as_bytes(text)) for key, (kind, digest, text) in items})
-    return Before(**value, snapshot=snapshot)
+    programs, has_packages = tuple(map(str, value.pop("programs", ()))), bool(value.pop("has_packages", False))
+    return Before(**value, snapshot=snapshot, programs=programs, has_packages=has_packages)
 
 
 def _encode_finding(finding: Finding) -> Any:

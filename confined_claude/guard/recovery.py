@@ -77,7 +77,7 @@ def recover(workspace: Workspace, who: str) -> None:
 
 def end(records: Records, key: str, found: Iterable[Finding]) -> None:
     """End the record of a session, unless something could not be scanned yet."""
-    if any(finding.kind == Kind.UNSEEN for finding in found):
+    if any(finding.kind == Kind.UNSEEN and finding.red for finding in found):
         records.mark_unscanned(key)
     else:
         records.end(key)

@@ -17,8 +17,8 @@ from .records import Records, locked
 from .recovery import recover_interrupted
 from .snapshot import Item, Kind
 
-_REMOVABLE = (Kind.FILE, Kind.GIT_FILE, Kind.LINK, Kind.GIT_LINK, Kind.POINTER)
-_RESTORABLE = (Kind.FILE, Kind.GIT_FILE, Kind.POINTER)
+_REMOVABLE = (Kind.FILE, Kind.GIT_FILE, Kind.LINK, Kind.GIT_LINK, Kind.POINTER, Kind.PROGRAM)
+_RESTORABLE = (Kind.FILE, Kind.GIT_FILE, Kind.POINTER, Kind.PROGRAM)
 
 
 @dataclass(frozen=True)

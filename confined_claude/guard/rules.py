@@ -125,6 +125,9 @@ RULES = (
 
 # The file that makes a directory a virtual environment of Python.
 VENV_MARK = "pyvenv.cfg"
+# Conda's. An environment of either kind is also known by what is in its bin/, should the mark be missing.
+CONDA_MARK = "conda-meta"
+ENVIRONMENT_PROGRAMS = frozenset(("activate", "python", "python3", "conda"))
 # Package managers fill these: their files are too many to report one by one, and change all the time.
 DEPENDENCY_DIRECTORIES = frozenset(
     ("node_modules", "bower_components", "site-packages", ".tox", ".nox", "__pypackages__")

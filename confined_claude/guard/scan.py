@@ -6,18 +6,24 @@ Git is never asked. See ``walk`` for the bounds.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from ..fs.directory import Directory, Location
 from ..project import SCAFFOLD
 from .gitscan import GitScan, is_git_directory
 from .gitsettings import led_to, links_of_hooks, settings_of
-from .rules import DEPENDENCY_DIRECTORIES, VENV_MARK, Matcher, Rule
-from .snapshot import KEPT_BYTES, Kind, Snapshot, resolve_inside
-from .walk import MAX_FILE_BYTES, TimedOut, Walk
+from .rules import CONDA_MARK, DEPENDENCY_DIRECTORIES, ENVIRONMENT_PROGRAMS, VENV_MARK, Matcher, Rule
+from .snapshot import KEPT_BYTES, LINKED_DIRECTORY, CutShort, Item, Kind, Snapshot, resolve_inside
+from .walk import Walk
+
+_LINK_BYTES = 100  # about what the path of a link takes beside its length
+_SETID = stat.S_ISUID | stat.S_ISGID
+_EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 
 
 def scan(
@@ -27,13 +33,17 @@ def scan(
     named_in_git: Iterable[Path] = (),
     *,
     since: float | None = None,
+    programs: Mapping[str, bool] = MappingProxyType({}),
+    packages: Collection[str] | None = (),
 ) -> Snapshot:
     """Scan the project at ``root`` and the ``git_directories`` outside it.
 
     ``named_in_git`` are files and directories in git directories that git's settings lead to.
 
-    With ``since``, in seconds since the epoch, files that run as their owner and packages are noted as well if they
-    changed since then, by their ctime, which no session can set back.
+    With ``since``, in seconds since the epoch, files that run as their owner and packages that changed since then are
+    noted as such, by their ctime, which no session can set back. ``programs`` are directories of the caller's PATH, see
+    ``programs.py``: of those that are True only what changed since then is noted. ``packages`` are known directories of
+    packages, which they stay whatever marks are missing by now; with None unchanged ones are not noted.
     """
     walk = Walk()
     try:
@@ -41,12 +51,16 @@ def scan(
             with Location(path).open() as directory:
                 GitScan(walk).scan(directory, str(path))
         with Location(root).open() as directory:
-            tree = _TreeScan(root, matcher, walk, since)
-            tree.scan(directory, "", (), None, "")
+            tree = _TreeScan(root, matcher, walk, since=since, programs=programs, packages=packages)
+            try:
+                tree.scan(directory, "", (), None, "")
+            finally:
+                tree.note_packages()
+            tree.scan_programs()
         tree.resolve_inner_links()
         _NamedScan(root, walk).scan(named_in_git)
-    except TimedOut as error:
-        walk.add_unscanned(str(error), "looking through it takes too long")
+    except CutShort as error:
+        walk.add_unscanned(*error.args)
     except OSError as error:
         walk.add_unscanned("", str(error.strerror))
     return walk.snapshot
@@ -55,7 +69,16 @@ def scan(
 class _TreeScan:
     """Scans the directories of a project on behalf of ``walk``."""
 
-    def __init__(self, root: Path, matcher: Matcher, walk: Walk, since: float | None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        matcher: Matcher,
+        walk: Walk,
+        *,
+        since: float | None,
+        programs: Mapping[str, bool],
+        packages: Collection[str] | None,
+    ) -> None:
         self._root = root
         self._find = matcher.find
         self._find_link = matcher.find_link
@@ -64,6 +87,13 @@ class _TreeScan:
         self._git = GitScan(walk)
         self._since_ns = None if since is None else int(since * 1e9)
         self._inner_links: list[str] = []
+        self._inner_bytes = 0
+        self._packages = packages
+        self._inodes: dict[str, int] = {}  # of the directories of packages
+        self._changes: dict[str, int] = {}  # when something in one changed last (ctime in ns), if since the time given
+        # Those by their path from the root, and the ends of the paths of the others, which are found on the way.
+        self._programs = {path[1:]: recent for path, recent in programs.items() if path.startswith("/")}
+        self._ends = {f"/{path}": recent for path, recent in programs.items() if not path.startswith("/")}
 
     def scan(
         self, directory: Directory, prefix: str, parents: tuple[str, ...], rule: Rule | None, packages: str
@@ -73,13 +103,18 @@ class _TreeScan:
         ``prefix`` is its path with a slash, ``parents`` are that path's names in lower case. With a ``rule``
         everything in it belongs to that; ``packages`` is the directory of packages that it is in.
         """
+        if self._ends:
+            self._find_programs(prefix[:-1])
         entries = self._walk.entries(directory, prefix)
         names = {entry.name for entry in entries}
         if is_git_directory(names):
             self._snapshot.add(prefix[:-1] or ".", Kind.REPOSITORY)
             self._git.scan(directory, prefix[:-1])
-        if prefix and not packages and (VENV_MARK in names or parents[-1] in DEPENDENCY_DIRECTORIES):
+        if prefix and not packages and self._has_packages(prefix[:-1], parents[-1], names):
             packages = prefix[:-1]
+            self._inodes[packages] = directory.stat().st_ino
+        if packages and self._since_ns is not None:  # what is moved here is as old as it was
+            self._packages_changed(packages, directory.stat().st_ctime_ns)
         # The mark of a virtual environment does not end the rules: a session may put it anywhere.
         is_ruled = DEPENDENCY_DIRECTORIES.isdisjoint(parents)
         below = []
@@ -88,6 +123,7 @@ class _TreeScan:
                 below.append(entry.name)
             else:
                 self._file(entry, directory, prefix, parents, rule, packages, is_ruled)
+        del entries, names  # there may be many, at each of many levels
         for name in below:
             path = prefix + name
             with self._walk.enter(directory, name, path, len(parents)) as inner:
@@ -122,7 +158,9 @@ class _TreeScan:
             except OSError:
                 return  # removed meanwhile
             if status.st_ctime_ns >= self._since_ns:
-                self._changed(prefix + name, status.st_mode, packages)
+                self._packages_changed(packages, status.st_ctime_ns)
+                if status.st_mode & _SETID and stat.S_ISREG(status.st_mode):
+                    self._snapshot.add(prefix + name, Kind.SETID, oct(stat.S_IMODE(status.st_mode)).encode())
         if entry.is_symlink():
             own = self._find_link(lower, parents) if is_ruled and not rule else None
             self._link(directory, prefix, name, own or rule)
@@ -131,7 +169,7 @@ class _TreeScan:
         elif not entry.is_file(follow_symlinks=False):
             self._snapshot.add(prefix + name, Kind.SPECIAL)
         elif lower == ".git":
-            self._snapshot.add(prefix + name, Kind.POINTER, directory.read(name, KEPT_BYTES) or b"")
+            self._walk.add_file(directory, prefix + name, Kind.POINTER)
         elif is_ruled and (rule or self._find(lower, parents, is_directory=False)):
             self._walk.add_file(directory, prefix + name)
 
@@ -141,11 +179,26 @@ class _TreeScan:
             if not entry.is_dir(follow_symlinks=False):
                 self._walk.add_file(directory, f"{SCAFFOLD}/{entry.name}")
 
-    def _changed(self, path: str, mode: int, packages: str) -> None:
-        if packages:
-            self._snapshot.add(packages, Kind.PACKAGES)
-        if mode & (stat.S_ISUID | stat.S_ISGID) and stat.S_ISREG(mode):
-            self._snapshot.add(path, Kind.SETID, oct(stat.S_IMODE(mode)).encode())
+    def _has_packages(self, path: str, name: str, names: set[str]) -> bool:
+        return (
+            name in DEPENDENCY_DIRECTORIES
+            or VENV_MARK in names
+            or CONDA_MARK in names
+            or (name == "bin" and not ENVIRONMENT_PROGRAMS.isdisjoint(names))
+            or path in (self._packages or ())
+        )
+
+    def _packages_changed(self, packages: str, ctime_ns: int) -> None:
+        if packages and ctime_ns >= max(self._since_ns or 0, self._changes.get(packages, 0)):
+            self._changes[packages] = ctime_ns
+
+    def note_packages(self) -> None:
+        """Note the directories of packages: each later change makes another item."""
+        for path, inode in self._inodes.items():
+            if path in self._changes or self._packages is not None:
+                state = f"{inode} {self._changes.get(path, '')}"
+                digest = hashlib.sha256(state.encode()).hexdigest()
+                self._snapshot.put(path, Item(Kind.PACKAGES, digest))
 
     def _link(self, directory: Directory, prefix: str, name: str, rule: Rule | None) -> None:
         try:
@@ -156,6 +209,10 @@ class _TreeScan:
             self._snapshot.add(prefix + name, Kind.LINK, os.fsencode(target))
             return
         self._inner_links.append(prefix + name)
+        self._inner_bytes += len(prefix) + len(name) + _LINK_BYTES
+        self._walk.check(prefix, self._inner_bytes)
+        if self._ends:
+            self._find_programs(prefix + name)
         if rule is not None or name.lower() == ".git":
             content = self._linked_content(prefix + name)
             self._snapshot.add(prefix + name, Kind.LINK, os.fsencode(target) + (b"\0\n" + content if content else b""))
@@ -177,7 +234,7 @@ class _TreeScan:
             return b""
         try:
             with Location(real.base, real.parts[:-1]).open() as directory:
-                return directory.read(real.parts[-1], MAX_FILE_BYTES) or b""
+                return self._walk.read_or_identify(directory, real.parts[-1])
         except OSError:
             return b""
 
@@ -188,10 +245,38 @@ class _TreeScan:
             return None
         return Location(self._root, real.relative_to(self._root).parts)
 
+    def _find_programs(self, path: str) -> None:
+        for end, recent in self._ends.items():
+            if f"/{path}".endswith(end):
+                self._programs.setdefault(path, recent)
+
+    def scan_programs(self) -> None:
+        """Note the programs in the directories of the caller's PATH, by their path from there, links included."""
+        for path, is_recent in self._programs.items():
+            real = self._real_location(path)
+            if real is None:
+                continue  # a link out of the project is noted as such
+            with contextlib.suppress(OSError), real.open() as directory:
+                if "/".join(real.parts) != path:
+                    self._snapshot.add(path, Kind.PROGRAM, LINKED_DIRECTORY + os.fsencode("/".join(real.parts)))
+                for entry in self._walk.entries(directory, path):
+                    with contextlib.suppress(OSError):  # removed meanwhile
+                        self._program(directory, f"{path}/{entry.name}", entry, is_recent=is_recent)
+
+    def _program(self, directory: Directory, path: str, entry: os.DirEntry[str], *, is_recent: bool) -> None:
+        status = entry.stat(follow_symlinks=False)
+        if is_recent and status.st_ctime_ns < (self._since_ns or 0):
+            return
+        if stat.S_ISLNK(status.st_mode):
+            self._snapshot.add(path, Kind.PROGRAM, os.fsencode(directory.readlink(entry.name)))
+        elif stat.S_ISREG(status.st_mode) and status.st_mode & _EXECUTABLE:
+            self._walk.add_file(directory, path, Kind.PROGRAM, KEPT_BYTES)
+
     def resolve_inner_links(self) -> None:
         """Note links that lead out of the project through another one. Where none leads out, that is impossible."""
         if any(item.kind == Kind.LINK for item in self._snapshot.items.values()):
             for path in self._inner_links:
+                self._walk.check(path, self._inner_bytes)
                 real = os.path.realpath(self._root / path)
                 if path not in self._snapshot.items and not Path(real).is_relative_to(self._root):
                     self._snapshot.add(path, Kind.LINK, os.fsencode(real))
@@ -210,7 +295,7 @@ class _NamedScan:
             self._add(path)
         nested = [path for path in self._walk.snapshot.git_directories if not Path(path).is_absolute()]
         for git in nested:
-            self._walk.check_clock(git)
+            self._walk.check(git)
             directory = self._root / git
             top = directory.parent if directory.name.lower() == ".git" else directory
             variables = settings_of(directory)

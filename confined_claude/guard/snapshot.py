@@ -9,6 +9,25 @@ from enum import Enum
 from pathlib import Path
 
 KEPT_BYTES = 64 << 10  # of the content of an item
+# Of the contents of all items. Later ones count by their digest alone, but for small ones: a path, say.
+_MAX_CONTENT_BYTES = 8 << 20
+_SMALL_BYTES = 4 << 10
+MAX_SIZE = 64 << 20  # of a whole snapshot, in bytes
+_ITEM_BYTES = 300  # about what an item takes beside its path and its content
+LINKED_DIRECTORY = b"\0"  # begins the content of a program that is a link to a directory of them
+
+
+# Why something was not scanned, for what a session can cause, or use if it is so already. Unlike what nobody may read,
+# it is reported each time.
+TOO_DEEP = "it is nested too deep"
+TOO_FULL = "it holds too many files"
+TOO_LONG = "looking through it takes too long"
+TOO_MUCH = "there is too much in it"
+LIMITS = frozenset(map(str.encode, (TOO_DEEP, TOO_FULL, TOO_LONG, TOO_MUCH)))
+
+
+class CutShort(Exception):
+    """A scan has reached one of its bounds. The arguments are the path where it was, and the reason."""
 
 
 class Kind(str, Enum):
@@ -23,12 +42,13 @@ class Kind(str, Enum):
     GITLINK = "gitlink"  # a path that an index has, and that is no ordinary file: see gitindex
     SETID = "setid"  # a file that runs as its owner, changed since the time given
     SPECIAL = "special"  # a FIFO, socket or device
-    PACKAGES = "packages"  # a directory of packages or a virtual environment, changed since the time given
+    PACKAGES = "packages"  # a directory of packages or an environment: which one it is, and its last change
+    PROGRAM = "program"  # an executable file or link in a directory of the caller's PATH, or a link on the way there
     UNSEEN = "unseen"  # what could not be scanned
 
 
 # Kinds that a path may have beside another one.
-_EXTRA_KINDS = (Kind.SETID, Kind.PACKAGES, Kind.UNSEEN)
+_EXTRA_KINDS = (Kind.SETID, Kind.PACKAGES, Kind.PROGRAM, Kind.UNSEEN)
 
 
 @dataclass(frozen=True)
@@ -54,15 +74,29 @@ def key_of(path: str, kind: Kind) -> str:
 class Snapshot:
     """The items of one scan by key. Paths are relative to the project's root; those outside it are absolute.
 
-    ``git_directories`` has all that were scanned as such.
+    ``git_directories`` has all that were scanned as such, ``size`` is about how many bytes all of it takes.
     """
 
     items: dict[str, Item] = field(default_factory=dict)
     git_directories: set[str] = field(default_factory=set)
+    size: int = field(default=0, compare=False)
+    _content_left: int = field(default=_MAX_CONTENT_BYTES, compare=False)
 
     def add(self, path: str, kind: Kind, content: bytes = b"", *, shared: bool = False) -> None:
+        """Add an item by its content, which is kept if there is room for it. Raises CutShort as ``put`` does."""
+        is_kept = len(content) <= max(_SMALL_BYTES, min(KEPT_BYTES, self._content_left))
+        if is_kept:
+            self._content_left -= len(content)
+            self.size += len(content)
         digest = hashlib.sha256(content).hexdigest()
-        self.items[key_of(path, kind)] = Item(kind, digest, content if len(content) <= KEPT_BYTES else None, shared)
+        self.put(path, Item(kind, digest, content if is_kept else None, shared))
+
+    def put(self, path: str, item: Item) -> None:
+        """Add an item. Raises CutShort if there are too many."""
+        if self.size > MAX_SIZE and item.kind != Kind.UNSEEN:
+            raise CutShort(path, TOO_MUCH)
+        self.size += len(path) + _ITEM_BYTES
+        self.items[key_of(path, item.kind)] = item
 
 
 def resolve_inside(root: Path, prefix: str, target: str) -> tuple[str, ...] | None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from . import gitconfig, gitindex, gitstate
 from .repository import parse_pointer
 from .rules import Matcher
-from .snapshot import Item, Kind, Snapshot, resolve_inside
+from .snapshot import LIMITS, LINKED_DIRECTORY, Item, Kind, Snapshot, resolve_inside
 
 _TASKS_PACKAGE = "tasks/__init__.py"
 _ALL_COMMANDS = frozenset(("*", "Bash", "Bash(*)", "Bash(:*)"))
@@ -76,8 +76,14 @@ _BY_KIND: Mapping[Kind, Verdict] = {
     Kind.SETID: Verdict(True, "whoever starts it", "runs with your rights for everybody (setuid or setgid, {text})"),
     Kind.SPECIAL: Verdict(False, "a program that reads it", "a FIFO, socket or device"),
     Kind.PACKAGES: Verdict(False, "npm, Python or an editor that uses them", "packages changed"),
+    Kind.PROGRAM: Verdict(True, "whoever or whatever starts a program of this name", "{new} program on your PATH"),
     Kind.GIT_LINK: Verdict(True, "git, which reads or writes through it", "{new} link to {text!r}"),
 }
+
+
+def is_limit(item: Item) -> bool:
+    """Return whether something was not scanned for a bound of the scan, and not for being out of reach."""
+    return item.kind == Kind.UNSEEN and item.content in LIMITS
 
 
 def submodules(after: Snapshot, context: Context) -> frozenset[str]:
@@ -103,6 +109,10 @@ def _judge(path: str, old: Item | None, item: Item, context: Context) -> Verdict
     new = "new" if old is None else "changed"
     if item.kind in _BY_KIND:
         red, runs, why = _BY_KIND[item.kind]
+        if item.kind == Kind.PROGRAM:  # one that was there is run on purpose
+            red = old is None or (item.content or b"").startswith(LINKED_DIRECTORY)
+        if is_limit(item) and old == item:  # it is none of this session's doing, but may have been of use to it
+            red, why = False, "as little looked through as before: {text}"
         return Verdict(red, runs, why.format(new=new, text=_text(item.content)))
     match item.kind:
         case Kind.GITLINK:

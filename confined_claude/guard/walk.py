@@ -1,4 +1,4 @@
-"""The bounds of a scan: time, depth, number of entries, bytes read. What is beyond them is noted in the snapshot.
+"""The bounds of a scan: time, depth, entries, bytes read, memory. What is beyond them is noted in the snapshot.
 
 No link is followed and no FIFO opened. Sessions may still write meanwhile, so every step starts from an open directory.
 """
@@ -13,18 +13,15 @@ import time
 from collections.abc import Iterator
 
 from ..fs.directory import Directory
-from .snapshot import Item, Kind, Snapshot
+from .snapshot import MAX_SIZE, TOO_DEEP, TOO_FULL, TOO_LONG, TOO_MUCH, CutShort, Item, Kind, Snapshot
 
 MAX_FILE_BYTES = 4 << 20
 _MAX_TOTAL_BYTES = 64 << 20
 _MAX_DEPTH = 100
 _MAX_ENTRIES = 500_000
+_MAX_ALL_ENTRIES = 4_000_000
 _MAX_SECONDS = 30.0
 _ENTRIES_PER_CLOCK = 4096
-
-
-class TimedOut(Exception):
-    """The scan took too long. The argument is the path where it was."""
 
 
 class Walk:
@@ -33,6 +30,7 @@ class Walk:
     def __init__(self) -> None:
         self.snapshot = Snapshot()
         self._bytes_left = _MAX_TOTAL_BYTES
+        self._entries_left = _MAX_ALL_ENTRIES
         self._deadline = time.monotonic() + _MAX_SECONDS
 
     def add_unscanned(self, path: str, reason: str) -> None:
@@ -47,27 +45,41 @@ class Walk:
                 for entry in listing:
                     found.append(entry)
                     if not len(found) % _ENTRIES_PER_CLOCK:
-                        self.check_clock(path)
+                        self.check(path)
                         if len(found) > _MAX_ENTRIES:
-                            self.add_unscanned(path, f"it holds more than {_MAX_ENTRIES} files")
+                            self.add_unscanned(path, TOO_FULL)
                             return []
         except OSError as error:
             self.add_unscanned(path, str(error.strerror))
             return []
-        self.check_clock(path)
+        self._entries_left -= len(found)
+        self.check(path)
         return found
 
-    def check_clock(self, path: str) -> None:
-        """Raise TimedOut if the scan takes too long."""
+    def check(self, path: str, more_bytes: int = 0) -> None:
+        """Raise CutShort if the scan takes too long, or too much memory with ``more_bytes`` beside the snapshot."""
         if time.monotonic() > self._deadline:
-            raise TimedOut(path)
+            raise CutShort(path, TOO_LONG)
+        if self.snapshot.size + more_bytes > MAX_SIZE or self._entries_left < 0:
+            raise CutShort(path, TOO_MUCH)
+
+    def read(self, directory: Directory, name: str, limit: int = MAX_FILE_BYTES) -> bytes | None:
+        """Return the content of a file; None if it has more than ``limit`` bytes, or all files together have too many.
+
+        Raises CutShort.
+        """
+        self.check(str(directory.path))
+        content = directory.read(name, min(limit, self._bytes_left))
+        if content is not None:
+            self._bytes_left -= len(content)
+        return content
 
     @contextlib.contextmanager
     def enter(self, directory: Directory, name: str, path: str, depth: int) -> Iterator[Directory | None]:
         """Open the directory ``name`` for the block; yield None, after noting that, where it cannot be opened."""
         inner = None
         if depth >= _MAX_DEPTH:
-            self.add_unscanned(path, "it is nested too deep")
+            self.add_unscanned(path, TOO_DEEP)
         else:
             try:
                 inner = directory.child(name)
@@ -81,10 +93,10 @@ class Walk:
             if inner is not None:
                 inner.close()
 
-    def add_file(self, directory: Directory, path: str, kind: Kind = Kind.FILE) -> None:
-        """Note the content of a file; if it is too large, or one too many, when it last changed."""
+    def add_file(self, directory: Directory, path: str, kind: Kind = Kind.FILE, max_bytes: int | None = None) -> None:
+        """Note the content of a file; if it is larger than ``max_bytes``, or one too many, when it last changed."""
         name = path.rpartition("/")[2]
-        content = directory.read(name, min(MAX_FILE_BYTES, self._bytes_left))
+        content = self.read(directory, name, max_bytes or MAX_FILE_BYTES)
         try:
             status = directory.stat(name)
         except OSError:
@@ -92,10 +104,19 @@ class Walk:
         if stat.S_ISLNK(status.st_mode):
             return  # noted as such
         if content is not None:
-            self._bytes_left -= len(content)
             self.snapshot.add(path, kind, content, shared=status.st_nlink > 1)
             return
-        identity = str(status.st_mode)
-        if stat.S_ISREG(status.st_mode):
-            identity += f" {status.st_size} {status.st_ino} {status.st_ctime_ns}"
-        self.snapshot.items[path] = Item(kind, hashlib.sha256(identity.encode()).hexdigest())
+        self.snapshot.put(path, Item(kind, hashlib.sha256(_identity(status)).hexdigest()))
+
+    def read_or_identify(self, directory: Directory, name: str) -> bytes:
+        """Return the content of a file, or what changes with it if it cannot be read whole. Raises OSError."""
+        content = self.read(directory, name)
+        return _identity(directory.stat(name)) if content is None else content
+
+
+def _identity(status: os.stat_result) -> bytes:
+    """Return the mode of a file; for a regular one also its size, inode and last change."""
+    identity = str(status.st_mode)
+    if stat.S_ISREG(status.st_mode):
+        identity += f" {status.st_size} {status.st_ino} {status.st_ctime_ns}"
+    return identity.encode()

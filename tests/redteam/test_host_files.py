@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from attacks import REVIEW, Attack, Field, table
-from helpers import REPOSITORY, docker, sessions_of, wait_until
+from helpers import REPOSITORY, SYSTEM_PATH, docker, sessions_of, wait_until
 from terminals import terminal
 
 pytestmark = pytest.mark.timeout(120)
@@ -375,6 +375,77 @@ def test_names_are_safe_to_print(field: Field) -> None:
     ]
     field.review("--restore", shown)
     assert not (field.project / "two\nred     lines/.envrc").exists()
+
+
+MOVED = {
+    "a package": ("stash/x/index.js", "mv stash/x node_modules/x", "node_modules"),
+    "a module of Python's": (
+        "stash/evil.pth", "mv stash/evil.pth env/lib/python3/site-packages/", "env/lib/python3/site-packages",
+    ),
+    "all packages": ("old/node_modules/x/index.js", "mv old web", "web/node_modules"),
+    "a program of conda's": ("stash/python", "mv stash/python conda/bin/", "conda"),
+    "a program without a mark": ("stash/pip", "mv stash/pip bare/bin/", "bare/bin"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_packages_that_are_moved_into_place_are_told(field: Field, name: str) -> None:
+    """A renamed folder keeps the times of its files."""
+    planted, move, told = MOVED[name]
+
+    def is_told(report: str) -> bool:
+        return f"yellow {told}" in [" ".join(line.split()) for line in report.splitlines()]
+
+    field.prepare(
+        "mkdir -p node_modules/a env/lib/python3/site-packages conda/conda-meta conda/bin bare/bin"
+        " && touch node_modules/a/index.js bare/bin/activate"
+    )
+    field.session(puts(planted, "x"))  # an earlier session leaves it where it does not matter
+    field.review("--accept")
+    assert field.session("true").stderr == ""
+    assert is_told(field.session(move).stderr)
+    assert field.session("touch src").stderr == ""  # the control
+    assert is_told(field.session(f"touch {told}/more").stderr)  # while that is open
+
+
+@pytest.mark.parametrize("name", ["bin", ".local/bin", ".ssh", ".config/autostart", "tools"])
+def test_directories_of_programs_keys_and_settings_are_no_projects(field: Field, name: str) -> None:
+    place = field.user.folder(field.user.home / name)
+    path = f"{field.user.bin}:{field.user.home}/tools:{SYSTEM_PATH}"
+    words = ("confined-claude", "shell", "--", "sh", "-c", puts("git", field.text(HOOK)))
+    done = field.user.run(*words, cwd=place, PATH=path)
+    assert done.returncode == 2, done.stderr
+    assert f"{place} cannot be a project" in done.stderr
+    assert not (place / "git").exists()
+    field.unguarded(f"cd {place}; {puts('git', HOOK)}", place)  # the control
+    field.user.run("git", "status", cwd=field.project, PATH=f"{place}:{SYSTEM_PATH}")
+    assert field.escaped() == ["canary"]
+
+
+@pytest.mark.parametrize("directory", ["node_modules/.bin", "bin", "env/bin"])
+@pytest.mark.parametrize("entry", ["./{}", "PROJECT/{}"])
+def test_a_program_planted_on_the_callers_path_is_told_and_not_run(field: Field, directory: str, entry: str) -> None:
+    path = f"{field.text(entry.format(directory))}:{field.user.bin}:{SYSTEM_PATH}"
+    names = ("docker", "git", "ls")
+    field.prepare(puts(f"{directory}/tool", "exit"))
+    plant = "; ".join(puts(f"{directory}/{name}", HOOK) for name in names)
+    done = field.session(f"echo >> {directory}/tool; {plant}", PATH=path)
+    reviewed = field.review()
+    again = field.session("true", PATH=path)
+    for text in (done.stderr, reviewed.stdout):
+        listed = [" ".join(line.split()) for line in text.splitlines()]
+        assert {f"red {directory}/{name}" for name in names} <= set(listed)
+        assert f"yellow {directory}/tool" in listed
+    assert (reviewed.returncode, again.returncode) == (REVIEW, REVIEW)
+    field.user.run("confined-claude", "review", "--accept", cwd=field.project, PATH=path)
+    # The tool itself starts none of them; accepted or not, the user's shell does: the control.
+    for words in (("shell", "--", "true"), ("status",), ("run", "--dry-run"), ("clean-global", "--dry-run")):
+        assert field.user.run("confined-claude", *words, cwd=field.project, PATH=path).returncode == 0
+    for words in (("stop",), ("exec", "--", "true"), ("doctor",)):  # there is no session
+        field.user.run("confined-claude", *words, cwd=field.project, PATH=path)
+    assert field.escaped() == []
+    field.user.run("sh", "-c", "ls", cwd=field.project, PATH=path)
+    assert field.escaped() == ["canary"]
 
 
 def test_a_session_cannot_conceal_the_report(field: Field) -> None:

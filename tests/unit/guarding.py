@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from confined_claude.guard.findings import Finding
@@ -92,8 +93,9 @@ def nowhere(place: Path) -> Host:
 class Scanned:
     """A project that was scanned before something is done to it."""
 
-    def __init__(self, root: Path, chosen: Settings | None = None, since: float = 0.0) -> None:
-        workspace = Workspace(nowhere(root.with_name("nowhere")), Project(root), chosen or Settings())
+    def __init__(self, root: Path, chosen: Settings | None = None, since: float = 0.0, path: str = "") -> None:
+        host = replace(nowhere(root.with_name("nowhere")), environ={"PATH": path})
+        workspace = Workspace(host, Project(root), chosen or Settings())
         self.project = GuardedProject(workspace, lenient=True)
         repository = self.project.repository
         directories = map(self.project.name, repository.git_directories()) if repository else ()
@@ -101,7 +103,7 @@ class Scanned:
         self.session, self.since, self.snapshot = "made-up", since, self.project.scan()
 
     def findings(self, unchanged: Iterable[str] = ()) -> list[Finding]:
-        before = Before(self.session, self.since, self.snapshot)
+        before = Before(self.session, self.since, self.snapshot, self.project.programs)
         return self.project.compare(self.record, before, unchanged)
 
     def red(self) -> list[str]:

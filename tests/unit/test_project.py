@@ -269,6 +269,52 @@ def test_other_directories_below_the_containers_home_are_fine(path: str, host: H
     assert refusal(Path(path), host) == ""
 
 
+@pytest.mark.parametrize(
+    "path",
+    """bin .ssh .ssh/keys .gnupg .aws .config .config/autostart .local .local/bin .local/share .local/lib/python3.11
+    .kube .docker""".split(),
+)
+def test_directories_with_keys_settings_or_programs_are_refused(path: str, bare_home: Host, tmp_path: Path) -> None:
+    (bare_home.home / path).mkdir(parents=True)
+    link = tmp_path / "link"
+    link.symlink_to(bare_home.home / path)
+    for place in (bare_home.home / path, link):
+        with pytest.raises(ConfinedError, match="cannot be a project: keys of yours"):
+            find(place, bare_home)
+
+
+@pytest.mark.parametrize("path", [".dotfiles", "bin/tool", ".local/src/app", ".local/share/app", "config", "ssh/x"])
+def test_other_directories_of_the_home_are_fine(path: str, bare_home: Host) -> None:
+    assert refusal(bare_home.home / path, bare_home) == ""
+
+
+def test_the_config_directory_by_its_variable_is_refused(bare_home: Host, tmp_path: Path) -> None:
+    host = replace(bare_home, environ={**bare_home.environ, "XDG_CONFIG_HOME": str(tmp_path / "settings")})
+    assert "keys of yours" in refusal(tmp_path / "settings/nvim", host)
+
+
+def with_path(host: Host, path: str) -> Host:
+    return replace(host, environ={**host.environ, "PATH": path})
+
+
+def test_a_directory_on_the_callers_path_is_refused(bare_home: Host, tmp_path: Path) -> None:
+    (tmp_path / "tools/app/bin").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("tools")
+    for entry in (tmp_path / "tools", tmp_path / "link"):
+        with pytest.raises(ConfinedError, match="it is on your PATH"):
+            find(tmp_path / "tools", with_path(bare_home, f"/usr/bin:{entry}"))
+        assert find(tmp_path / "tools/app", with_path(bare_home, f"/usr/bin:{entry}"))
+    # What is inside the project is reported instead.
+    assert find(tmp_path / "tools/app", with_path(bare_home, f"{tmp_path}/tools/app/bin:./node_modules/.bin"))
+
+
+@pytest.mark.parametrize("path", [".:/usr/bin", "/usr/bin:", "/usr/bin::/bin", "./:/bin"])
+def test_no_directory_is_a_project_while_the_current_one_is_on_path(path: str, host: Host, tmp_path: Path) -> None:
+    with pytest.raises(ConfinedError, match="PATH names the current directory") as caught:
+        find(project_at(tmp_path / "app"), with_path(host, path))
+    assert "Take that entry out" in caught.value.hint
+
+
 def test_a_claude_config_that_is_a_link_loop_is_no_traceback(tmp_path: Path, host: Host) -> None:
     (host.home / ".claude").symlink_to(host.home / ".claude")
     root = project_at(tmp_path / "app")

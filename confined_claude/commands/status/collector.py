@@ -68,8 +68,8 @@ class StatusCollector:
     def collect(self, waiting: Waiting | None = None) -> Status:
         """Return the status now. ``waiting`` is called while sizes are measured, see ``fs.usage.measure``."""
         problems: list[Problem] = []
+        here = _attempt(problems, "project", lambda: current_project(self._host))  # its programs are not used then
         asked = Background(self._ask_engine)
-        here = _attempt(problems, "project", lambda: current_project(self._host))
         known = _attempt(problems, "records", lambda: projects.projects(state_of(self._host))) or []
         wanted = {entry.id: _data_of(self._host, entry.id, entry.root) for entry in known}
         if here is not None:

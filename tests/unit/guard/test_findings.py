@@ -490,7 +490,7 @@ def test_what_was_pinned_all_the_time_is_not_reported_but_what_was_writable_in_i
 
 
 def test_however_many_findings_there_are_none_is_left_out(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("confined_claude.guard.findings.MAX_WITH_CONTENT", 3)
+    monkeypatch.setattr("confined_claude.guard.findings._MAX_CONTENT_BYTES", 6)
     scanned = Scanned(root)
     for number in range(9):
         put(root / f"{number}/.envrc")

@@ -44,7 +44,7 @@ def some_before() -> Before:
     snapshot.add(ODD, Kind.FILE, bytes(range(256)))
     snapshot.add("large", Kind.FILE, b"x" * (65 << 10))
     snapshot.add("tool", Kind.SETID, b"0o4755")
-    return Before(ODD, 12.5, snapshot)
+    return Before(ODD, 12.5, snapshot, ("/bin", ODD))
 
 
 # Sessions

@@ -6,11 +6,12 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from confined_claude.fs.directory import Directory
-from confined_claude.guard import gitscan, walk
+from confined_claude.guard import gitscan, snapshot, walk
 from confined_claude.guard.snapshot import resolve_inside
 
 from ..conftest import as_plain_user
@@ -107,7 +108,7 @@ def test_a_directory_with_too_many_entries_is_reported(root: Path, monkeypatch: 
     for number in range(40):
         put(root / f"src/many/{number}")
         put(root / f"vendor/.git/hooks/{number}")
-    why = "not looked through: it holds more than 20 files"
+    why = "not looked through: it holds too many files"
     assert scanned.red() == [f"{path}: {why}" for path in ("src/many", "vendor/.git/hooks")]
 
 
@@ -212,3 +213,73 @@ def test_a_link_that_leads_out_through_another_is_reported_with_its_target(targe
     assert (new.path, new.red, new.runs) == ("new", True, "what reads or writes there")
     assert (other.path, other.red) == ("other", False)
     assert other.why.startswith("new link out of the project, to '/usr/")
+
+
+# Memory and bytes, of a scan as a whole
+
+
+def test_git_files_of_any_number_and_size_take_little(root: Path) -> None:
+    scanned = Scanned(root)
+    for number in range(300):
+        path = put(root / f"many/{number}/.git", "gitdir: ../x\n")
+        os.truncate(path, 64 << 10)  # sparse: a path, and NUL bytes
+    found = scanned.findings()
+    assert [finding.red for finding in found] == [True] * 300
+    assert sum(len(item.content or b"") for item in scanned.project.scan().items.values()) <= 8 << 20
+    assert [finding.path for finding in scanned.findings()] == [finding.path for finding in found]
+
+
+def test_what_is_read_through_links_counts_together(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk, "_MAX_TOTAL_BYTES", 20_000)
+    put(root / "large", "x" * 6_000)
+    for number in range(20):
+        put(root / f"{number}/x").with_name(".envrc").symlink_to("../large")
+    read = []
+    original = Directory.read
+    monkeypatch.setattr(
+        Directory, "read", lambda self, name, limit=0: read.append(original(self, name, limit)) or read[-1]
+    )
+    scanned = Scanned(root)
+    assert sum(len(content or b"") for content in read) <= 20_000
+    assert scanned.findings() == []
+    put(root / "large", "y" * 6_000)  # beyond the bound it counts by its last change
+    assert [finding.path for finding in scanned.findings()] == sorted(f"{number}/.envrc" for number in range(20))
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [(snapshot, "MAX_SIZE", 3000), (walk, "_MAX_ALL_ENTRIES", 20), (walk, "_MAX_SECONDS", -1), (walk, "_MAX_DEPTH", 1)],
+)
+def test_what_is_cut_short_is_reported_each_time(
+    module: ModuleType, name: str, value: float, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        (put(root / f"src/{number:02}/.envrc").parent / "link").symlink_to("../main.py")
+    whole = Scanned(root)
+    monkeypatch.setattr(module, name, value)
+    found = [finding for finding in whole.findings() if "looked through" in finding.why]
+    assert found
+    assert all(finding.red for finding in found)
+    cut = Scanned(root)
+    again = [finding for finding in cut.findings() if "looked through" in finding.why]
+    assert again
+    assert not any(finding.red for finding in again)  # no session's doing
+    monkeypatch.undo()
+    assert any(finding.path.endswith("/.envrc") and finding.red for finding in cut.findings())
+
+
+def test_what_nobody_may_read_is_not_reported_each_time(plain_folder: Path) -> None:
+    def work() -> list[str]:
+        put(plain_folder / "project/closed/x").parent.chmod(0)
+        return Scanned(plain_folder / "project").red()
+
+    assert as_plain_user(work) == []
+
+
+def test_a_large_git_file_that_leads_elsewhere_is_reported(root: Path) -> None:
+    """Git reads it up to a NUL byte."""
+    put(root / "sub/.git", b"gitdir: ../x\0".ljust(100_000, b"\0"))
+    scanned = Scanned(root)
+    assert scanned.findings() == []
+    put(root / "sub/.git", b"gitdir: ../y\0".ljust(100_000, b"\0"))
+    assert [finding.path for finding in scanned.findings()] == ["sub/.git"]
