@@ -18,7 +18,8 @@ _INTRODUCTION = """\
 
 `inv bench --growth --page` writes this page; do not edit it. A ratio compares two times that were measured in turn, in
 one run, so that other work on the machine disturbs both alike. The value is the median, the spread is that of the half
-of the samples in the middle. [CONTRIBUTING.md](../CONTRIBUTING.md) says how to measure.
+of the samples in the middle. Seconds that are not processor time grow with the machine's load.
+[CONTRIBUTING.md](../CONTRIBUTING.md) says how to measure.
 """
 _FONT, _COLOUR = 'font-family="sans-serif" font-size="12"', "#d97757"
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 560, 300, 70, 50, 40, 20

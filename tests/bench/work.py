@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from .figures import Figure, ratio
 from .place import Place
@@ -52,8 +51,7 @@ def work(place: Place, runs: int) -> Iterator[Figure]:
     if os.geteuid() != 0:
         print("Work outside is measured by chroot, which needs root.", file=sys.stderr)
         return
-    _make_sources(place.project)
-    place.give()
+    _make_sources(place)
     tasks = {
         "git status": ["sh", "-c", "for n in 1 2 3 4 5 6 7 8 9 10; do git status --short; done"],
         "a compile": ["gcc", "-O1", "-c", "many.c", "-o", "many.o"],
@@ -72,8 +70,9 @@ def work(place: Place, runs: int) -> Iterator[Figure]:
             yield ratio(f"{what}, inside / outside", times["in"], times["out"], 1.05, 1.03)
 
 
-def _make_sources(project: Path) -> None:
+def _make_sources(place: Place) -> None:
     """Make a repository of many files, a C file, a test file and a package with dependencies."""
+    project = place.project
     for number in range(_FILES):
         path = project / f"src/{number // 100}/{number}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,9 +82,10 @@ def _make_sources(project: Path) -> None:
     (project / "test_many.py").write_text(_TEST.format(tests=_TESTS))
     package = {"name": "bench", "version": "1.0.0", "dependencies": {"express": "4"}}
     (project / "package.json").write_text(json.dumps(package))
+    place.give()
     identity = ("-c", "user.name=bench", "-c", "user.email=bench@example.com")
     for words in (("init", "-q"), ("add", "src"), (*identity, "commit", "-qm", "all")):
-        subprocess.run(["git", *words], cwd=project, check=True)
+        place.run(["git", *words])
 
 
 @contextlib.contextmanager
