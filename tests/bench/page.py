@@ -41,6 +41,8 @@ def _lines(report: Report) -> Iterator[str]:
         f"Measured {machine['time']} on {machine['processors']} processors, Linux {machine['kernel']}, Python "
         f"{machine['python']}; load at the beginning: {', '.join(map(str, machine['load']))} (1, 5 and 15 minutes).\n"
     )
+    if note := machine.get("note"):
+        yield f"{note}\n"
     yield from _table([HEADINGS, *(figure.row() for figure in report.figures)])
     yield "\n## Growth\n"
     for series in report.series:
