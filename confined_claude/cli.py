@@ -9,13 +9,13 @@ import signal
 import sys
 from typing import NoReturn
 
-from . import command_line
-from .console import open_streams, wrapped
-from .errors import INTERRUPTED, READER_GONE, USAGE, ConfinedError, explain_os_error
+# Nothing of this package is imported up here: a Ctrl-C before main() decides about it prints a traceback.
 
 
 def _call() -> int:
     """Call what the command line stands for, and return its exit code."""
+    from . import command_line
+
     words = sys.argv[1:] = command_line.rewrite(sys.argv[1:])
     parsed = command_line.parse(words)
     if parsed is None:
@@ -23,6 +23,7 @@ def _call() -> int:
 
         return program.run()
     from . import signals
+    from .errors import ConfinedError, explain_os_error
     from .host import Host
 
     signals.raise_at_ctrl_c()  # from here on there is something to clean up
@@ -40,6 +41,9 @@ def _call() -> int:
 
 def run() -> int:
     """Run the command line in ``sys.argv``, print what went wrong, and return the exit code."""
+    from .console import wrapped
+    from .errors import INTERRUPTED, READER_GONE, USAGE, ConfinedError
+
     try:
         if "PYTHONPATH" in os.environ and not sys.flags.ignore_environment:
             from .project import refuse_python_path
@@ -63,13 +67,15 @@ def run() -> int:
 
 def main() -> NoReturn:
     """Run the command with this process's arguments, and exit with its code."""
-    open_streams()
     # Collecting garbage while importing, and taking modules apart at the end, costs more
     # than a tenth of a start; a process this short needs neither.
     gc.disable()
     # A KeyboardInterrupt raised while modules are imported may be lost; nothing is there yet to clean up.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from .console import open_streams
+
+    open_streams()
     code = run()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

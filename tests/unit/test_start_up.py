@@ -29,11 +29,16 @@ def imported_by(statements: str) -> set[str]:
     return set(json.loads(run.stderr.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("module", ["confined_claude.tasks", "confined_claude.cli", "confined_claude.program"])
+@pytest.mark.parametrize("module", ["confined_claude.tasks", "confined_claude.command_line", "confined_claude.program"])
 def test_importing_brings_in_nothing_heavy(module: str) -> None:
     modules = imported_by(f"import {module}")
     assert module in modules
     assert modules & HEAVY == set()
+
+
+def test_importing_the_command_leaves_no_time_for_a_ctrl_c_before_it_is_heeded() -> None:
+    ours = {module for module in imported_by("import confined_claude.cli") if module.startswith("confined_claude")}
+    assert ours == {"confined_claude", "confined_claude.cli"}
 
 
 @pytest.mark.parametrize("words", [["--list"], ["--complete", "--", "confined-claude "]])
@@ -53,7 +58,7 @@ def test_a_plain_command_line_does_without_invoke() -> None:
 
 
 def test_what_a_start_goes_through_brings_in_no_sdk() -> None:
-    start = "confined_claude.cli", "confined_claude.commands.run", "confined_claude.engine.command"
+    start = "confined_claude.command_line", "confined_claude.commands.run", "confined_claude.engine.command"
     modules = imported_by(f"import {', '.join(start)}")
     assert "confined_claude.session.launch" in modules
     assert (
