@@ -80,6 +80,7 @@ def audit(
                     since,
                 )
             )
+    found = _without_covered(found)
     found.sort(key=order)
     left = _MAX_CONTENT_BYTES
     for number, finding in enumerate(found):
@@ -87,6 +88,16 @@ def audit(
         if left < 0:
             found[number] = replace(finding, before=None, after=None)
     return found
+
+
+def _without_covered(findings: list[Finding]) -> list[Finding]:
+    """Return the findings without yellow links in what is reported as a whole: a virtual environment has several."""
+    whole = tuple(f"{finding.path}/" for finding in findings if finding.kind == Kind.PACKAGES)
+    return [
+        finding
+        for finding in findings
+        if finding.red or finding.kind != Kind.LINK or not finding.path.startswith(whole)
+    ]
 
 
 def order(finding: Finding) -> tuple[bool, str]:

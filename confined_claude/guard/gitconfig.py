@@ -112,6 +112,7 @@ _URL = (
     rf"(?:(?:https?|git|ssh|git\+ssh|ssh\+git)://{_HOST}(?::[0-9]*)?(?:/[^\x00-\x20\x7f]*)?"
     r"|(?:[A-Za-z0-9_][\w.+-]*@)?[A-Za-z0-9][\w.-]*:(?![:-]|//)[^\x00-\x1f\x7f]+)"
 )
+_DIRECTORY = r"(?:file://)?[/.][^\x00-\x1f\x7f:]*"
 _ANY = r"(?s:.*)"
 
 _HARMLESS = (
@@ -163,6 +164,14 @@ def is_harmless(key: str, value: str) -> bool:
     """
     # The re module compiles the patterns on first use: that takes as long as a small audit.
     return any(re.fullmatch(name, key) and re.fullmatch(content, value) for name, content in _HARMLESS)
+
+
+def is_local_origin(key: str, value: str) -> bool:
+    """Return whether a variable says that a repository was cloned from a directory.
+
+    A push to it runs its hooks: those in the project are reported by themselves, and others are not the session's.
+    """
+    return re.fullmatch(rf"remote\.{_REMOTE}\.url", key) is not None and re.fullmatch(_DIRECTORY, value) is not None
 
 
 def stray_remotes(variables: Iterable[tuple[str, str]]) -> list[str]:

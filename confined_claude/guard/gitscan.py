@@ -18,7 +18,7 @@ from .walk import Walk
 _MAX_INDEX_BYTES = 128 << 20  # of all indexes together
 _MAX_STATE_BYTES = 1 << 20
 _MAX_INVALID = 20  # paths of one index that are listed
-_CONFIG_FILES = ("config", "config.worktree")
+_CONFIG_FILES = ("config", "config.worktree", "lazygit.yml")
 _SAMPLE = ".sample"
 # Data by the thousand, most of it in directories with such names.
 _STORES = frozenset(("objects", "lfs", "annex"))

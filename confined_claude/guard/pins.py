@@ -185,13 +185,13 @@ def _refuse_redirection(git_directory: Path) -> None:
 
 def _settings_of(git_directory: Path) -> Iterator[Path]:
     """Yield what git obeys in a git directory if it exists. Raises ConfinedError for links."""
-    for name in ("config", "hooks", "commondir", "config.worktree", "info"):
+    for name in ("config", "hooks", "commondir", "config.worktree", "info", "lazygit.yml"):
         if (git_directory / name).is_symlink():
             raise ConfinedError(
                 f"{git_directory / name} is a link, which cannot be guarded.",
                 'Replace it by what it leads to, or set git = "isolated" or git = "open" in your own config file.',
             )
-    for name in ("config.worktree", "info/attributes"):
+    for name in ("config.worktree", "info/attributes", "lazygit.yml"):
         if (git_directory / name).exists():
             yield git_directory / name
 

@@ -13,20 +13,25 @@ from .findings import Finding
 
 _MAX_FINDINGS = 10
 _MAX_DIFF = 6
+_MAX_NAMED = 3
 _MAX_WIDTH = 160
 # More is not compared.
 _MAX_COMPARED = 400
 
 
 def report(findings: Sequence[Finding], who: str = "This session", also: Sequence[str] = ()) -> None:
-    """Report on stderr, in one block, what ``who`` has left and the lines ``also``; nothing if there are neither."""
-    if findings:
+    """Report on stderr, in one block, what ``who`` has left and the lines ``also``; nothing if there are neither.
+
+    What is yellow takes one line, or one for each tool beside what is red.
+    """
+    red = [finding for finding in findings if finding.red]
+    yellow = [finding for finding in findings if not finding.red]
+    if red:
         lines = [f"{who} has left {summarize(findings)}:"]
-        lines += describe(findings, max_findings=_MAX_FINDINGS, max_diff=_MAX_DIFF)
-        if any(finding.red for finding in findings):
-            lines.append("  Nothing starts here until you have looked at what is red, with `confined-claude review`.")
-        else:
-            lines.append("  `confined-claude review` shows it again.")
+        lines += [*describe(red, max_findings=_MAX_FINDINGS, max_diff=_MAX_DIFF), *_by_tool(yellow)]
+        lines.append("  Nothing starts here until you have looked at what is red, with `confined-claude review`.")
+    elif yellow:
+        lines = [f"{who} has left {summarize(yellow)}: {name(yellow)}. See `confined-claude review`."]
     elif also:
         lines = [f"{who} has ended."]
     else:
@@ -35,15 +40,31 @@ def report(findings: Sequence[Finding], who: str = "This session", also: Sequenc
         say("\n".join([*lines, *(f"  {line}" for line in also)]))
 
 
+def name(findings: Sequence[Finding]) -> str:
+    """Return the paths of the first few findings, and how many more there are."""
+    paths = [escape(finding.path) for finding in findings[:_MAX_NAMED]]
+    more = len(findings) - len(paths)
+    return ", ".join(paths) + (f" and {more} more" if more else "")
+
+
+def _by_tool(findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield a line for each tool with the findings that it acts on."""
+    tools: dict[str, list[Finding]] = {}
+    for finding in findings:
+        tools.setdefault(finding.runs, []).append(finding)
+    yield from (f"  yellow  {name(found)}; acted on by {tool}" for tool, found in tools.items())
+
+
 def summarize(findings: Sequence[Finding]) -> str:
     """Return how many findings there are of each colour, in words."""
     red = sum(finding.red for finding in findings)
     yellow = len(findings) - red
     parts = []
     if red:
-        parts.append(f"{red} {'thing that runs by itself' if red == 1 else 'things that run by themselves'} (red)")
+        parts.append(f"{red} {'file' if red == 1 else 'files'} that your computer runs by itself (red)")
     if yellow:
-        parts.append(f"{yellow} {'thing' if yellow == 1 else 'things'} that you may run (yellow)")
+        noun = "" if red else "file " if yellow == 1 else "files "
+        parts.append(f"{yellow} {noun}that your tools may run (yellow)")
     return " and ".join(parts)
 
 

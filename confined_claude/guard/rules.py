@@ -44,31 +44,38 @@ RULES = (
     _red("copier update", "/.copier-answers*.yml"),
     _red(
         "git commit, through a hook manager",
-        """/.pre-commit-config.yaml /.pre-commit-config.yml /.husky/ /.githooks/ /.git-hooks/ /.hooks/ /.overcommit.yml
-        /lefthook.y* /lefthook-local.y* /.lefthook.y* /.lefthook-local.y* /lefthook.toml /lefthook.json
+        """/.pre-commit-config.yaml /.pre-commit-config.yml /prek.toml /.husky/ /.githooks/ /.git-hooks/ /.hooks/
+        /.overcommit.yml /lefthook.* /lefthook-local.* /.lefthook.* /.lefthook-local.* /.lefthook/ /.lefthook-local/
+        /.config/lefthook.* /.config/lefthook-local.* /captainhook.json /grumphp.yml
         /.lintstagedrc* /lint-staged.config.*""",
     ),
     _red("git, where your settings include it", "/.gitconfig"),
     _red(
+        "another version control system, at its next command",
+        ".hg/hgrc .hg/hgrc-not-shared .sl/config .jj/repo/config.toml .jj/workspace-config.toml .lazygit.yml",
+    ),
+    _red(
         "your shell, on entering the directory",
         """.envrc .autoenv .autoenv.zsh .autoenv.leave .autoenv_leave.zsh .env.leave .env.zsh mise.toml .mise.toml
-        mise.local.toml .mise.local.toml .mise/ mise/config.toml .rtx.toml .config/mise.toml .config/mise/""",
+        mise.*.toml .mise.*.toml .mise/ mise/config.toml .rtx.toml .config/mise.toml .config/mise/""",
     ),
     _red(
         "your shell, where your home directory links to it",
         """.bashrc .bash_profile .bash_login .bash_logout .bash_aliases .profile .zshrc .zprofile .zshenv .zlogin
-        .zlogout .config/fish/""",
+        .zlogout .kshrc .mkshrc .cshrc .tcshrc .login .logout .config/fish/""",
     ),
     _yellow("VS Code, which offers to install what it names", ".vscode/extensions.json"),
     _red(
         "your editor, on opening the directory",
         """.vscode/ *.code-workspace .devcontainer/ .devcontainer.json .idea/ .fleet/ .zed/ .helix/ .vs/ .theia/
         .nvim.lua .nvimrc .exrc .vimrc .lvimrc .local.vimrc .vim/ .dir-locals.el .dir-locals-2.el
-        *.sublime-project *.sublime-workspace .kateproject .cargo/ .bsp/ hie.yaml""",
+        *.sublime-project *.sublime-workspace .kateproject .cargo/ .bsp/ hie.yaml .nova/ .lapce/ .ycm_extra_conf.py
+        .externalToolBuilders/""",
     ),
     _red(
         "a debugger or an interpreter, on starting in the directory",
-        ".gdbinit .lldbinit .pdbrc .Rprofile .irbrc .pryrc .ghci .iex.exs .ocamlinit",
+        """.gdbinit .lldbinit .pdbrc .perldb .byebugrc .Rprofile .Renviron .RData .octaverc startup.m .irbrc .pryrc
+        .ghci .iex.exs .ocamlinit""",
     ),
     _red("Claude Code or another agent with MCP servers", ".mcp.json mcp.json"),
     _red(
@@ -80,25 +87,34 @@ RULES = (
         "another coding agent on this machine",
         """.cursor/ .windsurf/ .codex/ .gemini/ .opencode/ opencode.json opencode.jsonc .aider.conf.yml .continue/
         .continuerc.json .roo/ .kilocode/ .amazonq/ .kiro/ .junie/ .agents/ .agent/ .crush.json crush.json .qwen/
-        .augment/ .trae/ .factory/ .goose/""",
+        .augment/ .trae/ .factory/ .goose/ .github/hooks/ .clinerules/hooks/ .openhands/ .pi/ .amp/ .vibe/ .iflow/
+        .codebuddy/""",
     ),
     _yellow(
         "an agent on this machine, as its instructions",
-        """CLAUDE.md CLAUDE.local.md AGENTS.md GEMINI.md .cursorrules .windsurfrules .clinerules .roomodes .goosehints
-        .github/copilot-instructions.md .claude/output-styles/ .claude/rules/""",
+        """CLAUDE.md CLAUDE.local.md AGENTS.md AGENTS.override.md AGENT.md GEMINI.md QWEN.md CRUSH.md WARP.md
+        .cursorrules .windsurfrules .clinerules .clinerules/ .roorules .roomodes .goosehints .rules
+        .github/copilot-instructions.md .github/instructions/ .github/prompts/ .github/agents/
+        .github/skills/ .claude/output-styles/ .claude/rules/""",
     ),
     _yellow("git, with filters and drivers of your settings", ".gitattributes .gitmodules .lfsconfig"),
     _yellow("inv, run in that directory", "tasks.py /tasks/__init__.py invoke.py invoke.yaml invoke.yml invoke.json"),
     _yellow(
         "Python and its tools",
         """setup.py setup.cfg pyproject.toml conftest.py pytest.ini tox.ini toxfile.py noxfile.py dodo.py fabfile.py
-        hatch_build.py sitecustomize.py usercustomize.py *.pth mypy.ini .mypy.ini .pylintrc""",
+        hatch_build.py sitecustomize.py usercustomize.py *.pth mypy.ini .mypy.ini .pylintrc pylintrc
+        .flake8 .coveragerc ipython_config.py jupyter_config.py jupyter_server_config.py jupyter_notebook_config.py
+        gunicorn.conf.py locustfile.py pavement.py duties.py alembic.ini mkdocs.yml Pipfile pixi.toml uv.toml
+        Snakefile SConstruct wscript conanfile.py dvc.yaml""",
     ),
     _yellow(
         "npm and other JavaScript tools, editors with their plug-ins",
         """package.json .npmrc .yarnrc .yarnrc.yml .yarn/ .pnpmfile.cjs .pnp.cjs bunfig.toml deno.json deno.jsonc
         gulpfile.* gruntfile.* *.config.js *.config.cjs *.config.mjs *.config.ts *.config.mts .eslintrc.js .eslintrc.cjs
-        .eslintrc.json .prettierrc .prettierrc.js .prettierrc.cjs .stylelintrc .babelrc.js .mocharc.js .mocharc.cjs""",
+        .eslintrc.json .eslintrc .eslintrc.y* .prettierrc* .stylelintrc* .babelrc* babel.config.json .mocharc.*
+        .postcssrc* .remarkrc* .releaserc* .commitlintrc* .nycrc* .ncurc.* .pnpmfile.mjs pnpm-workspace.yaml
+        nodemon.json nx.json project.json turbo.json angular.json .parcelrc .swcrc .storybook/ tsconfig*.json
+        wrangler.toml wrangler.json wrangler.jsonc netlify.toml vercel.json""",
     ),
     _yellow(
         "make and other build tools",
@@ -107,19 +123,34 @@ RULES = (
         gradle/wrapper/ mvnw .mvn/ pom.xml build.sbt CMakeLists.txt *.cmake meson.build BUILD.bazel WORKSPACE
         MODULE.bazel .bazelrc build.zig mix.exs rebar.config composer.json Directory.Build.props
         Directory.Build.targets *.csproj gradle.properties tools/bazel .formatter.exs .php-cs-fixer.php
-        shell.nix flake.nix default.nix devenv.nix devbox.json""",
+        shell.nix flake.nix default.nix devenv.nix devenv.local.nix devenv.yaml devbox.json BUILD WORKSPACE.bazel
+        .buckconfig pants.toml build.xml build.sc build.mill project/*.sbt project/build.properties deps.edn
+        project.clj bb.edn shadow-cljs.edn cabal.project stack.yaml Setup.hs dune-project rebar.config.script *.nimble
+        config.nims dub.json dub.sdl Package.swift Podfile Fastfile Dangerfile Guardfile Capfile Thorfile config.ru
+        .rspec .rubocop.yml Brewfile phpunit.xml* phpstan.neon* psalm.xml rector.php ecs.php .php-cs-fixer.dist.php
+        *.fsproj *.vbproj *.vcxproj Directory.Packages.props NuGet.config global.json dotnet-tools.json build.cake
+        magefile.go .golangci.* .goreleaser.* .air.toml bacon.toml Makefile.toml xmake.lua premake5.lua Tupfile
+        CMakePresets.json CMakeUserPresets.json mise-tasks/ .mise-tasks/""",
     ),
     _yellow(
         "docker and other runners",
         """Dockerfile Dockerfile.* *.dockerfile docker-compose*.y* compose.y* compose.*.y* Vagrantfile Procfile Tiltfile
-        skaffold.yaml Earthfile ansible.cfg .tool-versions .env""",
+        skaffold.yaml Earthfile ansible.cfg .tool-versions .env Containerfile Containerfile.* docker-bake.* helmfile.y*
+        .actrc Pulumi.yaml cdk.json serverless.y* samconfig.toml terragrunt.hcl .tflint.hcl devspace.yaml Procfile.*
+        process-compose.y* mprocs.yaml .tmuxinator.y* .tmuxp.* .foreman""",
     ),
     _yellow(
-        "your forge, with its secrets, when you push",
+        "an editor, when you start what it names",
+        ".run/ .vimspector.json *.launch nbproject/ .project .settings/ *.pro.user *.xcodeproj/ *.xcworkspace/",
+    ),
+    _yellow(
+        "GitHub or GitLab (or what you use in its place), with its secrets, when you push",
         """.github/workflows/ .github/actions/ action.yml action.yaml .gitlab-ci.yml .gitlab/ .circleci/
         azure-pipelines.yml .travis.yml .drone.yml bitbucket-pipelines.yml .woodpecker/ .woodpecker.yml .buildkite/
         appveyor.yml .appveyor.yml .cirrus.yml .builds/ cloudbuild.yaml .forgejo/ .gitea/ .teamcity/ Jenkinsfile
-        .gitpod.yml""",
+        .gitpod.yml .azure-pipelines/ .woodpecker.yaml .drone.jsonnet .drone.star .cirrus.star buildspec.yml
+        codemagic.yaml bitrise.yml .semaphore/ .build.yml .onedev-buildspec.yml .harness/ .tekton/ .zuul.yaml zuul.d/
+        .packit.yaml .copr/ .readthedocs.y* render.yaml .idx/ .replit""",
     ),
 )
 

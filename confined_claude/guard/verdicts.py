@@ -69,6 +69,7 @@ _GIT_PARTS = (
     ("/.git/remotes/", "git, at a fetch or push", "{new}: a remote in an old form"),
     ("/.git/branches/", "git, at a fetch or push", "{new}: a remote in an old form"),
     ("/commondir", "git", "{new}: leads git to the settings and hooks of {text!r}"),
+    ("/lazygit.yml", "lazygit, with commands of its own", "{new} settings"),
     ("/info/attributes", "git, with filters and drivers of your settings", "{new} attributes"),
 )
 _BY_KIND: Mapping[Kind, Verdict] = {
@@ -118,8 +119,7 @@ def _judge(path: str, old: Item | None, item: Item, context: Context) -> Verdict
         case Kind.GITLINK:
             verdict = _judge_index_entry(path, item, new, context)
         case Kind.REPOSITORY:
-            is_own = path in context.git_directories
-            verdict = None if is_own else Verdict(False, "git, run inside", f"{new}: a repository of its own")
+            verdict = None  # what it sets, its hooks and its index are items of their own
         case Kind.POINTER:
             verdict = _judge_pointer(path, item, context)
         case Kind.LINK:
@@ -205,11 +205,13 @@ def _judge_config(path: str, old: Item | None, item: Item, new: str, context: Co
     except ValueError:
         return Verdict(True, runs, f"{new} settings that cannot be read")
     known = set(before)
+    is_clone = old is None and path.rpartition("/")[0] not in context.git_directories
     harmful = [
         key
         for key, value in settings
         if (key, value) not in known
         and not gitconfig.is_harmless(key, value)
+        and not (is_clone and gitconfig.is_local_origin(key, value))
         and not _is_own_worktree(path, key, value, context)
     ]
     known_strays = gitconfig.stray_remotes(before)

@@ -172,8 +172,10 @@ def test_ordinary_work_gives_nothing_red(repository: Path, user: User) -> None:
     done = inside(user, repository, script)
     assert done.returncode == 0
     assert " red " not in done.stderr
-    for path in ("Makefile", "env", "other/.git", "node_modules", "src/app/tasks.py"):
-        assert f"yellow  {path}" in done.stderr, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    listed = user.run("confined-claude", "review", cwd=repository).stdout
+    for path in ("Makefile", "env", "node_modules", "src/app/tasks.py"):
+        assert f"yellow  {path}" in listed, listed
     assert_unnoticed(inside(user, repository, "true"))  # which yellow does not hold up
 
 

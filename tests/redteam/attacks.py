@@ -98,7 +98,7 @@ class Field:
         """In a session the attack does nothing that the host falls for."""
         self.prepare(attack.before or ":")
         done = self.session(attack.script)
-        self._assert_named(attack, done.stderr)
+        self._assert_told(attack, done.stderr)
         self.host(attack.trigger)
         assert self.escaped() == [], done.stdout + done.stderr
 
@@ -106,7 +106,7 @@ class Field:
         """What a session leaves is told before it can do anything, and is harmless once put right."""
         self.prepare(attack.before or ":")
         done = self.session(attack.script)
-        self._assert_named(attack, done.stderr)
+        self._assert_told(attack, done.stderr)
         reviewed = self.review()
         self._assert_named(attack, reviewed.stdout)
         assert reviewed.returncode == attack.code
@@ -129,6 +129,12 @@ class Field:
         assert self.escaped() == []
         done = self.host(attack.trigger)
         assert self.escaped() != [], done.stdout + done.stderr
+
+    def _assert_told(self, attack: Attack, report: str) -> None:
+        """The report at the end lists what is red, and names what is yellow."""
+        listed = [" ".join(line.split()) for line in report.splitlines()]
+        for entry in attack.named:
+            assert entry in listed or (entry.startswith("yellow ") and entry.partition(" ")[2] in report), report
 
     def _assert_named(self, attack: Attack, report: str) -> None:
         listed = [" ".join(line.split()) for line in report.splitlines()]

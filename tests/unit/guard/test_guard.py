@@ -207,7 +207,7 @@ def test_however_the_block_ends_findings_are_reported_and_the_record_ends(
         place.put(".envrc", "evil\x1b[2J\n")
         raise KeyboardInterrupt
     output = capfd.readouterr().err
-    assert "1 thing that runs by itself (red)" in output
+    assert "1 file that your computer runs by itself (red)" in output
     assert "+evil\\x1b[2J" in output
     assert place.on_record() == []
 
@@ -527,7 +527,7 @@ def test_a_file_that_runs_as_its_owner_does_so_no_more(place: Place) -> None:
     ("path", "make"),
     [
         ("pipe", os.mkfifo),
-        ("nested/.git", lambda path: git(made_repository(path.parent), "status")),
+        ("env", lambda path: put(path / "pyvenv.cfg")),
         ("Makefile", lambda path: [path.unlink(), path.symlink_to("/home/someone")]),
     ],
 )

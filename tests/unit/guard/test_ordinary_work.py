@@ -109,6 +109,15 @@ def clones(root: Path) -> None:
     assert (root / "third/party/deps/lib/.git").is_file()
 
 
+def local_clones(root: Path) -> None:
+    git(root, "clone", "--quiet", ".", "copy")
+    git(root, "clone", "--quiet", str(made_repository(root.parent / "elsewhere")), "other")
+    git(root, "clone", "--quiet", "--bare", f"file://{root.parent}/elsewhere", "mirror.git")
+    git(root, "init", "--quiet", "new")
+    for name in ("Makefile", "package.json", ".claude/settings.local.json"):  # not what this is about
+        (root / "copy" / name).unlink()
+
+
 def packages(root: Path) -> None:
     for name in ("left", "@scope/right"):
         directory = root / "node_modules" / name
@@ -188,7 +197,7 @@ def indexes(root: Path) -> None:
 
 
 ORDINARY = (edit, branches, rebase, worktrees, settings_of_git, submodules, clones, packages, environments, indexes)
-SILENT = (edit, branches, rebase, dependencies, touched, deleted)
+SILENT = (edit, branches, rebase, local_clones, dependencies, touched, deleted)
 
 
 @pytest.fixture
@@ -228,10 +237,16 @@ def test_a_new_remote_is_reported_once(used: Path) -> None:
     assert finding.why == f"remote.origin.url is '{URL}/x' and was not set"
 
 
+def test_a_virtual_environment_is_one_line(used: Path) -> None:
+    scanned = Scanned(used)
+    environments(used)
+    assert [finding.path for finding in scanned.findings()] == ["env"]
+
+
 def test_files_of_a_worktree_and_a_clone_are_reported_like_any_other(used: Path) -> None:
     scanned = Scanned(used)
     worktrees(used)
-    assert {finding.path for finding in scanned.findings()} == {"nested/.git"} | {
+    assert {finding.path for finding in scanned.findings()} == {
         f"{tree}/{name}"
         for tree in ("one", "src/deep/two")
         for name in ("Makefile", "package.json", ".claude/settings.local.json")

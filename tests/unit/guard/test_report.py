@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,12 +82,12 @@ def test_without_findings_nothing_is_reported(capfd: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        ([finding()], "1 thing that runs by itself (red)"),
-        ([finding(), finding()], "2 things that run by themselves (red)"),
-        ([finding(red=False)], "1 thing that you may run (yellow)"),
+        ([finding()], "1 file that your computer runs by itself (red)"),
+        ([finding(), finding()], "2 files that your computer runs by itself (red)"),
+        ([finding(red=False)], "1 file that your tools may run (yellow)"),
         (
             [finding(), *[finding(red=False)] * 3],
-            "1 thing that runs by itself (red) and 3 things that you may run (yellow)",
+            "1 file that your computer runs by itself (red) and 3 that your tools may run (yellow)",
         ),
     ],
 )
@@ -143,8 +144,24 @@ def test_a_change_far_down_a_file_is_shown() -> None:
 def test_the_hint_depends_on_the_colour(capfd: pytest.CaptureFixture[str]) -> None:
     report.report([finding()])
     assert "Nothing starts here until you have looked" in capfd.readouterr().err
-    report.report([finding(red=False)])
-    assert capfd.readouterr().err.endswith("`confined-claude review` shows it again.\n")
+
+
+def test_a_session_that_left_nothing_red_ends_with_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    report.report([finding(red=False, path=path) for path in ("Makefile", "a\nb", "pom.xml", "setup.py")])
+    assert capfd.readouterr().err == (
+        "confined-claude: This session has left 4 files that your tools may run (yellow): "
+        "Makefile, a\\nb, pom.xml and 1 more. See `confined-claude review`.\n"
+    )
+
+
+def test_beside_red_there_is_one_yellow_line_for_each_tool(capfd: pytest.CaptureFixture[str]) -> None:
+    yellow = [finding(red=False, path=path) for path in ("package.json", ".npmrc")]
+    report.report([finding(), *yellow, replace(yellow[0], path="Makefile", runs="make")])
+    lines = [line for line in capfd.readouterr().err.splitlines() if "yellow  " in line]
+    assert lines == [
+        "  yellow  package.json, .npmrc; acted on by your shell",
+        "  yellow  Makefile; acted on by make",
+    ]
 
 
 def test_what_else_there_is_to_say_is_in_the_same_block(capfd: pytest.CaptureFixture[str]) -> None:
