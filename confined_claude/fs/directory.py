@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from ..errors import ConfinedError, system_error
 
@@ -263,6 +263,10 @@ class Directory:
         with open(fd, "wb") as file:
             file.truncate()
             file.write(content)
+
+    def open_binary(self, name: str) -> BinaryIO:
+        """Open a regular file for reading at any position. Raises OSError for anything else."""
+        return open(_open_file(name, _NO_LINK, self._fd), "rb")
 
     def create(self, name: str, mode: int = 0o600) -> IO[str]:
         """Open a new file for text, written line by line. Raises FileExistsError if there is anything of that name."""

@@ -48,7 +48,7 @@ def audit(
     session: str = "",
     since: float = 0.0,
 ) -> list[Finding]:
-    """Return what is new or changed in ``after`` and matters, red first, by path.
+    """Return what is new or changed in ``after`` and matters, red first, by path, with all contents.
 
     ``unchanged`` are paths whose content no session can have changed, except where other files share it and in what is
     writable. ``session`` and ``since`` are those of the findings.
@@ -81,12 +81,15 @@ def audit(
                 )
             )
     found = _without_covered(found)
-    found.sort(key=order)
-    left = _MAX_CONTENT_BYTES
-    for number, finding in enumerate(found):
+    return sorted(found, key=order)
+
+
+def without_later_contents(findings: list[Finding]) -> list[Finding]:
+    """Return the findings, the later ones without contents."""
+    found, left = [], _MAX_CONTENT_BYTES
+    for finding in findings:
         left -= len(finding.before or b"") + len(finding.after or b"")
-        if left < 0:
-            found[number] = replace(finding, before=None, after=None)
+        found.append(finding if left >= 0 else replace(finding, before=None, after=None))
     return found
 
 

@@ -17,7 +17,7 @@ from ..errors import ConfinedError
 from ..fs.lock import Lock
 from ..text import escape
 from ..workspace import Workspace
-from . import isolation, open_findings, pins, report
+from . import isolation, known_files, open_findings, pins, report
 from .findings import Finding
 from .guarded_project import GuardedProject, identity
 from .isolation import CopyPlan
@@ -173,7 +173,9 @@ class Guard:
         with timing.phase("baseline"):
             with locked(self._location) as records:
                 before = records.before(self.key)  # that of the sessions beside this one
-            before = before or Before(session, since, self._project.scan(), self._project.programs)
+                tips = known_files.known_tips(records, self._project.repository)
+            if before is None:
+                before = Before(session, since, self._project.scan(), self._project.programs, tips=tips)
             with locked(self._location) as records:
                 self._before = records.save_before(self.key, replace(before, session=session))
 
@@ -215,6 +217,8 @@ class Guard:
             self.found = project.compare(self._record, before, self._pinned.unchanged(project.root))
         with locked(self._location) as records:
             fresh = open_findings.add(records, self.found)
+            if self._before is not None:
+                known_files.record_made_tips(records, project.repository, self._before.tips)
             if not goes_on:
                 end(records, self.key, self.found)
             self.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ConfinedError
@@ -11,14 +12,15 @@ from ..fs.directory import Location
 from ..project import CONTAINER_HOME
 from ..workspace import Workspace
 from . import pins, programs, repository
-from .findings import Finding, audit
+from .findings import Finding, audit, without_later_contents
 from .gitsettings import named_files
+from .known_files import KnownFiles
 from .records import Before, Identity, Record
 from .repository import Repository
 from .rules import Matcher, Rule, rules_for
 from .scan import scan
 from .snapshot import Kind, Snapshot
-from .verdicts import Context
+from .verdicts import Context, pointers
 
 
 class GuardedProject:
@@ -95,9 +97,16 @@ class GuardedProject:
             container_only=() if CONTAINER_HOME.exists() else (f"{CONTAINER_HOME}/",),
         )
         items = before.snapshot.items
-        known = {key.partition("\0")[0] for key, item in items.items() if item.kind == Kind.PACKAGES}
-        after = self.scan(before.since, before.programs, known if before.has_packages else None)
-        return audit(before.snapshot, after, context, unchanged=unchanged, session=before.session, since=before.since)
+        known_packages = {key.partition("\0")[0] for key, item in items.items() if item.kind == Kind.PACKAGES}
+        after = self.scan(before.since, before.programs, known_packages if before.has_packages else None)
+        found = audit(before.snapshot, after, context, unchanged=unchanged, session=before.session, since=before.since)
+        if self.repository is not None and found:
+            known = KnownFiles(self.root, self.repository, before, self.matcher)
+            place = f"{self.name(self.repository.common)}/worktrees/"
+            context = replace(context, scanned=frozenset(after.git_directories))
+            trees = [path.removesuffix("/.git") for path, named in pointers(after, context) if named.startswith(place)]
+            found = known.without_known(found, after, trees)
+        return without_later_contents(found)
 
     def name(self, path: Path) -> str:
         """Return a path as in a snapshot."""

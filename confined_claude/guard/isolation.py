@@ -66,7 +66,7 @@ def plan_copy(
 
     ``new_name`` is that of a copy that has to be made, by default the next number.
     """
-    now = references(Location(repository.common)) | _head(Location(repository.own))
+    now = references(Location(repository.common)) | head(Location(repository.own))
     recorded = {} if records is None else records.copies()
     known = {name: then for name, then in recorded.items() if copies.at(name).path.is_dir()}
     obsolete = []
@@ -111,7 +111,7 @@ def unfetched(root: Path, copies: Location, records: ReadOnlyRecords) -> list[Un
     found = []
     for name, then in records.copies().items():
         copy = copies.at(name)
-        there = references(copy) | _head(copy)
+        there = references(copy) | head(copy)
         branches = tuple(
             sorted(
                 reference.removeprefix("refs/heads/")
@@ -153,7 +153,8 @@ def _loose(directory: Directory, prefix: str, depth: int) -> Iterator[tuple[str,
             yield path, os.fsdecode(content.strip())
 
 
-def _head(repository: Location) -> References:
+def head(repository: Location) -> References:
+    """Return what HEAD names, by the name HEAD; an empty name if it cannot be read."""
     content = b""
     with contextlib.suppress(OSError), repository.open() as directory:
         content = directory.read("HEAD", 4096) or b""
@@ -162,8 +163,8 @@ def _head(repository: Location) -> References:
 
 def _has_news(copy: Location, then: References, now: References) -> bool:
     """Return whether a copy has commits that the host has neither now nor had ``then``."""
-    head = {commit for reference, commit in _head(copy).items() if _is_detached(reference, commit)}
-    return not head.union(references(copy).values()) <= {*then.values(), *now.values()}
+    there = {commit for reference, commit in head(copy).items() if _is_detached(reference, commit)}
+    return not there.union(references(copy).values()) <= {*then.values(), *now.values()}
 
 
 def _is_detached(reference: str, commit: str) -> bool:

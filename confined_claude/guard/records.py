@@ -25,6 +25,7 @@ _FINDINGS = "findings.json"
 _ACCEPTED = "accepted.json"
 _COPIES = "copies.json"
 _MADE = "made.json"
+_MADE_TIPS = "made-tips.json"
 _TRASH = "removed"
 _UNSCANNED = ".unseen"
 _BEFORE = ".before"
@@ -52,6 +53,8 @@ class Before:
     ``programs`` are the directories of the caller's PATH that were scanned, see ``programs.py``. It ``has_packages``
     if directories of packages are in the snapshot, unlike in version 0.1.
     Sessions that overlap have the scan in common that was made before the first of them.
+
+    ``tips`` are the commits that branches named then, without those that sessions made.
     """
 
     session: str
@@ -59,6 +62,7 @@ class Before:
     snapshot: Snapshot
     programs: tuple[str, ...] = ()
     has_packages: bool = True
+    tips: tuple[str, ...] = ()
 
 
 class RecordedSession(NamedTuple):
@@ -112,6 +116,10 @@ class ReadOnlyRecords:
     def made(self) -> list[Path]:
         """Return what was made in the project for the time of the sessions."""
         return read_json(self._directory, _MADE, _decode_paths) or []
+
+    def made_tips(self) -> list[str]:
+        """Return the branch tips that sessions made."""
+        return read_json(self._directory, _MADE_TIPS, _decode_names) or []
 
 
 class Records(ReadOnlyRecords):
@@ -179,6 +187,9 @@ class Records(ReadOnlyRecords):
 
     def save_made(self, paths: Iterable[Path]) -> None:
         write_json(self._directory, _MADE, [str(path) for path in paths])
+
+    def save_made_tips(self, commits: Iterable[str]) -> None:
+        write_json(self._directory, _MADE_TIPS, list(commits))
 
     def save_removed(self, name: str, content: bytes) -> Path:
         """Keep the content of a file that is removed from the project; return where. Raises OSError."""
@@ -252,7 +263,8 @@ def _decode_record(value: Any) -> Record:
 
 def _encode_before(before: Before) -> Any:
     items = {key: [item.kind, item.digest, _as_text(item.content)] for key, item in before.snapshot.items.items()}
-    added = {"programs": before.programs, "has_packages": before.has_packages}  # version 0.1 refuses them
+    # Version 0.1 refuses these.
+    added = {"programs": before.programs, "has_packages": before.has_packages, "tips": before.tips}
     return {"session": before.session, "since": before.since, "items": items, **added}
 
 
@@ -260,7 +272,8 @@ def _decode_before(value: Any) -> Before:
     items = value.pop("items").items()
     snapshot = Snapshot({key: Item(Kind(kind), digest, _as_bytes(text)) for key, (kind, digest, text) in items})
     programs, has_packages = tuple(map(str, value.pop("programs", ()))), bool(value.pop("has_packages", False))
-    return Before(**value, snapshot=snapshot, programs=programs, has_packages=has_packages)
+    tips = tuple(_decode_names(value.pop("tips", [])))
+    return Before(**value, snapshot=snapshot, programs=programs, has_packages=has_packages, tips=tips)
 
 
 def _encode_finding(finding: Finding) -> Any:
@@ -280,6 +293,12 @@ def _decode_paths(value: Any) -> list[Path]:
     if not isinstance(value, list):
         raise TypeError("no list of paths")
     return [Path(path) for path in value]
+
+
+def _decode_names(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise TypeError("no list of names")
+    return value
 
 
 def _decode_digests(value: Any) -> dict[str, str]:

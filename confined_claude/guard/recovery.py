@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..engine import command as docker
@@ -10,6 +10,7 @@ from ..workspace import Workspace
 from . import pins, report
 from .findings import Finding
 from .guarded_project import GuardedProject
+from .known_files import record_made_tips
 from .open_findings import merge
 from .records import ReadOnlyRecords, Record, Records, locked
 from .snapshot import Kind
@@ -22,11 +23,13 @@ class Recovery:
     """What interrupted sessions have left.
 
     ``running`` are the records of all sessions that still run. ``over`` are the others by key, each with what was found
-    after it. ``findings`` are all that are open now, ``fresh`` those of them that were not on record.
+    after it. ``tips`` are the branch tips known before each session. ``findings`` are all that are open now, ``fresh``
+    those of them that were not on record.
     """
 
     running: tuple[Record, ...] = ()
     over: Mapping[str, list[Finding]] = field(default_factory=dict)
+    tips: Sequence[Sequence[str]] = ()
     findings: list[Finding] = field(default_factory=list)
     fresh: list[Finding] = field(default_factory=list)
 
@@ -34,7 +37,7 @@ class Recovery:
 def plan_recovery(records: ReadOnlyRecords, project: GuardedProject) -> Recovery:
     """Find out what interrupted sessions have left. Nothing is changed."""
     over: dict[str, list[Finding]] = {}
-    findings, accepted, fresh = records.findings(), records.accepted(), []
+    findings, accepted, fresh, tips = records.findings(), records.accepted(), [], []
     sessions = records.sessions()
     running = [session.record for session in sessions if session.has_owner]
     interrupted = [(key, record, True) for key, record, has_owner in sessions if not has_owner]
@@ -47,13 +50,14 @@ def plan_recovery(records: ReadOnlyRecords, project: GuardedProject) -> Recovery
         # Asked before the scan: what a session does during the scan is found by the next one, while it is on record.
         is_running = may_run and docker.may_exist(key)
         found = project.compare(record, before)
+        tips.append(before.tips)
         findings, new = merge(findings, accepted, found)
         fresh += new
         if is_running:
             running.append(record)
         else:
             over[key] = found
-    return Recovery(tuple(running), over, findings, fresh)
+    return Recovery(tuple(running), over, tips, findings, fresh)
 
 
 def recover_interrupted(records: Records, project: GuardedProject, *, who: str | None = _INTERRUPTED) -> Recovery:
@@ -61,6 +65,8 @@ def recover_interrupted(records: Records, project: GuardedProject, *, who: str |
     recovery = plan_recovery(records, project)
     if recovery.fresh:
         records.save_findings(recovery.findings)
+    for tips in recovery.tips:
+        record_made_tips(records, project.repository, tips)
     for key, found in recovery.over.items():
         end(records, key, found)
     remove_made(records, project)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -89,11 +89,15 @@ def is_limit(item: Item) -> bool:
 
 def submodules(after: Snapshot, context: Context) -> frozenset[str]:
     """Return the work trees whose ``.git`` file names a git directory of the project's repository."""
-    return frozenset(
-        path.removesuffix("/.git")
-        for path, item in after.items.items()
-        if item.kind == Kind.POINTER and _judge_pointer(path, item, context) is None
-    )
+    return frozenset(path.removesuffix("/.git") for path, _ in pointers(after, context))
+
+
+def pointers(after: Snapshot, context: Context) -> Iterator[tuple[str, str]]:
+    """Yield the path of each such ``.git`` file, and what it names, both as in a snapshot."""
+    for path, item in after.items.items():
+        if item.kind == Kind.POINTER and _judge_pointer(path, item, context) is None:
+            named = _normalized(path, parse_pointer(item.content or b"") or "", context)
+            yield path, named.removeprefix(context.root + "/")
 
 
 def judge(path: str, old: Item | None, item: Item, context: Context) -> Verdict | None:

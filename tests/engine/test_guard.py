@@ -179,6 +179,19 @@ def test_ordinary_work_gives_nothing_red(repository: Path, user: User) -> None:
     assert_unnoticed(inside(user, repository, "true"))  # which yellow does not hold up
 
 
+def test_a_worktree_brings_no_news_unless_it_differs(repository: Path, user: User) -> None:
+    for name in (".envrc", "sub/.envrc", ".vscode/tasks.json", "Makefile", "package.json", "setup.py"):
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).write_text('{"scripts": 1}\n')
+    user.git(repository, "add", "--all")
+    user.git(repository, "commit", "--quiet", "--no-verify", "--message=tools")
+    assert_unnoticed(inside(user, repository, "git worktree add -q -b f .claude/worktrees/f"))
+    assert_unnoticed(inside(user, repository, "git worktree add -q -b g .claude/worktrees/g f"))
+    # The control: what differs is reported.
+    done = inside(user, repository, "echo evil >> .claude/worktrees/f/sub/.envrc")
+    assert "red     .claude/worktrees/f/sub/.envrc" in done.stderr
+
+
 def test_the_hosts_virtual_environment_is_hidden_and_the_sessions_own_is_kept(repository: Path, user: User) -> None:
     host = repository / ".venv/bin"
     host.mkdir(parents=True)

@@ -535,7 +535,7 @@ def test_what_waits_for_a_review(host: Host, here: Project) -> None:
     red = left(here, host, ".envrc")
     [found] = reviewed(host, here)
     assert found.status == PROBLEM
-    assert "1 thing that runs by itself (red)" in found.what
+    assert "1 file that your computer runs by itself (red)" in found.what
     [elsewhere] = reviewed(host, None)
     assert (elsewhere.status, elsewhere.what) == (WARNING, f"red findings in {here.root}")
     red.unlink()  # put right by hand

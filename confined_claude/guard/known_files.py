@@ -1,0 +1,101 @@
+"""Which files a session did not write: they are as they were before it, at the project's root or in a branch.
+
+A worktree, or a switch to another branch, puts such files into the project. Only branch tips that no session made
+count: else a session could commit something for the next one to check out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..fs.directory import Location
+from .findings import Finding
+from .gitobjects import Objects, blob_id
+from .isolation import head, references
+from .records import Before, Records
+from .repository import Repository
+from .rules import Matcher
+from .snapshot import Item, Kind, Snapshot
+
+_MAX_TIPS = 500
+_NAME = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_BRANCHES = ("refs/heads/", "refs/remotes/")
+_FILE, _PROGRAM = b"100644", b"100755"
+
+
+def tips(repository: Repository | None) -> set[str]:
+    """Return the commits that branches name now, those of other repositories included."""
+    if repository is None:
+        return set()
+    named = references(Location(repository.common))
+    found = [commit for name, commit in sorted(named.items()) if name.startswith(_BRANCHES)]
+    found += head(Location(repository.own)).values()
+    return set(list(filter(_NAME.fullmatch, found))[:_MAX_TIPS])
+
+
+def known_tips(records: Records, repository: Repository | None) -> tuple[str, ...]:
+    """Return the branch tips that no session made, as of now."""
+    return tuple(sorted(tips(repository) - set(records.made_tips())))
+
+
+def record_made_tips(records: Records, repository: Repository | None, before: Iterable[str]) -> None:
+    """Record which branch tips a session may have made: those that were not there, or not known, ``before`` it."""
+    now = tips(repository)
+    known = records.made_tips()
+    if (made := sorted((set(known) | now - set(before)) & now)) != known:
+        records.save_made_tips(made)
+
+
+class KnownFiles:
+    """What a project at ``root`` had ``before`` a session, as files that the session may have put elsewhere."""
+
+    def __init__(self, root: Path, repository: Repository, before: Before, matcher: Matcher) -> None:
+        self._root = root
+        self._repository = repository
+        self._before = before
+        self._matcher = matcher
+        self._objects = Objects(Location(repository.common))
+
+    def without_known(self, findings: Iterable[Finding], after: Snapshot, work_trees: Iterable[str]) -> list[Finding]:
+        """Return the findings without those files that are known.
+
+        ``work_trees`` are the paths of the repository's linked worktrees in the project.
+        """
+        trees = [tree for tree in work_trees if self._matcher.rule_of(tree.split("/"), is_directory=True) is None]
+        return [
+            finding
+            for finding in findings
+            if finding.kind != Kind.FILE or not self._is_known(finding.path, after.items.get(finding.path), trees)
+        ]
+
+    def _is_known(self, path: str, item: Item | None, trees: Sequence[str]) -> bool:
+        if item is None:
+            return self._is_switched_away(path)
+        tree = next((tree for tree in sorted(trees, reverse=True) if path.startswith(f"{tree}/")), "")
+        below = path.removeprefix(f"{tree}/") if tree else path
+        if item.content is None or (is_program := _is_program(self._root, path)) is None:
+            return False
+        old = self._before.snapshot.items.get(below)
+        if tree and old is not None and (old.kind, old.digest) == (Kind.FILE, item.digest):
+            return _is_program(self._root, below) == is_program
+        mode = _PROGRAM if is_program else _FILE
+        return any(self._objects.entry(tip, below) == (mode, blob_id(item.content, tip)) for tip in self._before.tips)
+
+    def _is_switched_away(self, path: str) -> bool:
+        """Return whether the branch that is checked out now was there before, without this file."""
+        named = head(Location(self._repository.own))["HEAD"]
+        if named.startswith("ref: "):
+            named = references(Location(self._repository.common)).get(named[5:], "")
+        return named in self._before.tips and self._objects.lacks(named, path)
+
+
+def _is_program(root: Path, path: str) -> bool | None:
+    """Return whether the file is executable for its owner; None if that is not to be known. No link is followed."""
+    *parents, name = path.split("/")
+    try:
+        with Location(root, tuple(parents)).open() as directory:
+            return bool(directory.stat(name).st_mode & 0o100)
+    except OSError:
+        return None
