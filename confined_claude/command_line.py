@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .commands.catalogue import COMMANDS, Command
+from .commands.catalogue import COMMANDS, SEPARATOR, Command
 
 # The flags of the shell script that this command replaced.
 OLD_FLAGS = {
@@ -26,7 +26,23 @@ def rewrite(words: list[str]) -> list[str]:
         words = [*OLD_FLAGS[words[0]], *words[1:]]
     elif not words or (_is_claudes(words[0]) and not _is_own(words[0])) or words[0] in COMMANDS["run"].options:
         words = ["run", *words]
+    if words[0] == "review":
+        return _with_one_value_each(words)
     return _with_separator(words) if words[0] == "run" and len(words) > 1 else words
+
+
+def _with_one_value_each(words: list[str]) -> list[str]:
+    """Return the words of a ``review`` with the paths after each flag as one."""
+    values: dict[str, list[str]] = {}
+    for word in words[1:]:
+        if word in ("--accept", "--restore"):
+            values.setdefault(word, [])
+            flag = word
+        elif not values or word.startswith("-"):
+            return words  # Invoke's words say what is wrong
+        else:
+            values[flag].append(word)
+    return [words[0], *(word for flag, paths in values.items() for word in (flag, SEPARATOR.join(paths)) if word)]
 
 
 def _with_separator(words: list[str]) -> list[str]:

@@ -71,6 +71,18 @@ def discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def ask(question: str, answers: str) -> str:
+    """Return which letter of ``answers`` the person at the terminal chooses; the last one if the input ends."""
+    while True:
+        try:
+            answer = input(question).strip().lower()[:1]
+        except EOFError:
+            print()
+            return answers[-1]
+        if answer and answer in answers:
+            return answer
+
+
 def confirmed(question: str) -> bool:
     """Return whether the person at the terminal agrees."""
     try:

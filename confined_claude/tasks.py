@@ -61,7 +61,7 @@ def _task(item: Command) -> Task[Any]:
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in item.flags.items()
     ]
     run_task.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    made: Task[Any] = task(name=item.name, auto_shortflags=False, help=item.help)(run_task)
+    made: Task[Any] = task(name=item.name, auto_shortflags=False, help=item.help, optional=["accept"])(run_task)
     return made
 
 

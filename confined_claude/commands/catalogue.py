@@ -44,6 +44,7 @@ class Command:
         return {f"--{name.replace('_', '-')}": name for name in self.flags}
 
 
+SEPARATOR = "\0"  # of several values of a flag: none of them can have it
 COMMANDS: dict[str, Command] = {}
 
 
@@ -140,14 +141,20 @@ def rebuild(host: Host, pull: bool = False, claude: str | None = None) -> None:
 
 
 @command(
-    accept="close everything that is open, as it is now",
-    restore="put this path back as it was before the session",
+    accept="close what is shown in full, or the paths named, as it is now",
+    restore="put the paths named back as they were before the session",
 )
-def review(host: Host, accept: bool = False, restore: str | None = None) -> int | None:
-    """Show what sessions left that this machine could run"""
+def review(host: Host, accept: str | bool | None = None, restore: str | None = None) -> int | None:
+    """Show what sessions left that this machine could run
+
+    At a terminal it asks about one after the other.
+    Otherwise it lists all; --accept and --restore take paths.
+    """
     from . import review
 
-    return review.review(host, accept=accept, restore=restore)
+    closed = accept.split(SEPARATOR) if isinstance(accept, str) else []
+    restored = restore.split(SEPARATOR) if restore else []
+    return review.review(host, accept=closed, restore=restored, accept_shown=accept is True)
 
 
 @command()

@@ -2,43 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Iterator, Sequence
 
-from ..console import show
-from ..errors import REVIEW
+from ..console import ask, confirmed, show
+from ..errors import REVIEW, ConfinedError
 from ..guard import report
 from ..guard import review as guard
+from ..guard.findings import Finding
 from ..guard.review import Review
 from ..host import Host
 from ..text import escape
 from ..workspace import Workspace, current_project
 
 _MAX_FINDINGS = 200
-_MAX_DIFF = 400
+_LIMITS = report.Limits(lines=400, width=1000)
+_QUESTION = "[a]ccept, [r]estore, [l]ater or [q]uit? "
+_COLOURS = {"+": "32", "-": "31", "red": "1;31", "yellow": "1;33"}
 
 
-def review(host: Host, *, accept: bool, restore: str | None) -> int | None:
-    """Print the open findings, after restoring the path ``restore``; return REVIEW if a red one stays open."""
+def review(host: Host, *, accept: Sequence[str], restore: Sequence[str], accept_shown: bool) -> int | None:
+    """Print the open findings, after restoring and accepting the paths named; return REVIEW if a red one stays open.
+
+    With ``accept_shown`` all that is shown in full is closed. Without any of this, a terminal is asked about one after
+    the other.
+    """
     workspace = Workspace.load_leniently(host, current_project(host))
-    if restore is not None:
-        print(f"{guard.restore(workspace, restore)}.")
+    for path in restore:
+        print(f"{guard.restore(workspace, path)}.")
+    for path in accept:
+        print(f"{guard.accept_path(workspace, path)} is accepted, as it is now.")
     found = guard.review(workspace)
-    show("\n".join(lines(found)))
-    if accept and found.findings:
-        guard.accept(workspace, found.findings)
-        print("All of it is accepted, as it is now.")
-        return None
-    return REVIEW if any(finding.red for finding in found.findings) else None
+    if not (accept or restore or accept_shown) and found.findings and sys.stdin.isatty() and sys.stdout.isatty():
+        print("\n".join(_headline(found.findings)))
+        still_open = _one_by_one(workspace, found.findings)
+        print("\n".join(_copies(found)))
+    else:
+        show("\n".join(lines(found)))
+        still_open = _accept_shown(workspace, found.findings) if accept_shown else found.findings
+    return REVIEW if any(finding.red for finding in still_open) else None
 
 
 def lines(found: Review) -> Iterator[str]:
     """Yield all that is open, with what changed, and what waits in copies of the repository."""
     if found.findings:
-        yield f"Sessions have left {report.summarize(found.findings)}:"
-        yield from report.describe(found.findings, max_findings=_MAX_FINDINGS, max_diff=_MAX_DIFF)
-        yield "`review --restore PATH` puts one back as it was; `review --accept` closes all of it as it is."
+        yield from _headline(found.findings)
+        yield from report.describe(found.findings, max_findings=_MAX_FINDINGS, limits=_LIMITS)
+        yield "`review --restore PATH` puts one back as it was, `review --accept PATH` closes it as it is;"
+        yield "`review --accept` closes all that is shown here in full."
     elif not found.unfetched:
         yield "There is nothing to review."
+    yield from _copies(found)
+
+
+def _headline(findings: Sequence[Finding]) -> Iterator[str]:
+    yield f"Sessions have left {report.summarize(findings)}:"
+
+
+def _copies(found: Review) -> Iterator[str]:
     for copy in found.unfetched:
         yield f"A copy of the repository has commits on: {', '.join(map(escape, copy.branches))}. To fetch them:"
         yield f"  {escape(copy.command)}"
+
+
+def _accept_shown(workspace: Workspace, findings: Sequence[Finding]) -> list[Finding]:
+    """Accept what is shown in full, and print what is not; return that."""
+    shown = [one for one in findings[:_MAX_FINDINGS] if report.difference(one, _LIMITS).is_whole]
+    others = [finding for finding in findings if finding not in shown]
+    if shown:
+        guard.accept(workspace, shown)
+    if not others:
+        print("All of it is accepted, as it is now.")
+        return others
+    print(f"Accepted, as they are now: {len(shown)}. Still open, as not all of it is shown: {report.name(others)}.")
+    print("`review --accept PATH` closes one of these all the same; `review` shows the next.")
+    return others
+
+
+def _one_by_one(workspace: Workspace, findings: Sequence[Finding]) -> list[Finding]:
+    """Ask about each finding, and do what is wanted; return those that stay open."""
+    still_open = list(findings)
+    for number, finding in enumerate(findings, 1):
+        print(f"\n{number} of {len(findings)}")
+        print("\n".join(map(_coloured, report.describe([finding], max_findings=1, limits=_LIMITS))))
+        answer = ask(_QUESTION, "arlq")
+        if answer == "q":
+            break
+        if answer == "a" and (
+            report.difference(finding, _LIMITS).is_whole or confirmed("Not all of it is shown. Accept it all the same?")
+        ):
+            guard.accept(workspace, [finding])
+            still_open.remove(finding)
+        if answer == "r":
+            try:
+                print(f"{guard.restore(workspace, finding.path)}.")
+                still_open.remove(finding)
+            except ConfinedError as error:
+                print(error)
+    print(f"Open: {report.summarize(still_open)}." if still_open else "Nothing is open any more.")
+    return still_open
+
+
+def _coloured(line: str) -> str:
+    """Return a line of a finding with the colour of what it shows; plainly where NO_COLOR is set."""
+    text = line.lstrip(" ")
+    colour = _COLOURS.get(text.partition(" ")[0]) or _COLOURS.get(text[:1])
+    return line if colour is None or os.environ.get("NO_COLOR") else f"\x1b[{colour}m{line}\x1b[0m"

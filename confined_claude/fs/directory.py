@@ -217,6 +217,11 @@ class Directory:
     def readlink(self, name: str) -> str:
         return os.readlink(name, dir_fd=self._fd)
 
+    def replace_link(self, name: str, target: bytes) -> None:
+        """Replace ``name`` by a link to ``target``."""
+        self.unlink(name)
+        os.symlink(target, name, dir_fd=self._fd)
+
     # Files
 
     def read(self, name: str, limit: int = 16 << 20) -> bytes | None:

@@ -6,17 +6,35 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
+from typing import NamedTuple
 
 from ..console import say
 from ..text import diff, escape
 from .findings import Finding
+from .snapshot import Kind
 
 _MAX_FINDINGS = 10
-_MAX_DIFF = 6
 _MAX_NAMED = 3
-_MAX_WIDTH = 160
 # More is not compared.
 _MAX_COMPARED = 400
+_FILES = (Kind.FILE, Kind.GIT_FILE, Kind.POINTER, Kind.PROGRAM)
+
+
+class Limits(NamedTuple):
+    """How many lines of what changed are shown, and how wide they are at most."""
+
+    lines: int
+    width: int
+
+
+class Difference(NamedTuple):
+    """What changed, in lines, and whether that is all of it."""
+
+    lines: list[str]
+    is_whole: bool
+
+
+_LIMITS = Limits(lines=6, width=160)
 
 
 def report(findings: Sequence[Finding], who: str = "This session", also: Sequence[str] = ()) -> None:
@@ -28,7 +46,7 @@ def report(findings: Sequence[Finding], who: str = "This session", also: Sequenc
     yellow = [finding for finding in findings if not finding.red]
     if red:
         lines = [f"{who} has left {summarize(findings)}:"]
-        lines += [*describe(red, max_findings=_MAX_FINDINGS, max_diff=_MAX_DIFF), *_by_tool(yellow)]
+        lines += [*describe(red, max_findings=_MAX_FINDINGS, limits=_LIMITS), *_by_tool(yellow)]
         lines.append("  Nothing starts here until you have looked at what is red, with `confined-claude review`.")
     elif yellow:
         lines = [f"{who} has left {summarize(yellow)}: {name(yellow)}. See `confined-claude review`."]
@@ -68,7 +86,7 @@ def summarize(findings: Sequence[Finding]) -> str:
     return " and ".join(parts)
 
 
-def describe(findings: Sequence[Finding], *, max_findings: int, max_diff: int) -> Iterator[str]:
+def describe(findings: Sequence[Finding], *, max_findings: int, limits: Limits) -> Iterator[str]:
     """Yield the lines of each finding: colour, path, what it is, what would run it, since when, and what changed."""
     for finding in findings[:max_findings]:
         yield f"  {'red   ' if finding.red else 'yellow'}  {escape(finding.path)}"
@@ -76,31 +94,33 @@ def describe(findings: Sequence[Finding], *, max_findings: int, max_diff: int) -
         if finding.session:
             started = time.strftime("%Y-%m-%d %H:%M", time.localtime(finding.since))
             yield f"          since the session {escape(finding.session)} of {started}"
-        yield from (f"          {line}" for line in difference(finding, max_diff))
+        yield from (f"          {line}" for line in difference(finding, limits).lines)
     if len(findings) > max_findings:
         yield f"  … and {len(findings) - max_findings} more"
 
 
-def difference(finding: Finding, max_lines: int) -> Iterator[str]:
-    """Yield at most ``max_lines`` lines of what changed, each escaped and cut."""
-    if not finding.digest_after or not (finding.after or finding.before):
-        return
+def difference(finding: Finding, limits: Limits) -> Difference:
+    """Return what changed, each line escaped and cut."""
+    if finding.after is None and finding.before is None and finding.kind not in _FILES:
+        return Difference([], is_whole=True)  # there is nothing to show but the path
     before, after = _lines(finding.before), _lines(finding.after)
     if before is None or after is None or finding.after is None:
-        yield "(not shown: it is binary or too large)"
-        return
+        return Difference(["(not shown: it is binary or too large)"], is_whole=False)
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False)))
-    compared = slice(max(0, same - 1), same - 1 + _MAX_COMPARED)
+    compared = slice(max(0, same - 1), max(0, same - 1) + _MAX_COMPARED)
     changed = diff(before[compared], after[compared], context=1)
-    for line in map(escape, changed[:max_lines]):
-        yield line if len(line) <= _MAX_WIDTH else line[: _MAX_WIDTH - 1] + "…"
-    if len(changed) > max_lines:
-        yield f"… {len(changed) - max_lines} more lines"
+    lines = [line if len(line) <= limits.width else line[: limits.width - 1] + "…" for line in map(escape, changed)]
+    is_whole = max(len(before), len(after)) <= compared.stop and max(map(len, lines), default=0) < limits.width
+    if len(lines) > limits.lines:
+        lines[limits.lines :] = [f"… {len(lines) - limits.lines} more lines"]
+        is_whole = False
+    return Difference(lines, is_whole)
 
 
 def _lines(content: bytes | None) -> list[str] | None:
     """Return the lines of a file; None if it is no text."""
     try:
-        return (content or b"").decode().splitlines()
+        text = (content or b"").decode()
     except UnicodeDecodeError:
         return None
+    return text.removesuffix("\n").split("\n") if text else []  # a carriage return alone ends no line of most programs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from .recovery import recover_interrupted
 from .snapshot import Item, Kind
 
 _REMOVABLE = (Kind.FILE, Kind.GIT_FILE, Kind.LINK, Kind.GIT_LINK, Kind.POINTER, Kind.PROGRAM)
+_LINKS = (Kind.LINK, Kind.GIT_LINK)
 _RESTORABLE = (Kind.FILE, Kind.GIT_FILE, Kind.POINTER, Kind.PROGRAM)
 
 
@@ -62,6 +64,23 @@ def accept(workspace: Workspace, findings: Sequence[Finding]) -> None:
             )
 
 
+def accept_path(workspace: Workspace, path: str) -> str:
+    """Accept what is open at ``path``, as it is on record; return the path. Raises ConfinedError if nothing is."""
+    with locked(workspace.state) as records:
+        found = _named(records, path)
+    accept(workspace, found)
+    return escape(found[0].path)
+
+
+def _named(records: Records, path: str) -> list[Finding]:
+    """Return the open findings at a path, as a person writes it. Raises ConfinedError if there are none."""
+    wanted = path.removeprefix("./").rstrip("/")
+    found = [finding for finding in records.findings() if wanted in (finding.path, escape(finding.path))]
+    if not found:
+        raise ConfinedError(f"{escape(path)} is not among the findings.", "`confined-claude review` lists them.")
+    return found
+
+
 def restore(workspace: Workspace, path: str) -> str:
     """Restore ``path`` as it was before the session that changed it; return what was done, in words.
 
@@ -69,11 +88,8 @@ def restore(workspace: Workspace, path: str) -> str:
     open, or of which too little is known.
     """
     project = GuardedProject(workspace, lenient=True)
-    wanted = path.removeprefix("./").rstrip("/")
     with locked(workspace.state) as records:
-        found = [finding for finding in records.findings() if wanted in (finding.path, escape(finding.path))]
-        if not found:
-            raise ConfinedError(f"{escape(path)} is not among the findings.", "`confined-claude review` lists them.")
+        found = _named(records, path)
         done = [_restore(finding, project, records) for finding in found]
         records.update_baselines({finding.key: _item_before(finding) for finding in found})
         open_findings.close_put_right(records, project)
@@ -102,9 +118,12 @@ def _restore(finding: Finding, project: GuardedProject, records: Records) -> str
                 # Sessions that go on have the file pinned by its inode.
                 directory.overwrite(name, finding.before, mode=0o644)
                 return f"{path} is as it was before"
+            if finding.before is not None and finding.kind in _LINKS:
+                directory.replace_link(name, finding.before.partition(b"\0")[0])
+                return f"{path} is as it was before"
     except OSError as error:
         raise system_error("restore", project.root / finding.path, error) from None
     raise ConfinedError(
         f"{path} cannot be restored: too little is kept of what it was.",
-        "Put it right yourself, or accept it with `confined-claude review --accept`.",
+        f"Put it right yourself, or accept it with `confined-claude review --accept {shlex.quote(path)}`.",
     )

@@ -106,19 +106,23 @@ def test_the_summary_counts_by_colour(found: list[Finding], words: str) -> None:
         (b"a", b"\xff", ["(not shown: it is binary or too large)"]),
         (b"\xff", b"a", ["(not shown: it is binary or too large)"]),
         (b"a", None, ["(not shown: it is binary or too large)"]),
-        (None, None, []),
-        (None, b"a\x1b[2Jb\rc\td", ["+a\\x1b[2Jb", "+c\\td"]),
+        (None, None, ["(not shown: it is binary or too large)"]),
+        (None, b"", []),
+        (None, b"a\x1b[2Jb\rc\td", ["+a\\x1b[2Jb\\rc\\td"]),
+        (b"# a\nb\n", b"# a\rb\n", ["-# a", "-b", "+# a\\rb"]),
         (None, b"x" * 500, ["+" + "x" * 158 + "…"]),
         (None, b"1\n2\n3\n4\n5\n6\n7\n8", ["+1", "+2", "+3", "+4", "… 4 more lines"]),
     ],
 )
 def test_what_changed_is_shown_in_lines(before: bytes | None, after: bytes | None, shown: list[str]) -> None:
-    assert list(report.difference(finding(before=before, after=after), 4)) == shown
+    difference = report.difference(finding(before=before, after=after), report.Limits(lines=4, width=160))
+    assert difference.lines == shown
+    assert difference.is_whole == (not any(word in line for line in shown for word in ("not shown", "…")))
 
 
 def test_a_finding_is_shown_with_its_session_and_what_acts_on_it() -> None:
     one = Finding("a\nb", Kind.FILE, True, "git", "new hook", None, b"x", "", "1", "confined-claude-x", 0.0)
-    first, second, third, fourth = report.describe([one], max_findings=1, max_diff=1)
+    first, second, third, fourth = report.describe([one], max_findings=1, limits=report.Limits(1, 160))
     assert (first, second, fourth) == ("  red     a\\nb", "          new hook; acted on by git", "          +x")
     assert third.startswith("          since the session confined-claude-x of 19")
 
@@ -133,12 +137,19 @@ def test_however_much_there_is_the_output_is_bounded(capfd: pytest.CaptureFixtur
     assert len(output.splitlines()) < 150
     reviewed = list(review_lines(Review(large, [])))
     assert len(reviewed) < 200 * 410
-    assert max(map(len, reviewed)) < 400
+    assert max(map(len, reviewed)) < 1100
 
 
 def test_a_change_far_down_a_file_is_shown() -> None:
     before = b"".join(b"%d\n" % number for number in range(1000))
-    assert list(report.difference(finding(before=before, after=before + b"evil\n"), 10)) == [" 999", "+evil"]
+    changed = finding(before=before, after=before + b"evil\n")
+    assert report.difference(changed, report.Limits(10, 160)) == ([" 999", "+evil"], True)
+
+
+def test_what_is_too_far_from_the_first_change_is_not_all_of_it() -> None:
+    before = b"".join(b"%d\n" % number for number in range(1000))
+    changed = finding(before=before, after=before.replace(b"5\n", b"x\n", 1) + b"evil\n")
+    assert not report.difference(changed, report.Limits(1000, 160)).is_whole
 
 
 def test_the_hint_depends_on_the_colour(capfd: pytest.CaptureFixture[str]) -> None:
@@ -167,9 +178,8 @@ def test_beside_red_there_is_one_yellow_line_for_each_tool(capfd: pytest.Capture
 def test_what_else_there_is_to_say_is_in_the_same_block(capfd: pytest.CaptureFixture[str]) -> None:
     report.report([finding(red=False)], also=["one", "two"])
     lines = capfd.readouterr().err.splitlines()
-    assert lines[0].startswith("confined-claude: This session has left 1 thing")
-    assert all(line.startswith("  ") for line in lines[1:])
-    assert lines[-3:] == ["  `confined-claude review` shows it again.", "  one", "  two"]
+    assert lines[0].startswith("confined-claude: This session has left 1 file")
+    assert lines[1:] == ["  one", "  two"]
     report.report([], also=["one"])
     assert capfd.readouterr().err == "confined-claude: This session has ended.\n  one\n"
 
