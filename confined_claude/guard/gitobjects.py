@@ -18,7 +18,7 @@ from ..fs.directory import Directory, Location
 
 _MAX_OBJECT = 16 << 20
 _MAX_TOTAL = 256 << 20  # of all that is unpacked
-_MAX_SECONDS = 1.0
+_MAX_SECONDS = 2.0
 _MAX_CHAIN = 100  # of deltas; git makes at most 50
 _MAX_NAMES = 1 << 18  # in a 256th of a pack
 _CHUNK = 16 << 10

@@ -56,9 +56,9 @@ def test_every_file_of_every_commit_is_found_as_git_has_it(object_format: str, p
         extra = ["--no-reuse-delta", "--window=50"] if packing == "repacked" else []
         refs = {"repack.useDeltaBaseOffset": "false"} if packing == "repacked" else {}
         git(root, "repack", "-adfq" if extra else "-adq", "--depth=50", *extra[1:], **refs)
-    objects = reader(root)
     for name in git(root, "rev-list", "HEAD").split():
         expected = listed(root, name)
+        objects = reader(root)  # each has a time of its own
         assert {path: objects.entry(name, path) for path in expected} == expected
         assert objects.entry(name, "many") is not None
         for path in ("nothing", "many/nothing", "Makefile/x", "", "many/", "/many"):
