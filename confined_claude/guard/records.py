@@ -262,7 +262,10 @@ def _decode_record(value: Any) -> Record:
 
 
 def _encode_before(before: Before) -> Any:
-    items = {key: [item.kind, item.digest, _as_text(item.content)] for key, item in before.snapshot.items.items()}
+    items = {
+        key: [item.kind, item.digest, _as_text(item.content), *([True] if item.shared else [])]
+        for key, item in before.snapshot.items.items()
+    }
     # Version 0.1 refuses these.
     added = {"programs": before.programs, "has_packages": before.has_packages, "tips": before.tips}
     return {"session": before.session, "since": before.since, "items": items, **added}
@@ -270,7 +273,9 @@ def _encode_before(before: Before) -> Any:
 
 def _decode_before(value: Any) -> Before:
     items = value.pop("items").items()
-    snapshot = Snapshot({key: Item(Kind(kind), digest, _as_bytes(text)) for key, (kind, digest, text) in items})
+    snapshot = Snapshot(
+        {key: Item(Kind(kind), digest, _as_bytes(text), bool(shared)) for key, (kind, digest, text, *shared) in items}
+    )
     programs, has_packages = tuple(map(str, value.pop("programs", ()))), bool(value.pop("has_packages", False))
     tips = tuple(_decode_names(value.pop("tips", [])))
     return Before(**value, snapshot=snapshot, programs=programs, has_packages=has_packages, tips=tips)

@@ -242,6 +242,12 @@ def test_an_error_of_the_preparation_wins_over_one_of_the_scan(place: Place) -> 
     one.finish()
 
 
+def test_what_is_pinned_and_has_another_name_is_reported_when_it_changes_through_that(place: Place) -> None:
+    place.put(".envrc")
+    os.link(place.root / ".envrc", place.root / "other")
+    assert [finding.path for finding in place.session(lambda: (place.root / "other").write_text("evil"))] == [".envrc"]
+
+
 # Others beside it
 
 
