@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ..fs.directory import Directory
-from . import gitconfig, gitindex, gitstate
+from . import gitconfig, gitindex, gitrefs, gitstate
 from .snapshot import KEPT_BYTES, Kind
 from .walk import Walk
 
@@ -24,6 +24,8 @@ _SAMPLE = ".sample"
 _STORES = frozenset(("objects", "lfs", "annex"))
 _FANNED_OUT = re.compile(r"[0-9a-f]{2}")
 
+# The references beside `refs`, as is_root_ref in refs.c knows them; other files with such names are messages.
+_ROOT_REF = re.compile(r"(?:[A-Z_-]*_)?HEAD|AUTO_MERGE|BISECT_EXPECTED_REV|MERGE_AUTOSTASH|NOTES_MERGE_(?:PARTIAL|REF)")
 _HEAD = re.compile(rb"(?:ref:\s*)?refs/|[0-9a-f]{40}")
 # In a directory among those of submodules that is the git directory of one, or was.
 _MARKS = frozenset(("HEAD", "commondir", "config"))
@@ -61,18 +63,22 @@ class GitScan:
         for name in _CONFIG_FILES:
             if name in names:
                 self._walk.add_file(directory, _below(path, name), Kind.GIT_FILE)
-        if names and not self._is_valid(directory, names, is_linked=main is not None):
+        # What belongs to all worktrees is elsewhere for a linked one; a session's own commondir is reported.
+        common = (self._walk.read(directory, "commondir", KEPT_BYTES) or b"").strip() if "commondir" in names else b"."
+        is_whole = main is None and common == b"."
+        if names and not self._is_valid(directory, ("objects", "refs") if is_whole else ()):
             self._snapshot.add(_below(path, "HEAD"), Kind.GIT_FILE)
-        commondir = b"." if main is None else b"../.."
-        if "commondir" in names and (self._walk.read(directory, "commondir", KEPT_BYTES) or b"").strip() != commondir:
+        if "commondir" in names and common != (b"." if main is None else b"../.."):
             self._walk.add_file(directory, _below(path, "commondir"), Kind.GIT_FILE)
         is_linked = main is not None and "commondir" in names
         config = main if is_linked and main is not None else self._walk.read(directory, "config") or b""
         if "index" in names:
             self._index(directory, path, names, gitconfig.hash_size(config))
         self._states(entries, directory, path)
+        self._symbolic_refs([entry for entry in entries if _ROOT_REF.fullmatch(entry.name)], directory, path)
         scans: dict[str, _Scan] = {
             "hooks": self._hooks,
+            "refs": self._refs,
             "modules": self._modules,
             "worktrees": partial(self._worktrees, config=config),
             # Git reads remotes from there as well.
@@ -83,12 +89,11 @@ class GitScan:
         self._each(entries, directory, path, lambda name: scans.get(name, self._data))
 
     @staticmethod
-    def _is_valid(directory: Directory, names: set[str], *, is_linked: bool) -> bool:
+    def _is_valid(directory: Directory, parts: tuple[str, ...]) -> bool:
         """Return whether git takes a directory for a repository, as is_git_directory in its setup.c decides.
 
-        What belongs to all worktrees is elsewhere for a linked one.
+        ``parts`` are the directories that it looks for there.
         """
-        parts = () if is_linked or "commondir" in names else ("objects", "refs")
         head = directory.read("HEAD", KEPT_BYTES)
         with contextlib.suppress(OSError):
             head = os.fsencode(directory.readlink("HEAD"))
@@ -155,6 +160,22 @@ class GitScan:
         if path.rpartition("/")[2].lower() in gitstate.DIRECTORIES:
             self._states(entries, directory, path)
         self._each(entries, directory, path, lambda _: self._data)
+
+    def _refs(self, directory: Directory, path: str) -> None:
+        entries = self._entries(directory, path)
+        if is_git_directory({entry.name for entry in entries}):
+            self.scan(directory, path)
+            return
+        self._symbolic_refs(entries, directory, path)
+        self._each(entries, directory, path, lambda _: self._refs)
+
+    def _symbolic_refs(self, entries: _Entries, directory: Directory, path: str) -> None:
+        """Note the references that lead git to write elsewhere."""
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                self._walk.check(path)
+                if gitrefs.leads_astray(b"".join(directory.head(entry.name, gitrefs.MAX_BYTES + 1))):
+                    self._walk.add_file(directory, _below(path, entry.name), Kind.GIT_FILE)
 
     def _states(self, entries: _Entries, directory: Directory, path: str) -> None:
         """Note what there is of an operation in progress that git has not written itself."""

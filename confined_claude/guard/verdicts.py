@@ -11,7 +11,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import gitconfig, gitindex, gitstate
+from . import gitconfig, gitindex, gitrefs, gitstate
 from .repository import parse_pointer
 from .rules import Matcher
 from .snapshot import LIMITS, LINKED_DIRECTORY, Item, Kind, Snapshot, resolve_inside
@@ -188,6 +188,8 @@ def _judge_git_file(path: str, old: Item | None, item: Item, new: str, context: 
     name = path.rpartition("/")[2]
     if name in ("config", "config.worktree") and "/hooks/" not in f"/{path}":
         return _judge_config(path, old, item, new, context)
+    if gitrefs.leads_astray(item.content or b""):
+        return Verdict(True, "git, at a commit or stash", f"{new}: has git write to {_text(item.content).strip()!r}")
     for part, runs, why in _GIT_PARTS:
         if part in f"/{path}":
             return Verdict(True, runs, why.format(new=new, text=_text(item.content).strip()))
@@ -196,9 +198,9 @@ def _judge_git_file(path: str, old: Item | None, item: Item, new: str, context: 
         return Verdict(True, "git, at its next command", why)
     if (state := gitstate.state_of(path)) is not None:
         return Verdict(True, state.command, f"{new}: {state.why}")
-    if name == "index" or name.startswith("sharedindex."):
-        return Verdict(True, "git, at git status", f"{new}, and cannot be read")
-    return Verdict(True, "git, whose settings name it", new)
+    is_index = name == "index" or name.startswith("sharedindex.")
+    runs, why = ("at git status", f"{new}, and cannot be read") if is_index else ("whose settings name it", new)
+    return Verdict(True, f"git, {runs}", why)
 
 
 def _judge_config(path: str, old: Item | None, item: Item, new: str, context: Context) -> Verdict | None:

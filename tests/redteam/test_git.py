@@ -187,6 +187,22 @@ STRATEGY = f"mkdir git-merge-x; {SCRIPT} git-merge-x/y; chmod +x git-merge-x/y"
 
 TOLD = [
     Attack(
+        "a stash that git notes in a hook",
+        "git commit -q --allow-empty -m 'x; touch CANARY #'\n"
+        "echo 'ref: refs/heads/../../../hooks/pre-commit' > .git/refs/stash",
+        f"echo y > file; git add file; git stash; {COMMIT}",
+        ("red .git/refs/stash",),
+        before="printf '#!/bin/sh\n' > .git/hooks/pre-commit; chmod +x .git/hooks/pre-commit",
+        undone="rm .git/refs/stash",
+    ),
+    Attack(
+        "a branch outside",
+        "echo 'ref: refs/heads/../../../../outside/canary' > .git/HEAD",
+        COMMIT,
+        ("red .git/HEAD",),
+        undone="echo 'ref: refs/heads/main' > .git/HEAD",
+    ),
+    Attack(
         "settings below .git that its settings include, and that are missing",
         fsmonitor(".git/extra"),
         STATUS,

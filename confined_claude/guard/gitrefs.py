@@ -1,0 +1,30 @@
+"""What a symbolic reference of git leads to. Pure.
+
+Git follows one to any path that its name makes: a new object name is written there, and a line with text of a commit
+is appended to a file of that name below `logs`. It checks the names that users give it, not these.
+"""
+
+from __future__ import annotations
+
+import re
+
+# A file that begins so is a symbolic reference, and git takes white space off the end: see read_ref_internal in
+# refs/files-backend.c.
+_SYMBOLIC = re.compile(rb"ref:[ \t\n\r]*((?s:.*))")
+# What check_refname_format in refs.c refuses.
+_INVALID = re.compile(
+    rb"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|(?:\A|/)\.|\.lock(?:/|\Z)|[./]\Z",
+)
+MAX_BYTES = 4096  # no path is longer
+
+
+def leads_astray(content: bytes) -> bool:
+    """Return whether the file of a reference leads to anything but a proper name below `refs/`, where git's own lead.
+
+    ``content`` may be cut off behind MAX_BYTES.
+    """
+    symbolic = _SYMBOLIC.fullmatch(content)
+    if symbolic is None:
+        return False
+    name = symbolic[1].rstrip(b" \t\n\r")
+    return len(content) > MAX_BYTES or not name.startswith(b"refs/") or _INVALID.search(name) is not None
