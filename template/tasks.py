@@ -3,19 +3,16 @@
 import os
 import sys
 from pathlib import Path
-
-# Invoke puts this directory on sys.path, and a session can write here: a stray rich.py
-# or docker/__init__.py would be imported, and run, on the host. What Invoke reads next, it runs.
+# Invoke puts this directory on sys.path, and a session can write here: nothing beside this file is imported or obeyed.
 _here = Path(__file__).resolve().parent
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != _here]
 if _planted := [path.name for path in sorted(_here.glob("invoke.*")) if path.suffix in (".py", ".yaml", ".yml", ".json")]:
-    print(f"confined-claude: {_planted[0]} stands beside tasks.py, and Invoke would obey it.", file=sys.stderr)
-    print("Look at it, and remove it; or use the confined-claude command, which reads none.", file=sys.stderr)
+    print(f"confined-claude: {_planted[0]} stands beside tasks.py, and Invoke would obey it.\n"
+          "Look at it, and remove it; or use the confined-claude command, which reads none.", file=sys.stderr)
     sys.exit(4)
-_entries = os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.environ.get("PYTHONPATH") else []
-if any(Path(entry).resolve().is_relative_to(_here) for entry in _entries):
-    print("confined-claude: PYTHONPATH leads Python into this project, where a session can put modules.", file=sys.stderr)
-    print("Look for them, and start `env -u PYTHONPATH inv`; or use the confined-claude command.", file=sys.stderr)
+if (_path := os.environ.get("PYTHONPATH")) and any(Path(e).resolve().is_relative_to(_here) for e in _path.split(os.pathsep)):
+    print("confined-claude: PYTHONPATH leads Python into this project, where a session can put modules.\n"
+          "Look for them, and start `env -u PYTHONPATH inv`; or use the confined-claude command.", file=sys.stderr)
     sys.exit(4)
 try:
     from confined_claude.tasks import ns  # noqa: E402, F401

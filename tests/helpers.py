@@ -22,8 +22,8 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LABEL = "confined-claude"
 TEST_LABEL = "confined-claude-test=1"
 API_KEY = "sk-ant-api03-made-up-0123456789abcdefghij"
-# For what affects the whole engine, or takes all of the machine: in parallel runs one after the other.
-ALONE = pytest.mark.xdist_group("alone")
+# For what affects the whole engine, or takes all of the machine: tests/run has nothing beside it.
+ALONE = pytest.mark.alone
 GITCONFIG = "[user]\nname = Test\nemail = test@example.invalid\n"
 FAR_FUTURE_MS = 4102444800000  # 2100-01-01
 

@@ -471,8 +471,9 @@ def test_a_fifo_anywhere_hangs_nothing(scaffold: Field) -> None:
     made = scaffold.session(
         "; ".join(f"mkdir -p $(dirname {name}) docs/objects .git/objects; mkfifo {name}" for name in places)
     )
-    assert ".envrc" in made.stderr
-    for words in (("review",), ("trust",), ("shell", "--", "true"), ("review", "--accept"), ("shell", "--", "true")):
+    assert made.returncode == 0, made.stderr
+    assert ".envrc" in scaffold.review().stdout
+    for words in (("trust",), ("shell", "--", "true"), ("review", "--accept"), ("shell", "--", "true")):
         done = scaffold.user.run("confined-claude", *words, cwd=scaffold.project, timeout=30)
         assert "Traceback" not in done.stderr
     assert scaffold.host("timeout 1 cat .envrc").returncode == 124  # the control
