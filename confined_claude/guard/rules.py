@@ -158,7 +158,7 @@ RULES = (
 VENV_MARK = "pyvenv.cfg"
 # Conda's. An environment of either kind is also known by what is in its bin/, should the mark be missing.
 CONDA_MARK = "conda-meta"
-ENVIRONMENT_PROGRAMS = frozenset(("activate", "python", "python3", "conda"))
+ENVIRONMENT_PROGRAM = re.compile(r"activate|conda|pypy[\d.]*|python[\d.]*")
 # Package managers fill these: their files are too many to report one by one, and change all the time.
 DEPENDENCY_DIRECTORIES = frozenset(
     ("node_modules", "bower_components", "site-packages", ".tox", ".nox", "__pypackages__")

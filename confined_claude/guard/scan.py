@@ -17,7 +17,7 @@ from ..fs.directory import Directory, Location
 from ..project import SCAFFOLD
 from .gitscan import GitScan, is_git_directory
 from .gitsettings import led_to, links_of_hooks, settings_of
-from .rules import CONDA_MARK, DEPENDENCY_DIRECTORIES, ENVIRONMENT_PROGRAMS, VENV_MARK, Matcher, Rule
+from .rules import CONDA_MARK, DEPENDENCY_DIRECTORIES, ENVIRONMENT_PROGRAM, VENV_MARK, Matcher, Rule
 from .snapshot import KEPT_BYTES, LINKED_DIRECTORY, CutShort, Item, Kind, Snapshot, resolve_inside
 from .walk import Walk
 
@@ -184,7 +184,7 @@ class _TreeScan:
             name in DEPENDENCY_DIRECTORIES
             or VENV_MARK in names
             or CONDA_MARK in names
-            or (name == "bin" and not ENVIRONMENT_PROGRAMS.isdisjoint(names))
+            or (name == "bin" and any(map(ENVIRONMENT_PROGRAM.fullmatch, names)))
             or path in (self._packages or ())
         )
 

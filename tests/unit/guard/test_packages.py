@@ -37,7 +37,7 @@ def put_packages(root: Path) -> None:
         put(root / "backend/venv" / name)
     put(root / "conda/conda-meta/history")
     put(root / "conda/bin/tool")
-    put(root / "bare/bin/python")
+    put(root / "bare/bin/python3.11")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def put_packages(root: Path) -> None:
         (lambda root: put(root / "conda/bin/evil"), "conda"),
         (lambda root: [shutil.rmtree(root / "conda/conda-meta"), put(root / "conda/bin/evil")], "conda"),
         (lambda root: put(root / "bare/bin/pip"), "bare/bin"),
-        (lambda root: [(root / "bare/bin/python").unlink(), put(root / "bare/bin/pip")], "bare/bin"),
+        (lambda root: [(root / "bare/bin/python3.11").unlink(), put(root / "bare/bin/pip")], "bare/bin"),
     ],
 )
 def test_what_is_moved_or_put_there_is_reported(change: Change, path: str, root: Path) -> None:
