@@ -93,6 +93,7 @@ def test_at_a_terminal_a_cut_off_claude_is_joined_and_goes_on_where_it_was(user:
 
 def test_at_a_terminal_one_may_say_no(user: User, project: Path) -> None:
     with terminal(user, project, "confined-claude", "shell") as opened:
+        opened.wait_for("claude@")
         opened.send("echo up$((20+2))\r")
         opened.wait_for("up22")
         opened.child.kill(signal.SIGKILL)

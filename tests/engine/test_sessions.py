@@ -154,6 +154,7 @@ def test_stop_lets_claude_save_its_state(user: User, project: Path) -> None:
 
 def test_stop_ends_a_shell_at_its_prompt_without_waiting(user: User, project: Path) -> None:
     with terminal(user, project, "confined-claude", "shell") as opened:
+        opened.wait_for("claude@")
         opened.send("echo up$((20+2))\r")
         opened.wait_for("up22")
         stopped = time.monotonic()
