@@ -24,10 +24,10 @@ def closing_lines(workspace: Workspace, launch: Launch, notes: Sequence[str], si
     command = launch.command[2:]  # after what the entrypoint takes
     if not launch.terminal or command[0] != CLAUDE or _PRINTING.intersection(command):
         return
-    from . import claude_history  # with what it needs it takes longer than a start may
+    from ..claude import history  # with what it needs it takes longer than a start may
 
     if notes:
         yield "At its start there was this to say:"
         yield from (f"  {note}" for note in notes)
-    if claude_history.has_conversation(workspace.claude_config, workspace.project.root, since):
+    if history.has_conversation(workspace.claude_config, workspace.project.root, since):
         yield "To continue this conversation: `confined-claude --continue`"

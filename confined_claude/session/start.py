@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 from .. import signals, timing
+from ..claude.config import ClaudeConfig
 from ..egress import local_networks
 from ..egress.sidecar import Sidecar
 from ..engine import context
@@ -26,7 +27,6 @@ from ..state.store import state_of
 from ..workspace import Workspace
 from . import orphans
 from .closing import closing_lines
-from .credentials import ClaudeConfig
 from .launch import HostFacts, Launch, plan_launch
 from .mounts import make_directories
 from .supervisor import Supervisor, connect

@@ -17,7 +17,7 @@ LAYERS = (
     ("cli", "command_line", "program", "tasks"),
     ("commands",),
     ("session",),
-    ("guard", "egress", "image"),
+    ("claude", "guard", "egress", "image"),
     ("workspace",),
     ("state",),
     ("settings", "project"),

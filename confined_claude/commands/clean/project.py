@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...claude import history
+from ...claude.history import ProjectScope
 from ...egress.network import sidecar_name
 from ...engine import command as engine
 from ...engine import labels
@@ -18,8 +20,6 @@ from ...guard import isolation, records
 from ...guard.records import FindingCounts, Records
 from ...host import Host
 from ...project import IGNORED, IGNORED_BEFORE, SCAFFOLD, Project
-from ...session import claude_history
-from ...session.claude_history import ProjectScope
 from ...state import projects
 from ...state.store import LOCK, records_of, state_of
 from ...workspace import CLAUDE_CONFIG, IN_SCAFFOLD, current_project, data_of, scaffold_of, shared_data
@@ -104,7 +104,7 @@ class ProjectCleanup:
         if self.root is not None:
             config = shared_data(self.host).at(CLAUDE_CONFIG)
             try:
-                found = claude_history.find(config, self._scope())
+                found = history.find(config, self._scope())
             except OSError as error:
                 raise system_error("use", config.path, error) from None
             if not found.is_empty:
@@ -172,7 +172,7 @@ class ProjectCleanup:
             with shared.open_if_exists() as directory:
                 if directory is not None:
                     try:
-                        left += claude_history.forget(config, self._scope(), directory)
+                        left += history.forget(config, self._scope(), directory)
                     except OSError as error:
                         left += Leftover.of(config.path, error)
         left += trash.move(Location(self.host.data), data_of(self.host, self.id))

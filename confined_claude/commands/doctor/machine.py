@@ -10,12 +10,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...claude import config as claude_config
 from ...engine.failures import INSTALL_HINT
 from ...engine.image import Image
 from ...fs.directory import Location
 from ...host import Host
 from ...image.recipe import ImageChain
-from ...session import credentials
 from .results import Result, ok, problem, warning
 
 _MIB, _GIB = 1 << 20, 1 << 30
@@ -130,9 +130,9 @@ def sign_in(config: Location, host: Host) -> Result:
 
     Raises ConfinedError for credentials that keep a session from starting.
     """
-    found, expires = credentials.ClaudeConfig(config, host).look()
+    found, expires = claude_config.ClaudeConfig(config, host).look()
     if not found.kind:
-        return warning(found.notes[0], credentials.HOW_TO_SIGN_IN)
+        return warning(found.notes[0], claude_config.HOW_TO_SIGN_IN)
     until = time.strftime("%Y-%m-%d %H:%M", time.localtime(expires or 0))
     if len(found.notes) > 1:
         return warning(f"{found.notes[0].rstrip('.')}, on {until}", found.notes[1])

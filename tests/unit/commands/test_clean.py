@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from confined_claude.claude import history
 from confined_claude.commands import clean
 from confined_claude.commands.clean import Options
 from confined_claude.commands.clean.project import ProjectCleanup
@@ -26,7 +27,6 @@ from confined_claude.guard.records import Record
 from confined_claude.guard.snapshot import Kind
 from confined_claude.host import Host
 from confined_claude.project import IGNORED, Project
-from confined_claude.session import claude_history
 from confined_claude.state import locks, projects
 from confined_claude.state.store import records_of, state_of
 
@@ -69,7 +69,7 @@ def here(tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> Project
 
 
 def history_of(project: Project, host: Host) -> Path:
-    return host.data / "shared/claude-config/projects" / claude_history.directory_name(project.root)
+    return host.data / "shared/claude-config/projects" / history.directory_name(project.root)
 
 
 def used(project: Project, host: Host) -> None:
@@ -437,7 +437,7 @@ def test_what_an_interrupted_clean_left_is_deleted_by_the_next(
 def test_a_history_that_could_not_be_deleted_is_deleted_by_the_next_clean(
     here: Project, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claude_history, "LONGER_THAN_STALE_SECONDS", 0.0)
+    monkeypatch.setattr(history, "LONGER_THAN_STALE_SECONDS", 0.0)
     config = host.data / "shared/claude-config"
     put(config / "history.jsonl", json.dumps({"display": "x", "project": str(here.root)}) + "\n")
     (config / "history.jsonl.lock").mkdir()

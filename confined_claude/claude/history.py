@@ -23,7 +23,7 @@ from ..fs.removal import Leftover, discard
 from ..fs.usage import BLOCK
 from ..project import Project
 from ..text import parse_json
-from .credentials import GLOBAL_STATE
+from .onboarding import GLOBAL_STATE
 
 _PROJECTS = "projects"
 _PROMPTS = "history.jsonl"

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from confined_claude.claude import history
+from confined_claude.claude.history import History, ProjectScope
 from confined_claude.fs.directory import Location
 from confined_claude.fs.removal import Leftover, empty_trash
 from confined_claude.project import Project
-from confined_claude.session import claude_history
-from confined_claude.session.claude_history import History, ProjectScope
 
 from ..conftest import full_disk, tree
 from ..guarding import put
@@ -58,11 +58,11 @@ class Config:
         self.put("backups/.claude.json.backup.1", content)
 
     def find(self, *others: Path, root: Path = HERE) -> History:
-        return claude_history.find(self.location, ProjectScope(root, frozenset(others)))
+        return history.find(self.location, ProjectScope(root, frozenset(others)))
 
     def forget(self, *others: Path, root: Path = HERE) -> Leftover:
         with Location(self.path.parent).open() as trash:
-            left = claude_history.forget(self.location, ProjectScope(root, frozenset(others)), trash)
+            left = history.forget(self.location, ProjectScope(root, frozenset(others)), trash)
             assert empty_trash(trash) == Leftover()
         return left
 
@@ -81,7 +81,7 @@ def config(tmp_path: Path) -> Config:
     [("/a/b", "-a-b"), ("/a_b/C 1.x", "-a-b-C-1-x"), ("/ü", "--"), ("/日本", "---"), ("/😀", "---"), ("/²", "--")],
 )
 def test_the_name_of_a_projects_directory(root: str, name: str) -> None:
-    assert claude_history.directory_name(Path(root)) == name
+    assert history.directory_name(Path(root)) == name
 
 
 def test_all_of_a_project_is_deleted_and_nothing_else(config: Config) -> None:
@@ -173,7 +173,7 @@ def test_a_path_that_is_not_in_the_project(path: object) -> None:
 @pytest.mark.parametrize("length", [150, 250])
 def test_a_long_path_is_found_by_the_part_that_claude_uses(length: int, config: Config) -> None:
     root = Path("/made-up") / ("x" * length)
-    name = claude_history.directory_name(root)
+    name = history.directory_name(root)
     config.conversation(ONE, root, name=name if length < 200 else f"{name[:200]}-1x2y3z")
     config.forget(root=root)
     assert config.files == set()
@@ -269,7 +269,7 @@ def test_the_config_directory_may_be_a_link_or_missing(config: Config, tmp_path:
 def test_what_another_session_is_writing_to_is_reported(
     name: str, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claude_history, "LONGER_THAN_STALE_SECONDS", 0.0)
+    monkeypatch.setattr(history, "LONGER_THAN_STALE_SECONDS", 0.0)
     config.prompts(HERE)
     config.state(HERE)
     (config.path / f"{name}.lock").mkdir()

@@ -19,11 +19,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from confined_claude.claude import onboarding
+from confined_claude.claude.config import HOW_TO_SIGN_IN, ClaudeConfig, SignIn
 from confined_claude.errors import ConfinedError
 from confined_claude.fs.lock import lock_directory
 from confined_claude.host import Host
-from confined_claude.session import credentials
-from confined_claude.session.credentials import HOW_TO_SIGN_IN, ClaudeConfig, SignIn
 from confined_claude.workspace import shared_data
 
 from ..conftest import as_plain_user, full_disk, host_below, mode_of, tree
@@ -821,7 +821,7 @@ def test_a_short_api_key_is_approved_as_a_whole(place: Place) -> None:
 
 
 def test_a_state_that_claude_is_writing_is_left_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(credentials, "lock_directory", partial(lock_directory, seconds=0.1))
+    monkeypatch.setattr(onboarding, "lock_directory", partial(lock_directory, seconds=0.1))
     old = put(place.state, {"numStartups": 3})
     (place.inside / ".claude.json.lock").mkdir()
     assert place.prepare(ANTHROPIC_API_KEY=API_KEY).kind == "ANTHROPIC_API_KEY"

@@ -1,0 +1,52 @@
+"""Claude's global state in the container: the first-run questions are answered there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+from ..fs.directory import Directory
+from ..fs.lock import lock_directory
+from ..text import parse_json
+
+GLOBAL_STATE = ".claude.json"
+# Claude Code remembers an approved API key by its last 20 characters.
+_KEY_SUFFIX = 20
+
+
+def skip(config: Directory, api_key: str) -> None:
+    """Mark the first-run questions as answered, under the lock that Claude Code itself takes.
+
+    A file that is not a JSON object is left to Claude Code, which keeps a copy of it.
+    """
+    if not _onboarded(config, api_key):
+        return
+    with lock_directory(config, f"{GLOBAL_STATE}.lock") as is_held:
+        state = _onboarded(config, api_key) if is_held else None
+        if state:
+            with contextlib.suppress(RecursionError):  # nested deeper than can be written
+                config.write(GLOBAL_STATE, json.dumps(state, indent=2).encode())
+
+
+def _onboarded(config: Directory, api_key: str) -> dict[str, Any] | None:
+    """Return the state with the questions answered; None if nothing is to be changed."""
+    content = config.read(GLOBAL_STATE)
+    if content is None and config.exists(GLOBAL_STATE):
+        return None
+    state = parse_json(content) if content and content.strip() else {}
+    if not isinstance(state, dict):
+        return None
+    responses = state.get("customApiKeyResponses")
+    responses = responses if isinstance(responses, dict) else {}
+    approved = responses.get("approved")
+    approved = approved if isinstance(approved, list) else []
+    suffix = api_key[-_KEY_SUFFIX:]
+    if state.get("hasCompletedOnboarding") is True and (not suffix or suffix in approved):
+        return None
+    state["hasCompletedOnboarding"] = True
+    if suffix and suffix not in approved:
+        rejected = responses.get("rejected")
+        rejected = [key for key in rejected if key != suffix] if isinstance(rejected, list) else []
+        state["customApiKeyResponses"] = {**responses, "approved": [*approved, suffix], "rejected": rejected}
+    return state
