@@ -77,8 +77,13 @@ def remove_tree(directory: Directory, name: str) -> Leftover:
     return _Removal(directory).remove(name)
 
 
+def trash_name() -> str:
+    """Return a new name in the trash: also for what is not whole yet, so that nothing else is left if it never is."""
+    return f".removed-{secrets.token_hex(6)}"
+
+
 def _move_to_trash(directory: Directory, name: str, into: Directory) -> str:
-    new = f".removed-{secrets.token_hex(6)}"
+    new = trash_name()
     try:
         directory.rename(name, new, into)
     except PermissionError:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..console import say
 from ..engine.mount import Mount
 from ..errors import ConfinedError, system_error
 from ..fs.copying import copy_tree
 from ..fs.directory import Directory, Location
-from ..fs.removal import remove_tree
+from ..fs.removal import empty_trash, remove_tree, trash_name
 from .records import ReadOnlyRecords, Records
 from .repository import Repository, find
 
@@ -26,6 +28,7 @@ _BRANCHES = "+refs/heads/*:refs/remotes/confined/*"
 _DETACHED = "+HEAD:refs/remotes/confined/HEAD"
 _MAX_BYTES = 64 << 20
 _MAX_DEPTH = 32
+_PATIENCE_SECONDS = 1.0
 
 References = dict[str, str]
 
@@ -86,17 +89,25 @@ def make_copy(plan: CopyPlan, records: Records) -> None:
             for name in plan.obsolete:
                 remove_tree(directory, name)
             if plan.is_new:
+                empty_trash(directory)  # what a killed start has copied
                 _make(plan, directory)
     records.save_copies(plan.references)
 
 
 def _make(plan: CopyPlan, directory: Directory) -> None:
+    """Make a copy in the trash, and move it to its place once it is whole: a part of one is never taken for a copy."""
+    unfinished = trash_name()
+    notice = threading.Timer(_PATIENCE_SECONDS, say, ["Copying the repository, which sessions then work on."])
+    notice.start()
     try:
         with Location(plan.original).open() as original:
-            copy_tree(original, directory, plan.name)
+            copy_tree(original, directory, unfinished)
+        directory.rename(unfinished, plan.name)
     except OSError as error:
-        remove_tree(directory, plan.name)
         raise system_error("copy the repository to", directory.path / plan.name, error) from None
+    finally:
+        notice.cancel()
+        remove_tree(directory, unfinished)
 
 
 def unfetched(root: Path, copies: Location, records: ReadOnlyRecords) -> list[Unfetched]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,31 @@ def test_contents_modes_and_times_are_those_of_the_original(source: Path, tmp_pa
     for name in ("", "a", "a/b", "a/b/data", "a/tool"):
         new, old = (copy / name).stat(), (source / name).stat()
         assert (new.st_mode, new.st_mtime_ns) == (old.st_mode, old.st_mtime_ns), name
+
+
+@pytest.mark.mount
+def test_a_copy_shares_blocks_where_the_file_system_can_and_is_still_its_own(tmp_path: Path) -> None:
+    """On XFS; elsewhere the content is copied."""
+    disk, place = tmp_path / "disk", tmp_path / "mounted"
+    with disk.open("wb") as file:
+        file.truncate(400 << 20)
+    subprocess.run(["mkfs.xfs", "-q", disk], check=True)
+    place.mkdir()
+    subprocess.run(["mount", "-o", "loop", disk, place], check=True)
+    try:
+        (place / "source").mkdir()
+        (place / "source/large").write_bytes(os.urandom(1 << 20) * 200)
+        os.sync()
+        before = os.statvfs(place).f_bavail
+        copy = copied(place / "source", place)
+        os.sync()
+        assert os.statvfs(place).f_bavail > before - 1000
+        with (copy / "large").open("r+b") as file:
+            file.write(b"changed")
+        assert (place / "source/large").read_bytes()[:7] != b"changed"
+        assert (copy / "large").read_bytes()[7:] == (place / "source/large").read_bytes()[7:]
+    finally:
+        subprocess.run(["umount", place], check=True)
 
 
 @pytest.mark.timeout(10)

@@ -14,7 +14,8 @@ import pytest
 
 from confined_claude.engine.mount import Mount
 from confined_claude.errors import ConfinedError
-from confined_claude.fs.directory import Location
+from confined_claude.fs.copying import copy_tree
+from confined_claude.fs.directory import Directory, Location
 from confined_claude.guard import isolation, repository
 from confined_claude.guard.isolation import CopyPlan, Unfetched
 from confined_claude.guard.records import Record, Records, locked
@@ -212,8 +213,28 @@ def test_whatever_a_session_leaves_as_references_is_read(root: Path) -> None:
 def test_a_full_disk_is_a_clear_error_and_leaves_no_half_copy(root: Path, copies: Copies) -> None:
     with full_disk(100), pytest.raises(ConfinedError, match="Cannot copy the repository to"):
         copies.mount()
-    assert not copies.location.at("1").path.exists()
+    assert list(copies.location.path.iterdir()) == []
     assert copies.mount().source.name == "1"
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_an_interrupted_copy_is_never_used_and_does_not_stay(
+    is_killed: bool, root: Path, copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(source: Directory, target: Directory, name: str) -> None:
+        copy_tree(source, target, name)
+        (target.path / name / "HEAD").unlink()
+        raise SystemExit(130)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(isolation, "copy_tree", interrupted)
+        if is_killed:
+            patch.setattr(isolation, "remove_tree", lambda *_: None)
+        with pytest.raises(SystemExit):
+            copies.mount()
+    assert len(list(copies.location.path.iterdir())) == is_killed
+    assert (copies.mount().source / "HEAD").exists()
+    assert [path.name for path in copies.location.path.iterdir()] == ["1"]
 
 
 def test_the_copy_of_a_worktree_is_that_of_its_repository(root: Path, host: Host, tmp_path: Path) -> None:
