@@ -7,6 +7,7 @@ The text the user typed last steers the answer:
   RUN: COMMAND   a Bash tool call with that command; its result comes back as "TOOL SAID: ..."
   SLEEP: N       an answer after N seconds
   FAIL: STATUS   that HTTP error
+  KNOWS: WORDS   whether Claude Code itself says these words to the model: "KNOWN" or "UNKNOWN"
   anything else  "FAKE ANSWER: TEXT", with "AFTER N MESSAGES" when the conversation is not new
 
 Each request is one JSON line in the log: path, sign-in headers, number of messages.
@@ -55,6 +56,10 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     if command and any(tool.get("name") == "Bash" for tool in request.get("tools") or []):
         arguments = {"command": command[1].strip(), "description": "what the test asked for"}
         return {"type": "tool_use", "id": f"toolu_{uuid.uuid4().hex[:20]}", "name": "Bash", "input": arguments}
+    if asked := re.search(r"KNOWS: (.+)", text):
+        told = [block["text"] for turn in turns for block in blocks(turn) if block.get("type") == "text"]
+        told = [json.dumps(request.get("system")), *(text for text in told if text.lstrip().startswith(REMINDER))]
+        return {"type": "text", "text": "KNOWN" if any(asked[1].strip() in text for text in told) else "UNKNOWN"}
     after = f" AFTER {len(turns) - 1} MESSAGES" if len(turns) > 1 else ""
     return {"type": "text", "text": f"FAKE ANSWER: {text[:200]}{after}"}
 

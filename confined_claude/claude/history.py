@@ -106,16 +106,17 @@ def directory_name(root: Path) -> str:
     return "".join(units)
 
 
-def has_conversation(config: Location, root: Path, since: float) -> bool:
-    """Return whether a conversation in the project at ``root`` has been written to ``since`` then (epoch seconds)."""
+def conversations_since(config: Location, root: Path, since: float) -> list[str]:
+    """Return the ids of the conversations in the project at ``root`` written to ``since`` then (epoch seconds)."""
     wanted = directory_name(root)
     with contextlib.suppress(OSError), config.at(_PROJECTS).open() as directory:
         for name in directory.names():
             if name == wanted or (len(wanted) > _NAME_LENGTH and name.startswith(wanted[:_NAME_LENGTH])):
                 with directory.child(name) as held:
                     transcripts = [item for item in held.names() if item.endswith(_TRANSCRIPT)]
-                    return any(held.stat(item).st_mtime >= since for item in transcripts)
-    return False
+                    recent = [item for item in transcripts if held.stat(item).st_mtime >= since]
+                    return [item.removesuffix(_TRANSCRIPT) for item in recent]
+    return []
 
 
 def find(config: Location, scope: ProjectScope) -> History:

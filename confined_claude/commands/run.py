@@ -9,16 +9,14 @@ from collections.abc import Mapping, Sequence
 from .. import timing
 from ..errors import ConfinedError
 from ..host import Host
-from ..session import CLAUDE, SHELL
+from ..session import CLAUDE, SHELL, YOLO
 from ..session.start import start
 from ..workspace import Workspace
-
-_YOLO = "--dangerously-skip-permissions"
 
 
 def run(host: Host, arguments: Sequence[str], flags: Mapping[str, str | None], *, yolo: bool, dry_run: bool) -> int:
     """Run Claude Code with ``arguments``; return its exit code. A ``dry_run`` only prints what would be done."""
-    command = [CLAUDE, *([_YOLO] if yolo else []), *arguments]
+    command = [CLAUDE, *([YOLO] if yolo else []), *arguments]
     return _start(_workspace(host, flags), command, needs_sign_in=True, dry_run=dry_run)
 
 

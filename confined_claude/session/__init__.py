@@ -3,3 +3,4 @@
 # What a session runs if it is not given a command.
 SHELL = ("bash",)
 CLAUDE = "claude"
+YOLO = "--dangerously-skip-permissions"  # Claude Code's own word for it

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..egress.blocked import blocked_in
+from ..text import escape
 from ..workspace import Workspace
-from . import CLAUDE
+from . import YOLO
 from .launch import Launch
-
-# With these Claude prints and ends, so what was printed before it is still in sight.
-_PRINTING = frozenset(("-p", "--print", "-v", "--version", "-h", "--help"))
 
 
 def closing_lines(workspace: Workspace, launch: Launch, notes: Sequence[str], since: float) -> Iterator[str]:
@@ -21,13 +19,16 @@ def closing_lines(workspace: Workspace, launch: Launch, notes: Sequence[str], si
     if refused := blocked_in(workspace, launch.key):
         were = "connection was" if refused == 1 else "connections were"
         yield f"{refused} {were} refused: `confined-claude blocked` shows them."
-    command = launch.command[2:]  # after what the entrypoint takes
-    if not launch.terminal or command[0] != CLAUDE or _PRINTING.intersection(command):
+    if not launch.has_claudes_screen:
         return
     from ..claude import history  # with what it needs it takes longer than a start may
 
     if notes:
         yield "At its start there was this to say:"
         yield from (f"  {note}" for note in notes)
-    if history.has_conversation(workspace.claude_config, workspace.project.root, since):
-        yield "To continue this conversation: `confined-claude --continue`"
+    if held := history.conversations_since(workspace.claude_config, workspace.project.root, since):
+        # Of several, held in other sessions or begun anew in this one, Claude shows a list to choose from.
+        words = ["--yolo"] if YOLO in launch.command else []
+        words += ["--resume"] if len(held) > 1 else ["--resume", escape(held[0])]
+        yield "To continue this conversation:"
+        yield f"  confined-claude {' '.join(words)}"  # in full on a line of 80 columns

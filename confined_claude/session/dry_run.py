@@ -31,7 +31,7 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
     facts = gather_facts(workspace, engine_address(workspace.host), record=False)
     launch = plan(workspace, facts, command)
     guarded = plan_dry_run(workspace, launch.key)
-    launch = launch.with_mounts(guarded.mounts)
+    launch = launch.with_mounts(guarded.mounts).telling((*launch.notes, *launch.remarks))
     name = docker.free_name(launch.name)
     has_image = connect(workspace.host).image(launch.image.name) is not None
     yield from map(_comment, _summary(workspace, launch, has_image=has_image))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .. import environment
+from ..claude import managed
 from ..egress.network import HOSTNAME_LENGTH, Egress, plan_egress
 from ..engine import labels
 from ..engine.mount import Mount, bind_value
@@ -43,6 +44,9 @@ _NO_GIT_HOOKS = {
     "GIT_CONFIG_KEY_0": "core.hooksPath",
     "GIT_CONFIG_VALUE_0": "/dev/null",
 }
+
+# With these Claude prints and ends, so what was printed before it is still in sight.
+_PRINTING = frozenset(("-p", "--print", "-v", "--version", "-h", "--help"))
 
 _REAL_SUDO = "sudo is real in this session: its root can leave files in the project that run as root on this machine."
 _NO_NETWORK = "This session has no network: Claude Code cannot reach its model and answers nothing; commands work."
@@ -100,6 +104,20 @@ class Launch:
     def with_mounts(self, mounts: Iterable[Mount]) -> Launch:
         """Return this launch with more mounts, after its own."""
         return replace(self, mounts=(*self.mounts, *mounts))
+
+    @property
+    def has_claudes_screen(self) -> bool:
+        """Whether Claude Code takes the screen, on which what was printed before is gone."""
+        command = self.command[2:]  # after what the entrypoint takes
+        return self.terminal and command[0] == CLAUDE and not _PRINTING.intersection(command)
+
+    def telling(self, announcements: Sequence[str], note: str = "") -> Launch:
+        """Return this launch with what its client shows to the person in its first screen, and tells the agent.
+
+        There are announcements only where Claude Code takes the screen.
+        """
+        told = managed.variables(announcements if self.has_claudes_screen else (), note)
+        return replace(self, environment={**self.environment, **told})
 
     @property
     def secrets_script(self) -> str:

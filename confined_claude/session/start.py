@@ -106,9 +106,9 @@ def _start(workspace: Workspace, launch: Launch, caught: signals.Signals, *, nee
             return list(closing_lines(workspace, launch, notes, since))
 
         with guarded(workspace, launch.key, prepare, closing) as guard:
-            launch = launch.with_mounts(guard.mounts)
-            make_directories(workspace, launch.mounts)
             notes += (*launch.notes, *(launch.remarks if launch.terminal else ()))
+            launch = launch.with_mounts(guard.mounts).telling(notes)
+            make_directories(workspace, launch.mounts)
             with (
                 signals.terminal_restored(),
                 Supervisor(workspace, launch, guard=guard, sidecar=sidecar, signals=caught) as supervisor,

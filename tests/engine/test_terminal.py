@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -25,11 +26,14 @@ def test_the_first_screen_is_the_prompt(make_user: Callable[..., User], place: P
     if how == "copied sign-in":
         user.sign_in()
     project = user.folder(place / "project")
-    user.run("git", "init", "--quiet", cwd=project)
     with terminal(user, project, "confined-claude", "run", *(["--yolo"] if how == "yolo" else [])) as opened:
         screen = opened.wait_for(PROMPT)
         assert not [question for question in QUESTIONS if question in screen]
         assert str(project) in screen
+        if how == "yolo":
+            assert "▎ confined-claude: There is no git repository here." in screen
+        else:  # the client's own notice comes first, once
+            assert "1 more notice hidden" in screen
         assert ("bypass permissions on" in screen) is (how == "yolo")
         opened.send("hello from the keyboard")
         opened.wait_for("hello from the keyboard")
@@ -39,11 +43,14 @@ def test_the_first_screen_is_the_prompt(make_user: Callable[..., User], place: P
         opened.wait_for("/exit")
         opened.send("\r")
         assert opened.wait_for_end() == 0
-    # What was said before Claude took the screen is said again, with how to continue.
-    closing = opened.everything.split("confined-claude: This session has ended.")[1]
-    assert ("At its start there was this to say:" in closing) is (os.getuid() == 0)
-    assert "To continue this conversation: `confined-claude --continue`" in closing
+    # What was said before Claude took the screen is said again, and below Claude's own line how to continue.
+    before, closing = opened.everything.split("confined-claude: This session has ended.")
+    assert "There is no git repository here." in closing
+    options, session = re.findall(r"claude (\S* ?)--resume ([0-9a-f-]{36})", before)[-1]
+    assert f" confined-claude {'--yolo ' if options else ''}--resume {session}\r\n" in closing
     assert sessions_of(project) == []
+    with terminal(user, project, "confined-claude", "--resume", session) as opened:
+        opened.wait_for("FAKE ANSWER: hello from the keyboard")
 
 
 def test_control_without_a_sign_in_the_first_screen_is_not_the_prompt(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from confined_claude.host import Host
+from confined_claude.session import YOLO
 from confined_claude.session.closing import closing_lines
 from confined_claude.session.launch import Launch
 from confined_claude.workspace import Workspace
@@ -18,7 +19,8 @@ from ..guarding import put
 from .test_launch import place, planned
 
 SINCE = 1_800_000_000.0
-CONTINUE = "To continue this conversation: `confined-claude --continue`"
+ID = "aa6c0f87-48fb-4867-ad01-15184805c813"
+CONTINUE = ["To continue this conversation:", f"  confined-claude --resume {ID}"]
 
 
 @pytest.fixture
@@ -33,9 +35,9 @@ def launch_of(workspace: Workspace, *command: str, terminal: bool = True) -> Lau
     return dataclasses.replace(launch, terminal=terminal)
 
 
-def hold_conversation(workspace: Workspace, when: float) -> None:
+def hold_conversation(workspace: Workspace, when: float, session: str = ID) -> None:
     name = str(workspace.project.root).replace("/", "-").replace("_", "-").replace(".", "-")
-    file = put(workspace.claude_config.path / "projects" / name / "x.jsonl")
+    file = put(workspace.claude_config.path / "projects" / name / f"{session}.jsonl")
     os.utime(file, (when, when))
 
 
@@ -48,12 +50,19 @@ def test_a_conversation_can_be_continued(workspace: Workspace) -> None:
     hold_conversation(workspace, SINCE - 1)
     assert said(workspace, "claude") == []
     hold_conversation(workspace, SINCE + 1)
-    assert said(workspace, "claude", "--model", "opus") == [CONTINUE]
+    assert said(workspace, "claude", "--model", "opus") == CONTINUE
+    assert said(workspace, "claude", YOLO) == [CONTINUE[0], f"  confined-claude --yolo --resume {ID}"]
+
+
+def test_of_several_conversations_claude_shows_the_list(workspace: Workspace) -> None:
+    hold_conversation(workspace, SINCE + 1)
+    hold_conversation(workspace, SINCE + 2, ID.replace("a", "b"))
+    assert said(workspace, "claude") == [CONTINUE[0], "  confined-claude --resume"]
 
 
 def test_what_was_said_at_the_start_is_said_again_where_claude_had_the_screen(workspace: Workspace) -> None:
     hold_conversation(workspace, SINCE + 1)
-    assert said(workspace, "claude", notes=("One.", "Two."))[1:] == ["  One.", "  Two.", CONTINUE]
+    assert said(workspace, "claude", notes=("One.", "Two."))[1:] == ["  One.", "  Two.", *CONTINUE]
     for command in (("bash",), ("claude", "-p", "x"), ("claude", "--version")):
         assert said(workspace, *command, notes=("One.",)) == []
     assert said(workspace, "claude", notes=("One.",), terminal=False) == []

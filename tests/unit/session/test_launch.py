@@ -107,6 +107,16 @@ def test_what_is_one_projects_is_in_a_directory_of_its_own(root: Path, tmp_path:
     assert others.isdisjoint(kept.values())
 
 
+def test_remarks_are_shown_in_claudes_screen_where_it_takes_one(root: Path, host: Host) -> None:
+    terminal = {"stdin_is_terminal": True, "stdout_is_terminal": True}
+    for command, is_shown in ((("claude",), True), (("claude", "-p", "x"), False), (("bash",), False)):
+        told = planned(root, host, command=command, **terminal).telling(["Look."], "# Note").environment
+        assert ("Look." in told.get("CONFINED_CLAUDE_MANAGED_SETTINGS", "")) is is_shown
+        assert told["CONFINED_CLAUDE_MANAGED_MEMORY"] == "# Note"
+    piped = planned(root, host, command=("claude",), stdout_is_terminal=False)
+    assert piped.telling(["Look."]) == piped
+
+
 def test_no_mount_shows_the_hosts_home_its_claude_config_or_the_records(root: Path, host: Host) -> None:
     for settings in (Settings(), Settings(claude_config="project", caches="project")):
         for mount in planned(root, host, settings).mounts:
