@@ -143,18 +143,21 @@ def rebuild(host: Host, pull: bool = False, claude: str | None = None) -> None:
 @command(
     accept="close what is shown in full, or the paths named, as it is now",
     restore="put the paths named back as they were before the session",
+    all="show the older ones too",
 )
-def review(host: Host, accept: str | bool | None = None, restore: str | None = None) -> int | None:
+def review(host: Host, accept: str | bool | None = None, restore: str | None = None, all: bool = False) -> int | None:
     """Show what sessions left that this machine could run
 
     At a terminal it asks about one after the other.
     Otherwise it lists all; --accept and --restore take paths.
+    What is yellow is only counted once three more sessions
+    have ended; --all shows that too.
     """
     from . import review
 
     closed = accept.split(SEPARATOR) if isinstance(accept, str) else []
     restored = restore.split(SEPARATOR) if restore else []
-    return review.review(host, accept=closed, restore=restored, accept_shown=accept is True)
+    return review.review(host, accept=closed, restore=restored, accept_shown=accept is True, show_all=all)
 
 
 @command()

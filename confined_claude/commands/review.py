@@ -22,11 +22,13 @@ _QUESTION = "[a]ccept, [r]estore, [l]ater or [q]uit? "
 _COLOURS = {"+": "32", "-": "31", "red": "1;31", "yellow": "1;33"}
 
 
-def review(host: Host, *, accept: Sequence[str], restore: Sequence[str], accept_shown: bool) -> int | None:
+def review(
+    host: Host, *, accept: Sequence[str], restore: Sequence[str], accept_shown: bool, show_all: bool = False
+) -> int | None:
     """Print the open findings, after restoring and accepting the paths named; return REVIEW if a red one stays open.
 
-    With ``accept_shown`` all that is shown in full is closed. Without any of this, a terminal is asked about one after
-    the other.
+    Older ones are only counted, unless all are to be shown. With ``accept_shown`` all that is shown in full is closed.
+    Without any of this, a terminal is asked about one after the other.
     """
     workspace = Workspace.load_leniently(host, current_project(host))
     for path in restore:
@@ -34,33 +36,37 @@ def review(host: Host, *, accept: Sequence[str], restore: Sequence[str], accept_
     for path in accept:
         print(f"{guard.accept_path(workspace, path)} is accepted, as it is now.")
     found = guard.review(workspace)
-    if not (accept or restore or accept_shown) and found.findings and sys.stdin.isatty() and sys.stdout.isatty():
-        print("\n".join(_headline(found.findings)))
-        still_open = _one_by_one(workspace, found.findings)
-        print("\n".join(_copies(found)))
+    shown = [finding for finding in found.findings if show_all or not finding.is_older]
+    if not (accept or restore or accept_shown) and shown and sys.stdin.isatty() and sys.stdout.isatty():
+        print("\n".join(_headline(shown)))
+        still_open = _one_by_one(workspace, shown)
+        show("\n".join(_also(found, shown)))
     else:
-        show("\n".join(lines(found)))
-        still_open = _accept_shown(workspace, found.findings) if accept_shown else found.findings
+        show("\n".join(lines(found, shown)))
+        still_open = _accept_shown(workspace, shown) if accept_shown else shown
     return REVIEW if any(finding.red for finding in still_open) else None
 
 
-def lines(found: Review) -> Iterator[str]:
-    """Yield all that is open, with what changed, and what waits in copies of the repository."""
-    if found.findings:
-        yield from _headline(found.findings)
-        yield from report.describe(found.findings, max_findings=_MAX_FINDINGS, limits=_LIMITS)
+def lines(found: Review, shown: Sequence[Finding]) -> Iterator[str]:
+    """Yield the findings that are ``shown``, with what changed, and what else there is to know."""
+    if shown:
+        yield from _headline(shown)
+        yield from report.describe(shown, max_findings=_MAX_FINDINGS, limits=_LIMITS)
         yield "`review --restore PATH` puts one back as it was, `review --accept PATH` closes it as it is;"
         yield "`review --accept` closes all that is shown here in full."
-    elif not found.unfetched:
+    elif not found.findings and not found.unfetched:
         yield "There is nothing to review."
-    yield from _copies(found)
+    yield from _also(found, shown)
 
 
 def _headline(findings: Sequence[Finding]) -> Iterator[str]:
     yield f"Sessions have left {report.summarize(findings)}:"
 
 
-def _copies(found: Review) -> Iterator[str]:
+def _also(found: Review, shown: Sequence[Finding]) -> Iterator[str]:
+    """Yield how many findings are only counted, and what waits in copies of the repository."""
+    if older := len(found.findings) - len(shown):
+        yield f"{older} older {'finding' if older == 1 else 'findings'}: confined-claude review --all"
     for copy in found.unfetched:
         yield f"A copy of the repository has commits on: {', '.join(map(escape, copy.branches))}. To fetch them:"
         yield f"  {escape(copy.command)}"
@@ -73,7 +79,8 @@ def _accept_shown(workspace: Workspace, findings: Sequence[Finding]) -> list[Fin
     if shown:
         guard.accept(workspace, shown)
     if not others:
-        print("All of it is accepted, as it is now.")
+        if shown:
+            print("All of it is accepted, as it is now.")
         return others
     print(f"Accepted, as they are now: {len(shown)}. Still open, as not all of it is shown: {report.name(others)}.")
     print("`review --accept PATH` closes one of these all the same; `review` shows the next.")

@@ -10,6 +10,8 @@ from .verdicts import Context, is_limit, judge, submodules
 
 # Later findings come without contents, each of which may be 64 KiB.
 _MAX_CONTENT_BYTES = 8 << 20
+# A yellow finding is older once so many sessions have ended after the one that left it.
+OLDER_AFTER = 3
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Finding:
 
     A ``red`` one acts by itself or at a routine command; ``runs`` is what would act, ``why`` what there is. ``before``
     and ``after`` are contents if they are not too large, with the digests of the whole (empty: there was nothing).
-    ``session`` and ``since`` (epoch seconds) say which session left it.
+    ``session`` and ``since`` (epoch seconds) say which session left it, ``ended`` how many have ended after that one.
     """
 
     path: str
@@ -32,6 +34,12 @@ class Finding:
     digest_after: str
     session: str = ""
     since: float = 0.0
+    ended: int = 0
+
+    @property
+    def is_older(self) -> bool:
+        """Whether it is only counted, unless someone asks for all: it is yellow, and nobody has acted on it."""
+        return not self.red and self.ended >= OLDER_AFTER
 
     @property
     def key(self) -> str:

@@ -43,6 +43,18 @@ def merge(
     return sorted(found.values(), key=order), fresh
 
 
+def without_accepted_limits(findings: Iterable[Finding], limits: Mapping[str, str]) -> list[Finding]:
+    """Return the findings without the limits of a scan that were there before the session, and were accepted as such.
+
+    ``limits`` has their digests by the key of the finding.
+    """
+    return [
+        finding
+        for finding in findings
+        if finding.kind != Kind.UNSEEN or finding.red or limits.get(finding.key) != finding.digest_after
+    ]
+
+
 def still_open(findings: Sequence[Finding], project: GuardedProject) -> list[Finding]:
     """Return the findings without those that someone has put right meanwhile."""
     if not findings:
@@ -56,15 +68,21 @@ def still_open(findings: Sequence[Finding], project: GuardedProject) -> list[Fin
 
 def _is_put_right(finding: Finding, now: Item | None, project: GuardedProject) -> bool:
     if now is not None:
-        return now.digest == finding.digest_before
+        was_so_before = finding.kind == Kind.UNSEEN and finding.digest_before == finding.digest_after
+        return now.digest == finding.digest_before and not was_so_before
     # A rule from the settings may be gone with them, and the file still there.
     return finding.kind not in (Kind.FILE, Kind.LINK) or not os.path.lexists(project.root / finding.path)
 
 
 def add(records: Records, new: Iterable[Finding]) -> list[Finding]:
-    """Put ``new`` findings on record; return those that were neither known nor accepted."""
-    findings, fresh = merge(records.findings(), records.accepted(), new)
-    if fresh:
+    """Put the ``new`` findings of a session that has ended on record; return those neither known nor accepted."""
+    known = records.findings()
+    found, fresh = merge(known, records.accepted(), without_accepted_limits(new, records.accepted_limits()))
+    findings = [
+        finding if finding.red or finding.is_older or finding in fresh else replace(finding, ended=finding.ended + 1)
+        for finding in found
+    ]
+    if findings != known:
         records.save_findings(findings)
     return fresh
 

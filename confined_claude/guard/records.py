@@ -23,6 +23,7 @@ from .snapshot import Item, Kind, Snapshot
 
 _FINDINGS = "findings.json"
 _ACCEPTED = "accepted.json"
+_ACCEPTED_LIMITS = "accepted-limits.json"
 _COPIES = "copies.json"
 _MADE = "made.json"
 _MADE_TIPS = "made-tips.json"
@@ -109,6 +110,10 @@ class ReadOnlyRecords:
         """Return what was accepted while a session ran: digests by the key of the finding."""
         return read_json(self._directory, _ACCEPTED, _decode_digests) or {}
 
+    def accepted_limits(self) -> dict[str, str]:
+        """Return the limits of a scan that were accepted: digests by the key of the finding."""
+        return read_json(self._directory, _ACCEPTED_LIMITS, _decode_digests) or {}
+
     def copies(self) -> dict[str, dict[str, str]]:
         """Return the references of the host's repository when it was copied for a session, by the copy's name."""
         return read_json(self._directory, _COPIES, _decode_copies) or {}
@@ -182,6 +187,9 @@ class Records(ReadOnlyRecords):
     def save_accepted(self, digests: Mapping[str, str]) -> None:
         write_json(self._directory, _ACCEPTED, digests)
 
+    def save_accepted_limits(self, digests: Mapping[str, str]) -> None:
+        write_json(self._directory, _ACCEPTED_LIMITS, digests)
+
     def save_copies(self, copies: Mapping[str, Mapping[str, str]]) -> None:
         write_json(self._directory, _COPIES, copies)
 
@@ -224,11 +232,15 @@ def locked_if_exist(location: Location) -> Iterator[ReadOnlyRecords | None]:
 
 @dataclass(frozen=True)
 class FindingCounts:
-    """How many findings are open by the records, and how many sessions that are over were not scanned yet."""
+    """How many findings are open by the records, and how many sessions that are over were not scanned yet.
+
+    The ``older`` ones are yellow too, and not among the ``yellow``.
+    """
 
     red: int = 0
     yellow: int = 0
     unscanned: int = 0
+    older: int = 0
 
 
 def count_findings(location: Location) -> FindingCounts:
@@ -245,7 +257,8 @@ def count_findings(location: Location) -> FindingCounts:
     except OSError:
         return FindingCounts()
     red = sum(finding.red for finding in findings)
-    return FindingCounts(red, len(findings) - red, interrupted + unscanned)
+    older = sum(finding.is_older for finding in findings)
+    return FindingCounts(red, len(findings) - red - older, interrupted + unscanned, older)
 
 
 # The formats on disk, which are those of version 0.1.

@@ -11,7 +11,7 @@ from . import pins, report
 from .findings import Finding
 from .guarded_project import GuardedProject
 from .known_files import record_made_tips
-from .open_findings import merge
+from .open_findings import merge, without_accepted_limits
 from .records import ReadOnlyRecords, Record, Records, locked
 from .snapshot import Kind
 
@@ -37,7 +37,9 @@ class Recovery:
 def plan_recovery(records: ReadOnlyRecords, project: GuardedProject) -> Recovery:
     """Find out what interrupted sessions have left. Nothing is changed."""
     over: dict[str, list[Finding]] = {}
-    findings, accepted, fresh, tips = records.findings(), records.accepted(), [], []
+    findings, accepted, limits = records.findings(), records.accepted(), records.accepted_limits()
+    fresh: list[Finding] = []
+    tips: list[Sequence[str]] = []
     sessions = records.sessions()
     running = [session.record for session in sessions if session.has_owner]
     interrupted = [(key, record, True) for key, record, has_owner in sessions if not has_owner]
@@ -51,7 +53,7 @@ def plan_recovery(records: ReadOnlyRecords, project: GuardedProject) -> Recovery
         is_running = may_run and docker.may_exist(key)
         found = project.compare(record, before)
         tips.append(before.tips)
-        findings, new = merge(findings, accepted, found)
+        findings, new = merge(findings, accepted, without_accepted_limits(found, limits))
         fresh += new
         if is_running:
             running.append(record)

@@ -55,6 +55,9 @@ def accept(workspace: Workspace, findings: Sequence[Finding]) -> None:
         records.save_findings(
             [finding for finding in records.findings() if digests.get(finding.key) != finding.digest_after]
         )
+        limits = {finding.key: finding.digest_after for finding in findings if finding.kind == Kind.UNSEEN}
+        if limits:
+            records.save_accepted_limits(records.accepted_limits() | limits)
         for key, _ in records.unscanned():
             records.end(key)
         if records.sessions():  # they will find it again

@@ -99,7 +99,7 @@ def _damaged(project: projects.Known, directory: Directory, *, is_here: bool) ->
             yield warning(what, "The next start in that project moves it away, and makes a new one.")
         for key in (*(session.key for session in kept.sessions()), *(key for key, _ in kept.unscanned())):
             kept.before(key)
-        for read in (kept.findings, kept.accepted, kept.copies, kept.made):
+        for read in (kept.findings, kept.accepted, kept.accepted_limits, kept.copies, kept.made):
             read()
     except ConfinedError as error:
         yield (problem if is_here else warning)(error.message, error.hint)

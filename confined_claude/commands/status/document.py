@@ -84,7 +84,12 @@ def _project(found: KnownProject) -> dict[str, Any]:
         "exists": found.exists,
         "last_used": _moment(known.last_used),
         **_size(found.size),
-        "findings": {"red": counts.red, "yellow": counts.yellow, "sessions_to_look_through": counts.unscanned},
+        "findings": {
+            "red": counts.red,
+            "yellow": counts.yellow,
+            "older": counts.older,
+            "sessions_to_look_through": counts.unscanned,
+        },
         "forgotten_by": found.forgotten_by,
     }
 

@@ -142,10 +142,15 @@ class _Text:
         yield from self._problems("records")
         rows = []
         for each in self._found.projects:
-            red, yellow, unseen = each.open.red, each.open.yellow, each.open.unscanned
-            if red or yellow or unseen:
+            red, yellow, unseen, older = each.open.red, each.open.yellow, each.open.unscanned, each.open.older
+            if red or yellow or unseen or older:
                 sessions = f"{unseen} session{'' if unseen == 1 else 's'} not looked through yet"
-                cells = (red and f"{red} red", yellow and f"{yellow} yellow", unseen and sessions)
+                cells = (
+                    red and f"{red} red",
+                    yellow and f"{yellow} yellow",
+                    unseen and sessions,
+                    older and f"{older} older (review --all)",
+                )
                 rows.append((self._name(each), *(cell or "" for cell in cells)))
         yield from self._table(rows)
         if rows:

@@ -88,7 +88,7 @@ def everything() -> Status:
         ),
         images=ImageInventory((used,), (), 500_000, (image("b", "confined-claude:def", "2.1.331", 2_000_000_000),)),
         projects=(
-            KnownProject(Known(demo.id, demo.root, NOW - 60), True, Size(120_008_192), FindingCounts(1, 2, 1)),
+            KnownProject(Known(demo.id, demo.root, NOW - 60), True, Size(120_008_192), FindingCounts(1, 2, 1, 3)),
             KnownProject(gone, False, Size(4096)),
             KnownProject(Known("odd-11111111", HOME / HOSTILE, NOW), True, Size(0, is_cut_off=True)),
             KnownProject(Known("broken-22222222", None, NOW), False, Size(4096)),
@@ -318,7 +318,9 @@ def test_json_says_all_of_it() -> None:
     assert found["projects"][1]["forgotten_by"] == ["confined-claude", "clean", "--all", "--project", "gone-00000000"]
     assert found["projects"][2]["path"] == f"{HOME}/{HOSTILE}"
     assert not found["projects"][2]["is_whole"]
-    assert found["projects"][0]["findings"] == {"red": 1, "yellow": 2, "sessions_to_look_through": 1}
+    assert found["projects"][0]["findings"] == {
+        "red": 1, "yellow": 2, "older": 3, "sessions_to_look_through": 1,
+    }  # fmt: skip
 
 
 # Text
@@ -348,7 +350,7 @@ This project: ~/demo
         "  500.0 kB of it is in images that nothing uses.",
         "  Not built here; `docker rmi NAME` removes one:",
         "  confined-claude:def  Claude 2.1.331  2.0 GB",
-        "  ~/demo  1 red  2 yellow  1 session not looked through yet",
+        "  ~/demo  1 red  2 yellow  1 session not looked through yet  3 older (review --all)",
         "  ~/go ne: gone; 4.1 kB are still stored. To delete them:",
         "    confined-claude clean --all --project gone-00000000",
         "  broken-22222222: its record cannot be read; 4.1 kB are still stored. To delete them:",

@@ -55,7 +55,7 @@ def is_safe(text: str) -> bool:
 def test_whatever_is_in_the_findings_the_output_steers_nothing(
     found: list[Finding], branches: list[str], command: str
 ) -> None:
-    lines = list(review_lines(Review(found, [Unfetched(tuple(branches), command)])))
+    lines = list(review_lines(Review(found, [Unfetched(tuple(branches), command)]), found))
     assert all(line.isprintable() for line in lines)
     for one in found:
         assert any(escape(one.path) in line for line in lines)
@@ -76,7 +76,7 @@ def test_whatever_is_in_the_findings_the_report_steers_nothing(
 def test_without_findings_nothing_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
     report.report([])
     assert capfd.readouterr() == ("", "")
-    assert list(review_lines(Review([], []))) == ["There is nothing to review."]
+    assert list(review_lines(Review([], []), [])) == ["There is nothing to review."]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_however_much_there_is_the_output_is_bounded(capfd: pytest.CaptureFixtur
     output = capfd.readouterr().err
     assert "… and 290 more" in output
     assert len(output.splitlines()) < 150
-    reviewed = list(review_lines(Review(large, [])))
+    reviewed = list(review_lines(Review(large, []), large))
     assert len(reviewed) < 200 * 410
     assert max(map(len, reviewed)) < 1100
 
@@ -185,7 +185,7 @@ def test_what_else_there_is_to_say_is_in_the_same_block(capfd: pytest.CaptureFix
 
 
 def test_what_waits_is_shown_with_the_command_that_fetches_it() -> None:
-    lines = list(review_lines(Review([], [Unfetched(("main", "a\x1bb"), "git fetch 'x'")])))
+    lines = list(review_lines(Review([], [Unfetched(("main", "a\x1bb"), "git fetch 'x'")]), []))
     assert lines == ["A copy of the repository has commits on: main, a\\x1bb. To fetch them:", "  git fetch 'x'"]
 
 
