@@ -6,38 +6,46 @@ the access token and never refreshes.
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfinedError, system_error
+from ..errors import ConfinedError
+from ..fs.directory import read_config
 from ..text import parse_json
 
 CREDENTIALS = ".credentials.json"
+LIMIT_BYTES = 1 << 20
 # What of the sign-in a session needs; the refresh token and MCP servers' tokens stay on the host.
 OAUTH_KEYS = ("accessToken", "expiresAt", "scopes", "subscriptionType", "rateLimitTier")
 # The year 5138. What is later is no date that anyone means, nor one that Python can format.
 _NEVER_MS = 10**14
 
 
-def read_host(source: Path) -> Any:
-    """Return the parsed credentials of the host; None if there are none. Raises ConfinedError."""
+@dataclass(frozen=True)
+class HostSignIn:
+    """What the host's client is signed in with.
+
+    ``source`` says where that is stored. ``oauth`` is None if the client is signed out; if that cannot be told,
+    ``problem`` says why, in one line.
+    """
+
+    source: str
+    oauth: Mapping[str, Any] | None = None
+    problem: str = ""
+
+
+def read_host(path: Path) -> HostSignIn:
+    """Return the sign-in in the host's credentials file at ``path``."""
     try:
-        if not stat.S_ISREG(source.stat().st_mode):  # reading a FIFO would block
-            raise ConfinedError(f"Cannot read {source}: it is no regular file.", "Look at it, and remove it.")
-        content = source.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise system_error("read", source, error) from None
-    if not content.strip():
-        return None
-    if (parsed := parse_json(content)) is None:
-        raise ConfinedError(
-            f"{source} is broken: it is not JSON.", "Sign in again with `claude` and /login on this machine."
-        )
-    return parsed
+        content = read_config(path, LIMIT_BYTES)
+    except ConfinedError as error:
+        return HostSignIn(str(path), problem=error.message)
+    parsed = parse_json(content)
+    if parsed is None and content and content.strip():
+        return HostSignIn(str(path), problem=f"{path} is broken: it is not JSON.")
+    return HostSignIn(str(path), usable(parsed))
 
 
 def usable(credentials: Any) -> Mapping[str, Any] | None:
@@ -47,11 +55,10 @@ def usable(credentials: Any) -> Mapping[str, Any] | None:
     return oauth if isinstance(token, str) and token else None
 
 
-def is_newer(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> bool:
-    """Return whether the host's sign-in replaces the container's; one of the same age replaces only another copy."""
-    if expiry(theirs) == expiry(mine):
-        return not mine.get("refreshToken") and theirs["accessToken"] != mine["accessToken"]
-    return expiry(theirs) > expiry(mine)
+def can_renew(oauth: Mapping[str, Any] | None) -> bool:
+    """Return whether a client with this sign-in can renew it."""
+    token = oauth.get("refreshToken") if oauth else None
+    return isinstance(token, str) and bool(token)
 
 
 def expiry(oauth: Mapping[str, Any]) -> float:

@@ -98,11 +98,13 @@ def locked(location: Location, name: str) -> Iterator[Directory]:
 
 
 @contextlib.contextmanager
-def lock_directory(directory: Directory, name: str, seconds: float = 3.0) -> Iterator[bool]:
+def lock_directory(
+    directory: Directory, name: str, seconds: float = 3.0, stale: float = _STALE_SECONDS
+) -> Iterator[bool]:
     """Hold the lock directory ``name`` for the block; yield False if it could not be had within ``seconds``.
 
     This is the protocol of the npm package proper-lockfile, which Claude Code uses: the lock is a directory, stale
-    once it has not been touched for 10 s.
+    once it has not been touched for ``stale`` seconds. One dated that far in the future is stale as well.
     """
     deadline = time.monotonic() + seconds
     held = False
@@ -112,7 +114,7 @@ def lock_directory(directory: Directory, name: str, seconds: float = 3.0) -> Ite
             held = True
         except FileExistsError:
             with contextlib.suppress(OSError):
-                if time.time() - directory.stat(name).st_mtime > _STALE_SECONDS:
+                if abs(time.time() - directory.stat(name).st_mtime) > stale:
                     directory.rmdir(name)
                     continue
             if time.monotonic() > deadline:

@@ -56,16 +56,16 @@ def test_not_signed_in_says_how_and_goes_on(make_user: Callable[..., User], plac
     assert done.returncode == 1
 
 
-def test_credentials_that_cannot_be_read_are_an_error_or_beside_another_sign_in_a_remark(
+def test_credentials_that_cannot_be_read_are_named_and_prevent_no_session(
     make_user: Callable[..., User], place: Path
 ) -> None:
     user = make_user(ANTHROPIC_API_KEY="")
     file = user.sign_in()
     file.write_text("{broken")
     folder = user.folder(place / "project")
-    for variables, code in (({}, 2), ({"ANTHROPIC_API_KEY": API_KEY}, 0)):
+    for variables, answer in (({}, "/login"), ({"ANTHROPIC_API_KEY": API_KEY}, "FAKE ANSWER")):
         done = user.run("confined-claude", "--", "-p", "hello", cwd=folder, **variables)
-        assert (done.returncode, str(file) in done.stderr) == (code, True), done.stderr
+        assert (answer in done.stdout, str(file) in done.stderr) == (True, True), done.stderr
 
 
 def test_variables_of_a_parent_session_never_follow_and_claudes_own_do(user: User, project: Path) -> None:

@@ -10,7 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...claude import config as claude_config
+from ...claude.config import ClaudeConfig
+from ...claude.sign_in import CREDENTIALS_KIND, EXPIRED, HOW_TO_RENEW, HOW_TO_SIGN_IN
 from ...engine.failures import INSTALL_HINT
 from ...engine.image import Image
 from ...fs.directory import Location
@@ -128,16 +129,16 @@ def _size(count: int) -> str:
 def sign_in(config: Location, host: Host) -> Result:
     """Check how a session with the Claude config at ``config`` would sign in; nothing is sent.
 
-    Raises ConfinedError for credentials that keep a session from starting.
+    Raises ConfinedError for records of a newer version.
     """
-    found, expires = claude_config.ClaudeConfig(config, host).look()
+    found, expires = ClaudeConfig(config, host).look()
     if not found.kind:
-        return warning(found.notes[0], claude_config.HOW_TO_SIGN_IN)
+        return warning(found.notes[0], HOW_TO_SIGN_IN)
     until = time.strftime("%Y-%m-%d %H:%M", time.localtime(expires or 0))
-    if len(found.notes) > 1:
-        return warning(f"{found.notes[0].rstrip('.')}, on {until}", found.notes[1])
+    if EXPIRED in found.notes:
+        return warning(f"{EXPIRED.rstrip('.')}, on {until}", HOW_TO_RENEW)
     what = f"by {found.kind}"
-    if found.kind == "credentials":
+    if found.kind == CREDENTIALS_KIND:
         limit = f"until {until}" if expires else "it is not said until when"
         copied = f"by a copy of this machine's credentials, {limit}"
         what = "by credentials of its own, which renew themselves" if expires is None else copied

@@ -165,9 +165,10 @@ def test_a_lock_directory_of_another_is_waited_for_and_not_for_ever(directory: D
     assert directory.names() == []
 
 
-def test_a_stale_lock_directory_is_taken_over(directory: Directory) -> None:
+@pytest.mark.parametrize("age", [11, -11, -1000, -1e9])
+def test_a_stale_lock_directory_is_taken_over_also_one_dated_in_the_future(age: float, directory: Directory) -> None:
     directory.mkdir("lock")
-    touch_ago(directory.path / "lock", 11)
+    touch_ago(directory.path / "lock", age)
     started = time.monotonic()
     with lock_directory(directory, "lock") as held:
         assert held
@@ -175,7 +176,7 @@ def test_a_stale_lock_directory_is_taken_over(directory: Directory) -> None:
     assert directory.names() == []
 
 
-@pytest.mark.parametrize("age", [0, 8, -1000])
+@pytest.mark.parametrize("age", [0, 8, -8])
 def test_a_lock_directory_touched_lately_is_left_alone(age: float, directory: Directory) -> None:
     directory.mkdir("lock")
     touch_ago(directory.path / "lock", age)

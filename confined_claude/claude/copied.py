@@ -1,0 +1,120 @@
+"""What was copied last from the host's sign-in into each of the containers' Claude configs, and what follows from it.
+
+The record is in ``<state>``, where no session can write. It holds no secret: a token is known by its hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+from ..fs.directory import Directory
+from ..state import store
+from ..text import parse_json
+from .credentials import OAUTH_KEYS, HostSignIn, can_renew
+
+_FILE = "sign-ins.json"
+_SIGNED_OUT = "Claude is signed out on this machine, and so are sessions: the copied sign-in is gone."
+_OWN_IS_GONE = "The sign-in made inside a session is gone: sessions use this machine's again."
+_SIGN_IN_AGAIN = "Nothing is copied from there. Repair that, or sign in again with `claude` and /login on this machine."
+_BACK = "`confined-claude login --from-host` returns to this machine's sign-in."
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What the record says of one config.
+
+    ``token`` is the hash of the access token that was copied last, empty if it was taken away again; ``source`` says
+    where it came from. ``own`` is the account of the config's own sign-in that the user was told of, if there is one.
+    """
+
+    source: str = ""
+    token: str = ""
+    own: str | None = None
+
+
+class Action(Enum):
+    """What is done with the sign-in in a container's config."""
+
+    KEEP = auto()
+    COPY = auto()
+    REMOVE = auto()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do, what the record says afterwards (None: nothing), and what to tell the user."""
+
+    action: Action
+    record: Copied | None
+    notes: tuple[str, ...] = ()
+
+
+def decide(theirs: HostSignIn, mine: Mapping[str, Any] | None, record: Copied | None, account: str) -> Decision:
+    """Return what becomes of ``mine``, the sign-in in a container's config, when a session starts.
+
+    One that can renew itself is the container's own, as copies cannot, and stays; ``account`` is whose it is, empty
+    if that is unknown. Everything else follows the host, whatever its dates say. What there is without a record was
+    copied by version 0.1, and stays while the host has nothing else.
+    """
+    if can_renew(mine):
+        if record is not None and record.own == account:
+            return Decision(Action.KEEP, record)
+        whose = f" as {account}" if account else ""
+        return Decision(Action.KEEP, Copied(own=account), (f"Signed in inside a session{whose}, by /login. {_BACK}",))
+    if theirs.problem:
+        return Decision(Action.KEEP, record, (theirs.problem, _SIGN_IN_AGAIN))
+    if theirs.oauth is None:
+        if record is None:
+            return Decision(Action.KEEP, None)
+        nothing = Copied(theirs.source)
+        return Decision(Action.KEEP, nothing) if mine is None else Decision(Action.REMOVE, nothing, (_SIGNED_OUT,))
+    notes = (_OWN_IS_GONE,) if record is not None and record.own is not None else ()
+    action = Action.KEEP if mine is not None and copy_of(mine) == copy_of(theirs.oauth) else Action.COPY
+    return Decision(action, Copied(theirs.source, token_hash(theirs.oauth)), notes)
+
+
+def copy_of(oauth: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a session gets of a sign-in: never the refresh token."""
+    return {key: oauth[key] for key in OAUTH_KEYS if key in oauth}
+
+
+def token_hash(oauth: Mapping[str, Any] | None) -> str:
+    """Return 64 hex digits for the access token of a sign-in; empty without one."""
+    return hashlib.sha256(oauth["accessToken"].encode("utf-8", "surrogatepass")).hexdigest() if oauth else ""
+
+
+def read_record(state: Directory, config: Path) -> Copied | None:
+    """Return what is on record of the Claude config at ``config``; None if there is nothing that can be read.
+
+    Raises ConfinedError for a record of a newer version.
+    """
+    try:
+        entry = _read(state)[str(config)]
+        return Copied(**{field.name: entry[field.name] for field in fields(Copied)})
+    except (TypeError, LookupError):
+        return None
+
+
+def write_record(state: Directory, config: Path, record: Copied | None) -> None:
+    """Put ``record`` on record for the Claude config at ``config``, and forget configs that are gone.
+
+    Raises ConfinedError if that fails, and for a record of a newer version. The caller holds the lock on it.
+    """
+    entries = {path: entry for path, entry in _read(state).items() if os.path.lexists(path)}
+    entries.pop(str(config), None)
+    if record is not None:
+        entries[str(config)] = asdict(record)
+    store.write_json(state, _FILE, {"version": store.VERSION, "configs": entries})
+
+
+def _read(state: Directory) -> dict[str, Any]:
+    value = parse_json(state.read(_FILE))
+    store.refuse_newer(value, state.path / _FILE)
+    entries = value.get("configs") if isinstance(value, dict) else None
+    return entries if isinstance(entries, dict) else {}
