@@ -17,18 +17,43 @@ from typing import Any
 _AGAIN_SECONDS = 0.001
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
-# Control sequences of xterm; other terminals ignore those that they do not know. A session may end in any state.
+# What undoes all that a session can do to the terminal, without clearing it. Control sequences of xterm (ctlseqs),
+# kitty (keyboard and graphics protocols), ghostty and the Linux console; terminals ignore those that they do not know,
+# or print some of their letters. A full reset (RIS) would clear the screen, a soft one (DECSTR) does not cover much.
+_OFF = (
+    *(1, 4, 5, 6, 9, 38, 40, 42, 44, 45, 47, 66, 69, 80, 1045, 1047),  # cursor keys, reverse video, origin, margins, …
+    *(1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016),  # mouse and focus
+    *(1050, 1051, 1052, 1053, 1060, 1061),  # keyboards of other machines
+    *(2001, 2002, 2003, 2004, 2005, 2006, 2026, 2031, 2033, 2048, 5522, 7727, 7786, 9001),  # paste, reports, Win32 keys
+)
+_PLAIN_KEYS = b"\x1b[<99u\x1b[=0u"  # kitty's; the main and the alternate screen have their own
+_ASCII = b"\x1b(B\x1b)B\x0f"
 RESET = b"".join(
     (
         b"\x18\x1b\\",  # end an unfinished sequence, or a string such as a title
-        b"\x1b<\x1b[4i",  # out of the VT52 mode, and back from the printer
-        # Leaving the alternate screen and resetting the margins both move the cursor, so it is saved before.
-        b"\x1b7\x1b[?1049l\x1b7\x1b[?69l\x1b[r\x1b8",
-        b"\x1b[0m\x1b(B\x0f",  # no attributes, ASCII
-        b"\x1b[4l\x1b[?7h\x1b[?5l\x1b[?25h\x1b[?2026l",  # replace, wrap, no reverse video, cursor, draw at once
-        # What the terminal sends: plain keys, no mouse, no focus, no marks around what is pasted.
-        b"\x1b[?1l\x1b>\x1b[>4m",
-        b"".join(b"\x1b[?%dl" % mode for mode in (9, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016, 2004)),
+        b"\x1b\x03\x1b<\x1b[4i\x1b[?4i",  # out of the Tektronix and VT52 modes, and back from the printer
+        _ASCII,
+        # Leaving the alternate screen moves the cursor, so it is saved before. Only there can its keys be set.
+        b"\x1b7\x1b[?1049h" + _PLAIN_KEYS + b"\x1b[?1049l\x1b8",
+        # Soft reset. It forgets where the cursor was when the alternate screen was entered, so it comes after that.
+        b"\x1b[!p",
+        # From here to where the cursor is restored, what some terminal might print does no harm: it comes first.
+        b"\x1b7",
+        _PLAIN_KEYS,
+        b"\x1b%G\x1b F\x1b*B\x1b+B",  # UTF-8, control characters of 7 bits, character sets
+        b"\x1b_Ga=d\x1b\\",  # images, which may cover text
+        b"\x1b]8;;\x1b\\",  # a link
+        b"\x1b]R\x1b\\",  # the Linux console's palette
+        b"".join(b"\x1b]%d\x1b\\" % colour for colour in (104, 105, 110, 111, 112, 113, 114, 117, 119)),
+        b"\x1b[>4m\x1b[>m\x1b[>f\x1b>",  # xterm's modifyOtherKeys and the like, the keypad
+        b"\x1b[?7h\x1b[?8h\x1b[?25h\x1b[0 q\x1b[?5W",  # wrap, repeat of keys, cursor and its shape, tabs
+        b"\x1b[2l\x1b[3l\x1b[4l\x1b[20l\x1b[12h",  # keyboard not locked, no codes shown, replace, newlines, no echo
+        b"\x1b[?69l\x1b[r",  # margins
+        b"".join(b"\x1b[?%dl" % mode for mode in _OFF),
+        b"\x1b8",
+        _ASCII,
+        b"\x1b[0m\x1b#5",  # no attributes, a line of single width
+        b"\x1b[J",  # what is after the cursor: lines of double width, what a killed program has drawn there
     )
 )
 
@@ -184,7 +209,7 @@ def terminal_restored() -> Iterator[None]:
 def reset_screen() -> None:
     """Make the terminal, if output goes to one, show what is printed next, whatever a session has printed last.
 
-    The cursor stays where it is, the terminal's own palette as well. A dumb terminal, as in Emacs, has no state.
+    The cursor stays where it is, and what is above it. A dumb terminal, as in Emacs, has no state.
     """
     for stream in (sys.stdout, sys.stderr):
         if stream.isatty() and os.environ.get("TERM") != "dumb":
