@@ -49,7 +49,7 @@ def split(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     URLs of the host's loopback are rewritten to the name under which a container reaches the host.
     """
     given = {name: value for name, value in environ.items() if value and _NAME.fullmatch(name)}
-    secret = {name: _reachable(value) for name, value in given.items() if _SECRET.match(name)}
+    secret = {name: reachable(value) for name, value in given.items() if _SECRET.match(name)}
     public = {name: value for name, value in given.items() if _BEHAVIOUR.match(name)}
     return public, secret
 
@@ -73,7 +73,7 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def _reachable(value: str) -> str:
+def reachable(value: str) -> str:
     """Return ``value``; if it is a URL of the host's loopback, with the name that the host has in a container."""
     if not is_loopback(value):
         return value

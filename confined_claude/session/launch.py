@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .. import environment
 from ..claude import managed
+from ..claude.note import note
 from ..egress.network import HOSTNAME_LENGTH, Egress, plan_egress
 from ..engine import labels
 from ..engine.mount import Mount, bind_value
@@ -79,7 +80,8 @@ class Launch:
 
     ``key`` is the session's own, random; ``name`` the first one to try for the container: ``-2``, ``-3``, … follow
     while it is taken. ``secrets`` are variables for the session alone, ``privileges`` and ``limits`` are arguments of
-    ``docker create``. ``notes`` are printed at every start, ``remarks`` where a person sits at the terminal.
+    ``docker create``. ``notes`` are printed at every start, ``remarks`` where a person sits at the terminal;
+    ``agent_note`` is told to the agent.
     """
 
     key: str
@@ -99,6 +101,7 @@ class Launch:
     stdin: bool
     stop_signal: str
     networks: tuple[str, ...]
+    agent_note: str
     secrets: Mapping[str, str] = field(repr=False)
 
     def with_mounts(self, mounts: Iterable[Mount]) -> Launch:
@@ -111,12 +114,12 @@ class Launch:
         command = self.command[2:]  # after what the entrypoint takes
         return self.terminal and command[0] == CLAUDE and not _PRINTING.intersection(command)
 
-    def telling(self, announcements: Sequence[str], note: str = "") -> Launch:
+    def telling(self, announcements: Sequence[str]) -> Launch:
         """Return this launch with what its client shows to the person in its first screen, and tells the agent.
 
         There are announcements only where Claude Code takes the screen.
         """
-        told = managed.variables(announcements if self.has_claudes_screen else (), note)
+        told = managed.variables(announcements if self.has_claudes_screen else (), self.agent_note)
         return replace(self, environment={**self.environment, **told})
 
     @property
@@ -181,6 +184,7 @@ def plan_launch(
         # A shell at its prompt ignores SIGTERM, but not a terminal that is gone.
         stop_signal="SIGHUP" if terminal and tuple(command) == SHELL else "SIGTERM",
         networks=facts.networks,
+        agent_note=note(settings, workspace.project.root, has_repository=facts.has_repository),
         secrets={name: value for name, value in secret.items() if name not in egress.environment},
     )
 

@@ -112,6 +112,7 @@ class Settings:
     """One session's settings. README.md has the table for users."""
 
     claude_config: str = Spec("shared", "shared or project", scale=("project", "shared")).field()
+    agent_note: str = Spec("on", "on or off", scale=("off", "on")).field()
     caches: str = Spec("shared", "shared or project", scale=("project", "shared")).field()
     claude_version: str = Spec(
         "latest",

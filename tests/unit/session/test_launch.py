@@ -110,10 +110,12 @@ def test_what_is_one_projects_is_in_a_directory_of_its_own(root: Path, tmp_path:
 def test_remarks_are_shown_in_claudes_screen_where_it_takes_one(root: Path, host: Host) -> None:
     terminal = {"stdin_is_terminal": True, "stdout_is_terminal": True}
     for command, is_shown in ((("claude",), True), (("claude", "-p", "x"), False), (("bash",), False)):
-        told = planned(root, host, command=command, **terminal).telling(["Look."], "# Note").environment
+        launch = planned(root, host, command=command, **terminal)
+        told = launch.telling(["Look."]).environment
         assert ("Look." in told.get("CONFINED_CLAUDE_MANAGED_SETTINGS", "")) is is_shown
-        assert told["CONFINED_CLAUDE_MANAGED_MEMORY"] == "# Note"
-    piped = planned(root, host, command=("claude",), stdout_is_terminal=False)
+        assert told["CONFINED_CLAUDE_MANAGED_MEMORY"] == launch.agent_note != ""
+    silent = Settings(network="none", agent_note="off")
+    piped = planned(root, host, silent, command=("claude",), stdout_is_terminal=False)
     assert piped.telling(["Look."]) == piped
 
 

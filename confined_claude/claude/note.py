@@ -1,0 +1,91 @@
+"""What the agent is told of where it works: the session's managed memory. Pure.
+
+Without it an agent finds out by failing: packages that are gone the next day, ports that nobody reaches, a refused
+`git config`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..project import CONTAINER_HOME
+from ..settings import Settings
+
+_NETWORKS = {
+    "internet": "everything outside, but nothing on the user's machine or in its local networks.",
+    "allowlist": (
+        "only by http and https, and only allowed hosts. If one is refused that you need, ask the user to see "
+        "`confined-claude blocked`, or to set"
+    ),
+    "none": "none at all.",
+    "open": "everything, the user's machine and its local networks included.",
+}
+_GIT = {
+    "guarded": (
+        "commit, branch, merge, fetch and push by URL work. What writes `.git/config` or hooks fails: "
+        "`git config`, `git remote add`, `git push -u`. Hooks of the repository do not run."
+    ),
+    "isolated": "this is a copy of the repository, where everything works. The user gets commits with "
+    "`confined-claude fetch`; nothing else of `.git` reaches them.",
+    "open": "everything works, settings and hooks included; the user is told of changes to those.",
+}
+_SUDO = {
+    "apt": "`sudo apt-get install NAME` works (first `sudo apt-get update`); other uses of sudo do not.",
+    "full": "sudo works, as root.",
+    "off": "there is no sudo.",
+}
+
+
+def note(settings: Settings, root: Path, *, has_repository: bool) -> str:
+    """Return the note for the agent of a session in the project at ``root``, in Markdown; empty if it is off."""
+    return (
+        "\n".join(_lines(settings, root, has_repository=has_repository)) + "\n" if settings.agent_note == "on" else ""
+    )
+
+
+def _lines(settings: Settings, root: Path, *, has_repository: bool) -> Iterator[str]:
+    home = str(CONTAINER_HOME)
+    yield "# Where you work: a container of Confined Claude"
+    yield ""
+    yield "This is what its user has set for this session. You cannot change it from inside, but you can ask them."
+    yield ""
+    yield (
+        f"- What lasts: the project `{root}` (the user's own files), `{home}/venvs`, `{home}/.local/bin` and "
+        "`lib`, the caches of pip and npm. Everything else, Debian packages and /tmp included, is gone at the end."
+    )
+    yield f'- Debian packages: {_SUDO[settings.sudo]} To keep one, ask the user to set `packages = ["NAME"]`.'
+    yield (
+        "- Python and Node: what `pip install --user`, `npm install -g` and `mkvenv NAME` (a virtual environment) make "
+        "lasts. A `.venv` here is the session's own: the user's is hidden."
+    )
+    yield f"- Network: {_network(settings)}"
+    for port in settings.host_ports:
+        yield f"- Port {port} of the user's machine is `host.docker.internal:{port}`."
+    if settings.ports:
+        ports = ", ".join(settings.ports)
+        yield f"- What you serve at port {ports} on 0.0.0.0, the user reaches at localhost. No other port is reachable."
+    else:
+        yield "- Nobody reaches what you serve here. For that, ask the user to set `ports = [PORT]`."
+    if has_repository:
+        yield f"- git: {_GIT[settings.git]}"
+    yield (
+        f"- Read-only: `{root}/.confined-claude`, and files that the user's machine runs by itself, if they exist: "
+        "`.envrc`, `.vscode/`, `.mcp.json`, `.claude/settings.json` and others. Say what you want changed there."
+    )
+    if settings.writable:
+        yield f"- The user has opened these: {', '.join(f'`{path}`' for path in settings.writable)}."
+    yield "- The user's home, ssh keys and other projects are not here."
+    yield (
+        "- Settings go into the user's `~/.config/confined-claude/config.toml` on their machine, "
+        "and take effect at the next start."
+    )
+
+
+def _network(settings: Settings) -> str:
+    if settings.network not in _NETWORKS:
+        return f"what is in the Docker network {settings.network.partition(':')[2]}."
+    text = _NETWORKS[settings.network]
+    if settings.network == "internet" and not settings.host_ports:
+        text += " For a port of that machine, ask the user to set `host_ports = [PORT]`."
+    return f'{text} `allow = ["HOST"]`.' if settings.network == "allowlist" else text

@@ -1,0 +1,64 @@
+"""What the agent is told of where it works is what the session's settings say, and short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from confined_claude.claude.note import note
+from confined_claude.settings import SPECS, Settings
+
+ROOT = Path("/home/someone/my project")
+
+
+def told(*, has_repository: bool = True, **settings: object) -> str:
+    return note(Settings(**settings), ROOT, has_repository=has_repository)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "nothing on the user's machine or in its local networks. For a port of that machine, ask the user to set"),
+        ({"network": "allowlist"}, 'or to set `allow = ["HOST"]`.'),
+        ({"network": "none"}, "Network: none at all."),
+        ({"network": "open"}, "its local networks included"),
+        ({"network": "docker:shop"}, "what is in the Docker network shop."),
+        ({"host_ports": ("5432",)}, "Port 5432 of the user's machine is `host.docker.internal:5432`."),
+        ({"ports": ("80", "81")}, "What you serve at port 80, 81 on 0.0.0.0"),
+        ({}, "Nobody reaches what you serve here."),
+        ({"sudo": "off"}, "there is no sudo."),
+        ({"sudo": "full"}, "sudo works, as root."),
+        ({}, "`sudo apt-get install NAME` works"),
+        ({}, "`git remote add`, `git push -u`"),
+        ({"git": "isolated"}, "a copy of the repository"),
+        ({"git": "open"}, "settings and hooks included"),
+        ({"writable": (".vscode", "a/*.sh")}, "The user has opened these: `.vscode`, `a/*.sh`."),
+        ({}, "`/home/someone/my project/.confined-claude`"),
+    ],
+)
+def test_the_note_says_what_the_settings_say(settings: dict[str, object], words: str) -> None:
+    assert words in told(**settings)
+
+
+def test_where_there_is_no_repository_nothing_is_said_of_git() -> None:
+    assert "- git:" in told()
+    assert "- git:" not in told(has_repository=False)
+
+
+@given(
+    network=st.sampled_from([*SPECS["network"].scale, "docker:x"]),
+    sudo=st.sampled_from(SPECS["sudo"].scale),
+    git=st.sampled_from(SPECS["git"].scale),
+    ports=st.lists(st.just("8080"), max_size=2),
+    host_ports=st.lists(st.just("5432"), max_size=2),
+    writable=st.lists(st.just(".vscode"), max_size=2),
+)
+def test_no_session_is_told_more_than_a_screen(**settings: object) -> None:
+    lists = {name: tuple(value) for name, value in settings.items() if isinstance(value, list)}
+    text = told(**{**settings, **lists})
+    assert len(text.splitlines()) <= 25
+    assert "  " not in text
+    assert told(**{**settings, **lists}, agent_note="off") == ""
