@@ -17,6 +17,7 @@ from fcntl import ioctl
 from pathlib import Path
 
 from attacks import Field
+from elsewhere import elsewhere
 from helpers import TEST_LABEL, User, docker, sessions_of, sidecars_of, wait_until
 
 IMAGE = "confined-claude:latest"
@@ -270,32 +271,14 @@ class Outside:
 @contextlib.contextmanager
 def outside(folder: Path) -> Iterator[Outside]:
     """Needs root, and iproute2. Routes to single addresses lead there, which are gone afterwards."""
-    taken = subprocess.run(["ip", "-4", "address"], check=True, capture_output=True, text=True).stdout
-    number = secrets.choice([number for number in range(1, 50) if f" 198.51.100.{4 * number + 1}/30 " not in taken])
-    space, near, far = (f"cct{secrets.token_hex(3)}{letter}" for letter in "sab")
-    gateway, peer = f"198.51.100.{4 * number + 1}", f"198.51.100.{4 * number + 2}"
-    private = tuple(f"{start}.{200 + number}.1" for start in ("10.213", "100.64", "172.31", "192.168", "169.254"))
-    addresses = [f"203.0.113.{130 + number}", *private, f"198.18.{number}.1"]
 
-    def ip(*words: str) -> None:
-        subprocess.run(["ip", *words], check=True, capture_output=True)
+    def addresses_of(number: int) -> list[str]:
+        private = (f"{start}.{200 + number}.1" for start in ("10.213", "100.64", "172.31", "192.168", "169.254"))
+        return [f"203.0.113.{130 + number}", *private, f"198.18.{number}.1"]
 
-    with contextlib.ExitStack() as made:
-        ip("netns", "add", space)
-        made.callback(ip, "netns", "delete", space)  # and with it both ends of the cable, and the routes
-        ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", space)
-        ip("address", "add", f"{gateway}/30", "dev", near)
-        ip("link", "set", near, "up")
-        ip("-n", space, "address", "add", f"{peer}/30", "dev", far)
-        for device in ("lo", far):
-            ip("-n", space, "link", "set", device, "up")
-        ip("-n", space, "route", "add", "default", "via", gateway)
-        for address in addresses:
-            ip("-n", space, "address", "add", f"{address}/32", "dev", "lo")
-            ip("route", "add", f"{address}/32", "via", peer)
-            made.callback(subprocess.run, ["ip", "route", "delete", f"{address}/32"], check=False, capture_output=True)
-        served = made.enter_context(service(folder, "ip", "netns", "exec", space))
-        yield Outside(served, addresses[0], tuple(addresses[1:]))
+    with elsewhere(addresses_of) as there, service(folder, *there.around) as served:
+        address, *never_out_there = there.addresses
+        yield Outside(served, address, tuple(never_out_there))
 
 
 def own_addresses() -> list[str]:
