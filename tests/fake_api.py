@@ -8,6 +8,7 @@ The text the user typed last steers the answer:
   SLEEP: N       an answer after N seconds
   FAIL: STATUS   that HTTP error
   KNOWS: WORDS   whether Claude Code itself says these words to the model: "KNOWN" or "UNKNOWN"
+  STREAM: N AT R an answer of N words, each of them an event, R of them in a second; all at once for 0
   anything else  "FAKE ANSWER: TEXT", with "AFTER N MESSAGES" when the conversation is not new
 
 Each request is one JSON line in the log: path, sign-in headers, number of messages.
@@ -119,12 +120,20 @@ class Handler(BaseHTTPRequestHandler):
         message = {"id": f"msg_{uuid.uuid4().hex[:20]}", "type": "message", "role": "assistant", "model": model}
         self.event("message_start", message={**message, "content": [], "stop_reason": None, "usage": usage})
         if block["type"] == "text":
-            empty, delta = {"type": "text", "text": ""}, {"type": "text_delta", "text": block["text"]}
+            words = re.search(r"STREAM: (\d+) AT (\d+)", block["text"])
+            rate = int(words[2]) if words else 0
+            texts = [f"word {number} " for number in range(int(words[1]))] if words else [block["text"]]
+            empty = {"type": "text", "text": ""}
+            deltas = [{"type": "text_delta", "text": text} for text in texts]
         else:
-            empty = {**block, "input": {}}
-            delta = {"type": "input_json_delta", "partial_json": json.dumps(block["input"])}
+            empty, rate = {**block, "input": {}}, 0
+            deltas = [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
         self.event("content_block_start", index=0, content_block=empty)
-        self.event("content_block_delta", index=0, delta=delta)
+        began = time.monotonic()
+        for number, delta in enumerate(deltas):
+            if rate:
+                time.sleep(max(0.0, began + number / rate - time.monotonic()))
+            self.event("content_block_delta", index=0, delta=delta)
         self.event("content_block_stop", index=0)
         reason = "end_turn" if block["type"] == "text" else "tool_use"
         self.event("message_delta", delta={"stop_reason": reason, "stop_sequence": None}, usage=usage)

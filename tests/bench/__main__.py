@@ -12,36 +12,53 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from . import growth as growing
-from . import image, memory, networks, page, starts, status, trees, work
-from .figures import Figure, Report, Series, read, table
+from . import image, memory, networks, page, starts, status, streaming, trees, work
+from .figures import Item, Report, attempt, read, table
 from .place import Place, made
 
 RUNS, QUICK_RUNS = 15, 7
 
 
-def measure(place: Place, *, quick: bool, growth: bool) -> Iterator[Figure | Series]:
-    """Measure one figure after the other; with ``growth`` also those that take long and much of the disk."""
+def measure(place: Place, *, quick: bool, growth: bool) -> Iterator[Item]:
+    """Measure one figure after the other; with ``growth`` also those that take long and much of the disk.
+
+    What cannot be measured is missing, and the rest is measured all the same.
+    """
     runs = QUICK_RUNS if quick else RUNS
-    yield from starts.starts(place, runs, ("none", "open") if quick else ("none", "open", "allowlist"))
-    yield from starts.listing(place, runs)
-    yield from memory.memory(place, ["internet"], [1])
+    parts: list[tuple[str, Callable[[], Iterable[Item]]]] = [
+        ("starts", lambda: starts.starts(place, runs, ("none", "open") if quick else ("none", "open", "allowlist"))),
+        ("inv --list", lambda: starts.listing(place, runs)),
+        ("memory", lambda: memory.memory(place, ["internet"], [1])),
+    ]
     if not quick:
-        yield from memory.memory(place, ["open", "allowlist"], [1])
-        yield from memory.memory(place, ["internet"], [memory.MANY])
-        yield from starts.joins(place, runs)
-        yield from starts.ends(place, runs)
-        yield from trees.scans(place, runs)
-        yield from status.status(place, 7)
-        yield from work.work(place, runs)
-        yield from networks.networks(place, 7)
+        parts += [
+            ("memory in other networks", lambda: memory.memory(place, ["open", "allowlist"], [1])),
+            ("memory of many", lambda: memory.memory(place, ["internet"], [memory.MANY])),
+            ("exec", lambda: starts.joins(place, runs)),
+            ("the end of a session", lambda: starts.ends(place, runs)),
+            ("scans", lambda: trees.scans(place, runs)),
+            ("status", lambda: status.status(place, 7)),
+            ("work", lambda: work.work(place, runs)),
+            ("the model's answer", lambda: streaming.streaming(place, 7)),
+            ("networks", lambda: networks.networks(place, 7)),
+        ]
     if growth:
-        yield trees.growth(place)
-        yield from growing.growth(place)
-        yield from image.updates(place)
+        parts += [
+            ("scans of large projects", lambda: trees.growth(place)),
+            ("sessions at once", lambda: growing.sessions(place)),
+            ("git = isolated", lambda: growing.isolated(place)),
+            ("versions of the image", lambda: growing.images(place)),
+            ("builds of the image", lambda: image.builds(place)),
+        ]
+    for name, part in parts:
+        began = time.monotonic()
+        yield from attempt(name, part)
+        print(f"({name}: {time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
 
 
 def main() -> int:
@@ -57,11 +74,9 @@ def main() -> int:
     with made() as place:
         report.describe()
         for item in measure(place, quick=arguments.quick, growth=arguments.growth):
-            if isinstance(item, Series):
-                report.series.append(item)
-            else:
-                report.figures.append(item)
-                print("  ".join(item.row()), file=sys.stderr, flush=True)
+            report.add(item)
+            print(item, file=sys.stderr, flush=True)
+    report.conclude()
     print("\n".join(table(report, earlier)))
     for series in report.series:
         print(f"{series.name}: {series.slope}")
@@ -69,10 +84,9 @@ def main() -> int:
         arguments.json.write_text(json.dumps(report.to_json(), indent=1) + "\n")
     if arguments.page:
         page.write(report)
-    failed = [figure.name for figure in report.figures if figure.has_failed]
-    if failed:
-        print(f"Beyond the limit: {'; '.join(failed)}.", file=sys.stderr)
-    return 1 if failed else 0
+    for failure in report.failures:
+        print(f"{failure}.", file=sys.stderr)
+    return 1 if report.failures else 0
 
 
 if __name__ == "__main__":

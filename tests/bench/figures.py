@@ -6,8 +6,10 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Iterable, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 # In CI other work shares the processors. A figure fails only beyond the limit and this much more.
@@ -17,7 +19,7 @@ HEADINGS = ("figure", "value", "spread", "limit", "goal", "verdict")
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: its ``samples`` in ``unit``, the smaller the better.
+    """One figure: its ``samples`` in ``unit``, the smaller the better, unless it should be ``at_least`` so much.
 
     Without a ``unit`` of its own it is a ratio of two times that were measured one right after the other. ``best`` is
     the most favourable reading of the samples: for a ratio that of the two fastest times, else the smallest.
@@ -29,6 +31,7 @@ class Figure:
     limit: float | None = None
     goal: float | None = None
     best: float = 0.0
+    at_least: bool = False
 
     @property
     def value(self) -> float:
@@ -49,16 +52,24 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        if self.limit is not None and self.value > self.limit:
-            return "over the limit"
+        if self.limit is not None and not self._keeps(self.limit):
+            return "below the limit" if self.at_least else "over the limit"
         if self.goal is not None:
-            return "goal met" if self.value <= self.goal else "within the limit" if self.limit else "goal missed"
+            return "goal met" if self._keeps(self.goal) else "within the limit" if self.limit else "goal missed"
         return ""
+
+    def _keeps(self, bound: float) -> bool:
+        return self.value >= bound if self.at_least else self.value <= bound
 
     @property
     def has_failed(self) -> bool:
         """Whether three quarters of the samples, and the fastest times, are beyond the limit and the room for noise."""
-        return self.limit is not None and min(self._quartiles[0], self.best or self.value) > self.limit * ROOM
+        if self.limit is None or self.at_least:
+            return self.verdict == "below the limit"
+        return min(self._quartiles[0], self.best or self.value) > self.limit * ROOM
+
+    def __str__(self) -> str:
+        return "  ".join(self.row())
 
     def row(self) -> tuple[str, ...]:
         """Return the cells of its row in the table."""
@@ -83,21 +94,65 @@ class Series:
     x: tuple[float, ...]
     y: tuple[float, ...]
 
+    def __str__(self) -> str:
+        points = (f"{y:.3g} at {x:,g}" for x, y in zip(self.x, self.y, strict=True))
+        return f"{self.name}, {self.unit}: {'; '.join(points)} {self.what}"
+
     @property
     def slope(self) -> str:
-        """What each more of ``what`` costs, by the straight line that fits best."""
+        """What each more of ``what`` costs, by the straight line that fits best, and what the largest step did."""
         slope = statistics.linear_regression(self.x, self.y).slope
         size = 10 ** (len(str(int(max(self.x)))) - 1)
-        return f"{slope * size:+.3g} {self.unit} for each {size:,} {self.what}"
+        text = f"{slope * size:+.3g} {self.unit} for each {size:,} {self.what}"
+        if min(self.y) <= 0:
+            return text
+        more, taken = (values[-1] / values[-2] for values in (self.x, self.y))
+        return f"{text}; at the end {more:.3g} times as many take {taken:.3g} times as much"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What could not be measured, and why."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} could not be measured: {self.reason}"
+
+
+Item = Figure | Series | Missing
+
+
+def attempt(name: str, measure: Callable[[], Iterable[Item]]) -> Iterator[Item]:
+    """Yield what ``measure`` yields; if it fails, what is missing then is called ``name``."""
+    try:
+        yield from measure()
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        yield Missing(name, f"{error or type(error).__name__} ({Path(place.filename).name}, line {place.lineno})")
 
 
 @dataclass
 class Report:
-    """All figures of one run."""
+    """Everything that one run has measured."""
 
     figures: list[Figure] = field(default_factory=list)
     series: list[Series] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, item: Item) -> None:
+        kinds: dict[type, list[Any]] = {Figure: self.figures, Series: self.series, Missing: self.missing}
+        kinds[type(item)].append(item)
+
+    @property
+    def failures(self) -> list[str]:
+        """What is beyond its limit by more than noise explains, or could not be measured."""
+        beyond = [f"{figure.name} is beyond its limit" for figure in self.figures if figure.has_failed]
+        return beyond + list(map(str, self.missing))
+
+    _began: float = field(default_factory=time.monotonic, compare=False)
 
     def describe(self) -> None:
         """Note on which machine this is, and what else it does."""
@@ -106,13 +161,22 @@ class Report:
             "processors": os.cpu_count(),
             "kernel": platform.release(),
             "python": platform.python_version(),
-            "load": [round(load, 1) for load in os.getloadavg()],
+            "load": _load(),
         }
+
+    def conclude(self) -> None:
+        """Note how long it took, and what else the machine has done meanwhile."""
+        self.machine |= {"minutes": round((time.monotonic() - self._began) / 60, 1), "load at the end": _load()}
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON objects."""
         figures = [{**asdict(figure), "value": figure.value, "verdict": figure.verdict} for figure in self.figures]
-        return {"machine": self.machine, "figures": figures, "series": [asdict(item) for item in self.series]}
+        series, missing = ([asdict(item) for item in items] for items in (self.series, self.missing))
+        return {"machine": self.machine, "figures": figures, "series": series, "missing": missing}
+
+
+def _load() -> list[float]:
+    return [round(load, 1) for load in os.getloadavg()]
 
 
 def read(document: Mapping[str, Any]) -> Report:
@@ -121,7 +185,10 @@ def read(document: Mapping[str, Any]) -> Report:
     figures = [{key: value for key, value in item.items() if key in names} for item in document["figures"]]
     series = [Series(**{**item, "x": tuple(item["x"]), "y": tuple(item["y"])}) for item in document["series"]]
     return Report(
-        [Figure(**{**item, "samples": tuple(item["samples"])}) for item in figures], series, dict(document["machine"])
+        [Figure(**{**item, "samples": tuple(item["samples"])}) for item in figures],
+        series,
+        [Missing(**item) for item in document.get("missing", ())],
+        dict(document["machine"]),
     )
 
 

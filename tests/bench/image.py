@@ -1,15 +1,48 @@
-"""How much of the image an update of Claude Code builds again. Needs the registry, and leaves the newest version."""
+"""How long the image takes to build, and how much of it an update of Claude Code builds again. Needs the registries."""
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from collections.abc import Iterator
 
-from .figures import Figure
+from confined_claude.image.recipe import image_chain
+from confined_claude.settings import Settings
+
+from .figures import Figure, Item, attempt, ratio
 from .place import Place, own
 
 
-def updates(place: Place) -> Iterator[Figure]:
+def builds(place: Place) -> Iterator[Item]:
+    """Measure a build from scratch beside a plain ``docker build`` of the same steps, then an update of Claude Code."""
+    yield from attempt("a build from scratch", lambda: _from_scratch(place))
+    yield from attempt("an update of Claude Code", lambda: _update(place))
+
+
+def _from_scratch(place: Place) -> Iterator[Item]:
+    """Build once each way; ours comes first, so that it is not the one that profits from the other."""
+    ours = place.seconds(own("rebuild"))
+    context = place.home / "context"
+    recipe = image_chain(Settings(), {}).recipes[0]
+    with tarfile.open(fileobj=io.BytesIO(recipe.context())) as archive:
+        for entry in archive:
+            path = context / entry.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(archive.extractfile(entry).read())  # type: ignore[union-attr]
+    place.give()
+    tag = f"confined-claude-bench:{place.mark}"
+    arguments = {"BASE": recipe.base, **recipe.arguments}
+    words = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
+    try:
+        plain = place.seconds(["docker", "build", "--no-cache", "--tag", tag, *words, "."], context)
+    finally:
+        place.run(["sh", "-c", f"docker rmi {tag} || true"])
+    yield ratio("rebuild / docker build --no-cache", [ours], [plain], 1.1, 1.0)
+    yield Figure("docker build --no-cache", (plain,), "s")
+
+
+def _update(place: Place) -> Iterator[Item]:
     """Count the layers that are new after ``rebuild --claude``, and measure how long that takes."""
     before = _layers(place)
     taken = place.seconds(own("rebuild", "--claude", "latest"))
@@ -19,7 +52,6 @@ def updates(place: Place) -> Iterator[Figure]:
 
 
 def _layers(place: Place) -> list[str]:
-    found: list[str] = json.loads(
-        place.run(["docker", "image", "inspect", place.image, "--format", "{{json .RootFS.Layers}}"])
-    )
+    asked = ["docker", "image", "inspect", place.image, "--format", "{{json .RootFS.Layers}}"]
+    found: list[str] = json.loads(place.run(asked))
     return found

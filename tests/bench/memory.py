@@ -24,7 +24,7 @@ def memory(place: Place, networks: Sequence[str], numbers: Sequence[int]) -> Ite
         for number in numbers:
             with contextlib.ExitStack() as stack:
                 tools = [stack.enter_context(_session(place, count, network)) for count in range(number)]
-                each = sum(map(_kilobytes, tools)) / 1024 / number
+                each = sum(map(kilobytes, tools)) / 1024 / number
             name = f"memory of one of {number} waiting sessions, {network}"
             yield Figure(name, (each,), "MB", limit=60, goal=30)
 
@@ -37,7 +37,7 @@ def _session(place: Place, number: int, network: str) -> Iterator[int]:
     place.give()
     window, terminal = pty.openpty()
     command = own("shell", "--network", network, "--", "sh", "-c", "echo is up; read line")
-    tool = place.start(command, project, terminal, TERM="xterm")
+    tool = place.start(command, project, terminal, variables={"TERM": "xterm"})
     os.close(terminal)
     with os.fdopen(window, "r+b", buffering=0) as opened:
         printed = b""
@@ -53,9 +53,9 @@ def _session(place: Place, number: int, network: str) -> Iterator[int]:
             tool.wait()
 
 
-def _kilobytes(process: int) -> int:
+def kilobytes(process: int) -> int:
     """Return the PSS of a process and of its children."""
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
     mine = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
-    return mine + sum(_kilobytes(int(child)) for child in children)
+    return mine + sum(kilobytes(int(child)) for child in children)

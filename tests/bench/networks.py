@@ -1,113 +1,130 @@
-"""What each network costs a session: latency, and throughput each way, to a server that is outside this machine.
-
-The outside is made up: a network namespace with an address of a range for documentation. Needs root and iproute2.
-"""
+"""What each network costs a session: latency, and throughput each way, to a server that is outside this machine."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import secrets
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
-from .figures import Figure, ratio
-from .place import Place, own
-from .starts import docker_run
+from .figures import Item, ratio
+from .place import Place
+from .server import served
+from .starts import docker_run, waiting
 
 _PORT = 8899
-_SERVER = """
+_MEBIBYTES = 256
+# Serves each connection by what its first byte says: "p" sends every byte back, "d" sends, "u" takes.
+_SERVER = f"""
 import socket, sys, threading
+size, block = {_MEBIBYTES} << 20, bytes(1 << 20)
 def serve(client):
     with client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for _ in range(300):
-            client.sendall(client.recv(1))
-        client.sendall(bytes(1 << 20) * 64)
-        left = 64 << 20
-        while left:
-            left -= len(client.recv(1 << 20))
-        client.sendall(b"x")
-server = socket.create_server((sys.argv[1], int(sys.argv[2])))
-print("up", flush=True)
+        kind = client.recv(1)
+        if kind == b"p":
+            while said := client.recv(1):
+                client.sendall(said)
+        elif kind == b"d":
+            for _ in range(size >> 20):
+                client.sendall(block)
+        elif kind == b"u":
+            left = size
+            while left > 0 and (said := client.recv(1 << 20)):
+                left -= len(said)
+            client.sendall(b"x")
+server = socket.create_server(("", {_PORT}), backlog=1000)
 while True:
     threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
 """
-# Prints the median seconds of a byte to the server and back, and the seconds for 64 MiB from it and to it.
-_CLIENT = """
-import json, socket, statistics, sys, time
-with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as server:
-    server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    trips = []
-    for _ in range(300):
-        began = time.perf_counter()
-        server.sendall(b"x")
-        server.recv(1)
-        trips.append(time.perf_counter() - began)
-    began, left = time.perf_counter(), 64 << 20
-    while left:
-        left -= len(server.recv(1 << 20))
-    there = time.perf_counter()
-    server.sendall(bytes(1 << 20) * 64)
-    server.recv(1)
-    print(json.dumps([statistics.median(trips), there - began, time.perf_counter() - there]))
+# Prints the median seconds of a new connection with a byte there and back, and of one on a kept connection; then the
+# seconds in which so much comes, and goes. It connects through the proxy that its environment names.
+_CLIENT = f"""
+import json, os, socket, statistics, sys, time
+target, size = sys.argv[1], {_MEBIBYTES} << 20
+proxy = os.environ.get("http_proxy", "").rpartition("/")[2]
+block = bytes(1 << 20)
+def connect():
+    host, port = (proxy or target).split(":")
+    sock = socket.create_connection((host, int(port)), 60)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if proxy:
+        sock.sendall(f"CONNECT {{target}} HTTP/1.1\\r\\nHost: {{target}}\\r\\n\\r\\n".encode())
+        said = b""
+        while not said.endswith(b"\\r\\n\\r\\n"):
+            said += sock.recv(1)
+        assert said.split()[1] == b"200", said
+    return sock
+def timed(work):
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+def fresh():
+    with connect() as sock:
+        sock.sendall(b"px")
+        sock.recv(1)
+connections = [timed(fresh) for _ in range(50)]
+with connect() as sock:
+    sock.sendall(b"px")
+    sock.recv(1)
+    trips = [timed(lambda: (sock.sendall(b"x"), sock.recv(1))) for _ in range(500)]
+def take():
+    with connect() as sock:
+        sock.sendall(b"d")
+        while sock.recv(1 << 20):
+            pass
+def give():
+    with connect() as sock:
+        sock.sendall(b"u")
+        for _ in range(size >> 20):
+            sock.sendall(block)
+        sock.recv(1)
+print(json.dumps([statistics.median(connections), statistics.median(trips), timed(take), timed(give)]))
 """
-_WHAT = ("latency", "64 MiB in", "64 MiB out")
+_WHAT = ("a new connection", "a round trip", f"{_MEBIBYTES} MiB in", f"{_MEBIBYTES} MiB out")
+_NETWORKS = ("open", "internet", "allowlist")
 
 
-def networks(place: Place, runs: int) -> Iterator[Figure]:
-    """Measure each network beside a plain container's, and that beside the host's own."""
+def networks(place: Place, runs: int) -> Iterator[Item]:
+    """Measure each network beside a plain container's."""
     if os.geteuid() != 0:
         print("Networks are measured with one of their own, which needs root.", file=sys.stderr)
         return
-    client = ("python3", "-c", _CLIENT)
-    with _outside() as address:
-        target = (address, str(_PORT))
-        lines = {
-            "the host": [sys.executable, "-c", _CLIENT, *target],
-            "docker run": docker_run(place, *client, *target),
-            "open": own("shell", "--network", "open", "--", *client, *target),
-            "internet": own("shell", "--", *client, *target),
+    with served(_PORT, [sys.executable, "-c", _SERVER]) as address, contextlib.ExitStack() as stack:
+        target = f"{address}:{_PORT}"
+
+        def client(container: str) -> list[float]:
+            measured: list[float] = json.loads(
+                place.run(["docker", "exec", container, "python3", "-c", _CLIENT, target])
+            )
+            return measured
+
+        containers = {"docker run": stack.enter_context(_plain(place))}
+        for network in _NETWORKS:
+            # The proxy lets an address in only as the user's own endpoint.
+            session = waiting(place, "--network", network, ANTHROPIC_BASE_URL=f"http://{target}")
+            containers[network] = stack.enter_context(session)[0]
+        calls: dict[str, Callable[[], list[float]]] = {
+            name: partial(client, container) for name, container in containers.items()
         }
-        found: dict[str, list[list[float]]] = {name: [] for name in lines}
+        found: dict[str, list[list[float]]] = {name: [] for name in calls}
         for _ in range(runs):
-            for name, line in lines.items():
-                found[name].append(json.loads(place.run(line)))
-    for one, other in (("docker run", "the host"), ("open", "docker run"), ("internet", "docker run")):
+            for name, call in calls.items():
+                found[name].append(call())
+    for name in _NETWORKS:
         for number, what in enumerate(_WHAT):
-            ours, theirs = ([times[number] for times in found[name]] for name in (one, other))
-            yield ratio(f"{what}, {one} / {other}", ours, theirs, None, None if one == "docker run" else 1.05)
+            ours, theirs = ([times[number] for times in found[which]] for which in (name, "docker run"))
+            yield ratio(f"{what}, {name} / docker run", ours, theirs, None, None if name == "allowlist" else 1.05)
 
 
 @contextlib.contextmanager
-def _outside() -> Iterator[str]:
-    """Run the server somewhere outside this machine, as its routes show it, during the block; yield its address."""
-    number = secrets.choice(range(60, 120))  # the red team's are below
-    space, near, far = (f"ccb{secrets.token_hex(3)}{letter}" for letter in "sab")
-    gateway, peer, address = f"198.51.100.{2 * number}", f"198.51.100.{2 * number + 1}", f"203.0.113.{number}"
-
-    def ip(*words: str) -> None:
-        subprocess.run(["ip", *words], check=True, capture_output=True)
-
-    with contextlib.ExitStack() as made:
-        ip("netns", "add", space)
-        made.callback(ip, "netns", "delete", space)  # and with it both ends of the cable, and the route
-        ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", space)
-        ip("address", "add", f"{gateway}/31", "dev", near)
-        ip("link", "set", near, "up")
-        ip("-n", space, "address", "add", f"{peer}/31", "dev", far)
-        for device in ("lo", far):
-            ip("-n", space, "link", "set", device, "up")
-        ip("-n", space, "route", "add", "default", "via", gateway)
-        ip("-n", space, "address", "add", f"{address}/32", "dev", "lo")
-        ip("route", "add", f"{address}/32", "via", peer)
-        server = subprocess.Popen(
-            ["ip", "netns", "exec", space, sys.executable, "-c", _SERVER, address, str(_PORT)], stdout=subprocess.PIPE
-        )
-        made.callback(server.communicate)
-        made.callback(server.kill)
-        assert server.stdout is not None
-        assert server.stdout.readline() == b"up\n"
-        yield address
+def _plain(place: Place) -> Iterator[str]:
+    """Have a plain container wait during the block; yield its id."""
+    line = docker_run(place, "sleep", "3600")
+    container = place.run([*line[:2], "--detach", "--init", *line[2:]]).decode().strip()
+    try:
+        yield container
+    finally:
+        place.run(["docker", "kill", container])

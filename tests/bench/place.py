@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from confined_claude.host import APP, Host
 from confined_claude.image.recipe import image_chain
@@ -23,6 +26,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 # Root's sessions are others than a user's: with the default network they have a sidecar. So root measures as this user.
 _USER = 12345
+# What takes longer hangs.
+_SECONDS = 300
 SHIM = REPOSITORY / "template/tasks.py"
 BARE_TASKS = "from invoke import task\n\n\n@task\ndef nothing(_context):\n    pass\n"
 
@@ -58,40 +63,63 @@ class Place:
         if _is_root():
             subprocess.run(["chown", "-R", f"{self.uid}:{self.uid}", str(self.home)], check=True)
 
-    def environ(self, **extra: str) -> dict[str, str]:
-        return {"HOME": str(self.home), "PATH": SYSTEM_PATH, **extra}
+    def environ(self, variables: Mapping[str, str]) -> dict[str, str]:
+        return {"HOME": str(self.home), "PATH": SYSTEM_PATH, **variables}
 
     def start(
-        self, command: Sequence[str], cwd: Path | None = None, terminal: int | None = None, **extra: str
+        self,
+        command: Sequence[str],
+        cwd: Path | None = None,
+        terminal: int | None = None,
+        *,
+        stdin: int = subprocess.DEVNULL,
+        variables: Mapping[str, str] = MappingProxyType({}),
     ) -> subprocess.Popen[bytes]:
         """Start a command as the user, with pipes or at the ``terminal`` with this file descriptor."""
         other = self.uid if _is_root() else None
         return subprocess.Popen(
             command,
-            env=self.environ(**extra),
+            env=self.environ(variables),
             cwd=cwd or self.project,
             user=other,
             group=other,
             extra_groups=[_engine_group()] if _is_root() else None,
-            stdin=subprocess.DEVNULL if terminal is None else terminal,
+            stdin=stdin if terminal is None else terminal,
             stdout=subprocess.PIPE if terminal is None else terminal,
             stderr=subprocess.PIPE if terminal is None else terminal,
             start_new_session=terminal is not None,
         )
 
-    def run(self, command: Sequence[str], cwd: Path | None = None, **extra: str) -> bytes:
+    def run(self, command: Sequence[str], cwd: Path | None = None) -> bytes:
         """Run a command to its end and return what it prints. Raises RuntimeError with its errors if it fails."""
-        process = self.start(command, cwd, None, **extra)
-        printed, errors = process.communicate()
-        if process.returncode:
-            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {errors.decode()[-1000:]}")
-        return printed
+        return finish(self.start(command, cwd))
 
-    def seconds(self, command: Sequence[str], cwd: Path | None = None, **extra: str) -> float:
+    def seconds(self, command: Sequence[str], cwd: Path | None = None) -> float:
         """Return how long a command takes, from its start to its end."""
         began = time.perf_counter()
-        self.run(command, cwd, **extra)
+        self.run(command, cwd)
         return time.perf_counter() - began
+
+
+def finish(process: subprocess.Popen[bytes]) -> bytes:
+    """Wait for the end of a process with pipes, and return what it prints.
+
+    Raises RuntimeError with its errors if it fails, or takes longer than ``_SECONDS``.
+    """
+    try:
+        printed, errors = process.communicate(timeout=_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        process.communicate(timeout=60)
+        raise RuntimeError(f"{_words(process)} has not ended after {_SECONDS} s") from None
+    if process.returncode:
+        said = " ".join(errors.decode(errors="replace")[-500:].split())
+        raise RuntimeError(f"{_words(process)} ended with {process.returncode}: {said}")
+    return printed
+
+
+def _words(process: subprocess.Popen[bytes]) -> str:
+    return textwrap.shorten(shlex.join(map(str, process.args)), 200)  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from .figures import Figure, ratio
-from .place import Place, inv, own
+from .place import Place, finish, inv, own
 
 VERSION = ("--", "--version")
 # The last thing that the command does is to print the time.
@@ -83,15 +83,22 @@ def joins(place: Place, runs: int) -> Iterator[Figure]:
 
 
 @contextlib.contextmanager
-def waiting(place: Place) -> Iterator[tuple[str, int]]:
+def waiting(place: Place, *flags: str, **variables: str) -> Iterator[tuple[str, int]]:
     """Have a session wait during the block; yield its container's name and the tool's process id."""
-    process = place.start(own("shell", "--", "sh", "-c", "echo up; exec sleep 3600"))
+    before = _sessions(place)
+    process = place.start(own("shell", *flags, "--", "sh", "-c", "echo up; exec sleep 3600"), variables=variables)
     try:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"up\n", process.communicate()[1]
-        label = f"label=confined-claude.path={place.project}"
-        (name,) = place.run(["docker", "ps", "--filter", label, "--format", "{{.Names}}"]).decode().split()
+        if process.stdout.readline() != b"up\n":
+            raise RuntimeError(f"the session has not started: {finish(process)!r}")
+        (name,) = _sessions(place) - before
         yield name, process.pid
     finally:
-        place.run(own("stop"))
+        process.terminate()
         process.communicate()
+
+
+def _sessions(place: Place) -> set[str]:
+    """Return the names of the containers of the project's sessions."""
+    label = f"label=confined-claude.path={place.project}"
+    return set(place.run(["docker", "ps", "--filter", label, "--format", "{{.Names}}"]).decode().split())

@@ -1,4 +1,10 @@
-"""Work in a session beside the same work outside: the image's own programs, run on the host by chroot. Needs root."""
+"""Work in a session beside the same work outside. Needs root.
+
+Outside are the image's own programs on this machine's own file system, without a container: a chroot into the image's
+files, with the project at its path. So both run the same programs on the same files, and the difference is all that a
+session adds: namespaces, cgroups, the seccomp profile, the commands of ours on its PATH. A plain ``docker run`` would
+hide most of that.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +13,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from .figures import Figure, ratio
-from .place import Place
+from .figures import Item, attempt, ratio
+from .place import Place, finish
 from .starts import in_turn, waiting
 
 _FILES = 3_000
@@ -43,31 +49,35 @@ def case(number):
 for number in range({tests}):
     setattr(Test, f"test_{{number}}", case(number))
 """
-Call = Callable[[Sequence[str]], float]
+_TASKS = {
+    "git status": "for n in 1 2 3 4 5 6 7 8 9 10; do git status --short; done",
+    "a compile": "gcc -O1 -c many.c -o many.o",
+    "a test run": "python3 -m unittest -q test_many",
+    "npm install": "rm -rf node_modules package-lock.json && npm install --prefer-offline --no-audit --silent",
+}
+Outside = Callable[..., "subprocess.Popen[bytes]"]
 
 
-def work(place: Place, runs: int) -> Iterator[Figure]:
+def work(place: Place, runs: int) -> Iterator[Item]:
     """Measure the processor time of work in a session beside that of the same work outside."""
     if os.geteuid() != 0:
         print("Work outside is measured by chroot, which needs root.", file=sys.stderr)
         return
     _make_sources(place)
-    tasks = {
-        "git status": ["sh", "-c", "for n in 1 2 3 4 5 6 7 8 9 10; do git status --short; done"],
-        "a compile": ["gcc", "-O1", "-c", "many.c", "-o", "many.o"],
-        "a test run": ["python3", "-m", "unittest", "-q", "test_many"],
-        "npm install": ["sh", "-c", "rm -rf node_modules package-lock.json && npm install --prefer-offline --silent"],
-    }
-    with _outside(place) as outside, waiting(place) as (name, _):
-        line = ["docker", "exec", "--workdir", str(place.project), name, "python3", "-c", _TIMED]
+    with outside(place) as start, waiting(place) as (name, _):
+        inside = ["docker", "exec", "--workdir", str(place.project), name]
 
-        def inside(command: Sequence[str]) -> float:
-            return float(place.run([*line, *command]))
-
-        for what, command in tasks.items():
-            calls = {"in": lambda it=command: inside(it), "out": lambda it=command: outside(it)}
+        def compared(what: str, script: str) -> Iterator[Item]:
+            timed = ["python3", "-c", _TIMED, "sh", "-c", script]
+            calls = {
+                "in": lambda: float(place.run([*inside, *timed])),
+                "out": lambda: float(finish(start(timed))),
+            }
             times = in_turn(max(3, runs // 3) if what == "npm install" else runs, calls)
             yield ratio(f"{what}, inside / outside", times["in"], times["out"], 1.05, 1.03)
+
+        for what, script in _TASKS.items():
+            yield from attempt(what, lambda what=what, script=script: compared(what, script))  # type: ignore[misc]
 
 
 def _make_sources(place: Place) -> None:
@@ -89,38 +99,65 @@ def _make_sources(place: Place) -> None:
 
 
 @contextlib.contextmanager
-def _outside(place: Place) -> Iterator[Call]:
-    """Yield a function that runs a command on the host with the image's programs, and returns its processor time.
+def outside(place: Place) -> Iterator[Outside]:
+    """Yield a function that starts a command on this machine with the image's programs, in the project.
 
-    The image's files are mounted for one process of the benchmark's own, and are gone with it.
+    It takes more variables of its environment by name. The image's files are mounted for one process of the
+    benchmark's own, and are gone with it.
     """
-    asked = ["docker", "image", "inspect", place.image, "--format", "{{json .GraphDriver.Data}}"]
-    inspected = json.loads(place.run(asked))
-    layers = ":".join(filter(None, (inspected["UpperDir"], inspected.get("LowerDir"))))
-    root, changes, scratch = (place.home / f"outside/{name}" for name in ("root", "changes", "scratch"))
-    for directory in (root, changes, scratch):
-        directory.mkdir(parents=True)
+    layers, variables = _image(place)
+    root, changes, scratch, home = (place.home / f"outside/{name}" for name in ("root", "changes", "scratch", "home"))
+    for directory in (root, changes, scratch, home):
+        directory.mkdir(parents=True, exist_ok=True)
+    place.give()
     at = f"{root}{place.project}"
     script = f"""
         set -e
-        mount -t overlay overlay -o lowerdir={layers},upperdir={changes},workdir={scratch} {root}
+        mount -t overlay overlay -o lowerdir={":".join(layers)},upperdir={changes},workdir={scratch} {root}
         mkdir -p {at}
-        mkdir --mode 777 {root}/outside
         mount --bind {place.project} {at}
+        mount --bind {home} {root}{variables["HOME"]}
         mount --rbind /proc {root}/proc
         mount --rbind /dev {root}/dev
         cat /etc/resolv.conf >{root}/etc/resolv.conf
         cat /etc/hosts >{root}/etc/hosts
+        rm {root}/usr/local/bin/git
         echo ready
         exec sleep infinity
     """
     process = subprocess.Popen(["unshare", "--mount", "sh", "-c", script], stdout=subprocess.PIPE)
+    user = f"--userspec={place.uid}:{place.uid}"
+    line = [
+        "nsenter",
+        "--mount",
+        "--target",
+        str(process.pid),
+        "chroot",
+        user,
+        str(root),
+        "env",
+        "--ignore-environment",
+    ]
+
+    def start(command: Sequence[str], **extra: str) -> subprocess.Popen[bytes]:
+        given = [f"{name}={value}" for name, value in {**variables, **extra}.items()]
+        words = [*line, f"--chdir={place.project}", *given, *command]
+        return subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/"
+        )
+
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-        line = ["nsenter", "--mount", "--target", str(process.pid), "chroot", f"--userspec={place.uid}:{place.uid}"]
-        line += [str(root), "env", "-C", str(place.project), "HOME=/outside", "python3", "-c", _TIMED]
-        yield lambda command: float(subprocess.run([*line, *command], check=True, capture_output=True).stdout)
+        yield start
     finally:
         process.kill()
         process.communicate()
+
+
+def _image(place: Place) -> tuple[list[str], Mapping[str, str]]:
+    """Return the directories of the image's layers, the highest first, and its environment."""
+    asked = ["docker", "image", "inspect", place.image, "--format", "{{json .GraphDriver.Data}}\n{{json .Config.Env}}"]
+    data, variables = map(json.loads, place.run(asked).splitlines())
+    layers = [data["UpperDir"], *filter(None, data.get("LowerDir", "").split(":"))]
+    return layers, dict(variable.split("=", 1) for variable in variables)

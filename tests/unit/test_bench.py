@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from bench import page
-from bench.figures import Figure, Report, Series, change, ratio, read, table
+from bench import page, place
+from bench.figures import Figure, Item, Missing, Report, Series, attempt, change, ratio, read, table
 
 SLOW = ratio("start", (3.0, 3.2, 3.1), (2.0, 2.0, 2.0), 1.5, 1.35)
 REPORT = Report(
     [SLOW, Figure("end", (0.1, 0.1), "s", goal=0.15)],
     [Series("scan", "files", "s", (1000.0, 100_000.0), (0.01, 0.31))],
-    {"time": "now", "processors": 2, "kernel": "6", "python": "3", "load": [1.0]},
+    [Missing("npm install", "no network")],
+    {
+        "time": "now",
+        "minutes": 9,
+        "processors": 2,
+        "kernel": "6",
+        "python": "3",
+        "load": [1.0],
+        "load at the end": [2.5],
+    },
 )
 
 
@@ -43,6 +54,53 @@ def test_a_figure_without_limit_never_fails() -> None:
     assert (figure.verdict, figure.has_failed) == ("goal missed", False)
 
 
+@pytest.mark.parametrize(
+    ("number", "verdict", "has_failed"),
+    [(200.0, "goal met", False), (100.0, "within the limit", False), (50.0, "below the limit", True)],
+)
+def test_of_some_figures_more_is_better(number: float, verdict: str, has_failed: bool) -> None:
+    figure = Figure("at once", (number,), "", 100, 200, at_least=True)
+    assert (figure.verdict, figure.has_failed) == (verdict, has_failed)
+
+
+def test_what_fails_is_missing_and_the_rest_is_measured() -> None:
+    def measured() -> Iterator[Item]:
+        yield SLOW
+        raise RuntimeError("no network")
+
+    def measured_next() -> Iterator[Item]:
+        yield Figure("end", (0.1,), "s")
+
+    report = Report()
+    for item in (*attempt("npm install", measured), *attempt("end", measured_next)):
+        report.add(item)
+    assert [figure.name for figure in report.figures] == ["start", "end"]
+    (missing,) = report.missing
+    assert missing.name == "npm install"
+    assert missing.reason.startswith("no network (test_bench.py, line ")
+    assert report.failures == [f"npm install could not be measured: {missing.reason}"]
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (["sh", "-c", "echo no such thing >&2; exit 7"], "ended with 7: no such thing"),
+        (["sleep", "60"], "has not ended after 1 s"),
+    ],
+)
+def test_a_command_that_fails_or_hangs_says_so(
+    command: list[str], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, "_SECONDS", 1)
+    with pytest.raises(RuntimeError, match=reason):
+        place.finish(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+
+
+def test_a_series_says_what_more_costs_and_how_its_end_grows() -> None:
+    line = Series("scan", "files", "s", (10.0, 100.0, 1000.0), (0.2, 0.2, 1.0))
+    assert line.slope == "+0.841 s for each 1,000 files; at the end 10 times as many take 5 times as much"
+
+
 def test_the_table_compares_with_an_earlier_run() -> None:
     earlier = read(json.loads(json.dumps(REPORT.to_json())))
     assert earlier == REPORT
@@ -61,6 +119,9 @@ def test_the_page_has_the_table_and_a_plot_for_each_series(tmp_path: Path, monke
     text = (tmp_path / "PAGE").read_text()
     assert "| start | 1.55 " in text
     assert "+0.303 s for each 100,000 files" in text
+    assert "in 9 minutes" in text
+    assert "1.0 at the beginning and 2.5 at the end" in text
+    assert "- npm install: no network" in text
     (plot,) = (tmp_path / "PLOTS").iterdir()
     assert f"(benchmarks/{plot.name})" in text
     tree = ElementTree.parse(plot)
