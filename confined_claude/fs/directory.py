@@ -218,8 +218,9 @@ class Directory:
         return os.readlink(name, dir_fd=self._fd)
 
     def replace_link(self, name: str, target: bytes) -> None:
-        """Replace ``name`` by a link to ``target``."""
-        self.unlink(name)
+        """Put a link to ``target`` in the place of ``name``, which may be missing."""
+        with contextlib.suppress(FileNotFoundError):
+            self.unlink(name)
         os.symlink(target, name, dir_fd=self._fd)
 
     # Files

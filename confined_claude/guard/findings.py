@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from .snapshot import Kind, Snapshot, key_of
-from .verdicts import Context, is_limit, judge, submodules
+from .snapshot import CUT_SHORT, Item, Kind, Snapshot, key_of
+from .verdicts import Context, Verdict, is_limit, judge, judge_removed, submodules
 
 # Later findings come without contents, each of which may be 64 KiB.
 _MAX_CONTENT_BYTES = 8 << 20
@@ -19,7 +19,7 @@ class Finding:
     """A change that the host could run, or that could lead it astray.
 
     A ``red`` one acts by itself or at a routine command; ``runs`` is what would act, ``why`` what there is. ``before``
-    and ``after`` are contents if they are not too large, with the digests of the whole (empty: there was nothing).
+    and ``after`` are contents if they are not too large, with the digests of the whole (empty: there is nothing).
     ``session`` and ``since`` (epoch seconds) say which session left it, ``ended`` how many have ended after that one.
     """
 
@@ -53,13 +53,15 @@ def audit(
     context: Context,
     *,
     unchanged: Iterable[str] = (),
+    is_directory: Callable[[str], bool] = bool,
     session: str = "",
     since: float = 0.0,
 ) -> list[Finding]:
-    """Return what is new or changed in ``after`` and matters, red first, by path, with all contents.
+    """Return what is new, changed or removed in ``after`` and matters, red first, by path, with all contents.
 
-    ``unchanged`` are paths whose content no session can have changed, except where other files share it and in what is
-    writable. ``session`` and ``since`` are those of the findings.
+    ``is_directory`` tells whether a path of the project is one after the session. ``unchanged`` are paths whose content
+    no session can have changed, except where other files share it and in what is writable. ``session`` and ``since``
+    are those of the findings.
     """
     context = replace(context, scanned=frozenset(after.git_directories))
     context = replace(context, submodules=submodules(after, context))
@@ -89,7 +91,24 @@ def audit(
                 )
             )
     found = _without_covered(found)
+    for path, old, verdict in _removed(before, after, context, is_directory):
+        found.append(Finding(path, old.kind, *verdict, old.content, b"", old.digest, "", session, since))
     return sorted(found, key=order)
+
+
+def _removed(
+    before: Snapshot, after: Snapshot, context: Context, is_directory: Callable[[str], bool]
+) -> Iterator[tuple[str, Item, Verdict]]:
+    """Yield what protected something and is gone, while the directory is still there that it did so for."""
+    unseen = tuple(f"{key.partition(chr(0))[0]}/" for key, item in after.items.items() if item.kind == Kind.UNSEEN)
+    if any(item.content in CUT_SHORT for item in after.items.values() if item.kind == Kind.UNSEEN):
+        return  # it may be there all the same
+    for key, old in before.items.items():
+        if key in after.items or key.startswith(unseen):
+            continue
+        verdict = judge_removed(key, old, context)
+        if verdict is not None and is_directory("/".join(context.matcher.place_of(key.split("/")))):
+            yield key, old, verdict
 
 
 def without_later_contents(findings: list[Finding]) -> list[Finding]:

@@ -17,7 +17,8 @@ from .gitsettings import named_files
 from .known_files import KnownFiles
 from .records import Before, Identity, Record
 from .repository import Repository
-from .rules import Matcher, Rule, rules_for
+from .rule_table import Rule
+from .rules import Matcher, rules_for
 from .scan import scan
 from .snapshot import Kind, Snapshot
 from .verdicts import Context, pointers
@@ -99,14 +100,35 @@ class GuardedProject:
         items = before.snapshot.items
         known_packages = {key.partition("\0")[0] for key, item in items.items() if item.kind == Kind.PACKAGES}
         after = self.scan(before.since, before.programs, known_packages if before.has_packages else None)
-        found = audit(before.snapshot, after, context, unchanged=unchanged, session=before.session, since=before.since)
+        found = audit(
+            before.snapshot,
+            after,
+            context,
+            unchanged=unchanged,
+            is_directory=self._is_directory,
+            session=before.session,
+            since=before.since,
+        )
         if self.repository is not None and found:
             known = KnownFiles(self.root, self.repository, before, self.matcher)
             place = f"{self.name(self.repository.common)}/worktrees/"
             context = replace(context, scanned=frozenset(after.git_directories))
-            trees = [path.removesuffix("/.git") for path, named in pointers(after, context) if named.startswith(place)]
+            trees = {
+                path.removesuffix("/.git"): self.root / named
+                for path, named in pointers(after, context)
+                if named.startswith(place)
+            }
             found = known.without_known(found, after, trees)
         return without_later_contents(found)
+
+    def has_place(self, path: str) -> bool:
+        """Return whether the directory for which the file at ``path`` acts, by its rule, is there."""
+        return self._is_directory("/".join(self.matcher.place_of(path.split("/"))))
+
+    def _is_directory(self, path: str) -> bool:
+        with contextlib.suppress(OSError), Location(self.root, tuple(filter(None, path.split("/")))).open():
+            return True
+        return False
 
     def name(self, path: Path) -> str:
         """Return a path as in a snapshot."""

@@ -7,7 +7,7 @@ count: else a session could commit something for the next one to check out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..fs.directory import Location
@@ -58,23 +58,30 @@ class KnownFiles:
         self._matcher = matcher
         self._objects = Objects(Location(repository.common))
 
-    def without_known(self, findings: Iterable[Finding], after: Snapshot, work_trees: Iterable[str]) -> list[Finding]:
+    def without_known(
+        self, findings: Iterable[Finding], after: Snapshot, work_trees: Mapping[str, Path]
+    ) -> list[Finding]:
         """Return the findings without those files that are known.
 
-        ``work_trees`` are the paths of the repository's linked worktrees in the project.
+        ``work_trees`` are the paths of the repository's linked worktrees in the project, with their git directories.
         """
-        trees = [tree for tree in work_trees if self._matcher.rule_of(tree.split("/"), is_directory=True) is None]
+        trees = {
+            tree: own
+            for tree, own in work_trees.items()
+            if self._matcher.rule_of(tree.split("/"), is_directory=True) is None
+        }
         return [
             finding
             for finding in findings
             if finding.kind != Kind.FILE or not self._is_known(finding.path, after.items.get(finding.path), trees)
         ]
 
-    def _is_known(self, path: str, item: Item | None, trees: Sequence[str]) -> bool:
-        if item is None:
-            return self._is_switched_away(path)
+    def _is_known(self, path: str, item: Item | None, trees: Mapping[str, Path]) -> bool:
         tree = next((tree for tree in sorted(trees, reverse=True) if path.startswith(f"{tree}/")), "")
         below = path.removeprefix(f"{tree}/") if tree else path
+        if item is None:
+            own = trees.get(tree, self._repository.own)
+            return self._is_switched_away(below, self._before.snapshot.items.get(path), own)
         if item.content is None or (is_program := _is_program(self._root, path)) is None:
             return False
         old = self._before.snapshot.items.get(below)
@@ -83,12 +90,20 @@ class KnownFiles:
         mode = _PROGRAM if is_program else _FILE
         return any(self._objects.entry(tip, below) == (mode, blob_id(item.content, tip)) for tip in self._before.tips)
 
-    def _is_switched_away(self, path: str) -> bool:
-        """Return whether the branch that is checked out now was there before, without this file."""
-        named = head(Location(self._repository.own))["HEAD"]
+    def _is_switched_away(self, path: str, old: Item | None, own: Path) -> bool:
+        """Return whether a file went with a switch of branches: one had it like this, and that of ``own`` has none.
+
+        Both were there before the session, and the file was not there by itself.
+        """
+        named = head(Location(own))["HEAD"]
         if named.startswith("ref: "):
             named = references(Location(self._repository.common)).get(named[5:], "")
-        return named in self._before.tips and self._objects.lacks(named, path)
+        if old is None or named not in self._before.tips or not self._objects.lacks(named, path):
+            return False
+        entries = [(tip, self._objects.entry(tip, path)) for tip in self._before.tips]
+        if old.content is None:
+            return any(entry is not None for _, entry in entries)
+        return any(entry is not None and entry[1] == blob_id(old.content, tip) for tip, entry in entries)
 
 
 def _is_program(root: Path, path: str) -> bool | None:

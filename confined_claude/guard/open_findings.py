@@ -67,11 +67,14 @@ def still_open(findings: Sequence[Finding], project: GuardedProject) -> list[Fin
 
 
 def _is_put_right(finding: Finding, now: Item | None, project: GuardedProject) -> bool:
+    if not finding.digest_after and not project.has_place(finding.path):
+        return True  # all that it was for is gone
     if now is not None:
         was_so_before = finding.kind == Kind.UNSEEN and finding.digest_before == finding.digest_after
         return now.digest == finding.digest_before and not was_so_before
     # A rule from the settings may be gone with them, and the file still there.
-    return finding.kind not in (Kind.FILE, Kind.LINK) or not os.path.lexists(project.root / finding.path)
+    is_gone = finding.kind not in (Kind.FILE, Kind.LINK) or not os.path.lexists(project.root / finding.path)
+    return is_gone and bool(finding.digest_after)
 
 
 def add(records: Records, new: Iterable[Finding]) -> list[Finding]:

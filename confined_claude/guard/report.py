@@ -70,7 +70,8 @@ def _by_tool(findings: Sequence[Finding]) -> Iterator[str]:
     tools: dict[str, list[Finding]] = {}
     for finding in findings:
         tools.setdefault(finding.runs, []).append(finding)
-    yield from (f"  yellow  {name(found)}; acted on by {tool}" for tool, found in tools.items())
+    for tool, found in tools.items():
+        yield f"  yellow  {name(found)}" + (f"; acted on by {tool}" if tool else "")
 
 
 def summarize(findings: Sequence[Finding]) -> str:
@@ -103,6 +104,8 @@ def difference(finding: Finding, limits: Limits) -> Difference:
     """Return what changed, each line escaped and cut."""
     if finding.after is None and finding.before is None and finding.kind not in _FILES:
         return Difference([], is_whole=True)  # there is nothing to show but the path
+    if not finding.digest_after and finding.before is None:
+        return Difference([], is_whole=True)  # it is gone
     before, after = _lines(finding.before), _lines(finding.after)
     if before is None or after is None or finding.after is None:
         return Difference(["(not shown: it is binary or too large)"], is_whole=False)

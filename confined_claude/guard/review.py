@@ -63,7 +63,7 @@ def accept(workspace: Workspace, findings: Sequence[Finding]) -> None:
         if records.sessions():  # they will find it again
             records.save_accepted(records.accepted() | digests)
             records.update_baselines(
-                {finding.key: Item(finding.kind, finding.digest_after, finding.after) for finding in findings}
+                {finding.key: _item(finding, finding.digest_after, finding.after) for finding in findings}
             )
 
 
@@ -94,21 +94,25 @@ def restore(workspace: Workspace, path: str) -> str:
     with locked(workspace.state) as records:
         found = _named(records, path)
         done = [_restore(finding, project, records) for finding in found]
-        records.update_baselines({finding.key: _item_before(finding) for finding in found})
+        records.update_baselines(
+            {finding.key: _item(finding, finding.digest_before, finding.before) for finding in found}
+        )
         open_findings.close_put_right(records, project)
     return "; ".join(done)
 
 
-def _item_before(finding: Finding) -> Item | None:
-    """Return what there was before a finding, as in a snapshot."""
-    return Item(finding.kind, finding.digest_before, finding.before) if finding.digest_before else None
+def _item(finding: Finding, digest: str, content: bytes | None) -> Item | None:
+    """Return what a finding says that there is, or was, as in a snapshot."""
+    return Item(finding.kind, digest, content) if digest else None
 
 
 def _restore(finding: Finding, project: GuardedProject, records: Records) -> str:
     path = escape(finding.path)
     name = finding.path.rpartition("/")[2]
     try:
-        with project.parent_of(finding.path).open() as directory:
+        parent = project.parent_of(finding.path)
+        # What is removed may have gone with its directory.
+        with parent.open() if finding.digest_after else parent.make(0o755) as directory:
             if finding.kind == Kind.SETID:
                 directory.clear_setid(name)
                 return f"{path} runs with nobody's rights any more"
@@ -118,8 +122,8 @@ def _restore(finding: Finding, project: GuardedProject, records: Records) -> str
                 directory.unlink(name)
                 return f"{path} is removed, and kept in {where}"
             if finding.before is not None and finding.kind in _RESTORABLE:
-                # Sessions that go on have the file pinned by its inode.
-                directory.overwrite(name, finding.before, mode=0o644)
+                # Sessions that go on have the file pinned by its inode. A removed one was a program, by its content.
+                directory.overwrite(name, finding.before, mode=0o755 if finding.before.startswith(b"#!") else 0o644)
                 return f"{path} is as it was before"
             if finding.before is not None and finding.kind in _LINKS:
                 directory.replace_link(name, finding.before.partition(b"\0")[0])

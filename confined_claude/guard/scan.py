@@ -15,12 +15,15 @@ from types import MappingProxyType
 
 from ..fs.directory import Directory, Location
 from ..project import SCAFFOLD
+from .contents import lock_digest
 from .gitscan import GitScan, is_git_directory
 from .gitsettings import led_to, links_of_hooks, settings_of
-from .rules import CONDA_MARK, DEPENDENCY_DIRECTORIES, ENVIRONMENT_PROGRAM, VENV_MARK, Matcher, Rule
+from .rule_table import Rule
+from .rules import CONDA_MARK, DEPENDENCY_DIRECTORIES, ENVIRONMENT_PROGRAM, VENV_MARK, Matcher
 from .snapshot import KEPT_BYTES, LINKED_DIRECTORY, CutShort, Item, Kind, Snapshot, resolve_inside
 from .walk import Walk
 
+_LOCK_BYTES = 1 << 20  # of a lock file that are searched for hashes
 _LINK_BYTES = 100  # about what the path of a link takes beside its length
 _SETID = stat.S_ISUID | stat.S_ISGID
 _EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
@@ -170,8 +173,12 @@ class _TreeScan:
             self._snapshot.add(prefix + name, Kind.SPECIAL)
         elif lower == ".git":
             self._walk.add_file(directory, prefix + name, Kind.POINTER)
-        elif is_ruled and (rule or self._find(lower, parents, is_directory=False)):
-            self._walk.add_file(directory, prefix + name)
+        elif is_ruled and (own := rule or self._find(lower, parents, is_directory=False)):
+            if own.is_lock:
+                content = self._walk.head(directory, name, _LOCK_BYTES)
+                self._snapshot.add(prefix + name, Kind.FILE, content, digest=lock_digest(own, content))
+            else:
+                self._walk.add_file(directory, prefix + name)
 
     def _scaffold(self, directory: Directory) -> None:
         """Note the files in our own directory; what is in its directories is used by sessions alone."""

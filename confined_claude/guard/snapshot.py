@@ -24,6 +24,8 @@ TOO_FULL = "it holds too many files"
 TOO_LONG = "looking through it takes too long"
 TOO_MUCH = "there is too much in it"
 LIMITS = frozenset(map(str.encode, (TOO_DEEP, TOO_FULL, TOO_LONG, TOO_MUCH)))
+# Those that end a scan.
+CUT_SHORT = frozenset(map(str.encode, (TOO_LONG, TOO_MUCH)))
 
 
 class CutShort(Exception):
@@ -82,13 +84,18 @@ class Snapshot:
     size: int = field(default=0, compare=False)
     _content_left: int = field(default=_MAX_CONTENT_BYTES, compare=False)
 
-    def add(self, path: str, kind: Kind, content: bytes = b"", *, shared: bool = False) -> None:
-        """Add an item by its content, which is kept if there is room for it. Raises CutShort as ``put`` does."""
+    def add(
+        self, path: str, kind: Kind, content: bytes = b"", *, shared: bool = False, digest: str | None = None
+    ) -> None:
+        """Add an item by its content, which is kept if there is room for it, or its ``digest``.
+
+        Raises CutShort as ``put`` does.
+        """
         is_kept = len(content) <= max(_SMALL_BYTES, min(KEPT_BYTES, self._content_left))
         if is_kept:
             self._content_left -= len(content)
             self.size += len(content)
-        digest = hashlib.sha256(content).hexdigest()
+        digest = digest or hashlib.sha256(content).hexdigest()
         self.put(path, Item(kind, digest, content if is_kept else None, shared))
 
     def put(self, path: str, item: Item) -> None:

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from . import gitconfig, gitindex, gitrefs, gitstate
+from . import contents, gitconfig, gitindex, gitrefs, gitstate
 from .repository import parse_pointer
 from .rules import Matcher
 from .snapshot import LIMITS, LINKED_DIRECTORY, Item, Kind, Snapshot, resolve_inside
 
 _TASKS_PACKAGE = "tasks/__init__.py"
-_ALL_COMMANDS = frozenset(("*", "Bash", "Bash(*)", "Bash(:*)"))
-# Claude Code writes these when the user allows a command for good.
-_PERMISSION_LISTS = frozenset(("allow", "deny", "ask"))
 _SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/opt/", "/nix/store/")
-# The fields of a package.json that run nothing.
-_SCRIPTLESS = frozenset(
-    """name version description keywords homepage bugs license author contributors funding repository private type
-    dependencies devDependencies peerDependencies peerDependenciesMeta optionalDependencies bundledDependencies
-    bundleDependencies engines os cpu files""".split()
-)
 
 
 class Verdict(NamedTuple):
@@ -62,6 +52,11 @@ Variables = Sequence[tuple[str, str]]
 _ADDRESS = re.compile(
     r"remote\..*\.(?:url|pushurl)|remote\.pushdefault|branch\..*\.(?:remote|pushremote)|submodule\..*\.url"
     r"|url\..*\.(?:insteadof|pushinsteadof)"
+)
+# The variables that git refuses, checks or converts something for.
+_PROTECTIVE = re.compile(
+    r"core\.(?:hookspath|attributesfile|excludesfile|protect\w+|safecrlf)|(?:commit|tag|push)\.gpgsign|gpg\..*|protocol\..*"
+    r"|(?:.*\.)?fsckobjects|http\..*ssl\w*|(?:receive|transfer|credential|filter)\..*|merge\.verifysignatures|safe\..*"
 )
 # What a path in a git directory contains, and what that means.
 _GIT_PARTS = (
@@ -206,8 +201,8 @@ def _judge_git_file(path: str, old: Item | None, item: Item, new: str, context: 
 def _judge_config(path: str, old: Item | None, item: Item, new: str, context: Context) -> Verdict | None:
     runs = "git, at its next command"
     try:
-        settings = gitconfig.parse_config(_whole(item))
-        before = gitconfig.parse_config(_whole(old)) if old is not None and old.kind == Kind.GIT_FILE else []
+        settings = gitconfig.parse_config(contents.whole(item))
+        before = gitconfig.parse_config(contents.whole(old)) if old is not None and old.kind == Kind.GIT_FILE else []
     except ValueError:
         return Verdict(True, runs, f"{new} settings that cannot be read")
     known = set(before)
@@ -226,6 +221,9 @@ def _judge_config(path: str, old: Item | None, item: Item, new: str, context: Co
     # A new repository has remotes; one that was there has been led elsewhere.
     redirected, added = _changed_addresses(before, settings) if old is not None else ([], [])
     reasons = [f"sets {', '.join(dict.fromkeys(harmful))}"] if harmful else []
+    now = {key for key, _ in settings}
+    if lost := [key for key, _ in before if key not in now and _PROTECTIVE.fullmatch(key)]:
+        reasons.append(f"no longer sets {', '.join(dict.fromkeys(lost))}")
     reasons += [*redirected, *added]
     return Verdict(bool(harmful or redirected), runs, "; ".join(reasons)) if reasons else None
 
@@ -258,59 +256,51 @@ def _judge_file(path: str, old: Item | None, item: Item, new: str, context: Cont
     if rule is None:
         return None
     name = path.rpartition("/")[2].lower()
-    if name == "package.json" and not _differ(old, item, _SCRIPTLESS):
+    lost = contents.lost(rule, old, item) if rule.keeps else ""
+    if rule.is_safeguard:
+        return Verdict(False, "", f"changed: {lost}; {rule.keeps}") if lost else None
+    if name == "package.json" and not contents.runs_others(old, item):
         return None
     red = rule.red
     if path == _TASKS_PACKAGE:
         red = b"invoke" in (item.content or b"invoke")
-    if name == "settings.local.json" and not _differ(old, item, frozenset(("permissions",))):
-        red = _other_permissions(old) != _other_permissions(item) or _allows_all(item) > _allows_all(old)
-    return Verdict(red, rule.runs, new)
+    if name == "settings.local.json":
+        red = contents.allows_more(old, item)
+    return Verdict(red, rule.runs, f"{new}: {lost}" if lost and not name.endswith(".json") else new)
 
 
-def _differ(old: Item | None, item: Item, harmless: frozenset[str]) -> bool:
-    """Return whether two JSON objects differ in more than the ``harmless`` keys, or either is no JSON object."""
-    one, other = _json_object(old), _json_object(item)
-    return one is None or other is None or _without(harmless, one) != _without(harmless, other)
+def judge_removed(path: str, old: Item, context: Context) -> Verdict | None:
+    """Return the verdict on the removal of ``old``, which was at ``path`` before the session; None if it is harmless.
 
-
-def _without(keys: frozenset[str], value: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: inner for key, inner in value.items() if key not in keys}
-
-
-def _other_permissions(item: Item | None) -> Any:
-    permissions = (_json_object(item) or {}).get("permissions", {})
-    return _without(_PERMISSION_LISTS, permissions) if isinstance(permissions, dict) else permissions
-
-
-def _allows_all(item: Item | None) -> bool:
-    """Return whether any command is allowed without a question."""
-    permissions = (_json_object(item) or {}).get("permissions")
-    allowed = permissions.get("allow") if isinstance(permissions, dict) else None
-    return isinstance(allowed, list) and any(isinstance(one, str) and one in _ALL_COMMANDS for one in allowed)
-
-
-def _json_object(item: Item | None) -> Mapping[str, Any] | None:
-    """Return the JSON object in a file, an empty one if there is no file; None if it is no JSON object."""
-    if item is None:
-        return {}
-    try:
-        value = json.loads(_whole(item))
-    except (ValueError, RecursionError):
+    It has the colour that a change has.
+    """
+    if old.kind == Kind.GIT_FILE:
+        owner, name = _split_git_path(path)
+        if owner not in context.scanned:
+            return None  # it went with the repository
+        if name.startswith("hooks/") or name == "info/attributes":
+            return Verdict(True, "", "removed: what git does is checked or converted by it")
+        is_config = name in ("config", "config.worktree")
+        return _judge_config(path, old, Item(Kind.GIT_FILE, "", b""), "changed", context) if is_config else None
+    rule = context.matcher.rule_of(path.split("/")) if old.kind in (Kind.FILE, Kind.LINK) else None
+    if rule is None or not rule.keeps or rule.is_user_writable or not contents.keeps(rule, old):
         return None
-    return value if isinstance(value, dict) else None
+    return Verdict(rule.red, "", f"removed: {rule.keeps}")
+
+
+def _split_git_path(path: str) -> tuple[str, str]:
+    """Return the git directory that a file belongs to, and its path there."""
+    for part in ("hooks", "info"):
+        owner, found, name = path.rpartition(f"/{part}/")
+        if found:
+            return owner, f"{part}/{name}"
+    owner, _, name = path.rpartition("/")
+    return owner, name
 
 
 def _normalized(path: str, target: str, context: Context) -> str:
     """Return where ``target``, named in the file at ``path``, is by the names alone."""
     return os.path.normpath(Path(context.root, path).parent / target)
-
-
-def _whole(item: Item) -> bytes:
-    """Return the content of a file. Raises ValueError if it is too large for a snapshot."""
-    if item.content is None:
-        raise ValueError("too large")
-    return item.content
 
 
 def _text(content: bytes | None) -> str:

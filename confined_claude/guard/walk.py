@@ -74,6 +74,13 @@ class Walk:
             self._bytes_left -= len(content)
         return content
 
+    def head(self, directory: Directory, name: str, limit: int) -> bytes:
+        """Return the start of a file, at most ``limit`` bytes, or what all files together may have. Raises CutShort."""
+        self.check(str(directory.path))
+        content = b"".join(directory.head(name, min(limit, self._bytes_left)))
+        self._bytes_left -= len(content)
+        return content
+
     @contextlib.contextmanager
     def enter(self, directory: Directory, name: str, path: str, depth: int) -> Iterator[Directory | None]:
         """Open the directory ``name`` for the block; yield None, after noting that, where it cannot be opened."""

@@ -447,6 +447,28 @@ file.write(b"XXXX" + (300 << 20).to_bytes(4, "big")); file.truncate(file.tell() 
         ("red .git/MERGE_RR",),
     ),
     Attack(
+        "a filter of secrets taken away",
+        "rm .gitattributes",
+        "echo secret > a.key; git add a.key; ! git show :a.key | grep secret || touch CANARY",
+        ("yellow .gitattributes",),
+        before="git config --global filter.x.clean 'tr a-z x'; echo '*.key filter=x' > .gitattributes",
+    ),
+    Attack(
+        "a secret that is ignored no longer",
+        "echo '*.log' > .gitignore",
+        "git add -A; ! git ls-files --error-unmatch .env || touch CANARY",
+        ("yellow .gitignore",),
+        before="printf '*.log\n.env\n' > .gitignore; echo secret > .env",
+    ),
+    Attack(
+        "the hook of a nested repository taken away",
+        "rm sub/.git/hooks/pre-commit",
+        "git -C sub commit -q --allow-empty -m x && touch CANARY",
+        ("red sub/.git/hooks/pre-commit",),
+        before="git init -q sub; printf '#!/bin/sh\nexit 1\n' > sub/.git/hooks/pre-commit;"
+        "chmod +x sub/.git/hooks/pre-commit",
+    ),
+    Attack(
         "a link where git appends",
         "rm .git/logs/HEAD; ln -s CANARY .git/logs/HEAD",
         COMMIT,

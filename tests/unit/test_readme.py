@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from confined_claude import command_line, environment, errors, tasks
-from confined_claude.guard.rules import RULES
+from confined_claude.guard.rule_table import RULES, SAFEGUARDS
 from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.session import launch as plan
@@ -85,8 +85,16 @@ def test_the_capabilities_are_named_in_security() -> None:
 
 
 def test_every_rule_of_the_guard_is_in_securitys_table() -> None:
-    expected = [[rule.runs, " ".join(rule.patterns), "red" if rule.red else "yellow"] for rule in RULES]
+    expected = [
+        [
+            rule.runs,
+            " ".join(rule.patterns),
+            ("red" if rule.red else "yellow") + (", removed too" if rule.keeps else ""),
+        ]
+        for rule in RULES
+    ]
     assert table(SECURITY, "What acts on it") == expected
+    assert table(SECURITY, "What it does") == [[rule.keeps, " ".join(rule.patterns)] for rule in SAFEGUARDS]
 
 
 def test_every_link_leads_somewhere() -> None:

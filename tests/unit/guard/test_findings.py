@@ -181,7 +181,7 @@ ANYWHERE = (
     file(".cursor/rules/x", True, "another coding agent"),
     file("CLAUDE.md", False, "as its instructions"),
     file(".gitattributes", False, "git, with filters"),
-    file(".gitmodules", False, "git, with filters"),
+    file(".gitmodules", False, "git, for submodules"),
     file("pkg/tasks.py", False, "inv, run in that directory"),
     file("pkg/conftest.py", False, "Python"),
     file("pkg/x.pth", False, "Python"),

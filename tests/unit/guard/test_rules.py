@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude.guard.rules import DEPENDENCY_DIRECTORIES, RULES, Matcher, Rule, rules_for
+from confined_claude.guard.rule_table import RULES, SAFEGUARDS, Rule
+from confined_claude.guard.rules import DEPENDENCY_DIRECTORIES, Matcher, rules_for
 
-PATTERNS = [(rule, pattern) for rule in RULES for pattern in rule.patterns]
+PATTERNS = [(rule, pattern) for rule in (*RULES, *SAFEGUARDS) for pattern in rule.patterns]
 MATCHER = Matcher(RULES)
+ALL = (*RULES, *SAFEGUARDS)
 
 
 def rule_of(path: str, *patterns: str) -> bool:
@@ -21,7 +23,7 @@ def parts(pattern: str, filled: str = "X1") -> list[str]:
     return pattern.strip("/").replace("*", filled).split("/")
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.runs)
+@pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.runs or rule.keeps)
 def test_every_pattern_matches_a_path_made_from_it(rule: Rule) -> None:
     alone = Matcher((rule,))
     for pattern in rule.patterns:
@@ -31,9 +33,9 @@ def test_every_pattern_matches_a_path_made_from_it(rule: Rule) -> None:
         assert alone.rule_of(below) == alone.rule_of(upper) == rule, pattern
         nested = alone.rule_of(["sub", "folder", *below])
         assert nested == (None if pattern.startswith("/") and not matches_deeper(rule, names) else rule), pattern
-        found = MATCHER.rule_of(below)
+        found = Matcher(ALL).rule_of(below)
         assert found is not None
-        assert RULES.index(found) <= RULES.index(rule), pattern
+        assert ALL.index(found) <= ALL.index(rule), pattern
 
 
 def matches_deeper(rule: Rule, names: list[str]) -> bool:
@@ -41,7 +43,7 @@ def matches_deeper(rule: Rule, names: list[str]) -> bool:
     return any(parts(pattern) == names for pattern in rule.patterns if not pattern.startswith("/"))
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.runs)
+@pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.runs or rule.keeps)
 def test_a_file_is_no_directory_and_a_longer_name_is_another(rule: Rule) -> None:
     for pattern in rule.patterns:
         alone = Matcher((Rule(rule.runs, rule.red, (pattern,)),))
@@ -59,7 +61,7 @@ def test_no_pattern_is_there_twice() -> None:
 
 def test_every_rule_is_the_rule_of_something() -> None:
     deep = [["sub", *parts(pattern), *["x"] * pattern.endswith("/")] for _, pattern in PATTERNS]
-    assert {MATCHER.rule_of(names[at:]) for names in deep for at in (0, 1)} - {None} == set(RULES)
+    assert {Matcher(ALL).rule_of(names[at:]) for names in deep for at in (0, 1)} - {None} == set(ALL)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_what_is_opened_is_yellow_also_in_what_is_protected() -> None:
 
 
 def test_without_own_patterns_the_table_is_all() -> None:
-    assert rules_for((), ())[-len(RULES) :] == RULES
+    assert rules_for((), ())[-len(ALL) :] == ALL
     assert len(rules_for(["a"], ["b"])) == len(rules_for((), ())) + 2
 
 
