@@ -13,6 +13,7 @@ from pathlib import Path
 from .errors import ConfinedError
 
 APP = "confined-claude"
+CLAUDE_CONFIG_DIR = "CLAUDE_CONFIG_DIR"
 
 # Keys whose values hold no commands, paths or credentials. The rest of the host's git configuration stays there.
 SAFE_GIT_KEYS = frozenset(
@@ -60,7 +61,12 @@ class Host:
     @property
     def claude_config(self) -> Path:
         """Claude's own config on the host: ``CLAUDE_CONFIG_DIR`` or ``~/.claude``. It is only copied from."""
-        return Path(self.environ.get("CLAUDE_CONFIG_DIR") or self.home / ".claude")
+        return Path(self.environ.get(CLAUDE_CONFIG_DIR) or self.home / ".claude")
+
+    @property
+    def claude_state(self) -> Path:
+        """The global state of Claude on the host, beside its config or in it. It is only read."""
+        return (self.claude_config if self.environ.get(CLAUDE_CONFIG_DIR) else self.home) / ".claude.json"
 
     @property
     def path(self) -> tuple[str, ...]:

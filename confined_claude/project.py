@@ -98,7 +98,7 @@ def find(directory: Path, host: Host) -> Project:
         place for place in (here, *here.parents) if os.path.lexists(place / SCAFFOLD) and not refusal(place, host)
     ]
     project = Project(scaffolds[-1] if scaffolds else here)
-    _check_place(project.root, host)
+    check_place(project.root, host)
     project.check_links()
     return project
 
@@ -112,7 +112,7 @@ def check_new(directory: Path, host: Host) -> None:
         find(directory, host)
     else:
         _check_name(directory)
-        _check_place(_real(directory), host)
+        check_place(_real(directory), host)
     for place in (_real(there), directory / SCAFFOLD):
         try:
             with tempfile.TemporaryFile(dir=place):
@@ -148,7 +148,8 @@ def _check_name(directory: Path) -> None:
         ) from None
 
 
-def _check_place(root: Path, host: Host) -> None:
+def check_place(root: Path, host: Host) -> None:
+    """Raise ConfinedError if ``root``, a real path, cannot be a project of this host."""
     if current := [entry for entry in host.path if os.path.normpath(entry or ".") == "."]:
         raise ConfinedError(
             f"Your PATH names the current directory ({current[0]!r}): its programs would run in place of others.",

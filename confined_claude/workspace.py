@@ -7,8 +7,9 @@ in this module and nowhere else.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,12 +21,13 @@ from .project import SCAFFOLD, Project
 from .settings import Settings
 from .settings.files import ProjectFiles
 from .settings.resolution import resolve
-from .state import trust
+from .state import profiles, trust
+from .state.profiles import DEFAULT, Profile
 from .state.store import PROJECTS, records_of
 
 Flags = Mapping[str, str | None]
 
-SHARED = "shared"
+SHARED, PROFILES = "shared", "profiles"
 CLAUDE_CONFIG, PIP_CACHE, NPM_CACHE = "claude-config", "pip-cache", "npm-cache"
 # What sessions make in the scaffold.
 IN_SCAFFOLD = ("venvs", "local-bin")
@@ -36,7 +38,7 @@ class Workspace:
     """A project on this host, with the settings in force there.
 
     ``files`` are the project's own files that had a say in the settings, ``flags`` the command line's by setting; a
-    flag that is None was not given.
+    flag that is None was not given. ``host`` is as the ``profile`` sees it, with the Claude config that it copies from.
     """
 
     host: Host
@@ -44,6 +46,7 @@ class Workspace:
     settings: Settings = field(default_factory=Settings)
     files: ProjectFiles = field(default_factory=lambda: ProjectFiles(Path()))
     flags: Flags = field(default_factory=dict)
+    profile: Profile = field(default=Profile(DEFAULT, Path()))
 
     @classmethod
     def current(cls, host: Host, flags: Flags | None = None) -> Workspace:
@@ -61,7 +64,7 @@ class Workspace:
         files = ProjectFiles.read(project.scaffold)
         trusted = partial(trust.is_trusted, records_of(host, project.id))
         settings = resolve(host.user_config_file, files, host.environ, flags, trusted).settings
-        return cls(host, project, settings, files, flags)
+        return cls(host, project, settings, files, flags).in_profile()
 
     @classmethod
     def load_leniently(cls, host: Host, project: Project) -> Workspace:
@@ -73,6 +76,14 @@ class Workspace:
             return cls.load(host, project)
         except ConfinedError:
             return cls(host, project)
+
+    def in_profile(self) -> Workspace:
+        """Return the workspace bound to the profile that its settings ask for. Raises ConfinedError."""
+        profile = profiles.find(self.host, self.settings.profile)
+        host = profile.bind(self.host)
+        if host is not self.host:
+            projects.check_place(self.project.root, host)
+        return replace(self, host=host, profile=profile)
 
     def reloaded(self) -> Workspace:
         """Return the workspace as its files are by now. Raises as ``current`` does."""
@@ -102,8 +113,10 @@ class Workspace:
 
     @property
     def claude_config(self) -> Location:
-        """The container's own Claude config: the one that all projects share, or this project's."""
-        return self._scoped(self.settings.claude_config, CLAUDE_CONFIG)
+        """The container's own Claude config in the profile: the one that all projects share, or this project's."""
+        if self.settings.claude_config == SHARED:
+            return shared_config(self.host, self.profile.name)
+        return in_profile(self.data, self.profile.name).at(CLAUDE_CONFIG)
 
     @property
     def pip_cache(self) -> Location:
@@ -130,6 +143,25 @@ def data_of(host: Host, project_id: str) -> Location:
 def shared_data(host: Host) -> Location:
     """Return the location of the data that all projects share."""
     return Location(host.data, (SHARED,))
+
+
+def shared_config(host: Host, profile: str) -> Location:
+    """Return the location of the Claude config that all projects share in a profile."""
+    base = shared_data(host) if profile == DEFAULT else in_profile(Location(host.data), profile)
+    return base.at(CLAUDE_CONFIG)
+
+
+def profile_data(host: Host) -> list[tuple[str, Location]]:
+    """Return the names of the profiles that have data in ``<data>`` of their own, and where those are."""
+    location = Location(host.data, (PROFILES,))
+    with contextlib.suppress(OSError), location.open() as directory:
+        return [(name, location.at(name)) for name in sorted(directory.names()) if re.fullmatch(profiles.NAME, name)]
+    return []
+
+
+def in_profile(location: Location, profile: str) -> Location:
+    """Return where a profile's own data are below ``location``; the default one's are there themselves."""
+    return location if profile == DEFAULT else location.at(PROFILES, profile)
 
 
 def current_project(host: Host) -> Project:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from ..state import trust
 from ..state.store import records_of
 from ..text import escape
 from ..workspace import current_project
+from . import accounts
 
 VERSION = 1
 _DEFAULT = "default"
@@ -25,7 +27,14 @@ _DEFAULT = "default"
 def config(host: Host, *, as_json: bool) -> None:
     """Print the settings that a session started here would have. Raises ConfinedError for a mistake in a file."""
     resolved, notes = resolve_here(host)
-    print(json.dumps(in_json(resolved), indent=2) if as_json else "\n".join(lines(resolved)))
+    here = None
+    with contextlib.suppress(ConfinedError):
+        here = current_project(host)
+    account = accounts.in_force(host, here, resolved.settings)
+    if as_json:
+        print(json.dumps({**in_json(resolved), "profile": account.document()}, indent=2))
+    else:
+        print("\n".join((*lines(resolved), f"# {accounts.line(account)}")))
     for note in notes:
         say(note)
 

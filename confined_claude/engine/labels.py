@@ -14,7 +14,8 @@ USER = f"{KIND}.user"
 KEY = f"{KIND}.key"
 # The container's name.
 NAME = f"{KIND}.session"
-# Its settings of these names.
+# Its settings of these names, and its profile's name.
 NETWORK, PORTS = f"{KIND}.network", f"{KIND}.ports"
+PROFILE = f"{KIND}.profile"
 # See ``Host.owner``.
 OWNER = f"{KIND}.owner"

@@ -227,6 +227,7 @@ def _labels(workspace: Workspace, key: str) -> dict[str, str]:
         labels.OWNER: workspace.host.owner,
         labels.NETWORK: workspace.settings.network,
         labels.PORTS: ",".join(workspace.settings.ports),
+        labels.PROFILE: workspace.profile.name,
     }
 
 

@@ -21,7 +21,9 @@ _FIELDS = (
     ".ID", ".Names", ".Image", ".CreatedAt", ".State",
     *(
         f'(.Label "{label}")'
-        for label in (labels.PROJECT, labels.PATH, labels.KEY, labels.USER, labels.NETWORK, labels.PORTS)
+        for label in (
+            labels.PROJECT, labels.PATH, labels.KEY, labels.USER, labels.NETWORK, labels.PORTS, labels.PROFILE,
+        )
     ),
 )  # fmt: skip
 _FORMAT = "[" + ",".join(f"{{{{json {name}}}}}" for name in _FIELDS) + "]"
@@ -32,8 +34,9 @@ _UP = ("running", "paused", "restarting")
 class Session:
     """A session's container. ``since`` is when it was created, in epoch seconds.
 
-    ``user`` is the uid:gid of its processes, ``network`` and ``ports`` are its settings; they are empty for one that an
-    older version started. ``is_up`` means that it runs, ``has_owner`` that the tool which started it does.
+    ``user`` is the uid:gid of its processes, ``network`` and ``ports`` are its settings, ``profile`` is its profile's
+    name; they are empty for one that an older version started. ``is_up`` means that it runs, ``has_owner`` that the
+    tool which started it does.
     """
 
     id: str
@@ -48,6 +51,7 @@ class Session:
     has_owner: bool
     network: str = ""
     ports: tuple[str, ...] = ()
+    profile: str = ""
 
     @property
     def is_orphaned(self) -> bool:
@@ -66,7 +70,7 @@ def sessions(host: Host) -> list[Session]:
 
 def _session(line: str, host: Host) -> Session:
     try:
-        identity, name, image, created, state, project_id, path, key, user, network, listed = json.loads(line)
+        identity, name, image, created, state, project_id, path, key, user, network, listed, profile = json.loads(line)
         since = datetime.strptime(" ".join(created.split()[:3]), "%Y-%m-%d %H:%M:%S %z").timestamp()
     except (ValueError, TypeError, AttributeError) as error:
         raise EngineError(
@@ -74,9 +78,8 @@ def _session(line: str, host: Host) -> Session:
         ) from None
     has_owner = liveness.has_owner(records_of(host, project_id), key)
     ports = tuple(filter(None, listed.split(",")))
-    return Session(
-        identity, name, image, since, state in _UP, project_id, Path(path), key, user, has_owner, network, ports
-    )
+    is_up, root = state in _UP, Path(path)
+    return Session(identity, name, image, since, is_up, project_id, root, key, user, has_owner, network, ports, profile)
 
 
 def choose(found: Sequence[Session], here: Project | None, wanted: str | None) -> Session:

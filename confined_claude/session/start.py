@@ -7,10 +7,11 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from .. import signals, timing
 from ..claude.config import ClaudeConfig
+from ..claude.sign_in import CREDENTIALS_KIND
 from ..egress import local_networks
 from ..egress.sidecar import Sidecar
 from ..engine import context
@@ -21,7 +22,7 @@ from ..host import Host
 from ..image.inventory import Inventory, is_prune_pending
 from ..image.recipe import image_chain
 from ..project import IGNORED, IGNORED_BEFORE
-from ..state import locks, projects
+from ..state import locks, profiles, projects
 from ..state.facts import current_facts
 from ..state.store import state_of
 from ..workspace import Workspace
@@ -97,7 +98,7 @@ def _start(workspace: Workspace, launch: Launch, caught: signals.Signals, *, nee
         since = 0.0
 
         def prepare() -> None:
-            notes.extend(_prepare(workspace, needs_sign_in=needs_sign_in))
+            notes.extend(_prepare(workspace, needs_sign_in=needs_sign_in, is_watched=launch.terminal))
 
         def closing() -> list[str]:
             if not since:  # nothing has run
@@ -118,13 +119,31 @@ def _start(workspace: Workspace, launch: Launch, caught: signals.Signals, *, nee
                 return supervisor.attend(notes)
 
 
-def _prepare(workspace: Workspace, *, needs_sign_in: bool) -> Sequence[str]:
-    """Make what a session needs on the host beside its directories; return what to say of its sign-in."""
+def _prepare(workspace: Workspace, *, needs_sign_in: bool, is_watched: bool) -> Iterator[str]:
+    """Make what a session needs on the host beside its directories; yield what to say of its profile and sign-in.
+
+    Whose profile it is need not be said where nobody watches.
+    """
+    profiles.remember(workspace.host, workspace.profile)
     with timing.phase("credentials"):
         sign_in = ClaudeConfig(workspace.claude_config, workspace.host).prepare()
     _prepare_scaffold(workspace)
     projects.remember(workspace.state, workspace.project.root)
-    return sign_in.notes if needs_sign_in or sign_in.kind else ()
+    if workspace.profile.is_new or (is_watched and workspace.profile.name != profiles.DEFAULT):
+        yield _profile_line(workspace, sign_in.kind)
+    if needs_sign_in or sign_in.kind:
+        yield from sign_in.notes
+
+
+def _profile_line(workspace: Workspace, sign_in: str) -> str:
+    from ..claude import account  # most starts have nothing to say of it
+
+    profile = workspace.profile
+    address = account.signed_in_as(workspace.claude_config, workspace.host) if sign_in == CREDENTIALS_KIND else ""
+    line = f"This session uses the profile {profile.name}{address and f', signed in as {address}'}."
+    if profile.is_new:
+        line += f" It is new, with a config, sign-in and history of its own, and copies from {profile.source}."
+    return line
 
 
 def _prepare_scaffold(workspace: Workspace) -> None:

@@ -111,6 +111,14 @@ class Spec:
 class Settings:
     """One session's settings. README.md has the table for users."""
 
+    profile: str = Spec(
+        "host",
+        "host, or a name like work",
+        r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?",
+        has_flag=True,
+        help="whose Claude config, sign-in and history",
+        meanings={"host": "those of the account that claude uses here, by CLAUDE_CONFIG_DIR", "NAME": "that profile's"},
+    ).field()
     claude_config: str = Spec("shared", "shared or project", scale=("project", "shared")).field()
     agent_note: str = Spec("on", "on or off", scale=("off", "on")).field()
     caches: str = Spec("shared", "shared or project", scale=("project", "shared")).field()

@@ -21,8 +21,9 @@ from ...guard.records import FindingCounts, Records
 from ...host import Host
 from ...project import IGNORED, IGNORED_BEFORE, SCAFFOLD, Project
 from ...state import projects
+from ...state.profiles import DEFAULT
 from ...state.store import LOCK, records_of, state_of
-from ...workspace import CLAUDE_CONFIG, IN_SCAFFOLD, current_project, data_of, scaffold_of, shared_data
+from ...workspace import IN_SCAFFOLD, current_project, data_of, profile_data, scaffold_of, shared_config
 from . import trash
 from .confirm import refuse_while_running
 from .plan import Item, Plan, counted
@@ -101,21 +102,27 @@ class ProjectCleanup:
         yield from trash.items(self._scaffold)
 
     def _memory(self) -> Iterator[Item]:
-        if self.root is not None:
-            config = shared_data(self.host).at(CLAUDE_CONFIG)
+        for name, config in self._configs():
             try:
                 found = history.find(config, self._scope())
             except OSError as error:
                 raise system_error("use", config.path, error) from None
             if not found.is_empty:
                 number = f"{counted(found.conversations, 'conversation')}, {counted(found.prompts, 'prompt')}"
-                yield Item(f"{number}, Claude's memory and settings of it", found.entries, found.bytes)
+                where = "" if name == DEFAULT else f", in the profile {name}"
+                yield Item(f"{number}, Claude's memory and settings of it{where}", found.entries, found.bytes)
         for location, text in (
             (data_of(self.host, self.id), "its own data"),
             (self._records, "records, findings and approvals"),
         ):
             if os.path.lexists(location.path):
                 yield Item(f"{location.path}/, {text}", (location,))
+
+    def _configs(self) -> Iterator[tuple[str, Location]]:
+        """Yield the Claude configs that projects share, each with its profile's name; none if the root is unknown."""
+        if self.root is not None:
+            yield DEFAULT, shared_config(self.host, DEFAULT)
+            yield from ((name, shared_config(self.host, name)) for name, _ in profile_data(self.host))
 
     def losses(self) -> Iterator[str]:
         """Yield what a person may want to have first."""
@@ -166,10 +173,8 @@ class ProjectCleanup:
 
     def _forget(self) -> Leftover:
         left = Leftover()
-        if self.root is not None:
-            shared = shared_data(self.host)
-            config = shared.at(CLAUDE_CONFIG)
-            with shared.open_if_exists() as directory:
+        for _, config in self._configs():
+            with config.parent.open_if_exists() as directory:
                 if directory is not None:
                     try:
                         left += history.forget(config, self._scope(), directory)

@@ -13,9 +13,9 @@ from ...fs.removal import Leftover
 from ...host import Host
 from ...image.inventory import ImageInventory, Inventory
 from ...session import listing
-from ...state import liveness, locks
+from ...state import liveness, locks, profiles
 from ...state.store import LOGS, state_of
-from ...workspace import CLAUDE_CONFIG, NPM_CACHE, PIP_CACHE, shared_data
+from ...workspace import CLAUDE_CONFIG, NPM_CACHE, PIP_CACHE, PROFILES, shared_data
 from . import trash
 from .confirm import refuse_while_running
 from .plan import Item, Plan, counted
@@ -43,9 +43,9 @@ class SharedCleanup:
             data.append(Item(text, bytes=images.freed_bytes))
         return Plan(
             "What all projects share",
-            "Claude's own config: sign-in, settings, plugins, and every project's history",
+            "Claude's own config: sign-in, settings, plugins, and every project's history, in all profiles",
             tuple(data),
-            tuple(_existing(shared.at(CLAUDE_CONFIG))) if everything else (),
+            tuple(_existing(shared.at(CLAUDE_CONFIG), _profiles(self.host))) if everything else (),
             notes=notes,
         )
 
@@ -54,6 +54,9 @@ class SharedCleanup:
             shared, state = shared_data(self.host), state_of(self.host)
             left = trash.move(shared, *map(shared.at, (*_CACHES, *([CLAUDE_CONFIG] if memory else []))))
             left += trash.move(state, state.at(LOGS))
+            if memory:
+                left += trash.move(Location(self.host.data), _profiles(self.host))
+                profiles.forget(self.host)
         # Nothing that a session starts with is in the trash, so sessions may start from here on.
         inventory, images = self._images()
         if inventory is not None:
@@ -88,6 +91,10 @@ class SharedCleanup:
                 hint="End all with `confined-claude stop --all`, and clean again.",
             )
             yield
+
+
+def _profiles(host: Host) -> Location:
+    return Location(host.data, (PROFILES,))
 
 
 def _existing(*locations: Location) -> Iterator[Item]:

@@ -8,13 +8,13 @@ from ...fs.directory import Location
 from ...fs.removal import Leftover, discard, empty_trash, trash_in
 from ...host import Host
 from ...state.store import state_of
-from ...workspace import shared_data
+from ...workspace import profile_data, shared_data
 from .plan import Item
 
 
 def outside_projects(host: Host) -> tuple[Location, ...]:
     """Return the directories that have trash, except those in projects."""
-    return Location(host.data), shared_data(host), state_of(host)
+    return Location(host.data), shared_data(host), state_of(host), *(location for _, location in profile_data(host))
 
 
 def items(*locations: Location) -> Iterator[Item]:

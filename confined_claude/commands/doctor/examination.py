@@ -17,7 +17,9 @@ from ...image.recipe import image_chain
 from ...project import Project
 from ...settings import Settings
 from ...settings.files import ProjectFiles
-from ...workspace import CLAUDE_CONFIG, Workspace, current_project, shared_data
+from ...state import profiles
+from ...workspace import current_project
+from .. import accounts
 from ..config import resolve_here
 from . import engines, machine, records
 from .engines import Answers
@@ -64,9 +66,7 @@ class _Examination:
         self._check("space for state", machine.space, host.state, machine.STATE_BYTES)
         if here is not None:
             self._check("space for project", machine.space, here.root)
-        shared = shared_data(host).at(CLAUDE_CONFIG)
-        config = shared if here is None else Workspace(host, here, settings).claude_config
-        self._check("sign-in", machine.sign_in, config, host)
+        self._check("sign-in", self._sign_in, settings)
         self._check("your config", records.user_config, host)
         self._check("variables", records.variables, host.environ)
         self._report += [("project", result) for result in of_project]
@@ -108,6 +108,13 @@ class _Examination:
     def _ask_engine(self) -> Result:
         self._answers = engines.ask()
         return engines.engine(self._answers)
+
+    def _sign_in(self, settings: Settings) -> Result:
+        found = accounts.in_force(self._host, self._here, settings)
+        result = machine.sign_in(found.config, found.host)
+        if found.profile.name == profiles.DEFAULT:
+            return result
+        return replace(result, what=f"profile {found.profile.name}: {result.what}")
 
     def _image(self, settings: Settings, dockerfile: str) -> Result:
         from ...engine.sdk import Engine

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...claude import account
 from ...claude.config import ClaudeConfig
 from ...claude.sign_in import CREDENTIALS_KIND, EXPIRED, HOW_TO_RENEW, HOW_TO_SIGN_IN
 from ...engine.failures import INSTALL_HINT
@@ -139,9 +140,11 @@ def sign_in(config: Location, host: Host) -> Result:
         return warning(f"{EXPIRED.rstrip('.')}, on {until}", HOW_TO_RENEW)
     what = f"by {found.kind}"
     if found.kind == CREDENTIALS_KIND:
+        address = account.signed_in_as(config, host)
         limit = f"until {until}" if expires else "it is not said until when"
         copied = f"by a copy of this machine's credentials, {limit}"
         what = "by credentials of its own, which renew themselves" if expires is None else copied
+        what = f"as {address}, {what}" if address else what
     if found.notes:
         return warning(f"{what}; {found.notes[0]}", "Sign in again with `claude` and /login on this machine.")
     return ok(what)

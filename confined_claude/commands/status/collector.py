@@ -35,10 +35,14 @@ from ...workspace import (
     PIP_CACHE,
     current_project,
     data_of,
+    profile_data,
     scaffold_of,
     shared_data,
 )
+from .. import accounts
+from ..accounts import Account
 from ..clean.trash import outside_projects
+from ..config import resolve_here
 from .model import CLEAN, CLEAN_ALL, CLEAN_GLOBAL, CLEAN_GLOBAL_ALL, Data, KnownProject, Problem, SessionUsage, Status
 
 Result = TypeVar("Result")
@@ -90,7 +94,12 @@ class StatusCollector:
             images=images,
             projects=listed,
             problems=tuple(problems),
+            accounts=_attempt([], "settings", lambda: self._accounts(here)) or (),  # `config` says what is wrong
         )
+
+    def _accounts(self, here: Project | None) -> tuple[Account, ...]:
+        current = accounts.in_force(self._host, here, resolve_here(self._host)[0].settings)
+        return tuple(accounts.accounts(self._host, current))
 
     # From the engine
 
@@ -204,6 +213,7 @@ def _data_in_parts(host: Host, here: Project) -> list[Data]:
 def _shared_data(host: Host) -> list[Data]:
     shared = shared_data(host)
     data = [Data(CLAUDE_CONFIG, shared.at(CLAUDE_CONFIG), CLEAN_GLOBAL_ALL)]
+    data += [Data(f"profile {profile}", location, CLEAN_GLOBAL_ALL) for profile, location in profile_data(host)]
     data += [Data(name, shared.at(name), CLEAN_GLOBAL) for name in (PIP_CACHE, NPM_CACHE)]
     data.append(Data("logs", state_of(host).at(LOGS), CLEAN_GLOBAL))
     for location in outside_projects(host):

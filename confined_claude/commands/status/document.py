@@ -26,6 +26,7 @@ def document(found: Status) -> dict[str, Any]:
         "shared": _data(found.shared),
         "images": None if found.images is None else _images(found.images),
         "projects": [_project(each) for each in found.projects],
+        "profiles": [each.document() for each in found.accounts],
     }
 
 
@@ -39,6 +40,7 @@ def _session(found: SessionUsage) -> dict[str, Any]:
         "path": str(session.path),
         "since": _moment(session.since),
         "network": session.network or None,
+        "profile": session.profile or None,
         "ports": [int(port) for port in session.ports if port.isdecimal()],
         "image": session.image,
         "claude_version": found.claude_version or None,

@@ -13,6 +13,7 @@ from ...image.inventory import ImageInventory
 from ...project import Project
 from ...session.listing import Session
 from ...state.projects import Known
+from ..accounts import Account
 
 CLEAN, CLEAN_ALL, CLEAN_GLOBAL, CLEAN_GLOBAL_ALL = "clean", "clean --all", "clean-global", "clean-global --all"
 
@@ -77,6 +78,7 @@ class Status:
     """All there is to say at a ``time`` in epoch seconds.
 
     ``sessions`` and ``images`` are None if the engine could not be asked, ``project`` if there can be none here.
+    ``accounts`` are empty if the settings here are wrong.
     """
 
     time: float
@@ -87,6 +89,7 @@ class Status:
     images: ImageInventory | None
     projects: tuple[KnownProject, ...]
     problems: tuple[Problem, ...]
+    accounts: tuple[Account, ...] = ()
 
     def removed_by(self, command: str) -> Size:
         """Return what ``command`` frees of the data."""

@@ -14,6 +14,7 @@ from rich.filesize import decimal
 from ...engine.image import Image
 from ...fs.usage import in_words
 from ...session.listing import Session
+from ...state.profiles import DEFAULT
 from ...text import escape
 from .model import CLEAN, CLEAN_ALL, CLEAN_GLOBAL, CLEAN_GLOBAL_ALL, Data, KnownProject, SessionUsage, Status
 
@@ -51,6 +52,7 @@ class _Text:
         above = [
             *_section("Sessions", self._sessions()),
             *_section("This project" if project is None else f"This project: {self._path(project.root)}", self._own()),
+            *_section("Accounts", self._accounts()),
             *_section("Shared by all projects", self._data(self._found.shared)),
             *_section("Images", self._images()),
             *_section("To review", self._to_review()),
@@ -92,6 +94,7 @@ class _Text:
             "" if usage is None else decimal(usage.memory),
             cpu if found.cpu_percent is None else f"cpu {found.cpu_percent:.0f} %",
             _network(session),
+            "" if session.profile in ("", DEFAULT) else f"profile {escape(session.profile)}",
             "" if found.state == "running" else found.state,
         )
 
@@ -111,6 +114,18 @@ class _Text:
             is_inside = root is not None and path.is_relative_to(root)
             where = escape(str(path.relative_to(root))) if root is not None and is_inside else self._path(path)
             rows.append((escape(each.name), in_words(each.size), where))
+        return self._table(rows)
+
+    def _accounts(self) -> Iterator[Line]:
+        rows = [
+            (
+                escape(each.profile.name),
+                each.in_words,
+                f"from {self._path(each.profile.source)}",
+                "used here" if each.is_current and len(self._found.accounts) > 1 else "",
+            )
+            for each in self._found.accounts
+        ]
         return self._table(rows)
 
     def _images(self) -> Iterator[Line]:

@@ -27,7 +27,7 @@ from confined_claude.guard.records import Record
 from confined_claude.guard.snapshot import Kind
 from confined_claude.host import Host
 from confined_claude.project import IGNORED, Project
-from confined_claude.state import locks, projects
+from confined_claude.state import locks, profiles, projects
 from confined_claude.state.store import records_of, state_of
 
 from ..conftest import as_plain_user, tree
@@ -345,6 +345,23 @@ def test_records_that_are_deleted_during_the_wait_for_them_are_made_again(here: 
         assert kept.accepted() == {"x": "y"}
 
 
+def test_what_a_profile_remembers_of_the_project_goes_as_well(here: Project, host: Host, tmp_path: Path) -> None:
+    other = Project(put(tmp_path / "other/x").parent)
+    held = {}
+    for project in (here, other):
+        used(project, host)
+        name = history.directory_name(project.root)
+        held[project] = put(
+            host.data / "profiles/work/claude-config/projects" / name / "x.jsonl",
+            json.dumps({"cwd": str(project.root)}),
+        )
+    clean.clean(host, None, SURE)
+    assert held[here].exists()
+    clean.clean(host, None, ALL)
+    assert (held[here].exists(), held[other].exists()) == (False, True)
+    assert leftovers(tmp_path) == []
+
+
 # What all projects share
 
 
@@ -359,6 +376,17 @@ def test_the_caches_and_logs_of_all_projects(here: Project, host: Host) -> None:
     assert list((host.data / "shared").iterdir()) == []
     assert leftovers(host.home) == []
     assert len(everything_of(here, host)) == 3
+
+
+def test_all_profiles_go_with_the_record_of_them(here: Project, host: Host) -> None:
+    put(host.data / "profiles/work/claude-config/settings.json")
+    profiles.remember(host, profiles.find(host, "work"))
+    clean.clean_global(host, SURE)
+    assert [each.name for each in profiles.known(host)] == ["default", "work"]
+    clean.clean_global(host, ALL)
+    assert [each.name for each in profiles.known(host)] == ["default"]
+    assert not (host.data / "profiles").exists()
+    assert leftovers(host.home) == []
 
 
 def test_the_second_question_about_what_is_shared(here: Project, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,8 @@ from confined_claude.settings.resolution import Resolved, resolve
 from confined_claude.state import trust
 from confined_claude.state.store import records_of
 
+from ..guarding import put
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -36,6 +38,27 @@ def test_without_any_file_all_is_default(host: Host) -> None:
     assert found == Resolved(Settings(), {})
     assert all(line.endswith("# default") for line in config.lines(found))
     assert len(list(config.lines(found))) == len(SPECS)
+
+
+def test_the_account_is_named(
+    host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root := tmp_path / "app").mkdir()
+    monkeypatch.chdir(root)
+    put(host.home / ".claude-work/.claude.json", json.dumps({"oauthAccount": {"emailAddress": "me@work.invalid"}}))
+    put(host.home / ".claude-work/.credentials.json", json.dumps({"claudeAiOauth": {"accessToken": "t"}}))
+    config.config(replace(host, environ={"CONFINED_CLAUDE_PROFILE": "work"}), as_json=False)
+    source = host.home / ".claude-work"
+    expected = f"# The profile is work: me@work.invalid; it copies from {source}."
+    assert capsys.readouterr().out.splitlines()[-1] == expected
+    config.config(replace(host, environ={"CONFINED_CLAUDE_PROFILE": "work"}), as_json=True)
+    assert json.loads(capsys.readouterr().out)["profile"] == {
+        "name": "work",
+        "copies_from": str(source),
+        "sign_in": "credentials",
+        "account": "me@work.invalid",
+        "is_current": True,
+    }
 
 
 def test_each_value_names_where_it_comes_from(host: Host) -> None:

@@ -18,6 +18,7 @@ import jsonschema
 import pytest
 
 from confined_claude import console
+from confined_claude.commands.accounts import Account
 from confined_claude.commands.status import collector
 from confined_claude.commands.status.collector import StatusCollector
 from confined_claude.commands.status.document import document
@@ -38,7 +39,8 @@ from confined_claude.project import Project
 from confined_claude.session.listing import Session
 from confined_claude.session.mounts import plan_mounts
 from confined_claude.settings import Settings
-from confined_claude.state import projects
+from confined_claude.state import profiles, projects
+from confined_claude.state.profiles import Profile
 from confined_claude.state.projects import Known
 from confined_claude.state.store import records_of
 from confined_claude.workspace import Workspace
@@ -48,6 +50,7 @@ from ..guarding import put
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[3] / "docs/status.schema.json").read_text())
 HOME = Path("/home/someone")
+HOST = Host(1000, 1000, HOME, {}, HOME, HOME, HOME)
 NOW = time.mktime((2026, 11, 24, 15, 0, 0, 0, 0, -1))
 HOSTILE = "a\nb\x1b[31m[bold]x[/bold]\u202e"
 
@@ -94,6 +97,10 @@ def everything() -> Status:
             KnownProject(Known("broken-22222222", None, NOW), False, Size(4096)),
         ),
         problems=(),
+        accounts=(
+            Account(Profile("default", HOME / ".claude"), Location(HOME), HOST, "credentials", "me@x.invalid", False),
+            Account(Profile("work", HOME / HOSTILE), Location(HOME), HOST, "ANTHROPIC_API_KEY", "", True),
+        ),
     )
 
 
@@ -196,6 +203,19 @@ def test_a_project_that_became_a_link_is_gone(host: Host, collect: Collect) -> N
 
 
 @asks_for_the_engine
+def test_each_profile_is_listed_with_its_account_and_its_data(host: Host, collect: Collect) -> None:
+    profiles.remember(host, profiles.find(host, "work"))
+    work = host.data / "profiles/work/claude-config"
+    put(work / ".credentials.json", json.dumps({"claudeAiOauth": {"accessToken": "t", "refreshToken": "r"}}))
+    put(work / ".claude.json", json.dumps({"oauthAccount": {"emailAddress": "me@work.invalid"}}))
+    found = collect(host, known(host))
+    assert [(each.profile.name, each.in_words, each.is_current) for each in found.accounts] == [
+        ("default", "not signed in", True),
+        ("work", "me@work.invalid", False),
+    ]
+    assert [each.removed_by for each in found.shared if each.name == "profile work"] == ["clean-global --all"]
+
+
 def test_what_an_interrupted_clean_left_is_listed(host: Host, collect: Collect) -> None:
     demo = known(host)
     places = [demo.scaffold, host.data, host.data / "shared", host.state]
@@ -346,6 +366,7 @@ This project: ~/demo
     )
     for line in (
         "  pip-cache  at least 3.0 MB  ~/.local/share/x/pip-cache",
+        "  default  me@x.invalid       from ~/.claude",
         "  confined-claude:abc  Claude 2.1.330  1.0 GB  in use",
         "  500.0 kB of it is in images that nothing uses.",
         "  Not built here; `docker rmi NAME` removes one:",
@@ -364,10 +385,10 @@ This project: ~/demo
 
 
 def test_a_session_is_shown_with_its_network_and_ports() -> None:
-    listed = session(network="allowlist", ports=("80", "8080"))
+    listed = session(network="allowlist", ports=("80", "8080"), profile="work")
     found = replace(everything(), sessions=(SessionUsage(listed), SessionUsage(session("old"))))
     shown = text(found).splitlines()[1:3]
-    assert shown[0].endswith("  network allowlist, localhost:80, localhost:8080")
+    assert shown[0].endswith("  network allowlist, localhost:80, localhost:8080  profile work")
     assert shown[1] == "  old                   ~/demo  since today 14:00"
     as_json = document(found)
     jsonschema.validate(as_json, SCHEMA)
@@ -418,7 +439,7 @@ def test_wide_characters_are_aligned() -> None:
     assert [line.text for line in rows] == ["  日本  x", "  abcd  y"]
 
 
-@pytest.mark.parametrize("height", [60, 45, 42])
+@pytest.mark.parametrize("height", [60, 49, 46])
 def test_a_live_view_shortens_the_list_of_known_projects_alone(height: int) -> None:
     many = tuple(
         KnownProject(Known(f"p-{number:08}", HOME / f"p-{number}", NOW), True, Size(1)) for number in range(100)

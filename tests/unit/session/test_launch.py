@@ -204,6 +204,7 @@ def test_labels_tell_the_project_by_id_and_path(root: Path, host: Host) -> None:
         "confined-claude.user": f"{host.uid}:{host.gid}",
         "confined-claude.network": "none",
         "confined-claude.ports": "",
+        "confined-claude.profile": "default",
     }
     labels = planned(root, host, Settings(network="open", ports=("80", "8080"))).labels
     assert (labels["confined-claude.network"], labels["confined-claude.ports"]) == ("open", "80,8080")

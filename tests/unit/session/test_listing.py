@@ -79,7 +79,10 @@ def test_an_answer_of_the_engine_that_is_none_is_an_error(line: str, host: Host)
 
 
 def test_an_answer_of_the_engine_in_any_name(host: Host) -> None:
-    line = '["id","n","i:1","2026-11-24 01:19:00 +0100 CET","running","p-1","/a,b\\n=c","k","1:2","none","80,8080"]'
+    line = (
+        '["id","n","i:1","2026-11-24 01:19:00 +0100 CET","running","p-1","/a,b\\n=c","k","1:2","none","80,8080","work"]'
+    )
     found = running._session(line, host)
     assert (found.path, found.is_up, found.is_orphaned) == (Path("/a,b\n=c"), True, True)
     assert found.since == 1795479540.0
+    assert found.profile == "work"

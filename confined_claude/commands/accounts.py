@@ -1,0 +1,79 @@
+"""Whose Claude account sessions use: that of each profile, and the one in force here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..claude import account
+from ..claude.config import ClaudeConfig
+from ..claude.sign_in import CREDENTIALS_KIND
+from ..fs.directory import Location
+from ..host import Host
+from ..project import Project
+from ..settings import Settings
+from ..state import profiles
+from ..state.profiles import Profile
+from ..text import escape
+from ..workspace import Workspace, shared_config
+
+
+@dataclass(frozen=True)
+class Account:
+    """A profile with its Claude config and the host as the profile sees it.
+
+    ``sign_in`` is what its sessions are signed in with, ``address`` the e-mail address of the account; both may be
+    empty. ``is_current`` says whether sessions started here use it.
+    """
+
+    profile: Profile
+    config: Location
+    host: Host
+    sign_in: str
+    address: str
+    is_current: bool
+
+    @property
+    def in_words(self) -> str:
+        """Who that is, for a message."""
+        if self.sign_in != CREDENTIALS_KIND:
+            return self.sign_in or "not signed in"
+        return self.address or "an account without a known address"
+
+    def document(self) -> dict[str, Any]:
+        """Return it as a value for JSON."""
+        return {
+            "name": self.profile.name,
+            "copies_from": str(self.profile.source),
+            "sign_in": self.sign_in or None,
+            "account": self.address or None,
+            "is_current": self.is_current,
+        }
+
+
+def in_force(host: Host, here: Project | None, settings: Settings) -> Account:
+    """Return the account of sessions started in the project ``here``, or where there is none. Raises ConfinedError."""
+    profile = profiles.find(host, settings.profile)
+    bound = profile.bind(host)
+    if here is None:
+        return _account(profile, bound, shared_config(bound, profile.name), is_current=True)
+    workspace = Workspace(bound, here, settings, profile=profile)
+    return _account(profile, bound, workspace.claude_config, is_current=True)
+
+
+def accounts(host: Host, current: Account) -> list[Account]:
+    """Return the accounts of all profiles, the ``current`` one among them. Raises ConfinedError."""
+    others = [profile for profile in profiles.known(host) if profile.name != current.profile.name]
+    found = [_account(each, each.bind(host), shared_config(host, each.name), is_current=False) for each in others]
+    return sorted((current, *found), key=lambda each: (each.profile.name != profiles.DEFAULT, each.profile.name))
+
+
+def line(found: Account) -> str:
+    """Return a line on the account, in printable characters."""
+    return escape(f"The profile is {found.profile.name}: {found.in_words}; it copies from {found.profile.source}.")
+
+
+def _account(profile: Profile, host: Host, config: Location, *, is_current: bool) -> Account:
+    sign_in = ClaudeConfig(config, host).look()[0].kind
+    address = account.signed_in_as(config, host) if sign_in == CREDENTIALS_KIND else ""
+    return Account(profile, config, host, sign_in, address, is_current)
