@@ -11,7 +11,8 @@ The text the user typed last steers the answer:
   STREAM: N AT R an answer of N words, each of them an event, R of them in a second; all at once for 0
   anything else  "FAKE ANSWER: TEXT", with "AFTER N MESSAGES" when the conversation is not new
 
-Each request is one JSON line in the log: path, sign-in headers, number of messages.
+Each request is one JSON line in the log: path, sign-in headers, number of messages. A token in a line of the file
+REVOKED is refused from then on.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 REMINDER = "<system-reminder>"
+REVOKED = "/tmp/revoked"
 
 
 def blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
@@ -65,6 +67,14 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     return {"type": "text", "text": f"FAKE ANSWER: {text[:200]}{after}"}
 
 
+def revoked() -> list[str]:
+    try:
+        with open(REVOKED, encoding="utf-8") as file:
+            return file.read().splitlines()
+    except FileNotFoundError:
+        return []
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     log_file = sys.stderr
@@ -100,6 +110,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.path.split("?")[0] != "/v1/messages":
             self.record(404)
             return self.send(404, {"type": "error", "error": {"type": "not_found_error", "message": self.path}})
+        if (token := (self.headers["authorization"] or "").removeprefix("Bearer ")) and token in revoked():
+            self.record(401)
+            error = {"type": "authentication_error", "message": "the token is revoked"}
+            return self.send(401, {"type": "error", "error": error})
         block = answer(request)
         said = block.get("text", "")
         if failure := re.search(r"FAIL: (\d+)", said):

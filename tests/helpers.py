@@ -88,6 +88,15 @@ class Api:
         """One JSON line for each request so far."""
         return docker("exec", self.container, "cat", "/tmp/requests")
 
+    def tokens(self) -> list[str]:
+        """The access token of each request so far that had one."""
+        headers = [json.loads(line)["headers"] for line in self.log().splitlines()]
+        return [found["authorization"].removeprefix("Bearer ") for found in headers if "authorization" in found]
+
+    def revoke(self, token: str) -> None:
+        """Have it refuse an access token from now on."""
+        docker("exec", self.container, "sh", "-c", f"echo {token} >>/tmp/revoked")
+
 
 @contextlib.contextmanager
 def running_api() -> Iterator[Api]:
@@ -195,9 +204,9 @@ class User:
         return path
 
     def sign_in(self, *, token: str = "sk-ant-oat01-made-up", expires: int = FAR_FUTURE_MS) -> Path:
-        """Make-believe credentials of Claude Code in this user's HOME."""
+        """Make-believe credentials of Claude Code in this user's HOME, put there by a rename as the client does."""
         folder = self.folder(self.home / ".claude")
-        file = folder / ".credentials.json"
+        file = folder / ".credentials.json.tmp"
         oauth = {
             "accessToken": token,
             "refreshToken": "sk-ant-ort01-made-up",
@@ -208,4 +217,4 @@ class User:
         file.write_text(json.dumps({"claudeAiOauth": oauth, "mcpOAuth": {"server": {"token": "mcp-made-up"}}}))
         file.chmod(0o600)
         self.own(file)
-        return file
+        return file.rename(folder / ".credentials.json")

@@ -54,6 +54,12 @@ class Terminal:
     def send(self, text: str) -> None:
         self.child.send(text)
 
+    def type(self, text: str) -> None:
+        """Type a line at a prompt of Claude's, which takes a Return for its own once the text stands there."""
+        self.send(text)
+        self.wait_for(text)
+        self.send("\r")
+
     def wait_for_end(self, seconds: float = 60) -> int:
         """The exit code once the command has ended."""
         deadline = time.monotonic() + seconds

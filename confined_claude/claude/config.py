@@ -6,16 +6,16 @@ import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 from ..errors import ConfinedError, system_error
 from ..fs.directory import Location
 from ..host import Host
-from . import copied, credentials, onboarding, setup
+from . import copied, credentials, expiry, onboarding, setup
 from .copied import Action
-from .following import Follower
-from .sign_in import CREDENTIALS_KIND, EXPIRED, HOW_TO_RENEW, HOW_TO_SIGN_IN, NOT_SIGNED_IN, SignIn, variable_in
+from .following import Followed, Follower, Watch
+from .sign_in import CREDENTIALS_KIND, HOW_TO_SIGN_IN, NOT_SIGNED_IN, SignIn, variable_in
 
 
 class ClaudeConfig:
@@ -26,6 +26,7 @@ class ClaudeConfig:
         self._source = host.claude_config
         self._environ = host.environ
         self._follower = Follower(location, host)
+        self._followed: Followed | None = None
 
     def prepare(self) -> SignIn:
         """Bring it up to date before a session; return how that is signed in.
@@ -36,8 +37,8 @@ class ClaudeConfig:
         """
         self._make()
         with self._location.make() as config:
-            followed = self._follower.follow(config)
-            sign_in = self._sign_in(followed.mine, followed.notes)
+            self._followed, notes = self._follower.follow(config)
+            sign_in = self._sign_in(self._followed, notes)
             try:
                 if sign_in.kind:
                     onboarding.skip(config, self._environ.get("ANTHROPIC_API_KEY", ""))
@@ -50,14 +51,14 @@ class ClaudeConfig:
 
         Raises ConfinedError as ``prepare`` does, and if the host has none.
         """
-        theirs = self._follower.look()[0]
+        theirs = self._follower.look().theirs
         if theirs.oauth is None:
             reason = theirs.problem or "Claude is not signed in on this machine."
             raise ConfinedError(reason, "Sign in with `claude` and /login on this machine, and try again.")
         self._make()
         with self._location.make() as config:
-            followed = self._follower.follow(config, from_host=True)
-        return self._sign_in(followed.mine, ())
+            followed, _ = self._follower.follow(config, from_host=True)
+        return self._sign_in(followed, ())
 
     def look(self) -> tuple[SignIn, float | None]:
         """Return how a session would be signed in, and until when; nothing is changed.
@@ -65,10 +66,11 @@ class ClaudeConfig:
         The end is in epoch seconds, 0 if it is not known, None where there is none. Raises ConfinedError for a record
         of a newer version.
         """
-        theirs, mine, decision = self._follower.look()
-        if decision.action is not Action.KEEP:
+        found = self._follower.look()
+        theirs, mine = found.theirs, found.mine
+        if found.decision.action is not Action.KEEP:
             mine = copied.copy_of(theirs.oauth) if theirs.oauth else None
-        sign_in = self._sign_in(mine, (theirs.problem,) if theirs.problem else ())
+        sign_in = self._sign_in(replace(found, mine=mine), (theirs.problem,) if theirs.problem else ())
         if sign_in.kind != CREDENTIALS_KIND or mine is None or credentials.can_renew(mine):
             return sign_in, None
         return sign_in, credentials.expiry(mine) / 1000
@@ -92,17 +94,15 @@ class ClaudeConfig:
             finally:
                 shutil.rmtree(path.parent / new, ignore_errors=True)
 
-    def _sign_in(self, mine: Mapping[str, Any] | None, notes: tuple[str, ...]) -> SignIn:
-        """Return how a session is signed in with ``mine`` in the config, with ``notes`` first."""
+    def watch(self, tell: Callable[[str], None]) -> Watch:
+        """Return what has its sign-in follow the host's while a session runs, after ``prepare``."""
+        return Watch(self._follower, self._followed or self._follower.look(), tell)
+
+    def _sign_in(self, followed: Followed, notes: tuple[str, ...]) -> SignIn:
+        """Return how a session is signed in with what is in the config, with ``notes`` first."""
         if variable := variable_in(self._environ):
             return SignIn(variable, notes)
-        if mine is None:
+        if followed.mine is None:
             return SignIn("", (*notes, NOT_SIGNED_IN, HOW_TO_SIGN_IN))
-        return SignIn(CREDENTIALS_KIND, (*notes, *_end(mine)))
-
-
-def _end(mine: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is to be said of the end of a sign-in."""
-    if not credentials.can_renew(mine) and 0 < credentials.expiry(mine) < time.time() * 1000:
-        yield EXPIRED
-        yield HOW_TO_RENEW
+        end = expiry.remarks(followed.theirs, followed.mine, time.time())
+        return SignIn(CREDENTIALS_KIND, (*notes, *end))

@@ -79,6 +79,20 @@ def decide(theirs: HostSignIn, mine: Mapping[str, Any] | None, record: Copied | 
     return Decision(action, Copied(theirs.source, token_hash(theirs.oauth)), notes)
 
 
+def decide_during(
+    theirs: HostSignIn, mine: Mapping[str, Any] | None, record: Copied | None, *, removes: bool
+) -> Decision:
+    """Return what becomes of ``mine`` while sessions run: the same, but only over what was copied before.
+
+    Anything else was signed in to inside meanwhile, and is left to the next start. A copy goes with the host's
+    sign-in only if ``removes``.
+    """
+    known = (record.token if record else "", token_hash(theirs.oauth))
+    if theirs.problem or can_renew(mine) or token_hash(mine) not in known or (theirs.is_signed_out and not removes):
+        return Decision(Action.KEEP, record)
+    return decide(theirs, mine, record, "")
+
+
 def copy_of(oauth: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a session gets of a sign-in: never the refresh token."""
     return {key: oauth[key] for key in OAUTH_KEYS if key in oauth}

@@ -7,7 +7,7 @@ the access token and never refreshes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,12 @@ class HostSignIn:
     """
 
     source: str
-    oauth: Mapping[str, Any] | None = None
+    oauth: Mapping[str, Any] | None = field(default=None, repr=False)
     problem: str = ""
+
+    @property
+    def is_signed_out(self) -> bool:
+        return self.oauth is None and not self.problem
 
 
 def read_host(path: Path) -> HostSignIn:

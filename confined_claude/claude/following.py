@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from ..errors import system_error
+from ..errors import ConfinedError, system_error
 from ..fs.directory import Directory, Location
-from ..fs.lock import lock_directory, locked
+from ..fs.lock import Lock, lock_directory, locked
 from ..host import Host
 from ..state.store import state_of
 from ..text import escape, parse_json
-from . import copied, credentials
-from .copied import Action, Decision
+from . import copied, credentials, expiry
+from .copied import Action, Copied, Decision
 from .credentials import CREDENTIALS, HostSignIn
 from .onboarding import GLOBAL_STATE
 
@@ -24,16 +26,23 @@ _LOCK = "sign-ins.lock"
 # Claude Code (2.1.332) holds it whenever it writes its credentials, and takes it for stale after 15 s.
 _CLAUDES_LOCK = ".storage-write.lock"
 _STALE_SECONDS = 15.0
+_START_SECONDS = 3.0
+# A client that signs in anew is signed out for a moment.
+_SIGNED_OUT_SECONDS = 5.0
 _ACCOUNT_LENGTH = 80
+_SIGNED_OUT = "Claude was signed out on this machine, and so was this session."
+_FAILED = "The sign-in of this machine's Claude could not be copied while the session ran: {}"
+
+_Decide = Callable[[HostSignIn, Mapping[str, Any] | None, Copied | None], Decision]
 
 
 @dataclass(frozen=True)
 class Followed:
-    """How things stand: the host's sign-in, that of the container's config by now, and what to tell the user."""
+    """How things stand: the host's sign-in, that in the container's config, and what is, or was, done about it."""
 
     theirs: HostSignIn
-    mine: Mapping[str, Any] | None
-    notes: tuple[str, ...] = ()
+    mine: Mapping[str, Any] | None = field(repr=False)
+    decision: Decision
 
 
 class Follower:
@@ -44,60 +53,172 @@ class Follower:
         self._state = state_of(host)
         self._source = host.claude_config / CREDENTIALS
 
-    def look(self) -> tuple[HostSignIn, Mapping[str, Any] | None, Decision]:
-        """Return the host's sign-in, that of the config, and what a start would do; nothing is changed.
+    def look(self) -> Followed:
+        """Return how things stand, and what a start would do; nothing is changed.
 
         Raises ConfinedError for a record of a newer version.
         """
-        theirs, credentials_inside, account, record = credentials.read_host(self._source), None, "", None
+        inside: dict[str, Any] = {}
+        record, account = None, ""
         with contextlib.suppress(OSError), self._location.open() as config:
-            credentials_inside, account = _read(config), _account(config)
+            inside, account = _read(config), _account(config)
         with self._state.open_if_exists() as state:
             if state is not None:
                 record = copied.read_record(state, self._location.path)
-        mine = credentials.usable(credentials_inside)
-        return theirs, mine, copied.decide(theirs, mine, record, account)
+        theirs, mine = self._host_sign_in(), credentials.usable(inside)
+        return Followed(theirs, mine, copied.decide(theirs, mine, record, account))
 
-    def follow(self, config: Directory, *, from_host: bool = False) -> Followed:
-        """Do what is to be done when a session starts; with ``from_host`` also an own sign-in gives way.
+    def follow(self, config: Directory, *, from_host: bool = False) -> tuple[Followed, tuple[str, ...]]:
+        """Do in ``config`` what is to be done when a session starts; return how things stand then, and what to say.
 
-        Raises ConfinedError where something cannot be written, and for a record of a newer version.
+        With ``from_host`` an own sign-in gives way as well. Raises ConfinedError where something cannot be written,
+        and for a record of a newer version.
         """
+        aside = _make_room(config)
+
+        def decide(theirs: HostSignIn, mine: Mapping[str, Any] | None, record: Copied | None) -> Decision:
+            return copied.decide(theirs, None if from_host else mine, record, _account(config))
+
         with locked(self._state, _LOCK) as state:
             record = copied.read_record(state, self._location.path)
-            theirs = credentials.read_host(self._source)
-            aside = _make_room(config)
-            inside = _read(config)
-            mine = None if from_host else credentials.usable(inside)
-            decision = copied.decide(theirs, mine, record, _account(config))
-            if decision.action is not Action.KEEP:
-                mine = self._write(config, inside, theirs)
-            if decision.record != record:
-                copied.write_record(state, self._location.path, decision.record)
-        return Followed(theirs, mine, aside + decision.notes)
+            followed = self._judge(config, record, decide)
+            if followed.decision.action is not Action.KEEP:
+                # A session that never gives the lock away does not keep the host's sign-in out.
+                with _claudes_lock(config, _START_SECONDS):
+                    followed = self._carry_out(config, self._judge(config, record, decide))
+            self._record(state, record, followed)
+        return followed, aside + followed.decision.notes
 
-    def _write(self, config: Directory, inside: Any, theirs: HostSignIn) -> Mapping[str, Any] | None:
-        """Replace the sign-in in ``config``, whose credentials are ``inside``, by a copy of the host's, or by none."""
-        # What else is there was signed in to inside, MCP servers for instance.
-        content = {key: value for key, value in inside.items() if key != "claudeAiOauth"} if inside else {}
-        copy = copied.copy_of(theirs.oauth) if theirs.oauth else None
-        if copy is not None:
-            content["claudeAiOauth"] = copy
+    def follow_on(self, *, removes: bool) -> Followed | None:
+        """Do what is to be done while sessions run; return how things stand then, None if that must wait.
+
+        A copy goes with the host's sign-in only if ``removes``. Of all sessions with this config one does it. Raises
+        OSError and ConfinedError where it cannot be done.
+        """
+        with self._state.make() as state, Lock.make(state, _LOCK) as lock, self._location.open() as config:
+            if not lock.try_acquire():
+                return None
+            record = copied.read_record(state, self._location.path)
+            decide = partial(copied.decide_during, removes=removes)
+            followed = self._judge(config, record, decide)
+            if followed.decision.action is not Action.KEEP:
+                with _claudes_lock(config, 0.0) as is_held:
+                    if not is_held:
+                        return None
+                    followed = self._carry_out(config, self._judge(config, record, decide))
+            self._record(state, record, followed)
+        return followed
+
+    def identity(self) -> tuple[int, ...]:
+        """Return what changes when the host's credentials are written; empty if there are none."""
         try:
-            # A session that never gives the lock away does not keep the host's sign-in out.
-            with lock_directory(config, _CLAUDES_LOCK, stale=_STALE_SECONDS):
-                if content:
-                    config.write(CREDENTIALS, json.dumps(content).encode())
-                else:
-                    config.unlink(CREDENTIALS)
+            status = self._source.stat()
+        except OSError:
+            return ()
+        return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+
+    def _host_sign_in(self) -> HostSignIn:
+        return credentials.read_host(self._source)
+
+    def _judge(self, config: Directory, record: Copied | None, decide: _Decide) -> Followed:
+        theirs, mine = self._host_sign_in(), credentials.usable(_read(config))
+        return Followed(theirs, mine, decide(theirs, mine, record))
+
+    def _carry_out(self, config: Directory, followed: Followed) -> Followed:
+        """Replace the sign-in in ``config`` by a copy of the host's, or by none, or keep it."""
+        if followed.decision.action is Action.KEEP:
+            return followed
+        # What else is there was signed in to inside, MCP servers for instance.
+        content = {key: value for key, value in _read(config).items() if key != "claudeAiOauth"}
+        mine = copied.copy_of(followed.theirs.oauth) if followed.theirs.oauth else None
+        if mine is not None:
+            content["claudeAiOauth"] = mine
+        try:
+            if content:
+                config.write(CREDENTIALS, json.dumps(content).encode())
+            else:
+                config.unlink(CREDENTIALS)
         except OSError as error:
             raise system_error("write to", config.path, error) from None
-        return copy
+        return replace(followed, mine=mine)
+
+    def _record(self, state: Directory, before: Copied | None, followed: Followed) -> None:
+        if followed.decision.record != before:
+            copied.write_record(state, self._location.path, followed.decision.record)
+
+
+class Watch:
+    """Has the sign-in of a running session follow the host's; ``look`` is called about once a second.
+
+    ``before`` is how things stood at its start, ``tell`` takes the lines for its user.
+    """
+
+    def __init__(self, follower: Follower, before: Followed, tell: Callable[[str], None]) -> None:
+        self._follower = follower
+        self._before = before
+        self._tell = tell
+        self._seen: tuple[int, ...] | None = None
+        self._signed_out_since: float | None = None
+        self._is_end_told = bool(self._end())
+        self._failure = ""
+
+    def look(self) -> None:
+        """Copy the host's sign-in if it is another by now, and tell what a person has to know of it."""
+        identity = self._follower.identity()
+        if identity != self._seen:
+            try:
+                followed = self._follow_on()
+            except (OSError, ConfinedError) as error:
+                # Tried again at the next look. What has failed to the last is told at the end.
+                self._failure = _FAILED.format(error.message if isinstance(error, ConfinedError) else error.strerror)
+                return
+            self._failure = ""
+            if followed is None:
+                return
+            self._seen = identity
+            self._compare(followed)
+        if not self._is_end_told and (lines := self._end()):
+            self._is_end_told = True
+            for line in lines:
+                self._tell(line)
+
+    def close(self) -> None:
+        """Tell what could not be done to the last."""
+        if self._failure:
+            self._tell(self._failure)
+
+    def _follow_on(self) -> Followed | None:
+        """Return how things stand after they were settled; None if that is to be tried again."""
+        since = self._signed_out_since
+        is_out = since is not None and time.monotonic() - since >= _SIGNED_OUT_SECONDS
+        followed = self._follower.follow_on(removes=is_out)
+        if followed is None or not followed.theirs.is_signed_out:
+            self._signed_out_since = None
+        elif not is_out:
+            self._signed_out_since = time.monotonic() if since is None else since
+            return None
+        return followed
+
+    def _compare(self, followed: Followed) -> None:
+        """Tell what has changed since the last look, whichever session has done it."""
+        before, self._before = self._before, followed
+        if followed.mine != before.mine:
+            self._is_end_told = False
+            if followed.mine is None and followed.theirs.is_signed_out:
+                self._tell(_SIGNED_OUT)
+
+    def _end(self) -> tuple[str, ...]:
+        mine = self._before.mine
+        return expiry.remarks(self._before.theirs, mine, time.time(), expiry.SOON_SECONDS) if mine else ()
 
 
 def _read(config: Directory) -> dict[str, Any]:
     parsed = parse_json(config.read(CREDENTIALS, credentials.LIMIT_BYTES))
     return parsed if isinstance(parsed, dict) else {}
+
+
+def _claudes_lock(config: Directory, seconds: float) -> AbstractContextManager[bool]:
+    return lock_directory(config, _CLAUDES_LOCK, seconds, _STALE_SECONDS)
 
 
 def _account(config: Directory) -> str:

@@ -9,8 +9,6 @@ from .. import environment
 
 CREDENTIALS_KIND = "credentials"
 NOT_SIGNED_IN = "Not signed in to Claude."
-EXPIRED = "The copied sign-in has expired."
-HOW_TO_RENEW = "Run `claude` on this machine once: it renews it."
 HOW_TO_SIGN_IN = (
     "Sign in with `claude` on this machine, set CLAUDE_CODE_OAUTH_TOKEN or ANTHROPIC_API_KEY, "
     "or use /login inside: it is kept for the next session."

@@ -11,11 +11,15 @@ from . import YOLO
 from .launch import Launch
 
 
-def closing_lines(workspace: Workspace, launch: Launch, notes: Sequence[str], since: float) -> Iterator[str]:
+def closing_lines(
+    workspace: Workspace, launch: Launch, notes: Sequence[str], meanwhile: Sequence[str], since: float
+) -> Iterator[str]:
     """Yield the lines on a session that is over: refused hosts, the ``notes`` of its start, and how to continue.
 
-    ``since`` is when it started, in epoch seconds.
+    What was to be said ``meanwhile``, while Claude had the screen, comes first. ``since`` is when the session started,
+    in epoch seconds.
     """
+    yield from meanwhile
     if refused := blocked_in(workspace, launch.key):
         were = "connection was" if refused == 1 else "connections were"
         yield f"{refused} {were} refused: `confined-claude blocked` shows them."

@@ -14,6 +14,8 @@ from ..signals import Signals, handler
 
 # A container's first process loses signals until it has set itself up.
 SETTLING_SECONDS = 1.0
+# How often is looked for what changes on this machine while a session runs.
+WATCH_SECONDS = 1.0
 
 
 class EventLoop:

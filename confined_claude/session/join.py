@@ -11,7 +11,7 @@ from .. import environment, signals
 from ..console import say
 from ..engine import command as docker
 from . import SHELL
-from .event_loop import EventLoop
+from .event_loop import WATCH_SECONDS, EventLoop
 from .listing import Session
 
 if TYPE_CHECKING:
@@ -85,12 +85,15 @@ def resume(workspace: Workspace, session: Session) -> int | None:
 
     None if another process was faster.
     """
-    from ..guard import records  # not for `exec`, which would be slower
+    from ..claude.config import ClaudeConfig  # not for `exec`, which would be slower
+    from ..guard import records
 
     with records.locked(workspace.state) as project_records:
         owner = project_records.take_over(session.key)
     if owner is None:
         return None
+    meanwhile: list[str] = []
+    watch = ClaudeConfig(workspace.claude_config, workspace.host).watch(meanwhile.append)
     with (
         owner,
         signals.handled() as caught,
@@ -99,6 +102,7 @@ def resume(workspace: Workspace, session: Session) -> int | None:
         signals.terminal_shortened() as restore,
     ):
         loop.after(_REDRAWN_SECONDS, restore)
+        loop.every(WATCH_SECONDS, watch.look)
         process = docker.attach(session.id)
         try:
             code = loop.wait_for(process, lambda: False)
@@ -107,6 +111,8 @@ def resume(workspace: Workspace, session: Session) -> int | None:
             process.wait()
             if docker.may_exist(session.key):
                 stop([session])
+    for line in meanwhile:
+        say(line)
     return code if code >= 0 else 128 - code
 
 

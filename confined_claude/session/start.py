@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from .. import signals, timing
 from ..claude.config import ClaudeConfig
 from ..claude.sign_in import CREDENTIALS_KIND
+from ..console import say
 from ..egress import local_networks
 from ..egress.sidecar import Sidecar
 from ..engine import context
@@ -94,39 +95,49 @@ def _start(workspace: Workspace, launch: Launch, caught: signals.Signals, *, nee
         with signals.interruptible():
             stack.enter_context(locks.in_use(state_of(workspace.host)))
         sidecar.start()  # first of all, as it takes the longest
+        claude = ClaudeConfig(workspace.claude_config, workspace.host)
         notes: list[str] = []
+        meanwhile: list[str] = []
         since = 0.0
 
         def prepare() -> None:
-            notes.extend(_prepare(workspace, needs_sign_in=needs_sign_in, is_watched=launch.terminal))
+            notes.extend(_prepare(workspace, claude, needs_sign_in=needs_sign_in, is_watched=launch.terminal))
 
         def closing() -> list[str]:
             if not since:  # nothing has run
                 return []
             sidecar.close()  # it writes down what it has refused
-            return list(closing_lines(workspace, launch, notes, since))
+            watch.close()
+            return list(closing_lines(workspace, launch, notes, meanwhile, since))
+
+        def tell(line: str) -> None:
+            if launch.has_claudes_screen:
+                meanwhile.append(line)
+            else:
+                say(f"{line}\r" if launch.terminal else line)
 
         with guarded(workspace, launch.key, prepare, closing) as guard:
             notes += (*launch.notes, *(launch.remarks if launch.terminal else ()))
             launch = launch.with_mounts(guard.mounts).telling(notes)
             make_directories(workspace, launch.mounts)
+            watch = claude.watch(tell)
             with (
                 signals.terminal_restored(),
-                Supervisor(workspace, launch, guard=guard, sidecar=sidecar, signals=caught) as supervisor,
+                Supervisor(workspace, launch, guard=guard, sidecar=sidecar, watch=watch, signals=caught) as supervisor,
             ):
                 supervisor.create()
                 since = time.time()
                 return supervisor.attend(notes)
 
 
-def _prepare(workspace: Workspace, *, needs_sign_in: bool, is_watched: bool) -> Iterator[str]:
+def _prepare(workspace: Workspace, claude: ClaudeConfig, *, needs_sign_in: bool, is_watched: bool) -> Iterator[str]:
     """Make what a session needs on the host beside its directories; yield what to say of its profile and sign-in.
 
     Whose profile it is need not be said where nobody watches.
     """
     profiles.remember(workspace.host, workspace.profile)
     with timing.phase("credentials"):
-        sign_in = ClaudeConfig(workspace.claude_config, workspace.host).prepare()
+        sign_in = claude.prepare()
     _prepare_scaffold(workspace)
     projects.remember(workspace.state, workspace.project.root)
     if workspace.profile.is_new or (is_watched and workspace.profile.name != profiles.DEFAULT):

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .. import signals, timing
+from ..claude.following import Watch
 from ..console import pass_on, say
 from ..egress.network import allowlist_config
 from ..egress.sidecar import TOGETHER_SECONDS, Sidecar
@@ -20,7 +21,7 @@ from ..guard.guard import Guard
 from ..host import Host
 from ..signals import Signals
 from ..workspace import Workspace
-from .event_loop import SETTLING_SECONDS, EventLoop
+from .event_loop import SETTLING_SECONDS, WATCH_SECONDS, EventLoop
 from .launch import SECRETS_FILE, Launch
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from ..engine.sdk import Engine
 
 _FULL_BYTES = 1 << 20
-_REFRESH_SECONDS = 1.0
 # The terminal may be in raw mode.
 _CLOSED = "The session's network is closed: its sidecar has ended. A new session has one again.\r"
 
@@ -41,12 +41,13 @@ class Supervisor:
     """
 
     def __init__(
-        self, workspace: Workspace, launch: Launch, *, guard: Guard, sidecar: Sidecar, signals: Signals
+        self, workspace: Workspace, launch: Launch, *, guard: Guard, sidecar: Sidecar, watch: Watch, signals: Signals
     ) -> None:
         self._workspace = workspace
         self._launch = launch
         self._guard = guard
         self._sidecar = sidecar
+        self._watch = watch
         self._signals = signals
         self._container = ""
         self._name = ""
@@ -117,6 +118,7 @@ class Supervisor:
             self._client = docker.start(self._container, stdin=launch.stdin, terminal=launch.terminal)
             self._settled = time.monotonic() + SETTLING_SECONDS
             self._watch_sidecar(loop)
+            loop.every(WATCH_SECONDS, self._watch.look)
             code = loop.wait_for(self._client, self._interrupt)
         if observation is not None:
             observation.end()
@@ -145,7 +147,7 @@ class Supervisor:
 
         loop.when_readable(fd, receive)
         if self._sidecar.has_config:
-            loop.every(_REFRESH_SECONDS, self._refresh)
+            loop.every(WATCH_SECONDS, self._refresh)
 
     def _refresh(self) -> None:
         """Bring the sidecar's configuration up to date with the settings."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import API_KEY, Api, User
+from helpers import API_KEY, Api, User, wait_until
+from terminals import PROMPT, terminal
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -16,6 +19,18 @@ TOKENS = {
     "ANTHROPIC_AUTH_TOKEN": ("authorization", "made-up-auth-token", "Bearer made-up-auth-token"),
     "CLAUDE_CODE_OAUTH_TOKEN": ("authorization", "sk-ant-oat01-made-up-env", "Bearer sk-ant-oat01-made-up-env"),
 }
+
+
+def tree_of(directory: Path) -> dict[str, tuple[int, int, str]]:
+    """The mode, the time of change and the content of everything in ``directory``."""
+    return {
+        str(path): (path.stat().st_mode, path.stat().st_mtime_ns, hashlib.sha256(content_of(path)).hexdigest())
+        for path in [directory, *directory.rglob("*")]
+    }
+
+
+def content_of(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
 
 
 def copied(user: User) -> Path:
@@ -45,6 +60,67 @@ def test_signed_in_by_the_copied_credentials(make_user: Callable[..., User], pla
     assert "mcp" not in text
     assert copied(user).stat().st_mode & 0o777 == 0o600
     assert "sk-ant-ort01-made-up" in host_file.read_text()
+
+
+def token(name: str) -> str:
+    """An access token that no other test has."""
+    return f"sk-ant-oat01-{name}-{uuid.uuid4().hex}"
+
+
+@pytest.mark.parametrize("renewed", [True, False], ids=["renewed", "control: not renewed"])
+def test_what_the_host_renews_arrives_in_the_middle_of_a_run(
+    make_user: Callable[..., User], place: Path, api: Api, renewed: bool
+) -> None:
+    """The first token is revoked while a tool runs, so the next request needs the second one."""
+    old, new = token("old"), token("new")
+    user = make_user(ANTHROPIC_API_KEY="", CLAUDE_CODE_MAX_RETRIES="0")
+    user.sign_in(token=old)
+    folder = user.folder(place / "project")
+    turns = 100 if renewed else 1
+    wait = (
+        f"touch begun; for _ in $(seq {turns}); do grep -q {new} ~/.claude/.credentials.json && break; sleep .1; done"
+    )
+    with user.running("confined-claude", "--yolo", "--", "-p", f"RUN: {wait}; echo done", cwd=folder) as run:
+        wait_until((folder / "begun").exists)
+        api.revoke(old)
+        if renewed:
+            user.sign_in(token=new)
+            host = tree_of(user.home / ".claude")
+        output = run.communicate(timeout=60)[0]
+    if renewed:
+        assert ("TOOL SAID: done\n" in output, run.returncode) == (True, 0), output
+        assert tree_of(user.home / ".claude") == host
+    else:
+        assert ("the token is revoked" in output, run.returncode) == (True, 1), output
+    sent = [each for each in api.tokens() if each in (old, new)]
+    assert (sent[0], sent[-1]) == (old, new if renewed else old)
+
+
+def test_a_session_follows_the_host_from_token_to_token_and_to_its_end(
+    make_user: Callable[..., User], place: Path, api: Api
+) -> None:
+    old, new = token("old"), token("new")
+    user = make_user(ANTHROPIC_API_KEY="")
+    credentials = user.sign_in(token=old)
+    project = user.folder(place / "project")
+    with terminal(user, project, "confined-claude", "run") as opened:
+        opened.wait_for(PROMPT)
+        opened.type("the first")
+        opened.wait_for("FAKE ANSWER: the first")
+        api.revoke(old)
+        user.sign_in(token=new)
+        wait_until(lambda: new in copied(user).read_text())
+        opened.type("the second")
+        opened.wait_for("FAKE ANSWER: the second")
+        credentials.unlink()
+        wait_until(lambda: not copied(user).exists())
+        opened.type("the third")
+        opened.wait_for("/login")
+        opened.type("/exit")
+        opened.wait_for_end()
+    closing = opened.everything.split("This session has ended.")[1]
+    assert "Claude was signed out on this machine, and so was this session." in closing
+    assert {sent for sent in api.tokens() if sent in (old, new)} == {old, new}
 
 
 def test_not_signed_in_says_how_and_goes_on(make_user: Callable[..., User], place: Path) -> None:

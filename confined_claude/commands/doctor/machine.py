@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ...claude import account
 from ...claude.config import ClaudeConfig
-from ...claude.sign_in import CREDENTIALS_KIND, EXPIRED, HOW_TO_RENEW, HOW_TO_SIGN_IN
+from ...claude.expiry import EXPIRED
+from ...claude.sign_in import CREDENTIALS_KIND, HOW_TO_SIGN_IN
 from ...engine.failures import INSTALL_HINT
 from ...engine.image import Image
 from ...fs.directory import Location
@@ -137,7 +138,7 @@ def sign_in(config: Location, host: Host) -> Result:
         return warning(found.notes[0], HOW_TO_SIGN_IN)
     until = time.strftime("%Y-%m-%d %H:%M", time.localtime(expires or 0))
     if EXPIRED in found.notes:
-        return warning(f"{EXPIRED.rstrip('.')}, on {until}", HOW_TO_RENEW)
+        return warning(f"{EXPIRED.rstrip('.')}, on {until}", found.notes[-1])
     what = f"by {found.kind}"
     if found.kind == CREDENTIALS_KIND:
         address = account.signed_in_as(config, host)
@@ -146,7 +147,8 @@ def sign_in(config: Location, host: Host) -> Result:
         what = "by credentials of its own, which renew themselves" if expires is None else copied
         what = f"as {address}, {what}" if address else what
     if found.notes:
-        return warning(f"{what}; {found.notes[0]}", "Sign in again with `claude` and /login on this machine.")
+        again = "Sign in again with `claude` and /login on this machine."
+        return warning(f"{what}; {found.notes[0]}", found.notes[1] if len(found.notes) > 1 else again)
     return ok(what)
 
 

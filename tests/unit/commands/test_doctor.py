@@ -436,7 +436,7 @@ def test_the_sign_in(host: Host) -> None:
     expired = look()
     assert expired.status == WARNING
     assert "has expired" in expired.what
-    assert expired.hint == "Run `claude` on this machine once: it renews it."
+    assert "on this machine" in expired.hint
     assert look(CLAUDE_CODE_OAUTH_TOKEN=SECRET).status == OK
     # Signed in inside, with a refresh token of its own, it is renewed by itself.
     own = {"accessToken": SECRET, "refreshToken": SECRET, "expiresAt": 2000 * 1000}

@@ -41,8 +41,22 @@ def hold_conversation(workspace: Workspace, when: float, session: str = ID) -> N
     os.utime(file, (when, when))
 
 
-def said(workspace: Workspace, *command: str, notes: tuple[str, ...] = (), terminal: bool = True) -> list[str]:
-    return list(closing_lines(workspace, launch_of(workspace, *command, terminal=terminal), notes, SINCE))
+def said(
+    workspace: Workspace,
+    *command: str,
+    notes: tuple[str, ...] = (),
+    meanwhile: tuple[str, ...] = (),
+    terminal: bool = True,
+) -> list[str]:
+    return list(closing_lines(workspace, launch_of(workspace, *command, terminal=terminal), notes, meanwhile, SINCE))
+
+
+def test_what_was_to_be_said_while_claude_had_the_screen_comes_first(workspace: Workspace) -> None:
+    assert said(workspace, "claude", notes=("at its start",), meanwhile=("meanwhile",)) == [
+        "meanwhile",
+        "At its start there was this to say:",
+        "  at its start",
+    ]
 
 
 def test_a_conversation_can_be_continued(workspace: Workspace) -> None:

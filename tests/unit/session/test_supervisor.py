@@ -207,7 +207,7 @@ def test_changed_settings_reach_the_sidecar_and_wrong_ones_do_not(
     session: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The user's file is changed while the session runs, the second time to what is wrong."""
-    monkeypatch.setattr(module, "_REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr(module, "WATCH_SECONDS", 0.01)
     host = session.workspace.host
     host.config.mkdir(parents=True)
     host.user_config_file.write_text('network = "allowlist"')
