@@ -12,7 +12,7 @@ from dataclasses import replace
 from ..errors import ConfinedError, system_error
 from ..fs.directory import Location
 from ..host import Host
-from . import copied, credentials, expiry, onboarding, setup
+from . import copied, credentials, expiry, onboarding, pasted, restoring, setup
 from .copied import Action
 from .following import Followed, Follower, Watch
 from .sign_in import CREDENTIALS_KIND, HOW_TO_SIGN_IN, NOT_SIGNED_IN, SignIn, variable_in
@@ -37,8 +37,9 @@ class ClaudeConfig:
         """
         self._make()
         with self._location.make() as config:
+            restored = tuple(restoring.restore(config))
             self._followed, notes = self._follower.follow(config)
-            sign_in = self._sign_in(self._followed, notes)
+            sign_in = self._sign_in(self._followed, (*restored, *pasted.remarks(self._environ), *notes))
             try:
                 if sign_in.kind:
                     onboarding.skip(config, self._environ.get("ANTHROPIC_API_KEY", ""))
@@ -94,8 +95,10 @@ class ClaudeConfig:
             finally:
                 shutil.rmtree(path.parent / new, ignore_errors=True)
 
-    def watch(self, tell: Callable[[str], None]) -> Watch:
-        """Return what has its sign-in follow the host's while a session runs, after ``prepare``."""
+    def watch(self, tell: Callable[[str], None]) -> Watch | None:
+        """Return what has its sign-in follow the host's while a session runs; None if something else signs in."""
+        if variable_in(self._environ):
+            return None
         return Watch(self._follower, self._followed or self._follower.look(), tell)
 
     def _sign_in(self, followed: Followed, notes: tuple[str, ...]) -> SignIn:

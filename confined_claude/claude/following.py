@@ -16,9 +16,9 @@ from ..fs.directory import Directory, Location
 from ..fs.lock import Lock, lock_directory, locked
 from ..host import Host
 from ..state.store import state_of
-from ..text import escape, parse_json
-from . import copied, credentials, expiry
-from .copied import Action, Copied, Decision
+from ..text import parse_json
+from . import account, copied, credentials, expiry
+from .copied import Action, Copied, Decision, token_hash
 from .credentials import CREDENTIALS, HostSignIn
 from .onboarding import GLOBAL_STATE
 
@@ -29,8 +29,10 @@ _STALE_SECONDS = 15.0
 _START_SECONDS = 3.0
 # A client that signs in anew is signed out for a moment.
 _SIGNED_OUT_SECONDS = 5.0
-_ACCOUNT_LENGTH = 80
+# A client that signs in names its account a moment after it has written its credentials.
+_SETTLING_SECONDS = 10.0
 _SIGNED_OUT = "Claude was signed out on this machine, and so was this session."
+_OTHER_ACCOUNT = "Claude was signed in to another account on this machine, and so was this session: {} instead of {}."
 _FAILED = "The sign-in of this machine's Claude could not be copied while the session ran: {}"
 
 _Decide = Callable[[HostSignIn, Mapping[str, Any] | None, Copied | None], Decision]
@@ -38,11 +40,15 @@ _Decide = Callable[[HostSignIn, Mapping[str, Any] | None, Copied | None], Decisi
 
 @dataclass(frozen=True)
 class Followed:
-    """How things stand: the host's sign-in, that in the container's config, and what is, or was, done about it."""
+    """How things stand: the host's sign-in, that in the container's config, and what is, or was, done about it.
+
+    ``address`` is that of the account that the config names, empty if it names none, or if nobody needs to know.
+    """
 
     theirs: HostSignIn
     mine: Mapping[str, Any] | None = field(repr=False)
     decision: Decision
+    address: str = ""
 
 
 class Follower:
@@ -51,6 +57,7 @@ class Follower:
     def __init__(self, location: Location, host: Host) -> None:
         self._location = location
         self._state = state_of(host)
+        self._host = host
         self._source = host.claude_config / CREDENTIALS
 
     def look(self) -> Followed:
@@ -59,14 +66,15 @@ class Follower:
         Raises ConfinedError for a record of a newer version.
         """
         inside: dict[str, Any] = {}
-        record, account = None, ""
+        record, address = None, ""
         with contextlib.suppress(OSError), self._location.open() as config:
-            inside, account = _read(config), _account(config)
+            inside = _read(config)
+            address = _address(config, credentials.usable(inside))
         with self._state.open_if_exists() as state:
             if state is not None:
                 record = copied.read_record(state, self._location.path)
         theirs, mine = self._host_sign_in(), credentials.usable(inside)
-        return Followed(theirs, mine, copied.decide(theirs, mine, record, account))
+        return Followed(theirs, mine, copied.decide(theirs, mine, record, address))
 
     def follow(self, config: Directory, *, from_host: bool = False) -> tuple[Followed, tuple[str, ...]]:
         """Do in ``config`` what is to be done when a session starts; return how things stand then, and what to say.
@@ -77,7 +85,7 @@ class Follower:
         aside = _make_room(config)
 
         def decide(theirs: HostSignIn, mine: Mapping[str, Any] | None, record: Copied | None) -> Decision:
-            return copied.decide(theirs, None if from_host else mine, record, _account(config))
+            return copied.decide(theirs, None if from_host else mine, record, _address(config, mine))
 
         with locked(self._state, _LOCK) as state:
             record = copied.read_record(state, self._location.path)
@@ -86,6 +94,7 @@ class Follower:
                 # A session that never gives the lock away does not keep the host's sign-in out.
                 with _claudes_lock(config, _START_SECONDS):
                     followed = self._carry_out(config, self._judge(config, record, decide))
+                self._name_account(config, followed)
             self._record(state, record, followed)
         return followed, aside + followed.decision.notes
 
@@ -107,7 +116,8 @@ class Follower:
                         return None
                     followed = self._carry_out(config, self._judge(config, record, decide))
             self._record(state, record, followed)
-        return followed
+            self._name_account(config, followed)
+            return replace(followed, address=account.address_in(parse_json(config.read(GLOBAL_STATE))))
 
     def identity(self) -> tuple[int, ...]:
         """Return what changes when the host's credentials are written; empty if there are none."""
@@ -142,6 +152,15 @@ class Follower:
             raise system_error("write to", config.path, error) from None
         return replace(followed, mine=mine)
 
+    def _name_account(self, config: Directory, followed: Followed) -> None:
+        """Have ``config`` name the host's account, if it has the host's sign-in."""
+        if followed.theirs.oauth is None or token_hash(followed.mine) != token_hash(followed.theirs.oauth):
+            return
+        try:
+            account.follow(config, self._host)
+        except OSError as error:
+            raise system_error("write to", config.path, error) from None
+
     def _record(self, state: Directory, before: Copied | None, followed: Followed) -> None:
         if followed.decision.record != before:
             copied.write_record(state, self._location.path, followed.decision.record)
@@ -158,6 +177,7 @@ class Watch:
         self._before = before
         self._tell = tell
         self._seen: tuple[int, ...] | None = None
+        self._changed = float("-inf")
         self._signed_out_since: float | None = None
         self._is_end_told = bool(self._end())
         self._failure = ""
@@ -165,7 +185,8 @@ class Watch:
     def look(self) -> None:
         """Copy the host's sign-in if it is another by now, and tell what a person has to know of it."""
         identity = self._follower.identity()
-        if identity != self._seen:
+        is_new = identity != self._seen
+        if is_new or time.monotonic() - self._changed < _SETTLING_SECONDS:
             try:
                 followed = self._follow_on()
             except (OSError, ConfinedError) as error:
@@ -175,6 +196,8 @@ class Watch:
             self._failure = ""
             if followed is None:
                 return
+            if is_new and self._seen is not None:
+                self._changed = time.monotonic()
             self._seen = identity
             self._compare(followed)
         if not self._is_end_told and (lines := self._end()):
@@ -206,6 +229,8 @@ class Watch:
             self._is_end_told = False
             if followed.mine is None and followed.theirs.is_signed_out:
                 self._tell(_SIGNED_OUT)
+        if before.address and followed.address and before.address != followed.address:
+            self._tell(_OTHER_ACCOUNT.format(followed.address, before.address))
 
     def _end(self) -> tuple[str, ...]:
         mine = self._before.mine
@@ -221,12 +246,9 @@ def _claudes_lock(config: Directory, seconds: float) -> AbstractContextManager[b
     return lock_directory(config, _CLAUDES_LOCK, seconds, _STALE_SECONDS)
 
 
-def _account(config: Directory) -> str:
-    """Return the address of the account that the config names, for a message; empty if it names none."""
-    state = parse_json(config.read(GLOBAL_STATE))
-    account = state.get("oauthAccount") if isinstance(state, dict) else None
-    address = account.get("emailAddress") if isinstance(account, dict) else None
-    return escape(address)[:_ACCOUNT_LENGTH] if isinstance(address, str) else ""
+def _address(config: Directory, mine: Mapping[str, Any] | None) -> str:
+    """Return the address of the account that ``config`` names, if ``mine``, its sign-in, is its own."""
+    return account.address_in(parse_json(config.read(GLOBAL_STATE))) if credentials.can_renew(mine) else ""
 
 
 def _make_room(config: Directory) -> tuple[str, ...]:

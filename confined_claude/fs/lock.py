@@ -128,3 +128,16 @@ def lock_directory(
         if held:
             with contextlib.suppress(OSError):
                 directory.rmdir(name)
+
+
+def remove_locks_of_the_future(directory: Directory) -> None:
+    """Remove the lock directories in ``directory`` that are dated in the future: proper-lockfile never takes them over.
+
+    They are left by a clock that was ahead. What is no empty directory stays.
+    """
+    with contextlib.suppress(OSError):
+        for name in directory.names():
+            if name.endswith(".lock") and directory.is_directory(name):
+                with contextlib.suppress(OSError):
+                    if directory.stat(name).st_mtime - time.time() > _STALE_SECONDS:
+                        directory.rmdir(name)

@@ -102,7 +102,8 @@ def resume(workspace: Workspace, session: Session) -> int | None:
         signals.terminal_shortened() as restore,
     ):
         loop.after(_REDRAWN_SECONDS, restore)
-        loop.every(WATCH_SECONDS, watch.look)
+        if watch is not None:
+            loop.every(WATCH_SECONDS, watch.look)
         process = docker.attach(session.id)
         try:
             code = loop.wait_for(process, lambda: False)

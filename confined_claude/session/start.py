@@ -107,7 +107,8 @@ def _start(workspace: Workspace, launch: Launch, caught: signals.Signals, *, nee
             if not since:  # nothing has run
                 return []
             sidecar.close()  # it writes down what it has refused
-            watch.close()
+            if watch is not None:
+                watch.close()
             return list(closing_lines(workspace, launch, notes, meanwhile, since))
 
         def tell(line: str) -> None:

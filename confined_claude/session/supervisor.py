@@ -41,7 +41,14 @@ class Supervisor:
     """
 
     def __init__(
-        self, workspace: Workspace, launch: Launch, *, guard: Guard, sidecar: Sidecar, watch: Watch, signals: Signals
+        self,
+        workspace: Workspace,
+        launch: Launch,
+        *,
+        guard: Guard,
+        sidecar: Sidecar,
+        watch: Watch | None,
+        signals: Signals,
     ) -> None:
         self._workspace = workspace
         self._launch = launch
@@ -118,7 +125,8 @@ class Supervisor:
             self._client = docker.start(self._container, stdin=launch.stdin, terminal=launch.terminal)
             self._settled = time.monotonic() + SETTLING_SECONDS
             self._watch_sidecar(loop)
-            loop.every(WATCH_SECONDS, self._watch.look)
+            if self._watch is not None:
+                loop.every(WATCH_SECONDS, self._watch.look)
             code = loop.wait_for(self._client, self._interrupt)
         if observation is not None:
             observation.end()

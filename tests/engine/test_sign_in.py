@@ -33,6 +33,13 @@ def content_of(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
 
 
+def name_account(directory: Path, name: str) -> Path:
+    """Have the client's global state in ``directory`` name this account."""
+    account = {"accountUuid": name, "organizationUuid": name, "emailAddress": f"{name}@example.invalid"}
+    (directory / ".claude.json").write_text(json.dumps({"oauthAccount": account}))
+    return directory / ".claude.json"
+
+
 def copied(user: User) -> Path:
     return user.home / ".local/share/confined-claude/shared/claude-config/.credentials.json"
 
@@ -103,6 +110,8 @@ def test_a_session_follows_the_host_from_token_to_token_and_to_its_end(
     user = make_user(ANTHROPIC_API_KEY="")
     credentials = user.sign_in(token=old)
     project = user.folder(place / "project")
+    for directory in (user.home, user.folder(copied(user).parent)):
+        user.own(name_account(directory, "one"))
     with terminal(user, project, "confined-claude", "run") as opened:
         opened.wait_for(PROMPT)
         opened.type("the first")
@@ -110,6 +119,8 @@ def test_a_session_follows_the_host_from_token_to_token_and_to_its_end(
         api.revoke(old)
         user.sign_in(token=new)
         wait_until(lambda: new in copied(user).read_text())
+        name_account(user.home, "two")
+        wait_until(lambda: "two@example.invalid" in (copied(user).parent / ".claude.json").read_text())
         opened.type("the second")
         opened.wait_for("FAKE ANSWER: the second")
         credentials.unlink()
@@ -120,6 +131,7 @@ def test_a_session_follows_the_host_from_token_to_token_and_to_its_end(
         opened.wait_for_end()
     closing = opened.everything.split("This session has ended.")[1]
     assert "Claude was signed out on this machine, and so was this session." in closing
+    assert "this session: two@example.invalid instead of one@example.invalid" in " ".join(closing.split())
     assert {sent for sent in api.tokens() if sent in (old, new)} == {old, new}
 
 

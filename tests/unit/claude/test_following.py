@@ -273,6 +273,49 @@ def test_a_full_disk_ends_nothing_and_is_said_at_the_end_unless_it_passes(place:
     assert place.told == []
 
 
+# Another account
+
+ONE = {"accountUuid": "1", "emailAddress": "one@example.invalid"}
+TWO = {"accountUuid": "2", "emailAddress": "two@example.invalid"}
+
+
+def account_of(place: Running) -> Any:
+    return json.loads(place.state.read_bytes())["oauthAccount"]
+
+
+def test_with_another_accounts_sign_in_a_start_takes_its_account(place: Running) -> None:
+    put(place.host.home / ".claude.json", {"oauthAccount": ONE})
+    put(place.state, {"oauthAccount": ONE})
+    place.sign_in(oauth())
+    place.start()
+    put(place.host.home / ".claude.json", {"oauthAccount": TWO})
+    put(place.credentials, {"claudeAiOauth": OWN})
+    place.start()
+    assert account_of(place) == ONE
+    ClaudeConfig(place.location, place.host).return_to_host()
+    assert account_of(place) == TWO
+
+
+def test_another_account_arrives_in_running_sessions_and_each_says_so(place: Running) -> None:
+    """The client writes the account's name after its credentials."""
+    put(place.host.home / ".claude.json", {"oauthAccount": ONE})
+    put(place.state, {"oauthAccount": ONE})
+    place.sign_in(oauth())
+    watches = [place.start(), place.start()]
+    for watch in watches:
+        watch.look()
+    place.renew(oauth(OTHER_TOKEN))
+    for watch in watches:
+        watch.look()
+    assert (place.copy()["accessToken"], account_of(place), place.told) == (OTHER_TOKEN, ONE, [])
+    put(place.host.home / ".claude.json", {"oauthAccount": TWO})
+    for watch in watches:
+        watch.look()
+    assert account_of(place) == TWO
+    assert len(place.told) == 2
+    assert all("two@example.invalid instead of one@example.invalid" in line for line in place.told)
+
+
 # The end of what nothing renews
 
 NOW = 1_800_000_000.0

@@ -1,0 +1,82 @@
+"""What keeps a client from starting with its config is put right: a damaged global state, locks of the future."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+
+from ..errors import system_error
+from ..fs.directory import Directory
+from ..fs.lock import lock_directory, remove_locks_of_the_future
+from ..text import parse_json
+from .onboarding import GLOBAL_STATE
+
+_LIMIT_BYTES = 64 << 20
+_BACKUPS = "backups"
+_BACKUP = f"{GLOBAL_STATE}.backup."
+
+
+def restore(config: Directory) -> Iterator[str]:
+    """Put the newest good backup of Claude's in place of a damaged global state; yield what to say of it.
+
+    Without one the client begins anew. The damaged file is kept where the client (2.1.332) keeps such files itself.
+    Without this ``claude -p`` fails, and the first screen is a question. Raises ConfinedError.
+    """
+    remove_locks_of_the_future(config)
+    if not _is_damaged(config):
+        return
+    with lock_directory(config, f"{GLOBAL_STATE}.lock") as is_held:
+        if not is_held or not _is_damaged(config):
+            return
+        found = _newest_backup(config)
+        kept = f"{GLOBAL_STATE}.corrupted.{time.time_ns() // 1_000_000}"
+        try:
+            with config.make(_BACKUPS) as backups:
+                config.rename(GLOBAL_STATE, kept, backups)
+            if found is not None:
+                config.write(GLOBAL_STATE, found[1])
+        except OSError as error:
+            raise system_error("restore", config.path / GLOBAL_STATE, error) from None
+    damaged = f"{config.path / GLOBAL_STATE} was damaged, and is now {_BACKUPS}/{kept}."
+    if found is None:
+        yield f"{damaged} There is no backup of it: Claude begins with a new one."
+    else:
+        moment = time.strftime("%Y-%m-%d %H:%M", time.localtime(found[0] / 1000))
+        yield f"{damaged} Claude's backup of {moment} is in its place."
+
+
+def _is_damaged(config: Directory) -> bool:
+    """Return whether there is a global state that no client can use. A link is left to the client."""
+    if not config.exists(GLOBAL_STATE) or config.is_link(GLOBAL_STATE):
+        return False
+    if not config.is_file(GLOBAL_STATE):
+        return True
+    content = config.read(GLOBAL_STATE, _LIMIT_BYTES)
+    if content is not None and not content.strip():  # which the client takes for a new one
+        return _newest_backup(config) is not None
+    try:
+        # What cannot be read, or is huge, may be good.
+        return content is not None and not isinstance(json.loads(content), dict)
+    except ValueError:
+        return True
+    except RecursionError:  # deeper than can be read here
+        return False
+
+
+def _newest_backup(config: Directory) -> tuple[int, bytes] | None:
+    """Return when Claude made its newest backup that can be used (milliseconds since 1970), and its content."""
+    with config.child_or_none(_BACKUPS) as backups:
+        if backups is None:
+            return None
+        made = []
+        for name in backups.names():
+            with contextlib.suppress(ValueError):
+                if name.startswith(_BACKUP) and 0 < (moment := int(name.removeprefix(_BACKUP))) < 10**14:
+                    made.append((moment, name))
+        for moment, name in sorted(made, reverse=True):
+            content = backups.read(name, _LIMIT_BYTES)
+            if content is not None and isinstance(parse_json(content), dict):
+                return moment, content
+    return None
