@@ -44,7 +44,7 @@ def measure(place: Place, *, quick: bool, growth: bool) -> Iterator[Item]:
             ("scans", lambda: trees.scans(place, runs)),
             ("status", lambda: status.status(place, 7)),
             ("work", lambda: work.work(place, runs)),
-            ("the model's answer", lambda: streaming.streaming(place, 7)),
+            ("the model's answer", lambda: streaming.streaming(place, 5)),
             ("networks", lambda: networks.networks(place, 7)),
         ]
     if growth:

@@ -17,6 +17,11 @@ ROOM = 1.25
 HEADINGS = ("figure", "value", "spread", "limit", "goal", "verdict")
 
 
+def shown(value: float) -> str:
+    """Return a number with three digits that count, without an exponent."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 @dataclass(frozen=True)
 class Figure:
     """One figure: its ``samples`` in ``unit``, the smaller the better, unless it should be ``at_least`` so much.
@@ -74,7 +79,7 @@ class Figure:
     def row(self) -> tuple[str, ...]:
         """Return the cells of its row in the table."""
         limit, goal = (f"{value:g} {self.unit}" if value is not None else "" for value in (self.limit, self.goal))
-        return (self.name, f"{self.value:.3g} {self.unit}", f"{self.spread:.2g}", limit, goal, self.verdict)
+        return (self.name, f"{shown(self.value)} {self.unit}", f"{self.spread:.2g}", limit, goal, self.verdict)
 
 
 def ratio(name: str, ours: Iterable[float], theirs: Iterable[float], limit: float | None, goal: float | None) -> Figure:
@@ -95,7 +100,7 @@ class Series:
     y: tuple[float, ...]
 
     def __str__(self) -> str:
-        points = (f"{y:.3g} at {x:,g}" for x, y in zip(self.x, self.y, strict=True))
+        points = (f"{shown(y)} at {x:,g}" for x, y in zip(self.x, self.y, strict=True))
         return f"{self.name}, {self.unit}: {'; '.join(points)} {self.what}"
 
     @property
@@ -103,11 +108,11 @@ class Series:
         """What each more of ``what`` costs, by the straight line that fits best, and what the largest step did."""
         slope = statistics.linear_regression(self.x, self.y).slope
         size = 10 ** (len(str(int(max(self.x)))) - 1)
-        text = f"{slope * size:+.3g} {self.unit} for each {size:,} {self.what}"
+        text = f"{'+' * (slope > 0)}{shown(slope * size)} {self.unit} for each {size:,} {self.what}"
         if min(self.y) <= 0:
             return text
         more, taken = (values[-1] / values[-2] for values in (self.x, self.y))
-        return f"{text}; at the end {more:.3g} times as many take {taken:.3g} times as much"
+        return f"{text}; at the end {shown(more)} times as many take {shown(taken)} times as much"
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import subprocess
 import tarfile
 from collections.abc import Iterator
 
-from confined_claude.image.recipe import image_chain
+from confined_claude.image.recipe import LATEST, image_chain
 from confined_claude.settings import Settings
 
 from .figures import Figure, Item, attempt, ratio
@@ -16,8 +18,28 @@ from .place import Place, own
 
 def builds(place: Place) -> Iterator[Item]:
     """Measure a build from scratch beside a plain ``docker build`` of the same steps, then an update of Claude Code."""
-    yield from attempt("a build from scratch", lambda: _from_scratch(place))
-    yield from attempt("an update of Claude Code", lambda: _update(place))
+    with _unchanged(place):
+        yield from attempt("a build from scratch", lambda: _from_scratch(place))
+        yield from attempt("an update of Claude Code", lambda: _update(place))
+
+
+@contextlib.contextmanager
+def _unchanged(place: Place) -> Iterator[None]:
+    """Give the image back its names after the block, and remove what the block has built."""
+    before, kept = _identity(place), f"confined-claude-bench:{place.mark}-before"
+    place.run(["docker", "tag", before, kept])
+    try:
+        yield
+    finally:
+        after = _identity(place)  # what was built before that is gone with its name, as nothing uses it
+        for name in (place.image, LATEST):
+            place.run(["docker", "tag", before, name])
+        for name in (kept, *([after] if after != before else [])):
+            subprocess.run(["docker", "rmi", name], capture_output=True, check=False)
+
+
+def _identity(place: Place) -> str:
+    return place.run(["docker", "image", "inspect", place.image, "--format", "{{.Id}}"]).decode().strip()
 
 
 def _from_scratch(place: Place) -> Iterator[Item]:
@@ -37,7 +59,7 @@ def _from_scratch(place: Place) -> Iterator[Item]:
     try:
         plain = place.seconds(["docker", "build", "--no-cache", "--tag", tag, *words, "."], context)
     finally:
-        place.run(["sh", "-c", f"docker rmi {tag} || true"])
+        subprocess.run(["docker", "rmi", tag], capture_output=True, check=False)
     yield ratio("rebuild / docker build --no-cache", [ours], [plain], 1.1, 1.0)
     yield Figure("docker build --no-cache", (plain,), "s")
 

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from .figures import HEADINGS, Report, Series
+from .figures import HEADINGS, Report, Series, shown
 from .place import REPOSITORY
 
 PAGE = REPOSITORY / "docs/benchmarks.md"
@@ -46,6 +46,8 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 560, 300, 70, 50, 40, 20
 def write(report: Report) -> None:
     """Write the page, its plots and the figures as JSON."""
     PLOTS.mkdir(exist_ok=True)
+    for old in PLOTS.glob("*.svg"):
+        old.unlink()
     for series in report.series:
         (PLOTS / _file(series)).write_text(plot(series))
     PAGE.write_text("\n".join(_lines(report)) + "\n")
@@ -66,6 +68,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield from (f"- {missing.name}: {missing.reason}" for missing in report.missing)
     yield _NOTES
     yield "## Growth\n"
+    yield "An axis that spans more than a power of ten is logarithmic; the others begin at 0.\n"
     for series in report.series:
         yield f"**{series.name}**: {series.slope}.\n"
         yield f"![{series.name}](benchmarks/{_file(series)})\n"
@@ -87,16 +90,15 @@ def _file(series: Series) -> str:
 
 
 def plot(series: Series) -> str:
-    """Return a plot as SVG, both axes logarithmic if the sizes span more than a power of ten."""
-    is_logarithmic = max(series.x) > 10 * min(series.x)
-    across = _axis(series.x, _LEFT, _WIDTH - _RIGHT, is_logarithmic=is_logarithmic)
-    up = _axis(series.y, _HEIGHT - _BOTTOM, _TOP, is_logarithmic=is_logarithmic)
+    """Return a plot as SVG; an axis that spans more than a power of ten is logarithmic, the others begin at 0."""
+    across = _axis(series.x, _LEFT, _WIDTH - _RIGHT)
+    up = _axis(series.y, _HEIGHT - _BOTTOM, _TOP)
     points = [(across(x), up(y)) for x, y in zip(series.x, series.y, strict=True)]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     return "\n".join((
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" {_FONT}>',
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
-        f'<text x="{_LEFT}" y="20" font-size="14">{series.name}: {series.unit} for {series.what}</text>',
+        f'<text x="{_LEFT}" y="20" font-size="14">{series.name}, {series.unit}</text>',
         f'<path d="M{_LEFT} {_TOP}V{_HEIGHT - _BOTTOM}H{_WIDTH - _RIGHT}" fill="none" stroke="#888"/>',
         *(
             f'<text x="{x:.0f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{size:,.0f}</text>'
@@ -104,7 +106,7 @@ def plot(series: Series) -> str:
         ),
         f'<text x="{(_LEFT + _WIDTH) / 2}" y="{_HEIGHT - 10}" text-anchor="middle">{series.what}</text>',
         *(
-            f'<text x="{x:.0f}" y="{y - 8:.0f}" text-anchor="middle">{value:.3g} {series.unit}</text>'
+            f'<text x="{x:.0f}" y="{y - 8:.0f}" text-anchor="middle">{shown(value)}</text>'
             for (x, y), value in zip(points, series.y, strict=True)
         ),
         f'<polyline points="{line}" fill="none" stroke="{_COLOUR}" stroke-width="2"/>',
@@ -113,8 +115,9 @@ def plot(series: Series) -> str:
     ))  # fmt: skip
 
 
-def _axis(values: Sequence[float], first: float, last: float, *, is_logarithmic: bool) -> Callable[[float], float]:
+def _axis(values: Sequence[float], first: float, last: float) -> Callable[[float], float]:
     """Return where on an axis from ``first`` to ``last`` a value stands; the ends are free for its labels."""
+    is_logarithmic = 0 < 10 * min(values) < max(values)
     scale = math.log if is_logarithmic else float
     low = scale(min(values)) if is_logarithmic else 0.0
     span = (scale(max(values)) - low) or 1.0

@@ -30,7 +30,7 @@ def scans(place: Place, runs: int) -> Iterator[Figure]:
 
 def growth(place: Place) -> Iterator[Series]:
     """Measure scans of trees of growing size."""
-    tree, there, sizes, times = place.home / "tree", 0, [], []
+    tree, there, sizes, times = place.home / "growing-tree", 0, [], []
     for size in SIZES:
         _fill(tree, there, size)
         there = size

@@ -115,6 +115,8 @@ def test_the_table_compares_with_an_earlier_run() -> None:
 def test_the_page_has_the_table_and_a_plot_for_each_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PAGE", "FIGURES", "PLOTS"):
         monkeypatch.setattr(page, name, tmp_path / name)
+    (tmp_path / "PLOTS").mkdir()
+    (tmp_path / "PLOTS/of-an-earlier-run.svg").touch()
     page.write(REPORT)
     text = (tmp_path / "PAGE").read_text()
     assert "| start | 1.55 " in text
