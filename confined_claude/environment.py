@@ -10,6 +10,7 @@ import fnmatch
 import ipaddress
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 HOST_GATEWAY = "host.docker.internal"
@@ -17,9 +18,64 @@ HOST_GATEWAY = "host.docker.internal"
 # The variables that sign in, in the order in which Claude Code prefers them.
 SIGN_IN = ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN")
 
+
+@dataclass(frozen=True)
+class Cloud:
+    """A cloud through which Claude Code reaches its models.
+
+    ``family`` says whose credentials it takes (aws, google, azure), and ``base_url`` is the variable that leads it to a
+    gateway. ``variables`` are patterns of fnmatch; none names a file, or a service that hands out credentials.
+    """
+
+    name: str
+    suffix: str
+    family: str
+    base_url: str
+    variables: tuple[str, ...]
+
+    @property
+    def switch(self) -> str:
+        """The variable that turns it on."""
+        return f"CLAUDE_CODE_USE_{self.suffix}"
+
+    @property
+    def skip(self) -> str:
+        """The variable with which a gateway has the cloud's credentials, and Claude Code needs none."""
+        return f"CLAUDE_CODE_SKIP_{self.suffix}_AUTH"
+
+    def has(self, name: str) -> bool:
+        """Return whether the variable ``name`` is one of this cloud's."""
+        patterns = (self.switch, self.skip, *self.variables)
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+_AWS = tuple(
+    """AWS_REGION AWS_DEFAULT_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN
+    AWS_BEARER_TOKEN_BEDROCK AWS_ENDPOINT_URL AWS_ENDPOINT_URL_BEDROCK AWS_ENDPOINT_URL_BEDROCK_RUNTIME
+    AWS_USE_FIPS_ENDPOINT AWS_USE_DUALSTACK_ENDPOINT AWS_MAX_ATTEMPTS AWS_RETRY_MODE
+    ANTHROPIC_SMALL_FAST_MODEL_AWS_REGION ANTHROPIC_BEDROCK_* CLAUDE_CODE_DISABLE_BEDROCK_* ANTHROPIC_AWS_*""".split()
+)
+_GOOGLE = tuple(
+    """ANTHROPIC_VERTEX_* ANTHROPIC_GOOGLE_CLOUD_* CLOUD_ML_REGION VERTEX_REGION_* GOOGLE_CLOUD_PROJECT
+    GOOGLE_CLOUD_QUOTA_PROJECT GCLOUD_PROJECT""".split()
+)
+_AZURE = ("ANTHROPIC_FOUNDRY_*",)
+
+# In the order in which Claude Code (2.1.332) prefers them, as `claude auth status` tells it for every pair.
+CLOUDS = (
+    Cloud("Amazon Bedrock", "BEDROCK", "aws", "ANTHROPIC_BEDROCK_BASE_URL", _AWS),
+    Cloud("Microsoft Foundry", "FOUNDRY", "azure", "ANTHROPIC_FOUNDRY_BASE_URL", _AZURE),
+    Cloud("Claude on AWS", "ANTHROPIC_AWS", "aws", "ANTHROPIC_AWS_BASE_URL", _AWS),
+    Cloud("Claude on Google Cloud", "ANTHROPIC_GOOGLE_CLOUD", "google", "ANTHROPIC_GOOGLE_CLOUD_BASE_URL", _GOOGLE),
+    Cloud("Amazon Bedrock (Mantle)", "MANTLE", "aws", "ANTHROPIC_BEDROCK_MANTLE_BASE_URL", _AWS),
+    Cloud("Google Vertex AI", "VERTEX", "google", "ANTHROPIC_VERTEX_BASE_URL", _GOOGLE),
+)
+
 # Patterns of fnmatch. These may hold a secret (a proxy's password, say), so `docker inspect` never shows them.
 PROXIES = tuple("HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy no_proxy".split())
 SECRET = (*SIGN_IN, "ANTHROPIC_BASE_URL", "ANTHROPIC_CUSTOM_HEADERS", *PROXIES, "OTEL_*")
+# Where Claude Code sends its requests, and with them the sign-in.
+ENDPOINTS = ("ANTHROPIC_*BASE_URL", "ANTHROPIC_FOUNDRY_RESOURCE", "AWS_ENDPOINT_URL*")
 
 # Patterns of fnmatch: the model, limits, telemetry and other traffic, the terminal.
 BEHAVIOUR = tuple(
@@ -41,15 +97,43 @@ BEHAVIOUR = tuple(
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BEHAVIOUR = re.compile("|".join(map(fnmatch.translate, BEHAVIOUR)))
 _SECRET = re.compile("|".join(map(fnmatch.translate, SECRET)))
+_ENDPOINT = re.compile("|".join(map(fnmatch.translate, ENDPOINTS)))
+_PLAIN = frozenset((*SIGN_IN, "ANTHROPIC_CUSTOM_HEADERS", "CLAUDE_CODE_API_KEY_HELPER_TTL_MS"))
+
+
+def is_true(value: str | None) -> bool:
+    """Return whether Claude Code takes the value of a switch for yes."""
+    return (value or "").lower() in ("1", "true", "yes", "on")
+
+
+def is_endpoint(name: str) -> bool:
+    """Return whether the variable ``name`` says where requests go."""
+    return _ENDPOINT.match(name) is not None
+
+
+def is_of_sign_in(name: str) -> bool:
+    """Return whether the variable ``name`` says how Claude Code signs in, or where."""
+    return name in _PLAIN or is_endpoint(name) or any(cloud.has(name) for cloud in CLOUDS)
+
+
+def cloud_in(environ: Mapping[str, str]) -> Cloud | None:
+    """Return the cloud that Claude Code uses with ``environ``; None without one."""
+    return next((cloud for cloud in CLOUDS if is_true(environ.get(cloud.switch))), None)
 
 
 def split(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """Return what a session gets of ``environ``: (public variables, secret ones), without empty values.
 
-    URLs of the host's loopback are rewritten to the name under which a container reaches the host.
+    Those of a cloud follow if it is turned on. URLs of the host's loopback are rewritten to the name under which a
+    container reaches the host.
     """
     given = {name: value for name, value in environ.items() if value and _NAME.fullmatch(name)}
-    secret = {name: reachable(value) for name, value in given.items() if _SECRET.match(name)}
+    cloud = cloud_in(given)
+    secret = {
+        name: reachable(value)
+        for name, value in given.items()
+        if _SECRET.match(name) or (cloud is not None and cloud.has(name))
+    }
     public = {name: value for name, value in given.items() if _BEHAVIOUR.match(name)}
     return public, secret
 

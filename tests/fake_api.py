@@ -12,24 +12,31 @@ The text the user typed last steers the answer:
   anything else  "FAKE ANSWER: TEXT", with "AFTER N MESSAGES" when the conversation is not new
 
 Each request is one JSON line in the log: path, sign-in headers, number of messages. A token in a line of the file
-REVOKED is refused from then on.
+REVOKED is refused from then on. The paths of Amazon Bedrock and Google Vertex AI
+are answered as well.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 import re
+import struct
 import sys
 import threading
 import time
 import uuid
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 REMINDER = "<system-reminder>"
 REVOKED = "/tmp/revoked"
+SIGN_IN_HEADERS = ("x-api-key", "authorization", "x-amz-security-token", "x-made-up")
+# What AWS has around each event of a stream.
+EVENT_HEADERS = ((":event-type", "chunk"), (":content-type", "application/json"), (":message-type", "event"))
 
 
 def blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
@@ -75,6 +82,18 @@ def revoked() -> list[str]:
         return []
 
 
+def aws_message(event: dict[str, Any]) -> bytes:
+    """An event in the binary form of AWS: lengths and their checksum, headers, payload, checksum."""
+    payload = json.dumps({"bytes": base64.b64encode(json.dumps(event).encode()).decode()}).encode()
+    headers = b"".join(
+        bytes([len(name)]) + name.encode() + b"\x07" + struct.pack("!H", len(value)) + value.encode()
+        for name, value in EVENT_HEADERS
+    )
+    lengths = struct.pack("!II", 16 + len(headers) + len(payload), len(headers))
+    message = lengths + struct.pack("!I", zlib.crc32(lengths)) + headers + payload
+    return message + struct.pack("!I", zlib.crc32(message))
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     log_file = sys.stderr
@@ -84,7 +103,7 @@ class Handler(BaseHTTPRequestHandler):
         """The log has its own form."""
 
     def record(self, status: int, messages: int = 0) -> None:
-        headers = {name: self.headers[name] for name in ("x-api-key", "authorization") if self.headers[name]}
+        headers = {name: self.headers[name] for name in SIGN_IN_HEADERS if self.headers[name]}
         line = {"path": self.path, "status": status, "headers": headers, "messages": messages}
         with self.log_lock:
             print(json.dumps(line), file=self.log_file, flush=True)
@@ -107,7 +126,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"{}")
-        if self.path.split("?")[0] != "/v1/messages":
+        path = self.path.split("?")[0]
+        if not re.fullmatch(r"/v1/messages|/model/[^/]+/invoke(-with-response-stream)?|.*:streamRawPredict", path):
             self.record(404)
             return self.send(404, {"type": "error", "error": {"type": "not_found_error", "message": self.path}})
         if (token := (self.headers["authorization"] or "").removeprefix("Bearer ")) and token in revoked():
@@ -122,11 +142,18 @@ class Handler(BaseHTTPRequestHandler):
         if pause := re.search(r"SLEEP: (\d+)", said):
             time.sleep(int(pause[1]))
         self.record(200, len(request.get("messages", [])))
+        if path.endswith("/invoke"):
+            message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "fake", "content": [block]}
+            return self.send(
+                200, {**message, "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}}
+            )
         return self.stream(request.get("model"), block)
 
     def stream(self, model: Any, block: dict[str, Any]) -> None:
         self.send_response(200)
-        self.send_header("content-type", "text/event-stream")
+        self.is_aws = self.path.endswith("-with-response-stream")
+        kind = "application/vnd.amazon.eventstream" if self.is_aws else "text/event-stream"
+        self.send_header("content-type", kind)
         self.send_header("connection", "close")
         self.end_headers()
         self.close_connection = True
@@ -154,7 +181,10 @@ class Handler(BaseHTTPRequestHandler):
         self.event("message_stop")
 
     def event(self, kind: str, **fields: Any) -> None:
-        self.wfile.write(f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode())
+        event = {"type": kind, **fields}
+        self.wfile.write(
+            aws_message(event) if self.is_aws else f"event: {kind}\ndata: {json.dumps(event)}\n\n".encode()
+        )
         self.wfile.flush()
 
 

@@ -15,16 +15,20 @@ from ..host import Host
 from . import copied, credentials, expiry, onboarding, pasted, restoring, setup
 from .copied import Action
 from .following import Followed, Follower, Watch
-from .sign_in import CREDENTIALS_KIND, HOW_TO_SIGN_IN, NOT_SIGNED_IN, SignIn, variable_in
+from .host_settings import HostSettings
+from .sign_in import API_KEY, CREDENTIALS_KIND, HOW_TO_SIGN_IN, NOT_SIGNED_IN, Chosen, SignIn, billing, choose
 
 
 class ClaudeConfig:
-    """The container's own Claude config, at ``location``, beside that of the host which it is copied from."""
+    """The container's own Claude config, at ``location``, beside that of the host which it is copied from.
 
-    def __init__(self, location: Location, host: Host) -> None:
+    ``chosen`` is what signs in beside the credentials in it, by default what the variables of ``host`` do.
+    """
+
+    def __init__(self, location: Location, host: Host, chosen: Chosen | None = None) -> None:
         self._location = location
         self._source = host.claude_config
-        self._environ = host.environ
+        self._chosen = choose(host.environ, HostSettings(), (), "") if chosen is None else chosen
         self._follower = Follower(location, host)
         self._followed: Followed | None = None
 
@@ -32,17 +36,20 @@ class ClaudeConfig:
         """Bring it up to date before a session; return how that is signed in.
 
         The first time it is made, with a copy of the user's settings. Every time its sign-in follows the host's
-        unless it has one of its own, and the first screen is made to be the prompt. Raises ConfinedError where
-        something cannot be written, and for a record of a newer version.
+        unless it has one of its own, or something else signs in, and the first screen is made to be the prompt. Raises
+        ConfinedError where something cannot be written, and for a record of a newer version.
         """
         self._make()
         with self._location.make() as config:
             restored = tuple(restoring.restore(config))
-            self._followed, notes = self._follower.follow(config)
-            sign_in = self._sign_in(self._followed, (*restored, *pasted.remarks(self._environ), *notes))
+            if self._chosen.kind:  # nothing is copied that is not used
+                sign_in = self._beside(self._follower.look(), restored)
+            else:
+                self._followed, notes = self._follower.follow(config)
+                sign_in = self._sign_in(self._followed, (*restored, *notes))
             try:
                 if sign_in.kind:
-                    onboarding.skip(config, self._environ.get("ANTHROPIC_API_KEY", ""))
+                    onboarding.skip(config, self._chosen.environ.get(API_KEY, ""))
             except OSError as error:
                 raise system_error("write to", config.path, error) from None
         return sign_in
@@ -68,6 +75,8 @@ class ClaudeConfig:
         of a newer version.
         """
         found = self._follower.look()
+        if self._chosen.kind:
+            return self._beside(found, ()), None
         theirs, mine = found.theirs, found.mine
         if found.decision.action is not Action.KEEP:
             mine = copied.copy_of(theirs.oauth) if theirs.oauth else None
@@ -97,14 +106,26 @@ class ClaudeConfig:
 
     def watch(self, tell: Callable[[str], None]) -> Watch | None:
         """Return what has its sign-in follow the host's while a session runs; None if something else signs in."""
-        if variable_in(self._environ):
+        if self._chosen.kind:
             return None
         return Watch(self._follower, self._followed or self._follower.look(), tell)
 
+    def _beside(self, found: Followed, notes: tuple[str, ...]) -> SignIn:
+        """Return how a session is signed in by what is chosen, beside the sign-ins ``found`` on the host and inside."""
+        chosen, remarks = self._chosen, self._chosen.remarks
+        if not remarks and (found.theirs.oauth is not None or found.mine is not None):
+            remarks = billing((chosen.kind,), ("the sign-in to your Claude account",))
+        problem = (found.theirs.problem,) if found.theirs.problem else ()
+        return SignIn(chosen.kind, (*notes, *pasted.remarks(chosen.environ), *chosen.notes, *problem), remarks)
+
     def _sign_in(self, followed: Followed, notes: tuple[str, ...]) -> SignIn:
-        """Return how a session is signed in with what is in the config, with ``notes`` first."""
-        if variable := variable_in(self._environ):
-            return SignIn(variable, notes)
+        """Return how a session is signed in by credentials in the config, with ``notes`` after those on what is chosen.
+
+        Something else is chosen only where the caller returns to the host's sign-in.
+        """
+        notes = (*self._chosen.notes, *notes)
+        if self._chosen.kind:
+            return SignIn(self._chosen.kind, notes)
         if followed.mine is None:
             return SignIn("", (*notes, NOT_SIGNED_IN, HOW_TO_SIGN_IN))
         end = expiry.remarks(followed.theirs, followed.mine, time.time())

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..claude import choosing
 from ..host import Host
+from ..project import Project
 from ..session import join, listing
+from ..workspace import Workspace
 from .stop import project_for
 
 
@@ -13,4 +16,6 @@ def execute(host: Host, command: Sequence[str], wanted: str | None) -> int:
     """Run ``command``, or a shell, in the session ``wanted`` by number or name; return its exit code."""
     here = project_for(host, wanted)
     session = listing.choose(listing.sessions(host), here, wanted)
-    return join.execute(session, command, host.environ)
+    workspace = Workspace.load_leniently(host, Project(session.path))
+    chosen = choosing.find(workspace.host, session.path, workspace.claude_config)
+    return join.execute(session, command, chosen.environ)

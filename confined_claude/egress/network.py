@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from .. import environment
+from ..claude import cloud
 from ..container.egress.networks import CLOSED
 from ..engine import labels
 from ..engine.mount import bind_value
@@ -32,7 +33,7 @@ _INTERNET = f'echo ready; {_OWN}/egress/rules "$@" && exec /usr/bin/python3 -IS 
 # With these a session's entrypoint sets the rules, and gives both up.
 _RULES_CAPABILITIES = ("NET_ADMIN", "SETPCAP")
 _PORTS = {"http": 80, "https": 443}
-_ENDPOINT = re.compile("|".join((*PROXIES, "ANTHROPIC_BASE_URL", "OTEL_.*_ENDPOINT")))
+_ENDPOINT = re.compile("|".join((*PROXIES, "OTEL_.*_ENDPOINT")))
 _HOST = re.compile(r"[A-Za-z0-9_.:-]+")
 
 # What Claude Code itself connects to: its API, its sign-in, and its downloads.
@@ -206,7 +207,7 @@ class _Planner:
             for kind, names in _UPSTREAM.items()
         }
         config = {
-            "allow": [*CLAUDE_HOSTS, *settings.allow],
+            "allow": [*CLAUDE_HOSTS, *cloud.hosts(self.workspace.host.environ), *settings.allow],
             "named": [*self.named, *((HOST_GATEWAY, int(port)) for port in settings.host_ports)],
             "forward": [int(port) for port in settings.host_ports],
             "closed": list(self.blocked_networks),
@@ -218,7 +219,11 @@ class _Planner:
     def endpoints(self) -> dict[str, str]:
         """Those of the session's variables that name what it connects to."""
         variables = environment.split(self.workspace.host.environ)[1]
-        return {name: value for name, value in variables.items() if _ENDPOINT.fullmatch(name)}
+        return {
+            name: value
+            for name, value in variables.items()
+            if _ENDPOINT.fullmatch(name) or environment.is_endpoint(name)
+        }
 
     @cached_property
     def named(self) -> list[tuple[str, int]]:

@@ -17,7 +17,7 @@ from ..guard.pins import FILES
 from ..text import escape
 from ..workspace import Workspace
 from .launch import SECRETS_FILE, Launch
-from .start import engine_address, gather_facts, plan
+from .start import engine_address, gather_facts, plan, signed_in
 from .supervisor import connect
 
 MASK = "***"
@@ -28,7 +28,8 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
 
     Raises ConfinedError where a start would be refused.
     """
-    facts = gather_facts(workspace, engine_address(workspace.host), record=False)
+    workspace, sign_in = signed_in(workspace)
+    facts = gather_facts(workspace, engine_address(workspace.host), sign_in, record=False)
     launch = plan(workspace, facts, command)
     guarded = plan_dry_run(workspace, launch.key)
     launch = launch.with_mounts(guarded.mounts).telling((*launch.notes, *launch.remarks))

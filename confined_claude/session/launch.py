@@ -14,6 +14,7 @@ from pathlib import Path
 from .. import environment
 from ..claude import managed
 from ..claude.note import note
+from ..claude.sign_in import SETTINGS_VARIABLE, VALUE_VARIABLE, Chosen, session_settings
 from ..egress.network import HOSTNAME_LENGTH, Egress, plan_egress
 from ..engine import labels
 from ..engine.mount import Mount, bind_value
@@ -62,7 +63,8 @@ class HostFacts:
 
     ``networks`` are those that this machine is in (CIDR), ``git_settings`` the safe part of the user's own (key,
     value), ``has_repository`` says whether the project's root is one, and ``repository_above`` is the directory of the
-    repository that the project is only a part of.
+    repository that the project is only a part of. ``sign_in`` is what signs in beside credentials in Claude's config,
+    ``set_inside`` are the variables of sign-ins that files which a session can write set.
     """
 
     engine: EngineFacts = field(default_factory=EngineFacts)
@@ -72,6 +74,8 @@ class HostFacts:
     repository_above: Path | None = None
     stdin_is_terminal: bool = True
     stdout_is_terminal: bool = True
+    sign_in: Chosen | None = None
+    set_inside: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,10 @@ class Launch:
     def with_mounts(self, mounts: Iterable[Mount]) -> Launch:
         """Return this launch with more mounts, after its own."""
         return replace(self, mounts=(*self.mounts, *mounts))
+
+    def with_credential(self, value: str) -> Launch:
+        """Return this launch with the credential that a command of the host has printed."""
+        return replace(self, secrets={**self.secrets, VALUE_VARIABLE: value})
 
     @property
     def has_claudes_screen(self) -> bool:
@@ -163,6 +171,9 @@ def plan_launch(
         isolation=facts.engine.isolation,
     )
     public, secret = environment.split(workspace.host.environ)
+    sign_in = facts.sign_in or Chosen("", {})
+    if settings_inside := session_settings(sign_in, facts.set_inside):
+        secret[SETTINGS_VARIABLE] = settings_inside
     terminal = facts.stdin_is_terminal and facts.stdout_is_terminal
     return Launch(
         key=key,
@@ -171,7 +182,7 @@ def plan_launch(
         command=(f"{uid}:{gid}", root, *command),
         workdir=root,
         mounts=plan_mounts(workspace),
-        environment={**public, **_own_environment(settings, facts, egress, is_root=uid == 0)},
+        environment={**public, **sign_in.inside, **_own_environment(settings, facts, egress, is_root=uid == 0)},
         labels={**_labels(workspace, key), labels.USER: f"{uid}:{gid}"},
         privileges=(*_privileges(settings), *facts.engine.isolation),
         limits=tuple(limits.arguments(settings, facts.engine)),

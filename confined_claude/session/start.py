@@ -8,15 +8,18 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from .. import signals, timing
+from ..claude import choosing
 from ..claude.config import ClaudeConfig
-from ..claude.sign_in import CREDENTIALS_KIND
+from ..claude.sign_in import CREDENTIALS_KIND, Chosen
+from ..claude.source import Renewal
 from ..console import say
 from ..egress import local_networks
 from ..egress.sidecar import Sidecar
 from ..engine import context
-from ..errors import EngineError, system_error
+from ..errors import ConfinedError, EngineError, system_error
 from ..guard import repository
 from ..guard.guard import guarded
 from ..host import Host
@@ -48,8 +51,9 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool) 
             code = orphans.recover_interrupted(workspace)
         if code is None:
             with timing.phase("launch"):
-                launch = plan(workspace, gather_facts(workspace, address), command)
-            code = _start(workspace, launch, caught, needs_sign_in=needs_sign_in)
+                workspace, sign_in = signed_in(workspace)
+                launch = plan(workspace, gather_facts(workspace, address, sign_in), command)
+            code = _start(workspace, launch, sign_in, caught, needs_sign_in=needs_sign_in)
         if is_prune_pending(state_of(workspace.host)):
             with contextlib.suppress(EngineError), signals.interruptible():
                 Inventory(connect(workspace.host), workspace.host).prune()
@@ -65,7 +69,16 @@ def engine_address(host: Host) -> str:
     return address
 
 
-def gather_facts(workspace: Workspace, address: str, *, record: bool = True) -> HostFacts:
+def signed_in(workspace: Workspace) -> tuple[Workspace, Chosen]:
+    """Return ``workspace`` with no more of sign-ins in its environment than what is used, and what that is.
+
+    Raises ConfinedError as ``choosing.find`` does.
+    """
+    chosen = choosing.find(workspace.host, workspace.project.root, workspace.claude_config)
+    return replace(workspace, host=replace(workspace.host, environ=chosen.environ)), chosen
+
+
+def gather_facts(workspace: Workspace, address: str, sign_in: Chosen, *, record: bool = True) -> HostFacts:
     """Find out what a launch depends on beside the workspace. The engine's part is recorded if ``record``."""
     root = workspace.project.root
     with signals.interruptible():
@@ -79,6 +92,8 @@ def gather_facts(workspace: Workspace, address: str, *, record: bool = True) -> 
         repository_above=None if has_repository else repository.above(root),
         stdin_is_terminal=sys.stdin.isatty(),
         stdout_is_terminal=sys.stdout.isatty(),
+        sign_in=sign_in,
+        set_inside=choosing.set_inside(root, workspace.claude_config),
     )
 
 
@@ -88,14 +103,19 @@ def plan(workspace: Workspace, facts: HostFacts, command: Sequence[str]) -> Laun
     return plan_launch(workspace, facts, chain, command, key=secrets.token_hex(_KEY_BYTES))
 
 
-def _start(workspace: Workspace, launch: Launch, caught: signals.Signals, *, needs_sign_in: bool) -> int:
-    """Carry out ``launch``, to which the guard's mounts are yet to come."""
+def _start(
+    workspace: Workspace, launch: Launch, sign_in: Chosen, caught: signals.Signals, *, needs_sign_in: bool
+) -> int:
+    """Carry out ``launch``, to which the guard's mounts and the credential of ``sign_in`` are yet to come."""
     with contextlib.ExitStack() as stack:
         sidecar = stack.enter_context(Sidecar(launch.egress.sidecar, workspace, launch.key))
         with signals.interruptible():
             stack.enter_context(locks.in_use(state_of(workspace.host)))
         sidecar.start()  # first of all, as it takes the longest
-        claude = ClaudeConfig(workspace.claude_config, workspace.host)
+        claude = ClaudeConfig(workspace.claude_config, workspace.host, sign_in)
+        renewal = choosing.renewal(sign_in, workspace.host, workspace.project.root)
+        if renewal is not None:
+            stack.callback(renewal.close)
         notes: list[str] = []
         meanwhile: list[str] = []
         since = 0.0
@@ -119,16 +139,28 @@ def _start(workspace: Workspace, launch: Launch, caught: signals.Signals, *, nee
 
         with guarded(workspace, launch.key, prepare, closing) as guard:
             notes += (*launch.notes, *(launch.remarks if launch.terminal else ()))
+            if renewal is not None:
+                launch = _with_credential(launch, renewal, notes)
             launch = launch.with_mounts(guard.mounts).telling(notes)
             make_directories(workspace, launch.mounts)
             watch = claude.watch(tell)
-            with (
-                signals.terminal_restored(),
-                Supervisor(workspace, launch, guard=guard, sidecar=sidecar, watch=watch, signals=caught) as supervisor,
-            ):
+            supervisor = Supervisor(
+                workspace, launch, guard=guard, sidecar=sidecar, watch=watch, renewal=renewal, signals=caught
+            )
+            with signals.terminal_restored(), supervisor:
                 supervisor.create()
                 since = time.time()
                 return supervisor.attend(notes)
+
+
+def _with_credential(launch: Launch, renewal: Renewal, notes: list[str]) -> Launch:
+    """Return ``launch`` with the credential that the user's command prints; without one ``notes`` say why."""
+    try:
+        with timing.phase("sign-in"), signals.interruptible():
+            return launch.with_credential(renewal.first())
+    except ConfinedError as error:
+        notes += (error.message, error.hint)
+        return launch
 
 
 def _prepare(workspace: Workspace, claude: ClaudeConfig, *, needs_sign_in: bool, is_watched: bool) -> Iterator[str]:
@@ -144,7 +176,7 @@ def _prepare(workspace: Workspace, claude: ClaudeConfig, *, needs_sign_in: bool,
     if workspace.profile.is_new or (is_watched and workspace.profile.name != profiles.DEFAULT):
         yield _profile_line(workspace, sign_in.kind)
     if needs_sign_in or sign_in.kind:
-        yield from sign_in.notes
+        yield from (*sign_in.notes, *(sign_in.remarks if is_watched else ()))
 
 
 def _profile_line(workspace: Workspace, sign_in: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .. import signals, timing
 from ..claude.following import Watch
+from ..claude.sign_in import VALUE_FILE
 from ..console import pass_on, say
 from ..egress.network import allowlist_config
 from ..egress.sidecar import TOGETHER_SECONDS, Sidecar
@@ -25,6 +26,7 @@ from .event_loop import SETTLING_SECONDS, WATCH_SECONDS, EventLoop
 from .launch import SECRETS_FILE, Launch
 
 if TYPE_CHECKING:
+    from ..claude.source import Renewal
     from ..engine.observation import Observation
     from ..engine.sdk import Engine
 
@@ -48,6 +50,7 @@ class Supervisor:
         guard: Guard,
         sidecar: Sidecar,
         watch: Watch | None,
+        renewal: Renewal | None = None,
         signals: Signals,
     ) -> None:
         self._workspace = workspace
@@ -56,6 +59,7 @@ class Supervisor:
         self._sidecar = sidecar
         self._watch = watch
         self._signals = signals
+        self._renewal = renewal
         self._container = ""
         self._name = ""
         self._client: subprocess.Popen[bytes] | None = None
@@ -127,6 +131,8 @@ class Supervisor:
             self._watch_sidecar(loop)
             if self._watch is not None:
                 loop.every(WATCH_SECONDS, self._watch.look)
+            if self._renewal is not None:
+                loop.every(WATCH_SECONDS, self._renew)
             code = loop.wait_for(self._client, self._interrupt)
         if observation is not None:
             observation.end()
@@ -161,6 +167,13 @@ class Supervisor:
         """Bring the sidecar's configuration up to date with the settings."""
         with contextlib.suppress(ConfinedError):  # settings that are wrong, or wait for trust, change nothing
             self._sidecar.configure(allowlist_config(self._workspace.reloaded(), self._launch.networks))
+
+    def _renew(self) -> None:
+        """Give the session a newer credential, if the user's command has printed one."""
+        # What fails is tried again, and the session's client says so when it has no valid one.
+        with contextlib.suppress(ConfinedError):
+            if self._renewal is not None and (value := self._renewal.poll()) is not None:
+                docker.replace_file(self._container, VALUE_FILE, value, user=self._launch.command[0])
 
     def _outcome(self, code: int, client: subprocess.Popen[bytes]) -> int:
         """Return the exit code of this process for that of the attached docker command, and print what it means."""

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...claude import account
+from ...claude import account, choosing
 from ...claude.config import ClaudeConfig
 from ...claude.expiry import EXPIRED
 from ...claude.sign_in import CREDENTIALS_KIND, HOW_TO_SIGN_IN
@@ -128,12 +128,14 @@ def _size(count: int) -> str:
     return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count // _MIB} MiB"
 
 
-def sign_in(config: Location, host: Host) -> Result:
-    """Check how a session with the Claude config at ``config`` would sign in; nothing is sent.
+def sign_in(config: Location, host: Host, root: Path | None = None) -> Result:
+    """Check how a session of the project at ``root`` with the Claude config at ``config`` would sign in.
 
-    Raises ConfinedError for records of a newer version.
+    Nothing is sent, and no command that prints a credential is run. Raises ConfinedError for records of a newer
+    version, and if CLAUDE_CONFIG_DIR is where sessions can write.
     """
-    found, expires = ClaudeConfig(config, host).look()
+    chosen = choosing.find(host, root, config)
+    found, expires = ClaudeConfig(config, host, chosen).look()
     if not found.kind:
         return warning(found.notes[0], HOW_TO_SIGN_IN)
     until = time.strftime("%Y-%m-%d %H:%M", time.localtime(expires or 0))
@@ -146,10 +148,12 @@ def sign_in(config: Location, host: Host) -> Result:
         copied = f"by a copy of this machine's credentials, {limit}"
         what = "by credentials of its own, which renew themselves" if expires is None else copied
         what = f"as {address}, {what}" if address else what
+    elif chosen.source is not None:
+        what += ", which prints the credential at each start; it is not run here"
     if found.notes:
         again = "Sign in again with `claude` and /login on this machine."
         return warning(f"{what}; {found.notes[0]}", found.notes[1] if len(found.notes) > 1 else again)
-    return ok(what)
+    return ok("; ".join((what, *found.remarks)))
 
 
 def its_image(found: Image | None, wanted: ImageChain, now: float) -> Result:

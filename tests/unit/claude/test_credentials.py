@@ -565,8 +565,17 @@ def test_variables_count_in_the_order_of_claude_code(place: Place) -> None:
     assert place.prepare(**environ).kind == "credentials"
 
 
-def test_the_hosts_credentials_are_copied_beside_a_variable_too(place: Place) -> None:
+def test_the_hosts_credentials_are_not_copied_where_a_variable_signs_in_and_the_start_says_what_is_billed(
+    place: Place,
+) -> None:
     place.sign_in(oauth())
+    sign_in = place.prepare(CLAUDE_CODE_OAUTH_TOKEN=OTHER_TOKEN)
+    assert not place.credentials.exists()
+    assert sign_in.remarks == (
+        "Signed in by CLAUDE_CODE_OAUTH_TOKEN, which is billed; the sign-in to your Claude account is not used.",
+    )
+    # They are once it does not; a copy that other sessions may be using stays.
+    place.prepare()
     place.prepare(CLAUDE_CODE_OAUTH_TOKEN=OTHER_TOKEN)
     assert place.copy()["accessToken"] == TOKEN
 

@@ -444,6 +444,9 @@ def test_the_sign_in(host: Host) -> None:
     assert look().what == "by credentials of its own, which renew themselves"
     put(host.home / ".claude/.credentials.json", "{" + SECRET)
     assert look().status == WARNING
+    put(host.home / ".claude/settings.json", json.dumps({"apiKeyHelper": f"echo {SECRET}"}))
+    assert "by apiKeyHelper, which prints the credential at each start" in look().what
+    (host.home / ".claude/settings.json").unlink()
     (inside.path / ".credentials.json").unlink()
     assert (look().status, "is broken" in look().what) == (WARNING, True)
     assert look(ANTHROPIC_API_KEY=SECRET).status == WARNING

@@ -1,0 +1,175 @@
+"""What the host's Claude settings say of the sign-in: the user's and the managed ones, never those of a project.
+
+What a session could have written is not used: its ``env`` would redirect a sign-in, its helper would run on the host.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..environment import is_of_sign_in
+from ..errors import ConfinedError
+from ..fs.directory import read_config
+from ..host import Host
+from ..state import projects
+from ..state.store import state_of
+from ..text import parse_json
+
+SETTINGS = "settings.json"
+# The settings that are commands which print a credential.
+KEY_HELPER, AWS_HELPER = "apiKeyHelper", "awsCredentialExport"
+# Where Claude Code (2.1.332) has the settings of administrators.
+_MANAGED = {"darwin": "/Library/Application Support/ClaudeCode"}.get(sys.platform, "/etc/claude-code")
+_HOME = re.compile(r"^(~|\$HOME|\$\{HOME\})(?=/|$)")
+_LIMIT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class HostSettings:
+    """What they say.
+
+    ``env`` are their variables, ``helpers`` their commands that print a credential by name of the setting. ``problems``
+    are lines on what is not used, and why.
+    """
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    helpers: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+def read(host: Host, root: Path | None = None, managed: Path = Path(_MANAGED)) -> HostSettings:
+    """Return what the settings of ``host`` say for a session in the project at ``root``; managed ones win.
+
+    Raises ConfinedError if CLAUDE_CONFIG_DIR is where a session can write.
+    """
+    problems: list[str] = []
+    own = host.claude_config / SETTINGS
+    places = _once(lambda: tuple(writable_by_sessions(host, root)))
+    if host.environ.get("CLAUDE_CONFIG_DIR") and (place := within(host.claude_config, places())):
+        raise ConfinedError(
+            f"CLAUDE_CONFIG_DIR is in {place}, where sessions can write: nothing of it can be trusted.",
+            "Move that directory elsewhere, or unset the variable.",
+        )
+    env: dict[str, str] = {}
+    helpers: dict[str, str] = {}
+    drop_ins = managed / "managed-settings.d"
+    for path in (own, managed / "managed-settings.json", *sorted(_listed(drop_ins))):
+        found = _parsed(path, problems)
+        variables = _strings(found.get("env"))
+        commands = {name: text for name, text in _strings(found).items() if name in (KEY_HELPER, AWS_HELPER)}
+        if not commands and not any(map(is_of_sign_in, variables)):
+            env |= variables
+        elif place := within(path, places()):
+            problems.append(f"{path} is in {place}, where sessions can write: its sign-in is not used.")
+        else:
+            env |= variables
+            helpers |= commands
+    for name, command in list(helpers.items()):
+        if place := _leads_into(command, host, places()):
+            problems.append(f"{name} runs what is in {place}, where sessions can write: it is not run.")
+            del helpers[name]
+    return HostSettings(env, {name: text for name, text in helpers.items() if text.strip()}, tuple(problems))
+
+
+def variables_in(text: str | bytes | None) -> frozenset[str]:
+    """Return the names of the variables that settings set, by the text of their file."""
+    parsed = parse_json(text)
+    return frozenset(_strings(parsed.get("env"))) if isinstance(parsed, dict) else frozenset()
+
+
+def writable_by_sessions(host: Host, root: Path | None) -> Iterator[Path]:
+    """Yield the real paths of the directories that sessions can write: all projects, and what they share.
+
+    Raises ConfinedError if the known projects cannot be listed.
+    """
+    roots = [known.root for known in projects.projects(state_of(host))]
+    for path in (root, host.data, *roots):
+        if path is not None:
+            yield Path(os.path.realpath(path))
+
+
+def within(path: Path, places: tuple[Path, ...]) -> Path | None:
+    """Return the first of ``places`` that ``path``, or what it leads to as a link, is in; None if it is in none."""
+    for each in (os.path.normpath(path), os.path.realpath(path)):
+        for place in places:
+            if f"{each}/".startswith(f"{place}/"):
+                return place
+    return None
+
+
+def search_path(host: Host, places: tuple[Path, ...]) -> str:
+    """Return the caller's PATH without relative entries and those where sessions can write."""
+    return os.pathsep.join(
+        entry
+        for entry in host.path or tuple(os.defpath.split(os.pathsep))
+        if entry.startswith("/") and not within(Path(entry), places)
+    )
+
+
+def _leads_into(command: str, host: Host, places: tuple[Path, ...]) -> Path | None:
+    """Return the first of ``places`` that a word of a shell command is a path into; None if there is none.
+
+    What a script runs in turn is not known.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = command.split()
+    for word in words:
+        for part in re.split(r"[=:;|&<>()]", word):
+            text = _HOME.sub(lambda _: str(host.home), part)
+            found = text if "/" in text else shutil.which(text, path=search_path(host, places)) or ""
+            if found.startswith("/") and (place := within(Path(found), places)):
+                return place
+    return None
+
+
+def _parsed(path: Path, problems: list[str]) -> Mapping[str, Any]:
+    """Return the settings in a file; none, and a line in ``problems``, for one that cannot be read."""
+    try:
+        text = read_config(path, _LIMIT_BYTES)
+    except ConfinedError as error:
+        problems.append(f"{error.message} Its sign-in is not used.")
+        return {}
+    if text is None or not text.strip():
+        return {}
+    parsed = parse_json(text)
+    if not isinstance(parsed, dict):
+        problems.append(f"{path} is no JSON object: its sign-in is not used.")
+        return {}
+    return parsed
+
+
+def _strings(value: Any) -> dict[str, str]:
+    """Return the entries of a JSON object that are text, or numbers and switches as Claude Code takes them."""
+    if not isinstance(value, dict):
+        return {}
+    texts = {name: str(each).lower() if isinstance(each, bool) else each for name, each in value.items()}
+    return {name: str(each) for name, each in texts.items() if isinstance(each, (str, int)) and "\0" not in str(each)}
+
+
+def _listed(directory: Path) -> list[Path]:
+    try:
+        return [path for path in directory.iterdir() if path.suffix == ".json" and not path.name.startswith(".")]
+    except OSError:
+        return []
+
+
+def _once(call: Callable[[], tuple[Path, ...]]) -> Callable[[], tuple[Path, ...]]:
+    """Return ``call``, which is called the first time only."""
+    found: list[tuple[Path, ...]] = []
+
+    def get() -> tuple[Path, ...]:
+        if not found:
+            found.append(call())
+        return found[0]
+
+    return get

@@ -1,0 +1,152 @@
+"""Commands of the host that print a credential: run with a time-out, and again while a session runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..background import Background, Unfinished
+from ..errors import ConfinedError
+from ..text import escape, parse_json
+
+# What a command prints: one key, or AWS credentials as JSON.
+KEY, AWS = "key", "AWS credentials"
+SECONDS = 30.0
+# How long Claude Code (2.1.332) uses a helper's key if CLAUDE_CODE_API_KEY_HELPER_TTL_MS does not say.
+_TTL_SECONDS = 300.0
+_LEAST_SECONDS = 1.0
+_LIMIT_BYTES = 1 << 16
+# As Claude Code checks it.
+_KEY = re.compile(r"[!-~]{1,16384}")
+_REASON_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class Source:
+    """A command that prints a credential: a line for the shell, or a program's words.
+
+    ``name`` is the setting it is from, or the program; ``form`` is what it prints; ``environ`` has its variables.
+    """
+
+    name: str
+    command: str | tuple[str, ...]
+    form: str
+    environ: Mapping[str, str] = field(repr=False)
+
+    @property
+    def ttl(self) -> float:
+        """How long its value is used, in seconds."""
+        try:
+            return max(int(self.environ.get("CLAUDE_CODE_API_KEY_HELPER_TTL_MS", "")) / 1000, _LEAST_SECONDS)
+        except ValueError:
+            return _TTL_SECONDS
+
+
+class Renewal:
+    """The value that ``source`` prints, from a command that is run in the background, again after each time-to-live.
+
+    ``path`` is the PATH of its programs. It runs in ``/``, which no session can write, without a terminal.
+    """
+
+    def __init__(self, source: Source, path: str) -> None:
+        self.source = source
+        self._path = path
+        self._process: subprocess.Popen[bytes] | None = None
+        self._work: Background[str] | None = Background(self._run)
+        self._due = 0.0
+        self._value = ""
+
+    def first(self) -> str:
+        """Wait for the command's first value and return it. Raises ConfinedError if there is none."""
+        try:
+            self._value = self._work.result(SECONDS + 1) if self._work is not None else self._value
+        except Unfinished:
+            raise _failure(self.source, f"it has not ended after {SECONDS:.0f} s") from None
+        finally:
+            self._work = None
+            self._due = time.monotonic() + self.source.ttl
+        return self._value
+
+    def poll(self) -> str | None:
+        """Run the command again if it is time; return its value if that is a new one, else None.
+
+        Raises ConfinedError if the command failed; the next attempt is after another time-to-live.
+        """
+        if self._work is None:
+            if time.monotonic() >= self._due:
+                self._work = Background(self._run)
+            return None
+        if not self._work.is_done:
+            return None
+        work, self._work = self._work, None
+        self._due = time.monotonic() + self.source.ttl
+        before, self._value = self._value, work.result()
+        return self._value if self._value != before else None
+
+    def close(self) -> None:
+        """End the command if it runs."""
+        if self._process is not None and self._process.poll() is None:
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _run(self) -> str:
+        source, command = self.source, self.source.command
+        environ = {**source.environ, "PATH": self._path}
+        if isinstance(command, str):
+            words = ["/bin/sh", "-c", command]
+        elif (program := shutil.which(command[0], path=self._path)) is None:
+            raise _failure(source, f"the {command[0]} command is missing on this machine")
+        else:
+            words = [program, *command[1:]]
+        pipe = subprocess.PIPE
+        try:
+            with subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, cwd="/", env=environ, start_new_session=True
+            ) as self._process:
+                try:
+                    printed, errors = self._process.communicate(timeout=SECONDS)
+                except subprocess.TimeoutExpired:
+                    raise _failure(source, f"it has not ended after {SECONDS:.0f} s") from None
+                finally:
+                    self.close()
+        except OSError as error:
+            raise _failure(source, error.strerror or str(error)) from None
+        if self._process.returncode:
+            said = escape(errors.decode("utf-8", "replace").strip().split("\n")[-1])[:_REASON_LENGTH]
+            raise _failure(source, said or f"it ended with {self._process.returncode}")
+        return checked(source, printed[: _LIMIT_BYTES + 1])
+
+
+def checked(source: Source, printed: bytes) -> str:
+    """Return the credential in what ``source`` printed. Raises ConfinedError, without the credential, if it is none."""
+    text = printed.decode("ascii", "replace").strip()
+    if source.form == KEY:
+        if not _KEY.fullmatch(text):
+            raise _failure(source, "it printed nothing" if not text else "it must print one key and nothing else")
+        return text
+    found: Any = parse_json(text)
+    if isinstance(found, dict):
+        found = found.get("Credentials", found)
+    wanted = ("AccessKeyId", "SecretAccessKey", "SessionToken")
+    if not isinstance(found, dict) or not all(isinstance(found.get(name), str) for name in wanted[:2]):
+        raise _failure(source, "it must print AWS credentials as JSON")
+    if not isinstance(found.get("SessionToken"), str) or not found["SessionToken"]:
+        raise ConfinedError(
+            f"{source.name} gave a long-lived AWS key, which no session gets.",
+            "Use a profile with short-lived credentials (SSO, a role), or set AWS_ACCESS_KEY_ID and its like yourself.",
+        )
+    kept = {name: found[name] for name in (*wanted, "Expiration") if isinstance(found.get(name), str)}
+    return json.dumps({"Version": 1, **kept})
+
+
+def _failure(source: Source, reason: str) -> ConfinedError:
+    return ConfinedError(f"No credential from {source.name}: {reason}.", "Try that command yourself, then start again.")

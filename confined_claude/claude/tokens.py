@@ -1,0 +1,55 @@
+"""What of a sign-in is on record on the host: tokens of ``login``, and the API keys that the user refused."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfinedError
+from ..fs.directory import read_config
+from ..fs.lock import locked
+from ..host import Host
+from ..state import store
+from ..text import parse_json
+
+_FILE, _LOCK = "tokens.json", "tokens.lock"
+_STATE_BYTES = 64 << 20
+
+
+def stored(host: Host, config: Path) -> str:
+    """Return the token for sessions with the Claude config at ``config``; empty if there is none.
+
+    Raises ConfinedError for a record of a newer version.
+    """
+    with store.state_of(host).open_if_exists() as state:
+        token = None if state is None else _entries(state.read(_FILE), host).get(str(config))
+    return token if isinstance(token, str) else ""
+
+
+def store_token(host: Host, config: Path, token: str) -> None:
+    """Keep ``token`` for sessions with the Claude config at ``config``; forget the one there is if it is empty.
+
+    Only this user can read it. Raises ConfinedError.
+    """
+    with locked(store.state_of(host), _LOCK) as state:
+        entries = {**_entries(state.read(_FILE), host), str(config): token}
+        kept = {path: each for path, each in entries.items() if each}
+        store.write_json(state, _FILE, {"version": store.VERSION, "tokens": kept} if kept else None)
+
+
+def _entries(content: bytes | None, host: Host) -> dict[str, Any]:
+    value = parse_json(content)
+    store.refuse_newer(value, store.state_of(host).path / _FILE)
+    entries = value.get("tokens") if isinstance(value, dict) else None
+    return entries if isinstance(entries, dict) else {}
+
+
+def refused_keys(host: Host) -> frozenset[str]:
+    """Return the ends of the API keys that the user refused when the host's client asked."""
+    parsed: Any = None
+    with contextlib.suppress(ConfinedError):
+        parsed = parse_json(read_config(host.claude_state, _STATE_BYTES))
+    responses = parsed.get("customApiKeyResponses") if isinstance(parsed, dict) else None
+    found = responses.get("rejected") if isinstance(responses, dict) else None
+    return frozenset(each for each in found if isinstance(each, str)) if isinstance(found, list) else frozenset()

@@ -1,0 +1,192 @@
+"""What the host's settings say of the sign-in, and what of it a session could have written."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from confined_claude.claude import choosing, tokens
+from confined_claude.claude.host_settings import HostSettings, read
+from confined_claude.claude.sign_in import TOKEN_KIND
+from confined_claude.errors import ConfinedError
+from confined_claude.state import projects
+from confined_claude.state.store import records_of
+from confined_claude.workspace import shared_data
+
+from ..conftest import host_below, mode_of
+
+HELPER = "apiKeyHelper"
+
+
+class Place:
+    def __init__(self, folder: Path) -> None:
+        self.host = host_below(folder)
+        self.project = folder / "project"
+        self.other = folder / "other"
+        self.managed = folder / "managed"
+        for path in (self.project, self.other, self.managed / "managed-settings.d", self.host.home / ".claude"):
+            path.mkdir(parents=True)
+        projects.remember(records_of(self.host, "other-1"), self.other)
+        self.user = self.host.home / ".claude/settings.json"
+
+    def read(self, **environ: str) -> HostSettings:
+        return read(replace(self.host, environ={**self.host.environ, **environ}), self.project, self.managed)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def write(path: Path, **values: Any) -> Path:
+    path.write_text(json.dumps(values))
+    return path
+
+
+def test_without_settings_there_is_nothing(place: Place) -> None:
+    assert place.read() == HostSettings()
+
+
+def test_managed_settings_win_over_the_users_and_drop_ins_over_both(place: Place) -> None:
+    write(
+        place.user, env={"A": "user", "B": "user", "C": 1, "D": True}, apiKeyHelper="of-user", awsCredentialExport="x"
+    )
+    write(place.managed / "managed-settings.json", env={"B": "managed", "E": "managed"}, apiKeyHelper="managed")
+    write(place.managed / "managed-settings.d/20.json", env={"E": "second"})
+    write(place.managed / "managed-settings.d/10.json", env={"E": "first"}, apiKeyHelper="of-drop-in")
+    write(place.managed / "managed-settings.d/.hidden.json", env={"E": "hidden"})
+    found = place.read()
+    assert found.env == {"A": "user", "B": "managed", "C": "1", "D": "true", "E": "second"}
+    assert found.helpers == {HELPER: "of-drop-in", "awsCredentialExport": "x"}
+    assert found.problems == ()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "x" * (2 << 20), "\xff"])
+def test_settings_that_cannot_be_read_are_named_and_prevent_nothing(place: Place, content: str) -> None:
+    place.user.write_bytes(content.encode("latin-1"))
+    found = place.read()
+    assert (found.env, found.helpers) == ({}, {})
+    assert str(place.user) in found.problems[0]
+
+
+def test_a_fifo_prevents_nothing(place: Place) -> None:
+    os.mkfifo(place.user)
+    assert str(place.user) in place.read().problems[0]
+
+
+def test_settings_of_a_project_do_not_count(place: Place) -> None:
+    (place.project / ".claude").mkdir()
+    for name in ("settings.json", "settings.local.json"):
+        write(place.project / ".claude" / name, env={"ANTHROPIC_BASE_URL": "http://evil"}, apiKeyHelper="evil")
+    assert place.read() == HostSettings()
+
+
+@pytest.mark.parametrize("where", ["project", "other", "shared data"])
+def test_settings_that_lead_to_where_a_session_can_write_are_not_used(place: Place, where: str) -> None:
+    target = {"project": place.project, "other": place.other, "shared data": place.host.data}[where]
+    target.mkdir(parents=True, exist_ok=True)
+    # Control: elsewhere they are used.
+    real = write(target.parent / "settings-elsewhere.json", env={"ANTHROPIC_BASE_URL": "http://x"}, apiKeyHelper="h")
+    place.user.symlink_to(real)
+    assert place.read().helpers == {HELPER: "h"}
+    place.user.unlink()
+    place.user.symlink_to(real.rename(target / "settings.json"))
+    found = place.read()
+    assert (found.env, found.helpers) == ({}, {})
+    assert str(target) in found.problems[0]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "{}/get-key",
+        "sh {}/get-key --quiet",
+        "FILE={}/get-key; sh $FILE",
+        "cat <{}/key|head -1",
+        "'{}/with blank'",
+        "~/link/get-key",
+        "$HOME/link/get-key",
+        "in-path",
+    ],
+)
+def test_a_helper_that_a_session_could_have_written_is_not_run(place: Place, command: str) -> None:
+    (place.host.home / "link").symlink_to(place.other)
+    programs = place.host.home / "programs"
+    programs.mkdir()
+    (place.other / "in-path").write_text("")
+    (place.other / "in-path").chmod(0o755)
+    (programs / "in-path").symlink_to(place.other / "in-path")
+    write(place.user, apiKeyHelper=command.format(place.other))
+    found = place.read(PATH=f"{programs}:/usr/bin:/bin")
+    assert found.helpers == {}
+    assert "it is not run" in found.problems[0]
+    # Control: the same in a directory of the user's.
+    write(place.user, apiKeyHelper=command.format(place.host.home).replace("in-path", "cat").replace("/link", ""))
+    assert place.read(PATH=f"{programs}:/usr/bin:/bin").helpers
+
+
+def test_a_config_directory_where_a_session_can_write_is_refused(place: Place) -> None:
+    inside = place.other / "claude"
+    inside.mkdir()
+    with pytest.raises(ConfinedError, match="CLAUDE_CONFIG_DIR is in") as caught:
+        place.read(CLAUDE_CONFIG_DIR=str(inside))
+    assert (caught.value.exit_code, bool(caught.value.hint)) == (2, True)
+    assert place.read(CLAUDE_CONFIG_DIR=str(place.host.home / "elsewhere")) == HostSettings()
+
+
+# Everything found on the host
+
+
+def find(place: Place, **environ: str) -> Any:
+    host = replace(place.host, environ={**place.host.environ, **environ})
+    return choosing.find(host, place.project, shared_data(host).at("claude-config"))
+
+
+@pytest.mark.parametrize(("variable", "file"), [("", "../.claude.json"), ("CLAUDE_CONFIG_DIR", ".claude.json")])
+def test_a_key_refused_on_the_host_is_known_by_its_end(place: Place, variable: str, file: str) -> None:
+    key = "sk-ant-api03-made-up-0123456789abcdefghij"
+    folder = place.host.home / ".claude"
+    write(folder / file, customApiKeyResponses={"rejected": [key[-20:]], "approved": []})
+    environ = {"ANTHROPIC_API_KEY": key, **({variable: str(folder)} if variable else {})}
+    assert find(place, **environ).kind == ""
+    write(folder / file, customApiKeyResponses={"rejected": [], "approved": [key[-20:]]})
+    assert find(place, **environ).kind == "ANTHROPIC_API_KEY"
+
+
+def test_the_region_of_the_aws_profile_follows(place: Place) -> None:
+    folder = place.host.home / ".aws"
+    folder.mkdir()
+    (folder / "config").write_text("[default]\nregion = eu-west-1\n[profile work]\nregion = eu-north-1\n")
+    assert find(place, CLAUDE_CODE_USE_BEDROCK="1").environ["AWS_REGION"] == "eu-west-1"
+    assert find(place, CLAUDE_CODE_USE_BEDROCK="1", AWS_PROFILE="work").environ["AWS_REGION"] == "eu-north-1"
+    assert find(place, CLAUDE_CODE_USE_BEDROCK="1", AWS_REGION="x").environ["AWS_REGION"] == "x"
+    (folder / "config").write_text("broken")
+    assert "AWS_REGION" not in find(place, CLAUDE_CODE_USE_BEDROCK="1").environ
+
+
+def test_a_token_of_login_is_kept_for_one_config_and_for_this_user_alone(place: Place) -> None:
+    config = shared_data(place.host).at("claude-config").path
+    tokens.store_token(place.host, config, "sk-ant-oat01-made-up")
+    assert mode_of(place.host.state / "tokens.json") == 0o600
+    assert tokens.stored(place.host, config.parent) == ""
+    found = find(place)
+    assert (found.kind, found.environ["CLAUDE_CODE_OAUTH_TOKEN"]) == (TOKEN_KIND, "sk-ant-oat01-made-up")
+    tokens.store_token(place.host, config, "")
+    assert find(place).kind == ""
+    assert not (place.host.state / "tokens.json").exists()
+
+
+@pytest.mark.parametrize("name", ["settings.json", "settings.local.json"])
+def test_variables_that_files_of_a_session_set_are_known(place: Place, name: str) -> None:
+    (place.project / ".claude").mkdir()
+    config = shared_data(place.host).at("claude-config")
+    config.make().close()
+    assert choosing.set_inside(place.project, config) == frozenset()
+    write(place.project / ".claude" / name, env={"ANTHROPIC_BASE_URL": "http://evil", "EDITOR": "vi"})
+    write(config.path / "settings.json", env={"ANTHROPIC_AUTH_TOKEN": "old"})
+    assert choosing.set_inside(place.project, config) == {"ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN"}

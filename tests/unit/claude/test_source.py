@@ -1,0 +1,132 @@
+"""Commands that print a credential: what they may print, how long they may take, and that they are run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from confined_claude.claude import source as module
+from confined_claude.claude.source import AWS, KEY, Renewal, Source, checked
+from confined_claude.errors import ConfinedError
+
+PATH = "/usr/bin:/bin"
+CREDENTIALS = {"AccessKeyId": "ASIAMADEUP", "SecretAccessKey": "made-up", "SessionToken": "made-up"}
+
+
+def source(command: str | tuple[str, ...], form: str = KEY, **environ: str) -> Source:
+    return Source("apiKeyHelper" if isinstance(command, str) else command[0], command, form, environ)
+
+
+def polled(renewal: Renewal) -> str | None:
+    """The next value that is new, within 10 s."""
+    deadline = time.monotonic() + 10
+    while (value := renewal.poll()) is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return value
+
+
+def test_a_line_for_the_shell_runs_in_no_project_without_a_terminal_and_with_the_users_variables() -> None:
+    line = 'echo "$PWD-$NAME-$(test -t 0 || echo none)"'
+    assert Renewal(source(line, NAME="made-up"), PATH).first() == "/-made-up-none"
+
+
+def test_a_program_is_found_on_the_path_it_is_given(tmp_path: Path) -> None:
+    program = tmp_path / "get-key"
+    program.write_text("#!/bin/sh\necho sk-$1\n")
+    program.chmod(0o755)
+    assert Renewal(source(("get-key", "made-up")), f"{tmp_path}:{PATH}").first() == "sk-made-up"
+    with pytest.raises(ConfinedError, match="the get-key command is missing"):
+        Renewal(source(("get-key",)), PATH).first()
+
+
+def test_it_is_run_again_after_its_time_to_live_and_only_a_new_value_counts(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("first")
+    renewal = Renewal(source(f"echo x >>{tmp_path}/runs; cat {key}", CLAUDE_CODE_API_KEY_HELPER_TTL_MS="1"), PATH)
+    assert renewal.first() == "first"
+    deadline = time.monotonic() + 30
+    while len((tmp_path / "runs").read_text()) < 4 and time.monotonic() < deadline:  # run again, with the same value
+        assert renewal.poll() is None
+        time.sleep(0.02)
+    key.write_text("second")
+    assert polled(renewal) == "second"
+
+
+def test_a_failure_in_between_is_raised_once_and_the_next_run_counts(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("first")
+    renewal = Renewal(source(f"cat {key}", CLAUDE_CODE_API_KEY_HELPER_TTL_MS="1"), PATH)
+    renewal.first()
+    key.rename(tmp_path / "gone")
+    with pytest.raises(ConfinedError, match="No such file"):
+        polled(renewal)
+    key.write_text("second")
+    assert polled(renewal) == "second"
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("", 300), ("60000", 60), ("1", 1), ("-5", 1), ("soon", 300)])
+def test_the_time_to_live_is_claude_codes(text: str, seconds: float) -> None:
+    assert source("x", CLAUDE_CODE_API_KEY_HELPER_TTL_MS=text).ttl == seconds
+
+
+def test_what_does_not_end_is_ended_with_all_that_it_has_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "SECONDS", 0.5)
+    with pytest.raises(ConfinedError, match="has not ended after"):
+        Renewal(source(f"sleep 60 & echo $! >{tmp_path}/pid; wait"), PATH).first()
+    pid = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("true", "printed nothing"),
+        ("echo a b", "one key and nothing else"),
+        ("printf 'a\\nb'", "one key and nothing else"),
+        ("printf 'k\\303\\251y'", "one key and nothing else"),
+        ("head -c 20000 /dev/zero | tr '\\0' x", "one key and nothing else"),
+        ("echo secret-in-output; echo 'please log in' >&2; exit 3", "please log in"),
+        ("exit 3", "ended with 3"),
+        ("/nonexistent/helper", "not found"),
+    ],
+)
+def test_what_is_no_key_is_refused_in_words_without_what_was_printed(line: str, reason: str) -> None:
+    with pytest.raises(ConfinedError, match=reason) as caught:
+        Renewal(source(line), PATH).first()
+    assert "secret-in-output" not in str(caught.value)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: {"Credentials": value}])
+def test_aws_credentials_in_both_forms_are_those_of_a_process(wrap: Callable[[Any], Any]) -> None:
+    printed = json.dumps(wrap({**CREDENTIALS, "Expiration": "2100-01-01T00:00:00Z", "More": 1})).encode()
+    wanted = {"Version": 1, **CREDENTIALS, "Expiration": "2100-01-01T00:00:00Z"}
+    assert json.loads(checked(source("x", AWS), printed)) == wanted
+
+
+@pytest.mark.parametrize("value", [{**CREDENTIALS, "SessionToken": ""}, {**CREDENTIALS, "SessionToken": None}])
+def test_long_lived_aws_keys_of_a_profile_get_into_no_session(value: Any) -> None:
+    with pytest.raises(ConfinedError, match="long-lived AWS key"):
+        checked(source("x", AWS), json.dumps(value).encode())
+
+
+@pytest.mark.parametrize("printed", [b"", b"{", b"[]", b"{}", b'{"AccessKeyId": 1, "SecretAccessKey": "x"}'])
+def test_what_are_no_aws_credentials_is_refused(printed: bytes) -> None:
+    with pytest.raises(ConfinedError, match="AWS credentials as JSON"):
+        checked(source("x", AWS), printed)
+
+
+def test_nothing_of_it_shows_in_its_representation() -> None:
+    assert "made-up" not in repr(source("x", NAME="made-up"))
+    assert os.environ.get("NAME") is None
