@@ -34,6 +34,7 @@ _SETTLING_SECONDS = 10.0
 _SIGNED_OUT = "Claude was signed out on this machine, and so was this session."
 _OTHER_ACCOUNT = "Claude was signed in to another account on this machine, and so was this session: {} instead of {}."
 _FAILED = "The sign-in of this machine's Claude could not be copied while the session ran: {}"
+_LOCKED = "another session writes to its credentials."
 
 _Decide = Callable[[HostSignIn, Mapping[str, Any] | None, Copied | None], Decision]
 
@@ -193,9 +194,9 @@ class Watch:
                 # Tried again at the next look. What has failed to the last is told at the end.
                 self._failure = _FAILED.format(error.message if isinstance(error, ConfinedError) else error.strerror)
                 return
-            self._failure = ""
             if followed is None:
                 return
+            self._failure = ""
             if is_new and self._seen is not None:
                 self._changed = time.monotonic()
             self._seen = identity
@@ -215,7 +216,9 @@ class Watch:
         since = self._signed_out_since
         is_out = since is not None and time.monotonic() - since >= _SIGNED_OUT_SECONDS
         followed = self._follower.follow_on(removes=is_out)
-        if followed is None or not followed.theirs.is_signed_out:
+        if followed is None:
+            self._failure = _FAILED.format(_LOCKED)
+        elif not followed.theirs.is_signed_out:
             self._signed_out_since = None
         elif not is_out:
             self._signed_out_since = time.monotonic() if since is None else since

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import API_KEY, Api, User, wait_until
+from helpers import API_KEY, FAR_FUTURE_MS, Api, User, wait_until
 from terminals import PROMPT, terminal
 
 pytestmark = pytest.mark.timeout(300)
@@ -144,16 +145,68 @@ def test_not_signed_in_says_how_and_goes_on(make_user: Callable[..., User], plac
     assert done.returncode == 1
 
 
-def test_credentials_that_cannot_be_read_are_named_and_prevent_no_session(
-    make_user: Callable[..., User], place: Path
+def test_a_sign_in_made_inside_is_kept_and_what_is_planted_is_not(
+    make_user: Callable[..., User], place: Path, api: Api
 ) -> None:
+    theirs, own, planted = token("theirs"), token("own"), token("planted")
     user = make_user(ANTHROPIC_API_KEY="")
-    file = user.sign_in()
-    file.write_text("{broken")
+    user.sign_in(token=theirs, expires=1_900_000_000_000)
     folder = user.folder(place / "project")
-    for variables, answer in (({}, "/login"), ({"ANTHROPIC_API_KEY": API_KEY}, "FAKE ANSWER")):
-        done = user.run("confined-claude", "--", "-p", "hello", cwd=folder, **variables)
-        assert (answer in done.stdout, str(file) in done.stderr) == (True, True), done.stderr
+
+    def write_inside(oauth: dict[str, object]) -> None:
+        """Have the container's config hold this sign-in, as a session may write it there."""
+        user.folder(copied(user).parent)
+        copied(user).write_text(json.dumps({"claudeAiOauth": {"scopes": ["user:inference"], **oauth}}))
+        user.own(copied(user))
+
+    def ask() -> tuple[str, str]:
+        done = user.run("confined-claude", "--", "-p", "hello", cwd=folder)
+        return api.tokens()[-1] if "FAKE ANSWER" in done.stdout else done.stdout, done.stderr
+
+    write_inside({"accessToken": planted, "expiresAt": 9e12})
+    assert ask() == (theirs, "")
+    write_inside({"accessToken": own, "refreshToken": "sk-ant-ort01-own", "expiresAt": 1_890_000_000_000})
+    sent, said = ask()
+    assert (sent, "Signed in inside a session" in said, "login --from-host" in said) == (own, True, True)
+    # Newer by its date, as after a renewal.
+    user.sign_in(token=theirs)
+    host = tree_of(user.home / ".claude")
+    assert ask() == (own, "")
+    write_inside({"accessToken": planted, "expiresAt": 9e12})
+    sent, said = ask()
+    assert (sent, "sessions use this machine's again" in said) == (theirs, True)
+    assert tree_of(user.home / ".claude") == host
+    (user.home / ".claude/.credentials.json").unlink()
+    answer, said = ask()
+    assert "/login" in answer
+    assert "Claude is signed out on this machine, and so are sessions" in said
+    assert not copied(user).exists()
+
+
+def test_broken_files_are_named_and_the_first_screen_is_the_prompt(make_user: Callable[..., User], place: Path) -> None:
+    """A directory for the host's credentials; in the container's config one too, a cut-off state, and a lock."""
+    user = make_user()
+    theirs = user.folder(user.home / ".claude") / ".credentials.json"
+    inside = user.folder(copied(user).parent)
+    for directory in (theirs, inside / ".credentials.json", inside / "backups", inside / ".claude.json.lock"):
+        user.folder(directory)
+    os.utime(inside / ".claude.json.lock", (FAR_FUTURE_MS / 1000, FAR_FUTURE_MS / 1000))
+    good = json.dumps({"hasCompletedOnboarding": True, "numStartups": 41})
+    (inside / "backups/.claude.json.backup.1790000000000").write_text(good)
+    (inside / ".claude.json").write_text(good[:-9])
+    user.own(inside / ".claude.json", inside / "backups/.claude.json.backup.1790000000000")
+    with terminal(user, user.folder(place / "project"), "confined-claude", "run") as opened:
+        opened.wait_for(PROMPT)
+        opened.type("hello")
+        opened.wait_for("FAKE ANSWER: hello")
+        opened.type("/exit")
+        opened.wait_for_end()
+    closing = " ".join(opened.everything.split("This session has ended.")[1].split())
+    assert f"Cannot read {theirs}: it is no regular file." in closing
+    assert f"{inside / '.credentials.json'} is no file with credentials, and is now" in closing
+    assert f"{inside / '.claude.json'} was damaged" in closing
+    assert json.loads((inside / ".claude.json").read_text())["numStartups"] > 41
+    assert theirs.is_dir()
 
 
 def test_variables_of_a_parent_session_never_follow_and_claudes_own_do(user: User, project: Path) -> None:

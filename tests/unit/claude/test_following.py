@@ -159,9 +159,13 @@ def test_while_the_client_writes_nothing_is_written(place: Running) -> None:
     watch.look()
     assert time.monotonic() - started < 0.5
     assert place.copy()["accessToken"] == TOKEN
+    watch.close()
+    assert "another session writes" in place.told.pop()
     lock.rmdir()
     watch.look()
     assert place.copy()["accessToken"] == OTHER_TOKEN
+    watch.close()
+    assert place.told == []
 
 
 def test_a_start_does_not_wait_for_ever_for_the_clients_lock(place: Running, monkeypatch: pytest.MonkeyPatch) -> None:
