@@ -63,7 +63,7 @@ def audit(
     no session can have changed, except where other files share it and in what is writable. ``session`` and ``since``
     are those of the findings.
     """
-    context = replace(context, scanned=frozenset(after.git_directories))
+    context = replace(context, scanned=frozenset(after.git_directories), reached=after.reached)
     context = replace(context, submodules=submodules(after, context))
     protected = tuple(f"{path}/" for path in unchanged)
     writable = tuple(f"{path}/" for path in context.writable)
@@ -121,12 +121,20 @@ def without_later_contents(findings: list[Finding]) -> list[Finding]:
 
 
 def _without_covered(findings: list[Finding]) -> list[Finding]:
-    """Return the findings without yellow links in what is reported as a whole: a virtual environment has several."""
+    """Return the findings without yellow ones that others cover.
+
+    These are links in what is reported as a whole, as a virtual environment has several, and files that are reached.
+    """
     whole = tuple(f"{finding.path}/" for finding in findings if finding.kind == Kind.PACKAGES)
+    reached = {finding.path for finding in findings if finding.kind == Kind.REACHED}
     return [
         finding
         for finding in findings
-        if finding.red or finding.kind != Kind.LINK or not finding.path.startswith(whole)
+        if finding.red
+        or not (
+            (finding.kind == Kind.LINK and finding.path.startswith(whole))
+            or (finding.kind == Kind.FILE and finding.path in reached)
+        )
     ]
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,19 +71,20 @@ def read_variables(path: Path, limit: int = _MAX_CONFIG_BYTES) -> list[Variable]
 def led_to(variables: Iterable[Variable], top: Path) -> Iterator[Path]:
     """Yield the files and directories that git obeys or runs in the work tree ``top`` because of ``variables``.
 
-    They may be missing. Conditions of includes are taken to be met. Every link on the way to a file is yielded too.
+    They may be missing. Every link on the way to a file is yielded too.
     """
-    seen: set[Path] = set()
-    left = _MAX_VARIABLES
+    named = (path for variable in with_included(variables) for path in _named(variable, top))
+    for path in islice(named, _MAX_VARIABLES):
+        yield from places(path)
 
-    def search(variables: Iterable[Variable], depth: int) -> Iterator[Path]:
-        nonlocal left
+
+def with_included(variables: Iterable[Variable]) -> Iterator[Variable]:
+    """Yield the variables, and those of the files that they include. Conditions of includes are taken to be met."""
+    seen: set[Path] = set()
+
+    def search(variables: Iterable[Variable], depth: int) -> Iterator[Variable]:
         for variable in variables:
-            for path in _named(variable, top):
-                left -= 1
-                if left < 0:
-                    return
-                yield from places(path)
+            yield variable
             if _is_include(variable.key) and depth < _MAX_DEPTH:
                 included = Path(os.path.realpath(_expanded(variable.value, variable.directory)))
                 if included not in seen:
@@ -90,6 +92,13 @@ def led_to(variables: Iterable[Variable], top: Path) -> Iterator[Path]:
                     yield from search(read_variables(included), depth + 1)
 
     return search(variables, 0)
+
+
+def commands(variables: Iterable[Variable]) -> Iterator[str]:
+    """Yield the values that git runs, or hands to a program that it runs."""
+    for key, value, _ in islice(with_included(variables), _MAX_VARIABLES):
+        if not _is_include(key) and _is_command(key, value):
+            yield value
 
 
 def links_of_hooks(hooks: Path) -> Iterator[Path]:
@@ -194,12 +203,13 @@ class NamedFiles(NamedTuple):
     """What git's settings lead to where a session can write.
 
     ``in_tree`` are paths below the project's root, ``anywhere`` those that the user's settings name in any work tree.
-    ``in_git`` are absolute paths in git directories.
+    ``in_git`` are absolute paths in git directories. ``commands`` are what the settings run, each with the work tree.
     """
 
     in_tree: tuple[str, ...] = ()
     anywhere: tuple[str, ...] = ()
     in_git: tuple[Path, ...] = ()
+    commands: tuple[tuple[Path, str], ...] = ()
 
 
 def named_files(
@@ -216,11 +226,13 @@ def named_files(
     found = dict.fromkeys(place for path in files for place in places(path))
     common = trees[0][0] if trees else root / ".git"
     shared = settings_of(common)
+    run: dict[tuple[Path, str], None] = {}
     for directory, top in trees or [(common, root)]:
         variables = general + (shared if directory == common or directory.parent == common / "worktrees" else [])
         if directory != common:
             variables += settings_of(directory, _MAX_OWN_CONFIG_BYTES)
         found |= dict.fromkeys(led_to(variables, top))
+        run |= dict.fromkeys((top, command) for command in commands(variables))
         found |= dict.fromkeys(links_of_hooks(directory / "hooks"))
     outside = () if own is None or own.common.is_relative_to(root) else (own.common,)
     kept = [
@@ -230,7 +242,7 @@ def named_files(
     kept = [path for path in kept if all_kept.isdisjoint(path.parents)]
     in_git = [path for path in kept if is_in_git(path, root)]
     in_tree = [str(path.relative_to(root)) for path in kept if not is_in_git(path, root)]
-    return NamedFiles(tuple(in_tree), tuple(dict.fromkeys(_anywhere(general))), tuple(in_git))
+    return NamedFiles(tuple(in_tree), tuple(dict.fromkeys(_anywhere(general))), tuple(in_git), tuple(run))
 
 
 def settings_of(directory: Path, limit: int = _MAX_CONFIG_BYTES) -> list[Variable]:

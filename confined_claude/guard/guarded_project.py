@@ -79,6 +79,7 @@ class GuardedProject:
             self.matcher,
             self.outside,
             self.named.in_git,
+            self.named.commands,
             since=since,
             programs=directories,
             packages=known_packages,

@@ -73,7 +73,8 @@ class KnownFiles:
         return [
             finding
             for finding in findings
-            if finding.kind != Kind.FILE or not self._is_known(finding.path, after.items.get(finding.path), trees)
+            if finding.kind not in (Kind.FILE, Kind.REACHED)
+            or not self._is_known(finding.path, after.items.get(finding.key), trees)
         ]
 
     def _is_known(self, path: str, item: Item | None, trees: Mapping[str, Path]) -> bool:

@@ -17,7 +17,7 @@ _MAX_FINDINGS = 10
 _MAX_NAMED = 3
 # More is not compared.
 _MAX_COMPARED = 400
-_FILES = (Kind.FILE, Kind.GIT_FILE, Kind.POINTER, Kind.PROGRAM)
+_FILES = (Kind.FILE, Kind.GIT_FILE, Kind.POINTER, Kind.PROGRAM, Kind.REACHED)
 
 
 class Limits(NamedTuple):
@@ -71,7 +71,7 @@ def _by_tool(findings: Sequence[Finding]) -> Iterator[str]:
     for finding in findings:
         tools.setdefault(finding.runs, []).append(finding)
     for tool, found in tools.items():
-        yield f"  yellow  {name(found)}" + (f"; acted on by {tool}" if tool else "")
+        yield f"  yellow  {name(found)}" + (f"; acted on by {escape(tool)}" if tool else "")
 
 
 def summarize(findings: Sequence[Finding]) -> str:
@@ -91,7 +91,7 @@ def describe(findings: Sequence[Finding], *, max_findings: int, limits: Limits) 
     """Yield the lines of each finding: colour, path, what it is, what would run it, since when, and what changed."""
     for finding in findings[:max_findings]:
         yield f"  {'red   ' if finding.red else 'yellow'}  {escape(finding.path)}"
-        yield f"          {escape(finding.why)}" + (f"; acted on by {finding.runs}" if finding.runs else "")
+        yield f"          {escape(finding.why)}" + (f"; acted on by {escape(finding.runs)}" if finding.runs else "")
         if finding.session:
             started = time.strftime("%Y-%m-%d %H:%M", time.localtime(finding.since))
             yield f"          since the session {escape(finding.session)} of {started}"

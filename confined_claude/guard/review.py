@@ -20,7 +20,7 @@ from .snapshot import Item, Kind
 
 _REMOVABLE = (Kind.FILE, Kind.GIT_FILE, Kind.LINK, Kind.GIT_LINK, Kind.POINTER, Kind.PROGRAM)
 _LINKS = (Kind.LINK, Kind.GIT_LINK)
-_RESTORABLE = (Kind.FILE, Kind.GIT_FILE, Kind.POINTER, Kind.PROGRAM)
+_RESTORABLE = (Kind.FILE, Kind.GIT_FILE, Kind.POINTER, Kind.PROGRAM, Kind.REACHED)
 
 
 @dataclass(frozen=True)

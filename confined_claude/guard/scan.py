@@ -17,7 +17,8 @@ from ..fs.directory import Directory, Location
 from ..project import SCAFFOLD
 from .contents import lock_digest
 from .gitscan import GitScan, is_git_directory
-from .gitsettings import led_to, links_of_hooks, settings_of
+from .named_scan import NamedScan
+from .reach import ReachScan
 from .rule_table import Rule
 from .rules import CONDA_MARK, DEPENDENCY_DIRECTORIES, ENVIRONMENT_PROGRAM, VENV_MARK, Matcher
 from .snapshot import KEPT_BYTES, LINKED_DIRECTORY, CutShort, Item, Kind, Snapshot, resolve_inside
@@ -34,6 +35,7 @@ def scan(
     matcher: Matcher,
     git_directories: Iterable[Path] = (),
     named_in_git: Iterable[Path] = (),
+    commands: Iterable[tuple[Path, str]] = (),
     *,
     since: float | None = None,
     programs: Mapping[str, bool] = MappingProxyType({}),
@@ -41,7 +43,8 @@ def scan(
 ) -> Snapshot:
     """Scan the project at ``root`` and the ``git_directories`` outside it.
 
-    ``named_in_git`` are files and directories in git directories that git's settings lead to.
+    ``named_in_git`` are files and directories in git directories that git's settings lead to, ``commands`` what these
+    settings run, each with the work tree.
 
     With ``since``, in seconds since the epoch, files that run as their owner and packages that changed since then are
     noted as such, by their ctime, which no session can set back. ``programs`` are directories of the caller's PATH, see
@@ -61,7 +64,10 @@ def scan(
                 tree.note_packages()
             tree.scan_programs()
         tree.resolve_inner_links()
-        _NamedScan(root, walk).scan(named_in_git)
+        named = NamedScan(root, walk)
+        named.scan(named_in_git)
+        starts = [named.start(command, top) for top, command in (*commands, *named.commands)]
+        ReachScan(root, matcher, walk, tree.packages, tree.since_ns).scan(starts)
     except CutShort as error:
         walk.add_unscanned(*error.args)
     except OSError as error:
@@ -88,11 +94,11 @@ class _TreeScan:
         self._walk = walk
         self._snapshot = walk.snapshot
         self._git = GitScan(walk)
-        self._since_ns = None if since is None else int(since * 1e9)
+        self.since_ns = None if since is None else int(since * 1e9)
         self._inner_links: list[str] = []
         self._inner_bytes = 0
-        self._packages = packages
-        self._inodes: dict[str, int] = {}  # of the directories of packages
+        self._known_packages = packages
+        self.packages: dict[str, int] = {}  # of the directories of packages
         self._changes: dict[str, int] = {}  # when something in one changed last (ctime in ns), if since the time given
         # Those by their path from the root, and the ends of the paths of the others, which are found on the way.
         self._programs = {path[1:]: recent for path, recent in programs.items() if path.startswith("/")}
@@ -115,8 +121,8 @@ class _TreeScan:
             self._git.scan(directory, prefix[:-1])
         if prefix and not packages and self._has_packages(prefix[:-1], parents[-1], names):
             packages = prefix[:-1]
-            self._inodes[packages] = directory.stat().st_ino
-        if packages and self._since_ns is not None:  # what is moved here is as old as it was
+            self.packages[packages] = directory.stat().st_ino
+        if packages and self.since_ns is not None:  # what is moved here is as old as it was
             self._packages_changed(packages, directory.stat().st_ctime_ns)
         # The mark of a virtual environment does not end the rules: a session may put it anywhere.
         is_ruled = DEPENDENCY_DIRECTORIES.isdisjoint(parents)
@@ -155,12 +161,12 @@ class _TreeScan:
         """Note an entry that is no directory, if it matters."""
         name = entry.name
         lower = name.lower()
-        if self._since_ns is not None:
+        if self.since_ns is not None:
             try:
                 status = entry.stat(follow_symlinks=False)
             except OSError:
                 return  # removed meanwhile
-            if status.st_ctime_ns >= self._since_ns:
+            if status.st_ctime_ns >= self.since_ns:
                 self._packages_changed(packages, status.st_ctime_ns)
                 if status.st_mode & _SETID and stat.S_ISREG(status.st_mode):
                     self._snapshot.add(prefix + name, Kind.SETID, oct(stat.S_IMODE(status.st_mode)).encode())
@@ -192,17 +198,17 @@ class _TreeScan:
             or VENV_MARK in names
             or CONDA_MARK in names
             or (name == "bin" and any(map(ENVIRONMENT_PROGRAM.fullmatch, names)))
-            or path in (self._packages or ())
+            or path in (self._known_packages or ())
         )
 
     def _packages_changed(self, packages: str, ctime_ns: int) -> None:
-        if packages and ctime_ns >= max(self._since_ns or 0, self._changes.get(packages, 0)):
+        if packages and ctime_ns >= max(self.since_ns or 0, self._changes.get(packages, 0)):
             self._changes[packages] = ctime_ns
 
     def note_packages(self) -> None:
         """Note the directories of packages: each later change makes another item."""
-        for path, inode in self._inodes.items():
-            if path in self._changes or self._packages is not None:
+        for path, inode in self.packages.items():
+            if path in self._changes or self._known_packages is not None:
                 state = f"{inode} {self._changes.get(path, '')}"
                 digest = hashlib.sha256(state.encode()).hexdigest()
                 self._snapshot.put(path, Item(Kind.PACKAGES, digest))
@@ -272,7 +278,7 @@ class _TreeScan:
 
     def _program(self, directory: Directory, path: str, entry: os.DirEntry[str], *, is_recent: bool) -> None:
         status = entry.stat(follow_symlinks=False)
-        if is_recent and status.st_ctime_ns < (self._since_ns or 0):
+        if is_recent and status.st_ctime_ns < (self.since_ns or 0):
             return
         if stat.S_ISLNK(status.st_mode):
             self._snapshot.add(path, Kind.PROGRAM, os.fsencode(directory.readlink(entry.name)))
@@ -287,47 +293,3 @@ class _TreeScan:
                 real = os.path.realpath(self._root / path)
                 if path not in self._snapshot.items and not Path(real).is_relative_to(self._root):
                     self._snapshot.add(path, Kind.LINK, os.fsencode(real))
-
-
-class _NamedScan:
-    """Scans what git's settings lead to, where no rule of the tree applies."""
-
-    def __init__(self, root: Path, walk: Walk) -> None:
-        self._root = root
-        self._walk = walk
-
-    def scan(self, named_in_git: Iterable[Path]) -> None:
-        """Note the files ``named_in_git``, and what the settings of nested repositories lead to."""
-        for path in named_in_git:
-            self._add(path)
-        nested = [path for path in self._walk.snapshot.git_directories if not Path(path).is_absolute()]
-        for git in nested:
-            self._walk.check(git)
-            directory = self._root / git
-            top = directory.parent if directory.name.lower() == ".git" else directory
-            variables = settings_of(directory)
-            for path in (*led_to(variables, top), *links_of_hooks(directory / "hooks")):
-                is_inside = path.is_relative_to(self._root) and not directory.is_relative_to(path)
-                if is_inside and self._name(path) not in self._walk.snapshot.items:
-                    self._add(path)
-
-    def _name(self, path: Path) -> str:
-        return str(path.relative_to(self._root)) if path.is_relative_to(self._root) else str(path)
-
-    def _add(self, path: Path) -> None:
-        base = self._root if path.is_relative_to(self._root) else Path("/")
-        parts = path.relative_to(base).parts
-        if parts:
-            with contextlib.suppress(OSError), Location(base, parts[:-1]).open() as directory:
-                self._add_all(directory, self._name(path))
-
-    def _add_all(self, directory: Directory, path: str) -> None:
-        """Note a file, or all files in a directory, no link among them."""
-        name = path.rpartition("/")[2]
-        if directory.is_file(name):
-            self._walk.add_file(directory, path, Kind.GIT_FILE)
-        elif directory.is_directory(name):
-            with self._walk.enter(directory, name, path, path.count("/")) as inner:
-                if inner is not None:
-                    for entry in self._walk.entries(inner, path):
-                        self._add_all(inner, f"{path}/{entry.name}")

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 KEPT_BYTES = 64 << 10  # of the content of an item
 # Of the contents of all items. Later ones count by their digest alone, but for small ones: a path, say.
@@ -23,7 +24,8 @@ TOO_DEEP = "it is nested too deep"
 TOO_FULL = "it holds too many files"
 TOO_LONG = "looking through it takes too long"
 TOO_MUCH = "there is too much in it"
-LIMITS = frozenset(map(str.encode, (TOO_DEEP, TOO_FULL, TOO_LONG, TOO_MUCH)))
+TOO_FAR = "settings and hooks lead to too many files"
+LIMITS = frozenset(map(str.encode, (TOO_DEEP, TOO_FULL, TOO_LONG, TOO_MUCH, TOO_FAR)))
 # Those that end a scan.
 CUT_SHORT = frozenset(map(str.encode, (TOO_LONG, TOO_MUCH)))
 
@@ -46,11 +48,12 @@ class Kind(str, Enum):
     SPECIAL = "special"  # a FIFO, socket or device
     PACKAGES = "packages"  # a directory of packages or an environment: which one it is, and its last change
     PROGRAM = "program"  # an executable file or link in a directory of the caller's PATH, or a link on the way there
+    REACHED = "reached"  # a file that something leads to which acts by itself: see reach
     UNSEEN = "unseen"  # what could not be scanned
 
 
 # Kinds that a path may have beside another one.
-_EXTRA_KINDS = (Kind.SETID, Kind.PACKAGES, Kind.PROGRAM, Kind.UNSEEN)
+_EXTRA_KINDS = (Kind.SETID, Kind.PACKAGES, Kind.PROGRAM, Kind.REACHED, Kind.UNSEEN)
 
 
 @dataclass(frozen=True)
@@ -72,15 +75,29 @@ def key_of(path: str, kind: Kind) -> str:
     return f"{path}\0{kind.value}" if kind in _EXTRA_KINDS else path
 
 
+class Reached(NamedTuple):
+    """How a file is reached: by what ``runs`` the file or the settings at ``path``, and if it is run, not only read.
+
+    It ``is_recent`` if it changed since the time given for the scan.
+    """
+
+    runs: str
+    path: str
+    is_red: bool
+    is_recent: bool = False
+
+
 @dataclass
 class Snapshot:
     """The items of one scan by key. Paths are relative to the project's root; those outside it are absolute.
 
-    ``git_directories`` has all that were scanned as such, ``size`` is about how many bytes all of it takes.
+    ``git_directories`` has all that were scanned as such, ``reached`` how each item of that kind is,
+    ``size`` is about how many bytes all of it takes.
     """
 
     items: dict[str, Item] = field(default_factory=dict)
     git_directories: set[str] = field(default_factory=set)
+    reached: dict[str, Reached] = field(default_factory=dict, compare=False)
     size: int = field(default=0, compare=False)
     _content_left: int = field(default=_MAX_CONTENT_BYTES, compare=False)
 

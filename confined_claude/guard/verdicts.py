@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from . import contents, gitconfig, gitindex, gitrefs, gitstate
 from .repository import parse_pointer
 from .rules import Matcher
-from .snapshot import LIMITS, LINKED_DIRECTORY, Item, Kind, Snapshot, resolve_inside
+from .snapshot import LIMITS, LINKED_DIRECTORY, Item, Kind, Reached, Snapshot, resolve_inside
 
 _TASKS_PACKAGE = "tasks/__init__.py"
 _SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/opt/", "/nix/store/")
@@ -34,7 +34,8 @@ class Context:
     ``replaced`` are pinned paths that the host itself replaced meanwhile, which ended their protection, ``writable``
     those that the user has opened within pinned ones. ``git_directories`` are those from which git took settings
     before the session, ``scanned`` those that the scan after it found, ``submodules`` the work trees that belong to
-    one of these. ``container_only`` are directories that exist in containers and not on this machine.
+    one of these. ``reached`` says how the items of that kind are. ``container_only`` are directories that exist in
+    containers and not on this machine.
     """
 
     root: str
@@ -45,6 +46,7 @@ class Context:
     container_only: tuple[str, ...] = ()
     scanned: frozenset[str] = frozenset()
     submodules: frozenset[str] = frozenset()
+    reached: Mapping[str, Reached] = field(default_factory=dict)
 
 
 Variables = Sequence[tuple[str, str]]
@@ -117,6 +119,8 @@ def _judge(path: str, old: Item | None, item: Item, context: Context) -> Verdict
     match item.kind:
         case Kind.GITLINK:
             verdict = _judge_index_entry(path, item, new, context)
+        case Kind.REACHED:
+            verdict = _judge_reached(path, old, context)
         case Kind.REPOSITORY:
             verdict = None  # what it sets, its hooks and its index are items of their own
         case Kind.POINTER:
@@ -147,6 +151,14 @@ def _judge_index_entry(path: str, item: Item, new: str, context: Context) -> Ver
 def _has_repository(directory: str, context: Context) -> bool:
     """Return whether there is a repository in a directory, which is named from the root of some work tree."""
     return any(f"/{directory}/" in f"/{path}" for path in context.scanned if not path.startswith(".git/"))
+
+
+def _judge_reached(path: str, old: Item | None, context: Context) -> Verdict | None:
+    reached = context.reached.get(path)
+    if reached is None or (old is None and not reached.is_recent):
+        return None  # what leads to it is news, and reported as such
+    why = "changed" if old is not None else "new or changed"
+    return Verdict(reached.is_red, f"{reached.runs}, by way of {reached.path}", why)
 
 
 def _judge_pointer(path: str, item: Item, context: Context) -> Verdict | None:
