@@ -167,11 +167,12 @@ def is_harmless(key: str, value: str) -> bool:
 
 
 def is_local_origin(key: str, value: str) -> bool:
-    """Return whether a variable says that a repository was cloned from a directory.
+    """Return whether a variable says that a repository, or a submodule of it, was cloned from a directory.
 
     A push to it runs its hooks: those in the project are reported by themselves, and others are not the session's.
     """
-    return re.fullmatch(rf"remote\.{_REMOTE}\.url", key) is not None and re.fullmatch(_DIRECTORY, value) is not None
+    is_origin = re.fullmatch(rf"remote\.{_REMOTE}\.url|submodule\.{_LABEL}\.url", key) is not None
+    return is_origin and re.fullmatch(_DIRECTORY, value) is not None
 
 
 def stray_remotes(variables: Iterable[tuple[str, str]]) -> list[str]:

@@ -6,14 +6,16 @@ ValueError.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from .gitconfig import decode
 from .gitpaths import invalid_files, is_invalid
 
+_SHA1_BYTES = 20
 _HEADER = struct.Struct(">4sII")
 _PAIR = struct.Struct(">II")
 _VERSIONS = (2, 3, 4)
@@ -21,6 +23,7 @@ _COMPRESSED = 4  # the version whose names lack what they share with the name be
 _FILE, _LINK, _GITLINK, _DIRECTORY = 0o10, 0o12, 0o16, 0o4  # git looks only at these four bits of a mode
 _EXTENDED = 0x4000  # the flag for two more bytes of flags
 _KNOWN_FLAGS = 0x60  # in the first of these bytes
+_ASSUMED, _SKIPPED = 0x8000, 0x40  # assume-unchanged, and skip-worktree in the first of these bytes
 _LONG = 0xFFF  # the length of a name that is too long for its field
 _MAX_PATH = 1 << 14  # no path is as long; many that are would take for ever
 _MAX_PATHS = 128 << 20  # bytes of all paths: a compressed index may have far more of them than its own size
@@ -37,7 +40,8 @@ class Index(NamedTuple):
     ``invalid`` are the paths that git's verify_path refuses, ``directories`` those that a sparse index has in place of
     all that is in them, with the object names of their trees. ``shared`` is the name of the file that has the other
     entries of a split index, or empty; it has to have ``needed`` of them. ``size`` is the number of entries that the
-    index has itself, ``name`` its name as a shared one.
+    index has itself, ``name`` its name as a shared one. ``marked`` are the paths of entries that have both bits by
+    which git leaves a file alone, as ``container/git/tree.py`` sets them, with where they begin.
     """
 
     gitlinks: list[str]
@@ -47,6 +51,7 @@ class Index(NamedTuple):
     needed: int
     size: int
     name: str
+    marked: dict[str, int]
 
     def check_shared(self, shared: Index | None) -> None:
         """Raise ValueError unless ``shared`` is what this one shares entries with, as merge_base_index does."""
@@ -97,7 +102,25 @@ def parse_index(index: bytes, hash_size: int = 20) -> Index:
         raise ValueError("a git index with a damaged path")
     trees = {decode(path): name.hex() for path, name in directories.items()}
     names = ([decode(path) for path in gitlinks], trees, [decode(path) for path in invalid])
-    return Index(*names, shared, needed, len(entries.starts), f"{_SHARED}{index[-hash_size:].hex()}")
+    marked = _with_paths(entries.marked, _Entries(index, hash_size)) if entries.marked else {}
+    return Index(*names, shared, needed, len(entries.starts), f"{_SHARED}{index[-hash_size:].hex()}", marked)
+
+
+def _with_paths(places: Mapping[int, int], entries: Iterable[tuple[int, bytes]]) -> dict[str, int]:
+    return {decode(path): places[number] for number, (_, path) in enumerate(entries) if number in places}
+
+
+def without_marks(index: bytes, starts: Iterable[int], hash_size: int = 20) -> bytes:
+    """Return an index in which the entries that begin at ``starts`` have no mark: git looks at their files again."""
+    changed = bytearray(index)
+    for at in starts:
+        flags = at + 40 + hash_size
+        changed[flags] &= ~(_ASSUMED >> 8)
+        changed[flags + 2] &= ~_SKIPPED
+    end = len(index) - hash_size
+    if any(index[end:]):  # else git was told not to write a hash
+        changed[end:] = (hashlib.sha1 if hash_size == _SHA1_BYTES else hashlib.sha256)(changed[:end]).digest()
+    return bytes(changed)
 
 
 def _check_header(index: bytes, hash_size: int) -> tuple[int, int]:
@@ -114,6 +137,7 @@ class _Entries:
     """The entries of an index, to be iterated once. Raises ValueError if they are damaged.
 
     Then ``starts`` has where each can be read without the one before it (else 0), and ``end`` where the last one ends.
+    ``marked`` has where each marked one begins, by its number.
     ``object_name`` is that of the current entry.
     """
 
@@ -123,6 +147,7 @@ class _Entries:
         self._hash_size = hash_size
         self._at = 0
         self.starts = array("Q")
+        self.marked: dict[int, int] = {}
         self.end = _HEADER.size
 
     @property
@@ -146,6 +171,8 @@ class _Entries:
                 if flags & _EXTENDED:
                     if index[begin] & ~_KNOWN_FLAGS or index[begin + 1]:
                         raise ValueError("a git index with unknown flags")
+                    if flags & _ASSUMED and index[begin] & _SKIPPED:
+                        self.marked[len(self.starts)] = at
                     begin += 2
                 size = flags & _LONG
                 if compressed:

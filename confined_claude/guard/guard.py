@@ -123,6 +123,7 @@ class Guard:
         self._before: Before | None = None
         self._pinned = PinnedInodes()
         self._owner: Lock | None = None
+        self._behind: tuple[str, ...] = ()
 
     def begin(self, prepare: Callable[[], None] = lambda: None) -> None:
         """Recover interrupted sessions, plan this one, and protect what it may not change.
@@ -184,7 +185,8 @@ class Guard:
         try:
             with timing.phase("scan afterwards"):
                 fresh = self.finish(goes_on=goes_on)
-            report.report(fresh, also=() if goes_on else (*self._waiting_commits(), *self._closing()))
+            lines = report.lines_on_branches(self._behind)
+            report.report(fresh, also=() if goes_on else (*lines, *self._waiting_commits(), *self._closing()))
         except ConfinedError as error:
             report.report(self.found)
             raise ConfinedError(
@@ -222,7 +224,7 @@ class Guard:
             if not goes_on:
                 end(records, self.key, self.found)
             self.close()
-            remove_made(records, project)
+            self._behind = remove_made(records, project)
         return fresh
 
     def close(self) -> None:

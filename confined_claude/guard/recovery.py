@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..engine import command as docker
 from ..workspace import Workspace
-from . import pins, report
+from . import marks, pins, report
 from .findings import Finding
 from .guarded_project import GuardedProject
 from .known_files import record_made_tips
@@ -71,9 +71,9 @@ def recover_interrupted(records: Records, project: GuardedProject, *, who: str |
         record_made_tips(records, project.repository, tips)
     for key, found in recovery.over.items():
         end(records, key, found)
-    remove_made(records, project)
+    behind = remove_made(records, project)
     if who is not None:
-        report.report(recovery.fresh, who)
+        report.report(recovery.fresh, who, report.lines_on_branches(behind))
     return recovery
 
 
@@ -91,11 +91,15 @@ def end(records: Records, key: str, found: Iterable[Finding]) -> None:
         records.end(key)
 
 
-def remove_made(records: Records, project: GuardedProject) -> None:
-    """Once no session is on record, remove what was made for them, and forget what was accepted during them."""
+def remove_made(records: Records, project: GuardedProject) -> tuple[str, ...]:
+    """Once no session is on record, remove what was made for them, and forget what was accepted during them.
+
+    Returns the protected files that a session's git has left alone, see ``marks``.
+    """
     if records.sessions():
-        return
+        return ()
     if made := records.made():
         pins.remove_made(made, project.root)
         records.save_made(())
     records.save_accepted({})
+    return () if project.repository is None else marks.clear(project.repository, project.matcher)

@@ -60,9 +60,21 @@ def report(findings: Sequence[Finding], who: str = "This session", also: Sequenc
 
 def name(findings: Sequence[Finding]) -> str:
     """Return the paths of the first few findings, and how many more there are."""
-    paths = [escape(finding.path) for finding in findings[:_MAX_NAMED]]
-    more = len(findings) - len(paths)
-    return ", ".join(paths) + (f" and {more} more" if more else "")
+    return _first([finding.path for finding in findings])
+
+
+def _first(paths: Sequence[str]) -> str:
+    more = len(paths) - _MAX_NAMED
+    return ", ".join(map(escape, paths[:_MAX_NAMED])) + (f" and {more} more" if more > 0 else "")
+
+
+def lines_on_branches(behind: Sequence[str]) -> list[str]:
+    """Return the lines on protected files that stayed ``behind`` while a session switched or merged branches."""
+    if not behind:
+        return []
+    files = "1 protected file is" if len(behind) == 1 else f"{len(behind)} protected files are"
+    hint = "`git status` shows them, `git restore FILE` brings the branch's."
+    return [f"{files} not what the branch has: {_first(behind)}. {hint}"]
 
 
 def _by_tool(findings: Sequence[Finding]) -> Iterator[str]:

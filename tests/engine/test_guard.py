@@ -222,3 +222,71 @@ def test_what_an_allowlist_refused_is_in_the_report_at_the_end(user: User, proje
     assert done.stderr.endswith(f"confined-claude: {closing}")
     listed = user.run("confined-claude", "blocked", cwd=project)
     assert "refused.example.invalid:443" in listed.stdout
+
+
+BRANCHES = """
+    git switch -q -c other; echo b > .envrc; echo b > .husky/new; git rm -q .husky/gone; echo b > main.py
+    git add -A; git commit -qm other; git switch -q main; git switch -q -c side; echo s > s; git add s; git commit -qm s
+    git switch -q main
+"""
+# Each from the branch main and back to it, in one session: with the git of the PATH, and by its absolute path.
+SWITCHES = """
+    show() { git status --porcelain; git branch --show-current; cat main.py .envrc; }
+    git switch -q other; show
+    echo n > n; git add -A; git commit -qm n; git show --name-only --format= HEAD
+    /usr/bin/git checkout -q side; git merge -q --no-edit other; show
+    git reset -q --hard HEAD~1; git rebase -q other; show
+    git stash -q; git switch -q main; show
+"""
+SHOWN = """other
+b
+a
+n
+side
+b
+a
+side
+b
+a
+main
+print('hi')
+a
+"""
+
+
+def test_a_branch_with_other_protected_files_can_be_switched_to_merged_and_left(repository: Path, user: User) -> None:
+    """What git cannot write stays as it is; git has nothing to say of it, and commits nothing of it."""
+    user.run("sh", "-euc", "mkdir .husky; echo a > .envrc; echo a > .husky/gone; git add -A; git commit -qnm protected",
+             cwd=repository)  # fmt: skip
+    assert user.run("sh", "-euc", f"git config core.hooksPath none; {BRANCHES}", cwd=repository).returncode == 0
+    plain = inside(user, repository, "! /usr/bin/git.distrib merge -q other; git status --porcelain | wc -l")
+    assert "unable to unlink old '.envrc'" in plain.stderr  # the control: half of the branch is there
+    user.run("sh", "-euc", "git checkout -qf; git clean -fdq", cwd=repository)
+    done = inside(user, repository, SWITCHES)
+    assert done.stdout == SHOWN, done.stderr
+    assert "The session cannot change .envrc, .husky/new" in done.stderr
+    assert "not what the branch has" not in done.stderr  # it has left them as they were
+    assert user.git(repository, "status", "--porcelain") == ""
+    done = inside(user, repository, "git switch -q other")
+    assert "2 protected files are not what the branch has: .envrc, .husky/new. `git status` shows them" in done.stderr
+    assert user.git(repository, "status", "--porcelain") == " M .envrc\n D .husky/new\n?? .husky/gone\n"
+    assert (repository / ".envrc").read_text() == "a\n"
+    user.git(repository, "restore", ".envrc", ".husky/new")
+    user.git(repository, "clean", "-fdq")
+    user.git(repository, "switch", "-q", "main")
+    assert (repository / ".envrc").read_text() == "a\n"
+
+
+def test_a_submodule_that_a_session_adds_is_reported_plainly(repository: Path, user: User) -> None:
+    script = "git init -q lib; git -C lib commit -q --allow-empty -m x; git -C lib branch -m main;"
+    add = "git -c protocol.file.allow=always submodule --quiet add"
+    script += f"{add} ./lib part; cd part; {add} ../lib inner; git -C inner log -1 --format=%s"
+    done = inside(user, repository, script)
+    assert (done.returncode, done.stdout) == (0, "x\n"), done.stderr
+    assert "`git submodule init` outside enters it there." in done.stderr
+    report = done.stderr.partition("This session has left")[2]
+    assert report.startswith(" 4 files that your tools may run (yellow): "), done.stderr
+    assert ".gitmodules" in report
+    assert user.run("confined-claude", "shell", "--", "true", cwd=repository).returncode == 0
+    user.git(repository, "submodule", "--quiet", "init", "part")
+    assert user.git(repository, "submodule", "status").endswith("part (heads/main)\n")

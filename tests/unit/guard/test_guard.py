@@ -661,3 +661,30 @@ def test_a_dry_run_names_what_a_start_would_make_first(place: Place) -> None:
     assert planned.copy is not None
     assert (planned.copy.is_new, planned.copy.original) == (True, place.root / ".git")
     assert planned.copy.mount.source.name == "0123"
+
+
+# Protected files that a session's git leaves alone
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_protected_files_that_stayed_behind_are_reported_once(
+    place: Place, is_interrupted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.put(".envrc", "a\n")
+    git(place.root, "add", "--all")
+    git(place.root, "commit", "--quiet", "--message", "x")
+    one = place.start()
+    other = git(place.root, "hash-object", "src/main.py").strip()
+    git(place.root, "update-index", "--cacheinfo", f"100644,{other},.envrc")
+    for bit in ("skip-worktree", "assume-unchanged"):
+        git(place.root, "update-index", f"--{bit}", ".envrc")
+    if is_interrupted:
+        one.close()
+        place.start().report()
+    else:
+        one.report()
+    said = capsys.readouterr().err
+    assert said.count("1 protected file is not what the branch has: .envrc. `git status` shows them") == 1
+    assert "MM .envrc" in git(place.root, "status", "--porcelain")
+    place.start().report()
+    assert ".envrc" not in capsys.readouterr().err
