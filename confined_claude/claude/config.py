@@ -45,8 +45,8 @@ class ClaudeConfig:
             if self._chosen.kind:  # nothing is copied that is not used
                 sign_in = self._beside(self._follower.look(), restored)
             else:
-                self._followed, notes = self._follower.follow(config)
-                sign_in = self._sign_in(self._followed, (*restored, *notes))
+                self._followed = self._follower.follow(config)
+                sign_in = self._sign_in(self._followed, (*restored, *self._followed.decision.notes))
             try:
                 if sign_in.kind:
                     onboarding.skip(config, self._chosen.environ.get(API_KEY, ""))
@@ -65,7 +65,7 @@ class ClaudeConfig:
             raise ConfinedError(reason, "Sign in with `claude` and /login on this machine, and try again.")
         self._make()
         with self._location.make() as config:
-            followed, _ = self._follower.follow(config, from_host=True)
+            followed = self._follower.follow(config, from_host=True)
         return self._sign_in(followed, ())
 
     def look(self) -> tuple[SignIn, float | None]:

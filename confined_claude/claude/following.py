@@ -77,13 +77,12 @@ class Follower:
         theirs, mine = self._host_sign_in(), credentials.usable(inside)
         return Followed(theirs, mine, copied.decide(theirs, mine, record, address))
 
-    def follow(self, config: Directory, *, from_host: bool = False) -> tuple[Followed, tuple[str, ...]]:
-        """Do in ``config`` what is to be done when a session starts; return how things stand then, and what to say.
+    def follow(self, config: Directory, *, from_host: bool = False) -> Followed:
+        """Do in ``config`` what is to be done when a session starts; return how things stand then.
 
         With ``from_host`` an own sign-in gives way as well. Raises ConfinedError where something cannot be written,
         and for a record of a newer version.
         """
-        aside = _make_room(config)
 
         def decide(theirs: HostSignIn, mine: Mapping[str, Any] | None, record: Copied | None) -> Decision:
             return copied.decide(theirs, None if from_host else mine, record, _address(config, mine))
@@ -97,7 +96,7 @@ class Follower:
                     followed = self._carry_out(config, self._judge(config, record, decide))
                 self._name_account(config, followed)
             self._record(state, record, followed)
-        return followed, aside + followed.decision.notes
+        return followed
 
     def follow_on(self, *, removes: bool) -> Followed | None:
         """Do what is to be done while sessions run; return how things stand then, None if that must wait.
@@ -252,17 +251,3 @@ def _claudes_lock(config: Directory, seconds: float) -> AbstractContextManager[b
 def _address(config: Directory, mine: Mapping[str, Any] | None) -> str:
     """Return the address of the account that ``config`` names, if ``mine``, its sign-in, is its own."""
     return account.address_in(parse_json(config.read(GLOBAL_STATE))) if credentials.can_renew(mine) else ""
-
-
-def _make_room(config: Directory) -> tuple[str, ...]:
-    """Rename what a client cannot use in place of its credentials, and return what to say of it."""
-    if not config.exists(CREDENTIALS) or config.is_link(CREDENTIALS):
-        return ()
-    if config.is_file(CREDENTIALS) and config.stat(CREDENTIALS).st_size <= credentials.LIMIT_BYTES:
-        return ()
-    aside = f"{CREDENTIALS}.{time.strftime('%Y%m%d-%H%M%S')}"
-    try:
-        config.rename(CREDENTIALS, aside)
-    except OSError as error:
-        raise system_error("rename", config.path / CREDENTIALS, error) from None
-    return (f"{config.path / CREDENTIALS} is no file with credentials, and is now {aside}.",)

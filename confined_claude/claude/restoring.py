@@ -1,4 +1,4 @@
-"""What keeps a client from starting with its config is put right: a damaged global state, locks of the future."""
+"""What keeps a client from working with its config is put right: damaged files, and locks dated in the future."""
 
 from __future__ import annotations
 
@@ -11,20 +11,39 @@ from ..errors import system_error
 from ..fs.directory import Directory
 from ..fs.lock import lock_directory, remove_locks_of_the_future
 from ..text import parse_json
+from .credentials import CREDENTIALS, LIMIT_BYTES
 from .onboarding import GLOBAL_STATE
 
-_LIMIT_BYTES = 64 << 20
+_STATE_BYTES = 64 << 20
 _BACKUPS = "backups"
 _BACKUP = f"{GLOBAL_STATE}.backup."
 
 
 def restore(config: Directory) -> Iterator[str]:
-    """Put the newest good backup of Claude's in place of a damaged global state; yield what to say of it.
+    """Rename files in ``config`` that no client can use, and yield what to say of them. Raises ConfinedError.
 
-    Without one the client begins anew. The damaged file is kept where the client (2.1.332) keeps such files itself.
-    Without this ``claude -p`` fails, and the first screen is a question. Raises ConfinedError.
+    With them it would wait for ever, fail, or begin with a question. The newest good backup of Claude's takes the place
+    of a damaged global state, which is kept where the client (2.1.332) keeps such files itself.
     """
     remove_locks_of_the_future(config)
+    yield from _make_room_for_credentials(config)
+    yield from _restore_state(config)
+
+
+def _make_room_for_credentials(config: Directory) -> Iterator[str]:
+    if not config.exists(CREDENTIALS) or config.is_link(CREDENTIALS):
+        return
+    if config.is_file(CREDENTIALS) and config.stat(CREDENTIALS).st_size <= LIMIT_BYTES:
+        return
+    aside = f"{CREDENTIALS}.{time.strftime('%Y%m%d-%H%M%S')}"
+    try:
+        config.rename(CREDENTIALS, aside)
+    except OSError as error:
+        raise system_error("rename", config.path / CREDENTIALS, error) from None
+    yield f"{config.path / CREDENTIALS} is no file with credentials, and is now {aside}."
+
+
+def _restore_state(config: Directory) -> Iterator[str]:
     if not _is_damaged(config):
         return
     with lock_directory(config, f"{GLOBAL_STATE}.lock") as is_held:
@@ -53,7 +72,7 @@ def _is_damaged(config: Directory) -> bool:
         return False
     if not config.is_file(GLOBAL_STATE):
         return True
-    content = config.read(GLOBAL_STATE, _LIMIT_BYTES)
+    content = config.read(GLOBAL_STATE, _STATE_BYTES)
     if content is not None and not content.strip():  # which the client takes for a new one
         return _newest_backup(config) is not None
     try:
@@ -76,7 +95,7 @@ def _newest_backup(config: Directory) -> tuple[int, bytes] | None:
                 if name.startswith(_BACKUP) and 0 < (moment := int(name.removeprefix(_BACKUP))) < 10**14:
                     made.append((moment, name))
         for moment, name in sorted(made, reverse=True):
-            content = backups.read(name, _LIMIT_BYTES)
+            content = backups.read(name, _STATE_BYTES)
             if content is not None and isinstance(parse_json(content), dict):
                 return moment, content
     return None

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .. import environment, signals
 from ..console import say
 from ..engine import command as docker
+from ..errors import ConfinedError
 from . import SHELL
 from .event_loop import WATCH_SECONDS, EventLoop
 from .listing import Session
 
 if TYPE_CHECKING:
+    from ..claude.following import Watch
     from ..workspace import Workspace
 
 _MARK_BYTES = 8
@@ -85,15 +87,14 @@ def resume(workspace: Workspace, session: Session) -> int | None:
 
     None if another process was faster.
     """
-    from ..claude.config import ClaudeConfig  # not for `exec`, which would be slower
-    from ..guard import records
+    from ..guard import records  # not for `exec`, which would be slower
 
     with records.locked(workspace.state) as project_records:
         owner = project_records.take_over(session.key)
     if owner is None:
         return None
     meanwhile: list[str] = []
-    watch = ClaudeConfig(workspace.claude_config, workspace.host).watch(meanwhile.append)
+    watch = _watch(workspace, meanwhile.append)
     with (
         owner,
         signals.handled() as caught,
@@ -115,6 +116,18 @@ def resume(workspace: Workspace, session: Session) -> int | None:
     for line in meanwhile:
         say(line)
     return code if code >= 0 else 128 - code
+
+
+def _watch(workspace: Workspace, tell: Callable[[str], None]) -> Watch | None:
+    """Return what has the session's sign-in follow the host's; None if something else signs in, or it cannot be had."""
+    from ..claude import choosing
+    from ..claude.config import ClaudeConfig
+
+    host, config = workspace.host, workspace.claude_config
+    try:
+        return ClaudeConfig(config, host, choosing.find(host, workspace.project.root, config)).watch(tell)
+    except ConfinedError:  # the session goes on without
+        return None
 
 
 def stop(sessions: Iterable[Session]) -> None:
