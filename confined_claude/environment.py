@@ -1,7 +1,7 @@
 """Which variables of the host's environment a session gets.
 
-They are listed one by one. Everything else stays out, above all the variables that a parent Claude session sets for
-its children. The names are Claude Code's own, as read from its program.
+What signs in is listed one by one, and how Claude Code behaves follows by a rule about its own names, as read from its
+program. Everything else stays out, above all the variables that a parent Claude session sets for its children.
 """
 
 from __future__ import annotations
@@ -73,29 +73,62 @@ CLOUDS = (
 
 # Patterns of fnmatch. These may hold a secret (a proxy's password, say), so `docker inspect` never shows them.
 PROXIES = tuple("HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy no_proxy".split())
-SECRET = (*SIGN_IN, "ANTHROPIC_BASE_URL", "ANTHROPIC_CUSTOM_HEADERS", *PROXIES, "OTEL_*")
+SECRET = (
+    *(*SIGN_IN, "ANTHROPIC_BASE_URL", "ANTHROPIC_CUSTOM_HEADERS", *PROXIES, "OTEL_*"),
+    *("CLAUDE_CODE_EXTRA_BODY", "CLAUDE_CODE_EXTRA_METADATA"),
+)
 # Where Claude Code sends its requests, and with them the sign-in.
 ENDPOINTS = ("ANTHROPIC_*BASE_URL", "ANTHROPIC_FOUNDRY_RESOURCE", "AWS_ENDPOINT_URL*")
 
-# Patterns of fnmatch: the model, limits, telemetry and other traffic, the terminal.
-BEHAVIOUR = tuple(
+# Patterns of fnmatch: what follows whatever it says. Models, the terminal, and settings that the rule below leaves out.
+LISTED = tuple(
     """
-    ANTHROPIC_MODEL ANTHROPIC_SMALL_FAST_MODEL ANTHROPIC_DEFAULT_*_MODEL ANTHROPIC_BETAS
-    CLAUDE_CODE_SUBAGENT_MODEL CLAUDE_CODE_EFFORT_LEVEL
-
-    CLAUDE_CODE_MAX_OUTPUT_TOKENS MAX_THINKING_TOKENS CLAUDE_CODE_MAX_TURNS CLAUDE_CODE_MAX_RETRIES API_TIMEOUT_MS
-    BASH_MAX_OUTPUT_LENGTH BASH_DEFAULT_TIMEOUT_MS BASH_MAX_TIMEOUT_MS
-    MCP_TIMEOUT MCP_TOOL_TIMEOUT MAX_MCP_OUTPUT_TOKENS ENABLE_TOOL_SEARCH
-
-    DISABLE_TELEMETRY DISABLE_ERROR_REPORTING DO_NOT_TRACK CLAUDE_CODE_ENABLE_TELEMETRY
-    CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL
-
-    TERM COLORTERM TERM_PROGRAM NO_COLOR FORCE_COLOR CLAUDE_CODE_DISABLE_TERMINAL_TITLE TZ
+    ANTHROPIC_MODEL ANTHROPIC_SMALL_FAST_MODEL ANTHROPIC_DEFAULT_*MODEL* ANTHROPIC_CUSTOM_MODEL_OPTION* ANTHROPIC_BETAS
+    CLAUDE_CODE_SUBAGENT_MODEL CLAUDE_CODE_WORKFLOW_SUBAGENT_MODEL CLAUDE_CODE_AUTO_MODE_MODEL
+    API_TIMEOUT_MS ENABLE_TOOL_SEARCH MCP_DISCOVERY_CACHE TASK_MAX_OUTPUT_LENGTH USE_BUILTIN_RIPGREP
+    FORCE_PROMPT_CACHING_5M FALLBACK_FOR_ALL_PRIMARY_MODELS DO_NOT_TRACK CLAUDE_BASH_MAINTAIN_PROJECT_WORKING_DIR
+    CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD CLAUDE_CODE_SUBPROCESS_ENV_SCRUB CLAUDE_CODE_USE_NATIVE_FILE_SEARCH
+    CLAUDE_CODE_*_TOKEN_THRESHOLD
+    TERM COLORTERM TERM_PROGRAM NO_COLOR FORCE_COLOR
     """.split()
 )
+# The rule for all other names of Claude Code, so that those of new versions follow as well. Decided by going through
+# the 1,500 names in version 2.1.332; tests/unit/claude_variables.txt has the result.
+# What never follows: secrets, open files and processes, identities, what a parent session or another launcher of Claude
+# Code sets for its children, and what decides about trust. Words of a name.
+_NEVER = frozenset(
+    """
+    TOKEN KEY KEYS SECRET PASSWORD PASSPHRASE CREDENTIAL CREDENTIALS CREDS CREDMAN AUTH OAUTH AUTHENTICATE BEARER CERT
+    NONCE SHA256 HEADERS SOCKET SOCK FD DESCRIPTOR PID PORT PROXY HOST HOSTED GATEWAY ID IDS UUID EMAIL
+    ENTRYPOINT REMOTE BRIDGE BG CCR RUNNER SDK DESKTOP COWORK DAEMON WORKER EVAL HFI RELAUNCH CHILD PARENT CONTAINER
+    PTY TEAMMATE COORDINATOR SUPERVISED TESTING MOCK SIMULATE INTERNAL LAUNCHER DELEGATED TRACEPARENT PROVIDER
+    SANDBOX SANDBOXED BUBBLEWRAP DANGEROUSLY BYPASS PERMISSION PERMISSIONS TRUST POLICY MANAGED ACCEPT
+    RESTRICTED SERVE TELEPORT TETHER TUI CREATED TIMESTAMP AUTOUPDATER AUTOUPDATE UPDATES UPDATE
+    """.split()
+)
+# A name with one of these is a switch or a number: it follows, whatever else is in the name, if its value is one.
+_SWITCHES = frozenset("DISABLE ENABLE EXPERIMENTAL FORCE HIDE MAX NO SHOW SKIP".split())
+_NUMBERS = ("_MS", "_SECONDS", "_MINUTES", "_TIMEOUT", "_TOKENS", "_RETRIES", "_LIMIT", "_WINDOW", "_INTERVAL")
+# A name with none of these follows with a plain word as its value. They stand for places on the host, and for what
+# belongs to one run of Claude Code.
+_NOT_WITH_WORDS = frozenset(
+    """
+    PATH PATHS PSMODULEPATH DIR DIRS DIRECTORY DIRECTORIES FOLDER FILE FILES ROOT ROOTS URL URLS URI ORIGIN ENDPOINT BIN
+    BINARY EXEC EXECPATH SCRIPT SHELL WRAPPER TMPDIR HOME CGROUP SCRATCHPAD WORKSPACE WORKTREE REPO REPOSITORY CHECKOUTS
+    STORE ENV PREFIX COMMAND SESSION SESSIONS AGENT ACCOUNT ORGANIZATION ORG SUBSCRIPTION TIER SPAWN SPAWNED LAUNCHED
+    LAUNCH INVOKED RESUME TMUX IDE CLOUD ENVIRONMENT PROJECT PROJECTS SERVER SERVERS USER NAME VERSION HELPER HELPERS
+    LOG RECORDING TRACE ACTION ARTIFACT REF REFS TAGS CONFIG SEED PROFILE EXTRA REPL PROBE PLATFORM BENCH STAMPED SYNC
+    MACHINE
+    """.split()
+)
+_SWITCH = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?|true|false|yes|no|on|off", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+# Of these only switches and numbers follow, as other programs use such names too.
+_SHARED = re.compile(r"(DISABLE|ENABLE|MCP)_\w+|MAX_\w+_(TOKENS|RETRIES)|BASH_(MAX|DEFAULT)_\w+")
+_OWN = re.compile(r"CLAUDE_(CODE(?!_USE_)|AUTOCOMPACT|AX|AFK|STREAM|BYTE|ENABLE|DISABLE|ASYNC)_\w+")
 # Other names are possible, but no shell can export them.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_BEHAVIOUR = re.compile("|".join(map(fnmatch.translate, BEHAVIOUR)))
+_LISTED = re.compile("|".join(map(fnmatch.translate, LISTED)))
 _SECRET = re.compile("|".join(map(fnmatch.translate, SECRET)))
 _ENDPOINT = re.compile("|".join(map(fnmatch.translate, ENDPOINTS)))
 _PLAIN = frozenset((*SIGN_IN, "ANTHROPIC_CUSTOM_HEADERS", "CLAUDE_CODE_API_KEY_HELPER_TTL_MS"))
@@ -134,8 +167,22 @@ def split(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
         for name, value in given.items()
         if _SECRET.match(name) or (cloud is not None and cloud.has(name))
     }
-    public = {name: value for name, value in given.items() if _BEHAVIOUR.match(name)}
+    public = {name: value for name, value in given.items() if name not in secret and is_behaviour(name, value)}
     return public, secret
+
+
+def is_behaviour(name: str, value: str) -> bool:
+    """Return whether a variable of this ``name`` and ``value`` only says how Claude Code behaves."""
+    if _LISTED.match(name):
+        return True
+    is_own = _OWN.fullmatch(name) is not None
+    words = frozenset(name.split("_"))
+    if not (is_own or _SHARED.fullmatch(name)) or words & _NEVER:
+        return False
+    if words & _SWITCHES or name.endswith(_NUMBERS):
+        return _SWITCH.fullmatch(value) is not None
+    allowed = _WORD if is_own else _SWITCH
+    return not words & _NOT_WITH_WORDS and allowed.fullmatch(value) is not None
 
 
 def proxies(environ: Mapping[str, str]) -> dict[str, str]:

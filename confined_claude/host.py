@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ from .errors import ConfinedError
 
 APP = "confined-claude"
 CLAUDE_CONFIG_DIR = "CLAUDE_CONFIG_DIR"
+
+_ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 
 # Keys whose values hold no commands, paths or credentials. The rest of the host's git configuration stays there.
 SAFE_GIT_KEYS = frozenset(
@@ -132,6 +136,24 @@ class Host:
         records = answer.stdout.decode("utf-8", "replace").split("\0")
         settings = (record.partition("\n") for record in records if "\n" in record)
         return tuple((key, value) for key, _, value in settings)
+
+
+def time_zone(environ: Mapping[str, str], etc: Path = Path("/etc")) -> str:
+    """Return the host's time zone as a value of TZ: the variable's, or else that of its files in ``etc``.
+
+    It is empty if that is unknown. A variable that names a file is no value for a container.
+    """
+    named = environ.get("TZ", "")
+    if named and not named.startswith((":", "/")):
+        return named
+    with contextlib.suppress(OSError):
+        _, found, zone = str((etc / "localtime").readlink()).partition("zoneinfo/")
+        if found and _ZONE.fullmatch(zone):
+            return zone
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        zone = (etc / "timezone").read_text().strip()
+        return zone if _ZONE.fullmatch(zone) else ""
+    return ""
 
 
 def leave_out_of_path(root: Path) -> None:

@@ -62,14 +62,16 @@ class HostFacts:
     """What a launch depends on beside the workspace, found out once for each start.
 
     ``networks`` are those that this machine is in (CIDR), ``git_settings`` the safe part of the user's own (key,
-    value), ``has_repository`` says whether the project's root is one, and ``repository_above`` is the directory of the
-    repository that the project is only a part of. ``sign_in`` is what signs in beside credentials in Claude's config,
-    ``set_inside`` are the variables of sign-ins that files which a session can write set.
+    value), ``time_zone`` a value for TZ, ``has_repository`` says whether the project's root is one, and
+    ``repository_above`` is the directory of the repository that the project is only a part of. ``sign_in`` is what
+    signs in beside credentials in Claude's config, ``set_inside`` are the variables of sign-ins that files which a
+    session can write set.
     """
 
     engine: EngineFacts = field(default_factory=EngineFacts)
     networks: tuple[str, ...] = ()
     git_settings: tuple[tuple[str, str], ...] = ()
+    time_zone: str = ""
     has_repository: bool = True
     repository_above: Path | None = None
     stdin_is_terminal: bool = True
@@ -222,6 +224,7 @@ def _own_environment(settings: Settings, facts: HostFacts, egress: Egress, *, is
         **({"IS_SANDBOX": "1"} if is_root else {}),
         **(_NO_GIT_HOOKS if settings.git != "open" else {}),
         **egress.environment,
+        **({"TZ": facts.time_zone} if facts.time_zone else {}),
         GITCONFIG_VARIABLE: gitconfig_text(facts.git_settings),
         SUDO_VARIABLE: settings.sudo,
         PLUGIN_SCRIPTS_VARIABLE: settings.plugin_scripts,

@@ -22,7 +22,7 @@ from ..engine import context
 from ..errors import ConfinedError, EngineError, system_error
 from ..guard import repository
 from ..guard.guard import guarded
-from ..host import Host
+from ..host import Host, time_zone
 from ..image.inventory import Inventory, is_prune_pending
 from ..image.recipe import image_chain
 from ..project import IGNORED, IGNORED_BEFORE
@@ -88,6 +88,7 @@ def gather_facts(workspace: Workspace, address: str, sign_in: Chosen, *, record:
         engine=engine,
         networks=local_networks.networks(),
         git_settings=workspace.host.git_settings(),
+        time_zone=time_zone(workspace.host.environ),
         has_repository=has_repository,
         repository_above=None if has_repository else repository.above(root),
         stdin_is_terminal=sys.stdin.isatty(),

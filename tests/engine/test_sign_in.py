@@ -227,6 +227,9 @@ def test_variables_of_a_parent_session_never_follow_and_claudes_own_do(user: Use
         "DISABLE_TELEMETRY": "1",
         "COLORTERM": "truecolor",
         "TERM": "xterm-ghostty",
+        "DISABLE_AUTO_COMPACT": "1",
+        "CLAUDE_CODE_DISABLE_NEW_THING": "1",
+        "TZ": "America/Lima",
     }
     done = user.run("confined-claude", "shell", "--", "env", cwd=project, **parent, **own)
     seen = dict(line.partition("=")[::2] for line in done.stdout.splitlines())

@@ -71,6 +71,17 @@ def test_resizing_arrives(user: User, project: Path) -> None:
         opened.wait_for("\n33 77")
 
 
+def test_a_link_is_shown_where_a_browser_would_open(user: User, project: Path) -> None:
+    with terminal(user, project, "confined-claude", "shell") as opened:
+        opened.wait_for("claude@")
+        opened.send("$BROWSER 'https://example.invalid/?a=1&b='$(printf '\\033')c; echo code $?\r")
+        opened.wait_for("code 0\n")
+        link = "https://example.invalid/?a=1&b=c"
+        assert f"\x1b]8;;{link}\x1b\\{link}\x1b]8;;\x1b\\" in opened.everything
+        opened.send("$BROWSER https://example.invalid 2>&1 | cat; $BROWSER file:///etc/passwd; echo code $?\r")
+        assert "Open this link in your browser: https://example.invalid" in opened.wait_for("code 2")
+
+
 def test_keys_arrive_at_once(user: User, project: Path) -> None:
     """Each byte below a space, above all Ctrl-P, which the docker command holds back by default."""
     script = "import os, tty; tty.setraw(0); print('ready', end='\\r\\n', flush=True)\n"

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from confined_claude.errors import ConfinedError
-from confined_claude.host import SAFE_GIT_KEYS, Host, gitconfig_text
+from confined_claude.host import SAFE_GIT_KEYS, Host, gitconfig_text, time_zone
 
 from .conftest import as_plain_user
 
@@ -259,3 +259,33 @@ def test_claudes_config_is_where_the_host_says(
     monkeypatch.setenv("CLAUDE_CONFIG_DIR", value)
     host = Host.current()
     assert host.claude_config == (Path(expected) if expected else host.home / ".claude")
+
+
+# The time zone
+
+
+@pytest.mark.parametrize(
+    ("localtime", "timezone", "variable", "expected"),
+    [
+        ("/usr/share/zoneinfo/Europe/Berlin", "Etc/UTC\n", "", "Europe/Berlin"),
+        ("../usr/share/zoneinfo/Etc/GMT-3", None, "", "Etc/GMT-3"),
+        ("/var/db/timezone/zoneinfo/America/Argentina/Ushuaia", None, "", "America/Argentina/Ushuaia"),
+        (None, "Asia/Tokyo\n", "", "Asia/Tokyo"),
+        ("/elsewhere/file", "Asia/Tokyo", "", "Asia/Tokyo"),
+        ("/usr/share/zoneinfo/../x y", None, "", ""),
+        (None, "/etc/passwd", "", ""),
+        (None, None, "", ""),
+        ("/usr/share/zoneinfo/Europe/Berlin", None, "America/Lima", "America/Lima"),
+        ("/usr/share/zoneinfo/Europe/Berlin", None, "CET-1CEST,M3.5.0,M10.5.0/3", "CET-1CEST,M3.5.0,M10.5.0/3"),
+        ("/usr/share/zoneinfo/Europe/Berlin", None, ":/etc/localtime", "Europe/Berlin"),
+        ("/usr/share/zoneinfo/Europe/Berlin", None, "/etc/localtime", "Europe/Berlin"),
+    ],
+)
+def test_the_time_zone(
+    tmp_path: Path, localtime: str | None, timezone: str | None, variable: str, expected: str
+) -> None:
+    if localtime is not None:
+        (tmp_path / "localtime").symlink_to(localtime)
+    if timezone is not None:
+        (tmp_path / "timezone").write_text(timezone)
+    assert time_zone({"TZ": variable}, tmp_path) == expected
