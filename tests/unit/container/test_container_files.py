@@ -203,5 +203,5 @@ def test_the_session_is_set_up_as_promised() -> None:
 
 def test_the_question_about_bypassing_permissions_is_answered() -> None:
     name = "image/managed-settings.json"
-    assert json.loads(TEXTS[name]) == {"skipDangerousModePermissionPrompt": True}
+    assert json.loads(TEXTS[name])["skipDangerousModePermissionPrompt"] is True
     assert copies()[name] == "/etc/claude-code/managed-settings.json"
