@@ -64,6 +64,13 @@ def test_what_is_run_by_name_says_how_and_lets_nobodys_modules_in() -> None:
     assert TEXTS["bin/sudo"].startswith("#!/usr/bin/python3 -IS\n")
 
 
+def test_git_goes_through_the_script_exactly_for_the_commands_that_it_names() -> None:
+    cases = re.findall(r"^    ([a-z][a-z |-]+)\)", TEXTS["git/explained"], re.MULTILINE)
+    listed = re.search(r"explained\[\] = \{(.*?)\}", TEXTS["git/git.c"], re.DOTALL)
+    assert listed is not None
+    assert {name for case in cases for name in case.split(" | ")} == set(re.findall(r'"(.+?)"', listed[1]))
+
+
 def test_what_only_makes_a_package_of_the_whole_is_no_part_of_the_image() -> None:
     assert "__init__.py" not in FILES
     assert not [name for name in FILES if "__pycache__" in name or name.endswith(".pyc")]
