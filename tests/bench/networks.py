@@ -12,7 +12,7 @@ from functools import partial
 from .figures import Item, ratio
 from .place import Place
 from .server import served
-from .starts import docker_run, waiting
+from .starts import docker_run, in_turn, waiting
 
 _PORT = 8899
 _MEBIBYTES = 256
@@ -109,10 +109,7 @@ def networks(place: Place, runs: int) -> Iterator[Item]:
         calls: dict[str, Callable[[], list[float]]] = {
             name: partial(client, container) for name, container in containers.items()
         }
-        found: dict[str, list[list[float]]] = {name: [] for name in calls}
-        for _ in range(runs):
-            for name, call in calls.items():
-                found[name].append(call())
+        found = in_turn(runs, calls)
     for name in _NETWORKS:
         for number, what in enumerate(_WHAT):
             ours, theirs = ([times[number] for times in found[which]] for which in (name, "docker run"))

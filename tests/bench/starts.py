@@ -5,23 +5,28 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from .figures import Figure, ratio
 from .place import Place, finish, inv, own
 
+Measured = TypeVar("Measured")
 VERSION = ("--", "--version")
 # The last thing that the command does is to print the time.
 PRINT_TIME = ("date", "+%s.%N")
 
 
-def in_turn(runs: int, calls: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """Call each in turn, again and again, and return what each has returned; the first round fills caches."""
+def in_turn(runs: int, calls: Mapping[str, Callable[[], Measured]]) -> dict[str, list[Measured]]:
+    """Call each in turn, again and again, and return what each has returned; the first round fills caches.
+
+    Every other round goes backwards: so none always comes after the same one.
+    """
     for call in calls.values():
         call()
-    found: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(runs):
-        for name, call in calls.items():
-            found[name].append(call())
+    found: dict[str, list[Measured]] = {name: [] for name in calls}
+    for number in range(runs):
+        for name in list(calls)[:: -1 if number % 2 else 1]:
+            found[name].append(calls[name]())
     return found
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from bench import page, place
 from bench.figures import Figure, Item, Missing, Report, Series, attempt, change, ratio, read, table
+from bench.starts import in_turn
 
 SLOW = ratio("start", (3.0, 3.2, 3.1), (2.0, 2.0, 2.0), 1.5, 1.35)
 REPORT = Report(
@@ -52,6 +54,18 @@ def test_the_fastest_times_can_acquit_a_figure() -> None:
 def test_a_figure_without_limit_never_fails() -> None:
     figure = Figure("end", (9.0,), "s", goal=0.15)
     assert (figure.verdict, figure.has_failed) == ("goal missed", False)
+
+
+def test_what_is_compared_takes_turns_and_changes_places() -> None:
+    called: list[str] = []
+
+    def call(name: str) -> int:
+        called.append(name)
+        return len(called)
+
+    found = in_turn(2, {name: partial(call, name) for name in "ab"})
+    assert called == ["a", "b", "a", "b", "b", "a"]  # the first round is not counted
+    assert found == {"a": [3, 6], "b": [4, 5]}
 
 
 @pytest.mark.parametrize(
