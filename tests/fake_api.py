@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A Messages API that the real Claude Code accepts, for tests. Standard library only.
 
-usage: fake_api.py [--host ADDRESS] [--port PORT] [--log FILE] [--tls CERTIFICATE_AND_KEY]
+usage: fake_api.py [--host ADDRESS] [--port PORT] [--log FILE]
 
 The text the user typed last steers the answer:
   RUN: COMMAND   a Bash tool call with that command; its result comes back as "TOOL SAID: ..."
@@ -10,8 +10,6 @@ The text the user typed last steers the answer:
   KNOWS: WORDS   whether Claude Code itself says these words to the model: "KNOWN" or "UNKNOWN"
   STREAM: N AT R an answer of N words, each of them an event, R of them in a second; all at once for 0
   anything else  "FAKE ANSWER: TEXT", with "AFTER N MESSAGES" when the conversation is not new
-
-With --tls it is the server of sign-ins instead: it renews a sign-in for a refresh token, which works once.
 
 Each request is one JSON line in the log: path, sign-in headers, number of messages. A token in a line of the file
 REVOKED is refused from then on. The paths of Amazon Bedrock and Google Vertex AI
@@ -25,7 +23,6 @@ import base64
 import json
 import os
 import re
-import ssl
 import struct
 import sys
 import threading
@@ -33,7 +30,7 @@ import time
 import uuid
 import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar
+from typing import Any
 
 REMINDER = "<system-reminder>"
 REVOKED = "/tmp/revoked"
@@ -70,11 +67,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         arguments = {"command": command[1].strip(), "description": "what the test asked for"}
         return {"type": "tool_use", "id": f"toolu_{uuid.uuid4().hex[:20]}", "name": "Bash", "input": arguments}
     if asked := re.search(r"KNOWS: (.+)", text):
-        texts = [
-            (message, block["text"]) for message in request["messages"] for block in blocks(message) if "text" in block
-        ]
-        told = [text for message, text in texts if message["role"] == "system" or text.lstrip().startswith(REMINDER)]
-        told.append(json.dumps(request.get("system")))
+        told = [block["text"] for turn in turns for block in blocks(turn) if block.get("type") == "text"]
+        told = [json.dumps(request.get("system")), *(text for text in told if text.lstrip().startswith(REMINDER))]
         return {"type": "text", "text": "KNOWN" if any(asked[1].strip() in text for text in told) else "UNKNOWN"}
     after = f" AFTER {len(turns) - 1} MESSAGES" if len(turns) > 1 else ""
     return {"type": "text", "text": f"FAKE ANSWER: {text[:200]}{after}"}
@@ -104,7 +98,6 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     log_file = sys.stderr
     log_lock = threading.Lock()
-    used_tokens: ClassVar[list[str]] = []
 
     def log_message(self, *_: Any) -> None:
         """The log has its own form."""
@@ -131,22 +124,9 @@ class Handler(BaseHTTPRequestHandler):
         self.record(200)
         self.send(200, {"message": "hello"})
 
-    def renew(self, token: str) -> None:
-        with self.log_lock:
-            status = 400 if token in self.used_tokens else 200
-            self.used_tokens.append(token)
-            number = len(self.used_tokens)
-        self.record(status)
-        if status != 200:
-            return self.send(status, {"error": "invalid_grant", "error_description": "the token was used before"})
-        tokens = {"access_token": f"{token}-access-{number}", "refresh_token": f"{token}-refresh-{number}"}
-        return self.send(200, {**tokens, "expires_in": 28800, "scope": "user:inference", "token_type": "Bearer"})
-
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"{}")
         path = self.path.split("?")[0]
-        if path == "/v1/oauth/token":
-            return self.renew(request.get("refresh_token", ""))
         if not re.fullmatch(r"/v1/messages|/model/[^/]+/invoke(-with-response-stream)?|.*:streamRawPredict", path):
             self.record(404)
             return self.send(404, {"type": "error", "error": {"type": "not_found_error", "message": self.path}})
@@ -220,15 +200,9 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8787)
     parser.add_argument("--log")
-    parser.add_argument("--tls")
     options = parser.parse_args()
     with open(options.log or os.devnull, "a", encoding="utf-8") as Handler.log_file:
-        server = Server((options.host, options.port), Handler)
-        if options.tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(options.tls)
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        server.serve_forever()
+        Server((options.host, options.port), Handler).serve_forever()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from ..text import parse_json
 from . import account, copied, credentials, expiry
 from .copied import Action, Copied, Decision, token_hash
 from .credentials import CREDENTIALS, HostSignIn
+from .keychain import Keychain
 from .onboarding import GLOBAL_STATE
 
 _LOCK = "sign-ins.lock"
@@ -60,6 +61,7 @@ class Follower:
         self._state = state_of(host)
         self._host = host
         self._source = host.claude_config / CREDENTIALS
+        self._keychain = Keychain(host)
 
     def look(self) -> Followed:
         """Return how things stand, and what a start would do; nothing is changed.
@@ -121,14 +123,15 @@ class Follower:
 
     def identity(self) -> tuple[int, ...]:
         """Return what changes when the host's credentials are written; empty if there are none."""
+        in_keychain = self._keychain.identity()
         try:
             status = self._source.stat()
         except OSError:
-            return ()
-        return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+            return in_keychain
+        return (*in_keychain, status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
 
     def _host_sign_in(self) -> HostSignIn:
-        return credentials.read_host(self._source)
+        return self._keychain.read() or credentials.read_host(self._source)
 
     def _judge(self, config: Directory, record: Copied | None, decide: _Decide) -> Followed:
         theirs, mine = self._host_sign_in(), credentials.usable(_read(config))
@@ -236,7 +239,7 @@ class Watch:
 
     def _end(self) -> tuple[str, ...]:
         mine = self._before.mine
-        return expiry.remarks(self._before.theirs, mine, time.time(), is_running=True) if mine else ()
+        return expiry.remarks(self._before.theirs, mine, time.time(), expiry.SOON_SECONDS) if mine else ()
 
 
 def _read(config: Directory) -> dict[str, Any]:

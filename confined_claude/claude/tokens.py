@@ -45,6 +45,11 @@ def _entries(content: bytes | None, host: Host) -> dict[str, Any]:
     return entries if isinstance(entries, dict) else {}
 
 
+def path(host: Host) -> Path:
+    """Return where the tokens are stored."""
+    return store.state_of(host).path / _FILE
+
+
 def refused_keys(host: Host) -> frozenset[str]:
     """Return the ends of the API keys that the user refused when the host's client asked."""
     parsed: Any = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
-from ..claude import account
+from ..claude import account, choosing
 from ..claude.config import ClaudeConfig
 from ..claude.sign_in import CREDENTIALS_KIND
+from ..errors import ConfinedError
 from ..fs.directory import Location
 from ..host import Host
 from ..project import Project
@@ -74,6 +76,9 @@ def line(found: Account) -> str:
 
 
 def _account(profile: Profile, host: Host, config: Location, *, is_current: bool) -> Account:
-    sign_in = ClaudeConfig(config, host).look()[0].kind
+    chosen = None
+    with contextlib.suppress(ConfinedError):  # a start says what is wrong
+        chosen = choosing.find(host, None, config)
+    sign_in = ClaudeConfig(config, host, chosen).look()[0].kind
     address = account.signed_in_as(config, host) if sign_in == CREDENTIALS_KIND else ""
     return Account(profile, config, host, sign_in, address, is_current)

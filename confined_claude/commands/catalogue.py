@@ -122,6 +122,17 @@ def status(host: Host, json: bool = False, watch: bool = False) -> int | None:
     return status.status(host, as_json=json, watch=watch)
 
 
+@command(
+    token="by a token of `claude setup-token`, which runs at a terminal; else the input is the token",  # noqa: S106
+    from_host="return to this machine's sign-in, and delete the token",
+)
+def login(host: Host, token: bool = False, from_host: bool = False) -> int:
+    """Sign sessions in by themselves, whatever this machine's Claude is"""
+    from . import login
+
+    return login.login(host, token=token, from_host=from_host)
+
+
 @command()
 def build(host: Host) -> None:
     """Build the image if it is missing or out of date"""
@@ -178,34 +189,6 @@ def trust(host: Host, hash: str | None = None) -> None:
     from . import trust
 
     trust.trust(host, hash)
-
-
-@command(
-    allow="let a hook or an MCP server into sessions, by its name, with commas between several, or all",
-    refuse="keep one out, by its name",
-    refresh="show how sessions' settings differ from yours, and take yours again",
-    note="print what the agent is told of where it works",
-    yes="take them without asking",
-)
-def setup(
-    host: Host,
-    *,
-    allow: str | None = None,
-    refuse: str | None = None,
-    refresh: bool = False,
-    note: bool = False,
-    yes: bool = False,
-) -> None:
-    """Show what of your own Claude setup sessions have, and what not
-
-    CLAUDE.md, skills, agents, commands and so on follow by themselves.
-    Each hook and MCP server waits until you allow it: at a terminal it
-    asks about one after the other.
-    """
-    from . import setup
-
-    names = [name.split(",") if name else [] for name in (allow, refuse)]
-    setup.setup(host, allow=names[0], refuse=names[1], refresh=refresh, shows_note=note, sure=yes)
 
 
 @command(**_JSON)
@@ -265,6 +248,6 @@ ARGUMENTS = {"run": "[ARGUMENTS of claude]", "shell": "[-- COMMAND]", "exec": "[
 # The tasks as help lists them.
 GROUPS = {
     "Daily work": ("run", "shell", "exec", "fetch", "status", "stop"),
-    "Safety": ("review", "trust", "setup", "blocked", "config"),
-    "Housekeeping": ("doctor", "build", "rebuild", "update", "clean", "clean-global"),
+    "Safety": ("review", "trust", "blocked", "config"),
+    "Housekeeping": ("login", "doctor", "build", "rebuild", "update", "clean", "clean-global"),
 }

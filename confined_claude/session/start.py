@@ -12,9 +12,7 @@ from dataclasses import replace
 
 from .. import signals, timing
 from ..claude import choosing
-from ..claude.carried import Carried, HostSetup
 from ..claude.config import ClaudeConfig
-from ..claude.setup import OFF, Setup
 from ..claude.sign_in import CREDENTIALS_KIND, Chosen
 from ..claude.source import Renewal
 from ..console import say
@@ -42,10 +40,10 @@ _KEY_BYTES = 8
 _PRIVATE = 0o700
 
 
-def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool) -> int:
+def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, sign_in: Chosen | None = None) -> int:
     """Start a session that runs ``command`` and stay with it to its end; return the exit code of the command.
 
-    Raises ConfinedError where no session can be had.
+    ``sign_in`` is by default what signs in on this host. Raises ConfinedError where no session can be had.
     """
     with signals.handled() as caught:
         with signals.interruptible():
@@ -53,10 +51,9 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool) 
             code = orphans.recover_interrupted(workspace)
         if code is None:
             with timing.phase("launch"):
-                workspace, sign_in = signed_in(workspace)
-                facts = gather_facts(workspace, address, sign_in)
-                launch = plan(workspace, facts, command)
-            code = _start(workspace, launch, sign_in, facts.carried, caught, needs_sign_in=needs_sign_in)
+                workspace, chosen = signed_in(workspace, sign_in)
+                launch = plan(workspace, gather_facts(workspace, address, chosen), command)
+            code = _start(workspace, launch, chosen, caught, needs_sign_in=needs_sign_in)
         if is_prune_pending(state_of(workspace.host)):
             with contextlib.suppress(EngineError), signals.interruptible():
                 Inventory(connect(workspace.host), workspace.host).prune()
@@ -72,12 +69,12 @@ def engine_address(host: Host) -> str:
     return address
 
 
-def signed_in(workspace: Workspace) -> tuple[Workspace, Chosen]:
+def signed_in(workspace: Workspace, chosen: Chosen | None = None) -> tuple[Workspace, Chosen]:
     """Return ``workspace`` with no more of sign-ins in its environment than what is used, and what that is.
 
-    Raises ConfinedError as ``choosing.find`` does.
+    ``chosen`` is by default what signs in on this host. Raises ConfinedError as ``choosing.find`` does.
     """
-    chosen = choosing.find(workspace.host, workspace.project.root, workspace.claude_config)
+    chosen = chosen or choosing.find(workspace.host, workspace.project.root, workspace.claude_config)
     return replace(workspace, host=replace(workspace.host, environ=chosen.environ)), chosen
 
 
@@ -87,7 +84,6 @@ def gather_facts(workspace: Workspace, address: str, sign_in: Chosen, *, record:
     with signals.interruptible():
         engine = current_facts(state_of(workspace.host), address, record=record)
     has_repository = (root / ".git").exists()
-    theirs = HostSetup(workspace.host, root)
     return HostFacts(
         engine=engine,
         networks=local_networks.networks(),
@@ -99,7 +95,6 @@ def gather_facts(workspace: Workspace, address: str, sign_in: Chosen, *, record:
         stdout_is_terminal=sys.stdout.isatty(),
         sign_in=sign_in,
         set_inside=choosing.set_inside(root, workspace.claude_config),
-        carried=Carried() if workspace.settings.setup == OFF else theirs.carried(state_of(workspace.host)),
     )
 
 
@@ -110,13 +105,7 @@ def plan(workspace: Workspace, facts: HostFacts, command: Sequence[str]) -> Laun
 
 
 def _start(
-    workspace: Workspace,
-    launch: Launch,
-    sign_in: Chosen,
-    carried: Carried,
-    caught: signals.Signals,
-    *,
-    needs_sign_in: bool,
+    workspace: Workspace, launch: Launch, sign_in: Chosen, caught: signals.Signals, *, needs_sign_in: bool
 ) -> int:
     """Carry out ``launch``, to which the guard's mounts and the credential of ``sign_in`` are yet to come."""
     with contextlib.ExitStack() as stack:
@@ -133,8 +122,7 @@ def _start(
         since = 0.0
 
         def prepare() -> None:
-            prepared = _prepare(workspace, claude, carried, needs_sign_in=needs_sign_in, is_watched=launch.terminal)
-            notes.extend(prepared)
+            notes.extend(_prepare(workspace, claude, needs_sign_in=needs_sign_in, is_watched=launch.terminal))
 
         def closing() -> list[str]:
             if not since:  # nothing has run
@@ -176,9 +164,7 @@ def _with_credential(launch: Launch, renewal: Renewal, notes: list[str]) -> Laun
         return launch
 
 
-def _prepare(
-    workspace: Workspace, claude: ClaudeConfig, carried: Carried, *, needs_sign_in: bool, is_watched: bool
-) -> Iterator[str]:
+def _prepare(workspace: Workspace, claude: ClaudeConfig, *, needs_sign_in: bool, is_watched: bool) -> Iterator[str]:
     """Make what a session needs on the host beside its directories; yield what to say of its profile and sign-in.
 
     Whose profile it is need not be said where nobody watches.
@@ -186,9 +172,6 @@ def _prepare(
     profiles.remember(workspace.host, workspace.profile)
     with timing.phase("credentials"):
         sign_in = claude.prepare()
-    with timing.phase("setup"):
-        theirs = HostSetup(workspace.host, workspace.project.root)
-        Setup(workspace.claude_config, workspace.host, theirs, carried.scripts).bring(workspace.settings.setup)
     _prepare_scaffold(workspace)
     projects.remember(workspace.state, workspace.project.root)
     if workspace.profile.is_new or (is_watched and workspace.profile.name != profiles.DEFAULT):

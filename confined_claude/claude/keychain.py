@@ -1,0 +1,79 @@
+"""The sign-in of the host's client in the Keychain of macOS, which it uses in place of a file.
+
+Read by the system's ``security`` command, which has its own question for the user where the Keychain wants one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import time
+
+from ..host import CLAUDE_CONFIG_DIR, Host
+from ..text import parse_json
+from .credentials import HostSignIn, usable
+
+IS_MAC = sys.platform == "darwin"
+_SERVICE = "Claude Code-credentials"
+_SUFFIX_DIGITS = 8
+_NOT_FOUND = 44
+_SECONDS = 20.0
+# Asking takes longer than looking at a file.
+_AGAIN_SECONDS = 15.0
+
+
+class Keychain:
+    """The item of the host's client in the user's Keychain; there is none where there is no Keychain."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._asked = float("-inf")
+        self._identity: tuple[int, ...] = ()
+
+    @property
+    def service(self) -> str:
+        """Its name, as Claude Code (2.1.332) makes it: another config directory has another one."""
+        directory = self._host.environ.get(CLAUDE_CONFIG_DIR)
+        digest = hashlib.sha256(directory.encode("utf-8", "surrogateescape")).hexdigest() if directory else ""
+        return f"{_SERVICE}-{digest[:_SUFFIX_DIGITS]}" if digest else _SERVICE
+
+    def read(self) -> HostSignIn | None:
+        """Return the sign-in in it; None if it does not exist."""
+        if not IS_MAC:
+            return None
+        source = f"Keychain: {self.service}"
+        try:
+            found = self._ask("-w")
+        except (OSError, subprocess.TimeoutExpired):
+            return HostSignIn(source, problem=f"The Keychain did not give its item {self.service!r} in time.")
+        if found.returncode == _NOT_FOUND:
+            return None
+        if found.returncode:
+            return HostSignIn(source, problem=f"The Keychain did not give its item {self.service!r}: is it locked?")
+        parsed = parse_json(found.stdout)
+        problem = "" if parsed is not None else f"The item {self.service!r} of the Keychain is broken: it is not JSON."
+        return HostSignIn(source, usable(parsed), problem)
+
+    def identity(self) -> tuple[int, ...]:
+        """Return what changes when it is written, asked for now and then; empty if it does not exist."""
+        if IS_MAC and time.monotonic() - self._asked >= _AGAIN_SECONDS:
+            self._asked = time.monotonic()
+            try:
+                found = self._ask()  # its attributes, with the time of its last change; nothing secret
+            except (OSError, subprocess.TimeoutExpired):
+                return self._identity
+            digest = hashlib.sha256(found.stdout).digest()
+            self._identity = () if found.returncode else (int.from_bytes(digest[:8], "big"),)
+        return self._identity
+
+    def _ask(self, *options: str) -> subprocess.CompletedProcess[bytes]:
+        user = self._host.environ.get("USER")
+        account = ("-a", user) if user else ()
+        return subprocess.run(
+            ["security", "find-generic-password", *account, *options, "-s", self.service],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=_SECONDS,
+        )
