@@ -6,11 +6,13 @@ import contextlib
 import hashlib
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from .errors import ConfinedError
 
@@ -26,6 +28,34 @@ SAFE_GIT_KEYS = frozenset(
     diff.algorithm diff.renames diff.colormoved commit.verbose core.autocrlf core.eol core.abbrev
     branch.sort tag.sort column.ui color.ui log.date help.autocorrect""".split()
 )
+
+
+# The variables with which git's own settings are overridden, and what it falls back to.
+_GIT_VARIABLES = {
+    "GIT_SSH_COMMAND": "core.sshcommand",
+    "GIT_SSH": "core.sshcommand",
+    "GIT_PROXY_COMMAND": "core.gitproxy",
+    "GIT_EXTERNAL_DIFF": "diff.external",
+    "GIT_EDITOR": "core.editor",
+    "GIT_SEQUENCE_EDITOR": "sequence.editor",
+    "VISUAL": "core.editor",
+    "EDITOR": "core.editor",
+    "GIT_PAGER": "core.pager",
+    "PAGER": "core.pager",
+    "GIT_ASKPASS": "core.askpass",
+    "SSH_ASKPASS": "core.askpass",
+    "GIT_TEMPLATE_DIR": "init.templatedir",
+    "GIT_EXEC_PATH": "init.templatedir",  # a directory of programs
+}
+_MAX_GIT_VARIABLES = 1000
+
+
+class GitVariable(NamedTuple):
+    """A variable of a git configuration, and the directory of its file, which an included path is relative to."""
+
+    key: str
+    value: str
+    directory: Path
 
 
 @dataclass(frozen=True)
@@ -92,17 +122,31 @@ class Host:
 
     def git_settings(self) -> tuple[tuple[str, str], ...]:
         """Return the safe part of the user's global git configuration, as (key, value) in its order."""
-        return tuple((key, value) for key, value in self.git_config if key in SAFE_GIT_KEYS)
+        return tuple((key, value) for key, value, _ in self.git_config if key in SAFE_GIT_KEYS)
 
     @cached_property
-    def git_config(self) -> tuple[tuple[str, str], ...]:
-        """The user's global git configuration, as (key, value) in its order; empty without git or such a file."""
+    def git_config(self) -> tuple[GitVariable, ...]:
+        """The user's global git configuration in its order; empty without git or such a file."""
         return self._git_config("--global")
 
     @cached_property
-    def system_git_config(self) -> tuple[tuple[str, str], ...]:
-        """The machine's git configuration, as (key, value) in its order; empty without git or such a file."""
+    def system_git_config(self) -> tuple[GitVariable, ...]:
+        """The machine's git configuration in its order; empty without git or such a file."""
         return self._git_config("--system")
+
+    @property
+    def git_environment(self) -> tuple[GitVariable, ...]:
+        """What the caller's environment has in place of git's settings, see git(1)."""
+        get = self.environ.get
+        found = [(key, value) for name, key in _GIT_VARIABLES.items() if (value := get(name))]
+        with contextlib.suppress(ValueError):
+            for number in range(min(int(get("GIT_CONFIG_COUNT", "0")), _MAX_GIT_VARIABLES)):
+                key = get(f"GIT_CONFIG_KEY_{number}", "")
+                found.append((_lower(key), get(f"GIT_CONFIG_VALUE_{number}", "")))
+        with contextlib.suppress(ValueError):
+            words = shlex.split(get("GIT_CONFIG_PARAMETERS", ""))
+            found += [(_lower(key), value) for key, _, value in (word.partition("=") for word in words)]
+        return tuple(GitVariable(key, value, self.home) for key, value in found)
 
     @property
     def git_files(self) -> tuple[Path, ...]:
@@ -111,12 +155,12 @@ class Host:
         named = (self.environ.get("GIT_CONFIG_GLOBAL"), self.environ.get("GIT_CONFIG_SYSTEM"))
         return (
             *(self.home / ".gitconfig", user / "config", user / "attributes", Path("/etc/gitconfig")),
-            *(Path(name) for name in named if name and name.startswith("/")),
+            *(Path(name).absolute() for name in named if name),
         )
 
-    def _git_config(self, scope: str) -> tuple[tuple[str, str], ...]:
+    def _git_config(self, scope: str) -> tuple[GitVariable, ...]:
         """Return what git reads in one of the files that no repository has a say in, from ``/``."""
-        command = ["git", "config", scope, "--includes", "--null", "--list"]
+        command = ["git", "config", scope, "--includes", "--show-origin", "--null", "--list"]
         environ = {**self.environ, "HOME": str(self.home)}
         if self.path:
             environ["PATH"] = os.pathsep.join(entry for entry in self.path if entry in os.get_exec_path())
@@ -134,8 +178,16 @@ class Host:
         if answer.returncode:
             return ()
         records = answer.stdout.decode("utf-8", "replace").split("\0")
-        settings = (record.partition("\n") for record in records if "\n" in record)
-        return tuple((key, value) for key, _, value in settings)
+        origins = (Path(origin.removeprefix("file:")).parent for origin in records[::2])
+        settings = ((origin, *record.partition("\n")) for origin, record in zip(origins, records[1::2], strict=False))
+        return tuple(GitVariable(key, value, origin) for origin, key, gap, value in settings if gap)
+
+
+def _lower(key: str) -> str:
+    """Return the name of a git variable as git lists it: section and name in small letters."""
+    section, _, rest = key.partition(".")
+    subsection, dot, name = rest.rpartition(".")
+    return f"{section.lower()}.{subsection}{dot}{name.lower()}"
 
 
 def time_zone(environ: Mapping[str, str], etc: Path = Path("/etc")) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import struct
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import compress
 from typing import NamedTuple
 
 from .gitconfig import decode
@@ -41,7 +42,8 @@ class Index(NamedTuple):
     all that is in them, with the object names of their trees. ``shared`` is the name of the file that has the other
     entries of a split index, or empty; it has to have ``needed`` of them. ``size`` is the number of entries that the
     index has itself, ``name`` its name as a shared one. ``marked`` are the paths of entries that have both bits by
-    which git leaves a file alone, as ``container/git/tree.py`` sets them, with where they begin.
+    which git leaves a file alone, as ``container/git/tree.py`` sets them, with where they begin. ``replaced_links`` are
+    the numbers of the entries of the shared index that are links by now.
     """
 
     gitlinks: list[str]
@@ -52,6 +54,7 @@ class Index(NamedTuple):
     size: int
     name: str
     marked: dict[str, int]
+    replaced_links: tuple[int, ...] = ()
 
     def check_shared(self, shared: Index | None) -> None:
         """Raise ValueError unless ``shared`` is what this one shares entries with, as merge_base_index does."""
@@ -70,10 +73,11 @@ def parse_index(index: bytes, hash_size: int = 20) -> Index:
     directories: dict[bytes, bytes] = {}
     invalid: list[bytes] = []
     files: list[bytes] = []
-    empty = size = total = 0
+    empty: list[bool] = []  # whether each is a link
+    size = total = 0
     for kind, path in entries:
         if not path and kind in (_FILE, _LINK):
-            empty += 1  # it replaces the one of the shared index
+            empty.append(kind == _LINK)  # it replaces the one of the shared index
         elif kind == _FILE:
             files.append(path)
         elif kind == _LINK:
@@ -98,16 +102,31 @@ def parse_index(index: bytes, hash_size: int = 20) -> Index:
     invalid += invalid_files(files)
     link = _read_extensions(index, entries, hash_size)
     shared, replaced, needed = _read_link(link, hash_size)
-    if empty != replaced:
+    if len(empty) != len(replaced):
         raise ValueError("a git index with a damaged path")
     trees = {decode(path): name.hex() for path, name in directories.items()}
     names = ([decode(path) for path in gitlinks], trees, [decode(path) for path in invalid])
     marked = _with_paths(entries.marked, _Entries(index, hash_size)) if entries.marked else {}
-    return Index(*names, shared, needed, len(entries.starts), f"{_SHARED}{index[-hash_size:].hex()}", marked)
+    return Index(
+        *names,
+        shared,
+        needed,
+        len(entries.starts),
+        f"{_SHARED}{index[-hash_size:].hex()}",
+        marked,
+        tuple(compress(replaced, empty)),
+    )
 
 
 def _with_paths(places: Mapping[int, int], entries: Iterable[tuple[int, bytes]]) -> dict[str, int]:
     return {decode(path): places[number] for number, (_, path) in enumerate(entries) if number in places}
+
+
+def links_at(index: bytes, numbers: Iterable[int], hash_size: int = 20) -> list[str]:
+    """Return the paths of the entries with these ``numbers`` that git refuses for links. Raises ValueError."""
+    wanted = frozenset(numbers)
+    paths = (path for number, (_, path) in enumerate(_Entries(index, hash_size)) if number in wanted)
+    return [decode(path) for path in paths if is_invalid(path, is_link=True)]
 
 
 def without_marks(index: bytes, starts: Iterable[int], hash_size: int = 20) -> bytes:
@@ -243,23 +262,24 @@ def _read_extensions(index: bytes, entries: _Entries, hash_size: int) -> bytes:
     return link
 
 
-def _read_link(link: bytes, hash_size: int) -> tuple[str, int, int]:
-    """Return the name of a shared index, how many of its entries are replaced, and how many it needs to have.
+def _read_link(link: bytes, hash_size: int) -> tuple[str, list[int], int]:
+    """Return the name of a shared index, the numbers of its entries that are replaced, and how many it needs to have.
 
     ``link`` is the extension of that name, as read_link_extension in split-index.c reads it. Raises ValueError if it is
     damaged.
     """
     base = link[:hash_size]
     if not any(base):
-        return "", 0, 0
+        return "", [], 0
     shared = f"{_SHARED}{base.hex()}"
     if len(link) <= hash_size:
-        return shared, 0, 0
+        return shared, [], 0
     deleted, at = _read_bitmap(link, hash_size)
     replaced, at = _read_bitmap(link, at)
     if at != len(link) or deleted & replaced:
         raise ValueError("a git index with a damaged extension")
-    return shared, bin(replaced).count("1"), max(deleted.bit_length(), replaced.bit_length())
+    numbers = [number for number, bit in enumerate(bin(replaced)[:1:-1]) if bit == "1"]
+    return shared, numbers, max(deleted.bit_length(), replaced.bit_length())
 
 
 def _read_bitmap(data: bytes, at: int) -> tuple[int, int]:

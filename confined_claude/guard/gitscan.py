@@ -197,6 +197,7 @@ class GitScan:
             try:
                 index = parsed[name] = self._parsed_index(directory, name, hash_size)
                 index.check_shared(parsed.get(index.shared))
+                invalid = [*index.invalid, *self._replaced_links(directory, index, hash_size)]
             except ValueError:
                 self._walk.add_file(directory, _below(path, name), Kind.GIT_FILE)
                 continue
@@ -204,11 +205,19 @@ class GitScan:
                 self._add_entry(path, inner)
             for inner, tree in index.directories.items():
                 self._add_entry(path, inner.rstrip("/"), gitindex.DIRECTORY + tree.encode())
-            for inner in index.invalid[:_MAX_INVALID]:
+            for inner in invalid[:_MAX_INVALID]:
                 self._add_entry(path, inner, gitindex.INVALID)
-            if more := index.invalid[_MAX_INVALID:]:
+            if more := invalid[_MAX_INVALID:]:
                 digest = hashlib.sha256(os.fsencode("\0".join(more))).hexdigest()
                 self._add_entry(path, f"{len(more)} more", gitindex.INVALID + digest.encode())
+
+    @staticmethod
+    def _replaced_links(directory: Directory, index: gitindex.Index, hash_size: int) -> list[str]:
+        """Return what git refuses of the entries that a split index turns into links."""
+        if not index.replaced_links:
+            return []
+        shared = directory.read(index.shared, _MAX_INDEX_BYTES) or b""
+        return gitindex.links_at(shared, index.replaced_links, hash_size)
 
     def _parsed_index(self, directory: Directory, name: str, hash_size: int) -> gitindex.Index:
         """Return what matters in an index. It is read once as long as it stays the same file, by its ctime.

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..fs.directory import Location
+from ..host import GitVariable as Variable
 from ..project import SCAFFOLD
 from . import gitconfig, repository
 from .repository import Repository
 
 _MAX_CONFIG_BYTES = 1 << 20
 _MAX_OWN_CONFIG_BYTES = 64 << 10  # of a submodule or linked worktree
-_MAX_WORK_TREES = 200
 _MAX_DEPTH = 10  # of includes: git's own bound
 _MAX_LINKS = 40  # on the way to a file: the kernel's own bound
 # More are not looked at. A session that makes more has made settings that are red.
@@ -49,14 +49,6 @@ _HOOKS = tuple(
     reference-transaction push-to-checkout pre-auto-gc post-rewrite sendemail-validate fsmonitor-watchman
     p4-changelist p4-prepare-changelist p4-post-changelist p4-pre-submit post-index-change""".split()
 )
-
-
-class Variable(NamedTuple):
-    """A variable of a git configuration, and the directory of its file, which an included path is relative to."""
-
-    key: str
-    value: str
-    directory: Path
 
 
 def read_variables(path: Path, limit: int = _MAX_CONFIG_BYTES) -> list[Variable]:
@@ -212,15 +204,13 @@ class NamedFiles(NamedTuple):
     commands: tuple[tuple[Path, str], ...] = ()
 
 
-def named_files(
-    root: Path, own: Repository | None, user: Iterable[tuple[str, str]], files: Iterable[Path] = ()
-) -> NamedFiles:
+def named_files(root: Path, own: Repository | None, user: Iterable[Variable], files: Iterable[Path] = ()) -> NamedFiles:
     """Return what the settings lead to that git reads in the project at ``root``: the ``user``'s and the repository's.
 
     ``own`` is the project's repository, if it has one; else that of a directory above it counts. ``files`` are those
     with the user's settings, which may be links into the project.
     """
-    general = [Variable(key, value, Path.home()) for key, value in user]
+    general = list(user)
     trees = list(_work_trees(root, own))
     git_directories = {directory for directory, _ in trees}
     found = dict.fromkeys(place for path in files for place in places(path))
@@ -261,7 +251,7 @@ def _work_trees(root: Path, own: Repository | None) -> Iterator[tuple[Path, Path
         if (above := repository.above(root)) is not None:
             yield repository.common_of(above), above
         return
-    for directory in own.git_directories()[:_MAX_WORK_TREES]:
+    for directory in own.git_directories():
         top = root if directory in (own.common, own.own) else repository.work_tree(directory)
         if top is not None:
             yield directory, top

@@ -42,9 +42,8 @@ class GuardedProject:
             if workspace.settings.git != "open" and not lenient:
                 raise
         host = workspace.host
-        self.named = named_files(
-            self.root, self.repository, (*host.system_git_config, *host.git_config), host.git_files
-        )
+        settings = (*host.system_git_config, *host.git_config, *host.git_environment)
+        self.named = named_files(self.root, self.repository, settings, host.git_files)
         named = (*(f"/{path}" for path in self.named.in_tree), *self.named.anywhere)
         found = (*_invoke_package(self.root), *(_git_rule(path) for path in named))
         self.matcher = Matcher(rules_for(workspace.settings.protect, workspace.settings.writable, found))

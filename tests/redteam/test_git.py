@@ -138,6 +138,13 @@ KEPT += [
         before="mkdir dotfiles; mv ~/.gitconfig dotfiles/gitconfig; ln -s $PWD/dotfiles/gitconfig ~/.gitconfig",
     ),
     Attack(
+        "what the user's settings include from their own directory",
+        fsmonitor("dots/inc"),
+        STATUS,
+        before="mkdir -p dots ~/.config/git; echo > dots/inc; mv ~/.gitconfig ~/.config/git/config;"
+        "ln -s $PWD/dots ~/.config/git/dots; git config -f ~/.config/git/config include.path dots/inc",
+    ),
+    Attack(
         "a text conversion behind the name of an interpreter",
         f"{SCRIPT} t/x.sh; echo y > file",
         "git diff",
@@ -778,3 +785,17 @@ def test_an_address_that_a_session_changes_is_told_with_the_old_one(repository: 
     assert "remote.origin.url is 'https://evil.invalid/a' and was 'https://example.invalid/a'" in done.stderr
     repository.review("--restore", "sub/.git/config")
     assert repository.host("git -C sub remote get-url origin").stdout == "https://example.invalid/a\n"
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_program_that_the_environment_names_in_place_of_gits_cannot_be_planted(
+    repository: Field, guarded: bool
+) -> None:
+    repository.prepare("mkdir tools; echo '#!/bin/sh' > tools/diff; chmod +x tools/diff; echo y > file")
+    plant = f"{SCRIPT} tools/diff"
+    if guarded:
+        assert "Read-only file system" in repository.session(plant, GIT_EXTERNAL_DIFF="./tools/diff").stderr
+    else:
+        repository.unguarded(plant)
+    repository.host("GIT_EXTERNAL_DIFF=./tools/diff git diff")
+    assert repository.escaped() == ([] if guarded else ["canary"])

@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from confined_claude.guard.gitconfig import decode
-from confined_claude.guard.gitindex import parse_index
+from confined_claude.guard.gitindex import links_at, parse_index
 from confined_claude.guard.gitpaths import invalid_files, is_invalid
+from confined_claude.guard.rules import Matcher, rules_for
+from confined_claude.guard.scan import scan
 
 from ..guarding import commit, git, made_repository, put, run_git
 
@@ -424,3 +426,27 @@ def test_of_a_changed_index_git_finds_nothing_that_is_not_reported(
     assert names <= set(found.invalid)
     shared = {"bb/sub", "zzz"} if found.shared else set()
     assert {decode(path) for mode, path in listed if mode == "160000"} <= {*found.gitlinks, *found.invalid, *shared}
+
+
+@pytest.mark.parametrize(("name", "found"), [(b".gitmodules", [".gitmodules"]), (b"xgitmodules", [])])
+def test_a_file_that_a_split_index_turns_into_a_link_counts_by_its_path(
+    tmp_path: Path, name: bytes, found: list[str]
+) -> None:
+    """Git refuses a link of that name elsewhere; the split index has no path for it, only its number."""
+    root = made_repository(tmp_path / "p")
+    put(root / "xgitmodules", "x")
+    commit(root)
+    git(root, "update-index", "--split-index")
+    other = git(root, "hash-object", "-w", "src/main.py").strip()
+    git(root, "update-index", "--cacheinfo", f"120000,{other},xgitmodules", **{"splitIndex.maxPercentChange": "100"})
+    index = parse_index((root / ".git/index").read_bytes())
+    shared = root / ".git" / index.shared
+    shared.write_bytes(shared.read_bytes().replace(b"xgitmodules", name))
+    assert len(index.replaced_links) == 1
+    assert links_at(shared.read_bytes(), index.replaced_links) == found
+    listed = [key for key in scanned(root) if key.startswith(".git/index: ")]
+    assert listed == [f".git/index: {path}" for path in found]
+
+
+def scanned(root: Path) -> set[str]:
+    return set(scan(root, Matcher(rules_for((), ()))).items)

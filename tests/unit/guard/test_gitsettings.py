@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from confined_claude.guard.gitsettings import NamedFiles, named_files, places
 from confined_claude.guard.repository import find
-from confined_claude.host import Host
+from confined_claude.host import GitVariable, Host
 
 from ..guarding import HOOK, commit, git, made_repository, put
 
@@ -19,7 +20,7 @@ def main(tmp_path: Path) -> Path:
 
 
 def named(root: Path, *user: tuple[str, str]) -> NamedFiles:
-    return named_files(root, find(root), user)
+    return named_files(root, find(root), [GitVariable(key, value, root.parent) for key, value in user])
 
 
 @pytest.mark.parametrize(
@@ -191,3 +192,60 @@ def test_ordinary_settings_name_nothing(main: Path) -> None:
         *(("url.git@example.com:.insteadof", "https://example.com/"), ("core.excludesfile", "~/.gitignore")),
     ]
     assert named(main, *user)._replace(commands=()) == NamedFiles()
+
+
+def test_relative_includes_of_the_users_settings_are_found_from_their_file(main: Path) -> None:
+    """The control: from the home directory they would lead elsewhere."""
+    home = main.parent
+    put(home / ".gitconfig", "[include]\n\tpath = main/dots/git\n")
+    put(main / "dots/git", "[include]\n\tpath = more\n")
+    put(main / "dots/more", "[core]\n\thooksPath = hooks.d\n")
+    host = Host(0, 0, home, {"PATH": os.environ["PATH"], "GIT_CONFIG_NOSYSTEM": "1"}, home, home, home)
+    assert host.git_config[-1] == GitVariable("core.hookspath", "hooks.d", main / "dots")
+    assert {"dots/git", "dots/more", "hooks.d"} <= set(named_files(main, find(main), host.git_config).in_tree)
+
+
+def test_the_settings_of_any_number_of_submodules_are_read(main: Path) -> None:
+    for number in range(300):
+        directory = main / f".git/modules/m{number:03}"
+        put(directory / "HEAD", "ref: refs/heads/main\n")
+        put(directory / "config", f"[core]\n\tworktree = {main}/m{number:03}\n\thooksPath = own\n")
+    assert "m299/own" in named(main).in_tree
+    assert len(named(main).in_tree) == 300
+
+
+@pytest.mark.parametrize(
+    ("environ", "found"),
+    [
+        ({"GIT_SSH_COMMAND": "./bin/tool -v"}, "bin/tool"),
+        ({"GIT_SSH": "bin/tool"}, "bin/tool"),
+        ({"GIT_EXTERNAL_DIFF": "sh ./script.sh"}, "script.sh"),
+        ({"GIT_EDITOR": "./bin/tool"}, "bin/tool"),
+        ({"EDITOR": "./bin/tool"}, "bin/tool"),
+        ({"GIT_SEQUENCE_EDITOR": "./bin/tool"}, "bin/tool"),
+        ({"GIT_PAGER": "./bin/tool"}, "bin/tool"),
+        ({"GIT_ASKPASS": "{root}/bin/tool"}, "bin/tool"),
+        ({"SSH_ASKPASS": "{root}/bin/tool"}, "bin/tool"),
+        ({"GIT_PROXY_COMMAND": "./bin/tool"}, "bin/tool"),
+        ({"GIT_TEMPLATE_DIR": "{root}/template"}, "template"),
+        ({"GIT_EXEC_PATH": "{root}/libexec"}, "libexec"),
+        ({"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "Core.hooksPath", "GIT_CONFIG_VALUE_0": "hooks.d"}, "hooks.d"),
+        ({"GIT_CONFIG_COUNT": "x"}, ""),
+        ({"GIT_CONFIG_PARAMETERS": "'core.hooksPath=hooks.d'"}, "hooks.d"),
+        ({"GIT_CONFIG_PARAMETERS": "'Core.fsmonitor'='./bin/tool'"}, "bin/tool"),
+        ({"GIT_CONFIG_PARAMETERS": "'"}, ""),
+        ({"GIT_SSH_COMMAND": "ssh -v", "EDITOR": "vim", "PAGER": "less"}, ""),
+    ],
+)
+def test_programs_that_the_environment_names_are_found(main: Path, environ: dict[str, str], found: str) -> None:
+    environ = {name: value.format(root=main) for name, value in environ.items()}
+    host = Host(0, 0, main.parent, environ, main, main, main)
+    assert named_files(main, find(main), host.git_environment).in_tree == ((found,) if found else ())
+
+
+def test_a_relative_file_of_settings_that_the_environment_names_is_found(
+    main: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(main)
+    host = Host(0, 0, main.parent, {"GIT_CONFIG_GLOBAL": "dots/git"}, main, main, main)
+    assert "dots/git" in named_files(main, find(main), (), host.git_files).in_tree

@@ -15,7 +15,7 @@ from confined_claude.guard import words
 from confined_claude.guard.guarded_project import GuardedProject
 from confined_claude.guard.records import Before, Record
 from confined_claude.guard.snapshot import TOO_FAR, Kind, key_of
-from confined_claude.host import Host
+from confined_claude.host import GitVariable, Host
 from confined_claude.project import Project
 from confined_claude.settings import Settings
 from confined_claude.workspace import Workspace
@@ -307,7 +307,7 @@ def test_what_the_users_own_settings_of_git_lead_to_is_reported(tmp_path: Path) 
     root = made_repository(tmp_path / "project")
     put(root / "f", "before")
     host = Host(1000, 1000, tmp_path, {}, tmp_path / "d", tmp_path / "s", tmp_path / "c")
-    host.__dict__["git_config"] = (("core.sshcommand", "ssh -F f"),)
+    host.__dict__["git_config"] = (GitVariable("core.sshcommand", "ssh -F f", tmp_path),)
     project = GuardedProject(Workspace(host, Project(root), Settings()))
     before = Before("x", time.time(), project.scan(), ())
     put(root / "f", "after")
