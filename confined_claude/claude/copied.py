@@ -22,7 +22,10 @@ _FILE = "sign-ins.json"
 _SIGNED_OUT = "Claude is signed out on this machine, and so are sessions: the copied sign-in is gone."
 _OWN_IS_GONE = "The sign-in made inside a session is gone: sessions use this machine's again."
 _SIGN_IN_AGAIN = "Nothing is copied from there. Repair that, or sign in again with `claude` and /login on this machine."
-_BACK = "`confined-claude login --from-host` returns to this machine's sign-in."
+_OWN = (
+    "Sessions have a sign-in of their own{}, made inside one of them. "
+    "`confined-claude login --from-host` returns to this machine's."
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def decide(theirs: HostSignIn, mine: Mapping[str, Any] | None, record: Copied | 
         if record is not None and record.own == account:
             return Decision(Action.KEEP, record)
         whose = f" as {account}" if account else ""
-        return Decision(Action.KEEP, Copied(own=account), (f"Signed in inside a session{whose}, by /login. {_BACK}",))
+        return Decision(Action.KEEP, Copied(own=account), (_OWN.format(whose),))
     if theirs.problem:
         return Decision(Action.KEEP, record, (theirs.problem, _SIGN_IN_AGAIN))
     if theirs.oauth is None:

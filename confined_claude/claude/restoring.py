@@ -14,7 +14,6 @@ from ..text import parse_json
 from .credentials import CREDENTIALS, LIMIT_BYTES
 from .onboarding import GLOBAL_STATE
 
-_STATE_BYTES = 64 << 20
 _BACKUPS = "backups"
 _BACKUP = f"{GLOBAL_STATE}.backup."
 
@@ -35,7 +34,7 @@ def _make_room_for_credentials(config: Directory) -> Iterator[str]:
         return
     if config.is_file(CREDENTIALS) and config.stat(CREDENTIALS).st_size <= LIMIT_BYTES:
         return
-    aside = f"{CREDENTIALS}.{time.strftime('%Y%m%d-%H%M%S')}"
+    aside = f"{CREDENTIALS}.{_now_ms()}"
     try:
         config.rename(CREDENTIALS, aside)
     except OSError as error:
@@ -50,20 +49,32 @@ def _restore_state(config: Directory) -> Iterator[str]:
         if not is_held or not _is_damaged(config):
             return
         found = _newest_backup(config)
-        kept = f"{GLOBAL_STATE}.corrupted.{time.time_ns() // 1_000_000}"
         try:
-            with config.make(_BACKUPS) as backups:
-                config.rename(GLOBAL_STATE, kept, backups)
+            kept = _set_aside(config)
             if found is not None:
                 config.write(GLOBAL_STATE, found[1])
         except OSError as error:
             raise system_error("restore", config.path / GLOBAL_STATE, error) from None
-    damaged = f"{config.path / GLOBAL_STATE} was damaged, and is now {_BACKUPS}/{kept}."
+    damaged = f"{config.path / GLOBAL_STATE} was damaged, and is now {kept}."
     if found is None:
         yield f"{damaged} There is no backup of it: Claude begins with a new one."
     else:
         moment = time.strftime("%Y-%m-%d %H:%M", time.localtime(found[0] / 1000))
         yield f"{damaged} Claude's backup of {moment} is in its place."
+
+
+def _set_aside(config: Directory) -> str:
+    """Rename the global state, and return its new name, from ``config`` on. Raises OSError."""
+    name = f"{GLOBAL_STATE}.corrupted.{_now_ms()}"
+    with contextlib.suppress(OSError), config.make(_BACKUPS) as backups:  # a session may have put a file there
+        config.rename(GLOBAL_STATE, name, backups)
+        return f"{_BACKUPS}/{name}"
+    config.rename(GLOBAL_STATE, name)
+    return name
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _is_damaged(config: Directory) -> bool:
@@ -72,7 +83,7 @@ def _is_damaged(config: Directory) -> bool:
         return False
     if not config.is_file(GLOBAL_STATE):
         return True
-    content = config.read(GLOBAL_STATE, _STATE_BYTES)
+    content = config.read(GLOBAL_STATE)
     if content is not None and not content.strip():  # which the client takes for a new one
         return _newest_backup(config) is not None
     try:
@@ -95,7 +106,7 @@ def _newest_backup(config: Directory) -> tuple[int, bytes] | None:
                 if name.startswith(_BACKUP) and 0 < (moment := int(name.removeprefix(_BACKUP))) < 10**14:
                     made.append((moment, name))
         for moment, name in sorted(made, reverse=True):
-            content = backups.read(name, _STATE_BYTES)
+            content = backups.read(name)
             if content is not None and isinstance(parse_json(content), dict):
                 return moment, content
     return None

@@ -167,7 +167,7 @@ def test_a_sign_in_made_inside_is_kept_and_what_is_planted_is_not(
     assert ask() == (theirs, "")
     write_inside({"accessToken": own, "refreshToken": "sk-ant-ort01-own", "expiresAt": 1_890_000_000_000})
     sent, said = ask()
-    assert (sent, "Signed in inside a session" in said, "login --from-host" in said) == (own, True, True)
+    assert (sent, "Sessions have a sign-in of their own" in said, "login --from-host" in said) == (own, True, True)
     # Newer by its date, as after a renewal.
     user.sign_in(token=theirs)
     host = tree_of(user.home / ".claude")

@@ -41,7 +41,7 @@ def backup(config: Path, moment: int | str, content: Any) -> bytes:
 
 
 def corrupted(config: Path) -> list[bytes]:
-    return [path.read_bytes() for path in config.glob("backups/.claude.json.corrupted.*")]
+    return [path.read_bytes() for path in config.rglob(".claude.json.corrupted.*")]
 
 
 @pytest.mark.parametrize("damaged", [*DAMAGED, b"", b" \n"])
@@ -69,6 +69,15 @@ def test_without_a_backup_the_client_begins_anew_and_the_damaged_state_is_kept(d
     assert "no backup" in line
     assert not (config / ".claude.json").exists()
     assert corrupted(config) == [damaged]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/etc"), lambda path: put(path, b"x")])
+def test_what_is_no_directory_in_place_of_the_backups_prevents_nothing(make: Any, config: Path) -> None:
+    put(config / ".claude.json", b"{")
+    make(config / "backups")
+    assert len(restored(config)) == 1
+    assert not (config / ".claude.json").exists()
+    assert corrupted(config) == [b"{"]
 
 
 @pytest.mark.timeout(10)
