@@ -149,6 +149,11 @@ def is_of_sign_in(name: str) -> bool:
     return name in _PLAIN or is_endpoint(name) or any(cloud.has(name) for cloud in CLOUDS)
 
 
+def is_of_connection(name: str) -> bool:
+    """Return whether the variable ``name`` says how Claude Code signs in, where, or through which proxy."""
+    return is_of_sign_in(name) or name in PROXIES
+
+
 def cloud_in(environ: Mapping[str, str]) -> Cloud | None:
     """Return the cloud that Claude Code uses with ``environ``; None without one."""
     return next((cloud for cloud in CLOUDS if is_true(environ.get(cloud.switch))), None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl  # noqa: TID251 - for the size of a terminal
 import os
 import signal
+import struct
 import sys
 import termios
-import tty
 from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -218,23 +219,26 @@ def reset_screen() -> None:
 
 
 @contextlib.contextmanager
-def raw_terminal(*, wanted: bool) -> Iterator[Callable[[], None]]:
-    """Take the terminal's input byte for byte during the block, if ``wanted``; signals still come from its keys.
+def terminal_shortened() -> Iterator[Callable[[], None]]:
+    """Take a line from the terminal, and yield a function that restores it; the end of the block does at the latest.
 
-    Yields a function that makes those a session's too. Standard input must be the terminal.
+    This process's standard input must be a terminal. What runs there takes it for a change of its window.
     """
-    if not wanted:
-        yield lambda: None
-        return
     fd = sys.stdin.fileno()
-    state = termios.tcgetattr(fd)
-    tty.setraw(fd, termios.TCSANOW)
-    raw = termios.tcgetattr(fd)
-    starting = [*raw]
-    starting[tty.LFLAG] |= termios.ISIG
-    termios.tcsetattr(fd, termios.TCSANOW, starting)
+    size = os.get_terminal_size(fd)
+    shorter = os.terminal_size((size.columns, max(1, size.lines - 1)))
+
+    def restore() -> None:
+        with contextlib.suppress(OSError):  # a closed terminal
+            if os.get_terminal_size(fd) == shorter:  # else the window has changed
+                _resize(fd, size)
+
+    _resize(fd, shorter)
     try:
-        yield lambda: termios.tcsetattr(fd, termios.TCSANOW, raw)
+        yield restore
     finally:
-        with contextlib.suppress(termios.error):  # a closed terminal
-            termios.tcsetattr(fd, termios.TCSANOW, state)
+        restore()
+
+
+def _resize(fd: int, size: os.terminal_size) -> None:
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", size.lines, size.columns, 0, 0))

@@ -43,15 +43,23 @@ def renewal(chosen: Chosen, host: Host, root: Path) -> Renewal | None:
     return Renewal(chosen.source, host_settings.search_path(host, places))
 
 
-def set_inside(root: Path, config: Location) -> frozenset[str]:
-    """Return the variables of sign-ins that the project at ``root`` and the Claude config at ``config`` set inside."""
-    found: set[str] = set()
-    for name in _PROJECTS_SETTINGS:
-        with contextlib.suppress(ConfinedError):
-            found |= host_settings.variables_in(read_config(root / ".claude" / name))
+def set_inside(root: Path, config: Location) -> dict[str, Path]:
+    """Return the variables of sign-ins that files which a session can write set, with the file of each.
+
+    These are the settings of the project at ``root`` and of the Claude config at ``config``.
+    """
+    texts: dict[Path, str | bytes | None] = {}
     with contextlib.suppress(OSError), config.open() as directory:
-        found |= host_settings.variables_in(directory.read(host_settings.SETTINGS))
-    return frozenset(filter(environment.is_of_sign_in, found))
+        texts[config.path / host_settings.SETTINGS] = directory.read(host_settings.SETTINGS)
+    for path in (root / ".claude" / name for name in _PROJECTS_SETTINGS):
+        with contextlib.suppress(ConfinedError):
+            texts[path] = read_config(path)
+    return {
+        name: path
+        for path, text in texts.items()
+        for name in host_settings.variables_in(text)
+        if environment.is_of_connection(name)
+    }
 
 
 def _aws_region(host: Host, environ: Mapping[str, str]) -> str:

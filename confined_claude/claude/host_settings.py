@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..environment import is_of_sign_in
+from ..environment import is_of_connection
 from ..errors import ConfinedError
 from ..fs.directory import read_config
 from ..host import Host
@@ -65,7 +65,7 @@ def read(host: Host, root: Path | None = None, managed: Path = Path(_MANAGED)) -
         found = _parsed(path, problems)
         variables = _strings(found.get("env"))
         commands = {name: text for name, text in _strings(found).items() if name in (KEY_HELPER, AWS_HELPER)}
-        if not commands and not any(map(is_of_sign_in, variables)):
+        if not commands and not any(map(is_of_connection, variables)):
             env |= variables
         elif place := within(path, places()):
             problems.append(f"{path} is in {place}, where sessions can write: its sign-in is not used.")

@@ -73,7 +73,7 @@ def choose(environ: Mapping[str, str], settings: HostSettings, refused_keys: Col
 
     ``refused_keys`` are the ends of API keys that the user refused, ``token`` is that of ``login``, or empty.
     """
-    merged = {**environ, **{name: value for name, value in settings.env.items() if environment.is_of_sign_in(name)}}
+    merged = {**environ, **{name: value for name, value in settings.env.items() if environment.is_of_connection(name)}}
     everything = {**environ, **settings.env}
     if (used := environment.cloud_in(merged)) is not None:
         found = cloud.choose(used, merged, everything, settings)
@@ -114,13 +114,13 @@ def billing(sent: Collection[str], unused: Collection[str]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def session_settings(chosen: Chosen, set_inside: Collection[str]) -> str:
+def session_settings(chosen: Chosen, set_inside: Collection[str], network: Mapping[str, str]) -> str:
     """Return the session's managed settings for a sign-in, as JSON; empty if it needs none.
 
     They win over the settings of the project and of the container's config: ``set_inside`` are the variables of a
-    sign-in that those set, which must not lead it elsewhere.
+    sign-in that those set, which must not lead it elsewhere. ``network`` are the variables of the session's network.
     """
-    effective = {**environment.split(chosen.environ)[1], **chosen.inside}
+    effective = {**environment.split(chosen.environ)[1], **chosen.inside, **network}
     pinned = {name: effective.get(name, _API if name == "ANTHROPIC_BASE_URL" else "") for name in set_inside}
     settings: dict[str, object] = {}
     if chosen.source is not None and chosen.source.form == KEY:

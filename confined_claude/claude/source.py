@@ -63,6 +63,7 @@ class Renewal:
         self._process: subprocess.Popen[bytes] | None = None
         self._work: Background[str] | None = Background(self._run)
         self._due = 0.0
+        self.failure = ""
         self._value = ""
 
     def first(self) -> str:
@@ -79,7 +80,7 @@ class Renewal:
     def poll(self) -> str | None:
         """Run the command again if it is time; return its value if that is a new one, else None.
 
-        Raises ConfinedError if the command failed; the next attempt is after another time-to-live.
+        After a failure, which ``failure`` names, the next attempt is after another time-to-live.
         """
         if self._work is None:
             if time.monotonic() >= self._due:
@@ -89,7 +90,12 @@ class Renewal:
             return None
         work, self._work = self._work, None
         self._due = time.monotonic() + self.source.ttl
-        before, self._value = self._value, work.result()
+        try:
+            before, self._value = self._value, work.result()
+        except ConfinedError as error:
+            self.failure = f"{error.message} The session had the one from before."
+            return None
+        self.failure = ""
         return self._value if self._value != before else None
 
     def close(self) -> None:

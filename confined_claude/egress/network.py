@@ -186,7 +186,7 @@ class _Planner:
             directory=directory,
             config=self.allowlist_config(),
         )
-        api, port = next(_endpoints({"": self.endpoints.get("ANTHROPIC_BASE_URL", "")}), _API)
+        api, port = self.api
         proxies = dict.fromkeys(PROXIES, _PROXY)
         direct = dict.fromkeys(("NO_PROXY", "no_proxy"), _LOOPBACK)
         return Egress(
@@ -214,6 +214,14 @@ class _Planner:
             "upstream": {**upstream, "no_proxy": upstream["no_proxy"] or ""},
         }
         return json.dumps(config)
+
+    @property
+    def api(self) -> tuple[str, int]:
+        """The (host, port) that Claude Code cannot do without."""
+        environ = self.workspace.host.environ
+        used, hosts = environment.cloud_in(environ), cloud.hosts(environ)
+        default = (hosts[0], _API[1]) if hosts else _API
+        return next(_endpoints({"": self.endpoints.get(used.base_url if used else "ANTHROPIC_BASE_URL", "")}), default)
 
     @cached_property
     def endpoints(self) -> dict[str, str]:

@@ -10,12 +10,13 @@ import os
 import shlex
 from collections.abc import Iterator, Sequence
 
+from ..claude.source import Source
 from ..egress.network import CONFIG, SidecarPlan, mask_config
-from ..engine import containers
+from ..engine import command as docker
 from ..guard.guard import GuardPlan, plan_dry_run
 from ..guard.pins import FILES
 from ..text import escape
-from ..workspace import CLAUDE_PROJECTS, Workspace
+from ..workspace import Workspace
 from .launch import SECRETS_FILE, Launch
 from .start import engine_address, gather_facts, plan, signed_in
 from .supervisor import connect
@@ -33,10 +34,10 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
     launch = plan(workspace, facts, command)
     guarded = plan_dry_run(workspace, launch.key)
     launch = launch.with_mounts(guarded.mounts).telling((*launch.notes, *launch.remarks))
-    name = containers.free_name(launch.name)
+    name = docker.free_name(launch.name)
     has_image = connect(workspace.host).image(launch.image.name) is not None
-    yield from map(_comment, _summary(workspace, launch, has_image=has_image))
-    yield from _prepare(workspace, launch, guarded)
+    yield from map(_comment, _summary(workspace, launch, sign_in.source, has_image=has_image))
+    yield from _prepare(launch, guarded)
     if launch.egress.sidecar is not None:
         yield from _sidecar(launch.egress.sidecar)
     yield from ("", "# The session.")
@@ -45,10 +46,10 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
         yield f"# secrets.tar has one file, {SECRETS_FILE}, which is root's, with mode 600, and has these lines:"
         yield from (_comment(f"export {secret}={MASK}") for secret in launch.secrets)
         yield f"docker cp - {name}:/ <secrets.tar"
-    yield " ".join(map(quote, ["docker", *containers.start_arguments(name, stdin=launch.stdin)]))
+    yield " ".join(map(quote, ["docker", *docker.start_arguments(name, stdin=launch.stdin)]))
 
 
-def _summary(workspace: Workspace, launch: Launch, *, has_image: bool) -> Iterator[str]:
+def _summary(workspace: Workspace, launch: Launch, source: Source | None, *, has_image: bool) -> Iterator[str]:
     sidecar = launch.egress.sidecar
     ids, _, *command = launch.command
     read_only = [str(mount.source) for mount in launch.mounts if mount.read_only]
@@ -60,14 +61,15 @@ def _summary(workspace: Workspace, launch: Launch, *, has_image: bool) -> Iterat
     yield f"read-only: {', '.join(read_only)}"
     yield f"secrets:   {', '.join(launch.secrets)}"
     yield from (*launch.notes, *launch.remarks)
+    if source is not None:
+        yield f"A start runs {source.name} for the credential of the sign-in; these commands have none."
     yield "Only a start guards the project: it looks through it before and after, and copies your sign-in."
 
 
-def _prepare(workspace: Workspace, launch: Launch, guarded: GuardPlan) -> Iterator[str]:
+def _prepare(launch: Launch, guarded: GuardPlan) -> Iterator[str]:
     """Yield the commands that make what is mounted and missing."""
     copy = guarded.copy if guarded.copy is not None and guarded.copy.is_new else None
     sources = [mount.source for mount in launch.mounts if not mount.pin and not (copy and mount == copy.mount)]
-    sources.append(workspace.claude_config.at(CLAUDE_PROJECTS).path)  # something is mounted there
     missing = [path for path in dict.fromkeys((*sources, *guarded.pins.missing)) if not os.path.lexists(path)]
     files = [path for path in missing if path.name in FILES]
     directories = [path for path in missing if path.name not in FILES]

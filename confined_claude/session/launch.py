@@ -77,7 +77,7 @@ class HostFacts:
     stdin_is_terminal: bool = True
     stdout_is_terminal: bool = True
     sign_in: Chosen | None = None
-    set_inside: frozenset[str] = frozenset()
+    set_inside: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def plan_launch(
     )
     public, secret = environment.split(workspace.host.environ)
     sign_in = facts.sign_in or Chosen("", {})
-    if settings_inside := session_settings(sign_in, facts.set_inside):
+    if settings_inside := session_settings(sign_in, facts.set_inside, egress.environment):
         secret[SETTINGS_VARIABLE] = settings_inside
     terminal = facts.stdin_is_terminal and facts.stdout_is_terminal
     return Launch(
@@ -264,6 +264,7 @@ def _notes(settings: Settings, command: Sequence[str]) -> Iterator[str]:
 
 def _remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
     """Yield what a person should know of this session; a program need not."""
+    yield from _not_counted(workspace, facts)
     if facts.engine.rootless:
         yield _ROOTLESS
     elif workspace.host.uid == 0:
@@ -277,6 +278,16 @@ def _remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
         )
     elif not facts.has_repository:
         yield _NO_REPOSITORY
+
+
+def _not_counted(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
+    """Yield a line on what the project's own settings say of the sign-in in vain."""
+    names = sorted(name for name, path in facts.set_inside.items() if path.is_relative_to(workspace.project.root))
+    if names:
+        yield (
+            f"{', '.join(names)} in this project's Claude settings would lead your sign-in elsewhere, and "
+            "does not count: if you want that, set it in your own environment."
+        )
 
 
 def _each(flag: str, values: Iterable[str]) -> list[str]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from ...claude import history
 from ...claude.history import ProjectScope
 from ...egress.network import sidecar_name
-from ...engine import containers, labels
+from ...engine import command as engine
+from ...engine import labels
 from ...errors import ConfinedError, system_error
 from ...fs.directory import Directory, Location
 from ...fs.removal import Leftover, trash_in
@@ -22,16 +23,7 @@ from ...project import IGNORED, IGNORED_BEFORE, SCAFFOLD, Project
 from ...state import projects
 from ...state.profiles import DEFAULT
 from ...state.store import LOCK, records_of, state_of
-from ...workspace import (
-    CONVERSATIONS,
-    IN_SCAFFOLD,
-    current_project,
-    data_of,
-    in_profile,
-    profile_data,
-    scaffold_of,
-    shared_config,
-)
+from ...workspace import IN_SCAFFOLD, current_project, data_of, profile_data, scaffold_of, shared_config
 from . import trash
 from .confirm import refuse_while_running
 from .plan import Item, Plan, counted
@@ -110,9 +102,9 @@ class ProjectCleanup:
         yield from trash.items(self._scaffold)
 
     def _memory(self) -> Iterator[Item]:
-        for name, config, own in self._configs():
+        for name, config in self._configs():
             try:
-                found = history.find(config, self._scope(), own)
+                found = history.find(config, self._scope())
             except OSError as error:
                 raise system_error("use", config.path, error) from None
             if not found.is_empty:
@@ -120,21 +112,17 @@ class ProjectCleanup:
                 where = "" if name == DEFAULT else f", in the profile {name}"
                 yield Item(f"{number}, Claude's memory and settings of it{where}", found.entries, found.bytes)
         for location, text in (
-            (data_of(self.host, self.id), "its own data and conversations"),
+            (data_of(self.host, self.id), "its own data"),
             (self._records, "records, findings and approvals"),
         ):
             if os.path.lexists(location.path):
                 yield Item(f"{location.path}/, {text}", (location,))
 
-    def _configs(self) -> Iterator[tuple[str, Location, Location]]:
-        """Yield the Claude configs that projects share, each with its profile's name and the project's conversations.
-
-        None if the root is unknown.
-        """
+    def _configs(self) -> Iterator[tuple[str, Location]]:
+        """Yield the Claude configs that projects share, each with its profile's name; none if the root is unknown."""
         if self.root is not None:
-            data = data_of(self.host, self.id)
-            for name in (DEFAULT, *(name for name, _ in profile_data(self.host))):
-                yield name, shared_config(self.host, name), in_profile(data, name).at(CONVERSATIONS)
+            yield DEFAULT, shared_config(self.host, DEFAULT)
+            yield from ((name, shared_config(self.host, name)) for name, _ in profile_data(self.host))
 
     def losses(self) -> Iterator[str]:
         """Yield what a person may want to have first."""
@@ -160,7 +148,10 @@ class ProjectCleanup:
             yield f"This also discards what cannot be read: {error.message}"
 
     def _scope(self) -> ProjectScope:
-        return history.scope_of(self.root or Path("/"), projects.projects(state_of(self.host)))
+        found = projects.projects(state_of(self.host))
+        root = self.root or Path("/")
+        others = frozenset(other.root for other in found if other.root is not None and other.root != root)
+        return ProjectScope(root, others, frozenset(other.id for other in found if other.root is None))
 
     # Deletion
 
@@ -173,7 +164,7 @@ class ProjectCleanup:
                 left += trash.move(self._scaffold, *map(self._scaffold.at, IN_SCAFFOLD))
             if memory:
                 for key, _ in keys:  # nothing else will know of what a killed session has left in the engine
-                    containers.remove(*containers.of_session(key), sidecar_name(key))
+                    engine.remove(*engine.of_session(key), sidecar_name(key))
                 left += self._forget()
         if self._scaffold is not None:
             left += trash.empty(self._scaffold)
@@ -182,11 +173,11 @@ class ProjectCleanup:
 
     def _forget(self) -> Leftover:
         left = Leftover()
-        for _, config, own in self._configs():
+        for _, config in self._configs():
             with config.parent.open_if_exists() as directory:
                 if directory is not None:
                     try:
-                        left += history.forget(config, self._scope(), directory, own)
+                        left += history.forget(config, self._scope(), directory)
                     except OSError as error:
                         left += Leftover.of(config.path, error)
         left += trash.move(Location(self.host.data), data_of(self.host, self.id))
@@ -244,8 +235,8 @@ class ProjectCleanup:
     def _running(self) -> list[str]:
         """Return the names of the project's sessions, of any user. Raises EngineError."""
         wanted = {labels.KIND: labels.SESSION, labels.PROJECT: self.id}
-        found = containers.containers(wanted)
-        return [name for each in found if each["State"] not in _AT_REST for name in containers.names_of(each)]
+        found = (line.split() for line in engine.containers("{{.State}} {{.Names}}", wanted))
+        return [name for state, name in found if state not in _AT_REST]
 
 
 def _holds_nothing_else(directory: Directory) -> bool:

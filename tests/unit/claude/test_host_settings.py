@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from confined_claude.claude import choosing, tokens
+from confined_claude.claude.config import ClaudeConfig
 from confined_claude.claude.host_settings import HostSettings, read
 from confined_claude.claude.sign_in import TOKEN_KIND
 from confined_claude.errors import ConfinedError
@@ -186,7 +187,18 @@ def test_variables_that_files_of_a_session_set_are_known(place: Place, name: str
     (place.project / ".claude").mkdir()
     config = shared_data(place.host).at("claude-config")
     config.make().close()
-    assert choosing.set_inside(place.project, config) == frozenset()
-    write(place.project / ".claude" / name, env={"ANTHROPIC_BASE_URL": "http://evil", "EDITOR": "vi"})
-    write(config.path / "settings.json", env={"ANTHROPIC_AUTH_TOKEN": "old"})
-    assert choosing.set_inside(place.project, config) == {"ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN"}
+    assert choosing.set_inside(place.project, config) == {}
+    theirs = write(place.project / ".claude" / name, env={"ANTHROPIC_BASE_URL": "http://evil", "EDITOR": "vi"})
+    mine = write(config.path / "settings.json", env={"ANTHROPIC_AUTH_TOKEN": "old", "https_proxy": "http://evil"})
+    wanted = {"ANTHROPIC_BASE_URL": theirs, "ANTHROPIC_AUTH_TOKEN": mine, "https_proxy": mine}
+    assert choosing.set_inside(place.project, config) == wanted
+
+
+def test_the_copy_of_the_users_settings_has_nothing_that_signs_in(place: Place) -> None:
+    others = {"model": "some-model", "env": {"EDITOR": "vi"}}
+    write(
+        place.user, **{**others, HELPER: "h", "env": {"EDITOR": "vi", "ANTHROPIC_AUTH_TOKEN": "t", "HTTPS_PROXY": "p"}}
+    )
+    config = shared_data(place.host).at("claude-config")
+    ClaudeConfig(config, place.host).prepare()
+    assert json.loads((config.path / "settings.json").read_text()) == others

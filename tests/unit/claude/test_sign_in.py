@@ -48,7 +48,7 @@ def chosen(
         ({OAUTH: "o"}, {}, "", "t", OAUTH, {OAUTH: "o"}, ""),
         # Settings win over the environment.
         ({AUTH: "a"}, {AUTH: "s"}, "", "", AUTH, {AUTH: "s"}, ""),
-        ({}, {OAUTH: "s"}, "", "", OAUTH, {OAUTH: "s"}, ""),
+        ({}, {OAUTH: "s", "HTTPS_PROXY": "p", "EDITOR": "vi"}, "", "", OAUTH, {OAUTH: "s"}, ""),
         ({}, {"CLAUDE_CODE_USE_BEDROCK": "1", **SESSION}, "", "", "Amazon Bedrock", SESSION, ""),
         # A cloud comes before everything, and takes nothing else.
         ({**BEDROCK, **SESSION, AUTH: "a", KEY_VARIABLE: "k", OAUTH: "o"}, {}, "h", "t", "Amazon Bedrock", SESSION, ""),
@@ -70,6 +70,11 @@ def test_what_signs_in(row: tuple[Any, ...]) -> None:
 def test_the_rest_of_the_environment_stays_as_it_is() -> None:
     environ = {"PATH": "/usr/bin", "TERM": "xterm", "AWS_PROFILE": "work", "ANTHROPIC_MODEL": "m"}
     assert chosen({**environ, AUTH: "a"}).environ == {**environ, AUTH: "a"}
+
+
+def test_a_proxy_of_the_settings_counts_and_other_variables_are_not_the_sessions() -> None:
+    found = chosen({}, env={"HTTPS_PROXY": "http://localhost:3128", "EDITOR": "vi", "CLAUDE_CODE_X": "1"})
+    assert found.environ == {"HTTPS_PROXY": "http://localhost:3128"}
 
 
 def test_switches_of_clouds_that_are_off_stay_out() -> None:
@@ -189,6 +194,7 @@ def test_an_allowlist_opens_the_clouds_own_hosts(environ: Mapping[str, str], hos
     [
         ({AUTH: "a"}, "", (), None),
         ({}, "h", (), {"apiKeyHelper": "/bin/cat /run/confined-claude/sign-in/value", "env": {"TTL": "15000"}}),
+        ({}, "", ("HTTPS_PROXY", "NO_PROXY"), {"env": {"HTTPS_PROXY": "of-the-network", "NO_PROXY": ""}}),
         ({}, "", ("ANTHROPIC_BASE_URL",), {"env": {"ANTHROPIC_BASE_URL": "https://api.anthropic.com"}}),
         (
             {AUTH: "a", "ANTHROPIC_BASE_URL": "http://localhost:1"},
@@ -202,5 +208,7 @@ def test_what_files_of_a_session_set_of_sign_ins_does_not_count(
     environ: Mapping[str, str], helper: str, inside: tuple[str, ...], settings: Mapping[str, Any] | None
 ) -> None:
     found = chosen(environ, helpers={KEY_HELPER: helper} if helper else {})
-    text = session_settings(found, inside).replace("CLAUDE_CODE_API_KEY_HELPER_TTL_MS", "TTL")
+    text = session_settings(found, inside, {"HTTPS_PROXY": "of-the-network"}).replace(
+        "CLAUDE_CODE_API_KEY_HELPER_TTL_MS", "TTL"
+    )
     assert (json.loads(text) if text else None) == settings

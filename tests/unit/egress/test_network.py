@@ -233,6 +233,8 @@ def test_internet_the_rules_are_what_is_closed_and_what_is_open(host: Host) -> N
         ({"ANTHROPIC_BASE_URL": "http://localhost:1"}, {}, True),
         ({"ANTHROPIC_BASE_URL": "http://host.docker.internal:1"}, {}, True),
         ({"https_proxy": "http://[::1]:3128"}, {}, True),
+        ({"CLAUDE_CODE_USE_BEDROCK": "1", "ANTHROPIC_BEDROCK_BASE_URL": "http://localhost:1"}, {}, True),
+        ({"ANTHROPIC_BEDROCK_BASE_URL": "http://localhost:1"}, {}, False),
         ({"NOT_PASSED_ON": "http://localhost:1"}, {}, False),
         ({"NO_PROXY": "http://localhost:1"}, {}, False),
         ({}, {"host_ports": ("8080",)}, True),
@@ -319,6 +321,22 @@ def test_allowlist_what_is_open_is_what_claude_code_needs_and_what_is_set(host: 
     assert read["named"] == [["10.0.0.5", 8787], ["host.docker.internal", 80], ["host.docker.internal", 99]]
     assert read["forward"] == [80, 99]
     assert read["closed"] == ["192.168.7.0/24", "fd00::/64"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "allowed", "needed"),
+    [
+        ({}, ["bedrock-runtime.us-east-1.amazonaws.com", "bedrock.us-east-1.amazonaws.com"], None),
+        ({"ANTHROPIC_BEDROCK_BASE_URL": "https://gateway.example/x"}, [], "gateway.example:443"),
+    ],
+)
+def test_allowlist_opens_the_cloud_in_use_or_the_gateway_to_it(
+    environ: dict[str, str], allowed: list[str], needed: str | None, host: Host
+) -> None:
+    egress = planned(host, "allowlist", {"CLAUDE_CODE_USE_BEDROCK": "1", **environ})
+    assert config(egress)["allow"] == [*CLAUDE_HOSTS, *allowed]
+    assert config(egress)["named"] == ([["gateway.example", 443]] if needed else [])
+    assert egress.join.split()[-1] == (needed or f"{allowed[0]}:443")
 
 
 def test_allowlist_ports_of_the_host_are_on_the_sessions_loopback(host: Host) -> None:

@@ -36,7 +36,8 @@ def launch_of(workspace: Workspace, *command: str, terminal: bool = True) -> Lau
 
 
 def hold_conversation(workspace: Workspace, when: float, session: str = ID) -> None:
-    file = put(workspace.conversations.path / "-any-place" / f"{session}.jsonl")
+    name = str(workspace.project.root).replace("/", "-").replace("_", "-").replace(".", "-")
+    file = put(workspace.claude_config.path / "projects" / name / f"{session}.jsonl")
     os.utime(file, (when, when))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import json
 import os
 import re
 import shlex
@@ -86,12 +87,11 @@ def test_the_mounts_of_a_session(root: Path, host: Host) -> None:
         "/home/claude/.local/lib": root / ".confined-claude/local-bin/.lib",
         "/home/claude/.local/bin/.lib": root / ".confined-claude/local-bin/.lib",
         "/home/claude/.claude": shared / "claude-config",
-        "/home/claude/.claude/projects": host.data / "projects" / Project(root).id / "conversations",
         "/home/claude/.cache/pip": shared / "pip-cache",
         "/home/claude/.cache/npm": shared / "npm-cache",
     }
     assert mounts[0].target == str(root)
-    assert len(mounts) == 9
+    assert len(mounts) == 8
 
 
 def test_what_is_one_projects_is_in_a_directory_of_its_own(root: Path, tmp_path: Path, host: Host) -> None:
@@ -106,6 +106,16 @@ def test_what_is_one_projects_is_in_a_directory_of_its_own(root: Path, tmp_path:
     twin = tmp_path / "elsewhere" / root.name
     others = {mount.source for mount in planned(twin, host, apart).mounts}
     assert others.isdisjoint(kept.values())
+
+
+def test_what_a_project_says_of_the_sign_in_in_vain_is_said(root: Path, host: Host) -> None:
+    elsewhere = {"ANTHROPIC_API_KEY": host.data / "settings.json"}
+    assert "does not count" not in " ".join(planned(root, host, set_inside=elsewhere).remarks)
+    by_project = {**elsewhere, "ANTHROPIC_BASE_URL": root / ".claude/settings.json"}
+    launch = planned(root, host, set_inside=by_project)
+    assert launch.remarks[0].startswith("ANTHROPIC_BASE_URL in this project's Claude settings")
+    settings = json.loads(launch.secrets["CONFINED_CLAUDE_SIGN_IN_SETTINGS"])
+    assert settings == {"env": {"ANTHROPIC_API_KEY": "", "ANTHROPIC_BASE_URL": "https://api.anthropic.com"}}
 
 
 def test_remarks_are_shown_in_claudes_screen_where_it_takes_one(root: Path, host: Host) -> None:
