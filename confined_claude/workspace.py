@@ -67,13 +67,13 @@ class Workspace:
         return cls(host, project, settings, files, flags).in_profile()
 
     @classmethod
-    def load_leniently(cls, host: Host, project: Project) -> Workspace:
+    def load_leniently(cls, host: Host, project: Project, flags: Flags | None = None) -> Workspace:
         """Return the workspace of ``project``, with default settings where those in force cannot be had.
 
-        For a review, which does not depend on settings that are wrong or wait for trust.
+        For what does not depend on settings that are wrong or wait for trust, a review for instance.
         """
         try:
-            return cls.load(host, project)
+            return cls.load(host, project, flags)
         except ConfinedError:
             return cls(host, project)
 

@@ -235,7 +235,7 @@ def clean(host: Host, all: bool = False, project: str | None = None, dry_run: bo
     clean.clean(host, project, clean.Options(everything=all, dry_run=dry_run, sure=yes))
 
 
-@command(all="also delete Claude's own config: sign-in, settings, plugins, every project's history", **_DELETE)
+@command(all="also delete Claude's own config: sign-in, settings, plugins, prompts, of all profiles", **_DELETE)
 def clean_global(host: Host, all: bool = False, dry_run: bool = False, yes: bool = False) -> None:
     """Delete the caches that projects share, build logs and unused images"""
     from . import clean

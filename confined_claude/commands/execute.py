@@ -16,6 +16,7 @@ def execute(host: Host, command: Sequence[str], wanted: str | None) -> int:
     """Run ``command``, or a shell, in the session ``wanted`` by number or name; return its exit code."""
     here = project_for(host, wanted)
     session = listing.choose(listing.sessions(host), here, wanted)
-    workspace = Workspace.load_leniently(host, Project(session.path))
+    # The account is the session's, whatever is in force by now.
+    workspace = Workspace.load_leniently(host, Project(session.path), {"profile": session.profile or None})
     chosen = choosing.find(workspace.host, session.path, workspace.claude_config)
     return join.execute(session, command, chosen.environ)

@@ -33,6 +33,7 @@ def closing_lines(
     if held := history.conversations_since(workspace.claude_config, workspace.project.root, since):
         # Of several, held in other sessions or begun anew in this one, Claude shows a list to choose from.
         words = ["--yolo"] if YOLO in launch.command else []
+        words += ["--profile", profile] if (profile := workspace.flags.get("profile")) else []
         words += ["--resume"] if len(held) > 1 else ["--resume", escape(held[0])]
         yield "To continue this conversation:"
         yield f"  confined-claude {' '.join(words)}"  # in full on a line of 80 columns

@@ -94,7 +94,8 @@ def resume(workspace: Workspace, session: Session) -> int | None:
     if owner is None:
         return None
     meanwhile: list[str] = []
-    watch = _watch(workspace, meanwhile.append)
+    # Of another profile's sign-in nothing may reach it.
+    watch = _watch(workspace, meanwhile.append) if session.profile in ("", workspace.profile.name) else None
     with (
         owner,
         signals.handled() as caught,

@@ -43,7 +43,7 @@ class SharedCleanup:
             data.append(Item(text, bytes=images.freed_bytes))
         return Plan(
             "What all projects share",
-            "Claude's own config: sign-in, settings, plugins, and every project's history, in all profiles",
+            "Claude's own config of all profiles: sign-in, settings, plugins, and the prompts typed in all projects",
             tuple(data),
             tuple(_existing(shared.at(CLAUDE_CONFIG), _profiles(self.host))) if everything else (),
             notes=notes,

@@ -203,7 +203,7 @@ class _Text:
             what += f", and unused images: {decimal(found.images.freed_bytes)}"
         rows += [
             ("confined-claude clean-global", what),
-            ("confined-claude clean-global --all", f"and Claude's own config and history: {freed[CLEAN_GLOBAL_ALL]}"),
+            ("confined-claude clean-global --all", f"and Claude's own config: {freed[CLEAN_GLOBAL_ALL]}"),
             ("./install.sh --uninstall", "removes everything, also the images; asks about your data"),
         ]
         return self._table(rows)

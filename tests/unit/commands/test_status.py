@@ -379,7 +379,7 @@ This project: ~/demo
         "  confined-claude clean --all         and its records: 8.2 kB, and Claude's history of it",
         "  confined-claude clean-global        deletes caches and logs of all projects: at least 3.0 MB, "
         "and unused images: 500.0 kB",
-        "  confined-claude clean-global --all  and Claude's own config and history: 0 bytes",
+        "  confined-claude clean-global --all  and Claude's own config: 0 bytes",
     ):
         assert line in shown.splitlines()
 

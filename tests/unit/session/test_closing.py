@@ -68,6 +68,12 @@ def test_a_conversation_can_be_continued(workspace: Workspace) -> None:
     assert said(workspace, "claude", YOLO) == [CONTINUE[0], f"  confined-claude --yolo --resume {ID}"]
 
 
+def test_a_profile_that_was_chosen_for_this_session_is_named(workspace: Workspace) -> None:
+    hold_conversation(workspace, SINCE + 1)
+    in_work = dataclasses.replace(workspace, flags={"profile": "work", "network": None})
+    assert said(in_work, "claude") == [CONTINUE[0], f"  confined-claude --profile work --resume {ID}"]
+
+
 def test_of_several_conversations_claude_shows_the_list(workspace: Workspace) -> None:
     hold_conversation(workspace, SINCE + 1)
     hold_conversation(workspace, SINCE + 2, ID.replace("a", "b"))
