@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfinedError
-from ..fs.directory import read_config
+from ..fs.directory import Directory, read_config
 from ..fs.lock import locked
 from ..host import Host
 from ..state import store
@@ -34,8 +35,19 @@ def store_token(host: Host, config: Path, token: str) -> None:
     """
     with locked(store.state_of(host), _LOCK) as state:
         entries = {**_entries(state.read(_FILE), host), str(config): token}
-        kept = {path: each for path, each in entries.items() if each}
-        store.write_json(state, _FILE, {"version": store.VERSION, "tokens": kept} if kept else None)
+        _write(state, {path: each for path, each in entries.items() if each})
+
+
+def forget_gone(host: Host) -> None:
+    """Forget the tokens for Claude configs that do not exist any more. Raises ConfinedError."""
+    if path(host).exists():
+        with locked(store.state_of(host), _LOCK) as state:
+            entries = _entries(state.read(_FILE), host)
+            _write(state, {config: each for config, each in entries.items() if os.path.lexists(config)})
+
+
+def _write(state: Directory, tokens: dict[str, Any]) -> None:
+    store.write_json(state, _FILE, {"version": store.VERSION, "tokens": tokens} if tokens else None)
 
 
 def _entries(content: bytes | None, host: Host) -> dict[str, Any]:

@@ -138,3 +138,11 @@ def test_variables_of_the_users_settings_sign_in_and_lead_to_their_gateway(
         [session] = up(project)
         assert token not in docker("inspect", session)
         assert holds(someone, token) == [someone.home / ".claude/settings.json"]
+
+
+def test_a_helper_that_fails_is_named_and_the_first_screen_is_the_prompt(someone: User, place: Path) -> None:
+    settings(someone, apiKeyHelper=str(program(someone, "get-key", "echo 'sign in to the vault' >&2; exit 3")))
+    project = someone.folder(own_name(place))
+    with terminal(someone, project, "confined-claude") as opened:
+        at_once(opened)
+        assert "No credential from apiKeyHelper: sign in to the vault." in " ".join(opened.everything.split())

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...claude import history
+from ...claude import history, tokens
 from ...claude.history import ProjectScope
 from ...egress.network import sidecar_name
 from ...engine import command as engine
@@ -181,6 +181,7 @@ class ProjectCleanup:
                     except OSError as error:
                         left += Leftover.of(config.path, error)
         left += trash.move(Location(self.host.data), data_of(self.host, self.id))
+        tokens.forget_gone(self.host)
         if left.number:  # as long as there is a record, the next clean knows what to delete
             return left
         return left + trash.move(state_of(self.host), self._records)

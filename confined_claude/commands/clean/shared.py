@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ...claude import tokens
 from ...errors import EngineError
 from ...fs.directory import Location
 from ...fs.removal import Leftover
@@ -57,6 +58,7 @@ class SharedCleanup:
             if memory:
                 left += trash.move(Location(self.host.data), _profiles(self.host))
                 profiles.forget(self.host)
+                tokens.forget_gone(self.host)
         # Nothing that a session starts with is in the trash, so sessions may start from here on.
         inventory, images = self._images()
         if inventory is not None:

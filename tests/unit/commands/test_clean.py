@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from confined_claude.claude import history
+from confined_claude.claude import history, tokens
 from confined_claude.commands import clean
 from confined_claude.commands.clean import Options
 from confined_claude.commands.clean.project import ProjectCleanup
@@ -387,6 +387,20 @@ def test_all_profiles_go_with_the_record_of_them(here: Project, host: Host) -> N
     assert [each.name for each in profiles.known(host)] == ["default"]
     assert not (host.data / "profiles").exists()
     assert leftovers(host.home) == []
+
+
+def test_a_token_goes_with_the_config_that_it_signs_in(here: Project, host: Host) -> None:
+    shared, own = (host.data / path / "claude-config" for path in ("shared", f"projects/{here.id}"))
+    for config in (shared, own):
+        put(config / "settings.json")
+        tokens.store_token(host, config, "made-up")
+    clean.clean(host, None, SURE)
+    clean.clean_global(host, SURE)
+    assert (tokens.stored(host, own), tokens.stored(host, shared)) == ("made-up", "made-up")
+    clean.clean(host, None, ALL)
+    assert (tokens.stored(host, own), tokens.stored(host, shared)) == ("", "made-up")
+    clean.clean_global(host, ALL)
+    assert not tokens.path(host).exists()
 
 
 def test_the_second_question_about_what_is_shared(here: Project, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
