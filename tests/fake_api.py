@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A Messages API that the real Claude Code accepts, for tests. Standard library only.
 
-usage: fake_api.py [--host ADDRESS] [--port PORT] [--log FILE]
+usage: fake_api.py [--host ADDRESS] [--port PORT] [--log FILE] [--tls CERTIFICATE_AND_KEY]
 
 The text the user typed last steers the answer:
   RUN: COMMAND   a Bash tool call with that command; its result comes back as "TOOL SAID: ..."
@@ -10,6 +10,8 @@ The text the user typed last steers the answer:
   KNOWS: WORDS   whether Claude Code itself says these words to the model: "KNOWN" or "UNKNOWN"
   STREAM: N AT R an answer of N words, each of them an event, R of them in a second; all at once for 0
   anything else  "FAKE ANSWER: TEXT", with "AFTER N MESSAGES" when the conversation is not new
+
+With --tls it is the server of sign-ins instead: it renews a sign-in for a refresh token, which works once.
 
 Each request is one JSON line in the log: path, sign-in headers, number of messages. A token in a line of the file
 REVOKED is refused from then on. The paths of Amazon Bedrock and Google Vertex AI
@@ -23,6 +25,7 @@ import base64
 import json
 import os
 import re
+import ssl
 import struct
 import sys
 import threading
@@ -30,7 +33,7 @@ import time
 import uuid
 import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
 
 REMINDER = "<system-reminder>"
 REVOKED = "/tmp/revoked"
@@ -98,6 +101,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     log_file = sys.stderr
     log_lock = threading.Lock()
+    used_tokens: ClassVar[list[str]] = []
 
     def log_message(self, *_: Any) -> None:
         """The log has its own form."""
@@ -124,9 +128,22 @@ class Handler(BaseHTTPRequestHandler):
         self.record(200)
         self.send(200, {"message": "hello"})
 
+    def renew(self, token: str) -> None:
+        with self.log_lock:
+            status = 400 if token in self.used_tokens else 200
+            self.used_tokens.append(token)
+            number = len(self.used_tokens)
+        self.record(status)
+        if status != 200:
+            return self.send(status, {"error": "invalid_grant", "error_description": "the token was used before"})
+        tokens = {"access_token": f"{token}-access-{number}", "refresh_token": f"{token}-refresh-{number}"}
+        return self.send(200, {**tokens, "expires_in": 28800, "scope": "user:inference", "token_type": "Bearer"})
+
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"{}")
         path = self.path.split("?")[0]
+        if path == "/v1/oauth/token":
+            return self.renew(request.get("refresh_token", ""))
         if not re.fullmatch(r"/v1/messages|/model/[^/]+/invoke(-with-response-stream)?|.*:streamRawPredict", path):
             self.record(404)
             return self.send(404, {"type": "error", "error": {"type": "not_found_error", "message": self.path}})
@@ -200,9 +217,15 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8787)
     parser.add_argument("--log")
+    parser.add_argument("--tls")
     options = parser.parse_args()
     with open(options.log or os.devnull, "a", encoding="utf-8") as Handler.log_file:
-        Server((options.host, options.port), Handler).serve_forever()
+        server = Server((options.host, options.port), Handler)
+        if options.tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(options.tls)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.serve_forever()
 
 
 if __name__ == "__main__":

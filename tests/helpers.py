@@ -20,6 +20,7 @@ from confined_claude.project import Project
 REPOSITORY = Path(__file__).resolve().parent.parent
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LABEL = "confined-claude"
+SIGN_IN_HOST = "platform.claude.com"
 TEST_LABEL = "confined-claude-test=1"
 API_KEY = "sk-ant-api03-made-up-0123456789abcdefghij"
 # For what affects the whole engine, or takes all of the machine: tests/run has nothing beside it.
@@ -93,6 +94,15 @@ class Api:
         headers = [json.loads(line)["headers"] for line in self.log().splitlines()]
         return [found["authorization"].removeprefix("Bearer ") for found in headers if "authorization" in found]
 
+    def serve_sign_ins(self) -> str:
+        """Have it renew sign-ins as well, and return the certificate to trust for that; its log is /tmp/renewals."""
+        make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout /tmp/key -out /tmp/certificate"
+        make += f" -subj /CN={SIGN_IN_HOST} -addext subjectAltName=DNS:{SIGN_IN_HOST}"
+        docker("exec", self.container, "sh", "-c", f"{make} && cat /tmp/certificate /tmp/key >/tmp/both")
+        serve = "/fake_api.py --host 0.0.0.0 --port 443 --tls /tmp/both --log /tmp/renewals"
+        docker("exec", "--detach", self.container, "python3", *serve.split())
+        return docker("exec", self.container, "cat", "/tmp/certificate")
+
     def revoke(self, token: str) -> None:
         """Have it refuse an access token from now on."""
         docker("exec", self.container, "sh", "-c", f"echo {token} >>/tmp/revoked")
@@ -106,7 +116,8 @@ def running_api() -> Iterator[Api]:
     try:
         mount = f"type=bind,source={REPOSITORY / 'tests/fake_api.py'},target=/fake_api.py,readonly"
         entry = ["--entrypoint", "python3", "confined-claude:latest", "/fake_api.py", "--host", "0.0.0.0"]
-        docker("run", "--detach", "--name", name, "--label", TEST_LABEL, "--network", name, "--mount", mount,
+        docker("run", "--detach", "--name", name, "--label", TEST_LABEL, "--mount", mount,
+               "--network", name, "--network-alias", SIGN_IN_HOST,
                *entry, "--log", "/tmp/requests")  # fmt: skip
         try:
             probe = "import socket; socket.create_connection(('127.0.0.1', 8787), 1)"

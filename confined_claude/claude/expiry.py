@@ -10,24 +10,28 @@ from .credentials import HostSignIn, can_renew, expiry
 
 EXPIRED = "The copied sign-in has expired."
 HOW_TO_RENEW = "Run `claude` on this machine once: it renews it, and running sessions use the new one."
+_HOW_TO_HAVE_IT_RENEWED = "Have `claude` run on this machine then: it renews it, and running sessions use the new one."
 _HOW_TO_SIGN_IN_AGAIN = "Use /login in `claude` on this machine: running sessions use the new one."
-_DAY_SECONDS = 24 * 3600.0
-# A client renews an access token shortly before its end. Where none does, this is enough time to notice.
-SOON_SECONDS = 15 * 60.0
+# How long before its end a start says so, of what nothing renews, and of what a client on the host renews if one runs;
+# and how long before it is said while a session runs.
+_NEVER_RENEWED_SECONDS = 24 * 3600.0
+_RENEWABLE_SECONDS = 3600.0
+_RUNNING_SECONDS = 15 * 60.0
 
 
-def remarks(theirs: HostSignIn, mine: Mapping[str, Any], now: float, ahead: float = _DAY_SECONDS) -> tuple[str, ...]:
+def remarks(theirs: HostSignIn, mine: Mapping[str, Any], now: float, *, is_running: bool = False) -> tuple[str, ...]:
     """Return what is to be said at ``now`` (epoch seconds) of the end of a config's sign-in ``mine``.
 
-    What nothing renews is said ``ahead`` seconds before; what the host's client renews when it runs, if it ends soon.
+    That is more at a start than while a session ``is_running``.
     """
     end = expiry(mine) / 1000
     if can_renew(mine) or not end:
         return ()
     is_renewable = can_renew(theirs.oauth)
-    how = HOW_TO_RENEW if is_renewable else _HOW_TO_SIGN_IN_AGAIN
     if end < now:
-        return (EXPIRED, how)
-    if end - now > (SOON_SECONDS if is_renewable else ahead):
+        return (EXPIRED, HOW_TO_RENEW if is_renewable else _HOW_TO_SIGN_IN_AGAIN)
+    at_a_start = _RENEWABLE_SECONDS if is_renewable else _NEVER_RENEWED_SECONDS
+    if end - now > (_RUNNING_SECONDS if is_running else at_a_start):
         return ()
+    how = _HOW_TO_HAVE_IT_RENEWED if is_renewable else _HOW_TO_SIGN_IN_AGAIN
     return (f"The copied sign-in ends at {time.strftime('%H:%M', time.localtime(end))}.", how)

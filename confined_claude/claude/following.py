@@ -239,7 +239,7 @@ class Watch:
 
     def _end(self) -> tuple[str, ...]:
         mine = self._before.mine
-        return expiry.remarks(self._before.theirs, mine, time.time(), expiry.SOON_SECONDS) if mine else ()
+        return expiry.remarks(self._before.theirs, mine, time.time(), is_running=True) if mine else ()
 
 
 def _read(config: Directory) -> dict[str, Any]:

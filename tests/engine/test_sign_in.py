@@ -7,10 +7,11 @@ import json
 import os
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from helpers import API_KEY, FAR_FUTURE_MS, Api, User, wait_until
+from helpers import API_KEY, FAR_FUTURE_MS, Api, User, docker, wait_until
 from terminals import PROMPT, terminal
 
 pytestmark = pytest.mark.timeout(300)
@@ -134,6 +135,34 @@ def test_a_session_follows_the_host_from_token_to_token_and_to_its_end(
     assert "Claude was signed out on this machine, and so was this session." in closing
     assert "this session: two@example.invalid instead of one@example.invalid" in " ".join(closing.split())
     assert {sent for sent in api.tokens() if sent in (old, new)} == {old, new}
+
+
+def test_clients_of_sessions_at_once_renew_a_sign_in_of_their_own_once(
+    make_user: Callable[..., User], place: Path, api: Api
+) -> None:
+    """Two sessions with six clients each, on a sign-in that has ended, whose refresh token works once."""
+    user = make_user(ANTHROPIC_API_KEY="")
+    user.sign_in()
+    host = tree_of(user.home / ".claude")
+    user.folder(copied(user).parent)
+    own = {"accessToken": token("own"), "refreshToken": token("refresh"), "expiresAt": 1, "scopes": ["user:inference"]}
+    copied(user).write_text(json.dumps({"claudeAiOauth": own}))
+    user.own(copied(user))
+    folder = user.folder(place / "project")
+    (folder / "certificate").write_text(api.serve_sign_ins())
+    ask = "export NODE_EXTRA_CA_CERTS=$PWD/certificate; for n in 1 2 3 4 5 6; do claude -p question & done; wait"
+
+    def run(_: int) -> str:
+        return user.run("confined-claude", "shell", "--", "sh", "-c", ask, cwd=folder).stdout
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(run, range(2))) == ["FAKE ANSWER: question\n" * 6] * 2
+    renewals = docker("exec", api.container, "cat", "/tmp/renewals").splitlines()
+    assert [json.loads(line)["status"] for line in renewals] == [200]
+    sign_in = json.loads(copied(user).read_text())["claudeAiOauth"]
+    assert sign_in["refreshToken"].startswith(own["refreshToken"] + "-refresh")
+    assert {sent for sent in api.tokens() if sent.startswith(own["refreshToken"])} == {sign_in["accessToken"]}
+    assert tree_of(user.home / ".claude") == host
 
 
 def test_not_signed_in_says_how_and_goes_on(make_user: Callable[..., User], place: Path) -> None:

@@ -330,19 +330,25 @@ def at(seconds: float, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("renewable", "left", "said"),
+    ("is_renewable", "is_running", "left", "said"),
     [
-        (True, 16 * 60, ""),
-        (True, 14 * 60, "Run `claude` on this machine"),
-        (True, -1, "Run `claude` on this machine"),
-        (False, 25 * 3600, ""),
-        (False, 23 * 3600, "Use /login in `claude` on this machine"),
-        (False, -1, "Use /login in `claude` on this machine"),
+        (True, False, 61 * 60, ""),
+        (True, False, 59 * 60, "Have `claude` run on this machine then"),
+        (True, False, -1, "Run `claude` on this machine"),
+        (False, False, 25 * 3600, ""),
+        (False, False, 23 * 3600, "Use /login in `claude` on this machine"),
+        (False, False, -1, "Use /login in `claude` on this machine"),
+        (True, True, 16 * 60, ""),
+        (True, True, 14 * 60, "Have `claude` run on this machine then"),
+        (False, True, 16 * 60, ""),
+        (False, True, 14 * 60, "Use /login in `claude` on this machine"),
     ],
 )
-def test_the_end_of_a_sign_in_is_said_in_time_with_what_to_do(renewable: bool, left: float, said: str) -> None:
-    host = HostSignIn(HOST, at(left, **({"refreshToken": REFRESH} if renewable else {})))
-    lines = expiry.remarks(host, at(left), NOW)
+def test_the_end_of_a_sign_in_is_said_in_time_with_what_to_do(
+    is_renewable: bool, is_running: bool, left: float, said: str
+) -> None:
+    host = HostSignIn(HOST, at(left, **({"refreshToken": REFRESH} if is_renewable else {})))
+    lines = expiry.remarks(host, at(left), NOW, is_running=is_running)
     assert said in " ".join(lines)
     assert bool(said) is bool(lines)
     if said and left > 0:
