@@ -70,8 +70,11 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         arguments = {"command": command[1].strip(), "description": "what the test asked for"}
         return {"type": "tool_use", "id": f"toolu_{uuid.uuid4().hex[:20]}", "name": "Bash", "input": arguments}
     if asked := re.search(r"KNOWS: (.+)", text):
-        told = [block["text"] for turn in turns for block in blocks(turn) if block.get("type") == "text"]
-        told = [json.dumps(request.get("system")), *(text for text in told if text.lstrip().startswith(REMINDER))]
+        texts = [
+            (message, block["text"]) for message in request["messages"] for block in blocks(message) if "text" in block
+        ]
+        told = [text for message, text in texts if message["role"] == "system" or text.lstrip().startswith(REMINDER)]
+        told.append(json.dumps(request.get("system")))
         return {"type": "text", "text": "KNOWN" if any(asked[1].strip() in text for text in told) else "UNKNOWN"}
     after = f" AFTER {len(turns) - 1} MESSAGES" if len(turns) > 1 else ""
     return {"type": "text", "text": f"FAKE ANSWER: {text[:200]}{after}"}

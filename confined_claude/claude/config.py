@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import secrets
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +24,7 @@ class ClaudeConfig:
 
     def __init__(self, location: Location, host: Host, chosen: Chosen | None = None) -> None:
         self._location = location
-        self._source = host.claude_config
+        self._host = host
         self._chosen = choose(host.environ, HostSettings(), (), "") if chosen is None else chosen
         self._follower = Follower(location, host)
         self._followed: Followed | None = None
@@ -35,11 +32,11 @@ class ClaudeConfig:
     def prepare(self) -> SignIn:
         """Bring it up to date before a session; return how that is signed in.
 
-        The first time it is made, with a copy of the user's settings. Every time its sign-in follows the host's
+        The first time it is made. Every time its sign-in follows the host's
         unless it has one of its own, or something else signs in, and the first screen is made to be the prompt. Raises
         ConfinedError where something cannot be written, and for a record of a newer version.
         """
-        self._make()
+        setup.make(self._location, self._host)
         with self._location.make() as config:
             restored = tuple(restoring.restore(config))
             if self._chosen.kind:  # nothing is copied that is not used
@@ -63,7 +60,7 @@ class ClaudeConfig:
         if theirs.oauth is None:
             reason = theirs.problem or "Claude is not signed in on this machine."
             raise ConfinedError(reason, "Sign in with `claude` and /login on this machine, and try again.")
-        self._make()
+        setup.make(self._location, self._host)
         with self._location.make() as config:
             followed = self._follower.follow(config, from_host=True)
         return self._sign_in(followed, ())
@@ -84,25 +81,6 @@ class ClaudeConfig:
         if sign_in.kind != CREDENTIALS_KIND or mine is None or credentials.can_renew(mine):
             return sign_in, None
         return sign_in, credentials.expiry(mine) / 1000
-
-    def _make(self) -> None:
-        """Make it with a copy of the settings of the host: completely, or not at all."""
-        path = self._location.path
-        with Location(self._location.base, self._location.parts[:-1]).make() as parent:
-            if parent.exists(path.name):
-                return
-            new = f".{path.name}.{secrets.token_hex(6)}"
-            try:
-                parent.mkdir(new)
-                setup.copy(self._source, path.parent / new)
-                # Fails if another session was first, and then its directory is as good.
-                with contextlib.suppress(FileExistsError):
-                    parent.rename(new, path.name)
-            except OSError as error:
-                if not path.is_dir():
-                    raise system_error("make", path, error) from None
-            finally:
-                shutil.rmtree(path.parent / new, ignore_errors=True)
 
     def watch(self, tell: Callable[[str], None]) -> Watch | None:
         """Return what has its sign-in follow the host's while a session runs; None if something else signs in."""

@@ -1,75 +1,314 @@
-"""The user's own setup of Claude: what the container's config begins with."""
+"""The user's own setup of Claude in a container's config: it follows the host's, and what the container wrote stays.
+
+The record of what was copied is in ``<state>``, where no session writes. A file that is as it was copied follows the
+host, its deletion there included; one that differs was changed inside, and stays.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
-import stat
-from pathlib import Path
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
 
-from ..environment import is_of_connection
+from ..errors import system_error
+from ..fs.directory import Directory, Location
+from ..fs.lock import locked
+from ..host import Host
+from ..state import store
 from ..text import parse_json
-from .host_settings import SETTINGS
+from .approvals import DIRECTORY, LOCK
+from .carried import SETTINGS, HostSetup
+from .host_commands import INSIDE
+from .offer import HostConfig, Offer, Offered, with_paths_inside
+from .setup_settings import SettingsCopy, copy_of
 
-# What the first start copies.
-_SETTINGS = ("settings.json", "CLAUDE.md", "agents", "commands", "output-styles", "rules", "skills")
-_LIMIT_BYTES = 64 << 20
-_HELPERS = ("apiKeyHelper", "awsAuthRefresh", "awsCredentialExport", "gcpAuthRefresh")
-
-
-def copy(source: Path, target: Path) -> None:
-    """Copy the setup in the Claude config ``source`` into the new directory ``target``. Raises OSError."""
-    for name in _SETTINGS:
-        _copy_readable(source / name, target / name)
-    if (settings := target / SETTINGS).is_file():
-        _leave_out_sign_in(settings)
+FOLLOW, ONCE, OFF = "follow", "once", "off"
+_MOST_BYTES = 16 << 20
+_BACKUPS = "backups"  # Claude Code's own
 
 
-def _leave_out_sign_in(settings: Path) -> None:
-    """Take out of ``settings`` what signs in: each session gets that of the host, by itself."""
-    content = parse_json(settings.read_bytes())
-    if not isinstance(content, dict):
-        return
-    variables = content.get("env")
-    if isinstance(variables, dict):
-        content["env"] = {name: value for name, value in variables.items() if not is_of_connection(name)}
-    kept = {name: value for name, value in content.items() if name not in _HELPERS}
-    if kept != parse_json(settings.read_bytes()):
-        settings.write_text(json.dumps(kept, indent=2))
+class Copied(NamedTuple):
+    """A file on record: its stamp on the host when it was looked at, and the hash of what was copied.
 
-
-def _copy_readable(source: Path, target: Path, above: frozenset[Path] = frozenset()) -> None:
-    """Copy a file, or a directory's files, with links resolved; skip what cannot be read.
-
-    ``above`` are the real directories on the way down: a link back to one of them ends there.
+    The hash is empty for a file that the container had first.
     """
-    if _is_directory(source):
-        real = Path(os.path.realpath(source))
-        if real not in above:
-            target.mkdir(mode=0o700)
-            for entry in _listed(source):
-                _copy_readable(entry, target / entry.name, above | {real})
-        return
-    try:
-        status = source.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _LIMIT_BYTES:
+
+    size: int
+    changed: int
+    inode: int
+    is_executable: bool
+    hash: str
+
+    def is_of(self, offered: Offered) -> bool:
+        """Return whether the host's file is the one that was looked at."""
+        return (self.size, self.changed, self.inode, self.is_executable) == (*offered.stamp, offered.is_executable)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A file that does not follow the host, as a session changed it (``inside``, None if deleted)."""
+
+    path: str
+    inside: bytes | None
+    host: bytes
+    offered: Offered | None = None
+    is_executable: bool = False
+
+
+@dataclass
+class Record:
+    """What was copied to one config. ``settings`` is the hash of the host's settings then, None before they were."""
+
+    files: dict[str, Copied] = field(default_factory=dict)
+    settings: str | None = None
+    is_done: bool = False
+
+
+class Setup:
+    """Brings the setup in the Claude config at ``location`` in line with that of ``host``."""
+
+    def __init__(self, location: Location, host: Host, theirs: HostSetup, scripts: Iterable[str] = ()) -> None:
+        """``scripts`` are files of the host's config that hooks and servers of the session need."""
+        self._location = location
+        self._host = host
+        self.theirs = theirs
+        self._scripts = scripts
+        self._state = store.state_of(host)
+        self._name = _name(location)
+
+    def bring(self, mode: str) -> None:
+        """Copy what is new or changed on the host, as the setting ``setup`` says.
+
+        Raises ConfinedError where something cannot be written, and for a record of a newer version.
+        """
+        if mode == OFF:
             return
-        content = source.read_bytes()
-    except OSError:
+        record = self.record()
+        if mode == ONCE and (record is None or record.is_done):
+            return
+        with self._offered() as (source, offer):
+            if source is None or (record is not None and record.is_done and _is_same(offer, record)):
+                return
+            with locked(self._state.at(DIRECTORY), LOCK) as records, self._location.make() as config:
+                # Version 0.1 has made a config without a record, and has copied the settings.
+                record = self.record() or Record(settings="")
+                try:
+                    self._copy(source, offer, config, record)
+                    record.is_done = True
+                except OSError as error:
+                    raise system_error("write to", config.path, error) from None
+                finally:
+                    _write_record(records, self._location, record)
+
+    def record(self) -> Record | None:
+        """Return what is on record of the config, None if nothing is. Raises ConfinedError for a newer version."""
+        with self._state.at(DIRECTORY).open_if_exists() as directory:
+            return None if directory is None else store.read_json(directory, self._name, _decoded)
+
+    @contextlib.contextmanager
+    def _offered(self) -> Iterator[tuple[HostConfig | None, Offer]]:
+        """Open the host's config, and return with it what it offers; None where there is none that can be read."""
+        try:
+            source = HostConfig(self._host.claude_config, self._host.home)
+        except OSError:
+            yield None, Offer()
+            return
+        with source:
+            yield source, source.offer((*self.settings.scripts, *self._scripts))
+
+    @cached_property
+    def settings(self) -> SettingsCopy:
+        """What a config gets of the host's settings."""
+        return copy_of(self.theirs.settings, self.theirs.paths)
+
+    def offer(self) -> Offer:
+        """Return what the host offers."""
+        with self._offered() as (_, offer):
+            return offer
+
+    # What does not follow
+
+    def changes(self) -> list[Change]:
+        """Return what a session changed or deleted, and the settings if they differ from the host's by now."""
+        record, found = self.record() or Record(settings=""), []
+        with self._offered() as (source, offer), self._location.open_if_exists() as config:
+            if source is None or config is None:
+                return []
+            for path, offered in offer.files.items():
+                content, known = self._content(source, path, offered), record.files.get(path)
+                inside = _read(config, path)
+                follows = inside is None if known is None else inside is not None and _hash(inside) == known.hash
+                if content is not None and inside != content and not follows:
+                    found.append(Change(path, inside, content, offered, offered.is_executable))
+            if self.theirs.settings and record.settings is not None:
+                content, inside = self.settings_text(source), _read(config, SETTINGS)
+                if parse_json(inside) != parse_json(content):
+                    found.append(Change(SETTINGS, inside, content))
+        return found
+
+    def take(self, changes: Sequence[Change]) -> str:
+        """Take the host's side of ``changes``; return where in the config is now what was there, empty if nothing was.
+
+        Raises ConfinedError.
+        """
+        kept = f"{_BACKUPS}/setup-{time.strftime('%Y%m%d-%H%M%S')}"
+        with locked(self._state.at(DIRECTORY), LOCK) as records, self._location.make() as config:
+            record = self.record() or Record(settings="")
+            try:
+                for change in changes:
+                    if change.inside is not None:
+                        _place(config, f"{kept}/{change.path}", change.inside, 0o600)
+                    _place(config, change.path, change.host, 0o700 if change.is_executable else 0o600)
+                    if change.offered is None:
+                        record.settings = digest(self.theirs.settings)
+                    else:
+                        stamp = (*change.offered.stamp, change.is_executable)
+                        record.files[change.path] = Copied(*stamp, _hash(change.host))
+            except OSError as error:
+                raise system_error("write to", config.path, error) from None
+            finally:
+                _write_record(records, self._location, record)
+        return kept if any(change.inside is not None for change in changes) else ""
+
+    # Copying
+
+    def _content(self, source: HostConfig, path: str, offered: Offered) -> bytes | None:
+        """Return what the container gets of an offered file; None if that is nothing."""
+        content = source.content(offered.source)
+        if content is None or not path.endswith(".md"):
+            return content
+        return with_paths_inside(content, {str(self._host.claude_config): INSIDE})
+
+    def _copy(self, source: HostConfig, offer: Offer, config: Directory, record: Record) -> None:
+        """Bring ``config`` in line with ``offer``, and ``record`` with what was done. Raises OSError."""
+        for path in [path for path in record.files if path not in offer.files and not offer.covers(path)]:
+            _remove(config, path, record.files.pop(path).hash)
+        for path, offered in offer.files.items():
+            known = record.files.get(path)
+            if known is not None and known.is_of(offered):
+                continue
+            content = self._content(source, path, offered)
+            if content is None:
+                continue
+            copied = Copied(*offered.stamp, offered.is_executable, _hash(content))
+            if not _write(config, path, content, copied, known):
+                copied = copied._replace(hash=known.hash if known else "")
+            record.files[path] = copied
+        if record.settings is None:
+            if self.theirs.settings and not config.exists(SETTINGS):
+                config.write(SETTINGS, self.settings_text(source))
+            record.settings = digest(self.theirs.settings)
+
+    def settings_text(self, source: HostConfig) -> bytes:
+        """Return the host's settings for the config: unchanged, if nothing of them is left out or translated."""
+        if self.settings.content == self.theirs.settings:
+            return source.read(SETTINGS) or b"{}"
+        return (json.dumps(self.settings.content, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+
+
+def make(location: Location, host: Host) -> None:
+    """Make the config at ``location`` if it is missing; what is on record of an earlier one there is forgotten first.
+
+    Raises ConfinedError.
+    """
+    if os.path.lexists(location.path):
         return
-    target.write_bytes(content)
-    target.chmod(0o600 | (status.st_mode & 0o100))
+    with locked(store.state_of(host).at(DIRECTORY), LOCK) as records:
+        if not os.path.lexists(location.path):
+            _write_record(records, location, Record())
+            location.make().close()
 
 
-def _is_directory(path: Path) -> bool:
+def digest(settings: Any) -> str:
+    """Return the hash of parsed settings."""
+    return _hash(json.dumps(settings, sort_keys=True).encode())
+
+
+def _read(config: Directory, path: str) -> bytes | None:
+    """Return the content of a file of the config; None for anything else."""
+    *parents, name = path.split("/")
     try:
-        return path.is_dir()
-    except OSError:  # in a directory that may not be searched
-        return False
-
-
-def _listed(directory: Path) -> list[Path]:
-    try:
-        return sorted(directory.iterdir())
+        with config.child(*parents) if parents else config.child(".") as directory:
+            return directory.read(name, _MOST_BYTES)
     except OSError:
-        return []
+        return None
+
+
+def _place(config: Directory, path: str, content: bytes, mode: int) -> None:
+    """Write a file of the config, its directories made first. Raises OSError, also for what is in their place."""
+    *parents, name = path.split("/")
+    with contextlib.ExitStack() as stack:
+        directory = config
+        for parent in parents:
+            directory = stack.enter_context(directory.make(parent))
+        directory.write(name, content, mode)
+
+
+def _is_same(offer: Offer, record: Record) -> bool:
+    """Return whether nothing has changed on the host since ``record``."""
+    known = record.files
+    return all(path in known and known[path].is_of(offered) for path, offered in offer.files.items()) and all(
+        path in offer.files or offer.covers(path) for path in known
+    )
+
+
+def _write(config: Directory, path: str, content: bytes, copied: Copied, known: Copied | None) -> bool:
+    """Write a file of the config, unless the container has changed or deleted it; return whether it is a copy now."""
+    there = _read(config, path)
+    if there is None and (known is not None or _is_in_the_way(config, path)):
+        return False
+    if there is not None and _hash(there) not in (copied.hash, known.hash if known else ""):
+        return False
+    _place(config, path, content, 0o700 if copied.is_executable else 0o600)
+    return True
+
+
+def _is_in_the_way(config: Directory, path: str) -> bool:
+    """Return whether the file cannot be made, as something is at its place, or no directory at one above it."""
+    with contextlib.ExitStack() as stack, contextlib.suppress(FileNotFoundError):
+        directory, (*parents, name) = config, path.split("/")
+        for parent in parents:
+            directory.stat(parent)
+            if not directory.is_directory(parent):
+                return True
+            directory = stack.enter_context(directory.child(parent))
+        return directory.exists(name)
+    return False
+
+
+def _remove(config: Directory, path: str, copied: str) -> None:
+    """Remove a file of the config that is as it was copied, and the directories that are empty then."""
+    *parents, name = path.split("/")
+    with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+        directories = [config]
+        for parent in parents:
+            directories.append(stack.enter_context(directories[-1].child(parent)))
+        there = directories[-1].read(name, _MOST_BYTES)
+        if there is None or _hash(there) != copied:
+            return
+        directories[-1].unlink(name)
+        for parent, directory in zip(reversed(parents), reversed(directories[:-1]), strict=True):
+            directory.rmdir(parent)
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _name(location: Location) -> str:
+    return f"{_hash(os.fsencode(location.path))[:16]}.json"
+
+
+def _write_record(records: Directory, location: Location, record: Record) -> None:
+    store.write_json(records, _name(location), {"version": store.VERSION, "config": str(location.path), **vars(record)})
+
+
+def _decoded(value: Any) -> Record:
+    files = {str(path): Copied(*entry) for path, entry in value["files"].items()}
+    return Record(files, value["settings"], value["is_done"])

@@ -191,6 +191,34 @@ def trust(host: Host, hash: str | None = None) -> None:
     trust.trust(host, hash)
 
 
+@command(
+    allow="let a hook or an MCP server into sessions, by its name, with commas between several, or all",
+    refuse="keep one out, by its name",
+    refresh="show how sessions' settings differ from yours, and take yours again",
+    note="print what the agent is told of where it works",
+    yes="take them without asking",
+)
+def setup(
+    host: Host,
+    *,
+    allow: str | None = None,
+    refuse: str | None = None,
+    refresh: bool = False,
+    note: bool = False,
+    yes: bool = False,
+) -> None:
+    """Show what of your own Claude setup sessions have, and what not
+
+    CLAUDE.md, skills, agents, commands and so on follow by themselves.
+    Each hook and MCP server waits until you allow it: at a terminal it
+    asks about one after the other.
+    """
+    from . import setup
+
+    names = [name.split(",") if name else [] for name in (allow, refuse)]
+    setup.setup(host, allow=names[0], refuse=names[1], refresh=refresh, shows_note=note, sure=yes)
+
+
 @command(**_JSON)
 def config(host: Host, json: bool = False) -> None:
     """Show the settings in force here, and where each comes from"""
@@ -248,6 +276,6 @@ ARGUMENTS = {"run": "[ARGUMENTS of claude]", "shell": "[-- COMMAND]", "exec": "[
 # The tasks as help lists them.
 GROUPS = {
     "Daily work": ("run", "shell", "exec", "fetch", "status", "stop"),
-    "Safety": ("review", "trust", "blocked", "config"),
+    "Safety": ("review", "trust", "setup", "blocked", "config"),
     "Housekeeping": ("login", "doctor", "build", "rebuild", "update", "clean", "clean-global"),
 }

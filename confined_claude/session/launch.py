@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .. import environment
 from ..claude import managed
+from ..claude.carried import Carried
 from ..claude.note import note
 from ..claude.sign_in import SETTINGS_VARIABLE, VALUE_VARIABLE, Chosen, session_settings
 from ..egress.network import HOSTNAME_LENGTH, Egress, plan_egress
@@ -39,6 +40,9 @@ SECRETS_FILE = "run/confined-claude/secrets"
 GITCONFIG_VARIABLE = "CONFINED_CLAUDE_GITCONFIG"
 SUDO_VARIABLE = "CONFINED_CLAUDE_SUDO"
 PLUGIN_SCRIPTS_VARIABLE = "CONFINED_CLAUDE_PLUGIN_SCRIPTS"
+# The entrypoint makes files of these, which may hold secrets.
+SERVERS_VARIABLE = "CONFINED_CLAUDE_SERVERS"
+HOOKS_VARIABLE = "CONFINED_CLAUDE_HOOKS"
 JOIN_VARIABLE = "CONFINED_CLAUDE_JOIN"
 # The project's hooks are made for the host: they name its paths and programs.
 _NO_GIT_HOOKS = {
@@ -65,7 +69,7 @@ class HostFacts:
     value), ``time_zone`` a value for TZ, ``has_repository`` says whether the project's root is one, and
     ``repository_above`` is the directory of the repository that the project is only a part of. ``sign_in`` is what
     signs in beside credentials in Claude's config, ``set_inside`` are the variables of sign-ins that files which a
-    session can write set.
+    session can write set. ``carried`` is what it gets of the user's hooks and servers.
     """
 
     engine: EngineFacts = field(default_factory=EngineFacts)
@@ -78,6 +82,7 @@ class HostFacts:
     stdout_is_terminal: bool = True
     sign_in: Chosen | None = None
     set_inside: Mapping[str, Path] = field(default_factory=dict)
+    carried: Carried = field(default_factory=Carried)
 
 
 @dataclass(frozen=True)
@@ -198,7 +203,8 @@ def plan_launch(
         stop_signal="SIGHUP" if terminal and tuple(command) == SHELL else "SIGTERM",
         networks=facts.networks,
         agent_note=note(settings, workspace.project.root, has_repository=facts.has_repository),
-        secrets={name: value for name, value in secret.items() if name not in egress.environment},
+        secrets={name: value for name, value in secret.items() if name not in egress.environment}
+        | _files(facts.carried),
     )
 
 
@@ -230,6 +236,12 @@ def _own_environment(settings: Settings, facts: HostFacts, egress: Egress, *, is
         PLUGIN_SCRIPTS_VARIABLE: settings.plugin_scripts,
         JOIN_VARIABLE: egress.join,
     }
+
+
+def _files(carried: Carried) -> dict[str, str]:
+    """Return the variables with the files that the entrypoint makes of what may hold secrets."""
+    files = {SERVERS_VARIABLE: carried.servers, HOOKS_VARIABLE: carried.hooks}
+    return {name: text for name, text in files.items() if text}
 
 
 def _labels(workspace: Workspace, key: str) -> dict[str, str]:
@@ -271,6 +283,8 @@ def _remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
         yield _ROOT
     if missing := limits.missing(workspace.settings, facts.engine):
         yield f"This engine's kernel cannot limit {' and '.join(missing)}: sessions can use all of it."
+    if waiting := facts.carried.waiting:
+        yield f"{waiting} of your hooks and MCP servers wait for a decision: `confined-claude setup` shows them."
     if above := facts.repository_above:
         yield (
             f"This directory is part of the repository at {above}, which the session does not see; "

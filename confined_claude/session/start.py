@@ -12,7 +12,9 @@ from dataclasses import replace
 
 from .. import signals, timing
 from ..claude import choosing
+from ..claude.carried import Carried, HostSetup
 from ..claude.config import ClaudeConfig
+from ..claude.setup import OFF, Setup
 from ..claude.sign_in import CREDENTIALS_KIND, Chosen
 from ..claude.source import Renewal
 from ..console import say
@@ -52,8 +54,9 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, 
         if code is None:
             with timing.phase("launch"):
                 workspace, chosen = signed_in(workspace, sign_in)
-                launch = plan(workspace, gather_facts(workspace, address, chosen), command)
-            code = _start(workspace, launch, chosen, caught, needs_sign_in=needs_sign_in)
+                facts = gather_facts(workspace, address, chosen)
+                launch = plan(workspace, facts, command)
+            code = _start(workspace, launch, chosen, facts.carried, caught, needs_sign_in=needs_sign_in)
         if is_prune_pending(state_of(workspace.host)):
             with contextlib.suppress(EngineError), signals.interruptible():
                 Inventory(connect(workspace.host), workspace.host).prune()
@@ -84,6 +87,7 @@ def gather_facts(workspace: Workspace, address: str, sign_in: Chosen, *, record:
     with signals.interruptible():
         engine = current_facts(state_of(workspace.host), address, record=record)
     has_repository = (root / ".git").exists()
+    theirs = HostSetup(workspace.host, root)
     return HostFacts(
         engine=engine,
         networks=local_networks.networks(),
@@ -95,6 +99,7 @@ def gather_facts(workspace: Workspace, address: str, sign_in: Chosen, *, record:
         stdout_is_terminal=sys.stdout.isatty(),
         sign_in=sign_in,
         set_inside=choosing.set_inside(root, workspace.claude_config),
+        carried=Carried() if workspace.settings.setup == OFF else theirs.carried(state_of(workspace.host)),
     )
 
 
@@ -105,7 +110,13 @@ def plan(workspace: Workspace, facts: HostFacts, command: Sequence[str]) -> Laun
 
 
 def _start(
-    workspace: Workspace, launch: Launch, sign_in: Chosen, caught: signals.Signals, *, needs_sign_in: bool
+    workspace: Workspace,
+    launch: Launch,
+    sign_in: Chosen,
+    carried: Carried,
+    caught: signals.Signals,
+    *,
+    needs_sign_in: bool,
 ) -> int:
     """Carry out ``launch``, to which the guard's mounts and the credential of ``sign_in`` are yet to come."""
     with contextlib.ExitStack() as stack:
@@ -122,7 +133,8 @@ def _start(
         since = 0.0
 
         def prepare() -> None:
-            notes.extend(_prepare(workspace, claude, needs_sign_in=needs_sign_in, is_watched=launch.terminal))
+            prepared = _prepare(workspace, claude, carried, needs_sign_in=needs_sign_in, is_watched=launch.terminal)
+            notes.extend(prepared)
 
         def closing() -> list[str]:
             if not since:  # nothing has run
@@ -166,7 +178,9 @@ def _with_credential(launch: Launch, renewal: Renewal, notes: list[str]) -> Laun
         return launch
 
 
-def _prepare(workspace: Workspace, claude: ClaudeConfig, *, needs_sign_in: bool, is_watched: bool) -> Iterator[str]:
+def _prepare(
+    workspace: Workspace, claude: ClaudeConfig, carried: Carried, *, needs_sign_in: bool, is_watched: bool
+) -> Iterator[str]:
     """Make what a session needs on the host beside its directories; yield what to say of its profile and sign-in.
 
     Whose profile it is need not be said where nobody watches.
@@ -174,6 +188,9 @@ def _prepare(workspace: Workspace, claude: ClaudeConfig, *, needs_sign_in: bool,
     profiles.remember(workspace.host, workspace.profile)
     with timing.phase("credentials"):
         sign_in = claude.prepare()
+    with timing.phase("setup"):
+        theirs = HostSetup(workspace.host, workspace.project.root)
+        Setup(workspace.claude_config, workspace.host, theirs, carried.scripts).bring(workspace.settings.setup)
     _prepare_scaffold(workspace)
     projects.remember(workspace.state, workspace.project.root)
     if workspace.profile.is_new or (is_watched and workspace.profile.name != profiles.DEFAULT):

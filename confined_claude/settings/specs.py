@@ -153,6 +153,7 @@ class Settings:
             "off": "nothing",
         },
     ).field()
+    setup: str = Spec("follow", "follow, once or off", r"follow|once|off").field()
     plugin_scripts: str = Spec("off", "off or on", scale=("off", "on")).field()
     network: str = Spec(
         "internet",

@@ -6,9 +6,7 @@ import errno
 import json
 import os
 import shutil
-import socket
 import stat
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -150,11 +148,8 @@ def test_the_hosts_files_stay_as_they_are(place: Place) -> None:
 def test_the_claude_config_named_by_the_host_is_the_one_copied(place: Place, tmp_path: Path) -> None:
     place.sign_in(oauth())
     put(tmp_path / "named/.credentials.json", oauth(OTHER_TOKEN))
-    put(tmp_path / "named/CLAUDE.md", b"named")
-    put(place.theirs / "CLAUDE.md", b"default")
     assert place.prepare(CLAUDE_CONFIG_DIR=str(tmp_path / "named")).kind == "credentials"
     assert place.copy()["accessToken"] == OTHER_TOKEN
-    assert (place.inside / "CLAUDE.md").read_bytes() == b"named"
 
 
 # Who owns the copy
@@ -615,189 +610,7 @@ def test_an_expired_sign_in_of_the_host_is_noted_though_it_could_renew_it(place:
     assert "expired" in place.prepare().notes[0]
 
 
-# Settings
-
-
-def test_settings_are_copied_on_the_first_launch(place: Place) -> None:
-    files = {
-        "settings.json": b'{"model": "x"}',
-        "CLAUDE.md": b"# me",
-        "agents/a.md": b"agent",
-        "commands/deep/c.md": b"command",
-        "output-styles/o.md": b"style",
-        "rules/r.md": b"rule",
-        "skills/s/SKILL.md": b"skill",
-    }
-    for name, content in files.items():
-        put(place.theirs / name, content)
-    place.prepare()
-    copied = {
-        str(path.relative_to(place.inside)): path.read_bytes() for path in place.inside.rglob("*") if path.is_file()
-    }
-    assert copied == files
-    assert all(mode_of(path) == (0o700 if path.is_dir() else 0o600) for path in place.inside.rglob("*"))
-
-
-def test_nothing_else_of_the_hosts_config_is_copied(place: Place) -> None:
-    for name in (
-        "history.jsonl",
-        "projects/p/s.jsonl",
-        "plugins/x",
-        ".claude.json",
-        "settings.local.json",
-        "sessions/1.key",
-        "CLAUDE.md.bak",
-    ):
-        put(place.theirs / name, b"private")
-    place.prepare()
-    assert list(place.inside.iterdir()) == []
-
-
-def test_a_script_stays_executable_for_its_owner_alone(place: Place) -> None:
-    put(place.theirs / "skills/s/run.sh", b"#!/bin/sh\n")
-    (place.theirs / "skills/s/run.sh").chmod(0o4755)
-    place.prepare()
-    assert mode_of(place.inside / "skills/s/run.sh") == 0o700
-
-
-def test_settings_are_not_copied_again(place: Place) -> None:
-    put(place.theirs / "settings.json", b"first")
-    put(place.theirs / "CLAUDE.md", b"first")
-    place.prepare()
-    put(place.inside / "settings.json", b"changed inside")
-    (place.inside / "CLAUDE.md").unlink()
-    put(place.theirs / "settings.json", b"second")
-    put(place.theirs / "agents/new.md", b"new")
-    place.prepare()
-    assert [path.name for path in place.inside.iterdir()] == ["settings.json"]
-    assert (place.inside / "settings.json").read_bytes() == b"changed inside"
-
-
-def test_settings_that_come_after_the_first_launch_are_not_copied(place: Place) -> None:
-    place.prepare()
-    put(place.theirs / "settings.json", b"late")
-    place.prepare()
-    assert list(place.inside.iterdir()) == []
-
-
-def test_links_among_the_settings_are_copied_as_what_they_lead_to(place: Place, tmp_path: Path) -> None:
-    put(tmp_path / "dotfiles/me.md", b"# me")
-    put(tmp_path / "dotfiles/agents/a.md", b"agent")
-    (place.theirs / "CLAUDE.md").symlink_to(tmp_path / "dotfiles/me.md")
-    (place.theirs / "agents").symlink_to(tmp_path / "dotfiles/agents")
-    place.prepare()
-    assert not any(path.is_symlink() for path in place.inside.rglob("*"))
-    assert (place.inside / "CLAUDE.md").read_bytes() == b"# me"
-    assert (place.inside / "agents/a.md").read_bytes() == b"agent"
-
-
-@pytest.mark.timeout(10)
-def test_loops_of_links_end(place: Place) -> None:
-    put(place.theirs / "skills/a/SKILL.md", b"skill")
-    (place.theirs / "skills/a/up").symlink_to("..")
-    (place.theirs / "skills/a/home").symlink_to(place.theirs)
-    (place.theirs / "skills/self").symlink_to("self")
-    (place.theirs / "settings.json").symlink_to("settings.json")
-    place.prepare()
-    assert (place.inside / "skills/a/SKILL.md").read_bytes() == b"skill"
-    assert not any(path.is_symlink() for path in place.inside.rglob("*"))
-    assert len(list(place.inside.rglob("*"))) < 20
-
-
-@pytest.mark.timeout(10)
-def test_what_is_no_file_is_left_out(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(place.theirs / "agents/a.md", b"agent")
-    os.mkfifo(place.theirs / "agents/fifo")
-    os.mkfifo(place.theirs / "CLAUDE.md")
-    (place.theirs / "agents/nowhere").symlink_to("missing")
-    (place.theirs / "agents/device").symlink_to("/dev/zero")
-    monkeypatch.chdir(place.theirs / "agents")  # the path of a socket may not be long
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind("socket")
-        place.prepare()
-    assert [str(path.relative_to(place.inside)) for path in sorted(place.inside.rglob("*"))] == [
-        "agents",
-        "agents/a.md",
-    ]
-
-
-def test_a_huge_file_is_left_out(place: Place) -> None:
-    put(place.theirs / "skills/s/SKILL.md", b"skill")
-    with open(place.theirs / "skills/s/model.bin", "wb") as file:
-        file.truncate(1 << 40)
-    place.prepare()
-    assert os.listdir(place.inside / "skills/s") == ["SKILL.md"]
-
-
-def test_settings_that_may_not_be_read_are_left_out(plain_folder: Path) -> None:
-    def work() -> list[str]:
-        place = Place(host_below(plain_folder))
-        put(place.theirs / "CLAUDE.md", b"secret")
-        put(place.theirs / "agents/a.md", b"secret")
-        put(place.theirs / "rules/r.md", b"rule")
-        put(place.theirs / "rules/secret.md", b"secret")
-        for name in ("CLAUDE.md", "agents", "rules/secret.md"):
-            (place.theirs / name).chmod(0)
-        place.prepare()
-        (place.theirs / "agents").chmod(0o700)
-        return sorted(str(path.relative_to(place.inside)) for path in place.inside.rglob("*"))
-
-    assert as_plain_user(work) == ["agents", "rules", "rules/r.md"]
-
-
-@pytest.mark.parametrize("kind", ["directory", "link"])
-def test_settings_in_a_directory_that_may_not_be_searched_are_left_out(kind: str, plain_folder: Path) -> None:
-    def work() -> list[str]:
-        place = Place(host_below(plain_folder))
-        put(place.theirs / "rules/r.md", b"rule")
-        locked = plain_folder / "locked" if kind == "link" else place.theirs / "agents"
-        put(locked / "a.md", b"secret")
-        if kind == "link":
-            (place.theirs / "CLAUDE.md").symlink_to(locked / "a.md")
-        locked.chmod(0o600)
-        place.prepare()
-        return [str(path.relative_to(place.inside)) for path in place.inside.rglob("*") if path.is_file()]
-
-    assert as_plain_user(work) == ["rules/r.md"]
-
-
-def test_starting_many_sessions_at_once_makes_one_whole_config(place: Place) -> None:
-    place.sign_in(oauth())
-    names = [f"{number}.md" for number in range(30)]
-    for name in names:
-        put(place.theirs / "agents" / name, name.encode() * 1000)
-    results: list[SignIn | BaseException] = []
-
-    def start() -> None:
-        try:
-            results.append(place.prepare())
-        except BaseException as error:
-            results.append(error)
-
-    threads = [threading.Thread(target=start) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [SignIn("credentials")] * 8
-    assert sorted(os.listdir(place.inside / "agents")) == sorted(names)
-    assert os.listdir(place.inside.parent) == [place.inside.name]
-    assert sorted(os.listdir(place.inside)) == [".claude.json", ".credentials.json", "agents"]
-
-
 # A full disk
-
-
-def test_a_full_disk_on_the_first_launch_leaves_nothing(place: Place) -> None:
-    place.sign_in(oauth())
-    put(place.theirs / "agents/a.md", b"a" * 100)
-    put(place.theirs / "skills/s/SKILL.md", b"s" * 5000)
-    with full_disk(after=1000):
-        error = place.error()
-    assert str(place.inside) in error.message
-    assert os.listdir(place.inside.parent) == []
-    place.prepare()
-    assert (place.inside / "skills/s/SKILL.md").stat().st_size == 5000
 
 
 def test_a_full_disk_on_a_later_launch_leaves_the_old_copy(place: Place) -> None:

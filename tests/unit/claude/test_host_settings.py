@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from confined_claude.claude import choosing, tokens
-from confined_claude.claude.config import ClaudeConfig
 from confined_claude.claude.host_settings import HostSettings, read
 from confined_claude.claude.sign_in import TOKEN_KIND
 from confined_claude.errors import ConfinedError
@@ -192,13 +191,3 @@ def test_variables_that_files_of_a_session_set_are_known(place: Place, name: str
     mine = write(config.path / "settings.json", env={"ANTHROPIC_AUTH_TOKEN": "old", "https_proxy": "http://evil"})
     wanted = {"ANTHROPIC_BASE_URL": theirs, "ANTHROPIC_AUTH_TOKEN": mine, "https_proxy": mine}
     assert choosing.set_inside(place.project, config) == wanted
-
-
-def test_the_copy_of_the_users_settings_has_nothing_that_signs_in(place: Place) -> None:
-    others = {"model": "some-model", "env": {"EDITOR": "vi"}}
-    write(
-        place.user, **{**others, HELPER: "h", "env": {"EDITOR": "vi", "ANTHROPIC_AUTH_TOKEN": "t", "HTTPS_PROXY": "p"}}
-    )
-    config = shared_data(place.host).at("claude-config")
-    ClaudeConfig(config, place.host).prepare()
-    assert json.loads((config.path / "settings.json").read_text()) == others

@@ -1,0 +1,80 @@
+"""The user's ``settings.json`` as a container's config gets it, once. Pure, but for a look whether paths exist."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..environment import is_of_connection
+from .host_commands import HostPaths, in_session
+
+# Commands that Claude Code runs for its screen: as the host's, with paths as they are inside.
+_COMMANDS = ("statusLine", "subagentStatusLine", "fileSuggestion")
+_NOT_INSIDE = {
+    "sandbox": "the container is the sandbox",
+    **dict.fromkeys(
+        (
+            "apiKeyHelper",
+            "awsAuthRefresh",
+            "awsCredentialExport",
+            "gcpAuthRefresh",
+            "otelHeadersHelper",
+            "proxyAuthHelper",
+        ),
+        "it is for this machine: each session is signed in anew",
+    ),
+}
+_SECRET = re.compile(r"(?i).*(token(?!s)|secret|passw|credential|api_?key|_key\b|auth|cookie|headers)")
+_OF_THE_SESSION = re.compile(r"HOME|PATH|SHELL|TMPDIR|USER|LOGNAME|CLAUDE_CONFIG_DIR|CONFINED_CLAUDE_.*")
+
+
+@dataclass
+class SettingsCopy:
+    """What of the settings is copied, the scripts that this needs, and what is left out, with the reason."""
+
+    content: dict[str, Any]
+    scripts: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def copy_of(settings: Mapping[str, Any], paths: HostPaths) -> SettingsCopy:
+    """Return what a container's config gets of the user's settings; hooks are each allowed, and given to a session."""
+    copy = SettingsCopy({name: value for name, value in settings.items() if name != "hooks"})
+    for name, reason in _NOT_INSIDE.items():
+        if copy.content.pop(name, None) is not None:
+            copy.left_out[name] = reason
+    for name in _COMMANDS:
+        value = copy.content.get(name)
+        if isinstance(value, dict) and isinstance(value.get("command"), str):
+            inside = in_session(value["command"], paths)
+            if inside.problem:
+                del copy.content[name]
+                copy.left_out[name] = inside.problem
+            else:
+                copy.content[name] = {**value, "command": inside.text}
+                copy.scripts += inside.scripts
+    variables = copy.content.get("env")
+    if isinstance(variables, dict):
+        kept = {}
+        for name, value in variables.items():
+            if reason := _reason(name, value):
+                copy.left_out[f"env.{name}"] = reason
+            else:
+                kept[name] = value
+        copy.content["env"] = kept
+    return copy
+
+
+def _reason(name: str, value: object) -> str:
+    """Return why a variable of the settings is left out; empty if it is not."""
+    if is_of_connection(name):
+        return "each session has this machine's, as it is then"
+    if _SECRET.match(name):
+        return "it looks like a secret, and the config is shared by sessions"
+    if _OF_THE_SESSION.fullmatch(name):
+        return "the session has its own"
+    if name.endswith("_URL") or (isinstance(value, str) and value.startswith(("/", "~/"))):
+        return "it names a place that is this machine's"
+    return ""
