@@ -81,7 +81,7 @@ RULES = (
     ),
     _red(
         "your shell, on entering the directory",
-        """.envrc .autoenv .autoenv.zsh .autoenv.leave .autoenv_leave.zsh .env.leave .env.zsh mise.toml .mise.toml
+        """.envrc .autoenv .autoenv.zsh .autoenv_leave.zsh .env.leave mise.toml .mise.toml
         mise.*.toml .mise.*.toml .mise/ mise/config.toml .rtx.toml .config/mise.toml .config/mise/ .direnv/*.rc""",
     ),
     _red(
@@ -140,17 +140,17 @@ RULES = (
     _yellow(
         "checks of secrets, packages and changes",
         """CODEOWNERS OWNERS .gitleaks.toml gitleaks.toml .gitleaksignore .secrets.baseline .gitguardian.y*
-        .ggshield.y* .talismanrc .gitallowed .trufflehog.y* trivy.y* .trivyignore .trivyignore.yaml
-        .semgrep.y* .semgrep/ .semgrepignore .snyk .bandit bandit.y* .checkov.y* .kics.* .hadolint.y*
-        .grype.y* osv-scanner.toml deny.toml .cargo-deny.toml audit.toml supply-chain/ audit-ci.json*
+        .talismanrc .gitallowed trivy.y* .trivyignore .trivyignore.yaml
+        .semgrep.y* .semgrep/ .semgrepignore .snyk .bandit bandit.y* .checkov.y* .hadolint.y*
+        .grype.y* osv-scanner.toml deny.toml .deny.toml supply-chain/ audit-ci.json*
         .nsprc .safety-policy.yml zizmor.yml .github/zizmor.yml .github/dependabot.y* renovate.json*
         .renovaterc* .github/renovate.json* .mergify.yml .github/settings.yml .policy.yml
-        sonar-project.properties .dependency-check* .whitesource .horusec-config.json""",
+        sonar-project.properties """,
         "it decides what is found or let through",
     ),
     _yellow(
         "sops, git-crypt or pass, which encrypt for whom it names",
-        ".sops.y* .git-crypt/ .gpg-id .gitsecret/",
+        ".sops.yaml .git-crypt/ .gpg-id .gitsecret/",
         "it says for whom secrets are encrypted",
     ),
     _yellow("inv, run in that directory", "tasks.py /tasks/__init__.py invoke.py invoke.yaml invoke.yml invoke.json"),
@@ -164,7 +164,7 @@ RULES = (
     ),
     _yellow(
         "pip and uv, as their settings",
-        "uv.toml pip.conf pip.ini .pydistutils.cfg poetry.toml .condarc",
+        "uv.toml pip.conf pip.ini poetry.toml .condarc",
         "it says from where packages come, and which are refused",
         _PIP,
     ),

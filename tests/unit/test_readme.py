@@ -17,6 +17,7 @@ from confined_claude.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
+NO_SOURCE = 28  # files of which no source was read
 NONE = "–"  # noqa: RUF001 - the manual's dash
 SECURITY = (ROOT / "SECURITY.md").read_text()
 
@@ -95,6 +96,23 @@ def test_every_rule_of_the_guard_is_in_securitys_table() -> None:
     ]
     assert table(SECURITY, "What acts on it") == expected
     assert table(SECURITY, "What it does") == [[rule.keeps, " ".join(rule.patterns)] for rule in SAFEGUARDS]
+
+
+def test_every_file_of_a_rule_has_its_source() -> None:
+    """An address, or the word that none was read: that is so for few files, and for ever fewer."""
+    page = (ROOT / "docs/rules.md").read_text()
+    sections = dict(re.findall(r"^## (.+)\n\n((?:.+\n)+)", page, re.MULTILINE))
+    none_read = 0
+    for rule in (*RULES, *SAFEGUARDS):
+        rows = re.findall(
+            r"^\| (`.*`) \| (.*) \|$", sections.pop(rule.runs or rule.keeps[0].upper() + rule.keeps[1:]), re.MULTILINE
+        )
+        assert sorted(file for files, _ in rows for file in re.findall(r"`(.*?)`", files)) == sorted(rule.patterns)
+        for files, source in rows:
+            assert re.fullmatch(r"<https://[\w.-]+/\S*>|this project|none read", source), source
+            none_read += files.count("`") // 2 if source == "none read" else 0
+    assert sections == {}
+    assert none_read <= NO_SOURCE
 
 
 def test_every_link_leads_somewhere() -> None:
