@@ -11,12 +11,13 @@ from collections.abc import Callable
 from functools import partial
 
 from ..fs.directory import Directory
-from . import gitconfig, gitindex, gitrefs, gitstate
-from .snapshot import KEPT_BYTES, Kind
+from . import gitalternates, gitconfig, gitindex, gitrefs, gitstate
+from .snapshot import KEPT_BYTES, Item, Kind
 from .walk import Walk
 
 _MAX_INDEX_BYTES = 128 << 20  # of all indexes together
 _MAX_STATE_BYTES = 1 << 20
+_MAX_PACKED_BYTES = 16 << 20  # of a file of references
 _MAX_INVALID = 20  # paths of one index that are listed
 _CONFIG_FILES = ("config", "config.worktree", "lazygit.yml")
 _SAMPLE = ".sample"
@@ -74,6 +75,8 @@ class GitScan:
         config = main if is_linked and main is not None else self._walk.read(directory, "config") or b""
         if "index" in names:
             self._index(directory, path, names, gitconfig.hash_size(config))
+        if "packed-refs" in names:
+            self._packed_replacements(directory, path)
         self._states(entries, directory, path)
         self._symbolic_refs([entry for entry in entries if _ROOT_REF.fullmatch(entry.name)], directory, path)
         scans: dict[str, _Scan] = {
@@ -155,7 +158,7 @@ class GitScan:
             self.scan(directory, path)
             return
         for entry in entries:
-            if entry.name == "attributes" and path.endswith("/info"):
+            if entry.name in ("attributes", "grafts") and path.endswith("/info"):
                 self._walk.add_file(directory, f"{path}/{entry.name}", Kind.GIT_FILE)
         if path.rpartition("/")[2].lower() in gitstate.DIRECTORIES:
             self._states(entries, directory, path)
@@ -167,7 +170,17 @@ class GitScan:
             self.scan(directory, path)
             return
         self._symbolic_refs(entries, directory, path)
+        if path.endswith("/refs/replace"):
+            self._all_files(entries, directory, path)
         self._each(entries, directory, path, lambda _: self._refs)
+
+    def _packed_replacements(self, directory: Directory, path: str) -> None:
+        """Note the objects that others replace, as far as these references are packed."""
+        content = self._walk.read(directory, "packed-refs", _MAX_PACKED_BYTES) or b""
+        if b" refs/replace/" in content:
+            lines = sorted(line for line in content.splitlines() if b" refs/replace/" in line)
+            item = Item(Kind.GIT_FILE, hashlib.sha256(b"\n".join(lines)).hexdigest())
+            self._snapshot.put(_below(path, "packed-refs"), item)
 
     def _symbolic_refs(self, entries: _Entries, directory: Directory, path: str) -> None:
         """Note the references that lead git to write elsewhere."""
@@ -188,6 +201,9 @@ class GitScan:
 
     def _store(self, directory: Directory, path: str) -> None:
         entries = self._entries(directory, path)
+        for entry in entries:
+            if entry.name in gitalternates.NAMES and path.endswith("/info"):
+                self._walk.add_file(directory, f"{path}/{entry.name}", Kind.GIT_FILE)
         self._each(entries, directory, path, lambda name: None if _FANNED_OUT.fullmatch(name) else self._store)
 
     def _index(self, directory: Directory, path: str, names: set[str], hash_size: int) -> None:

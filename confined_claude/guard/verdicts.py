@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from . import contents, gitconfig, gitindex, gitrefs, gitstate
+from . import contents, gitalternates, gitconfig, gitindex, gitrefs, gitstate
 from .repository import parse_pointer
 from .rules import Matcher
 from .snapshot import LIMITS, LINKED_DIRECTORY, Item, Kind, Reached, Snapshot, resolve_inside
@@ -197,17 +197,31 @@ def _judge_git_file(path: str, old: Item | None, item: Item, new: str, context: 
         return _judge_config(path, old, item, new, context)
     if gitrefs.leads_astray(item.content or b""):
         return Verdict(True, "git, at a commit or stash", f"{new}: has git write to {_text(item.content).strip()!r}")
+    if (verdict := _judge_objects(path, item, new, context)) is not None:
+        return verdict
     for part, runs, why in _GIT_PARTS:
         if part in f"/{path}":
             return Verdict(True, runs, why.format(new=new, text=_text(item.content).strip()))
-    if name == "HEAD":
-        why = "git takes this for no repository any more: the settings of one above it count, and these are unprotected"
-        return Verdict(True, "git, at its next command", why)
     if (state := gitstate.state_of(path)) is not None:
         return Verdict(True, state.command, f"{new}: {state.why}")
     is_index = name == "index" or name.startswith("sharedindex.")
     runs, why = ("at git status", f"{new}, and cannot be read") if is_index else ("whose settings name it", new)
     return Verdict(True, f"git, {runs}", why)
+
+
+def _judge_objects(path: str, item: Item, new: str, context: Context) -> Verdict | None:
+    """Return the verdict on what decides which objects git reads; None for other files."""
+    name = path.rpartition("/")[2]
+    if name in gitalternates.NAMES:
+        root, objects = Path(context.root), Path(context.root, path).parent.parent
+        is_red = name != "alternates" or gitalternates.leads_out(item.content or b'"', objects, root)
+        return Verdict(is_red, "git, which reads objects there", f"{new}: {_text(item.content).strip()!r}")
+    if name in ("grafts", "packed-refs") or "/refs/replace/" in path:
+        return Verdict(False, "git, which takes other objects for those that are named", f"{new}: replaces objects")
+    if name == "HEAD" and "/hooks/" not in path:
+        why = "git takes this for no repository any more: the settings of one above it count, and these are unprotected"
+        return Verdict(True, "git, at its next command", why)
+    return None
 
 
 def _judge_config(path: str, old: Item | None, item: Item, new: str, context: Context) -> Verdict | None:
