@@ -44,13 +44,6 @@ def wrapped(text: str, stream: IO[str]) -> str:
     return wrap(text, width) if width else text
 
 
-def pass_on(printed: bytes) -> None:
-    """Print what another program would have printed on standard error."""
-    with contextlib.suppress(OSError):
-        sys.stderr.buffer.write(printed)
-        sys.stderr.flush()
-
-
 def open_streams() -> None:
     """Make standard input, output and error usable, and able to print every character.
 

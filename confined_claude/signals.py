@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl  # noqa: TID251 - for the size of a terminal
 import os
 import signal
-import struct
 import sys
 import termios
+import tty
 from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -219,26 +218,23 @@ def reset_screen() -> None:
 
 
 @contextlib.contextmanager
-def terminal_shortened() -> Iterator[Callable[[], None]]:
-    """Take a line from the terminal, and yield a function that restores it; the end of the block does at the latest.
+def raw_terminal(*, wanted: bool) -> Iterator[Callable[[], None]]:
+    """Take the terminal's input byte for byte during the block, if ``wanted``; signals still come from its keys.
 
-    This process's standard input must be a terminal. What runs there takes it for a change of its window.
+    Yields a function that makes those a session's too. Standard input must be the terminal.
     """
+    if not wanted:
+        yield lambda: None
+        return
     fd = sys.stdin.fileno()
-    size = os.get_terminal_size(fd)
-    shorter = os.terminal_size((size.columns, max(1, size.lines - 1)))
-
-    def restore() -> None:
-        with contextlib.suppress(OSError):  # a closed terminal
-            if os.get_terminal_size(fd) == shorter:  # else the window has changed
-                _resize(fd, size)
-
-    _resize(fd, shorter)
+    state = termios.tcgetattr(fd)
+    tty.setraw(fd, termios.TCSANOW)
+    raw = termios.tcgetattr(fd)
+    starting = [*raw]
+    starting[tty.LFLAG] |= termios.ISIG
+    termios.tcsetattr(fd, termios.TCSANOW, starting)
     try:
-        yield restore
+        yield lambda: termios.tcsetattr(fd, termios.TCSANOW, raw)
     finally:
-        restore()
-
-
-def _resize(fd: int, size: os.terminal_size) -> None:
-    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", size.lines, size.columns, 0, 0))
+        with contextlib.suppress(termios.error):  # a closed terminal
+            termios.tcsetattr(fd, termios.TCSANOW, state)

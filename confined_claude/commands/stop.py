@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..engine import command as client
+from ..engine import containers
 from ..errors import ConfinedError
 from ..host import Host
 from ..project import Project
@@ -25,7 +25,7 @@ def stop(host: Host, wanted: str | None, *, all_projects: bool) -> None:
         own = [session for session in found if here is not None and session.project_id == here.id]
         remains = [session for session in own if session.is_orphaned and not session.is_up]
         found = remains if wanted is None and own == remains else [listing.choose(found, here, wanted)]
-    client.remove(*(session.id for session in found if not session.is_up))
+    containers.remove(*(session.id for session in found if not session.is_up))
     join.stop([session for session in found if session.is_up])
     from ..session import orphans  # not for `exec`, which uses this module as well
 

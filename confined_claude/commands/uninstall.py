@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from rich.filesize import decimal
 
-from ..engine import command as docker
+from ..engine import containers
 from ..engine.sdk import Engine
 from ..errors import ConfinedError, EngineError
 from ..host import Host
@@ -46,7 +46,7 @@ def losses(host: Host) -> Iterator[str]:
 def images(host: Host) -> Iterator[str]:
     """Remove the images that this user has built, and what is left of interrupted sessions."""
     try:
-        docker.remove(*(session.id for session in listing.sessions(host) if not session.is_up))
+        containers.remove(*(session.id for session in listing.sessions(host) if not session.is_up))
         inventory = Inventory(Engine.connect(host.environ), host)
         inventory.remove(inventory.own())
         if remaining := inventory.own():

@@ -8,7 +8,7 @@ import subprocess
 from typing import IO
 
 from .. import signals
-from ..engine import command
+from ..engine import command, containers
 from ..errors import EngineError, system_error
 from ..text import strip_controls
 from ..workspace import Workspace
@@ -69,7 +69,7 @@ class Sidecar:
         if self._plan is None or (self._process is not None and self._process.poll() is None):
             return
         if self._process is not None:  # it may have left a container
-            command.remove(self._plan.name)
+            containers.remove(self._plan.name)
         self.configure(self._plan.config)
         self._process = command.run(self._plan.arguments)
 
@@ -126,9 +126,9 @@ class Sidecar:
             for _ in range(_REMOVE_ATTEMPTS):
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     if self._process.wait(patience):  # a command that was killed may have left a container
-                        command.remove(self._plan.name)
+                        containers.remove(self._plan.name)
                     return
-                command.remove(self._plan.name)
+                containers.remove(self._plan.name)
                 patience = _RETRY_SECONDS
 
 

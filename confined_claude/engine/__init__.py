@@ -1,1 +1,1 @@
-"""The container engine: the docker command and the docker SDK. Arguments in, results and EngineError out."""
+"""The container engine: its API, the docker command and the docker SDK. Arguments in, results and EngineError out."""

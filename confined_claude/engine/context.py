@@ -15,6 +15,7 @@ from ..errors import EngineError
 from ..text import parse_json
 
 DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
+_PROXIES = ("http", "https", "no", "ftp", "all")
 _REMOTE_SCHEMES = ("tcp:", "http:", "https:", "ssh:")
 
 
@@ -47,16 +48,31 @@ def is_listening(address: str) -> bool:
 
 
 def context_name(environ: Mapping[str, str]) -> str:
-    """Return the name of the docker context in use, which only counts without ``DOCKER_HOST``.
+    """Return the name of the docker context in use, which only counts without ``DOCKER_HOST``."""
+    return environ.get("DOCKER_CONTEXT") or str(_configuration(environ).get("currentContext") or "default")
 
-    A configuration of docker's that cannot be read counts as empty, as it does for the docker command.
+
+def proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that the docker command would give every container, by the ``proxies`` of its configuration.
+
+    https://docs.docker.com/engine/cli/proxy/
     """
-    if name := environ.get("DOCKER_CONTEXT"):
-        return name
+    all_of_them = _configuration(environ).get("proxies")
+    if not isinstance(all_of_them, dict):
+        return {}
+    chosen = all_of_them.get(engine_address(environ) or DEFAULT_ADDRESS) or all_of_them.get("default")
+    if not isinstance(chosen, dict):
+        return {}
+    named = {f"{kind}_proxy": str(value) for kind in _PROXIES if (value := chosen.get(f"{kind}Proxy"))}
+    return {**named, **{name.upper(): value for name, value in named.items()}}
+
+
+def _configuration(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the docker command's configuration. One that cannot be read counts as empty, as it does there."""
     config: Any = None
     with contextlib.suppress(OSError):
         config = parse_json((_docker_config(environ) / "config.json").read_bytes())
-    return str(config.get("currentContext") or "default") if isinstance(config, dict) else "default"
+    return config if isinstance(config, dict) else {}
 
 
 def _docker_config(environ: Mapping[str, str]) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .. import signals, timing
 from ..background import Background
-from ..engine import command as docker
+from ..engine import containers
 from ..engine.mount import Mount
 from ..errors import ConfinedError
 from ..fs.lock import Lock
@@ -99,7 +99,7 @@ def guarded(
     try:
         yield guard
     except BaseException:
-        guard.report(goes_on=docker.may_exist(key))
+        guard.report(goes_on=containers.may_exist(key))
         raise
     guard.report()
 

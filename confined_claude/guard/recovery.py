@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..engine import command as docker
+from ..engine import containers
 from ..workspace import Workspace
 from . import marks, pins, report
 from .findings import Finding
@@ -50,7 +50,7 @@ def plan_recovery(records: ReadOnlyRecords, project: GuardedProject) -> Recovery
             over[key] = []
             continue
         # Asked before the scan: what a session does during the scan is found by the next one, while it is on record.
-        is_running = may_run and docker.may_exist(key)
+        is_running = may_run and containers.may_exist(key)
         found = project.compare(record, before)
         tips.append(before.tips)
         findings, new = merge(findings, accepted, without_accepted_limits(found, limits))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from ..claude.source import Source
 from ..egress.network import CONFIG, SidecarPlan, mask_config
-from ..engine import command as docker
+from ..engine import containers
 from ..guard.guard import GuardPlan, plan_dry_run
 from ..guard.pins import FILES
 from ..text import escape
@@ -34,7 +34,7 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
     launch = plan(workspace, facts, command)
     guarded = plan_dry_run(workspace, launch.key)
     launch = launch.with_mounts(guarded.mounts).telling((*launch.notes, *launch.remarks))
-    name = docker.free_name(launch.name)
+    name = containers.free_name(launch.name)
     has_image = connect(workspace.host).image(launch.image.name) is not None
     yield from map(_comment, _summary(workspace, launch, sign_in.source, has_image=has_image))
     yield from _prepare(launch, guarded)
@@ -46,7 +46,7 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
         yield f"# secrets.tar has one file, {SECRETS_FILE}, which is root's, with mode 600, and has these lines:"
         yield from (_comment(f"export {secret}={MASK}") for secret in launch.secrets)
         yield f"docker cp - {name}:/ <secrets.tar"
-    yield " ".join(map(quote, ["docker", *docker.start_arguments(name, stdin=launch.stdin)]))
+    yield " ".join(map(quote, ["docker", *containers.start_arguments(name, stdin=launch.stdin)]))
 
 
 def _summary(workspace: Workspace, launch: Launch, source: Source | None, *, has_image: bool) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""One loop in which a process waits for all that may happen: signals, the end of a child, file descriptors, timers."""
+"""One loop in which a process waits for all that may happen: signals, file descriptors, timers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import contextlib
 import os
 import selectors
 import signal
-import subprocess
 import time
+from collections import deque
 from collections.abc import Callable
 
 from ..signals import Signals, handler
@@ -19,13 +19,14 @@ WATCH_SECONDS = 1.0
 
 
 class EventLoop:
-    """Calls what belongs to each event, one after the other, while it waits for a child process to end."""
+    """Calls what belongs to each event, one after the other, while it waits for a result."""
 
     def __init__(self, signals: Signals) -> None:
         self._signals = signals
         self._stack = contextlib.ExitStack()
         self._selector = selectors.DefaultSelector()
         self._timers: list[tuple[float, Callable[[], None]]] = []
+        self._due: deque[Callable[[], object]] = deque()
 
     def __enter__(self) -> EventLoop:
         with contextlib.ExitStack() as stack:
@@ -37,7 +38,6 @@ class EventLoop:
             self._selector.register(reading, selectors.EVENT_READ, lambda: os.read(reading, 1 << 10))
             # Python writes to it whenever a signal with a handler arrives.
             stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(writing, warn_on_full_buffer=False))
-            stack.enter_context(handler(signal.SIGCHLD, lambda _number, _frame: None))
             self._stack = stack.pop_all()
         return self
 
@@ -52,6 +52,10 @@ class EventLoop:
         """Stop watching ``fd``."""
         self._selector.unregister(fd)
 
+    def at_signal(self, number: int, call: Callable[[], object]) -> None:
+        """Call ``call`` after each signal ``number``."""
+        self._stack.enter_context(handler(number, lambda _number, _frame: self._due.append(call)))
+
     def after(self, seconds: float, call: Callable[[], None]) -> None:
         """Call ``call`` once, when ``seconds`` have passed."""
         self._timers.append((time.monotonic() + seconds, call))
@@ -65,15 +69,15 @@ class EventLoop:
 
         self.after(seconds, again)
 
-    def wait_for(self, process: subprocess.Popen[bytes], interrupt: Callable[[], bool]) -> int:
-        """Return the exit code of ``process`` once it has ended; negative if a signal killed it.
+    def wait_for(self, result: Callable[[], int | None], interrupt: Callable[[], bool]) -> int:
+        """Return what ``result`` returns, an exit code, as soon as that is not None; it is called after each event.
 
-        Raises SystemExit for a signal that ends this one. For Ctrl-C ``interrupt`` is called first, once the process
-        has had the time to set itself up: True if that has reached what the process runs, which may go on then.
+        Raises SystemExit for a signal that ends this process. For Ctrl-C ``interrupt`` is called first, once what runs
+        has had the time to set itself up: True if it has got that, and may go on.
         """
         settled = time.monotonic() + SETTLING_SECONDS
         while True:
-            code = process.poll()
+            code = result()
             while (number := self._signals.take()) is not None:
                 if number != signal.SIGINT or time.monotonic() < settled or not interrupt():
                     self._signals.leave(number)
@@ -87,6 +91,8 @@ class EventLoop:
         timeout = None if next_one is None else max(0.0, next_one - time.monotonic())
         for key, _ in self._selector.select(timeout):
             key.data()
+        while self._due:
+            self._due.popleft()()
         now = time.monotonic()
         due = [call for moment, call in self._timers if moment <= now]
         self._timers = [(moment, call) for moment, call in self._timers if moment > now]

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from .. import environment, signals
 from ..console import say
-from ..engine import command as docker
+from ..engine import containers
 from ..errors import ConfinedError
 from . import SHELL
+from .attachment import Attachment, code_of
 from .event_loop import WATCH_SECONDS, EventLoop
 from .listing import Session
 
@@ -23,9 +24,6 @@ _MARK_BYTES = 8
 _TERMINAL = ("TERM", "COLORTERM", "TERM_PROGRAM")
 _ENDING_SECONDS = 1.0
 _POLL_SECONDS = 0.05
-# What runs in a session draws its screen again when the window changes. The docker command changes it and back to bring
-# that about, which a busy machine makes one step, and none: so it changes from the beginning, and for that long.
-_REDRAWN_SECONDS = 1.0
 
 
 def execute(session: Session, command: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -38,7 +36,7 @@ def execute(session: Session, command: Sequence[str], environ: Mapping[str, str]
     has_terminal = signals.is_interactive()
     variables = _variables(environ, has_terminal=has_terminal)
     with signals.handled() as caught, signals.terminal_restored(), EventLoop(caught) as loop:
-        process = docker.execute(
+        identity = containers.prepare_command(
             session.id,
             command or SHELL,
             user=session.user,
@@ -46,20 +44,28 @@ def execute(session: Session, command: Sequence[str], environ: Mapping[str, str]
             variables=variables,
             terminal=has_terminal,
         )
+
+        def code() -> int | None:
+            found = containers.exit_code_of_command(identity)
+            if found is None:  # it has closed its outputs
+                loop.after(_POLL_SECONDS, lambda: None)
+            return found
+
         try:
-            code = loop.wait_for(process, lambda: docker.send_to_marked(session.id, mark, "INT", user=session.user))
+            with (
+                containers.run_command(identity, terminal=has_terminal) as stream,
+                Attachment(loop, stream, f"exec/{identity}", terminal=has_terminal) as attachment,
+            ):
+                attachment.begin(stdin=True)
+                ended = attachment.wait_for(
+                    code, lambda: containers.send_to_marked(session.id, mark, "INT", user=session.user)
+                )
         except BaseException:
-            process.kill()
-            process.wait()
-            docker.send_to_marked(session.id, mark, "HUP" if has_terminal else "TERM", user=session.user)
+            containers.send_to_marked(session.id, mark, "HUP" if has_terminal else "TERM", user=session.user)
             raise
-    if code < 0:
-        say("The docker command was killed, and what it ran with it.")
-        docker.send_to_marked(session.id, mark, "TERM", user=session.user)
-        return 128 - code
-    if code == docker.KILLED and _has_ended(session):
+    if ended == containers.KILLED and _has_ended(session):
         say(f"The session {session.name} has ended.")
-    return code
+    return ended
 
 
 def _variables(environ: Mapping[str, str], *, has_terminal: bool) -> dict[str, str]:
@@ -75,7 +81,7 @@ def _variables(environ: Mapping[str, str], *, has_terminal: bool) -> dict[str, s
 def _has_ended(session: Session) -> bool:
     """Return whether a session has ended, which the engine reports a moment after its processes are gone."""
     deadline = time.monotonic() + _ENDING_SECONDS
-    while docker.may_exist(session.key):
+    while containers.may_exist(session.key):
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL_SECONDS)
@@ -101,22 +107,21 @@ def resume(workspace: Workspace, session: Session) -> int | None:
         signals.handled() as caught,
         signals.terminal_restored(),
         EventLoop(caught) as loop,
-        signals.terminal_shortened() as restore,
+        containers.attach(session.id, stdin=True) as stream,
+        containers.end_of(session.id) as end,
     ):
-        loop.after(_REDRAWN_SECONDS, restore)
         if watch is not None:
             loop.every(WATCH_SECONDS, watch.look)
-        process = docker.attach(session.id)
         try:
-            code = loop.wait_for(process, lambda: False)
+            with Attachment(loop, stream, f"containers/{session.id}", terminal=True) as attachment:
+                attachment.begin(stdin=True, redraw=True)
+                code = attachment.wait_for(code_of(loop, end), lambda: False)
         finally:
-            process.kill()
-            process.wait()
-            if docker.may_exist(session.key):
+            if containers.may_exist(session.key):
                 stop([session])
     for line in meanwhile:
         say(line)
-    return code if code >= 0 else 128 - code
+    return code
 
 
 def _watch(workspace: Workspace, tell: Callable[[str], None]) -> Watch | None:
@@ -133,4 +138,4 @@ def _watch(workspace: Workspace, tell: Callable[[str], None]) -> Watch | None:
 
 def stop(sessions: Iterable[Session]) -> None:
     """End sessions, which may save their state first; return when they are gone. Raises EngineError."""
-    docker.remove(*(session.id for session in sessions), gracefully=True)
+    containers.remove(*(session.id for session in sessions), gracefully=True)

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from ..engine import command as docker
-from ..engine import labels
+from ..engine import containers, labels
 from ..errors import ConfinedError, EngineError
 from ..host import Host
 from ..project import Project
 from ..state import liveness
 from ..state.store import records_of
 
-# One line of JSON for each container, without the 60 ms of the docker SDK's import.
-_FIELDS = (
-    ".ID", ".Names", ".Image", ".CreatedAt", ".State",
-    *(
-        f'(.Label "{label}")'
-        for label in (
-            labels.PROJECT, labels.PATH, labels.KEY, labels.USER, labels.NETWORK, labels.PORTS, labels.PROFILE,
-        )
-    ),
-)  # fmt: skip
-_FORMAT = "[" + ",".join(f"{{{{json {name}}}}}" for name in _FIELDS) + "]"
 _UP = ("running", "paused", "restarting")
 
 
@@ -64,22 +51,31 @@ def sessions(host: Host) -> list[Session]:
 
     Raises EngineError if the engine cannot be asked.
     """
-    lines = docker.containers(_FORMAT, {labels.KIND: labels.SESSION, labels.OWNER: host.owner})
-    return sorted((_session(line, host) for line in lines), key=lambda session: (session.since, session.name))
+    found = containers.containers({labels.KIND: labels.SESSION, labels.OWNER: host.owner})
+    return sorted((_session(each, host) for each in found), key=lambda session: (session.since, session.name))
 
 
-def _session(line: str, host: Host) -> Session:
+def _session(found: Mapping[str, Any], host: Host) -> Session:
     try:
-        identity, name, image, created, state, project_id, path, key, user, network, listed, profile = json.loads(line)
-        since = datetime.strptime(" ".join(created.split()[:3]), "%Y-%m-%d %H:%M:%S %z").timestamp()
-    except (ValueError, TypeError, AttributeError) as error:
-        raise EngineError(
-            f"The engine's list of containers cannot be read: {error}.", "Is the docker command up to date?"
-        ) from None
-    has_owner = liveness.has_owner(records_of(host, project_id), key)
-    ports = tuple(filter(None, listed.split(",")))
-    is_up, root = state in _UP, Path(path)
-    return Session(identity, name, image, since, is_up, project_id, root, key, user, has_owner, network, ports, profile)
+        known: Mapping[str, str] = found["Labels"]
+        project_id, key = known.get(labels.PROJECT, ""), known.get(labels.KEY, "")
+        return Session(
+            id=found["Id"],
+            name=containers.names_of(found)[0],
+            image=found["Image"],
+            since=float(found["Created"]),
+            is_up=found["State"] in _UP,
+            project_id=project_id,
+            path=Path(known.get(labels.PATH, "")),
+            key=key,
+            user=known.get(labels.USER, ""),
+            has_owner=liveness.has_owner(records_of(host, project_id), key),
+            network=known.get(labels.NETWORK, ""),
+            ports=tuple(filter(None, known.get(labels.PORTS, "").split(","))),
+            profile=known.get(labels.PROFILE, ""),
+        )
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise EngineError(f"The engine's list of containers cannot be read: {error!r}.", "See its own log.") from None
 
 
 def choose(found: Sequence[Session], here: Project | None, wanted: str | None) -> Session:

@@ -8,7 +8,7 @@ from .. import signals
 from ..console import say
 from ..egress import blocked
 from ..egress.network import sidecar_name
-from ..engine import command as docker
+from ..engine import containers
 from ..errors import INTERRUPTED, ConfinedError
 from ..guard import records
 from ..guard.recovery import recover
@@ -39,9 +39,9 @@ def recover_interrupted(workspace: Workspace) -> int | None:
     for session in listing.sessions(host):
         if session.key not in interrupted:
             if not (session.is_up or session.has_owner) and time.time() - session.since > _STARTING_SECONDS:
-                docker.remove(session.id)
+                containers.remove(session.id)
         elif not session.is_up:
-            docker.remove(session.id)
+            containers.remove(session.id)
             say(f"Removed what was left of the session {session.name}, which was cut off.")
         elif session.project_id != workspace.project.id:
             going_on.add(session.key)
@@ -79,13 +79,13 @@ def look_through(host: Host, session: Session) -> None:
 
 def _remove_sidecar(workspace: Workspace, key: str) -> None:
     """Remove what is left of a session's sidecar."""
-    docker.remove(sidecar_name(key))
+    containers.remove(sidecar_name(key))
     blocked.collect(workspace, key)
 
 
 def _is_wanted(session: Session) -> bool:
     """Ask the person at the terminal whether to join; there may be none, or nothing to join."""
-    if not signals.is_interactive() or not docker.has_terminal(session.id):
+    if not signals.is_interactive() or not containers.has_terminal(session.id):
         return False
     since = time.strftime("%H:%M", time.localtime(session.since))
     say(f"The session {session.name} of this project, started at {since}, is still running, but its terminal is gone.")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-import subprocess
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 from .. import signals, timing
 from ..claude.following import Watch
 from ..claude.sign_in import VALUE_FILE
-from ..console import pass_on, say
+from ..console import say
 from ..egress.network import allowlist_config
 from ..egress.sidecar import TOGETHER_SECONDS, Sidecar
-from ..engine import command as docker
-from ..engine.context import DEFAULT_ADDRESS, engine_address
-from ..errors import ENGINE, INTERRUPTED, ConfinedError, EngineError
+from ..engine import containers
+from ..errors import ENGINE, ConfinedError, EngineError
 from ..guard.guard import Guard
 from ..host import Host
 from ..signals import Signals
 from ..workspace import Workspace
+from .attachment import Attachment, code_of
 from .event_loop import SETTLING_SECONDS, WATCH_SECONDS, EventLoop
 from .launch import SECRETS_FILE, Launch
 
@@ -62,24 +62,17 @@ class Supervisor:
         self._renewal = renewal
         self._container = ""
         self._name = ""
-        self._client: subprocess.Popen[bytes] | None = None
-        self._settled = 0.0  # from when on the container's process takes signals (monotonic clock)
-        self._was_interrupted = False
+        self._settled = math.inf  # from when on the container's process takes signals (monotonic clock)
         self._is_removed = False
 
     def __enter__(self) -> Supervisor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._client is not None:
-            # Output that nobody reads would hold up the container's end as well.
-            with self._client:
-                self._client.kill()
         if self._is_removed:
             return
         if self._container:
-            is_settled = self._client is not None and time.monotonic() > self._settled
-            docker.remove(self._container, gracefully=is_settled)
+            containers.remove(self._container, gracefully=time.monotonic() > self._settled)
         else:
             self._remove_unknown()
 
@@ -99,9 +92,9 @@ class Supervisor:
         self._create_container()
 
     def _remove_unknown(self) -> None:
-        """Remove the container whose id is unknown: the command that made it was killed, or had no answer in time."""
+        """Remove the container whose id is unknown: the engine had no answer in time."""
         with contextlib.suppress(EngineError):
-            docker.remove(*docker.of_session(self._launch.key))
+            containers.remove(*containers.of_session(self._launch.key))
 
     def _create_container(self) -> None:
         self._sidecar.start()
@@ -110,7 +103,7 @@ class Supervisor:
         launch = self._launch
         private = {SECRETS_FILE: launch.secrets_script} if launch.secrets else {}
         with timing.phase("create"):
-            self._container, self._name = docker.create(launch.name, launch.create_arguments, private)
+            self._container, self._name = containers.create(launch.name, launch.create_arguments, private)
         self._guard.session = self._name
 
     def attend(self, notes: Iterable[str]) -> int:
@@ -124,30 +117,48 @@ class Supervisor:
         for note in notes:
             say(note)
         observation = self._observe() if timing.is_wanted() else None
-        with EventLoop(self._signals) as loop:
-            launch = self._launch
-            self._client = docker.start(self._container, stdin=launch.stdin, terminal=launch.terminal)
+        launch = self._launch
+        with contextlib.ExitStack() as stack:
+            loop = stack.enter_context(EventLoop(self._signals))
+            with signals.interruptible():
+                stream = stack.enter_context(containers.attach(self._container, stdin=launch.stdin))
+                end = stack.enter_context(containers.end_of(self._container))
+                place = f"containers/{self._container}"
+                attachment = stack.enter_context(Attachment(loop, stream, place, terminal=launch.terminal))
+                self._start()
             self._settled = time.monotonic() + SETTLING_SECONDS
+            attachment.begin(stdin=launch.stdin)
             self._watch_sidecar(loop)
             if self._watch is not None:
                 loop.every(WATCH_SECONDS, self._watch.look)
             if self._renewal is not None:
                 loop.every(WATCH_SECONDS, self._renew)
-            code = loop.wait_for(self._client, self._interrupt)
+            code = attachment.wait_for(code_of(loop, end), lambda: containers.interrupt(self._container))
+            self._is_removed = True
         if observation is not None:
-            observation.end()
+            observation.end(attachment.first_output)
             timing.note_later(observation.phases)
-        return self._outcome(code, self._client)
+        signals.reset_screen()
+        if code == ENGINE:
+            self._sidecar.check()
+        if code:
+            self._explain(code)
+        return code
+
+    def _start(self) -> None:
+        """Start the container. Raises EngineError with the reason if that cannot be."""
+        try:
+            containers.start(self._container, self._name)
+        except EngineError as error:
+            self._sidecar.check()
+            if self._workspace.settings.ports:
+                error.hint += " If a port is taken, choose others with the setting `ports`."
+            raise
 
     def _observe(self) -> Observation:
         from ..engine.observation import Observation
 
-        return Observation(engine_address(self._workspace.host.environ) or DEFAULT_ADDRESS, self._container)
-
-    def _interrupt(self) -> bool:
-        """Pass a Ctrl-C on to the session, and return whether it has arrived."""
-        self._was_interrupted = True
-        return docker.interrupt(self._container)
+        return Observation(self._container)
 
     def _watch_sidecar(self, loop: EventLoop) -> None:
         if self._sidecar.output is None:
@@ -173,35 +184,11 @@ class Supervisor:
         if self._renewal is not None and (value := self._renewal.poll()) is not None:
             # The session may be ending.
             with contextlib.suppress(EngineError):
-                docker.replace_file(self._container, VALUE_FILE, value, user=self._launch.command[0])
-
-    def _outcome(self, code: int, client: subprocess.Popen[bytes]) -> int:
-        """Return the exit code of this process for that of the attached docker command, and print what it means."""
-        printed = client.stderr.read() if client.stderr else b""
-        signals.reset_screen()
-        if code < 0:
-            say("The docker command was killed, and so the session has ended.")
-            return 128 - code
-        # The docker command waits for the engine to remove the container; at a Ctrl-C some versions do not.
-        self._is_removed = code == 0 and not self._was_interrupted
-        was_started = not code or docker.was_started(self._container)
-        if not was_started and docker.was_interrupted(printed):
-            raise SystemExit(INTERRUPTED)
-        pass_on(printed)
-        if code == ENGINE or not was_started:
-            self._sidecar.check()
-        if not was_started:
-            hint = "The reason is printed above."
-            if self._workspace.settings.ports:
-                hint += " If a port is taken, choose others with the setting `ports`."
-            raise EngineError(f"The engine could not start {self._name}.", hint)
-        if code:
-            self._explain(code)
-        return code
+                containers.replace_file(self._container, VALUE_FILE, value, user=self._launch.command[0])
 
     def _explain(self, code: int) -> None:
         """Print what of this machine's the session may have died of."""
-        if code == docker.KILLED and docker.ran_out_of_memory(self._container):
+        if code == containers.KILLED and containers.ran_out_of_memory(self._container):
             say("The session used all the memory it may have, and was killed.")
             say("Set `memory` to more, for instance with CONFINED_CLAUDE_MEMORY=16g, or let it do less at once.")
         for directory in (self._launch.workdir, self._workspace.host.data):

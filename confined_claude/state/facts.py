@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..engine import command
+from ..engine import containers
 from ..errors import ConfinedError
 from ..fs.directory import Location
 from ..text import parse_json
 
 _FILE = "engine.json"
 _VALID_SECONDS = 24 * 3600.0
-_SECCOMP = Path(command.__file__).with_name("seccomp") / "profile.json"
+_SECCOMP = Path(containers.__file__).with_name("seccomp") / "profile.json"
 # As engines name the profile that is theirs by default, or none: one that somebody has written for an engine is kept.
 _REPLACEABLE = {f"name=seccomp,profile={name}" for name in ("default", "builtin", "unconfined")}
 
@@ -88,7 +88,7 @@ def current_facts(state: Location, address: str, *, record: bool = True) -> Engi
             known = parse_json(directory.read(_FILE))
         if identity and known["identity"] == identity and 0 <= time.time() - known["asked"] < _VALID_SECONDS:
             return EngineFacts(**{field.name: known["facts"][field.name] for field in fields(EngineFacts)})
-    facts = from_answers(command.info(), command.version())
+    facts = from_answers(containers.info(), containers.version())
     if record:
         answer = {"identity": identity, "asked": time.time(), "facts": asdict(facts)}
         with contextlib.suppress(OSError, ConfinedError), state.make() as directory:

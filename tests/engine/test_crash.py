@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from helpers import ALONE, LABEL, User, docker, sessions_of, sidecars_of, up, wait_until
+from relay import DROP, PASS, SWALLOW, relayed
 from terminals import PROMPT, terminal
 
 pytestmark = pytest.mark.timeout(600)
@@ -109,20 +110,24 @@ def test_at_a_terminal_one_may_say_no(user: User, project: Path) -> None:
 
 @pytest.mark.parametrize("next_command", ["start", "clean", "stop"])
 def test_a_container_that_never_started_is_removed(user: User, project: Path, place: Path, next_command: str) -> None:
-    """The tool and its docker command are killed between creating and starting it."""
-    script = """#!/bin/sh
-real=/usr/local/bin/docker; [ -x $real ] || real=/usr/bin/docker
-[ "$1" != start ] || kill -9 $PPID $$
-exec $real "$@"
-"""
-    directory = user.folder(place / "bin")
-    (directory / "docker").write_text(script)
-    (directory / "docker").chmod(0o755)
-    path = f"{directory}:{user.environ()['PATH']}"
+    """The tool is killed between creating and starting it."""
+    tools: list[subprocess.Popen[str]] = []
+
+    def kill_at_start(line: str) -> str:
+        path = line.split()[1]
+        if not path.startswith("/containers/") or not path.endswith("/start"):  # the sidecar's has a version
+            return PASS
+        wait_until(lambda: tools)[0].kill()
+        return DROP
+
     words = ("confined-claude", "shell", "--", "true")
-    killed = user.run(*words, cwd=project, PATH=path, CONFINED_CLAUDE_NETWORK="internet")
+    with relayed(user.folder(place / "relay"), kill_at_start) as (address, _):
+        network = {"CONFINED_CLAUDE_NETWORK": "internet"}
+        with user.running(*words, cwd=project, DOCKER_HOST=address, **network) as tool:
+            tools.append(tool)
+            assert tool.wait(60) == -signal.SIGKILL
     (name,) = sessions_of(project)
-    assert (killed.returncode, up(project)) == (-signal.SIGKILL, [])
+    assert up(project) == []
     if next_command == "start":
         done = user.run("confined-claude", "run", "--", "-p", "hello", cwd=project)
         assert f"Removed what was left of the session {name}" in done.stderr
@@ -232,50 +237,54 @@ def test_a_full_disk_at_the_end_hides_no_finding(user: User, project: Path, full
     assert user.run("confined-claude", "shell", "--", "true", cwd=project, **state).returncode in (2, 4)
 
 
-def test_a_container_that_a_killed_docker_command_made_is_removed(user: User, project: Path, place: Path) -> None:
-    """A `docker create` whose answer never comes, and a `docker run` of a sidecar that is killed before it starts."""
+def test_a_container_whose_id_never_came_is_removed(user: User, project: Path, place: Path) -> None:
+    """The connection breaks before the answer to a creation, and a `docker run` of a sidecar is killed as it starts."""
     script = """#!/bin/sh
 real=/usr/local/bin/docker; [ -x $real ] || real=/usr/bin/docker
-case $1 in
-    create|run)
-        if mkdir "$0.$1" 2>/dev/null; then
-            shift
-            $real create "$@" >/dev/null
-            kill -9 $$
-        fi ;;
-esac
+if [ $1 = run ] && mkdir "$0.run" 2>/dev/null; then
+    shift
+    $real create "$@" >/dev/null
+    kill -9 $$
+fi
 exec $real "$@"
 """
     folder = user.folder(place / "bin")
     (folder / "docker").write_text(script)
     (folder / "docker").chmod(0o755)
     path = f"{folder}:{user.environ()['PATH']}"
-    for network in ("none", "internet"):
-        done = user.run(
-            "confined-claude", "shell", "--", "true", cwd=project, PATH=path, CONFINED_CLAUDE_NETWORK=network
-        )
-        assert "Traceback" not in done.stderr
-        assert sessions_of(project) == []
-        assert sidecars_of(project) == []
+    swallowed: list[str] = []
+
+    def swallow_one(line: str) -> str:
+        if "/containers/create?name=confined-claude-" not in line or "-net-" in line or swallowed:
+            return PASS
+        swallowed.append(line)
+        return SWALLOW
+
+    with relayed(user.folder(place / "relay"), swallow_one) as (address, _):
+        for network in ("none", "internet"):
+            variables = {"PATH": path, "CONFINED_CLAUDE_NETWORK": network, "DOCKER_HOST": address}
+            done = user.run("confined-claude", "shell", "--", "true", cwd=project, **variables)
+            assert "Traceback" not in done.stderr
+            assert sessions_of(project) == []
+            assert sidecars_of(project) == []
     assert (folder / "docker.run").exists()
-    assert (folder / "docker.create").exists()
+    assert swallowed
     done = user.run("confined-claude", "shell", "--", "true", cwd=project, CONFINED_CLAUDE_NETWORK="internet")
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_killed_docker_command_ends_the_session(user: User, project: Path) -> None:
-    with user.running("confined-claude", "shell", "--", "sleep", "300", cwd=project) as tool:
-        (name,) = wait_until(lambda: up(project))
-        wait_until(lambda: "sleep" in docker("top", name))
-        children = Path(f"/proc/{tool.pid}/task/{tool.pid}/children").read_text().split()
-        attached = [pid for pid in children if b"start" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
-        os.kill(int(attached[0]), signal.SIGKILL)
-        assert tool.wait(30) == 137
-        assert "The docker command was killed" in tool.communicate()[0]
-    assert sessions_of(project) == []
+def test_a_connection_to_the_engine_that_breaks_ends_the_session(user: User, project: Path, place: Path) -> None:
+    with relayed(user.folder(place / "relay")) as (address, relay):
+        with user.running("confined-claude", "shell", "--", "sleep", "300", cwd=project, DOCKER_HOST=address) as tool:
+            (name,) = wait_until(lambda: up(project))
+            wait_until(lambda: "sleep 300" in docker("top", name))
+            relay.cut()
+            assert tool.wait(30) == 3
+            assert "The connection to the Docker engine broke, and so the session has ended." in tool.communicate()[0]
+        assert sessions_of(project) == []
 
 
-def test_a_stopped_tool_and_docker_command_go_on_as_after_sleep(user: User, project: Path) -> None:
+def test_a_stopped_tool_goes_on_as_after_sleep(user: User, project: Path) -> None:
     """Everything of a session stops at once, as when a laptop sleeps, and goes on later."""
     script = "for i in 1 2 3 4 5 6; do echo $i; sleep 0.5; done"
     with user.running(

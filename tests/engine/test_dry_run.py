@@ -118,6 +118,10 @@ def inspected(identity: str) -> dict[str, Any]:
         config["Hostname"] = ""
         # The engine stores the id of what it has by then: a run creates the session while its sidecar starts.
         host_config["NetworkMode"] = kind + colon + docker("inspect", "--format", "{{.Name}}", other).strip()
+    # What the docker command states and the tool leaves to the engine comes to the same.
+    host_config = {name: value for name, value in host_config.items() if value not in (None, [], {})}
+    host_config["CapAdd"] = sorted(name.removeprefix("CAP_") for name in host_config.get("CapAdd", ()))
+    host_config["RestartPolicy"]["Name"] = host_config["RestartPolicy"]["Name"] or "no"
     kept = {
         "name": found["Name"],
         "config": config,

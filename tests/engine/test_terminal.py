@@ -193,9 +193,9 @@ def test_why_the_engine_cannot_start_a_session_is_reported_in_a_terminal(
     user = make_user(CONFINED_CLAUDE_NETWORK="docker:there-is-no-such-network")
     with terminal(user, user.folder(place / "project"), "confined-claude", "shell", "--", "true") as opened:
         assert opened.wait_for_end() == 3
-        assert opened.everything.index("there-is-no-such-network not found") < opened.everything.index(
-            "could not start"
-        )
+        said = " ".join(opened.everything.split())
+        assert "could not start" in said
+        assert "there-is-no-such-network not found" in said
 
 
 def test_unicode_and_colours_pass(user: User, project: Path) -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 from ...claude import history, tokens
 from ...claude.history import ProjectScope
 from ...egress.network import sidecar_name
-from ...engine import command as engine
-from ...engine import labels
+from ...engine import containers, labels
 from ...errors import ConfinedError, system_error
 from ...fs.directory import Directory, Location
 from ...fs.removal import Leftover, trash_in
@@ -164,7 +163,7 @@ class ProjectCleanup:
                 left += trash.move(self._scaffold, *map(self._scaffold.at, IN_SCAFFOLD))
             if memory:
                 for key, _ in keys:  # nothing else will know of what a killed session has left in the engine
-                    engine.remove(*engine.of_session(key), sidecar_name(key))
+                    containers.remove(*containers.of_session(key), sidecar_name(key))
                 left += self._forget()
         if self._scaffold is not None:
             left += trash.empty(self._scaffold)
@@ -236,8 +235,8 @@ class ProjectCleanup:
     def _running(self) -> list[str]:
         """Return the names of the project's sessions, of any user. Raises EngineError."""
         wanted = {labels.KIND: labels.SESSION, labels.PROJECT: self.id}
-        found = (line.split() for line in engine.containers("{{.State}} {{.Names}}", wanted))
-        return [name for state, name in found if state not in _AT_REST]
+        found = containers.containers(wanted)
+        return [name for each in found if each["State"] not in _AT_REST for name in containers.names_of(each)]
 
 
 def _holds_nothing_else(directory: Directory) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...engine import command as client
+from ...engine import containers as client
 from ...engine import context as docker_context
 from ...host import Host
 from ...project import Project

@@ -14,7 +14,7 @@ import pytest
 
 from confined_claude.commands.doctor import engines, examination, machine, records, results, vulnerabilities
 from confined_claude.commands.doctor.results import OK, PROBLEM, WARNING, Result, ok, problem, warning
-from confined_claude.engine import command, context
+from confined_claude.engine import context
 from confined_claude.engine.image import Image
 from confined_claude.errors import ConfinedError
 from confined_claude.guard.records import locked
@@ -635,11 +635,8 @@ def test_without_an_engine_all_else_is_checked(
     host: Host, here: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(here.root)
-    program = put(tmp_path / "bin/docker", "#!/bin/sh\necho 'Cannot connect to the Docker daemon.' >&2; exit 1\n")
-    program.chmod(0o755)
-    program.with_name("engine").symlink_to("docker")  # which no unit test may start by that name
-    monkeypatch.setattr(command, "program", lambda: str(program.with_name("engine")))
-    path = f"{program.parent}:{os.environ['PATH']}"
+    put(tmp_path / "bin/docker", "#!/bin/sh\n").chmod(0o755)
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
     environ = {"DOCKER_HOST": f"unix://{tmp_path}/none.sock", "PATH": path, "ANTHROPIC_API_KEY": SECRET}
     before = tree(tmp_path)
     found = examination.examine(replace(host, environ=environ))

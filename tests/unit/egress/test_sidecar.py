@@ -1,4 +1,4 @@
-"""A session's sidecar while it runs, with a program of our own in place of the docker command."""
+"""A session's sidecar while it runs, with programs of our own in place of the engine and the docker command."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 from confined_claude.egress import sidecar as module
 from confined_claude.egress.network import SidecarPlan
 from confined_claude.egress.sidecar import Sidecar
-from confined_claude.engine import command
+from confined_claude.engine import containers
 from confined_claude.errors import ConfinedError, EngineError
 from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.workspace import Workspace
 
-from ..fake_docker import LIVE, SECONDS, FakeDocker, docker
+from ..fake_engine import LIVE, SECONDS, FakeEngine, docker
 from .test_blocked import ONE, text_of
 
 __all__ = ["docker"]
@@ -38,7 +38,7 @@ def workspace(host: Host, tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def sidecar(docker: FakeDocker, workspace: Workspace) -> Sidecar:
+def sidecar(docker: FakeEngine, workspace: Workspace) -> Sidecar:
     """One that has not been started."""
     return Sidecar(PLAIN, workspace, "key")
 
@@ -57,7 +57,7 @@ def config_of(plan: SidecarPlan) -> Path:
     return plan.directory.path / "config.json"
 
 
-def is_gone(docker: FakeDocker) -> bool:
+def is_gone(docker: FakeEngine) -> bool:
     return docker.started[0].poll() is not None
 
 
@@ -73,7 +73,7 @@ def test_a_session_without_a_sidecar_has_nothing_to_wait_for(workspace: Workspac
         assert (one.output, one.has_config) == (None, False)
 
 
-def test_a_sidecar_is_started_with_what_it_is_given_and_waited_for(docker: FakeDocker, sidecar: Sidecar) -> None:
+def test_a_sidecar_is_started_with_what_it_is_given_and_waited_for(docker: FakeEngine, sidecar: Sidecar) -> None:
     with sidecar:
         sidecar.start()
         sidecar.wait_until_ready()
@@ -82,7 +82,7 @@ def test_a_sidecar_is_started_with_what_it_is_given_and_waited_for(docker: FakeD
     assert docker.calls()[0] == "run --name a-name an:image"
 
 
-def test_it_is_out_of_reach_of_the_terminals_ctrl_c(docker: FakeDocker, sidecar: Sidecar) -> None:
+def test_it_is_out_of_reach_of_the_terminals_ctrl_c(docker: FakeEngine, sidecar: Sidecar) -> None:
     with sidecar:
         sidecar.start()
         sidecar.wait_until_ready()
@@ -90,7 +90,7 @@ def test_it_is_out_of_reach_of_the_terminals_ctrl_c(docker: FakeDocker, sidecar:
 
 
 def test_what_it_reads_is_there_before_it_and_private(
-    docker: FakeDocker, workspace: Workspace, shared: SidecarPlan
+    docker: FakeEngine, workspace: Workspace, shared: SidecarPlan
 ) -> None:
     docker.does(f"cat {config_of(shared)} >seen; {LIVE}")
     with Sidecar(shared, workspace, "key") as one:
@@ -102,7 +102,7 @@ def test_what_it_reads_is_there_before_it_and_private(
     assert (docker.directory / "seen").read_text() == shared.config
 
 
-def test_while_it_runs_it_is_not_started_again(docker: FakeDocker, sidecar: Sidecar) -> None:
+def test_while_it_runs_it_is_not_started_again(docker: FakeEngine, sidecar: Sidecar) -> None:
     with sidecar:
         sidecar.start()
         sidecar.start()
@@ -111,7 +111,7 @@ def test_while_it_runs_it_is_not_started_again(docker: FakeDocker, sidecar: Side
     assert len(docker.started) == 1
 
 
-def test_one_that_failed_is_started_again(docker: FakeDocker, sidecar: Sidecar) -> None:
+def test_one_that_failed_is_started_again(docker: FakeEngine, sidecar: Sidecar) -> None:
     docker.does("echo 'No such image' >&2; exit 125")
     with sidecar:
         sidecar.start()
@@ -125,7 +125,7 @@ def test_one_that_failed_is_started_again(docker: FakeDocker, sidecar: Sidecar) 
 
 @pytest.mark.parametrize("above", [0, 1, 2, 3])
 def test_a_directory_with_a_link_on_the_way_is_refused(
-    docker: FakeDocker, workspace: Workspace, shared: SidecarPlan, tmp_path: Path, above: int
+    docker: FakeEngine, workspace: Workspace, shared: SidecarPlan, tmp_path: Path, above: int
 ) -> None:
     link = config_of(shared).parent.parents[above]
     link.parent.mkdir(parents=True)
@@ -151,7 +151,7 @@ def test_a_directory_with_a_link_on_the_way_is_refused(
     ],
 )
 def test_a_sidecar_that_fails_is_reported_with_its_reason_and_a_hint(
-    printed: str, hint: str, docker: FakeDocker, sidecar: Sidecar
+    printed: str, hint: str, docker: FakeEngine, sidecar: Sidecar
 ) -> None:
     (docker.directory / "says").write_text(f"WARNING: no swap limit\n{printed}\nRun 'docker run --help'\n")
     docker.does("cat says >&2; exit 125")
@@ -166,7 +166,7 @@ def test_a_sidecar_that_fails_is_reported_with_its_reason_and_a_hint(
 
 @pytest.mark.parametrize("printed", ["", "WARNING: x\n", " \n"])
 def test_a_sidecar_that_fails_without_a_word_is_reported_too(
-    printed: str, docker: FakeDocker, sidecar: Sidecar
+    printed: str, docker: FakeEngine, sidecar: Sidecar
 ) -> None:
     (docker.directory / "says").write_text(printed)
     docker.does("cat says >&2; exit 1")
@@ -176,7 +176,7 @@ def test_a_sidecar_that_fails_without_a_word_is_reported_too(
             sidecar.wait_until_ready()
 
 
-def test_what_it_prints_steers_no_terminal(docker: FakeDocker, sidecar: Sidecar) -> None:
+def test_what_it_prints_steers_no_terminal(docker: FakeEngine, sidecar: Sidecar) -> None:
     docker.does(r"printf 'evil\033[2J\007\233\n' >&2; exit 1")
     with sidecar:
         sidecar.start()
@@ -185,7 +185,7 @@ def test_what_it_prints_steers_no_terminal(docker: FakeDocker, sidecar: Sidecar)
     assert caught.value.message.isprintable()
 
 
-def test_a_failure_after_it_was_ready_is_found_by_looking(docker: FakeDocker, sidecar: Sidecar) -> None:
+def test_a_failure_after_it_was_ready_is_found_by_looking(docker: FakeEngine, sidecar: Sidecar) -> None:
     docker.does("echo ready; read -r line <end; echo no kernel >&2; exit 1")
     with sidecar:
         sidecar.start()
@@ -200,7 +200,7 @@ def test_a_failure_after_it_was_ready_is_found_by_looking(docker: FakeDocker, si
 # While it runs
 
 
-def test_its_output_ends_when_it_does(docker: FakeDocker, sidecar: Sidecar) -> None:
+def test_its_output_ends_when_it_does(docker: FakeEngine, sidecar: Sidecar) -> None:
     with sidecar:
         sidecar.start()
         sidecar.wait_until_ready()
@@ -210,7 +210,7 @@ def test_its_output_ends_when_it_does(docker: FakeDocker, sidecar: Sidecar) -> N
 
 
 def test_a_configuration_is_written_when_it_changes(
-    docker: FakeDocker, workspace: Workspace, shared: SidecarPlan
+    docker: FakeEngine, workspace: Workspace, shared: SidecarPlan
 ) -> None:
     with Sidecar(shared, workspace, "key") as one:
         one.start()
@@ -226,17 +226,17 @@ def test_a_configuration_is_written_when_it_changes(
 
 
 @pytest.mark.parametrize("has_session", [True, False])
-def test_what_does_not_end_by_itself_is_removed(has_session: bool, docker: FakeDocker, sidecar: Sidecar) -> None:
+def test_what_does_not_end_by_itself_is_removed(has_session: bool, docker: FakeEngine, sidecar: Sidecar) -> None:
     if has_session:
         docker.does(LIVE.replace("ready;", "ready; echo joined;"))
     with sidecar:
         sidecar.start()
         sidecar.wait_until_ready()
     assert is_gone(docker)
-    assert "rm --force --volumes a-name" in docker.calls()
+    assert "rm a-name" in docker.calls()
 
 
-def test_it_is_gone_also_after_a_failure(docker: FakeDocker, sidecar: Sidecar) -> None:
+def test_it_is_gone_also_after_a_failure(docker: FakeEngine, sidecar: Sidecar) -> None:
     with pytest.raises(ZeroDivisionError), sidecar:
         sidecar.start()
         sidecar.wait_until_ready()
@@ -246,7 +246,7 @@ def test_it_is_gone_also_after_a_failure(docker: FakeDocker, sidecar: Sidecar) -
 
 @pytest.mark.parametrize("is_seen", [True, False], ids=["seen while it ran", "seen at the end"])
 def test_what_ends_with_its_session_is_left_to_that(
-    is_seen: bool, docker: FakeDocker, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+    is_seen: bool, docker: FakeEngine, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TOGETHER_SECONDS", SECONDS)
     docker.does("echo ready; echo joined; touch said; exec sleep 0.2")
@@ -261,27 +261,27 @@ def test_what_ends_with_its_session_is_left_to_that(
 
 
 def test_one_that_no_session_has_joined_is_not_waited_for(
-    docker: FakeDocker, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+    docker: FakeEngine, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TOGETHER_SECONDS", 60 * SECONDS)
     with sidecar:
         sidecar.start()
         sidecar.wait_until_ready()
-    assert "rm --force --volumes a-name" in docker.calls()
+    assert "rm a-name" in docker.calls()
 
 
 def test_one_that_is_only_being_made_is_removed_when_it_is_there(
-    docker: FakeDocker, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+    docker: FakeEngine, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries = []
-    remove = command.remove
+    remove = containers.remove
 
     def too_early(name: str) -> None:
         tries.append(name)
         if len(tries) > 2:
             remove(name)
 
-    monkeypatch.setattr(command, "remove", too_early)
+    monkeypatch.setattr(containers, "remove", too_early)
     monkeypatch.setattr(module, "_RETRY_SECONDS", 0.001)
     with sidecar:
         sidecar.start()
@@ -292,10 +292,10 @@ def test_one_that_is_only_being_made_is_removed_when_it_is_there(
 
 
 def test_one_that_nothing_removes_is_given_up_on(
-    docker: FakeDocker, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+    docker: FakeEngine, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries: list[str] = []
-    monkeypatch.setattr(command, "remove", tries.append)
+    monkeypatch.setattr(containers, "remove", tries.append)
     monkeypatch.setattr(module, "_RETRY_SECONDS", 0)
     with sidecar:
         sidecar.start()
@@ -305,7 +305,7 @@ def test_one_that_nothing_removes_is_given_up_on(
 
 
 def test_when_both_are_gone_what_was_refused_is_collected(
-    docker: FakeDocker, workspace: Workspace, shared: SidecarPlan
+    docker: FakeEngine, workspace: Workspace, shared: SidecarPlan
 ) -> None:
     with Sidecar(shared, workspace, "key") as one:
         one.start()

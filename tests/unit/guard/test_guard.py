@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from confined_claude.engine import command as docker
+from confined_claude.engine import containers
 from confined_claude.errors import ConfinedError, ReviewNeeded
 from confined_claude.guard import review
 from confined_claude.guard.findings import Finding
@@ -38,7 +38,7 @@ class Place:
         self.workspace = Workspace(host, Project(root))
         self.running: set[str] = set()  # keys of sessions
         self.started: list[Guard] = []
-        monkeypatch.setattr(docker, "may_exist", self.running.__contains__)
+        monkeypatch.setattr(containers, "may_exist", self.running.__contains__)
 
     def put(self, path: str, content: str = "x\n") -> Path:
         return put(self.root / path, content)
@@ -193,7 +193,7 @@ def test_what_a_container_does_while_it_is_asked_whether_it_runs_is_not_lost(
         place.put(".envrc")
         return False
 
-    monkeypatch.setattr(docker, "may_exist", may_exist)
+    monkeypatch.setattr(containers, "may_exist", may_exist)
     assert place.reviewed() == [".envrc"]
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import pty
 import signal
-import struct
 import subprocess
 import sys
 import termios
@@ -34,15 +32,19 @@ def loop(caught: Signals) -> Iterator[EventLoop]:
         yield made
 
 
-@pytest.fixture
-def sleeping() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(["sleep", "60"]) as process:
-        yield process
-        process.kill()
+class Result:
+    """An exit code that is there after some seconds."""
+
+    def __init__(self, loop: EventLoop, seconds: float, code: int = 0) -> None:
+        self._code: int | None = None
+        loop.after(seconds, lambda: setattr(self, "_code", code))
+
+    def __call__(self) -> int | None:
+        return self._code
 
 
-def started(script: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(["sh", "-c", script])
+def never() -> None:
+    return None
 
 
 def ignored() -> bool:
@@ -57,17 +59,17 @@ def code_of(error: pytest.ExceptionInfo[SystemExit]) -> object:
     return error.value.code
 
 
-@pytest.mark.parametrize(
-    ("script", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", -9), ("sleep 0.1; exit 3", 3)]
-)
-def test_the_exit_code_of_the_child(script: str, code: int, loop: EventLoop) -> None:
-    assert loop.wait_for(started(script), ignored) == code
+@pytest.mark.parametrize(("seconds", "code"), [(0, 0), (0, 7), (0.1, 137)])
+def test_the_exit_code_is_waited_for(seconds: float, code: int, loop: EventLoop) -> None:
+    assert loop.wait_for(Result(loop, seconds, code), ignored) == code
 
 
-def test_another_childs_end_is_none_of_this_one(loop: EventLoop) -> None:
-    other = started("exit 5")
-    assert loop.wait_for(started("sleep 0.2; exit 3"), ignored) == 3
-    assert other.wait() == 5
+def test_a_signal_that_ends_nothing_has_its_call(loop: EventLoop) -> None:
+    found: list[int] = []
+    loop.at_signal(signal.SIGWINCH, lambda: found.append(1))
+    loop.after(0.01, lambda: send(signal.SIGWINCH))
+    loop.wait_for(Result(loop, 0.1), ignored)
+    assert found == [1]
 
 
 def test_what_can_be_read_is_and_so_is_its_end(loop: EventLoop) -> None:
@@ -82,7 +84,7 @@ def test_what_can_be_read_is_and_so_is_its_end(loop: EventLoop) -> None:
     loop.when_readable(reading, read)
     loop.after(0.01, lambda: os.write(writing, b"text") and None)
     loop.after(0.03, lambda: os.close(writing))
-    loop.wait_for(started("sleep 0.2"), ignored)
+    loop.wait_for(Result(loop, 0.2), ignored)
     assert found == [b"text", b""]
     os.close(reading)
 
@@ -92,27 +94,25 @@ def test_timers_run_in_time_once_or_again_and_again(loop: EventLoop) -> None:
     began = time.monotonic()
     loop.after(0.05, lambda: once.append(time.monotonic() - began))
     loop.every(0.01, lambda: again.append(0))
-    loop.wait_for(started("sleep 0.3"), ignored)
+    loop.wait_for(Result(loop, 0.3), ignored)
     assert len(once) == 1
     assert 0.05 <= once[0] < 0.25
     assert len(again) > 3
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT])
-def test_a_signal_ends_the_wait_and_is_the_exit_code(
-    number: signal.Signals, caught: Signals, sleeping: subprocess.Popen[bytes]
-) -> None:
+def test_a_signal_ends_the_wait_and_is_the_exit_code(number: signal.Signals, caught: Signals) -> None:
     with pytest.raises(SystemExit) as error, EventLoop(caught) as loop:
         loop.after(0.01, lambda: send(number))
-        loop.wait_for(sleeping, lambda: True)  # what has only just started cannot take a Ctrl-C
+        loop.wait_for(never, lambda: True)  # what has only just started cannot take a Ctrl-C
     assert code_of(error) == 128 + number
 
 
-def test_the_way_out_is_not_disturbed_by_a_second_signal(caught: Signals, sleeping: subprocess.Popen[bytes]) -> None:
+def test_the_way_out_is_not_disturbed_by_a_second_signal(caught: Signals) -> None:
     with pytest.raises(SystemExit) as error, EventLoop(caught) as loop:
         loop.after(0.01, lambda: send(signal.SIGHUP))
         try:
-            loop.wait_for(sleeping, ignored)
+            loop.wait_for(never, ignored)
         finally:
             send(signal.SIGHUP)
             send(signal.SIGTERM)
@@ -120,14 +120,12 @@ def test_the_way_out_is_not_disturbed_by_a_second_signal(caught: Signals, sleepi
     assert code_of(error) == 128 + signal.SIGHUP
 
 
-def test_a_ctrl_c_is_the_sessions_where_that_takes_it(
-    caught: Signals, sleeping: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_ctrl_c_is_the_sessions_where_that_takes_it(caught: Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_loop, "SETTLING_SECONDS", 0)
     answers = [True, True, False]
     with pytest.raises(SystemExit) as error, EventLoop(caught) as loop:
         loop.every(0.02, lambda: send(signal.SIGINT))
-        loop.wait_for(sleeping, lambda: answers.pop(0))
+        loop.wait_for(never, lambda: answers.pop(0))
     assert code_of(error) == 130
     assert answers == []
 
@@ -140,8 +138,7 @@ def test_no_signal_is_lost_between_the_steps(moment: str) -> None:
         with EventLoop(caught) as loop:
             if moment == "before the wait":
                 send(signal.SIGTERM)
-            with started("exit 0") as process:
-                loop.wait_for(process, ignored)
+            loop.wait_for(lambda: 0, ignored)
         if moment == "after the wait":
             send(signal.SIGTERM)
     assert code_of(error) == 143
@@ -209,41 +206,37 @@ def test_what_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         with signals.handled() as caught, EventLoop(caught) as loop:
             send(signal.SIGHUP)
-            assert loop.wait_for(started("exit 0"), ignored) == 0
+            assert loop.wait_for(lambda: 0, ignored) == 0
     finally:
         signal.signal(signal.SIGHUP, before)
 
 
 def test_all_is_as_before_afterwards() -> None:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
     before = [signal.getsignal(number) for number in numbers]
     descriptors = os.listdir("/proc/self/fd")
     with signals.handled() as caught, EventLoop(caught) as loop:
-        loop.wait_for(started("exit 0"), ignored)
+        loop.wait_for(lambda: 0, ignored)
     assert [signal.getsignal(number) for number in numbers] == before
     assert os.listdir("/proc/self/fd") == descriptors
     assert signal.set_wakeup_fd(-1) == -1
 
 
-@pytest.mark.parametrize("changed", [None, (50, 120)], ids=["same window", "changed window"])
-def test_a_terminal_is_a_line_shorter_until_that_is_undone(
-    changed: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_raw_terminal_gives_its_keys_signals_up_when_asked_and_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     window, terminal = pty.openpty()
-
-    def resize(lines: int, columns: int) -> None:
-        fcntl.ioctl(window, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-
-    resize(24, 80)
     with os.fdopen(window), os.fdopen(terminal) as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
-        for ending in ("called", "block"):
-            resize(24, 80)
-            with signals.terminal_shortened() as restore:
-                assert os.get_terminal_size(terminal) == (80, 23)
-                if changed:
-                    resize(*changed)
-                if ending == "called":
-                    restore()
-                    assert os.get_terminal_size(terminal).lines == (50 if changed else 24)
-            assert os.get_terminal_size(terminal).lines == (50 if changed else 24)
+        before = termios.tcgetattr(terminal)
+
+        def local_modes() -> int:
+            return int(termios.tcgetattr(terminal)[3])
+
+        with signals.raw_terminal(wanted=True) as pass_keys:
+            assert not local_modes() & (termios.ICANON | termios.ECHO)
+            assert local_modes() & termios.ISIG
+            pass_keys()
+            assert not local_modes() & (termios.ICANON | termios.ECHO | termios.ISIG)
+        assert termios.tcgetattr(terminal) == before
+        with signals.raw_terminal(wanted=False) as pass_keys:
+            pass_keys()
+            assert termios.tcgetattr(terminal) == before

@@ -25,12 +25,12 @@ from confined_claude.session.start import start
 from confined_claude.settings import Settings
 from confined_claude.workspace import Workspace
 
-from ..fake_docker import FakeDocker, docker, until
+from ..fake_engine import FakeEngine, docker, until
 
 __all__ = ["docker"]
 MOMENTS = 20
 PACKAGE = Path(confined_claude.__file__).parent
-WATCHED = tuple(str(PACKAGE / name) for name in ("session/", "egress/sidecar.py", "engine/command.py", "signals.py"))
+WATCHED = tuple(str(PACKAGE / name) for name in ("session/", "egress/sidecar.py", "engine/", "signals.py"))
 
 
 class Moments:
@@ -103,14 +103,14 @@ def is_running(pid: Path) -> bool:
 
 @pytest.mark.parametrize("how", ["signal", "terminal"])
 def test_a_start_that_ends_at_any_moment_leaves_nothing(
-    how: str, host: Host, tmp_path: Path, docker: FakeDocker, monkeypatch: pytest.MonkeyPatch
+    how: str, host: Host, tmp_path: Path, docker: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The lines of the package are the moments: every so many of them, from one end to the other."""
     monkeypatch.setattr(sidecar, "TOGETHER_SECONDS", 0.05)
     container, pid = docker.directory / "container", docker.directory / "pid"
-    docker.does("touch container; echo identity", "create")
-    docker.does("rm container; exit 0", "start")  # what has ended by itself, the engine removes
-    docker.does("[ ! -e container ] || echo identity", "ps")
+    docker.does("""touch container; echo '{"Id": "identity"}'""", "create")
+    docker.does("rm -f container", "command")  # what has ended by itself, the engine removes
+    docker.does("""[ ! -e container ] && echo '[]' || echo '[{"Id": "identity"}]'""", "ps")
     project = Project(tmp_path / "app")
     project.scaffold.mkdir(parents=True)
     host = replace(host, uid=os.getuid(), gid=os.getgid(), environ={"DOCKER_HOST": "tcp://localhost:1"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -70,19 +71,27 @@ def test_the_number_is_the_end_of_the_name(slug: str, number: int) -> None:
     assert running.number(session(f"confined-claude-{slug}{ending}", project)) == number
 
 
-@pytest.mark.parametrize(
-    "line", ["", "[]", "{}", '["a", "b", "c", "no time", "running", "", "", ""]', "[1,2,3,4,5,6,7,8]"]
-)
-def test_an_answer_of_the_engine_that_is_none_is_an_error(line: str, host: Host) -> None:
+def listed(**changed: object) -> dict[str, object]:
+    """A container as the engine lists it."""
+    known = {"confined-claude.project": "p-1", "confined-claude.path": "/a,b\n=c", "confined-claude.ports": "80,8080"}
+    known["confined-claude.profile"] = "work"
+    found = {"Id": "id", "Names": ["/o/link", "/n"], "Image": "i:1", "Created": 1795479540, "State": "running"}
+    return {**found, "Labels": known, **changed}
+
+
+@pytest.mark.parametrize("name", ["Id", "Names", "Image", "Created", "State", "Labels"])
+@pytest.mark.parametrize("value", [None, [], "x", 7])
+def test_an_answer_of_the_engine_that_makes_no_sense_is_an_error_or_a_session(
+    name: str, value: object, host: Host
+) -> None:
+    with contextlib.suppress(EngineError):
+        assert isinstance(running._session(listed(**{name: value}), host), Session)
     with pytest.raises(EngineError):
-        running._session(line, host)
+        running._session({}, host)
 
 
-def test_an_answer_of_the_engine_in_any_name(host: Host) -> None:
-    line = (
-        '["id","n","i:1","2026-11-24 01:19:00 +0100 CET","running","p-1","/a,b\\n=c","k","1:2","none","80,8080","work"]'
-    )
-    found = running._session(line, host)
-    assert (found.path, found.is_up, found.is_orphaned) == (Path("/a,b\n=c"), True, True)
-    assert found.since == 1795479540.0
+def test_a_session_has_what_its_labels_say(host: Host) -> None:
+    found = running._session(listed(), host)
+    assert (found.name, found.path, found.is_up, found.is_orphaned) == ("n", Path("/a,b\n=c"), True, True)
+    assert (found.since, found.ports, found.key, found.network) == (1795479540.0, ("80", "8080"), "", "")
     assert found.profile == "work"

@@ -18,11 +18,12 @@ from confined_claude.guard.guarded_project import GuardedProject
 from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.session import supervisor as module
+from confined_claude.session.attachment import Attachment
 from confined_claude.session.start import start
 from confined_claude.settings import Settings
 from confined_claude.workspace import Workspace
 
-from ..fake_docker import LIVE, SECONDS, FakeDocker, docker
+from ..fake_engine import LIVE, SECONDS, FakeEngine, docker
 
 __all__ = ["docker"]
 LIVES = "until [ -e over ]; do sleep 0.01; done"
@@ -31,7 +32,7 @@ LIVES = "until [ -e over ]; do sleep 0.01; done"
 class Trial:
     """One session and all that has to do with it."""
 
-    def __init__(self, workspace: Workspace, docker: FakeDocker) -> None:
+    def __init__(self, workspace: Workspace, docker: FakeEngine) -> None:
         self.workspace = workspace
         self.docker = docker
         self.built: list[str] = []
@@ -44,9 +45,8 @@ class Trial:
         (self.docker.directory / "over").touch()
 
     def calls(self, *verbs: str) -> list[str]:
-        """The docker commands of these kinds so far, with the last of their words."""
-        words = (call.split() for call in self.docker.calls())
-        return [f"{call[0]} {call[-1]}" for call in words if call and call[0] in verbs]
+        """What the engine was asked so far of these kinds, and about what."""
+        return [call for call in self.docker.calls() if call.split()[0] in verbs]
 
     def ending(self) -> list[str]:
         """How the container was ended."""
@@ -54,7 +54,7 @@ class Trial:
 
 
 @pytest.fixture
-def session(host: Host, tmp_path: Path, docker: FakeDocker, monkeypatch: pytest.MonkeyPatch) -> Trial:
+def session(host: Host, tmp_path: Path, docker: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Trial:
     project = Project(tmp_path / "app")
     project.scaffold.mkdir(parents=True)
     host = replace(host, uid=os.getuid(), gid=os.getgid(), environ={"DOCKER_HOST": "tcp://localhost:1"})
@@ -83,33 +83,35 @@ def soon(session: Trial, call: Callable[[], object]) -> None:
 # From start to end
 
 
-def test_a_session_is_created_attached_to_and_over(session: Trial) -> None:
+def test_a_session_is_created_attached_to_and_over(session: Trial, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     session.workspace = replace(session.workspace, settings=Settings(network="open"))
-    session.docker.does("exit 0", "start")
+    session.docker.does("printf out; printf err >&2", "command")
     assert session.run() == 0
-    assert [call.split()[0] for call in session.calls("create", "start", "stop", "rm")] == ["create", "start"]
+    asked = [call.split()[0] for call in session.calls("create", "attach", "wait", "start", "stop", "rm", "events")]
+    assert asked == ["create", "attach", "wait", "start"]
     assert "local network" in session.said[0]  # a note of the launch's
+    assert capfdbinary.readouterr() == (b"out", b"err")
 
 
 @pytest.mark.parametrize("code", [1, 7, 137])
-def test_an_exit_code_is_the_commands_and_the_container_surely_gone(code: int, session: Trial) -> None:
-    session.docker.does(f"exit {code}", "start")
+def test_an_exit_code_is_the_commands_and_the_engine_has_removed_the_container(code: int, session: Trial) -> None:
+    session.docker.does(f"exit {code}", "command")
     assert session.run() == code
-    assert session.ending() == ["rm identity"]
+    assert session.ending() == []
     assert any("all the memory" in line for line in session.said) is (code == 137)
 
 
 def test_a_missing_image_is_built_and_the_session_starts(session: Trial) -> None:
     session.docker.does("mkdir first && { echo 'No such image' >&2; exit 125; }; " + LIVE)
-    session.docker.does("mkdir once && { echo 'No such image' >&2; exit 1; }; echo identity", "create")
+    session.docker.does("""mkdir once && { echo 'No such image' >&2; exit 4; }; echo '{"Id": "identity"}'""", "create")
     assert session.run() == 0
     assert len(session.built) == 1
     assert len(session.docker.started) == 2
 
 
 def test_what_the_engine_refuses_twice_is_reported_and_leaves_nothing(session: Trial) -> None:
-    session.docker.does("echo 'Error: no' >&2; exit 1", "create")
-    with pytest.raises(EngineError, match="Error: no"):
+    session.docker.does("echo 'It does not want to' >&2; exit 1", "create")
+    with pytest.raises(EngineError, match="It does not want to"):
         session.run()
     assert session.calls("start") == []
     assert session.docker.started[0].poll() is not None
@@ -126,17 +128,17 @@ def test_without_a_snapshot_there_is_no_session(session: Trial, monkeypatch: pyt
     assert session.calls("start") == []
 
 
-def test_a_container_that_did_not_start_is_an_error_of_the_engine(session: Trial) -> None:
-    session.docker.does("exit 127", "start")
-    session.docker.does("echo 1 create", "events")
-    with pytest.raises(EngineError, match="could not start confined-claude-app"):
+def test_a_container_that_did_not_start_is_an_error_of_the_engine_with_its_reason(session: Trial) -> None:
+    session.docker.does("echo network x not found >&2; exit 4", "start")
+    with pytest.raises(EngineError, match="could not start confined-claude-app: network x not found"):
         session.run()
     assert session.ending() == ["rm identity"]
 
 
-def test_a_container_made_by_a_command_that_died_with_the_terminal_is_removed(session: Trial) -> None:
-    session.docker.does("touch container; kill -HUP $PPID; kill -HUP $$", "create")
-    session.docker.does("[ ! -e container ] || echo identity", "ps")
+def test_a_container_whose_id_never_came_is_removed(session: Trial) -> None:
+    """The window is closed, and the engine's answer makes no sense."""
+    session.docker.does(f"touch container; kill -HUP {os.getpid()}; echo ended >&2; exit 1", "create")
+    session.docker.does("""[ ! -e container ] && echo '[]' || echo '[{"Id": "identity"}]'""", "ps")
     with pytest.raises(SystemExit) as error:
         session.run()
     assert error.value.code == 129
@@ -144,42 +146,66 @@ def test_a_container_made_by_a_command_that_died_with_the_terminal_is_removed(se
     assert session.calls("start") == []
 
 
-def test_a_docker_command_that_is_killed_ends_the_session(session: Trial) -> None:
-    session.docker.does("kill -9 $$", "start")
-    assert session.run() == 137
-    assert session.said == ["The docker command was killed, and so the session has ended."]
+def test_a_connection_to_the_engine_that_breaks_ends_the_session(session: Trial) -> None:
+    session.docker.does("touch runs; exec sleep 60", "command")
+    soon(session, session.docker.break_off)
+    with pytest.raises(EngineError, match="connection to the Docker engine broke"):
+        session.run()
+    assert session.ending() == ["rm identity"]
+
+
+def test_output_that_nobody_reads_ends_the_session(session: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    session.docker.does("while echo more; do sleep 0.01; done", "command")
+    reading, writing = os.pipe()
+    os.close(reading)
+    before = os.dup(1)
+    os.dup2(writing, 1)
+    try:
+        with pytest.raises(BrokenPipeError):
+            session.run()
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+        os.close(writing)
     assert session.ending() == ["rm identity"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_ends_the_session(number: signal.Signals, session: Trial) -> None:
-    session.docker.does("touch runs; exec sleep 60", "start")
+@pytest.mark.parametrize("moment", ["start", "command"])
+def test_a_signal_ends_the_session(number: signal.Signals, moment: str, session: Trial) -> None:
+    """Without a grace period, as it may not take signals yet."""
+    session.docker.does("touch runs; exec sleep 60" if moment == "command" else "touch runs; sleep 1", moment)
     soon(session, lambda: os.kill(os.getpid(), number))
     with pytest.raises(SystemExit) as error:
         session.run()
     assert error.value.code == 128 + number
-    assert session.ending() == ["rm identity"]  # without a grace period, as it may not take signals yet
+    assert session.ending() == ["rm identity"]
     assert session.docker.started[0].poll() is not None
 
 
-def test_a_ctrl_c_is_the_sessions_and_its_container_surely_gone(
-    session: Trial, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_ctrl_c_is_the_sessions(session: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("event_loop", "supervisor"):
         monkeypatch.setattr(f"confined_claude.session.{name}.SETTLING_SECONDS", 0)
-    session.docker.does("touch runs; " + LIVES, "start")
+    begin = Attachment.begin
+
+    def begin_and_tell(self: Attachment, *, stdin: bool) -> None:  # from here on a Ctrl-C is not the start's
+        begin(self, stdin=stdin)
+        (session.docker.directory / "runs").touch()
+
+    monkeypatch.setattr(Attachment, "begin", begin_and_tell)
+    session.docker.does(LIVES, "command")
     session.docker.does("touch over", "kill")
     soon(session, lambda: os.kill(os.getpid(), signal.SIGINT))
     assert session.run() == 0
     assert session.calls("kill") == ["kill identity"]
-    assert session.ending() == ["stop identity", "rm identity"]  # some versions of the docker command leave at once
+    assert session.ending() == []
 
 
 # The sidecar
 
 
 def test_a_sidecar_that_dies_is_reported_once(session: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
-    session.docker.does("touch runs; " + LIVES, "start")
+    session.docker.does("touch runs; " + LIVES, "command")
     monkeypatch.setattr(module, "say", lambda text: (session.said.append(text), "closed" in text and session.ends()))
     soon(session, session.docker.end)
     session.run()
@@ -190,7 +216,7 @@ def test_a_sidecar_that_dies_is_reported_once(session: Trial, monkeypatch: pytes
 
 def test_one_that_ends_just_before_its_session_is_no_news(session: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TOGETHER_SECONDS", SECONDS)
-    session.docker.does("touch runs; " + LIVES, "start")
+    session.docker.does("touch runs; " + LIVES, "command")
     soon(session, lambda: (session.docker.end(), session.ends()))
     assert session.run() == 0
     assert session.said == []
@@ -198,7 +224,7 @@ def test_one_that_ends_just_before_its_session_is_no_news(session: Trial, monkey
 
 def test_why_the_network_failed_is_the_error_of_a_session_that_could_not_join_it(session: Trial) -> None:
     session.docker.does("echo ready; echo no kernel >&2; exit 1")
-    session.docker.does("exit 3", "start")
+    session.docker.does("exit 3", "command")
     with pytest.raises(EngineError, match="no kernel"):
         session.run()
 
@@ -212,7 +238,7 @@ def test_changed_settings_reach_the_sidecar_and_wrong_ones_do_not(
     host.config.mkdir(parents=True)
     host.user_config_file.write_text('network = "allowlist"')
     session.workspace = Workspace.load(host, session.workspace.project)
-    session.docker.does("touch runs; " + LIVES, "start")
+    session.docker.does("touch runs; " + LIVES, "command")
     seen = []
 
     def allowed() -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from confined_claude.engine import command
+from confined_claude.engine import containers
 from confined_claude.errors import EngineError
 from confined_claude.host import Host
 from confined_claude.state.facts import EngineFacts, current_facts, from_answers
@@ -33,7 +33,7 @@ INFO = {
 VERSION = {"Components": [{"Name": "Engine", "Version": "28.5.2"}, {"Name": "containerd"}]}
 PODMAN = {"Components": [{"Name": "Podman Engine", "Version": "5.4.2"}]}
 KNOWN = EngineFacts(memory=16 << 30, cpus=8, takes_seccomp=True)
-PROFILE = Path(command.__file__).parent / "seccomp/profile.json"
+PROFILE = Path(containers.__file__).parent / "seccomp/profile.json"
 
 
 def test_an_ordinary_engine() -> None:
@@ -108,8 +108,8 @@ class Asked:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Asked:
     made = Asked()
-    monkeypatch.setattr(command, "info", made.info)
-    monkeypatch.setattr(command, "version", lambda: VERSION)
+    monkeypatch.setattr(containers, "info", made.info)
+    monkeypatch.setattr(containers, "version", lambda: VERSION)
     return made
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from confined_claude.engine import command
+from confined_claude.engine import containers
 from confined_claude.errors import ConfinedError
 from confined_claude.guard import records
 from confined_claude.host import Host
@@ -75,6 +75,6 @@ def test_a_cache_is_not_written_behind_a_link(host: Host, monkeypatch: pytest.Mo
     host.state.symlink_to(elsewhere)
     assert Inventory(ENGINE, host).claude_version("id") == "1"
     for name in ("info", "version"):
-        monkeypatch.setattr(command, name, dict)
+        monkeypatch.setattr(containers, name, dict)
     facts.current_facts(state_of(host), "unix:///none")
     assert tree(elsewhere) == {}

@@ -1,0 +1,232 @@
+"""The engine's HTTP API, each request on a connection of its own.
+
+A unix socket is connected to. Any other address, TCP with TLS or ssh, is the docker command's to reach: it passes one
+connection on. In HTTP/1.0 an answer ends with its connection, so nothing has to be said of where it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+from .. import signals
+from ..errors import EngineError
+from ..text import parse_json
+from . import command
+from .context import DEFAULT_ADDRESS, engine_address
+from .failures import SECONDS, no_answer, refused, unreachable
+
+_PIECE = 1 << 16
+_END_OF_HEAD = b"\r\n\r\n"
+_MOST_HEAD = 1 << 16
+_STATUS = re.compile(rb"HTTP/1\.\d ([1-5]\d\d)(?:[ \r]|$)")
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_REFUSED = 400
+# The docker command's, for a connection that it passes on.
+_FORWARD = ("system", "dial-stdio")
+_ENDING_SECONDS = 5
+
+
+class Answer:
+    """What the engine answers to one request: the ``status``, then as much of the content as is read."""
+
+    def __init__(self, connection: _Connection, status: int, begin: bytes) -> None:
+        self.status = status
+        self.socket = connection.socket
+        self._connection = connection
+        self._pieces = [begin] if begin else []
+        self._is_whole = False
+
+    def __enter__(self) -> Answer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def receive(self) -> bytes:
+        """Return the next piece of a stream, empty at its end. Raises OSError."""
+        return self._pieces.pop() if self._pieces else self.socket.recv(_PIECE)
+
+    def send(self, content: bytes) -> None:
+        """Send all that there is to be sent to a stream. Raises EngineError."""
+        try:
+            self.socket.sendall(content)
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise _broken(error) from None
+
+    def advance(self) -> bool:
+        """Read the next piece of the content; return whether that was its end. Raises EngineError."""
+        try:
+            piece = self.socket.recv(_PIECE)
+        except OSError as error:
+            raise _broken(error) from None
+        self._pieces.append(piece)
+        self._is_whole = not piece
+        return self._is_whole
+
+    @property
+    def content(self) -> bytes:
+        """All of the content, which may be a long time coming. Raises EngineError."""
+        while not self._is_whole:
+            self.advance()
+        return b"".join(self._pieces)
+
+    @property
+    def value(self) -> Any:
+        """The value of the content, which is JSON; None if it makes no sense."""
+        return parse_json(self.content)
+
+    @property
+    def is_refusal(self) -> bool:
+        return self.status >= _REFUSED
+
+    @property
+    def reason(self) -> str:
+        """Why the engine has refused."""
+        value = self.value
+        reason = value.get("message") if isinstance(value, dict) else None
+        return str(reason or f"it answered with {self.status}")
+
+    def checked(self, doing: str) -> Answer:
+        """Return this answer. Raises EngineError if it is a refusal to be ``doing`` (``create the container``)."""
+        if self.is_refusal:
+            with self:
+                raise refused(doing, self.reason)
+        return self
+
+
+class _Connection:
+    """A connection to the engine, which ends with its ``close``."""
+
+    def __init__(self, seconds: float | None) -> None:
+        address = engine_address(os.environ) or DEFAULT_ADDRESS
+        scheme, _, path = address.partition("://")
+        self._forwarder: subprocess.Popen[bytes] | None = None
+        if scheme == "unix":
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(seconds)
+            try:
+                self.socket.connect(path)
+            except OSError as error:
+                self.socket.close()
+                raise unreachable(str(error)) from None
+            return
+        self.socket, other = socket.socketpair()
+        self.socket.settimeout(seconds)
+        with other, signals.held():
+            words, pipe = [command.program(), *_FORWARD], subprocess.PIPE
+            self._forwarder = subprocess.Popen(
+                words, stdin=other.fileno(), stdout=other.fileno(), stderr=pipe, start_new_session=True
+            )
+
+    def close(self) -> None:
+        self.socket.close()
+        if self._forwarder is not None:
+            with self._forwarder:
+                self._forwarder.kill()
+
+    def failure(self) -> EngineError:
+        """Return the error for a connection that has ended before there was an answer."""
+        reason = "the connection was closed"
+        if self._forwarder is not None and self._forwarder.stderr is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._forwarder.wait(_ENDING_SECONDS)
+            self._forwarder.kill()
+            reason = self._forwarder.stderr.read().decode("utf-8", "replace").strip() or reason
+        return unreachable(reason)
+
+
+def begin(
+    method: str,
+    path: str,
+    query: Mapping[str, str] | None = None,
+    body: object = None,
+    *,
+    is_stream: bool = False,
+    seconds: float | None = SECONDS,
+) -> Answer:
+    """Send a request and return the answer as soon as its head is here; the rest is read from it, and it is closed.
+
+    ``body`` is bytes, or a value that becomes JSON. If ``is_stream``, the connection is one to a container's input and
+    output afterwards. Raises EngineError if there is no engine, or no answer within ``seconds``, if
+    these are limited.
+    """
+    connection = _Connection(seconds)
+    try:
+        try:
+            connection.socket.sendall(_request(method, path, query or {}, body, is_stream=is_stream))
+            status, rest = _read_head(connection.socket)
+        except TimeoutError:
+            raise no_answer(seconds or 0) from None
+        except OSError:
+            raise connection.failure() from None
+        if status is None:
+            raise connection.failure()
+        return Answer(connection, status, rest)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def ask(
+    method: str,
+    path: str,
+    query: Mapping[str, str] | None = None,
+    body: object = None,
+    *,
+    seconds: float | None = SECONDS,
+) -> Answer:
+    """Send a request and return the whole answer. Raises EngineError as ``begin`` does."""
+    with begin(method, path, query, body, seconds=seconds) as answer:
+        answer.content  # noqa: B018 - reads it
+        return answer
+
+
+def _request(method: str, path: str, query: Mapping[str, str], body: object, *, is_stream: bool) -> bytes:
+    """Return the bytes of a request."""
+    content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    kind = "application/x-tar" if isinstance(body, bytes) else "application/json"
+    words = "&".join(f"{name}={percent(value)}" for name, value in query.items())
+    lines = [
+        f"{method} {path}{'?' if words else ''}{words} HTTP/1.0",
+        "Host: docker",
+        *(["Connection: Upgrade", "Upgrade: tcp"] if is_stream else []),
+        *([f"Content-Type: {kind}"] if content else []),
+        f"Content-Length: {len(content)}",
+    ]
+    return "\r\n".join(lines).encode() + _END_OF_HEAD + content
+
+
+def percent(value: str) -> str:
+    """Return ``value`` for a URL; bytes that are no text, as ``os.fsdecode`` has made it, are what they were."""
+    return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in os.fsencode(value))
+
+
+def _read_head(connection: socket.socket) -> tuple[int | None, bytes]:
+    """Return the status of the answer and what follows its head; no status if there is no answer."""
+    head = b""
+    while _END_OF_HEAD not in head and len(head) < _MOST_HEAD:
+        piece = connection.recv(_PIECE)
+        if not piece:
+            return None, b""
+        head += piece
+    return parse_head(head)
+
+
+def parse_head(received: bytes) -> tuple[int | None, bytes]:
+    """Return the status at the begin of an answer and what follows its head; no status if this is no answer."""
+    head, end, rest = received.partition(_END_OF_HEAD)
+    found = _STATUS.match(head)
+    return (int(found[1]), rest) if end and found else (None, b"")
+
+
+def _broken(error: OSError) -> EngineError:
+    reason = error.strerror or str(error)
+    return EngineError(f"The connection to the Docker engine broke: {reason}.", "See its own log, or restart it.")

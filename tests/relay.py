@@ -1,0 +1,83 @@
+"""The engine at another address, with connections that a test may cut."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ENGINE = "/var/run/docker.sock"
+# What becomes of a request: it is passed on, passed on with no answer, or dropped.
+PASS, SWALLOW, DROP = "pass", "swallow", "drop"
+
+
+class Relay:
+    """Passes connections on to the engine; ``decide`` is called with the first line of each request."""
+
+    def __init__(self, server: socket.socket, decide: Callable[[str], str]) -> None:
+        self._server = server
+        self._decide = decide
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Cut all connections that are open."""
+        for connection in self._open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._server.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client, socket.socket(socket.AF_UNIX) as engine:
+            first = client.recv(1 << 16)
+            if not first:  # somebody only looks whether anything listens
+                return
+            decision = self._decide(first.partition(b"\r\n")[0].decode())
+            if decision == DROP:
+                return
+            engine.connect(ENGINE)
+            engine.sendall(first)
+            if decision == SWALLOW:
+                engine.recv(1 << 16)
+                return
+            self._open += (client, engine)
+            sending = threading.Thread(target=_copy, args=(client, engine), daemon=True)
+            sending.start()
+            _copy(engine, client)
+            sending.join()
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while piece := source.recv(1 << 16):
+            target.sendall(piece)
+        target.shutdown(socket.SHUT_WR)
+
+
+@contextlib.contextmanager
+def relayed(directory: Path | None, decide: Callable[[str], str] = lambda _line: PASS) -> Iterator[tuple[str, Relay]]:
+    """Listen in ``directory``, or at a port of the loopback; yield the address and the relay."""
+    with socket.socket(socket.AF_UNIX if directory else socket.AF_INET) as server:
+        if directory:
+            path = str(directory / "relay.sock")
+            server.bind(path)
+            if os.getuid() == 0:
+                shutil.chown(path, group=Path(ENGINE).stat().st_gid)
+            Path(path).chmod(0o660)
+        else:
+            server.bind(("127.0.0.1", 0))
+        server.listen(100)
+        address = f"unix://{path}" if directory else f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        try:
+            yield address, Relay(server, decide)
+        finally:
+            server.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,119 @@
+"""Requests to the engine, and what it answers: by a socket, or by way of the docker command."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from confined_claude.engine import api, command
+from confined_claude.errors import EngineError
+
+from .answering import answering
+
+HEAD = b"HTTP/1.0 200 OK\r\nApi-Version: 1.41\r\n\r\n"
+
+
+def test_a_request_is_one_of_http_1_0_and_its_answer_ends_with_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering(HEAD + b'{"a": 1}', tmp_path, monkeypatch) as asked:
+        answer = api.ask("POST", "/x", {"name": "a b/é", "keys": os.fsdecode(b"\xff,\xfe")}, {"b": 2})
+        assert (answer.status, answer.value, answer.is_refusal) == (200, {"a": 1}, False)
+        head, _, body = asked[0].partition(b"\r\n\r\n")
+        assert head.startswith(b"POST /x?name=a%20b%2F%C3%A9&keys=%FF%2C%FE HTTP/1.0\r\nHost: docker\r\n")
+        assert b"\r\nContent-Length: 8" in head
+        assert json.loads(body) == {"b": 2}
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b'HTTP/1.1 500 Oh\r\nA: b\r\n\r\n{"message":"no space left on device"}', "no space left on device"),
+        (b"HTTP/1.0 404 Not Found\r\n\r\nplain text", "it answered with 404"),
+        (b"HTTP/1.0 400 Bad\r\n\r\n[]", "it answered with 400"),
+    ],
+)
+def test_a_refusal_is_an_error_with_its_reason(
+    answer: bytes, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering(answer, tmp_path, monkeypatch), pytest.raises(EngineError, match=f"could not do it: {reason}"):
+        api.ask("GET", "/x").checked("do it")
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"\r\n\r\n", b"HTTP/1.0 200 OK\r\n", b"220 smtp\r\n\r\n", b"HTTP/1.0 2000 OK\r\n\r\n"]
+)
+def test_what_is_no_answer_is_an_engine_that_does_not_answer(
+    answer: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering(answer, tmp_path, monkeypatch), pytest.raises(EngineError):
+        api.ask("GET", "/x")
+
+
+@given(st.binary(max_size=200), st.integers(100, 599), st.binary(max_size=50))
+def test_any_bytes_are_an_answer_or_none(noise: bytes, status: int, content: bytes) -> None:
+    found, rest = api.parse_head(noise)
+    assert found is None or (100 <= found <= 599 and noise.endswith(rest))
+    headers = noise.replace(b"\r\n\r\n", b"")
+    head = b"HTTP/1.1 %d %s" % (status, headers.strip(b"\r\n"))
+    assert api.parse_head(head + b"\r\n\r\n" + content) == (status, content)
+
+
+@given(st.text(st.characters(blacklist_categories=["Cs"])))
+def test_whatever_a_value_has_stays_in_its_place(value: str) -> None:
+    from urllib.parse import unquote
+
+    assert unquote(quoted := api.percent(value)) == value
+    assert not set(quoted) & set(" &?#\r\n/=+")
+
+
+FORWARDER = f"""#!{sys.executable}
+import socket, sys, threading, os
+assert sys.argv[1:] == ["system", "dial-stdio"], sys.argv
+link = socket.socket(socket.AF_UNIX)
+try:
+    link.connect(os.path.dirname(os.path.abspath(__file__)) + "/an.sock")
+except OSError:
+    sys.exit("Cannot connect to the Docker daemon at tcp://localhost:1.")
+link.sendall(os.read(0, 65536))
+while piece := link.recv(65536):
+    os.write(1, piece)
+"""
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_an_address_that_is_no_unix_socket_is_reached_by_the_docker_command(
+    is_there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "client"
+    program.write_text(FORWARDER)
+    program.chmod(0o755)
+    monkeypatch.setattr(command, "program", lambda: str(program))
+    with answering(HEAD + b"[1]", tmp_path, monkeypatch) if is_there else contextlib.nullcontext():
+        monkeypatch.setenv("DOCKER_HOST", "tcp://localhost:1")
+        if is_there:
+            assert api.ask("GET", "/x").value == [1]
+            return
+        with pytest.raises(EngineError, match=r"no Docker engine|does not answer"):
+            api.ask("GET", "/x")
+
+
+def test_no_permission_on_the_engine_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_socket: socket.socket, _address: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    class Closed(socket.socket):
+        connect = refuse  # type: ignore[assignment]
+
+    monkeypatch.setattr(api.socket, "socket", Closed)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/an.sock")
+    with pytest.raises(EngineError, match="You have no permission to use the Docker engine"):
+        api.ask("GET", "/info")

@@ -1,0 +1,176 @@
+"""What the engine is asked about containers, and how its answers and refusals are understood."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from confined_claude.engine import containers
+from confined_claude.errors import EngineError
+
+from ..fake_engine import FakeEngine, docker
+from .answering import answering
+
+__all__ = ["docker"]
+MADE = """echo '{"Id": "an-id"}'"""
+TAKEN = """case $1 in
+name-3) echo '{"Id": "an-id"}' ;;
+*) echo 'Conflict. The container name "/x" is already in use by container "y".' >&2; exit 9 ;;
+esac"""
+NAMES = """echo '[{"Names": ["/name"]}, {"Names": ["/other/link", "/name-2"]}]'"""
+
+
+def arguments(name: str) -> list[str]:
+    return ["--name", name, "an:image"]
+
+
+# The engine
+
+
+def test_an_engine_that_is_out_of_reach_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "docker").write_text("#!/bin/sh\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for ask in (containers.info, containers.version, lambda: containers.containers({})):
+        with pytest.raises(EngineError, match="The Docker engine does not answer") as caught:
+            ask()
+        assert "systemctl start docker" in caught.value.hint
+
+
+@pytest.mark.parametrize("answer", ["", "null", "{", "[" * 100_000])
+def test_an_answer_that_makes_no_sense_is_an_error(answer: str, docker: FakeEngine) -> None:
+    (docker.directory / "answer").write_text(answer)
+    for ask in (containers.info, containers.version, lambda: containers.containers({})):
+        for verb in ("info", "version", "ps"):
+            docker.does("cat ./answer", verb)
+        with pytest.raises(EngineError, match="makes no sense"):
+            ask()
+
+
+def test_an_engine_that_hangs_is_given_up(docker: FakeEngine) -> None:
+    docker.does("exec sleep 2", "info")
+    with pytest.raises(EngineError, match="did not answer within 1 s"):
+        containers.info(1)
+
+
+def test_an_answer_comes_as_it_is(docker: FakeEngine) -> None:
+    docker.does("""echo '{"NCPU": 4}'""", "info")
+    assert containers.info() == {"NCPU": 4}
+
+
+# Creating
+
+
+def test_a_name_that_is_taken_is_followed_by_the_next_free_one(docker: FakeEngine) -> None:
+    docker.does(TAKEN, "create")
+    docker.does(NAMES, "ps")
+    assert containers.create("name", arguments, {}) == ("an-id", "name-3")
+    assert containers.free_name("name") == "name-3"
+    assert containers.free_name("another") == "another"
+
+
+@pytest.mark.parametrize(
+    ("reason", "hint"),
+    [
+        ("no such image", "engine's own log"),
+        ("write /x: no space left on device", "Free some disk space"),
+        ("network abc not found", "docker network ls"),
+    ],
+)
+def test_the_engines_own_reason_comes_with_a_hint(reason: str, hint: str, docker: FakeEngine) -> None:
+    docker.does(f"echo '{reason}' >&2; exit 1", "create")
+    with pytest.raises(EngineError, match=f"could not create the container: .*{reason}\\.") as caught:
+        containers.create("name", arguments, {})
+    assert hint in caught.value.hint
+
+
+def test_private_files_are_put_in_for_the_containers_root_alone(docker: FakeEngine) -> None:
+    docker.does(MADE, "create")
+    containers.create("name", arguments, {"run/x": "export A=1\n"})
+    assert docker.calls()[1] == "cp an-id"
+    with tarfile.open(fileobj=io.BytesIO((docker.directory / "cp.body").read_bytes())) as archive:
+        (member,) = archive.getmembers()
+        file = archive.extractfile(member)
+        assert (member.name, member.mode, member.uid) == ("run/x", 0o600, 0)
+        assert file is not None
+        assert file.read() == b"export A=1\n"
+
+
+def test_a_container_that_cannot_get_its_files_is_removed(docker: FakeEngine) -> None:
+    docker.does(MADE, "create")
+    docker.does("exit 1", "cp")
+    with pytest.raises(EngineError, match="could not prepare the container"):
+        containers.create("name", arguments, {"run/x": ""})
+    assert docker.calls()[-1] == "rm an-id"
+
+
+def test_the_proxies_of_dockers_configuration_are_every_containers(
+    docker: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxies = {"default": {"httpProxy": "http://p:1", "noProxy": "x", "allProxy": ""}}
+    (tmp_path / "config.json").write_text(json.dumps({"proxies": proxies}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    containers.create("name", lambda name: ["--env", "no_proxy=mine", *arguments(name)], {})
+    sent = json.loads((docker.directory / "create.body").read_bytes())["Env"]
+    assert sorted(sent) == ["HTTP_PROXY=http://p:1", "NO_PROXY=x", "http_proxy=http://p:1", "no_proxy=mine"]
+
+
+# Ending
+
+
+def test_containers_that_are_gone_already_are_removed(docker: FakeEngine) -> None:
+    docker.does("exit 4", "rm")
+    containers.remove("a", "b")
+    assert sorted(docker.calls()) == ["rm a", "rm b"]
+    containers.remove()
+    assert len(docker.calls()) == 2
+
+
+def test_a_removal_that_is_under_way_is_waited_for(docker: FakeEngine) -> None:
+    docker.does("mkdir once 2>/dev/null && { echo removal of container a is already in progress >&2; exit 9; }", "rm")
+    (docker.directory / "rm").write_text((docker.directory / "rm").read_text() + "\nexit 4")
+    containers.remove("a")
+    assert docker.calls() == ["rm a"] * 2
+
+
+def test_a_container_may_end_by_itself_first(docker: FakeEngine) -> None:
+    containers.remove("a", "b", gracefully=True)
+    assert [call for call in docker.calls() if call.endswith("a")] == ["stop a", "rm a"]
+    assert [call for call in docker.calls() if call.endswith("b")] == ["stop b", "rm b"]
+
+
+@pytest.mark.parametrize("names", [("a",), ("b", "a")])
+def test_what_the_engine_does_not_remove_is_an_error(
+    names: tuple[str, ...], docker: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containers, "_STOP_SECONDS", 0)
+    docker.does("[ $1 = b ] || { echo device or resource busy >&2; exit 1; }", "rm")
+    with pytest.raises(EngineError, match=r"could not remove a: .*busy"):
+        containers.remove(*names)
+
+
+# Commands in a container
+
+
+def test_a_command_that_went_with_its_container_was_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with answering(b"HTTP/1.0 404 Not Found\r\n\r\n{}", tmp_path, monkeypatch):
+        assert containers.exit_code_of_command("id") == 137
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ('{"Running": true, "ExitCode": 0}', None),
+        ('{"ExitCode": null}', None),
+        ('{"Running": false, "ExitCode": 3}', 3),
+    ],
+)
+def test_a_command_has_an_exit_code_once_it_has_ended(
+    answer: str, code: int | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with answering(b"HTTP/1.0 200 OK\r\n\r\n" + answer.encode(), tmp_path, monkeypatch):
+        assert containers.exit_code_of_command("id") == code

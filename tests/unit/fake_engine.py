@@ -1,0 +1,242 @@
+"""An engine's API for one session and its sidecar, with programs of the tests' own in place of their containers."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socketserver
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from confined_claude.engine import command
+
+SECONDS = 10
+# The docker command, which only runs the sidecar here.
+PROGRAM = """\
+#!/bin/sh
+cd "${0%/*}"
+echo "$@" >>calls
+echo $$ >pid
+. ./run
+"""
+LIVE = "echo ready; exec cat end"
+# What the engine is asked to do, in the words of the docker command. Each does what the test has put into the file of
+# that name: 0 accepts with what it prints, 4 and 9 refuse with the status 404 and 409, anything else with 500.
+VERBS = {
+    ("GET", "info"): "info", ("GET", "version"): "version", ("GET", "events"): "events",
+    ("GET", "containers/json"): "ps", ("POST", "containers/create"): "create", ("PUT", "archive"): "cp",
+    ("POST", "start"): "start", ("POST", "stop"): "stop", ("POST", "kill"): "kill", ("DELETE", ""): "rm",
+    ("POST", "attach"): "attach", ("POST", "wait"): "wait", ("POST", "resize"): "resize",
+}  # fmt: skip
+REMOVE = 'case $1 in identity) rm -f container ;; *) kill $(cat pid) 2>/dev/null ;; esac; true'  # fmt: skip
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one request."""
+
+    server: Server
+
+    def handle_one_request(self) -> None:
+        self.raw_requestline = self.rfile.readline()
+        if not self.raw_requestline or not self.parse_request():
+            return
+        engine, url = self.server.engine, urlsplit(self.path)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        parts = url.path.strip("/").split("/")
+        name = parse_qs(url.query).get("name", [""])[0] or (parts[1] if len(parts) > 1 else "")
+        verb = VERBS.get((self.command, "/".join(parts)))
+        verb = verb or VERBS[self.command, parts[2] if len(parts) > 2 else ""]
+        engine.record(f"{verb} {name}")
+        (engine.directory / f"{verb}.body").write_bytes(body)
+        done = engine.do(verb, name)
+        if done.returncode:
+            status = {4: 404, 9: 409}.get(done.returncode, 500)
+            self.answer(status, json.dumps({"message": done.stderr.decode().strip()}).encode())
+        elif verb == "attach":
+            self.wfile.write(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+            engine.pass_on(self.wfile.write)
+        elif verb == "wait":
+            self.answer(200)
+            engine.ended.wait()
+            if engine.code is not None:
+                self.wfile.write(json.dumps({"StatusCode": engine.code}).encode())
+        else:
+            if verb == "start":
+                engine.start()
+            if verb == "rm" and name == "identity":
+                engine.stop()
+            self.answer(200, done.stdout)
+
+    def answer(self, status: int, content: bytes = b"") -> None:
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(content)
+        self.wfile.flush()
+
+    def address_string(self) -> str:
+        return ""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Server(socketserver.ThreadingUnixStreamServer):
+    request_queue_size = 100
+
+    def __init__(self, path: str, engine: FakeEngine) -> None:
+        self.engine = engine
+        super().__init__(path, Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client may hang up at any moment."""
+
+
+class FakeEngine:
+    """The engine, with its files in ``directory``; ``started`` are the sidecars."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.started: list[subprocess.Popen[bytes]] = []
+        self.begun, self.ended = threading.Event(), threading.Event()
+        self.code: int | None = None
+        self._is_closed = False
+        self._session: subprocess.Popen[bytes] | None = None
+        self._sessions: list[subprocess.Popen[bytes]] = []
+        directory.mkdir()
+        program = directory / "engine"
+        program.write_text(PROGRAM)
+        program.chmod(0o755)
+        os.mkfifo(directory / "end")
+        # As long as this is open, a sidecar that reads from there lives.
+        self.life = os.open(directory / "end", os.O_RDWR)
+        self.does(LIVE)
+        self.does("""echo '{"Id": "identity"}'""", "create")
+        self.does("exit 0", "command")
+        self.does("echo '[]'", "ps")
+        self.does("echo '{}'", "info")
+        self.does("echo '{}'", "version")
+        self.does("""echo '{"Action": "oom", "timeNano": 1}'""", "events")
+        self.does(REMOVE, "rm")
+        self.address = str(directory / "api.sock")
+        self._server = Server(self.address, self)
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def does(self, script: str, verb: str = "run") -> None:
+        (self.directory / verb).write_text(script)
+
+    def do(self, verb: str, name: str) -> subprocess.CompletedProcess[bytes]:
+        script = f"[ ! -e ./{verb} ] || . ./{verb}"
+        return subprocess.run(["sh", "-c", script, "sh", name], cwd=self.directory, capture_output=True, check=False)
+
+    def record(self, call: str) -> None:
+        with (self.directory / "calls").open("a") as file:
+            file.write(f"{call}\n")
+
+    def calls(self) -> list[str]:
+        return (self.directory / "calls").read_text(errors="replace").splitlines()
+
+    def start(self) -> None:
+        """Start the session's command; that it has ended is known to all that wait for it."""
+        if self._is_closed:
+            return
+        self.ended.clear()
+        pipe = subprocess.PIPE
+        self._session = subprocess.Popen(
+            ["sh", "-c", ". ./command"], cwd=self.directory, stdout=pipe, stderr=pipe, start_new_session=True, bufsize=0
+        )
+        self._sessions.append(self._session)
+        self.begun.set()
+
+        def wait(session: subprocess.Popen[bytes]) -> None:
+            code = session.wait()
+            self.code = 128 - code if code < 0 else code
+            self.ended.set()
+
+        threading.Thread(target=wait, args=(self._session,), daemon=True).start()
+
+    def pass_on(self, write: Callable[[bytes], object]) -> None:
+        """Write what the session's command prints as frames, until its end."""
+        self.begun.wait(SECONDS)
+        if self._session is None:
+            return
+        stdout, stderr = self._session.stdout, self._session.stderr
+        assert stdout is not None
+        assert stderr is not None
+        with stdout, stderr, selectors.DefaultSelector() as selector:
+            selector.register(stdout, selectors.EVENT_READ, 1)
+            selector.register(stderr, selectors.EVENT_READ, 2)
+            while selector.get_map():
+                for key, _ in selector.select():
+                    if piece := os.read(key.fd, 1 << 10):
+                        write(bytes([key.data, 0, 0, 0]) + len(piece).to_bytes(4, "big") + piece)
+                    else:
+                        selector.unregister(key.fd)
+
+    def stop(self) -> None:
+        """Kill the session's command, and wait until that is known."""
+        if self._session is not None and self._session.poll() is None:
+            os.killpg(self._session.pid, signal.SIGKILL)
+        if self._session is not None:
+            self.ended.wait(SECONDS)
+        self.begun.set()
+        self.ended.set()
+
+    def break_off(self) -> None:
+        """Drop all connections without an exit code, as an engine that ends."""
+        self.code = None
+        self.ended.set()
+
+    def end(self) -> None:
+        """End the sidecar that waits for its session's end."""
+        self.started[-1].terminate()
+        self.started[-1].wait(SECONDS)
+
+    def close(self) -> None:
+        self._is_closed = True
+        self.stop()
+        self._server.shutdown()
+        self._server.server_close()
+        for process in self.started:
+            process.kill()
+            process.wait(SECONDS)
+            for pipe in (process.stdout, process.stderr):
+                assert pipe is not None
+                pipe.close()
+        for session in self._sessions:
+            for stream in (session.stdout, session.stderr):
+                assert stream is not None
+                stream.close()
+        os.close(self.life)
+
+
+@pytest.fixture
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
+    made = FakeEngine(tmp_path / "docker")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{made.address}")
+    monkeypatch.setattr(command, "program", lambda: str(made.directory / "engine"))
+    run = command.run
+
+    def run_sidecar(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        made.started.append(run(arguments))
+        return made.started[-1]
+
+    monkeypatch.setattr(command, "run", run_sidecar)
+    yield made
+    made.close()
+
+
+def until(true: Callable[[], object]) -> None:
+    """Wait for what comes soon, with nothing that would tell."""
+    deadline = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
