@@ -28,7 +28,8 @@ from .state.store import PROJECTS, records_of
 Flags = Mapping[str, str | None]
 
 SHARED, PROFILES = "shared", "profiles"
-CLAUDE_CONFIG, PIP_CACHE, NPM_CACHE = "claude-config", "pip-cache", "npm-cache"
+CLAUDE_CONFIG, PIP_CACHE, NPM_CACHE, CONVERSATIONS = "claude-config", "pip-cache", "npm-cache", "conversations"
+CLAUDE_PROJECTS = "projects"  # in a Claude config: the conversations
 # What sessions make in the scaffold.
 IN_SCAFFOLD = ("venvs", "local-bin")
 
@@ -117,6 +118,13 @@ class Workspace:
         if self.settings.claude_config == SHARED:
             return shared_config(self.host, self.profile.name)
         return in_profile(self.data, self.profile.name).at(CLAUDE_CONFIG)
+
+    @property
+    def conversations(self) -> Location:
+        """Claude's conversations in the project, those of its profile."""
+        if self.settings.claude_config == SHARED:
+            return in_profile(self.data, self.profile.name).at(CONVERSATIONS)
+        return self.claude_config.at(CLAUDE_PROJECTS)
 
     @property
     def pip_cache(self) -> Location:

@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,21 +22,21 @@ from ..fs.lock import LONGER_THAN_STALE_SECONDS, lock_directory
 from ..fs.removal import Leftover, discard
 from ..fs.usage import BLOCK
 from ..project import Project
+from ..state.projects import Known
 from ..text import parse_json
+from ..workspace import CLAUDE_PROJECTS
+from .names import NAME_LENGTH, directory_name
 from .onboarding import GLOBAL_STATE
 
-_PROJECTS = "projects"
-_PROMPTS = "history.jsonl"
+PROMPTS = "history.jsonl"
 _PASTES = "paste-cache"
 _BACKUPS = "backups"
-_TRANSCRIPT = ".jsonl"
-# Claude cuts off longer names, and appends a hash.
-_NAME_LENGTH = 200
+TRANSCRIPT = ".jsonl"
 _SESSION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PASTE = re.compile(r"([0-9a-f]{8,64})(?:\..*)?", re.DOTALL)
 # A transcript's first lines say where it was held, but may contain pictures.
 _HEAD_BYTES = 64 << 20
-_PROMPTS_BYTES = 256 << 20
+PROMPTS_BYTES = 256 << 20
 _BUSY = "something is writing to it, perhaps a session of another project"
 
 
@@ -91,56 +91,46 @@ class History:
 
 
 @dataclass(frozen=True)
-class _Conversations:
+class Conversations:
     """The transcripts of the project in one of Claude's directories, and the ``entries`` to delete there."""
 
     transcripts: tuple[str, ...]
     entries: tuple[Location, ...]
 
 
-def directory_name(root: Path) -> str:
-    """Return what Claude calls the directory for a project's conversations. It counts UTF-16 code units."""
-    units = (
-        char if char.isascii() and char.isalnum() else "-" * (len(char.encode("utf-16-le")) // 2) for char in str(root)
-    )
-    return "".join(units)
+def scope_of(root: Path, known: Iterable[Known]) -> ProjectScope:
+    """Return the scope of the project at ``root`` beside the ``known`` projects."""
+    found = [other for other in known if other.root != root]
+    others = frozenset(other.root for other in found if other.root is not None)
+    return ProjectScope(root, others, frozenset(other.id for other in found if other.root is None))
 
 
-def conversations_since(config: Location, root: Path, since: float) -> list[str]:
-    """Return the ids of the conversations in the project at ``root`` written to ``since`` then (epoch seconds)."""
-    wanted = directory_name(root)
-    with contextlib.suppress(OSError), config.at(_PROJECTS).open() as directory:
-        for name in directory.names():
-            if name == wanted or (len(wanted) > _NAME_LENGTH and name.startswith(wanted[:_NAME_LENGTH])):
-                with directory.child(name) as held:
-                    transcripts = [item for item in held.names() if item.endswith(_TRANSCRIPT)]
-                    recent = [item for item in transcripts if held.stat(item).st_mtime >= since]
-                    return [item.removesuffix(_TRANSCRIPT) for item in recent]
-    return []
+def find(config: Location, scope: ProjectScope, own: Location | None = None) -> History:
+    """Return what the config directory holds of a project, and of the conversations in ``own``, its own directory.
 
-
-def find(config: Location, scope: ProjectScope) -> History:
-    """Return what the config directory holds of a project. Raises OSError if that is a link, or cannot be read."""
+    Those are counted, and are no entries. Raises OSError if the config is a link, or cannot be read.
+    """
     with contextlib.suppress(FileNotFoundError), config.open() as directory:
-        return _find(directory, config, scope)
+        return _find(directory, config, scope, own)
     return History()
 
 
-def forget(config: Location, scope: ProjectScope, trash: Directory) -> Leftover:
+def forget(config: Location, scope: ProjectScope, trash: Directory, own: Location | None = None) -> Leftover:
     """Delete what the config directory holds of a project, and return what could not be deleted.
 
+    Not the conversations in ``own``, but what the config has of them elsewhere.
     Directories are only moved to the trash in ``trash``. No session may run in the project meanwhile; in others they
     may. Raises OSError as ``find`` does.
     """
     with contextlib.suppress(FileNotFoundError), config.open() as directory:
-        found = _find(directory, config, scope)
+        found = _find(directory, config, scope, own)
         left = _forget_prompts(directory, scope, trash) + _forget_settings(directory, scope)
         return sum((_discard(entry, trash) for entry in found.entries), left)
     return Leftover()
 
 
-def _find(directory: Directory, config: Location, scope: ProjectScope) -> History:
-    found = list(_conversations(directory, config, scope))
+def _find(directory: Directory, config: Location, scope: ProjectScope, own: Location | None) -> History:
+    found = [*conversations(directory, config, scope), *_own_conversations(own)]
     sessions = {session for each in found for name in each.transcripts for session in _SESSION_ID.findall(name)}
     # First what only a conversation's id leads to, so that a deletion can be interrupted and repeated.
     entries = [config.at(*names) for names in _elsewhere(directory, sessions)]
@@ -158,25 +148,34 @@ def _find(directory: Directory, config: Location, scope: ProjectScope) -> Histor
 # Conversations
 
 
-def _conversations(directory: Directory, config: Location, scope: ProjectScope) -> Iterator[_Conversations]:
+def conversations(directory: Directory, config: Location, scope: ProjectScope) -> Iterator[Conversations]:
     """Yield what there is of the project in each of Claude's directories."""
     own_name = directory_name(scope.root)
-    prefix = own_name[:_NAME_LENGTH]
-    with directory.child_or_none(_PROJECTS) as projects:
+    prefix = own_name[:NAME_LENGTH]
+    with directory.child_or_none(CLAUDE_PROJECTS) as projects:
         for name, inner in _subdirectories(projects):
             if name == prefix or name.startswith(f"{prefix}-"):
-                found = _conversations_in(inner, config.at(_PROJECTS, name), scope, is_its_own=name == own_name)
+                found = _conversations_in(inner, config.at(CLAUDE_PROJECTS, name), scope, is_its_own=name == own_name)
                 if found is not None:
                     yield found
 
 
+def _own_conversations(own: Location | None) -> Iterator[Conversations]:
+    """Yield the conversations in the project's own directory."""
+    if own is None:
+        return
+    with contextlib.suppress(OSError), own.open() as directory:
+        for _, inner in _subdirectories(directory):
+            yield Conversations(tuple(name for name in _names(inner) if name.endswith(TRANSCRIPT)), ())
+
+
 def _conversations_in(
     directory: Directory, location: Location, scope: ProjectScope, *, is_its_own: bool
-) -> _Conversations | None:
+) -> Conversations | None:
     """Return what there is of the project in a directory that may have its name; None if there is nothing."""
     own, unknown, is_shared = [], [], scope.shares_name(location.name)
     for name in sorted(_names(directory)):
-        if not name.endswith(_TRANSCRIPT) or not directory.is_file(name):
+        if not name.endswith(TRANSCRIPT) or not directory.is_file(name):
             continue
         held_in = _held_in(directory, name)
         if held_in is None:
@@ -188,10 +187,10 @@ def _conversations_in(
     if not own and (is_shared or not is_its_own):
         return None
     if not is_shared:
-        return _Conversations((*own, *unknown), (location,))
+        return Conversations((*own, *unknown), (location,))
     sessions = {session for name in own for session in _SESSION_ID.findall(name)}
     companions = [name for name in _names_with(directory, sessions) if name not in own]
-    return _Conversations(tuple(own), tuple(map(location.at, (*companions, *own))))
+    return Conversations(tuple(own), tuple(map(location.at, (*companions, *own))))
 
 
 def _held_in(directory: Directory, transcript: str) -> str | None:
@@ -205,10 +204,10 @@ def _held_in(directory: Directory, transcript: str) -> str | None:
 
 def _elsewhere(config: Directory, sessions: set[str]) -> Iterator[tuple[str, str]]:
     """Yield (directory, name) of what the config's other directories hold of conversations."""
-    for directory_name, directory in _subdirectories(config):
-        if directory_name != _PROJECTS:
+    for place, directory in _subdirectories(config):
+        if place != CLAUDE_PROJECTS:
             for name in _names_with(directory, sessions):
-                yield directory_name, name
+                yield place, name
 
 
 def _names_with(directory: Directory, sessions: set[str]) -> list[str]:
@@ -223,25 +222,25 @@ def _split_prompts(config: Directory, scope: ProjectScope) -> tuple[list[bytes],
     """Return the lines with the prompts that were typed in the project, and all others."""
     own: list[bytes] = []
     others: list[bytes] = []
-    for line in (config.read(_PROMPTS, _PROMPTS_BYTES) or b"").splitlines(keepends=True):
+    for line in (config.read(PROMPTS, PROMPTS_BYTES) or b"").splitlines(keepends=True):
         record = parse_json(line)
         (own if isinstance(record, dict) and scope.contains(record.get("project")) else others).append(line)
     return own, others
 
 
 def _forget_prompts(config: Directory, scope: ProjectScope, trash: Directory) -> Leftover:
-    if config.exists(_PROMPTS) and config.read(_PROMPTS, _PROMPTS_BYTES) is None:
-        return _leftover(config, _PROMPTS, "it is not a file that can be read")
+    if config.exists(PROMPTS) and config.read(PROMPTS, PROMPTS_BYTES) is None:
+        return _leftover(config, PROMPTS, "it is not a file that can be read")
     if not _split_prompts(config, scope)[0]:
         return Leftover()
-    with lock_directory(config, f"{_PROMPTS}.lock", LONGER_THAN_STALE_SECONDS) as is_locked:
+    with lock_directory(config, f"{PROMPTS}.lock", LONGER_THAN_STALE_SECONDS) as is_locked:
         if not is_locked:
-            return _leftover(config, _PROMPTS, _BUSY)
+            return _leftover(config, PROMPTS, _BUSY)
         own, others = _split_prompts(config, scope)
         try:
-            config.write(_PROMPTS, b"".join(others))
+            config.write(PROMPTS, b"".join(others))
         except OSError as error:
-            return Leftover.of(config.path / _PROMPTS, error)
+            return Leftover.of(config.path / PROMPTS, error)
     with config.child_or_none(_PASTES) as pastes:
         left = Leftover()
         for name in _names(pastes):

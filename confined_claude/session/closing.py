@@ -25,12 +25,12 @@ def closing_lines(
         yield f"{refused} {were} refused: `confined-claude blocked` shows them."
     if not launch.has_claudes_screen:
         return
-    from ..claude import history  # with what it needs it takes longer than a start may
+    from ..claude import conversations  # with what it needs it takes longer than a start may
 
     if notes:
         yield "At its start there was this to say:"
         yield from (f"  {note}" for note in notes)
-    if held := history.conversations_since(workspace.claude_config, workspace.project.root, since):
+    if held := conversations.since(workspace.conversations, since):
         # Of several, held in other sessions or begun anew in this one, Claude shows a list to choose from.
         words = ["--yolo"] if YOLO in launch.command else []
         words += ["--profile", profile] if (profile := workspace.flags.get("profile")) else []

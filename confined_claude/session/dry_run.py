@@ -16,7 +16,7 @@ from ..engine import containers
 from ..guard.guard import GuardPlan, plan_dry_run
 from ..guard.pins import FILES
 from ..text import escape
-from ..workspace import Workspace
+from ..workspace import CLAUDE_PROJECTS, Workspace
 from .launch import SECRETS_FILE, Launch
 from .start import engine_address, gather_facts, plan, signed_in
 from .supervisor import connect
@@ -37,7 +37,7 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
     name = containers.free_name(launch.name)
     has_image = connect(workspace.host).image(launch.image.name) is not None
     yield from map(_comment, _summary(workspace, launch, sign_in.source, has_image=has_image))
-    yield from _prepare(launch, guarded)
+    yield from _prepare(workspace, launch, guarded)
     if launch.egress.sidecar is not None:
         yield from _sidecar(launch.egress.sidecar)
     yield from ("", "# The session.")
@@ -66,10 +66,11 @@ def _summary(workspace: Workspace, launch: Launch, source: Source | None, *, has
     yield "Only a start guards the project: it looks through it before and after, and copies your sign-in."
 
 
-def _prepare(launch: Launch, guarded: GuardPlan) -> Iterator[str]:
+def _prepare(workspace: Workspace, launch: Launch, guarded: GuardPlan) -> Iterator[str]:
     """Yield the commands that make what is mounted and missing."""
     copy = guarded.copy if guarded.copy is not None and guarded.copy.is_new else None
     sources = [mount.source for mount in launch.mounts if not mount.pin and not (copy and mount == copy.mount)]
+    sources.append(workspace.claude_config.at(CLAUDE_PROJECTS).path)  # something is mounted there
     missing = [path for path in dict.fromkeys((*sources, *guarded.pins.missing)) if not os.path.lexists(path)]
     files = [path for path in missing if path.name in FILES]
     directories = [path for path in missing if path.name not in FILES]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ..engine.mount import Mount
 from ..fs.directory import Location
 from ..project import CONTAINER_HOME
-from ..workspace import Workspace
+from ..workspace import SHARED, Workspace
 
 _PRIVATE, _PUBLIC = 0o700, 0o755
 
@@ -28,9 +28,16 @@ def plan_mounts(workspace: Workspace) -> tuple[Mount, ...]:
         _mount(local_bin.at(".lib"), f"{home}/.local/lib"),
         _mount(local_bin.at(".lib"), f"{home}/.local/bin/.lib"),
         _mount(workspace.claude_config, f"{home}/.claude"),
+        *_own_conversations(workspace, f"{home}/.claude/projects"),
         _mount(workspace.pip_cache, f"{home}/.cache/pip"),
         _mount(workspace.npm_cache, f"{home}/.cache/npm"),
     )
+
+
+def _own_conversations(workspace: Workspace, target: str) -> Iterator[Mount]:
+    """Yield the mount that hides the conversations of other projects, where they share the config."""
+    if workspace.settings.claude_config == SHARED:
+        yield _mount(workspace.conversations, target)
 
 
 def make_directories(workspace: Workspace, mounts: Iterable[Mount]) -> None:

@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from .. import signals, timing
 from ..claude import choosing
 from ..claude.carried import Carried, HostSetup
 from ..claude.config import ClaudeConfig
+from ..claude.names import any_may_be_of
 from ..claude.setup import OFF, Setup
 from ..claude.sign_in import CREDENTIALS_KIND, Chosen
 from ..claude.source import Renewal
@@ -31,7 +33,7 @@ from ..project import IGNORED, IGNORED_BEFORE
 from ..state import locks, profiles, projects
 from ..state.facts import current_facts
 from ..state.store import state_of
-from ..workspace import Workspace
+from ..workspace import CLAUDE_PROJECTS, Workspace
 from . import orphans
 from .closing import closing_lines
 from .launch import HostFacts, Launch, plan_launch
@@ -181,22 +183,47 @@ def _with_credential(launch: Launch, renewal: Renewal, notes: list[str]) -> Laun
 def _prepare(
     workspace: Workspace, claude: ClaudeConfig, carried: Carried, *, needs_sign_in: bool, is_watched: bool
 ) -> Iterator[str]:
-    """Make what a session needs on the host beside its directories; yield what to say of its profile and sign-in.
+    """Make what a session needs on the host beside its directories; yield what to say of that.
 
     Whose profile it is need not be said where nobody watches.
     """
     profiles.remember(workspace.host, workspace.profile)
+    _prepare_scaffold(workspace)
+    if (old := projects.moved_from(state_of(workspace.host), workspace.project)) is not None:
+        yield from _carry_over(workspace, old)
     with timing.phase("credentials"):
         sign_in = claude.prepare()
     with timing.phase("setup"):
         theirs = HostSetup(workspace.host, workspace.project.root)
         Setup(workspace.claude_config, workspace.host, theirs, carried.scripts).bring(workspace.settings.setup)
-    _prepare_scaffold(workspace)
+    yield from _gather_conversations(workspace)
     projects.remember(workspace.state, workspace.project.root)
     if workspace.profile.is_new or (is_watched and workspace.profile.name != profiles.DEFAULT):
         yield _profile_line(workspace, sign_in.kind)
     if needs_sign_in or sign_in.kind:
         yield from (*sign_in.notes, *(sign_in.remarks if is_watched else ()))
+
+
+def _carry_over(workspace: Workspace, old: Path) -> Iterator[str]:
+    """Give a project that was at ``old`` what Claude knows of it there."""
+    from ..claude import conversations, history
+
+    scope = history.scope_of(old, projects.projects(state_of(workspace.host)))
+    move = conversations.Move(old, workspace.project.root)
+    yield from conversations.carry_over(workspace.host, move, scope)
+
+
+def _gather_conversations(workspace: Workspace) -> Iterator[str]:
+    """Make the directory that the project's own conversations are mounted over, and move earlier ones out of it."""
+    root = workspace.project.root
+    with workspace.claude_config.at(CLAUDE_PROJECTS).make() as held:
+        is_own = workspace.conversations == workspace.claude_config.at(CLAUDE_PROJECTS)
+        if is_own or not any_may_be_of(held.names(), root):
+            return
+    from ..claude import conversations, history  # an import that is needed once for each project
+
+    scope = history.scope_of(root, projects.projects(state_of(workspace.host)))
+    yield from conversations.gather(workspace.claude_config, workspace.conversations, scope)
 
 
 def _profile_line(workspace: Workspace, sign_in: str) -> str:

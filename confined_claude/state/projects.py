@@ -13,9 +13,12 @@ from typing import NamedTuple
 from ..console import say
 from ..errors import ConfinedError, system_error
 from ..fs.directory import Directory, Location
+from ..project import SCAFFOLD, Project
 from ..text import parse_json
 from . import store
 from .store import LOCK, PROJECTS
+
+Identity = tuple[int, ...]
 
 FILE = "project.json"
 _MAX_BYTES = 1 << 16
@@ -23,16 +26,47 @@ _MAX_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Known:
-    """A project by its id. ``root`` is None if its record cannot be read, ``last_used`` is in epoch seconds."""
+    """A project by its id. ``root`` is None if its record cannot be read, ``last_used`` is in epoch seconds.
+
+    ``identity`` is None if a version that knew none has recorded it.
+    """
 
     id: str
     root: Path | None
     last_used: float
+    identity: Identity | None = None
 
     @property
     def exists(self) -> bool:
         """Return whether its directory still exists, and is not a link to another by now."""
         return self.root is not None and self.root.is_dir() and os.path.realpath(self.root) == str(self.root)
+
+
+def identity(root: Path) -> Identity | None:
+    """Return what tells the project at ``root`` from every other directory, also where it was moved to.
+
+    That is its inode, that of its scaffold, and when the scaffold's .gitignore was written, in nanoseconds: inodes
+    are used again. None if it has no such scaffold yet.
+    """
+    try:
+        with Location(root, (SCAFFOLD,)).open() as scaffold:
+            return root.stat().st_ino, scaffold.stat().st_ino, scaffold.stat(".gitignore").st_mtime_ns
+    except OSError:
+        return None
+
+
+def moved_from(state: Location, project: Project) -> Path | None:
+    """Return where the project was when it was used last; None if it was here, or that cannot be told.
+
+    Never a directory that still exists. Raises ConfinedError if the known projects cannot be listed.
+    """
+    its_own = identity(project.root)
+    if its_own is None or os.path.lexists(state.at(PROJECTS, project.id, FILE).path):
+        return None
+    for known in projects(state):
+        if known.identity == its_own and known.root is not None and not os.path.lexists(known.root):
+            return known.root
+    return None
 
 
 def remember(records: Location, root: Path) -> None:
@@ -43,7 +77,8 @@ def remember(records: Location, root: Path) -> None:
     with records.make() as directory:
         refuse_newer(directory)
         record = _read(directory)
-        if record == (store.VERSION, root):
+        its_own = identity(root)
+        if record == (store.VERSION, root, its_own):
             directory.touch(FILE)
             return
         if directory.exists(FILE) and (record is None or record.root != root):
@@ -51,7 +86,8 @@ def remember(records: Location, root: Path) -> None:
             directory.rename(FILE, new)
             say(f"The record of this project could not be read, and is now at {directory.path / new}.")
         try:
-            directory.write(FILE, json.dumps({"version": store.VERSION, "root": str(root)}).encode())
+            value = {"version": store.VERSION, "root": str(root), "identity": its_own}
+            directory.write(FILE, json.dumps(value).encode())
         except OSError as error:
             raise system_error("write to", directory.path, error) from None
 
@@ -81,7 +117,10 @@ def _known(directory: Directory, name: str) -> Known | None:
             if {*records.names()} <= {LOCK}:  # a start that ended before there was anything to record
                 return None
             status = records.stat(FILE if records.exists(FILE) else ".")
-            return Known(name, _root(records), status.st_mtime)
+            record = _read(records)
+            if record is None:
+                return Known(name, None, status.st_mtime)
+            return Known(name, record.root, status.st_mtime, record.identity)
     except PermissionError:  # root's, as after one start with sudo
         return Known(name, None, 0.0)
     except OSError:
@@ -89,27 +128,23 @@ def _known(directory: Directory, name: str) -> Known | None:
 
 
 class _Record(NamedTuple):
-    """What ``FILE`` says: the version of its format, and the root of the project."""
+    """What ``FILE`` says: the version of its format, the root of the project, and its identity."""
 
     version: int
     root: Path
+    identity: Identity | None
 
 
 def _read(directory: Directory) -> _Record | None:
     """Return the record of a project; None if it cannot be read, or is of a version that this code does not know."""
-    with contextlib.suppress(TypeError, ValueError, LookupError):
+    with contextlib.suppress(AttributeError, TypeError, ValueError, LookupError):
         value = parse_json(directory.read(FILE, _MAX_BYTES))
-        record = _Record(int(value["version"]), Path(value["root"]))
+        numbers = value.get("identity")  # records of version 0.1 have none
+        record = _Record(int(value["version"]), Path(value["root"]), tuple(map(int, numbers)) if numbers else None)
         # The system must be able to take the path: no NUL, no lone surrogate.
         if 0 < record.version <= store.VERSION and record.root.is_absolute() and b"\0" not in os.fsencode(record.root):
             return record
     return None
-
-
-def _root(directory: Directory) -> Path | None:
-    """Return the root in the record of a project; None if there is none that can be read."""
-    record = _read(directory)
-    return None if record is None else record.root
 
 
 def find(word: str, state: Location) -> Known:

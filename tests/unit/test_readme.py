@@ -54,7 +54,10 @@ def test_every_mount_is_in_the_table_and_nothing_else() -> None:
     host = Host(1, 1, home, {}, share, home / ".local/state/confined-claude", home / ".config/confined-claude")
     project = Project(home / "work")
     mounts = [
-        (f"{mount.source}/".replace(f"{project.root}/", "").replace(str(home), "~"), mount.target)
+        (
+            f"{mount.source}/".replace(f"{project.root}/", "").replace(str(home), "~").replace(project.id, "ID"),
+            mount.target,
+        )
         for mount in plan_mounts(Workspace(host, project))
     ]
     (first, _), *others = mounts

@@ -22,7 +22,16 @@ from ...project import IGNORED, IGNORED_BEFORE, SCAFFOLD, Project
 from ...state import projects
 from ...state.profiles import DEFAULT
 from ...state.store import LOCK, records_of, state_of
-from ...workspace import IN_SCAFFOLD, current_project, data_of, profile_data, scaffold_of, shared_config
+from ...workspace import (
+    CONVERSATIONS,
+    IN_SCAFFOLD,
+    current_project,
+    data_of,
+    in_profile,
+    profile_data,
+    scaffold_of,
+    shared_config,
+)
 from . import trash
 from .confirm import refuse_while_running
 from .plan import Item, Plan, counted
@@ -101,9 +110,9 @@ class ProjectCleanup:
         yield from trash.items(self._scaffold)
 
     def _memory(self) -> Iterator[Item]:
-        for name, config in self._configs():
+        for name, config, own in self._configs():
             try:
-                found = history.find(config, self._scope())
+                found = history.find(config, self._scope(), own)
             except OSError as error:
                 raise system_error("use", config.path, error) from None
             if not found.is_empty:
@@ -111,17 +120,21 @@ class ProjectCleanup:
                 where = "" if name == DEFAULT else f", in the profile {name}"
                 yield Item(f"{number}, Claude's memory and settings of it{where}", found.entries, found.bytes)
         for location, text in (
-            (data_of(self.host, self.id), "its own data"),
+            (data_of(self.host, self.id), "its own data and conversations"),
             (self._records, "records, findings and approvals"),
         ):
             if os.path.lexists(location.path):
                 yield Item(f"{location.path}/, {text}", (location,))
 
-    def _configs(self) -> Iterator[tuple[str, Location]]:
-        """Yield the Claude configs that projects share, each with its profile's name; none if the root is unknown."""
+    def _configs(self) -> Iterator[tuple[str, Location, Location]]:
+        """Yield the Claude configs that projects share, each with its profile's name and the project's conversations.
+
+        None if the root is unknown.
+        """
         if self.root is not None:
-            yield DEFAULT, shared_config(self.host, DEFAULT)
-            yield from ((name, shared_config(self.host, name)) for name, _ in profile_data(self.host))
+            data = data_of(self.host, self.id)
+            for name in (DEFAULT, *(name for name, _ in profile_data(self.host))):
+                yield name, shared_config(self.host, name), in_profile(data, name).at(CONVERSATIONS)
 
     def losses(self) -> Iterator[str]:
         """Yield what a person may want to have first."""
@@ -147,10 +160,7 @@ class ProjectCleanup:
             yield f"This also discards what cannot be read: {error.message}"
 
     def _scope(self) -> ProjectScope:
-        found = projects.projects(state_of(self.host))
-        root = self.root or Path("/")
-        others = frozenset(other.root for other in found if other.root is not None and other.root != root)
-        return ProjectScope(root, others, frozenset(other.id for other in found if other.root is None))
+        return history.scope_of(self.root or Path("/"), projects.projects(state_of(self.host)))
 
     # Deletion
 
@@ -172,11 +182,11 @@ class ProjectCleanup:
 
     def _forget(self) -> Leftover:
         left = Leftover()
-        for _, config in self._configs():
+        for _, config, own in self._configs():
             with config.parent.open_if_exists() as directory:
                 if directory is not None:
                     try:
-                        left += history.forget(config, self._scope(), directory)
+                        left += history.forget(config, self._scope(), directory, own)
                     except OSError as error:
                         left += Leftover.of(config.path, error)
         left += trash.move(Location(self.host.data), data_of(self.host, self.id))

@@ -36,8 +36,7 @@ def launch_of(workspace: Workspace, *command: str, terminal: bool = True) -> Lau
 
 
 def hold_conversation(workspace: Workspace, when: float, session: str = ID) -> None:
-    name = str(workspace.project.root).replace("/", "-").replace("_", "-").replace(".", "-")
-    file = put(workspace.claude_config.path / "projects" / name / f"{session}.jsonl")
+    file = put(workspace.conversations.path / "-any-place" / f"{session}.jsonl")
     os.utime(file, (when, when))
 
 

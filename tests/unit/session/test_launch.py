@@ -87,11 +87,12 @@ def test_the_mounts_of_a_session(root: Path, host: Host) -> None:
         "/home/claude/.local/lib": root / ".confined-claude/local-bin/.lib",
         "/home/claude/.local/bin/.lib": root / ".confined-claude/local-bin/.lib",
         "/home/claude/.claude": shared / "claude-config",
+        "/home/claude/.claude/projects": host.data / "projects" / Project(root).id / "conversations",
         "/home/claude/.cache/pip": shared / "pip-cache",
         "/home/claude/.cache/npm": shared / "npm-cache",
     }
     assert mounts[0].target == str(root)
-    assert len(mounts) == 8
+    assert len(mounts) == 9
 
 
 def test_what_is_one_projects_is_in_a_directory_of_its_own(root: Path, tmp_path: Path, host: Host) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from confined_claude.project import Project
 from confined_claude.state import projects as known
 from confined_claude.state import store
 from confined_claude.state.store import records_of, state_of
+
+from ..guarding import put
 
 
 def record(project: Project, host: Host) -> Path:
@@ -141,5 +144,50 @@ def test_a_record_of_an_older_version_is_known_and_brought_up_to_date(
     monkeypatch.setattr(store, "VERSION", store.VERSION + 1)
     assert [found.root for found in known.projects(state_of(host))] == [project.root]
     remember(project, host)
-    assert json.loads(record(project, host).read_text()) == {"version": store.VERSION, "root": str(project.root)}
+    content = json.loads(record(project, host).read_text())
+    assert content == {"version": store.VERSION, "root": str(project.root), "identity": None}
     assert list(record(project, host).parent.iterdir()) == [record(project, host)]
+
+
+# Projects that were moved
+
+
+@pytest.fixture
+def here(host: Host, tmp_path: Path) -> Project:
+    """A project that was used, at its first place."""
+    project = Project(tmp_path / "first")
+    put(project.scaffold / ".gitignore")
+    remember(project, host)
+    return project
+
+
+def moved_from(root: Path, host: Host) -> Path | None:
+    return known.moved_from(state_of(host), Project(root))
+
+
+def test_a_project_that_was_renamed_is_recognized_until_it_is_known(here: Project, host: Host, tmp_path: Path) -> None:
+    assert moved_from(here.root, host) is None
+    new = here.root.rename(tmp_path / "second")
+    assert moved_from(new, host) == here.root
+    remember(Project(new), host)
+    assert moved_from(new, host) is None
+
+
+def test_another_project_is_never_taken_for_one_that_is_gone(here: Project, host: Host, tmp_path: Path) -> None:
+    other = put(tmp_path / "other/.confined-claude/.gitignore").parent.parent
+    copy = Path(shutil.copytree(here.root, tmp_path / "copy"))
+    shutil.rmtree(here.root)
+    again = put(tmp_path / "again/.confined-claude/.gitignore").parent.parent  # most likely with the same inodes
+    for root in (other, copy, again, tmp_path):
+        assert moved_from(root, host) is None
+
+
+def test_as_long_as_the_old_path_exists_nothing_was_moved(here: Project, host: Host, tmp_path: Path) -> None:
+    new = here.root.rename(tmp_path / "second")
+    here.root.symlink_to(new)
+    assert moved_from(new, host) is None
+
+
+def test_a_record_without_an_identity_recognizes_nothing(here: Project, host: Host, tmp_path: Path) -> None:
+    record(here, host).write_text(json.dumps({"version": 1, "root": str(here.root)}))
+    assert moved_from(here.root.rename(tmp_path / "second"), host) is None
