@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,11 @@ from pathlib import Path
 from ..errors import ConfinedError
 from ..fs.directory import Location
 from ..project import CONTAINER_HOME
+from ..project.places import start_up_links
 from ..workspace import Workspace
 from . import pins, programs, repository
 from .findings import Finding, audit, without_later_contents
-from .gitsettings import named_files
+from .gitsettings import is_in_git, named_files, places
 from .known_files import KnownFiles
 from .records import Before, Identity, Record
 from .repository import Repository
@@ -45,7 +47,8 @@ class GuardedProject:
         settings = (*host.system_git_config, *host.git_config, *host.git_environment)
         self.named = named_files(self.root, self.repository, settings, host.git_files)
         named = (*(f"/{path}" for path in self.named.in_tree), *self.named.anywhere)
-        found = (*_invoke_package(self.root), *(_git_rule(path) for path in named))
+        linked = tuple(_linked(self.root, host.home))
+        found = (*_invoke_package(self.root), *map(_git_rule, named), *map(_link_rule, linked))
         self.matcher = Matcher(rules_for(workspace.settings.protect, workspace.settings.writable, found))
         hidden: frozenset[str] = frozenset()
         with contextlib.suppress(ConfinedError):  # the scan reports it
@@ -157,6 +160,20 @@ def _replaced(root: Path, record: Record) -> Iterator[str]:
 
 def _git_rule(path: str) -> Rule:
     return Rule("git, whose settings name it", True, (path, f"{path}/"))
+
+
+def _link_rule(path: str) -> Rule:
+    return Rule("a program of yours, through a link in your home directory", True, (path, f"{path}/"))
+
+
+def _linked(root: Path, home: Path) -> Iterator[str]:
+    """Yield what in the project programs read under a name in the home directory, and links on the way there."""
+    for link in start_up_links(home):
+        if not os.path.realpath(link).startswith(f"{root}/"):
+            continue
+        for place in places(Path(link)):
+            if place != root and place.is_relative_to(root) and not is_in_git(place, root):
+                yield f"/{place.relative_to(root)}"
 
 
 def _invoke_package(root: Path) -> Iterator[Rule]:

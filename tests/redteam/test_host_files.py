@@ -76,6 +76,22 @@ KEPT = [
     ),
 ]  # fmt: skip
 
+DOTS = "mkdir -p dots ~/.config; echo > dots/rc; ln -s"
+KEPT += [
+    Attack(
+        "the shell's start-up file, which is kept in the project",
+        "rm -f dots/rc; echo 'touch CANARY' > dots/rc",
+        "bash -ic true",
+        before=f"{DOTS} $PWD/dots/rc ~/.bashrc",
+    ),
+    Attack(
+        "settings of a program, which are kept in the project",
+        "mv dots dots2; mkdir -p dots; printf '[core]\\nfsmonitor = \"touch CANARY;:\"\\n' > dots/config",
+        "git init -q inner; git -C inner status",
+        before=f"{DOTS} $PWD/dots ~/.config/git; rm -f ~/.gitconfig; echo > dots/config",
+    ),
+]
+
 TOLD = [
     Attack("H06 tasks below", puts("sub/tasks.py", PYTHON), "cd sub && inv --list", ("yellow sub/tasks.py",)),
     Attack(
@@ -408,7 +424,7 @@ def test_packages_that_are_moved_into_place_are_told(field: Field, name: str) ->
     assert is_told(field.session(f"touch {told}/more").stderr)  # while that is open
 
 
-@pytest.mark.parametrize("name", ["bin", ".local/bin", ".ssh", ".config/autostart", "tools"])
+@pytest.mark.parametrize("name", ["bin", ".local/bin", ".ssh", ".config/autostart", ".cargo/bin", "tools"])
 def test_directories_of_programs_keys_and_settings_are_no_projects(field: Field, name: str) -> None:
     place = field.user.folder(field.user.home / name)
     path = f"{field.user.bin}:{field.user.home}/tools:{SYSTEM_PATH}"

@@ -272,7 +272,9 @@ def test_other_directories_below_the_containers_home_are_fine(path: str, host: H
 @pytest.mark.parametrize(
     "path",
     """bin .ssh .ssh/keys .gnupg .aws .config .config/autostart .local .local/bin .local/share .local/lib/python3.11
-    .kube .docker""".split(),
+    .kube .docker .cargo .cargo/registry/src go go/bin go/src .nvm/versions/node .pyenv/shims .rbenv .deno/bin .bun
+    .npm-global/lib .oh-my-zsh/custom .config/systemd/user .local/share/applications .local/share/nvim/site
+    Library Library/LaunchAgents .vscode-server .gradle/init.d""".split(),
 )
 def test_directories_with_keys_settings_or_programs_are_refused(path: str, bare_home: Host, tmp_path: Path) -> None:
     (bare_home.home / path).mkdir(parents=True)
@@ -283,7 +285,11 @@ def test_directories_with_keys_settings_or_programs_are_refused(path: str, bare_
             find(place, bare_home)
 
 
-@pytest.mark.parametrize("path", [".dotfiles", "bin/tool", ".local/src/app", ".local/share/app", "config", "ssh/x"])
+@pytest.mark.parametrize(
+    "path",
+    """.dotfiles dots bin/tool .local/src/app .local/share/chezmoi .local/share/yadm/repo.git config ssh/x go/src/x
+    go/x cargo Library/Developer/app""".split(),
+)
 def test_other_directories_of_the_home_are_fine(path: str, bare_home: Host) -> None:
     assert refusal(bare_home.home / path, bare_home) == ""
 
@@ -291,6 +297,26 @@ def test_other_directories_of_the_home_are_fine(path: str, bare_home: Host) -> N
 def test_the_config_directory_by_its_variable_is_refused(bare_home: Host, tmp_path: Path) -> None:
     host = replace(bare_home, environ={**bare_home.environ, "XDG_CONFIG_HOME": str(tmp_path / "settings")})
     assert "keys of yours" in refusal(tmp_path / "settings/nvim", host)
+
+
+@pytest.mark.parametrize("name", ["CARGO_HOME", "GNUPGHOME", "NVM_DIR", "DOCKER_CONFIG"])
+def test_where_a_variable_has_keys_or_programs_is_refused(bare_home: Host, tmp_path: Path, name: str) -> None:
+    host = replace(bare_home, environ={**bare_home.environ, name: str(tmp_path / "elsewhere")})
+    assert "keys of yours" in refusal(tmp_path / "elsewhere/inner", host)
+    assert refusal(tmp_path / "elsewhere/inner", bare_home) == ""
+
+
+@pytest.mark.parametrize("name", [".config/nvim", ".vim", ".oh-my-zsh", ".config"])
+def test_what_the_home_links_to_as_such_a_directory_is_refused(bare_home: Host, tmp_path: Path, name: str) -> None:
+    root = tmp_path / "src/mine"
+    (root / "lua").mkdir(parents=True)
+    assert refusal(root, bare_home) == ""
+    link = bare_home.home / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(root)
+    assert "keys of yours" in refusal(root, bare_home)
+    assert "keys of yours" in refusal(root / "lua", bare_home)
+    assert refusal(root.parent, bare_home) == ""  # in which it is protected
 
 
 def with_path(host: Host, path: str) -> Host:

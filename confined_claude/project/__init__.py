@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
@@ -10,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import ConfinedError, system_error
-from .fs.directory import Location, link_error
-from .host import Host
+from ..errors import ConfinedError, system_error
+from ..fs.directory import Location, link_error
+from ..host import Host
+from . import places
 
 SCAFFOLD = ".confined-claude"
 # The scaffold's .gitignore. It ignores itself, so git shows nothing of the tool in a project without a scaffold;
@@ -45,12 +45,6 @@ _SYSTEM_TREES = tuple(
 )
 # Where some systems mount a user's USB disks.
 _REMOVABLE = Path("/run/media")
-# Below the home directory: keys, and settings that programs obey. No project can be in one of these trees.
-_PRIVATE_TREES = """.ssh .gnupg .aws .azure .kube .docker .config .password-store .pki .mozilla .thunderbird
-    .local/lib .vim .emacs.d .oh-my-zsh .ipython .jupyter .vscode .vscode-server
-    Library/LaunchAgents Library/Preferences""".split()
-# Likewise, but projects may be below: directories with programs, by name even if they are not on PATH.
-_PRIVATE = ("bin", ".local", ".local/bin", ".local/share", "Library")
 # What the container mounts below its HOME, see session/mounts.py.
 _CONTAINER_TREES = tuple(CONTAINER_HOME / name for name in (".claude", ".cache", ".config", ".local", "venvs"))
 
@@ -170,9 +164,11 @@ def refusal(root: Path, host: Host) -> str:
         "it contains the sign-in and records of Claude or Confined Claude, or is inside them": any(
             root == place or root in place.parents or place in root.parents for place in own
         ),
-        "keys of yours, or settings and programs that you use, are there": _is_private(str(root), str(home), host),
-        "it is on your PATH": not _identities([str(root)]).isdisjoint(
-            _identities(entry for entry in host.path if entry.startswith("/"))
+        "keys of yours, or settings and programs that you use, are there": places.is_private(
+            str(root), str(home), host.environ
+        ),
+        "it is on your PATH": not places.identities([str(root)]).isdisjoint(
+            places.identities(entry for entry in host.path if entry.startswith("/"))
         ),
         "it is part of the system": root in _SYSTEM
         or (_is_within(root, _SYSTEM_TREES) and _REMOVABLE not in root.parents),
@@ -180,30 +176,6 @@ def refusal(root: Path, host: Host) -> str:
         or any(root in tree.parents for tree in _CONTAINER_TREES),
     }
     return next((reason for reason, applies in reasons.items() if applies), "")
-
-
-def _is_private(root: str, home: str, host: Host) -> bool:
-    """Return whether ``root`` is one of the private places of the user whose real ``home`` this is, or in a tree."""
-    places = [f"{home}/{name}" for name in _PRIVATE]
-    trees = [f"{home}/{name}" for name in _PRIVATE_TREES]
-    trees += [config] if (config := host.environ.get("XDG_CONFIG_HOME")) else []
-    above = [root, *map(str, Path(root).parents)]
-    if root in places or not set(above).isdisjoint(trees):  # they may be missing
-        return True
-    # Any of them may be a link. Files are compared, as resolving dozens of paths takes a noticeable part of a start.
-    return not (
-        _identities([root]).isdisjoint(_identities(places)) and _identities(above).isdisjoint(_identities(trees))
-    )
-
-
-def _identities(paths: Iterable[str]) -> set[tuple[int, int]]:
-    """Return the device and inode of each path that exists."""
-    found = set()
-    for path in paths:
-        with contextlib.suppress(OSError, ValueError):
-            status = os.stat(path)  # noqa: PTH116 - a Path for each takes longer than that
-            found.add((status.st_dev, status.st_ino))
-    return found
 
 
 def _is_within(root: Path, trees: Iterable[Path]) -> bool:

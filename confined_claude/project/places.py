@@ -1,0 +1,105 @@
+"""Where in a home directory keys are, settings that programs obey, programs, and what starts by itself.
+
+None of it can be a project, nor a part of one. Sources: the manuals of the tools for their own directories, the XDG
+specifications and systemd.unit(5) for what starts by itself, bash(1), zsh(1), ssh(1) and the like for start-up files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+_KEYS = """.ssh .gnupg .aws .azure .kube .docker .config .password-store .pki .gcloud .oci .step .minikube .terraform.d
+    .ansible .sops .age .mozilla .thunderbird .bitcoin .ethereum .electrum .var/app .local/share/keyrings
+    Library/Keychains Library/Preferences Library/Containers"""
+# Settings, and plug-ins that programs load when they start.
+_SETTINGS = """.vim .nvim .emacs.d .doom.d .spacemacs.d .oh-my-zsh .zsh .zsh.d .bash_it .bash.d .tmux .elvish
+    .ipython .jupyter .julia .R .octave .gdbinit.d .vscode .vscode-insiders .vscode-oss .vscode-server .cursor
+    .cursor-server .windsurf .windsurf-server .zed .fleet .gradle .m2 .ivy2 .sbt .bloop .codex .gemini .copilot
+    .continue .i3 .xmonad .fluxbox .openbox .awesome .sway .kde .kde4
+    .local/share/nvim .local/share/vim .local/share/emacs .local/share/zsh .local/share/fish
+    .local/share/bash-completion .local/share/JetBrains .local/share/code-server"""
+# Programs on the PATH of many, by the tools that put them there, and the libraries of these programs.
+_PROGRAMS = """.local/lib .cargo .rustup .nvm .fnm .n .volta .nodenv .deno .bun .npm-global .npm-packages
+    .npm .yarn .pnpm .pyenv .virtualenvs .rye .pixi .conda miniconda3 anaconda3 miniforge3 mambaforge .rbenv .rvm .gem
+    .asdf .mise .proto .sdkman .jenv .goenv .gvm go/bin go/pkg .tfenv .krew .ghcup .cabal .stack .opam .dotnet .composer
+    .phpenv .pub-cache .mix .luarocks .juliaup .nix-profile .nix-defexpr .linuxbrew .foundry .local/pipx .local/opt
+    .local/share/pipx .local/share/uv .local/share/mise .local/share/pnpm .local/share/npm .local/share/fnm
+    .local/share/nvm .local/share/virtualenvs .local/share/pypoetry .local/share/cargo .local/share/rustup
+    Library/Python Library/pnpm"""
+_SELF_STARTING = """.local/share/systemd .local/share/applications .local/share/dbus-1 .local/share/autostart
+    .local/share/gnome-shell .local/share/plasma .local/share/kservices5 .local/share/nautilus .local/share/nemo
+    .local/share/cinnamon Library/LaunchAgents Library/LaunchDaemons Library/Scripts Library/Services"""
+# No project is in one of these trees.
+TREES = tuple(f"{_KEYS} {_SETTINGS} {_PROGRAMS} {_SELF_STARTING}".split())
+# Likewise, but projects may be below: `~/go/src/x`, `~/.local/share/chezmoi`.
+TOPS = ("bin", ".local", ".local/bin", ".local/share", ".local/state", ".var", "Library", "go", "go/src")
+# Where those trees are if they are not below the home directory.
+_VARIABLES = """XDG_CONFIG_HOME GNUPGHOME DOCKER_CONFIG CARGO_HOME RUSTUP_HOME NVM_DIR FNM_DIR VOLTA_HOME
+    DENO_INSTALL_ROOT BUN_INSTALL PNPM_HOME PYENV_ROOT RBENV_ROOT ASDF_DATA_DIR MISE_DATA_DIR SDKMAN_DIR
+    GOBIN PIPX_HOME ZSH""".split()
+
+# What shells, git, ssh, tmux, editors and interpreters read in the home directory when they start.
+_START_UP = """.bashrc .bash_profile .bash_login .bash_logout .bash_aliases .bash_completion .profile .zshrc .zprofile
+    .zshenv .zlogin .zlogout .kshrc .mkshrc .cshrc .tcshrc .login .logout .inputrc .xprofile .xinitrc .xsession
+    .xsessionrc .Xresources .pam_environment .direnvrc .dircolors .gitconfig .gitattributes .git-templates .githooks
+    .hgrc
+    .ssh/config .ssh/rc .ssh/authorized_keys .tmux.conf .screenrc .vimrc .gvimrc .nvimrc .exrc .ideavimrc .emacs
+    .spacemacs .nanorc .gdbinit .lldbinit .pythonrc .pypirc .npmrc .yarnrc .condarc .gemrc .irbrc .pryrc .Rprofile
+    .Renviron .octaverc .ghci .psqlrc .sqliterc .curlrc .wgetrc .netrc .editrc .mailcap .make.conf .Makefile
+    .claude.json""".split()
+# Directories whose entries are such files, or directories of them.
+_OF_START_UP = (".config", ".config/systemd/user", ".config/autostart", "Library/LaunchAgents")
+_MAX_ENTRIES = 2000
+
+
+def is_private(root: str, home: str, environ: Mapping[str, str]) -> bool:
+    """Return whether ``root``, a real path, is one of the places of the user with the real ``home``, or in a tree."""
+    tops = [f"{home}/{name}" for name in TOPS]
+    trees = [f"{home}/{name}" for name in TREES]
+    trees += [place for name in _VARIABLES if (place := environ.get(name, "")).startswith("/")]
+    above = [root, *map(str, Path(root).parents)]
+    if root in tops or not set(above).isdisjoint(trees):  # they may be missing
+        return True
+    # Any of them may be a link. Files are compared, as resolving dozens of paths takes a noticeable part of a start.
+    return not (
+        identities([root]).isdisjoint(identities(tops))
+        and identities(above).isdisjoint(identities((*trees, *start_up_links(home))))
+    )
+
+
+def start_up_links(home: str | Path) -> Iterator[str]:
+    """Yield what programs read when they start, or what starts by itself, and is a link in ``home`` or behind one."""
+    for name in (*_START_UP, *TREES):
+        way = home
+        for part in name.split("/"):
+            way = f"{way}/{part}"
+            if os.path.islink(way):  # noqa: PTH114 - a Path for each takes longer than that
+                yield f"{home}/{name}"
+                break
+    left = _MAX_ENTRIES
+    for name in _OF_START_UP:
+        for entry in _entries(f"{home}/{name}"):
+            left -= 1
+            if left < 0:
+                return
+            if entry.is_symlink():
+                yield entry.path
+
+
+def _entries(directory: str) -> list[os.DirEntry[str]]:
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:  # noqa: TID251 - no session can write there
+        return sorted(entries, key=lambda entry: entry.name)
+    return []
+
+
+def identities(paths: Iterable[str]) -> set[tuple[int, int]]:
+    """Return the device and inode of each path that exists."""
+    found = set()
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):
+            status = os.stat(path)  # noqa: PTH116 - a Path for each takes longer than that
+            found.add((status.st_dev, status.st_ino))
+    return found
