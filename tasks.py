@@ -21,7 +21,7 @@ def lint(context: Context) -> None:
 
 @task(
     help={
-        "quick": "only what CI measures, in under three minutes",
+        "quick": "only what CI measures, in half a minute",
         "growth": "also how figures grow, with the largest sizes",
         "json": "write the figures to this file",
         "compare": "compare with the figures of an earlier run, in this file",
@@ -37,7 +37,7 @@ def bench(
     compare: str = "",
     page: bool = False,
 ) -> None:
-    """Measure everything that has a limit: starts, joins, ends, scans, status, work inside, networks"""
+    """Measure everything that has a limit: starts, joins, ends, scans, status, work, answers, networks"""
     words = [f"--{name}" for name, is_given in (("quick", quick), ("growth", growth), ("page", page)) if is_given]
     words += [f"--{name}={shlex.quote(path)}" for name, path in (("json", json), ("compare", compare)) if path]
     context.run(f"tests/run bench {' '.join(words)}", pty=True)

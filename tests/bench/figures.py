@@ -100,7 +100,7 @@ class Series:
     y: tuple[float, ...]
 
     def __str__(self) -> str:
-        points = (f"{shown(y)} at {x:,g}" for x, y in zip(self.x, self.y, strict=True))
+        points = (f"{shown(y)} at {shown(x)}" for x, y in zip(self.x, self.y, strict=True))
         return f"{self.name}, {self.unit}: {'; '.join(points)} {self.what}"
 
     @property

@@ -24,7 +24,7 @@ from .memory import kilobytes
 from .place import Place, finish, own
 from .starts import repeat
 
-AT_ONCE = (1, 10, 50, 100, 200)
+AT_ONCE = (1, 10, 50, 200)
 MEGABYTES = (10, 100, 1_000, 10_000)
 IMAGES = (1, 5, 10, 20)
 _MEGABYTE = 1 << 20
