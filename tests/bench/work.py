@@ -21,7 +21,7 @@ from .starts import in_turn, waiting
 
 _FILES = 10_000
 _FUNCTIONS = 500
-_TESTS = 150
+_TESTS = 300
 # Prints the processor time that a command takes: what others do on the machine changes that little, and a difference of
 # 3 % would disappear in the elapsed time.
 _TIMED = """
