@@ -152,7 +152,7 @@ class ReachScan:
             if stat.S_ISREG(self._mode(path)):
                 yield from self._file(path, runs=one.runs, text=text, has_directory="/" in one.path)
                 return
-            if path and ("/" in one.path or one.runs):  # its suffix may be missing
+            if path and "/" in one.path:  # its suffix may be missing
                 yield from self._modules(path, text)
                 if stat.S_ISDIR(self._mode(path)) and (one.runs or one.path.startswith(".")):
                     for name in ("index", "__main__", "__init__"):
@@ -162,7 +162,8 @@ class ReachScan:
         """Yield the scripts that ``path`` may stand for without its suffix."""
         directory, _, stem = path.rpartition("/")
         for name in self._listed(directory).get(stem, ()):
-            yield from self._file(_joined(directory, name), runs=True, text=text)
+            if name.rpartition(".")[2] in _SCRIPTS:
+                yield from self._file(_joined(directory, name), runs=True, text=text)
 
     def _file(self, path: str, *, runs: bool, text: _Text, has_directory: bool = False) -> Iterator[tuple[str, bool]]:
         """Yield a path if it is that of a file that matters, with whether it is run."""
@@ -178,7 +179,7 @@ class ReachScan:
         elif suffix in _DATA:
             if not text.depth:
                 yield path, False
-        elif runs or is_program or suffix in _SCRIPTS or (has_directory and not suffix):
+        elif runs or suffix in _SCRIPTS or (has_directory and (is_program or not suffix)):
             yield path, True
 
     def _configuration(self, base: str, tool: str) -> Iterator[str]:
@@ -250,7 +251,7 @@ class ReachScan:
         return self._modes[path]
 
     def _listed(self, path: str) -> Mapping[str, list[str]]:
-        """Return the scripts in a directory by their name without suffix."""
+        """Return the scripts and the settings in a directory by their name without suffix."""
         if path not in self._names:
             found: dict[str, list[str]] = {}
             if stat.S_ISDIR(self._mode(path)):

@@ -120,7 +120,8 @@ class Field:
         self.host(attack.undone.replace("RESTORE", ":"))
         self.host(attack.trigger)
         assert self.escaped() == []
-        assert self.session("true").returncode == 0
+        last = self.session("true")
+        assert last.returncode == 0, last.stderr
 
     def assert_works_unguarded(self, attack: Attack, *folders: Path) -> None:
         self.prepare(attack.before or ":")

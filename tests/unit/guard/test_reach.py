@@ -229,6 +229,9 @@ def test_of_a_package_json_what_a_hook_uses_counts(change: dict[str, Any], is_re
         (".husky/pre-commit", "# t/x.py\nmarkdownlint README.md docs/a.rst LICENSE\n", "README.md"),
         (".husky/pre-commit", "echo make sure that the LICENSE is there\n", "LICENSE"),
         (".husky/pre-commit", "# make\nsomething that may make\n", "Makefile"),
+        ("tasks.py", "def run(c, env):\n    run(env); load(c)\n", "env.txt"),
+        ("tasks.py", "def run(c, env):\n    run(c)\n", "c.py"),
+        ("tasks.py", "x = [e for e in y]\n", "e"),
         (".claude/settings.json", json.dumps({"permissions": {"allow": ["Bash(t/x.py)"]}}), "t/x.py"),
         (".claude/commands/a.md", "Run t/x.py\n", "t/x.py"),
         (".idea/workspace.xml", "<file path='t/x.py'/>", "t/x.py"),
@@ -242,7 +245,7 @@ def test_of_a_package_json_what_a_hook_uses_counts(change: dict[str, Any], is_re
 def test_what_is_only_mentioned_is_not_red(where: str, text: str, path: str, tmp_path: Path) -> None:
     root = tmp_path / "project"
     put(root / where, text)
-    put(root / path, "before")
+    put(root / path, "before").chmod(0o755)
     put(root / ".venv/pyvenv.cfg")
     made = scanned(root)
     put(root / path, "after")
