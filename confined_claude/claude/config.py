@@ -9,7 +9,7 @@ from dataclasses import replace
 from ..errors import ConfinedError, system_error
 from ..fs.directory import Location
 from ..host import Host
-from . import copied, credentials, expiry, onboarding, pasted, restoring, setup
+from . import account, copied, credentials, expiry, onboarding, pasted, restoring, setup
 from .copied import Action
 from .following import Followed, Follower, Watch
 from .host_settings import HostSettings
@@ -46,7 +46,8 @@ class ClaudeConfig:
                 sign_in = self._sign_in(self._followed, (*restored, *self._followed.decision.notes))
             try:
                 if sign_in.kind:
-                    onboarding.skip(config, self._chosen.environ.get(API_KEY, ""))
+                    key = self._chosen.environ.get(API_KEY, "")
+                    onboarding.skip(config, key, lambda: account.host_state(self._host))
             except OSError as error:
                 raise system_error("write to", config.path, error) from None
         return sign_in

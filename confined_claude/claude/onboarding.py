@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 from ..fs.directory import Directory
@@ -13,23 +14,27 @@ from ..text import parse_json
 GLOBAL_STATE = ".claude.json"
 # Claude Code remembers an approved API key by its last 20 characters.
 _KEY_SUFFIX = 20
+# What begins so says that a notice was seen, hasSeenAutoDefaultNotice for instance.
+_SEEN = "hasSeen"
 
 
-def skip(config: Directory, api_key: str) -> None:
+def skip(config: Directory, api_key: str, host_state: Callable[[], Any] = dict) -> None:
     """Mark the first-run questions as answered, under the lock that Claude Code itself takes.
 
-    A file that is not a JSON object is left to Claude Code, which keeps a copy of it.
+    The first time also the notices as seen that the user has seen on the host, as ``host_state`` tells: they would take
+    the place of what there is to say of a session. A file that is not a JSON object is left to Claude Code, which keeps
+    a copy of it.
     """
-    if not _onboarded(config, api_key):
+    if not _onboarded(config, api_key, dict):
         return
     with lock_directory(config, f"{GLOBAL_STATE}.lock") as is_held:
-        state = _onboarded(config, api_key) if is_held else None
+        state = _onboarded(config, api_key, host_state) if is_held else None
         if state:
             with contextlib.suppress(RecursionError):  # nested deeper than can be written
                 config.write(GLOBAL_STATE, json.dumps(state, indent=2).encode())
 
 
-def _onboarded(config: Directory, api_key: str) -> dict[str, Any] | None:
+def _onboarded(config: Directory, api_key: str, host_state: Callable[[], Any]) -> dict[str, Any] | None:
     """Return the state with the questions answered; None if nothing is to be changed."""
     content = config.read(GLOBAL_STATE)
     if content is None and config.exists(GLOBAL_STATE):
@@ -44,6 +49,10 @@ def _onboarded(config: Directory, api_key: str) -> dict[str, Any] | None:
     suffix = api_key[-_KEY_SUFFIX:]
     if state.get("hasCompletedOnboarding") is True and (not suffix or suffix in approved):
         return None
+    if state.get("hasCompletedOnboarding") is not True:
+        theirs = host_state()
+        seen = theirs.items() if isinstance(theirs, dict) else ()
+        state |= {name: True for name, value in seen if name.startswith(_SEEN) and value is True}
     state["hasCompletedOnboarding"] = True
     if suffix and suffix not in approved:
         rejected = responses.get("rejected")

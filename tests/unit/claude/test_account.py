@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from confined_claude.claude import account
+from confined_claude.claude import account, onboarding
 from confined_claude.fs.directory import Location
 from confined_claude.host import Host
 
@@ -73,3 +73,12 @@ def test_without_an_account_to_follow_all_stays(config: Path, host: Host, state:
 
 def test_an_address_does_not_steer_the_terminal() -> None:
     assert account.address_in({"oauthAccount": {"emailAddress": "a\x1b[2J@x"}}) == "a\\x1b[2J@x"
+
+
+def test_notices_that_were_seen_on_the_host_are_seen_the_first_time(config: Path) -> None:
+    theirs = {"hasSeenOne": True, "hasSeenTwo": False, "hasSeenThree": "x", "userID": "me", "oauthAccount": ONE}
+    with Location(config).open() as directory:
+        for state in (theirs, {"hasSeenLater": True}, None):
+            onboarding.skip(directory, "", lambda state=state: state)
+            content = json.loads((config / ".claude.json").read_text())
+            assert content == {"hasSeenOne": True, "hasCompletedOnboarding": True}
