@@ -13,8 +13,8 @@ The text the user typed last steers the answer:
 
 With --tls it is the server of sign-ins instead: it renews a sign-in for a refresh token, which works once.
 
-Each request is one JSON line in the log: path, sign-in headers, number of messages. A token in a line of the file
-REVOKED is refused from then on. The paths of Amazon Bedrock and Google Vertex AI
+Each request is one JSON line in the log: path, sign-in headers, number of messages. An empty token is refused,
+and one in a line of the file REVOKED from then on. The paths of Amazon Bedrock and Google Vertex AI
 are answered as well.
 """
 
@@ -150,7 +150,8 @@ class Handler(BaseHTTPRequestHandler):
         if not re.fullmatch(r"/v1/messages|/model/[^/]+/invoke(-with-response-stream)?|.*:streamRawPredict", path):
             self.record(404)
             return self.send(404, {"type": "error", "error": {"type": "not_found_error", "message": self.path}})
-        if (token := (self.headers["authorization"] or "").removeprefix("Bearer ")) and token in revoked():
+        token = (self.headers["authorization"] or "").removeprefix("Bearer ")
+        if token == "Bearer" or (token and token in revoked()):
             self.record(401)
             error = {"type": "authentication_error", "message": "the token is revoked"}
             return self.send(401, {"type": "error", "error": error})

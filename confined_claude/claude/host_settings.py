@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from ..environment import is_of_connection
@@ -124,8 +125,8 @@ def _leads_into(command: str, host: Host, places: tuple[Path, ...]) -> Path | No
     except ValueError:
         words = command.split()
     for word in words:
-        for part in re.split(r"[=:;|&<>()]", word):
-            text = _HOME.sub(lambda _: str(host.home), part)
+        for part in re.split(r"[=:;|&<>()`]", word):
+            text = Template(_HOME.sub(lambda _: str(host.home), part)).safe_substitute(host.environ)
             found = text if "/" in text else shutil.which(text, path=search_path(host, places)) or ""
             if found.startswith("/") and (place := within(Path(found), places)):
                 return place

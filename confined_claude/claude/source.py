@@ -28,6 +28,10 @@ _LIMIT_BYTES = 1 << 16
 # As Claude Code checks it.
 _KEY = re.compile(r"[!-~]{1,16384}")
 _REASON_LENGTH = 200
+# What may be a secret in the words of a command that failed: they are shown, a path is not one.
+_LONG_WORD = re.compile(r"(?<![/\w])[A-Za-z0-9+_=.-]{20,}(?![/\w])")
+# After a failure it is tried again earlier: the user may be signing in somewhere.
+_AGAIN_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Renewal:
     def poll(self) -> str | None:
         """Run the command again if it is time; return its value if that is a new one, else None.
 
-        After a failure, which ``failure`` names, the next attempt is after another time-to-live.
+        After a failure, which ``failure`` names, the next attempt is soon.
         """
         if self._work is None:
             if time.monotonic() >= self._due:
@@ -94,6 +98,7 @@ class Renewal:
             before, self._value = self._value, work.result()
         except ConfinedError as error:
             self.failure = f"{error.message} The session had the one from before."
+            self._due = time.monotonic() + min(self.source.ttl, _AGAIN_SECONDS)
             return None
         self.failure = ""
         return self._value if self._value != before else None
@@ -127,7 +132,8 @@ class Renewal:
         except OSError as error:
             raise _failure(source, error.strerror or str(error)) from None
         if self._process.returncode:
-            said = escape(errors.decode("utf-8", "replace").strip().split("\n")[-1])[:_REASON_LENGTH]
+            said = escape(errors.decode("utf-8", "replace").strip().split("\n")[-1])
+            said = _LONG_WORD.sub("…", said)[:_REASON_LENGTH].rstrip(".")
             raise _failure(source, said or f"it ended with {self._process.returncode}")
         return checked(source, printed[: _LIMIT_BYTES + 1])
 

@@ -177,7 +177,7 @@ def _with_credential(launch: Launch, renewal: Renewal, notes: list[str]) -> Laun
             return launch.with_credential(renewal.first())
     except ConfinedError as error:
         notes += (error.message, error.hint)
-        return launch
+        return launch.with_credential("")  # a later one has its place
 
 
 def _prepare(

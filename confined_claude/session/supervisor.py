@@ -60,6 +60,7 @@ class Supervisor:
         self._watch = watch
         self._signals = signals
         self._renewal = renewal
+        self._undelivered = ""
         self._container = ""
         self._name = ""
         self._settled = math.inf  # from when on the container's process takes signals (monotonic clock)
@@ -182,9 +183,11 @@ class Supervisor:
     def _renew(self) -> None:
         """Give the session a newer credential, if the user's command has printed one."""
         if self._renewal is not None and (value := self._renewal.poll()) is not None:
-            # The session may be ending.
-            with contextlib.suppress(EngineError):
-                containers.replace_file(self._container, VALUE_FILE, value, user=self._launch.command[0])
+            self._undelivered = value
+        if self._undelivered:
+            with contextlib.suppress(EngineError):  # the session may be ending; else it is tried again
+                containers.replace_file(self._container, VALUE_FILE, self._undelivered, user=self._launch.command[0])
+                self._undelivered = ""
 
     def _explain(self, code: int) -> None:
         """Print what of this machine's the session may have died of."""

@@ -140,9 +140,17 @@ def test_variables_of_the_users_settings_sign_in_and_lead_to_their_gateway(
         assert holds(someone, token) == [someone.home / ".claude/settings.json"]
 
 
-def test_a_helper_that_fails_is_named_and_the_first_screen_is_the_prompt(someone: User, place: Path) -> None:
-    settings(someone, apiKeyHelper=str(program(someone, "get-key", "echo 'sign in to the vault' >&2; exit 3")))
+def test_a_helper_that_fails_is_named_and_is_tried_again_behind_the_prompt(
+    someone: User, place: Path, api: Api
+) -> None:
+    script = f"cat {someone.home}/vault || {{ echo 'sign in to the vault' >&2; exit 3; }}"
+    env = {"CLAUDE_CODE_API_KEY_HELPER_TTL_MS": "1000"}
+    settings(someone, apiKeyHelper=str(program(someone, "get-key", script)), env=env)
     project = someone.folder(own_name(place))
     with terminal(someone, project, "confined-claude") as opened:
         at_once(opened)
         assert "No credential from apiKeyHelper: sign in to the vault." in " ".join(opened.everything.split())
+        (someone.home / "vault").write_text("sk-of-the-vault")
+        [session] = up(project)
+        wait_until(lambda: docker("exec", session, "cat", VALUE, check=False) == "sk-of-the-vault")
+        assert ask(opened, api, "hello")["authorization"] == "Bearer sk-of-the-vault"

@@ -111,6 +111,8 @@ def test_settings_that_lead_to_where_a_session_can_write_are_not_used(place: Pla
         "'{}/with blank'",
         "~/link/get-key",
         "$HOME/link/get-key",
+        "$TOOLS/get-key",
+        "echo `{}/get-key`",
         "in-path",
     ],
 )
@@ -122,7 +124,7 @@ def test_a_helper_that_a_session_could_have_written_is_not_run(place: Place, com
     (place.other / "in-path").chmod(0o755)
     (programs / "in-path").symlink_to(place.other / "in-path")
     write(place.user, apiKeyHelper=command.format(place.other))
-    found = place.read(PATH=f"{programs}:/usr/bin:/bin")
+    found = place.read(PATH=f"{programs}:/usr/bin:/bin", TOOLS=str(place.other))
     assert found.helpers == {}
     assert "it is not run" in found.problems[0]
     # Control: the same in a directory of the user's.

@@ -101,6 +101,7 @@ def test_what_does_not_end_is_ended_with_all_that_it_has_started(
         ("printf 'k\\303\\251y'", "one key and nothing else"),
         ("head -c 20000 /dev/zero | tr '\\0' x", "one key and nothing else"),
         ("echo secret-in-output; echo 'please log in' >&2; exit 3", "please log in"),
+        ("echo 'no: Bearer sk-ant-secret-in-output-0123456789' >&2; exit 3", "no: Bearer …"),
         ("exit 3", "ended with 3"),
         ("/nonexistent/helper", "not found"),
     ],
