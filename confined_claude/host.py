@@ -10,11 +10,14 @@ import shlex
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import ConfinedError
+
+if TYPE_CHECKING:
+    from .background import Background
 
 APP = "confined-claude"
 CLAUDE_CONFIG_DIR = "CLAUDE_CONFIG_DIR"
@@ -127,12 +130,22 @@ class Host:
     @cached_property
     def git_config(self) -> tuple[GitVariable, ...]:
         """The user's global git configuration in its order; empty without git or such a file."""
-        return self._git_config("--global")
+        return self.ask_git()["--global"].result()
 
     @cached_property
     def system_git_config(self) -> tuple[GitVariable, ...]:
         """The machine's git configuration in its order; empty without git or such a file."""
-        return self._git_config("--system")
+        return self.ask_git()["--system"].result()
+
+    def ask_git(self) -> Mapping[str, Background[tuple[GitVariable, ...]]]:
+        """Ask git for both configurations, in the background, unless that is done: a start imports meanwhile."""
+        return self._asked_git
+
+    @cached_property
+    def _asked_git(self) -> Mapping[str, Background[tuple[GitVariable, ...]]]:
+        from .background import Background  # few commands ask
+
+        return {scope: Background(partial(self._git_config, scope)) for scope in ("--global", "--system")}
 
     @property
     def git_environment(self) -> tuple[GitVariable, ...]:

@@ -20,7 +20,6 @@ from ..text import parse_json
 from . import api, labels
 from .api import Answer
 from .context import proxies
-from .creation import read_arguments
 from .failures import SECONDS, refused
 
 # The exit code of what SIGKILL ended.
@@ -159,6 +158,8 @@ def create(name: str, arguments: Callable[[str], Sequence[str]], private: Mappin
 
 
 def _create(arguments: Sequence[str]) -> Answer:
+    from .creation import read_arguments  # not for `exec`
+
     wanted = read_arguments(arguments, proxies(os.environ))
     return api.ask("POST", "/containers/create", {"name": wanted.name}, wanted.body)
 

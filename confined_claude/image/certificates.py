@@ -7,7 +7,7 @@ session fail unless the container trusts it too.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 # Debian and Ubuntu; Fedora and RHEL; openSUSE; Alpine and macOS.
@@ -25,14 +25,19 @@ _BASE64 = re.compile(rb"[A-Za-z0-9+/]+=*")
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 
 
-def _certificates(bundle: Path) -> set[bytes]:
-    """Return the base64 bodies in a PEM file, white space removed; none if it cannot be read."""
+def _blocks(bundle: Path) -> set[bytes]:
+    """Return what is between the markers in a PEM file; none if it cannot be read."""
     try:
         content = bundle.read_bytes()
     except OSError:
         return set()
-    bodies = (part.partition(_END) for part in content.split(_BEGIN)[1:])
-    return {joined for body, end, _ in bodies if end and _BASE64.fullmatch(joined := b"".join(body.split()))}
+    parts = (part.partition(_END) for part in content.split(_BEGIN)[1:])
+    return {block for block, end, _ in parts if end}
+
+
+def _bodies(blocks: Iterable[bytes]) -> set[bytes]:
+    """Return the base64 bodies, white space removed; what is none is left out."""
+    return {joined for block in blocks if _BASE64.fullmatch(joined := b"".join(block.split()))}
 
 
 def extra_certificates(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -43,13 +48,16 @@ def extra_certificates(environ: Mapping[str, str]) -> tuple[str, ...]:
     """
     bundles = {Path(path) for path in SYSTEM_BUNDLES}
     bundles |= {Path(environ[name]) for name in BUNDLE_VARIABLES if environ.get(name)}
-    trusted: set[bytes] = set().union(*map(_certificates, bundles))
+    trusted: set[bytes] = set().union(*map(_blocks, bundles))
 
     import certifi
 
-    extra = trusted - _certificates(Path(certifi.where()))
+    public = _blocks(Path(certifi.where()))
+    # Most are written alike everywhere: only the others are looked into, as every start waits for this.
+    extra = _bodies(trusted - public)
     if extra:
-        extra -= set().union(*map(_certificates, DISTRIBUTED.rglob("*.crt")))
+        extra -= _bodies(public)
+        extra -= _bodies(block for path in DISTRIBUTED.rglob("*.crt") for block in _blocks(path))
     return tuple(_pem(body) for body in sorted(extra))
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -145,15 +146,17 @@ def image_chain(settings: Settings, environ: Mapping[str, str], dockerfile: str 
 
 def shared(claude_version: str = "", certificates: Iterable[str] = (), base: str = BASE) -> Recipe:
     """Return the recipe of the image below every session's."""
-    files = {path.relative_to(CONTEXT).as_posix(): path.read_bytes() for path in CONTEXT.rglob("*") if _belongs(path)}
+    files = {path.relative_to(CONTEXT).as_posix(): path.read_bytes() for path in _context()}
     files |= {f"{_CA}host-{number}.crt": text.encode() for number, text in enumerate(certificates)}
     return Recipe("Building the image.", files, {"CLAUDE_VERSION": claude_version}, base)
 
 
-def _belongs(path: Path) -> bool:
-    """Return whether a path belongs to the build context: not what only makes it a package for Python."""
-    is_bytecode = path.suffix == ".pyc" or path.parent.name == "__pycache__"
-    return path.is_file() and path != CONTEXT / "__init__.py" and not is_bytecode
+def _context() -> Iterator[Path]:
+    """Yield the files of the build context, but for what only makes it a package for Python."""
+    for directory, inner, names in os.walk(CONTEXT):
+        inner[:] = [name for name in inner if name != "__pycache__"]
+        files = (Path(directory, name) for name in names if not name.endswith(".pyc"))
+        yield from (path for path in files if path != CONTEXT / "__init__.py")
 
 
 def _with_packages(base: str, packages: Iterable[str]) -> Recipe:

@@ -289,3 +289,20 @@ def test_the_time_zone(
     if timezone is not None:
         (tmp_path / "timezone").write_text(timezone)
     assert time_zone({"TZ": variable}, tmp_path) == expected
+
+
+def test_git_is_asked_once_for_each_configuration_also_when_that_began_early(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin/git"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho \"$*\" >>'{tmp_path}/asked'\nprintf 'file:/x\\0user.name\\n%s\\0' \"$2\"\n")
+    program.chmod(0o755)
+    path = f"{program.parent}:{os.environ['PATH']}"
+    monkeypatch.setenv("PATH", path)
+    asking = replace(host, environ={"PATH": path})
+    asking.ask_git()
+    for _ in range(2):
+        assert [variable.value for variable in asking.git_config] == ["--global"]
+        assert [variable.value for variable in asking.system_git_config] == ["--system"]
+    assert len((tmp_path / "asked").read_text().splitlines()) == 2
