@@ -223,18 +223,25 @@ def raw_terminal(*, wanted: bool) -> Iterator[Callable[[], None]]:
 
     Yields a function that makes those a session's too. Standard input must be the terminal.
     """
-    if not wanted:
+    raw: list[Any] = []
+    if wanted:
+        fd = sys.stdin.fileno()
+        with contextlib.suppress(termios.error):  # a closed terminal
+            state = termios.tcgetattr(fd)
+            tty.setraw(fd, termios.TCSANOW)
+            raw = termios.tcgetattr(fd)
+    if not raw:
         yield lambda: None
         return
-    fd = sys.stdin.fileno()
-    state = termios.tcgetattr(fd)
-    tty.setraw(fd, termios.TCSANOW)
-    raw = termios.tcgetattr(fd)
     starting = [*raw]
     starting[tty.LFLAG] |= termios.ISIG
-    termios.tcsetattr(fd, termios.TCSANOW, starting)
+    _set_modes(fd, starting)
     try:
-        yield lambda: termios.tcsetattr(fd, termios.TCSANOW, raw)
+        yield lambda: _set_modes(fd, raw)
     finally:
-        with contextlib.suppress(termios.error):  # a closed terminal
-            termios.tcsetattr(fd, termios.TCSANOW, state)
+        _set_modes(fd, state)
+
+
+def _set_modes(fd: int, modes: list[Any]) -> None:
+    with contextlib.suppress(termios.error):  # a closed terminal
+        termios.tcsetattr(fd, termios.TCSANOW, modes)

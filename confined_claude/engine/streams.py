@@ -74,11 +74,12 @@ class Streams:
     def _copy_input(self) -> None:
         """Copy until there is no more, or until the other side takes no more."""
         target = self._answer.socket
+        number = target.fileno()  # it may be closed meanwhile
         poll = select.poll()
         poll.register(0, select.POLLIN)
-        poll.register(target, 0)
+        poll.register(number, 0)
         with contextlib.suppress(OSError):
-            while target.fileno() not in [fd for fd, _ in poll.poll()]:
+            while number not in [fd for fd, _ in poll.poll()]:
                 try:
                     piece = os.read(0, _PIECE)
                 except BlockingIOError:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from helpers import GITCONFIG, User, sessions_of
+from relay import relayed
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -113,11 +116,25 @@ def test_a_question_through_a_pipe(user: User, project: Path) -> None:
     assert done.stdout == "FAKE ANSWER: what is in the pipe\n"
 
 
-def test_binary_data_through_pipes(user: User, project: Path) -> None:
-    data = bytes(range(256)) * 4096
-    command = user.command("confined-claude", "shell", "--", "cat")
-    done = subprocess.run(command, cwd=project, env=user.environ(), input=data, capture_output=True, check=True)
-    assert done.stdout == data
+@pytest.mark.parametrize("way", ["unix", "tcp"])
+def test_much_binary_data_through_pipes(user: User, project: Path, way: str) -> None:
+    """Both ways, outputs apart, with the exit code; also where the docker command has to reach the engine."""
+    data = os.urandom(20 << 20)
+    script = "echo to one >&2; cat; echo the other >&2; exit 7"
+    with contextlib.ExitStack() as stack:
+        address = stack.enter_context(relayed(None))[0] if way == "tcp" else ""
+        done = subprocess.run(
+            user.command("confined-claude", "shell", "--", "sh", "-c", script),
+            cwd=project,
+            env=user.environ(DOCKER_HOST=address),
+            input=data,
+            capture_output=True,
+            check=False,
+            timeout=100,
+        )
+    assert (done.stdout == data, done.returncode) == (True, 7), done.stderr
+    assert done.stderr.endswith(b"to one\nthe other\n")
+    assert sessions_of(project) == []
 
 
 def test_json_output_parses(user: User, project: Path) -> None:

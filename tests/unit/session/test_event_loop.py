@@ -240,3 +240,18 @@ def test_a_raw_terminal_gives_its_keys_signals_up_when_asked_and_is_restored(mon
         with signals.raw_terminal(wanted=False) as pass_keys:
             pass_keys()
             assert termios.tcgetattr(terminal) == before
+
+
+def test_a_terminal_that_is_closed_is_no_error_at_any_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for moment in ("before", "begin", "end"):
+        window, terminal = pty.openpty()
+        with os.fdopen(terminal) as stdin:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            if moment == "before":
+                os.close(window)
+            with signals.raw_terminal(wanted=True) as pass_keys:
+                if moment == "begin":
+                    os.close(window)
+                pass_keys()
+                if moment == "end":
+                    os.close(window)
