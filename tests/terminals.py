@@ -15,6 +15,8 @@ from helpers import User
 
 ROWS, COLUMNS = 40, 100
 PROMPT = "❯"  # noqa: RUF001 - Claude Code's own
+# What its first screen may ask.
+QUESTIONS = ("Choose the text style", "Select login method", "Do you trust", "custom API key", "Yes, I accept")
 
 
 class Terminal:

@@ -86,16 +86,16 @@ class HostConfig:
     def __exit__(self, *_: object) -> None:
         self._root.close()
 
-    def offer(self, scripts: Iterable[str] = ()) -> Offer:
-        """Return what there is to copy: what is followed, what the memory imports, and ``scripts`` by their paths.
+    def offer(self, scripts: Iterable[str] = (), followed: Iterable[str] = FOLLOWED) -> Offer:
+        """Return what there is to copy: what is ``followed``, what the memory imports, and ``scripts`` by their paths.
 
         Of a script in a directory, everything in that directory is offered: it may need the rest.
         """
         offer = Offer()
-        for name in FOLLOWED:
+        for name in followed:
             for path in self._entries(name):
                 self._add(offer, path)
-        for name in self._imports(offer):
+        for name in self._imports(offer) if MEMORY in offer.files else ():
             if name not in offer.files:
                 self._add(offer, _parts(name))
         for script in scripts:

@@ -25,11 +25,12 @@ from ..text import parse_json
 from .approvals import DIRECTORY, LOCK
 from .carried import SETTINGS, HostSetup
 from .host_commands import INSIDE
-from .offer import HostConfig, Offer, Offered, with_paths_inside
+from .offer import FOLLOWED, HostConfig, Offer, Offered, with_paths_inside
 from .setup_settings import SettingsCopy, copy_of
 
 FOLLOW, ONCE, OFF = "follow", "once", "off"
 _MOST_BYTES = 16 << 20
+_LEFT_OUT = "Not all of your own Claude setup is in sessions: `confined-claude setup` says what is left out, and why."
 _BACKUPS = "backups"  # Claude Code's own
 
 
@@ -63,11 +64,16 @@ class Change:
 
 @dataclass
 class Record:
-    """What was copied to one config. ``settings`` is the hash of the host's settings then, None before they were."""
+    """What was copied to one config.
+
+    ``settings`` is the hash of the host's settings when they were copied, None before; ``left_out`` are paths that the
+    user was told of.
+    """
 
     files: dict[str, Copied] = field(default_factory=dict)
     settings: str | None = None
     is_done: bool = False
+    left_out: list[str] = field(default_factory=list)
 
 
 class Setup:
@@ -82,29 +88,36 @@ class Setup:
         self._state = store.state_of(host)
         self._name = _name(location)
 
-    def bring(self, mode: str) -> None:
-        """Copy what is new or changed on the host, as the setting ``setup`` says.
+    def bring(self, mode: str) -> tuple[str, ...]:
+        """Copy what is new or changed on the host, as the setting ``setup`` says; return what to say of it, once.
 
         Raises ConfinedError where something cannot be written, and for a record of a newer version.
         """
         if mode == OFF:
-            return
+            return ()
         record = self.record()
-        if mode == ONCE and (record is None or record.is_done):
-            return
-        with self._offered() as (source, offer):
-            if source is None or (record is not None and record.is_done and _is_same(offer, record)):
-                return
+        # Hooks and servers that are allowed later need their scripts all the same.
+        has_all = mode == ONCE and (record is None or record.is_done)
+        if has_all and not self._scripts:
+            return ()
+        with self._offered(() if has_all else FOLLOWED) as (source, offer):
+            if source is None or (record is not None and record.is_done and _is_same(offer, record, has_all=has_all)):
+                return ()
             with locked(self._state.at(DIRECTORY), LOCK) as records, self._location.make() as config:
                 # Version 0.1 has made a config without a record, and has copied the settings.
                 record = self.record() or Record(settings="")
+                told = record.left_out
                 try:
+                    if not has_all:
+                        self._remove_gone(offer, config, record)
+                        record.left_out = sorted(offer.left_out)
                     self._copy(source, offer, config, record)
                     record.is_done = True
                 except OSError as error:
                     raise system_error("write to", config.path, error) from None
                 finally:
                     _write_record(records, self._location, record)
+        return (_LEFT_OUT,) if set(record.left_out) - set(told) else ()
 
     def record(self) -> Record | None:
         """Return what is on record of the config, None if nothing is. Raises ConfinedError for a newer version."""
@@ -112,7 +125,7 @@ class Setup:
             return None if directory is None else store.read_json(directory, self._name, _decoded)
 
     @contextlib.contextmanager
-    def _offered(self) -> Iterator[tuple[HostConfig | None, Offer]]:
+    def _offered(self, followed: Iterable[str] = FOLLOWED) -> Iterator[tuple[HostConfig | None, Offer]]:
         """Open the host's config, and return with it what it offers; None where there is none that can be read."""
         try:
             source = HostConfig(self._host.claude_config, self._host.home)
@@ -120,7 +133,7 @@ class Setup:
             yield None, Offer()
             return
         with source:
-            yield source, source.offer((*self.settings.scripts, *self._scripts))
+            yield source, source.offer((*(self.settings.scripts if followed else ()), *self._scripts), followed)
 
     @cached_property
     def settings(self) -> SettingsCopy:
@@ -185,10 +198,13 @@ class Setup:
             return content
         return with_paths_inside(content, {str(self._host.claude_config): INSIDE})
 
-    def _copy(self, source: HostConfig, offer: Offer, config: Directory, record: Record) -> None:
-        """Bring ``config`` in line with ``offer``, and ``record`` with what was done. Raises OSError."""
+    def _remove_gone(self, offer: Offer, config: Directory, record: Record) -> None:
+        """Remove what was copied and is gone on the host."""
         for path in [path for path in record.files if path not in offer.files and not offer.covers(path)]:
             _remove(config, path, record.files.pop(path).hash)
+
+    def _copy(self, source: HostConfig, offer: Offer, config: Directory, record: Record) -> None:
+        """Bring ``config`` in line with ``offer``, and ``record`` with what was done. Raises OSError."""
         for path, offered in offer.files.items():
             known = record.files.get(path)
             if known is not None and known.is_of(offered):
@@ -221,6 +237,7 @@ def make(location: Location, host: Host) -> None:
         return
     with locked(store.state_of(host).at(DIRECTORY), LOCK) as records:
         if not os.path.lexists(location.path):
+            _forget_gone(records)
             _write_record(records, location, Record())
             location.make().close()
 
@@ -250,12 +267,13 @@ def _place(config: Directory, path: str, content: bytes, mode: int) -> None:
         directory.write(name, content, mode)
 
 
-def _is_same(offer: Offer, record: Record) -> bool:
+def _is_same(offer: Offer, record: Record, *, has_all: bool) -> bool:
     """Return whether nothing has changed on the host since ``record``."""
     known = record.files
-    return all(path in known and known[path].is_of(offered) for path, offered in offer.files.items()) and all(
-        path in offer.files or offer.covers(path) for path in known
-    )
+    if not all(path in known and known[path].is_of(offered) for path, offered in offer.files.items()):
+        return False
+    are_there = all(path in offer.files or offer.covers(path) for path in known)
+    return has_all or (are_there and record.left_out == sorted(offer.left_out))
 
 
 def _write(config: Directory, path: str, content: bytes, copied: Copied, known: Copied | None) -> bool:
@@ -305,10 +323,19 @@ def _name(location: Location) -> str:
     return f"{_hash(os.fsencode(location.path))[:16]}.json"
 
 
+def _forget_gone(records: Directory) -> None:
+    """Remove the records of configs that are gone."""
+    for name in records.names():
+        value = parse_json(records.read(name))
+        path = value.get("config") if isinstance(value, dict) else None
+        if isinstance(path, str) and not os.path.lexists(path):
+            records.unlink(name)
+
+
 def _write_record(records: Directory, location: Location, record: Record) -> None:
     store.write_json(records, _name(location), {"version": store.VERSION, "config": str(location.path), **vars(record)})
 
 
 def _decoded(value: Any) -> Record:
     files = {str(path): Copied(*entry) for path, entry in value["files"].items()}
-    return Record(files, value["settings"], value["is_done"])
+    return Record(files, value["settings"], value["is_done"], value.get("left_out", []))

@@ -195,13 +195,15 @@ def _prepare(
         sign_in = claude.prepare()
     with timing.phase("setup"):
         theirs = HostSetup(workspace.host, workspace.project.root)
-        Setup(workspace.claude_config, workspace.host, theirs, carried.scripts).bring(workspace.settings.setup)
+        followed = Setup(workspace.claude_config, workspace.host, theirs, carried.scripts)
+        remarks = followed.bring(workspace.settings.setup)
     yield from _gather_conversations(workspace)
     projects.remember(workspace.state, workspace.project.root)
     if workspace.profile.is_new or (is_watched and workspace.profile.name != profiles.DEFAULT):
         yield _profile_line(workspace, sign_in.kind)
     if needs_sign_in or sign_in.kind:
         yield from (*sign_in.notes, *(sign_in.remarks if is_watched else ()))
+    yield from remarks if is_watched else ()
 
 
 def _carry_over(workspace: Workspace, old: Path) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers import User, own_name
+from terminals import PROMPT, QUESTIONS, terminal
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -59,13 +60,18 @@ def fill(user: User, project: Path) -> Path:
         "args": ["~/.claude/servers/hello.py".replace("~", str(user.home))],
         "env": {"TOKEN": "${MADE_UP_TOKEN}", "LITERAL": LITERAL, "SEEN": str(project / "seen")},
     }
+    settings = {
+        "hooks": {"PreToolUse": [{"matcher": "Bash", "hooks": hooks}]},
+        "statusLine": {"type": "command", "command": "python3 ~/.claude/status.py"},
+    }
     files = {
         "CLAUDE.md": "@docs/style.md",
         "docs/style.md": "The user likes plain words.",
         "skills/greet/SKILL.md": "---\nname: greet\ndescription: Greets in the way that this user likes.\n---\n",
         "hooks/check.py": HOOK,
         "servers/hello.py": SERVER,
-        "settings.json": json.dumps({"hooks": {"PreToolUse": [{"matcher": "Bash", "hooks": hooks}]}}),
+        "settings.json": json.dumps(settings),
+        "status.py": "print('the user' + chr(39) + 's own status')",
         "../.claude.json": json.dumps({"mcpServers": {"hello": server, "odd": {"command": "no-such-server-here"}}}),
     }
     for name, text in files.items():
@@ -110,6 +116,10 @@ def test_hooks_and_servers_are_in_sessions_once_they_are_allowed(plain_user: Use
     assert "env; stat" in (project / "hooked").read_text()
     assert f"tools/list {GIVEN} {LITERAL}" in (project / "seen").read_text()
     assert "forbidden" not in asked("RUN: echo forbidden").replace("echo forbidden", "")
+    with terminal(user, project, "confined-claude", MADE_UP_TOKEN=GIVEN) as opened:
+        screen = opened.wait_for(PROMPT)
+        assert not [question for question in QUESTIONS if question in screen]
+        opened.wait_for("the user's own status")
     everything = b"".join(path.read_bytes() for path in (user.home / ".local").rglob("*") if path.is_file())
     assert LITERAL.encode() not in everything
     assert GIVEN.encode() not in everything

@@ -11,13 +11,11 @@ from pathlib import Path
 
 import pytest
 from helpers import ALONE, User, sessions_of, wait_until
-from terminals import COLUMNS, PROMPT, ROWS, terminal
+from terminals import COLUMNS, PROMPT, QUESTIONS, ROWS, terminal
 
 from confined_claude.signals import RESET
 
 pytestmark = pytest.mark.timeout(300)
-
-QUESTIONS = ("Choose the text style", "Select login method", "Do you trust", "custom API key", "Yes, I accept")
 
 
 @pytest.mark.parametrize("how", ["copied sign-in", "API key", "yolo"])

@@ -53,10 +53,10 @@ class Place:
     def setup(self) -> Setup:
         return Setup(self.location, self.host, HostSetup(self.host))
 
-    def start(self, mode: str = "follow") -> None:
-        """Do what a start does."""
+    def start(self, mode: str = "follow", scripts: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Do what a start does, and return what it says."""
         setup.make(self.location, self.host)
-        self.setup.bring(mode)
+        return Setup(self.location, self.host, HostSetup(self.host), scripts).bring(mode)
 
     def files(self) -> dict[str, bytes]:
         paths = [path for path in self.inside.rglob("*") if path.is_file()]
@@ -310,6 +310,44 @@ def test_once_copies_once_and_off_never(place: Place) -> None:
     assert place.files() == first
     place.start()
     assert place.files()["CLAUDE.md"] == b"second"
+
+
+def test_scripts_of_what_is_allowed_come_with_their_directory_and_go_when_it_is_not_any_more(place: Place) -> None:
+    for name in ("hooks/check.py", "hooks/lib/helper.py", "one.sh", "other.sh", "CLAUDE.md"):
+        put(place.theirs / name, name.encode())
+    place.start()
+    assert set(place.files()) == {"CLAUDE.md"}
+    place.start(scripts=("hooks/check.py", "one.sh"))
+    assert set(place.files()) == {"CLAUDE.md", "hooks/check.py", "hooks/lib/helper.py", "one.sh"}
+    place.start(scripts=("one.sh",))
+    assert set(place.files()) == {"CLAUDE.md", "one.sh"}
+
+
+def test_scripts_that_are_needed_later_come_also_where_the_rest_is_copied_once(place: Place) -> None:
+    put(place.theirs / "CLAUDE.md", b"first")
+    put(place.theirs / "hooks/check.py", b"hook")
+    place.start("once")
+    put(place.theirs / "CLAUDE.md", b"second")
+    place.start("once", scripts=("hooks/check.py",))
+    assert place.files() == {"CLAUDE.md": b"first", "hooks/check.py": b"hook"}
+
+
+def test_what_is_left_out_is_said_once(place: Place) -> None:
+    (place.theirs / "CLAUDE.md").symlink_to("/etc/hostname")
+    assert "`confined-claude setup`" in place.start()[0]
+    assert place.start() == ()
+    put(place.theirs / "agents/a.md", b"new")
+    assert place.start() == ()
+    put(place.theirs / "agents/.env", b"new")
+    assert len(place.start()) == 1
+
+
+def test_the_record_of_a_config_that_is_gone_goes(place: Place) -> None:
+    other = shared_data(place.host).at("other")
+    setup.make(other, place.host)
+    shutil.rmtree(other.path)
+    place.start()
+    assert len(list((place.host.state / "setup").glob("*.json"))) == 1
 
 
 def test_a_config_of_version_0_1_keeps_what_it_has(place: Place) -> None:
