@@ -33,6 +33,7 @@ _SIGNED_OUT_SECONDS = 5.0
 # A client that signs in names its account a moment after it has written its credentials.
 _SETTLING_SECONDS = 10.0
 _SIGNED_OUT = "Claude was signed out on this machine, and so was this session."
+_RENEWED = "The copied sign-in was renewed, and this session uses the new one."
 _OTHER_ACCOUNT = "Claude was signed in to another account on this machine, and so was this session: {} instead of {}."
 _FAILED = "The sign-in of this machine's Claude could not be copied while the session ran: {}"
 _LOCKED = "another session writes to its credentials."
@@ -205,8 +206,7 @@ class Watch:
             self._compare(followed)
         if not self._is_end_told and (lines := self._end()):
             self._is_end_told = True
-            for line in lines:
-                self._tell(line)
+            self._tell(" ".join(lines))
 
     def close(self) -> None:
         """Tell what could not be done to the last."""
@@ -231,9 +231,11 @@ class Watch:
         """Tell what has changed since the last look, whichever session has done it."""
         before, self._before = self._before, followed
         if followed.mine != before.mine:
-            self._is_end_told = False
             if followed.mine is None and followed.theirs.is_signed_out:
                 self._tell(_SIGNED_OUT)
+            elif self._is_end_told and not self._end():
+                self._tell(_RENEWED)
+            self._is_end_told = False
         if before.address and followed.address and before.address != followed.address:
             self._tell(_OTHER_ACCOUNT.format(followed.address, before.address))
 

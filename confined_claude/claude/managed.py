@@ -14,6 +14,21 @@ from ..text import escape
 # The entrypoint makes files of these, and takes them out of the session's environment. They are no place for a secret.
 SETTINGS_VARIABLE = "CONFINED_CLAUDE_MANAGED_SETTINGS"
 MEMORY_VARIABLE = "CONFINED_CLAUDE_MANAGED_MEMORY"
+# From the root of the container. The client reads it again as soon as it changes.
+NOTICE_FILE = "etc/claude-code/managed-settings.d/confined-claude-notice.json"
+# Longer tips the client leaves out.
+_TIP_LENGTH = 500
+
+
+def notice(lines: Sequence[str]) -> str:
+    """Return managed settings that have the client show ``lines`` in place of its tips while it works, the last first.
+
+    So a person sees in a running session what is to be said of it; an announcement stands in the first screen only.
+    """
+    text = " ".join(escape(line) for line in reversed(lines))[:_TIP_LENGTH]
+    tip = {"id": f"notice-{len(lines)}", "text": text, "priority": 100, "cooldownSessions": 0}
+    override = {"excludeDefault": True, "label": "confined-claude", "tips": [tip]}
+    return json.dumps({"spinnerTipsEnabled": True, "spinnerTipsOverride": override}, ensure_ascii=False)
 
 
 def variables(announcements: Sequence[str], note: str) -> dict[str, str]:

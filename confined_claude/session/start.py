@@ -19,7 +19,6 @@ from ..claude.names import any_may_be_of
 from ..claude.setup import OFF, Setup
 from ..claude.sign_in import CREDENTIALS_KIND, Chosen
 from ..claude.source import Renewal
-from ..console import say
 from ..egress import local_networks
 from ..egress.sidecar import Sidecar
 from ..engine import context
@@ -39,6 +38,7 @@ from .closing import closing_lines
 from .launch import HostFacts, Launch, plan_launch
 from .mounts import make_directories
 from .supervisor import Supervisor, connect
+from .telling import Teller
 
 _KEY_BYTES = 8
 _PRIVATE = 0o700
@@ -131,7 +131,7 @@ def _start(
         if renewal is not None:
             stack.callback(renewal.close)
         notes: list[str] = []
-        meanwhile: list[str] = []
+        teller = Teller(launch)
         since = 0.0
 
         def prepare() -> None:
@@ -145,14 +145,8 @@ def _start(
             if watch is not None:
                 watch.close()
             if renewal is not None and renewal.failure:
-                tell(renewal.failure)
-            return list(closing_lines(workspace, launch, notes, meanwhile, since))
-
-        def tell(line: str) -> None:
-            if launch.has_claudes_screen:
-                meanwhile.append(line)
-            else:
-                say(f"{line}\r" if launch.terminal else line)
+                teller.tell(renewal.failure)
+            return list(closing_lines(workspace, launch, notes, teller.kept, since))
 
         with guarded(workspace, launch.key, prepare, closing) as guard:
             notes += (*launch.notes, *(launch.remarks if launch.terminal else ()))
@@ -160,9 +154,16 @@ def _start(
                 launch = _with_credential(launch, renewal, notes)
             launch = launch.with_mounts(guard.mounts).telling(notes)
             make_directories(workspace, launch.mounts)
-            watch = claude.watch(tell)
+            watch = claude.watch(teller.tell)
             supervisor = Supervisor(
-                workspace, launch, guard=guard, sidecar=sidecar, watch=watch, renewal=renewal, signals=caught
+                workspace,
+                launch,
+                guard=guard,
+                sidecar=sidecar,
+                watch=watch,
+                renewal=renewal,
+                teller=teller,
+                signals=caught,
             )
             with signals.terminal_restored(), supervisor:
                 supervisor.create()

@@ -24,6 +24,7 @@ from ..workspace import Workspace
 from .attachment import Attachment, code_of
 from .event_loop import SETTLING_SECONDS, WATCH_SECONDS, EventLoop
 from .launch import SECRETS_FILE, Launch
+from .telling import Teller
 
 if TYPE_CHECKING:
     from ..claude.source import Renewal
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from ..engine.sdk import Engine
 
 _FULL_BYTES = 1 << 20
-# The terminal may be in raw mode.
-_CLOSED = "The session's network is closed: its sidecar has ended. A new session has one again.\r"
+_CLOSED = "The session's network is closed: its sidecar has ended. A new session has one again."
 
 
 class Supervisor:
@@ -50,7 +50,8 @@ class Supervisor:
         guard: Guard,
         sidecar: Sidecar,
         watch: Watch | None,
-        renewal: Renewal | None = None,
+        renewal: Renewal | None,
+        teller: Teller,
         signals: Signals,
     ) -> None:
         self._workspace = workspace
@@ -61,6 +62,7 @@ class Supervisor:
         self._signals = signals
         self._renewal = renewal
         self._undelivered = ""
+        self._teller = teller
         self._container = ""
         self._name = ""
         self._settled = math.inf  # from when on the container's process takes signals (monotonic clock)
@@ -106,6 +108,7 @@ class Supervisor:
         with timing.phase("create"):
             self._container, self._name = containers.create(launch.name, launch.create_arguments, private)
         self._guard.session = self._name
+        self._teller.container = self._container
 
     def attend(self, notes: Iterable[str]) -> int:
         """Attach this process's terminal or pipes to the session, and return the exit code of its command.
@@ -169,7 +172,7 @@ class Supervisor:
         def receive() -> None:
             if not self._sidecar.receive():
                 loop.forget(fd)
-                loop.after(TOGETHER_SECONDS, lambda: say(_CLOSED))
+                loop.after(TOGETHER_SECONDS, lambda: self._teller.tell(_CLOSED))
 
         loop.when_readable(fd, receive)
         if self._sidecar.has_config:

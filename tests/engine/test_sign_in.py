@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -119,12 +120,15 @@ def test_a_session_follows_the_host_from_token_to_token_and_to_its_end(
         opened.type("the first")
         opened.wait_for("FAKE ANSWER: the first")
         api.revoke(old)
-        user.sign_in(token=new)
+        user.sign_in(token=new, expires=int(time.time() * 1000) + 600_000)
         wait_until(lambda: new in copied(user).read_text())
         name_account(user.home, "two")
         wait_until(lambda: "two@example.invalid" in (copied(user).parent / ".claude.json").read_text())
         opened.type("the second")
         opened.wait_for("FAKE ANSWER: the second")
+        opened.type("SLEEP: 5 longer")  # the client has chosen the tip of its next answer already
+        opened.wait_for("confined-claude: Claude was signed in to another account")
+        opened.wait_for("FAKE ANSWER: SLEEP: 5 longer")
         credentials.unlink()
         wait_until(lambda: not copied(user).exists())
         opened.type("the third")
@@ -134,6 +138,7 @@ def test_a_session_follows_the_host_from_token_to_token_and_to_its_end(
     closing = opened.everything.split("This session has ended.")[1]
     assert "Claude was signed out on this machine, and so was this session." in closing
     assert "this session: two@example.invalid instead of one@example.invalid" in " ".join(closing.split())
+    assert "The copied sign-in ends at" in closing
     assert {sent for sent in api.tokens() if sent in (old, new)} == {old, new}
 
 

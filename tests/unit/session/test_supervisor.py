@@ -18,6 +18,7 @@ from confined_claude.guard.guarded_project import GuardedProject
 from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.session import supervisor as module
+from confined_claude.session import telling
 from confined_claude.session.attachment import Attachment
 from confined_claude.session.start import start
 from confined_claude.settings import Settings
@@ -64,6 +65,7 @@ def session(host: Host, tmp_path: Path, docker: FakeEngine, monkeypatch: pytest.
         "confined_claude.image.build.ensure", lambda _engine, chain, _host: made.built.append(chain.name)
     )
     monkeypatch.setattr(module, "say", made.said.append)
+    monkeypatch.setattr(telling, "say", made.said.append)
     monkeypatch.setattr(module, "TOGETHER_SECONDS", 0.05)
     monkeypatch.setattr(sidecar_module, "TOGETHER_SECONDS", 0.05)
     return made
@@ -206,12 +208,11 @@ def test_a_ctrl_c_is_the_sessions(session: Trial, monkeypatch: pytest.MonkeyPatc
 
 def test_a_sidecar_that_dies_is_reported_once(session: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     session.docker.does("touch runs; " + LIVES, "command")
-    monkeypatch.setattr(module, "say", lambda text: (session.said.append(text), "closed" in text and session.ends()))
+    monkeypatch.setattr(telling, "say", lambda text: (session.said.append(text), "closed" in text and session.ends()))
     soon(session, session.docker.end)
     session.run()
     (line,) = session.said
     assert "network is closed" in line
-    assert line.endswith("\r")  # the terminal is in raw mode
 
 
 def test_one_that_ends_just_before_its_session_is_no_news(session: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
