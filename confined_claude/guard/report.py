@@ -60,7 +60,7 @@ def report(findings: Sequence[Finding], who: str = "This session", also: Sequenc
 
 def name(findings: Sequence[Finding]) -> str:
     """Return the paths of the first few findings, and how many more there are."""
-    return _first([finding.path for finding in findings])
+    return _first([finding.path + ("" if finding.digest_after else " (removed)") for finding in findings])
 
 
 def _first(paths: Sequence[str]) -> str:

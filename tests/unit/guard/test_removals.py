@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from confined_claude.guard import review
+from confined_claude.guard import report, review
 from confined_claude.guard.contents import HASHED, UNHASHED
 from confined_claude.guard.findings import Finding, audit
 from confined_claude.guard.rule_table import RULES, SAFEGUARDS, Rule
@@ -171,6 +171,10 @@ def test_a_scan_that_is_cut_short_tells_of_no_removals() -> None:
 
 
 def test_what_the_user_opened_may_go(tmp_path: Path) -> None:
+    put(tmp_path / "project/.npmrc", EVERY)
+    scanned = Scanned(tmp_path / "project")
+    (tmp_path / "project/.npmrc").unlink()
+    assert report.name(scanned.findings()) == ".npmrc (removed)"
     put(tmp_path / "project/.npmrc", EVERY)
     scanned = Scanned(tmp_path / "project", Settings(writable=(".npmrc",)))
     (tmp_path / "project/.npmrc").unlink()
