@@ -37,7 +37,7 @@ _BACKUPS = "backups"  # Claude Code's own
 class Copied(NamedTuple):
     """A file on record: its stamp on the host when it was looked at, and the hash of what was copied.
 
-    The hash is empty for a file that the container had first.
+    The hash is empty for a file that the container had first, and for one that is not copied.
     """
 
     size: int
@@ -210,10 +210,8 @@ class Setup:
             if known is not None and known.is_of(offered):
                 continue
             content = self._content(source, path, offered)
-            if content is None:
-                continue
-            copied = Copied(*offered.stamp, offered.is_executable, _hash(content))
-            if not _write(config, path, content, copied, known):
+            copied = Copied(*offered.stamp, offered.is_executable, "" if content is None else _hash(content))
+            if content is not None and not _write(config, path, content, copied, known):
                 copied = copied._replace(hash=known.hash if known else "")
             record.files[path] = copied
         if record.settings is None:
@@ -279,7 +277,8 @@ def _is_same(offer: Offer, record: Record, *, has_all: bool) -> bool:
 def _write(config: Directory, path: str, content: bytes, copied: Copied, known: Copied | None) -> bool:
     """Write a file of the config, unless the container has changed or deleted it; return whether it is a copy now."""
     there = _read(config, path)
-    if there is None and (known is not None or _is_in_the_way(config, path)):
+    is_deleted = there is None and known is not None and known.hash
+    if is_deleted or (there is None and _is_in_the_way(config, path)):
         return False
     if there is not None and _hash(there) not in (copied.hash, known.hash if known else ""):
         return False

@@ -39,7 +39,7 @@ def setup(
     host, root = workspace.host, workspace.project.root  # the host as its profile sees it
     if shows_note:
         has_repository = (root / ".git").exists()
-        print(note(workspace.settings, root, has_repository=has_repository) or 'agent_note is "off".', end="")
+        print(note(workspace.settings, root, has_repository=has_repository) or 'agent_note is "off".\n', end="")
         return
     theirs, state = HostSetup(host, root), state_of(host)
     if allow or refuse:

@@ -126,6 +126,12 @@ def test_a_private_key_by_any_name_is_never_copied(place: Place) -> None:
     put(place.theirs / "skills/s/about.md", b"A key begins with -----BEGIN OPENSSH PRIVATE KEY-----")
     place.start()
     assert list(place.files()) == ["skills/s/about.md"]
+    records = tree(place.host.state)
+    place.start()
+    assert tree(place.host.state) == records  # nor looked at again
+    put(place.theirs / "skills/s/notes.md", b"harmless now")
+    place.start()
+    assert place.files()["skills/s/notes.md"] == b"harmless now"
 
 
 def test_the_memory_brings_what_it_imports_from_the_config(place: Place) -> None:
