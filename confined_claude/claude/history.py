@@ -87,7 +87,7 @@ class History:
 
     @property
     def is_empty(self) -> bool:
-        return not (self.prompts or self.has_settings or self.entries)
+        return not (self.conversations or self.prompts or self.has_settings or self.entries)
 
 
 @dataclass(frozen=True)

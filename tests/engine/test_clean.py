@@ -15,9 +15,11 @@ import pytest
 from helpers import ALONE, User, docker, up, wait_until
 from terminals import terminal
 
+from confined_claude.claude.names import directory_name
 from confined_claude.engine.sdk import Engine
 from confined_claude.host import Host
 from confined_claude.image.inventory import Inventory
+from confined_claude.project import Project
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -108,16 +110,23 @@ def test_of_two_projects_that_claude_calls_the_same_only_one_is_forgotten(user: 
     user.own(one.parent, two.parent)
     for project in (one, two):
         ask(user, project, f"hello from {project.name}")
-    (folder,) = (shared(user) / "claude-config/projects").glob("*-a-b-c")
+    # As earlier versions kept them.
+    folder = shared(user) / "claude-config/projects" / directory_name(one)
+    folder.mkdir()
+    for project in (one, two):
+        own = shared(user).parent / "projects" / Project(project).id / "conversations" / folder.name
+        for transcript in own.glob("*.jsonl"):
+            transcript.rename(folder / transcript.name)
     assert len(list(folder.glob("*.jsonl"))) == 2
     done = user.run(*CLEAN, "--all", cwd=one)
     assert done.returncode == 0, done.stderr
     (left,) = folder.glob("*.jsonl")
     assert "hello from b-c" in left.read_text()
     assert "AFTER 1 MESSAGES" in ask(user, two, "--continue", "and?")
+    assert not list(folder.glob("*.jsonl"))
     done = user.run(*CLEAN, "--all", "--project", str(two), cwd=one)
     assert done.returncode == 0, done.stderr
-    assert not folder.exists()
+    assert not list(shared(user).parent.glob("projects/*"))
 
 
 def test_the_questions_at_a_terminal(user: User, project: Path) -> None:

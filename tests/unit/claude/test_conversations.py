@@ -79,7 +79,8 @@ def test_what_is_kept_elsewhere_of_the_own_conversations_is_forgotten(config: Pa
     mine = put(config / f"file-history/{ID}/x")
     theirs = put(config / f"file-history/{ID.replace('a', 'b')}/x")
     scope = ProjectScope(Path("/p/app"))
-    assert history.find(Location(config), scope, own).conversations == 1
+    found = history.find(Location(config), scope, own)
+    assert (found.conversations, found.is_empty) == (1, False)
     with Location(config).open() as trash:
         history.forget(Location(config), scope, trash, own)
     assert (mine.exists(), theirs.exists()) == (False, True)
