@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -128,9 +128,19 @@ _SHARED = re.compile(r"(DISABLE|ENABLE|MCP)_\w+|MAX_\w+_(TOKENS|RETRIES)|BASH_(M
 _OWN = re.compile(r"CLAUDE_(CODE(?!_USE_)|AUTOCOMPACT|AX|AFK|STREAM|BYTE|ENABLE|DISABLE|ASYNC)_\w+")
 # Other names are possible, but no shell can export them.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_LISTED = re.compile("|".join(map(fnmatch.translate, LISTED)))
-_SECRET = re.compile("|".join(map(fnmatch.translate, SECRET)))
-_ENDPOINT = re.compile("|".join(map(fnmatch.translate, ENDPOINTS)))
+
+
+def _one_of(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Return a function that tells whether a name has one of these patterns of fnmatch.
+
+    Compiling them all would take a millisecond of each start, and most are plain names.
+    """
+    plain = frozenset(pattern for pattern in patterns if "*" not in pattern)
+    others = re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns if "*" in pattern))
+    return lambda name: name in plain or others.match(name) is not None
+
+
+_is_listed, _is_secret, _is_endpoint = map(_one_of, (LISTED, SECRET, ENDPOINTS))
 _PLAIN = frozenset((*SIGN_IN, "ANTHROPIC_CUSTOM_HEADERS", "CLAUDE_CODE_API_KEY_HELPER_TTL_MS"))
 
 
@@ -141,7 +151,7 @@ def is_true(value: str | None) -> bool:
 
 def is_endpoint(name: str) -> bool:
     """Return whether the variable ``name`` says where requests go."""
-    return _ENDPOINT.match(name) is not None
+    return _is_endpoint(name)
 
 
 def is_of_sign_in(name: str) -> bool:
@@ -170,7 +180,7 @@ def split(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     secret = {
         name: reachable(value)
         for name, value in given.items()
-        if _SECRET.match(name) or (cloud is not None and cloud.has(name))
+        if _is_secret(name) or (cloud is not None and cloud.has(name))
     }
     public = {name: value for name, value in given.items() if name not in secret and is_behaviour(name, value)}
     return public, secret
@@ -178,7 +188,7 @@ def split(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
 
 def is_behaviour(name: str, value: str) -> bool:
     """Return whether a variable of this ``name`` and ``value`` only says how Claude Code behaves."""
-    if _LISTED.match(name):
+    if _is_listed(name):
         return True
     is_own = _OWN.fullmatch(name) is not None
     words = frozenset(name.split("_"))

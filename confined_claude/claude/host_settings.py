@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -120,6 +119,8 @@ def _leads_into(command: str, host: Host, places: tuple[Path, ...]) -> Path | No
 
     What a script runs in turn is not known.
     """
+    import shutil  # few hosts have such a command
+
     try:
         words = shlex.split(command)
     except ValueError:

@@ -6,17 +6,18 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..background import Background, Unfinished
 from ..errors import ConfinedError
 from ..text import escape, parse_json
+
+if TYPE_CHECKING:
+    import subprocess
 
 # What a command prints: one key, or AWS credentials as JSON.
 KEY, AWS = "key", "AWS credentials"
@@ -110,6 +111,9 @@ class Renewal:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def _run(self) -> str:
+        import shutil  # few hosts have such a command
+        import subprocess
+
         source, command = self.source, self.source.command
         environ = {**source.environ, "PATH": self._path}
         if isinstance(command, str):

@@ -6,21 +6,21 @@ connection on. In HTTP/1.0 an answer ends with its connection, so nothing has to
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import socket
-import subprocess
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import signals
 from ..errors import EngineError
 from ..text import parse_json
-from . import command
 from .context import DEFAULT_ADDRESS, engine_address
 from .failures import SECONDS, no_answer, refused, unreachable
+
+if TYPE_CHECKING:
+    import subprocess
 
 _PIECE = 1 << 16
 _END_OF_HEAD = b"\r\n\r\n"
@@ -28,9 +28,6 @@ _MOST_HEAD = 1 << 16
 _STATUS = re.compile(rb"HTTP/1\.\d ([1-5]\d\d)(?:[ \r]|$)")
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _REFUSED = 400
-# The docker command's, for a connection that it passes on.
-_FORWARD = ("system", "dial-stdio")
-_ENDING_SECONDS = 5
 
 
 class Answer:
@@ -118,13 +115,12 @@ class _Connection:
                 self.socket.close()
                 raise unreachable(str(error)) from None
             return
+        from . import command  # not on most machines
+
         self.socket, other = socket.socketpair()
         self.socket.settimeout(seconds)
         with other, signals.held():
-            words, pipe = [command.program(), *_FORWARD], subprocess.PIPE
-            self._forwarder = subprocess.Popen(
-                words, stdin=other.fileno(), stdout=other.fileno(), stderr=pipe, start_new_session=True
-            )
+            self._forwarder = command.forward(other.fileno())
 
     def close(self) -> None:
         self.socket.close()
@@ -135,11 +131,10 @@ class _Connection:
     def failure(self) -> EngineError:
         """Return the error for a connection that has ended before there was an answer."""
         reason = "the connection was closed"
-        if self._forwarder is not None and self._forwarder.stderr is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._forwarder.wait(_ENDING_SECONDS)
-            self._forwarder.kill()
-            reason = self._forwarder.stderr.read().decode("utf-8", "replace").strip() or reason
+        if self._forwarder is not None:
+            from . import command
+
+            reason = command.reason_of(self._forwarder) or reason
         return unreachable(reason)
 
 

@@ -1,13 +1,16 @@
-"""The docker command: where it is, and the containers that stay its own."""
+"""The docker command: where it is, and what stays its own: sidecars, and the way to an engine behind no unix socket."""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Sequence
 
 from ..errors import EngineError
 from .failures import INSTALL_HINT
+
+_ENDING_SECONDS = 5
 
 
 def program() -> str:
@@ -22,3 +25,17 @@ def run(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
     words, none, pipe = [program(), "run", *arguments], subprocess.DEVNULL, subprocess.PIPE
     # Unbuffered: nothing that it prints is where no selector sees it.
     return subprocess.Popen(words, stdin=none, stdout=pipe, stderr=pipe, start_new_session=True, bufsize=0)
+
+
+def forward(connection: int) -> subprocess.Popen[bytes]:
+    """Have the docker command connect the file descriptor ``connection`` with the engine."""
+    words, pipe = [program(), "system", "dial-stdio"], subprocess.PIPE
+    return subprocess.Popen(words, stdin=connection, stdout=connection, stderr=pipe, start_new_session=True)
+
+
+def reason_of(process: subprocess.Popen[bytes]) -> str:
+    """Return what a docker command that is about to end has printed about that."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_ENDING_SECONDS)
+    process.kill()
+    return process.stderr.read().decode("utf-8", "replace").strip() if process.stderr else ""

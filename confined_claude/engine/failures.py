@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 
 from ..errors import EngineError
 from .context import engine_address
@@ -43,6 +42,8 @@ def unreachable(reason: str) -> EngineError:
             "You have no permission to use the Docker engine.",
             f"Run `sudo usermod -aG docker {os.environ.get('USER') or '$USER'}`, log out and in again.",
         )
+    import shutil  # only for this
+
     if shutil.which("docker") is None:
         return EngineError("There is no Docker engine on this machine.", INSTALL_HINT)
     return EngineError(

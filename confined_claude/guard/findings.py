@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from .snapshot import CUT_SHORT, Item, Kind, Snapshot, key_of
-from .verdicts import Context, Verdict, is_limit, judge, judge_removed, submodules
+
+if TYPE_CHECKING:
+    from .verdicts import Context, Verdict
 
 # Later findings come without contents, each of which may be 64 KiB.
 _MAX_CONTENT_BYTES = 8 << 20
@@ -63,6 +66,8 @@ def audit(
     no session can have changed, except where other files share it and in what is writable. ``session`` and ``since``
     are those of the findings.
     """
+    from .verdicts import is_limit, judge, submodules  # not before the end of a session
+
     context = replace(context, scanned=frozenset(after.git_directories), reached=after.reached)
     context = replace(context, submodules=submodules(after, context))
     protected = tuple(f"{path}/" for path in unchanged)
@@ -100,6 +105,8 @@ def _removed(
     before: Snapshot, after: Snapshot, context: Context, is_directory: Callable[[str], bool]
 ) -> Iterator[tuple[str, Item, Verdict]]:
     """Yield what protected something and is gone, while the directory is still there that it did so for."""
+    from .verdicts import judge_removed
+
     unseen = tuple(f"{key.partition(chr(0))[0]}/" for key, item in after.items.items() if item.kind == Kind.UNSEEN)
     if any(item.content in CUT_SHORT for item in after.items.values() if item.kind == Kind.UNSEEN):
         return  # it may be there all the same

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import signals, timing
 from ..background import Background
@@ -17,13 +18,15 @@ from ..errors import ConfinedError
 from ..fs.lock import Lock
 from ..text import escape
 from ..workspace import Workspace
-from . import isolation, known_files, open_findings, pins, report
+from . import open_findings, pins, report
 from .findings import Finding
 from .guarded_project import GuardedProject, identity
-from .isolation import CopyPlan
 from .pins import Pins
 from .records import Before, ReadOnlyRecords, Record, locked, locked_if_exist
 from .recovery import Recovery, end, plan_recovery, recover_interrupted, remove_made
+
+if TYPE_CHECKING:
+    from .isolation import CopyPlan
 
 # The kernel's time of a change of a file lags behind the clock by up to a tick.
 _CLOCK_SECONDS = 0.02
@@ -61,6 +64,8 @@ def plan(
         planned = planned.restricted_to(project.root / path for path in (*record.pinned, *record.writable))
     if git != "isolated" or project.repository is None:
         return GuardPlan(project, planned)
+    from . import isolation
+
     copies = workspace.data.at(isolation.DIRECTORY)
     return GuardPlan(project, planned, isolation.plan_copy(project.repository, copies, records, new_copy))
 
@@ -141,6 +146,8 @@ class Guard:
             planned = plan(project, records, recovery.running)
             if planned.copy is not None:
                 with signals.interruptible():
+                    from . import isolation
+
                     isolation.make_copy(planned.copy, records)
             missing = planned.pins.missing
             records.save_made(dict.fromkeys((*records.made(), *missing)))
@@ -170,6 +177,8 @@ class Guard:
         scan.result()
 
     def _save_before(self, session: str) -> None:
+        from . import known_files  # beside the engine's work
+
         since = time.time() - _CLOCK_SECONDS
         with timing.phase("baseline"):
             with locked(self._location) as records:
@@ -197,6 +206,8 @@ class Guard:
         """Yield a line for each copy of the repository with commits that the host does not have."""
         workspace = self._project.workspace
         if workspace.settings.git == "isolated":
+            from . import isolation
+
             with locked(self._location) as records:
                 copies = isolation.unfetched(self._project.root, workspace.data.at(isolation.DIRECTORY), records)
             for copy in copies:
@@ -209,6 +220,8 @@ class Guard:
         What was made for sessions is removed after the last one. If this one ``goes_on`` without this process, the
         next start scans again.
         """
+        from . import known_files
+
         project = self._project
         if self._before is not None:
             with contextlib.suppress(ConfinedError), locked(self._location) as records:

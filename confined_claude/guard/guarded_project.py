@@ -16,14 +16,11 @@ from ..workspace import Workspace
 from . import pins, programs, repository
 from .findings import Finding, audit, without_later_contents
 from .gitsettings import is_in_git, named_files, places
-from .known_files import KnownFiles
 from .records import Before, Identity, Record
 from .repository import Repository
 from .rule_table import Rule
 from .rules import Matcher, rules_for
-from .scan import scan
 from .snapshot import Kind, Snapshot
-from .verdicts import Context, pointers
 
 
 class GuardedProject:
@@ -74,6 +71,8 @@ class GuardedProject:
         all that the caller's PATH has now. Of others only what changed since then is noted. ``known_packages`` are the
         directories of packages in that snapshot; None if it has none for being of version 0.1.
         """
+        from .scan import scan  # beside the engine's work
+
         known = dict.fromkeys(self.programs if known_programs is None else known_programs, False)
         directories = {**dict.fromkeys(self.programs, True), **known}
         return scan(
@@ -92,6 +91,9 @@ class GuardedProject:
 
         ``unchanged`` are pinned paths that have been the same file or directory all the time.
         """
+        from .known_files import KnownFiles  # not before the end of a session
+        from .verdicts import Context, pointers
+
         context = Context(
             root=str(self.root),
             matcher=self.matcher,

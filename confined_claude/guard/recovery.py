@@ -10,7 +10,6 @@ from ..workspace import Workspace
 from . import marks, pins, report
 from .findings import Finding
 from .guarded_project import GuardedProject
-from .known_files import record_made_tips
 from .open_findings import merge, without_accepted_limits
 from .records import ReadOnlyRecords, Record, Records, locked
 from .snapshot import Kind
@@ -67,8 +66,11 @@ def recover_interrupted(records: Records, project: GuardedProject, *, who: str |
     recovery = plan_recovery(records, project)
     if recovery.fresh:
         records.save_findings(recovery.findings)
-    for tips in recovery.tips:
-        record_made_tips(records, project.repository, tips)
+    if recovery.tips:
+        from .known_files import record_made_tips  # most starts recover nothing
+
+        for tips in recovery.tips:
+            record_made_tips(records, project.repository, tips)
     for key, found in recovery.over.items():
         end(records, key, found)
     behind = remove_made(records, project)

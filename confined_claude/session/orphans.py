@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from .. import signals
 from ..console import say
@@ -18,8 +19,9 @@ from ..state import liveness
 from ..state.store import state_of
 from ..text import escape
 from ..workspace import Workspace
-from . import join, listing
-from .listing import Session
+
+if TYPE_CHECKING:
+    from .listing import Session
 
 # Without a record it may be only starting: commands of a dry run, which make none, are pasted one after the other.
 _STARTING_SECONDS = 60.0
@@ -35,6 +37,8 @@ def recover_interrupted(workspace: Workspace) -> int | None:
     interrupted = set(liveness.keys_without_owner(state_of(host)))
     if not interrupted:
         return None
+    from . import join, listing  # most starts do without
+
     going_on = set()
     for session in listing.sessions(host):
         if session.key not in interrupted:

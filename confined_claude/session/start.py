@@ -26,7 +26,6 @@ from ..errors import ConfinedError, EngineError, system_error
 from ..guard import repository
 from ..guard.guard import guarded
 from ..host import Host, time_zone
-from ..image.inventory import Inventory, is_prune_pending
 from ..image.recipe import image_chain
 from ..project import IGNORED, IGNORED_BEFORE
 from ..state import locks, profiles, projects
@@ -34,7 +33,6 @@ from ..state.facts import current_facts
 from ..state.store import state_of
 from ..workspace import CLAUDE_PROJECTS, Workspace
 from . import orphans
-from .closing import closing_lines
 from .launch import HostFacts, Launch, plan_launch
 from .mounts import make_directories
 from .supervisor import Supervisor, connect
@@ -59,6 +57,8 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, 
                 facts = gather_facts(workspace, address, chosen)
                 launch = plan(workspace, facts, command)
             code = _start(workspace, launch, chosen, facts.carried, caught, needs_sign_in=needs_sign_in)
+        from ..image.inventory import Inventory, is_prune_pending
+
         if is_prune_pending(state_of(workspace.host)):
             with contextlib.suppress(EngineError), signals.interruptible():
                 Inventory(connect(workspace.host), workspace.host).prune()
@@ -146,6 +146,8 @@ def _start(
                 watch.close()
             if renewal is not None and renewal.failure:
                 teller.tell(renewal.failure)
+            from .closing import closing_lines
+
             return list(closing_lines(workspace, launch, notes, teller.kept, since))
 
         with guarded(workspace, launch.key, prepare, closing) as guard:

@@ -7,9 +7,11 @@ import math
 import os
 import time
 from collections.abc import Iterable
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .. import signals, timing
+from ..background import Background
 from ..claude.following import Watch
 from ..claude.sign_in import VALUE_FILE
 from ..console import say
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from ..engine.sdk import Engine
 
 _FULL_BYTES = 1 << 20
+_FOR_THE_END = ("guard.known_files", "guard.verdicts", "image.inventory", "session.closing")
 _CLOSED = "The session's network is closed: its sidecar has ended. A new session has one again."
 
 
@@ -151,6 +154,7 @@ class Supervisor:
 
     def _start(self) -> None:
         """Start the container. Raises EngineError with the reason if that cannot be."""
+        Background(_import_for_the_end)  # the engine takes longer, and this process would only wait
         try:
             containers.start(self._container, self._name)
         except EngineError as error:
@@ -203,6 +207,12 @@ class Supervisor:
                 if status.f_bavail * status.f_frsize < _FULL_BYTES:
                     say(f"The disk of {directory} is full. Free some space; what the session could not write is lost.")
                     return
+
+
+def _import_for_the_end() -> None:
+    """Import what is needed once the session has ended."""
+    for module in _FOR_THE_END:
+        import_module(f"..{module}", __package__)
 
 
 def connect(host: Host) -> Engine:

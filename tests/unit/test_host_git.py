@@ -8,15 +8,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import platformdirs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from confined_claude.errors import ConfinedError
-from confined_claude.host import SAFE_GIT_KEYS, Host, gitconfig_text, time_zone
+from confined_claude.host import APP, SAFE_GIT_KEYS, Host, gitconfig_text, time_zone
 
 from .conftest import as_plain_user
 
+XDG = ("XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME")
 PRINTABLE = st.text(st.characters(exclude_categories=["Cc", "Cs"]) | st.sampled_from("\"'\\#;= \t\n[]$`!"))
 
 
@@ -236,6 +238,16 @@ def test_the_directories_are_in_the_home_directory_by_default() -> None:
     assert host.state == home / ".local/state/confined-claude"
     assert host.config == home / ".config/confined-claude"
     assert (host.uid, host.gid) == (os.getuid(), os.getgid())
+
+
+@given(st.dictionaries(st.sampled_from(XDG), st.sampled_from(["", "/a", "/a/", "relative", " ", "~/x", "//a/../b"])))
+def test_the_directories_are_those_of_platformdirs(given_ones: dict[str, str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in given_ones.items():
+            patch.setenv(name, value)
+        found = Host.current()
+        named = (platformdirs.user_data_dir, platformdirs.user_state_dir, platformdirs.user_config_dir)
+        assert (found.data, found.state, found.config) == tuple(Path(ask(APP)) for ask in named)
 
 
 @pytest.mark.root
