@@ -53,14 +53,14 @@ _UPSTREAM = {
 class SidecarPlan:
     """The container beside a session's that controls its network.
 
-    ``arguments`` are those of ``docker run``. If ``must_start_first``, it must exist before the session's container is
-    created. It reads ``config``, which may have passwords, from the file CONFIG in ``directory``, which it shares with
-    the host.
+    ``arguments`` are those of ``docker run``. If ``must_exist_first``, it must exist before the session's container is
+    created, and the session waits for it by itself; else it must be ready before the session is started. It reads
+    ``config``, which may have passwords, from the file CONFIG in ``directory``, which it shares with the host.
     """
 
     name: str
     arguments: tuple[str, ...]
-    must_start_first: bool = False
+    must_exist_first: bool = False
     directory: Location | None = None
     config: str = ""
 
@@ -182,7 +182,7 @@ class _Planner:
         sidecar = SidecarPlan(
             sidecar_name(self.key),
             arguments,
-            must_start_first=True,
+            must_exist_first=True,
             directory=directory,
             config=self.allowlist_config(),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import time
 from typing import IO
 
 from .. import signals
@@ -18,6 +19,7 @@ from .network import CONFIG, SidecarPlan
 _READY = b"ready\n"
 _JOINED = b"joined\n"
 _MOST_BYTES = 1 << 10
+_LOOK_SECONDS = 0.002
 # A sidecar ends with its session, and may be seen to have done so a little before.
 TOGETHER_SECONDS = 5.0
 _REMOVE_ATTEMPTS = 50
@@ -83,6 +85,16 @@ class Sidecar:
                     raise system_error("write to", directory.path, error) from None
             self._config = config
 
+    def wait_until_made(self) -> None:
+        """Return when its container exists, running or not. Raises EngineError with the reason if it never will."""
+        if self._plan is None or self._process is None:
+            return
+        with signals.interruptible():
+            while not containers.exists(self._plan.name):
+                if self._process.poll() is not None:
+                    raise self._failure()
+                time.sleep(_LOOK_SECONDS)
+
     def wait_until_ready(self) -> None:
         """Return when the session's container can be started. Raises EngineError with the sidecar's reason if not."""
         if self._is_ready or self.output is None:
@@ -90,17 +102,30 @@ class Sidecar:
         with signals.interruptible():
             self._is_ready = self.output.readline() == _READY
         if not self._is_ready:
-            self.check()
-            raise EngineError("The session's sidecar ended before it began.", _hint(""))
+            raise self._failure()
 
     def receive(self) -> bool:
-        """Read what it has printed, without waiting; return whether it may print more."""
+        """Read what it has printed, without waiting; return whether it may print more.
+
+        Raises EngineError with the reason if it has ended before it was ready.
+        """
         if self.output is None:
             return False
         os.set_blocking(self.output.fileno(), False)
         printed = self.output.read(_MOST_BYTES)
         self._printed += printed or b""
+        self._is_ready = self._is_ready or self._printed.startswith(_READY)
+        if printed == b"" and not self._is_ready:
+            raise self._failure()
         return printed != b""
+
+    def _failure(self) -> EngineError:
+        """Return the error for a sidecar that has ended before it was ready."""
+        try:
+            self.check()
+        except EngineError as error:
+            return error
+        return EngineError("The session's sidecar ended before it began.", _hint(""))
 
     def check(self) -> None:
         """Raise EngineError with the sidecar's reason if it has failed; one that still serves a session has not."""
@@ -117,7 +142,7 @@ class Sidecar:
     def _remove(self) -> None:
         if self._process is None or self._plan is None:
             return
-        if self._is_ready:
+        with contextlib.suppress(EngineError):
             self.receive()
         # It ends by itself with a session that has joined it; else it would still wait for one.
         patience = TOGETHER_SECONDS if _JOINED in self._printed else 0

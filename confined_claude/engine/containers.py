@@ -27,23 +27,9 @@ KILLED = 128 + signal.SIGKILL
 _STOP_SECONDS = 10
 _POLL_SECONDS = 0.05
 _MOST_NAMES = 256
-_MARK = "CONFINED_CLAUDE_EXEC"
-# Runs as the session's own user, who may signal its own processes. What the command starts inherits the mark.
-_SIGNAL_SCRIPT = """
-for file in /proc/[0-9]*/environ; do
-    tr '\\0' '\\n' <"$file" 2>/dev/null | grep -qxF "$1" || continue
-    pid=${file#/proc/}
-    kill -s "$2" "${pid%/environ}" 2>/dev/null
-done
-true
-"""
-# Runs as the session's own user. No reader ever finds the file missing, or half of it.
-_REPLACE = 'PATH=/usr/bin:/bin; umask 277 && rm -f "$1.new" && cat >"$1.new" && mv -f "$1.new" "$1"'
 # With the default keys the engine would hold back Ctrl-P, and a session could be detached and left running unnoticed.
 # No terminal that speaks UTF-8 ever sends these bytes.
 NO_DETACH = os.fsdecode(b"\xff,\xfe,\xff,\xfe")
-# For a command in a session they are JSON, so ASCII: Ctrl-^ four times, a key that is hardly ever typed even once.
-_NO_EXEC_DETACH = "ctrl-^,ctrl-^,ctrl-^,ctrl-^"
 _MISSING, _CONFLICT = 404, 409
 _UNLIMITED = None
 
@@ -99,6 +85,14 @@ def may_exist(key: str) -> bool:
         return True
 
 
+def exists(name: str) -> bool:
+    """Return whether there is a container of this name or id, running or not. Raises EngineError."""
+    answer = api.ask("GET", f"/containers/{name}/json")
+    if answer.status != _MISSING:
+        answer.checked("look for a container")
+    return not answer.is_refusal
+
+
 def names_of(found: Mapping[str, Any]) -> list[str]:
     """Return the names of a listed container, without those that other containers have for it."""
     return [name.removeprefix("/") for name in found.get("Names") or () if "/" not in name[1:]]
@@ -152,6 +146,13 @@ def create(name: str, arguments: Callable[[str], Sequence[str]], private: Mappin
             remove(identity)
             raise
     return identity, chosen
+
+
+def put(identity: str, files: Mapping[str, str], mode: int) -> Answer:
+    """Put ``files`` of root's, by path, into a container, with ``mode``; nothing runs there. Raises EngineError."""
+    from .archive import archive
+
+    return api.ask("PUT", f"/containers/{identity}/archive", {"path": "/"}, archive(files, mode))
 
 
 def _create(arguments: Sequence[str]) -> Answer:
@@ -227,89 +228,6 @@ def resize(place: str, size: os.terminal_size) -> bool:
     Return False if there is no such terminal, or not yet. Raises EngineError.
     """
     return not api.ask("POST", f"/{place}/resize", {"h": str(size.lines), "w": str(size.columns)}).is_refusal
-
-
-def prepare_command(
-    identity: str, command: Sequence[str], *, user: str, mark: str, variables: Mapping[str, str], terminal: bool
-) -> str:
-    """Prepare a command in a container that runs, with ``variables``, and return its id for ``run_command``.
-
-    ``user`` is as for ``_as_user``. ``send_to_marked`` finds it by ``mark``: the engine has no way to signal it.
-    Raises EngineError.
-    """
-    return _prepare(
-        identity,
-        _as_user(user, *command),
-        AttachStdin=True,
-        Tty=terminal,
-        DetachKeys=_NO_EXEC_DETACH,
-        # The engine reports none of them.
-        Env=[f"{name}={value}" for name, value in {_MARK: mark, **variables}.items()],
-    )
-
-
-def run_command(identity: str, *, terminal: bool) -> Answer:
-    """Run what ``prepare_command`` has prepared, and return the stream of its input and output. Raises EngineError."""
-    path, body = f"/exec/{identity}/start", {"Detach": False, "Tty": terminal}
-    return api.begin("POST", path, body=body, is_stream=True, seconds=_UNLIMITED).checked("run the command")
-
-
-def exit_code_of_command(identity: str) -> int | None:
-    """Return the exit code of a command in a container; None while it runs. Raises EngineError."""
-    answer = api.ask("GET", f"/exec/{identity}/json")
-    if answer.status == _MISSING:  # it went with its container
-        return KILLED
-    found = answer.checked("tell how the command ended").value
-    if not isinstance(found, dict):
-        raise refused("tell how the command ended", "its answer makes no sense")
-    return None if found.get("Running") or found.get("ExitCode") is None else int(found["ExitCode"])
-
-
-def send_to_marked(identity: str, mark: str, signal: str, *, user: str) -> bool:
-    """Send a signal (``INT``) to what ``run_command`` started with this mark. Return False if the container is gone."""
-    try:
-        _run(identity, ("/bin/sh", "-c", _SIGNAL_SCRIPT, "sh", f"{_MARK}={mark}", signal), user=user)
-    except EngineError:
-        return False
-    return True
-
-
-def put(identity: str, files: Mapping[str, str], mode: int) -> Answer:
-    """Put ``files`` of root's, by path, into a container, with ``mode``; nothing runs there. Raises EngineError."""
-    from .archive import archive
-
-    return api.ask("PUT", f"/containers/{identity}/archive", {"path": "/"}, archive(files, mode))
-
-
-def replace_file(identity: str, path: str, content: str, *, user: str) -> None:
-    """Replace a file of ``user``'s in a container that runs, by a pipe. Raises EngineError."""
-    words = ("/bin/sh", "-c", _REPLACE, "sh", path)
-    code, printed = _run(identity, words, user=user, stdin=content.encode())
-    if code:
-        raise refused("replace a file in the session", printed)
-
-
-def _run(identity: str, words: Sequence[str], *, user: str, stdin: bytes = b"") -> tuple[int | None, str]:
-    """Run a command in a container to its end; return its exit code and what it prints. Raises EngineError."""
-    prepared = _prepare(identity, _as_user(user, *words), AttachStdin=bool(stdin))
-    with run_command(prepared, terminal=False) as answer:
-        if stdin:
-            answer.send(stdin)
-        printed = answer.content.decode("utf-8", "replace")
-    return exit_code_of_command(prepared), "".join(filter(str.isprintable, printed))
-
-
-def _prepare(identity: str, options: Mapping[str, Any], **more: Any) -> str:
-    body = {"AttachStdout": True, "AttachStderr": True, **options, **more}
-    made = api.ask("POST", f"/containers/{identity}/exec", body=body).checked("run the command").value
-    return str(made["Id"])
-
-
-def _as_user(user: str, *command: str) -> dict[str, Any]:
-    """Return what makes a command in a container one of ``user`` (uid:gid) without capabilities."""
-    # Podman would leave it the container's. By name, as in sessions of 0.1, its root could say who that is.
-    words = ["/usr/bin/setpriv", "--inh-caps=-all", "--ambient-caps=-all", "--", *command]
-    return {"Cmd": words, **({"User": user} if user else {})}
 
 
 def interrupt(identity: str) -> bool:

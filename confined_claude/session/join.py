@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .. import environment, signals
 from ..console import say
-from ..engine import containers
+from ..engine import containers, inside
 from ..errors import ConfinedError
 from . import SHELL
 from .attachment import Attachment, code_of
@@ -36,7 +36,7 @@ def execute(session: Session, command: Sequence[str], environ: Mapping[str, str]
     has_terminal = signals.is_interactive()
     variables = _variables(environ, has_terminal=has_terminal)
     with signals.handled() as caught, signals.terminal_restored(), EventLoop(caught) as loop:
-        identity = containers.prepare_command(
+        identity = inside.prepare_command(
             session.id,
             command or SHELL,
             user=session.user,
@@ -46,22 +46,22 @@ def execute(session: Session, command: Sequence[str], environ: Mapping[str, str]
         )
 
         def code() -> int | None:
-            found = containers.exit_code_of_command(identity)
+            found = inside.exit_code_of_command(identity)
             if found is None:  # it has closed its outputs
                 loop.after(_POLL_SECONDS, lambda: None)
             return found
 
         try:
             with (
-                containers.run_command(identity, terminal=has_terminal) as stream,
+                inside.run_command(identity, terminal=has_terminal) as stream,
                 Attachment(loop, stream, f"exec/{identity}", terminal=has_terminal) as attachment,
             ):
                 attachment.begin(stdin=True)
                 ended = attachment.wait_for(
-                    code, lambda: containers.send_to_marked(session.id, mark, "INT", user=session.user)
+                    code, lambda: inside.send_to_marked(session.id, mark, "INT", user=session.user)
                 )
         except BaseException:
-            containers.send_to_marked(session.id, mark, "HUP" if has_terminal else "TERM", user=session.user)
+            inside.send_to_marked(session.id, mark, "HUP" if has_terminal else "TERM", user=session.user)
             raise
     if ended == containers.KILLED and _has_ended(session):
         say(f"The session {session.name} has ended.")

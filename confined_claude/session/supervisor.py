@@ -17,7 +17,7 @@ from ..claude.sign_in import VALUE_FILE
 from ..console import say
 from ..egress.network import allowlist_config
 from ..egress.sidecar import TOGETHER_SECONDS, Sidecar
-from ..engine import containers
+from ..engine import containers, inside
 from ..errors import ENGINE, ConfinedError, EngineError
 from ..guard.guard import Guard
 from ..host import Host
@@ -104,8 +104,9 @@ class Supervisor:
 
     def _create_container(self) -> None:
         self._sidecar.start()
-        if self._launch.egress.sidecar is not None and self._launch.egress.sidecar.must_start_first:
-            self._sidecar.wait_until_ready()
+        plan = self._launch.egress.sidecar
+        if plan is not None and plan.must_exist_first:
+            self._sidecar.wait_until_made()
         launch = self._launch
         private = {SECRETS_FILE: launch.secrets_script} if launch.secrets else {}
         with timing.phase("create"):
@@ -119,8 +120,10 @@ class Supervisor:
         ``notes`` are printed first, now that nothing but the engine can fail.
         """
         self._signals.check()
-        with timing.phase("sidecar"):
-            self._sidecar.wait_until_ready()
+        plan = self._launch.egress.sidecar
+        if plan is not None and not plan.must_exist_first:
+            with timing.phase("sidecar"):
+                self._sidecar.wait_until_ready()
         for note in notes:
             say(note)
         observation = self._observe() if timing.is_wanted() else None
@@ -193,7 +196,7 @@ class Supervisor:
             self._undelivered = value
         if self._undelivered:
             with contextlib.suppress(EngineError):  # the session may be ending; else it is tried again
-                containers.replace_file(self._container, VALUE_FILE, self._undelivered, user=self._launch.command[0])
+                inside.replace_file(self._container, VALUE_FILE, self._undelivered, user=self._launch.command[0])
                 self._undelivered = ""
 
     def _explain(self, code: int) -> None:

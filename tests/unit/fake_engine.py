@@ -36,6 +36,7 @@ VERBS = {
     ("GET", "containers/json"): "ps", ("POST", "containers/create"): "create", ("PUT", "archive"): "cp",
     ("POST", "start"): "start", ("POST", "stop"): "stop", ("POST", "kill"): "kill", ("DELETE", ""): "rm",
     ("POST", "attach"): "attach", ("POST", "wait"): "wait", ("POST", "resize"): "resize",
+    ("GET", "json"): "inspect",
 }  # fmt: skip
 REMOVE = 'case $1 in identity) rm -f container ;; *) kill $(cat pid) 2>/dev/null ;; esac; true'  # fmt: skip
 

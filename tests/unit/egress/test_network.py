@@ -189,7 +189,7 @@ def test_internet_the_sidecar_has_what_the_engine_refuses_the_session(host: Host
     assert values_of("--hostname", arguments) == ["confined-claude-my-app"]
     assert values_of("--add-host", arguments) == [GATEWAY]
     assert values_of("--publish", arguments) == ["127.0.0.1:5173:5173", "127.0.0.1:80:80"]
-    assert (sidecar(egress).directory, sidecar(egress).config, sidecar(egress).must_start_first) == (None, "", False)
+    assert (sidecar(egress).directory, sidecar(egress).config, sidecar(egress).must_exist_first) == (None, "", False)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_allowlist_the_session_has_no_network_and_meets_its_sidecar_in_a_directo
     assert egress.hostname
     for flag in ("--publish", "--add-host", "--cap-add"):
         assert flag not in egress.arguments
-    assert sidecar(egress).must_start_first
+    assert sidecar(egress).must_exist_first
     assert egress.join == "allowlist - api.anthropic.com:443"
 
 

@@ -48,7 +48,7 @@ def shared(workspace: Workspace) -> SidecarPlan:
     """A sidecar that shares a directory with the host."""
     directory = workspace.egress.at("key")
     return SidecarPlan(
-        "a-name", ("--name", "a-name", "an:image"), must_start_first=True, directory=directory, config=CONFIG
+        "a-name", ("--name", "a-name", "an:image"), must_exist_first=True, directory=directory, config=CONFIG
     )
 
 
@@ -195,6 +195,34 @@ def test_a_failure_after_it_was_ready_is_found_by_looking(docker: FakeEngine, si
         docker.started[0].wait(SECONDS)
         with pytest.raises(EngineError, match="no kernel"):
             sidecar.check()
+
+
+def test_its_container_is_waited_for_without_what_it_prints(docker: FakeEngine, sidecar: Sidecar) -> None:
+    docker.does("[ -e there ] || exit 4", "inspect")
+    docker.does("sleep 0.05; touch there; " + LIVE)
+    with sidecar:
+        sidecar.start()
+        sidecar.wait_until_made()
+        assert (docker.directory / "there").exists()
+        assert docker.calls().count("inspect a-name") > 1
+
+
+def test_a_container_that_never_comes_is_reported_with_its_reason(docker: FakeEngine, sidecar: Sidecar) -> None:
+    docker.does("exit 4", "inspect")
+    docker.does("echo no bridge >&2; exit 125")
+    with sidecar:
+        sidecar.start()
+        with pytest.raises(EngineError, match="no bridge"):
+            sidecar.wait_until_made()
+
+
+def test_one_that_ends_before_it_is_ready_is_reported_by_looking(docker: FakeEngine, sidecar: Sidecar) -> None:
+    docker.does("echo no kernel >&2; exit 1")
+    with sidecar:
+        sidecar.start()
+        docker.started[0].wait(SECONDS)
+        with pytest.raises(EngineError, match="no kernel"):
+            sidecar.receive()
 
 
 # While it runs

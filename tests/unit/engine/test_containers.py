@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from confined_claude.engine import containers
+from confined_claude.engine import containers, inside
 from confined_claude.errors import EngineError
 
 from ..fake_engine import FakeEngine, docker
@@ -158,7 +158,7 @@ def test_what_the_engine_does_not_remove_is_an_error(
 
 def test_a_command_that_went_with_its_container_was_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with answering(b"HTTP/1.0 404 Not Found\r\n\r\n{}", tmp_path, monkeypatch):
-        assert containers.exit_code_of_command("id") == 137
+        assert inside.exit_code_of_command("id") == 137
 
 
 @pytest.mark.parametrize(
@@ -173,4 +173,4 @@ def test_a_command_has_an_exit_code_once_it_has_ended(
     answer: str, code: int | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with answering(b"HTTP/1.0 200 OK\r\n\r\n" + answer.encode(), tmp_path, monkeypatch):
-        assert containers.exit_code_of_command("id") == code
+        assert inside.exit_code_of_command("id") == code
