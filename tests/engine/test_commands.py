@@ -28,6 +28,8 @@ COMMANDS = {
     "config": ([], 0),
     "doctor": ([], 0),
     "update": ([], 2),
+    "login": (["--from-host"], 2),  # this machine is not signed in
+    "setup": ([], 0),
 }
 
 
@@ -51,7 +53,7 @@ def test_timing_prints_the_phases_of_a_start_and_of_its_end(user: User, project:
     rows = re.findall(r"^confined-claude: ([a-z ]+?) +(-?[0-9.]+) +(-?[0-9.]+)$", done.stderr, re.MULTILINE)
     times = {name: (float(began), float(took)) for name, began, took in rows}
     assert [name for name, _, _ in rows if name not in ("baseline", "create")] == [
-        "imports", "settings", "launch", "credentials", "sidecar", "start", "first output", "command", "removal",
+        "imports", "settings", "launch", "credentials", "setup", "start", "first output", "command", "removal",
         "scan afterwards", "everything",
     ]  # fmt: skip
     assert {"baseline", "create"} <= times.keys()

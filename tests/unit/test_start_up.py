@@ -64,3 +64,12 @@ def test_what_a_start_goes_through_brings_in_no_sdk() -> None:
     assert (
         modules & {"docker", "rich", "copier", "requests", "confined_claude.engine.sdk", "invoke", "tarfile"} == set()
     )
+
+
+def test_what_judges_a_session_is_not_imported_before_the_engine_works() -> None:
+    modules = imported_by("import confined_claude.commands.run, confined_claude.session.supervisor")
+    assert not {f"confined_claude.{name}" for name in ("guard.verdicts", "guard.scan", "image.inventory")} & modules
+
+
+def test_joining_a_session_starts_no_program_and_so_imports_nothing_for_that() -> None:
+    assert not {"subprocess", "shutil"} & imported_by("import confined_claude.commands.execute")
