@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import random
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -172,6 +171,8 @@ def _free_name(first: str, tries: int) -> str:
 
     Many that start at once would all try the same one again and again.
     """
+    import random  # most names are free
+
     taken = _taken(first)
     names = (f"{first}-{number}" for number in itertools.count(2))
     free = itertools.islice((name for name in names if name not in taken), min(1 << tries, _MOST_NAMES))

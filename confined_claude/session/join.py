@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ def execute(session: Session, command: Sequence[str], environ: Mapping[str, str]
     It gets what the session has: the same container, so the same mounts, network and limits; its sign-in comes from
     ``environ``. It ends when this process does.
     """
-    mark = secrets.token_hex(_MARK_BYTES)
+    mark = os.urandom(_MARK_BYTES).hex()
     has_terminal = signals.is_interactive()
     variables = _variables(environ, has_terminal=has_terminal)
     with signals.handled() as caught, signals.terminal_restored(), EventLoop(caught) as loop:

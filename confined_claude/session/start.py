@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -108,7 +107,7 @@ def gather_facts(workspace: Workspace, address: str, sign_in: Chosen, *, record:
 def plan(workspace: Workspace, facts: HostFacts, command: Sequence[str]) -> Launch:
     """Return the launch of a new session that runs ``command``; the guard's mounts are not among its own yet."""
     chain = image_chain(workspace.settings, workspace.host.environ, workspace.files.dockerfile)
-    return plan_launch(workspace, facts, chain, command, key=secrets.token_hex(_KEY_BYTES))
+    return plan_launch(workspace, facts, chain, command, key=os.urandom(_KEY_BYTES).hex())
 
 
 def _start(
