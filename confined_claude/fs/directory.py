@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -245,7 +244,7 @@ class Directory:
 
     def write(self, name: str, content: bytes, mode: int = 0o600) -> None:
         """Replace ``name`` by a file with ``content``, completely or not at all. A link is replaced as well."""
-        temporary = f".{name}.{secrets.token_hex(6)}"
+        temporary = f".{name}.{os.urandom(6).hex()}"
         fd = os.open(temporary, _NEW_FILE, mode, dir_fd=self._fd)
         try:
             with open(fd, "wb") as file:

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +78,7 @@ def remove_tree(directory: Directory, name: str) -> Leftover:
 
 def trash_name() -> str:
     """Return a new name in the trash: also for what is not whole yet, so that nothing else is left if it never is."""
-    return f".removed-{secrets.token_hex(6)}"
+    return f".removed-{os.urandom(6).hex()}"
 
 
 def _move_to_trash(directory: Directory, name: str, into: Directory) -> str:

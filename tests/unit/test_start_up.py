@@ -72,4 +72,4 @@ def test_what_judges_a_session_is_not_imported_before_the_engine_works() -> None
 
 
 def test_joining_a_session_starts_no_program_and_so_imports_nothing_for_that() -> None:
-    assert not {"subprocess", "shutil"} & imported_by("import confined_claude.commands.execute")
+    assert not {"subprocess", "shutil", "random"} & imported_by("import confined_claude.commands.execute")
