@@ -1,0 +1,105 @@
+"""Commands that are run in a container beside its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import EngineError
+from . import api
+from .api import Answer
+from .containers import KILLED
+from .failures import refused
+
+_MARK = "CONFINED_CLAUDE_EXEC"
+# Runs as the session's own user, who may signal its own processes. What the command starts inherits the mark.
+_SIGNAL_SCRIPT = """
+for file in /proc/[0-9]*/environ; do
+    tr '\\0' '\\n' <"$file" 2>/dev/null | grep -qxF "$1" || continue
+    pid=${file#/proc/}
+    kill -s "$2" "${pid%/environ}" 2>/dev/null
+done
+true
+"""
+# Runs as the session's own user. No reader ever finds the file missing, or half of it.
+_REPLACE = 'PATH=/usr/bin:/bin; umask 277 && rm -f "$1.new" && cat >"$1.new" && mv -f "$1.new" "$1"'
+# For a command in a session they are JSON, so ASCII: Ctrl-^ four times, a key that is hardly ever typed even once.
+_NO_EXEC_DETACH = "ctrl-^,ctrl-^,ctrl-^,ctrl-^"
+_MISSING = 404
+_UNLIMITED = None
+
+
+def prepare_command(
+    identity: str, command: Sequence[str], *, user: str, mark: str, variables: Mapping[str, str], terminal: bool
+) -> str:
+    """Prepare a command in a container that runs, with ``variables``, and return its id for ``run_command``.
+
+    ``user`` is as for ``_as_user``. ``send_to_marked`` finds it by ``mark``: the engine has no way to signal it.
+    Raises EngineError.
+    """
+    return _prepare(
+        identity,
+        _as_user(user, *command),
+        AttachStdin=True,
+        Tty=terminal,
+        DetachKeys=_NO_EXEC_DETACH,
+        # The engine reports none of them.
+        Env=[f"{name}={value}" for name, value in {_MARK: mark, **variables}.items()],
+    )
+
+
+def run_command(identity: str, *, terminal: bool) -> Answer:
+    """Run what ``prepare_command`` has prepared, and return the stream of its input and output. Raises EngineError."""
+    path, body = f"/exec/{identity}/start", {"Detach": False, "Tty": terminal}
+    return api.begin("POST", path, body=body, is_stream=True, seconds=_UNLIMITED).checked("run the command")
+
+
+def exit_code_of_command(identity: str) -> int | None:
+    """Return the exit code of a command in a container; None while it runs. Raises EngineError."""
+    answer = api.ask("GET", f"/exec/{identity}/json")
+    if answer.status == _MISSING:  # it went with its container
+        return KILLED
+    found = answer.checked("tell how the command ended").value
+    if not isinstance(found, dict):
+        raise refused("tell how the command ended", "its answer makes no sense")
+    return None if found.get("Running") or found.get("ExitCode") is None else int(found["ExitCode"])
+
+
+def send_to_marked(identity: str, mark: str, signal: str, *, user: str) -> bool:
+    """Send a signal (``INT``) to what ``run_command`` started with this mark. Return False if the container is gone."""
+    try:
+        _run(identity, ("/bin/sh", "-c", _SIGNAL_SCRIPT, "sh", f"{_MARK}={mark}", signal), user=user)
+    except EngineError:
+        return False
+    return True
+
+
+def replace_file(identity: str, path: str, content: str, *, user: str) -> None:
+    """Replace a file of ``user``'s in a container that runs, by a pipe. Raises EngineError."""
+    words = ("/bin/sh", "-c", _REPLACE, "sh", path)
+    code, printed = _run(identity, words, user=user, stdin=content.encode())
+    if code:
+        raise refused("replace a file in the session", printed)
+
+
+def _run(identity: str, words: Sequence[str], *, user: str, stdin: bytes = b"") -> tuple[int | None, str]:
+    """Run a command in a container to its end; return its exit code and what it prints. Raises EngineError."""
+    prepared = _prepare(identity, _as_user(user, *words), AttachStdin=bool(stdin))
+    with run_command(prepared, terminal=False) as answer:
+        if stdin:
+            answer.send(stdin)
+        printed = answer.content.decode("utf-8", "replace")
+    return exit_code_of_command(prepared), "".join(filter(str.isprintable, printed))
+
+
+def _prepare(identity: str, options: Mapping[str, Any], **more: Any) -> str:
+    body = {"AttachStdout": True, "AttachStderr": True, **options, **more}
+    made = api.ask("POST", f"/containers/{identity}/exec", body=body).checked("run the command").value
+    return str(made["Id"])
+
+
+def _as_user(user: str, *command: str) -> dict[str, Any]:
+    """Return what makes a command in a container one of ``user`` (uid:gid) without capabilities."""
+    # Podman would leave it the container's. By name, as in sessions of 0.1, its root could say who that is.
+    words = ["/usr/bin/setpriv", "--inh-caps=-all", "--ambient-caps=-all", "--", *command]
+    return {"Cmd": words, **({"User": user} if user else {})}
