@@ -124,7 +124,7 @@ def test_uninstall_takes_all_it_made_and_asks_before_it_deletes_data(newcomer: U
     assert kept.returncode == 0, kept.stderr
     assert "Images stay." in kept.stderr
     assert f"Kept: {data}" in kept.stderr
-    assert [path.name for path in data.iterdir()] == ["shared"]
+    assert {path.name for path in data.iterdir()} == {"shared", "projects"}
     assert list((newcomer.home / ".local/bin").iterdir()) == []
     assert not (newcomer.home / ".local/share/bash-completion").exists()
     assert not (newcomer.home / ".config/fish").exists()
