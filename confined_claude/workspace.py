@@ -182,6 +182,13 @@ def current_project(host: Host) -> Project:
     return project
 
 
+def ask_git(host: Host) -> None:
+    """Have git asked for its settings in the background, once no program of the current project is run any more."""
+    with contextlib.suppress(ConfinedError):  # the start says what is wrong
+        current_project(host)
+        host.ask_git()
+
+
 def leave_project_out_of_path(host: Host) -> None:
     """Run no program from the current project, if there is one, from now on. For commands that need no project."""
     with contextlib.suppress(ConfinedError):

@@ -85,7 +85,9 @@ def run(host: Host, *, yolo: bool = False, dry_run: bool = False, **settings: st
     run -- -p "what is this?"  print one answer
     confined-claude takes claude's options without -- as well.
     """
-    host.ask_git()
+    from .. import workspace
+
+    workspace.ask_git(host)
     from . import run
 
     return run.run(host, passthrough(sys.argv), settings, yolo=yolo, dry_run=dry_run)
@@ -94,7 +96,9 @@ def run(host: Host, *, yolo: bool = False, dry_run: bool = False, **settings: st
 @command(**_DRY_RUN)
 def shell(host: Host, *, dry_run: bool = False, **settings: str | None) -> int:
     """Open a shell where Claude Code would run, or run a command there"""
-    host.ask_git()
+    from .. import workspace
+
+    workspace.ask_git(host)
     from . import run
 
     return run.shell(host, passthrough(sys.argv), settings, dry_run=dry_run)
