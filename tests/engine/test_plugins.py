@@ -101,7 +101,7 @@ class Shop:
     def plugin(self, folder: Path, wanted: str = "^1.0.0", *, locked: str = "", dependency: str = "dep") -> Path:
         """A plugin that needs ``dep`` and tells, when a session starts, which one it has."""
         package: dict[str, Any] = {"name": folder.name, "version": "1.0.0", "dependencies": {dependency: wanted}}
-        command = f"cd $CLAUDE_PLUGIN_ROOT && node -p \"require('dep')\" >{self.project}/{folder.name} 2>&1"
+        command = f"cd $CLAUDE_PLUGIN_ROOT && node -p \"require('dep')\" >{self.project}/{folder.name}.said 2>&1"
         hooks = {"hooks": {"SessionStart": [{"hooks": [{"type": "command", "command": command}]}]}}
         files = {
             ".claude-plugin/plugin.json": {"name": folder.name, "version": "1.0.0", "description": "x"},
@@ -194,8 +194,8 @@ def test_plugins_of_a_marketplace_have_what_they_need_when_claude_starts(shop: S
         f"confined-claude: Installing what the plugin {name}@market needs from npm." for name in ("free", "locked")
     ]
     # A lock file counts; without one it is the newest that suits.
-    assert (shop.project / "locked").read_text() == "dep 1.0.0\n"
-    assert (shop.project / "free").read_text() == "dep 1.1.0\n"
+    assert (shop.project / "locked.said").read_text() == "dep 1.0.0\n"
+    assert (shop.project / "free.said").read_text() == "dep 1.1.0\n"
     # No script ran, and all of it is the user's.
     assert list(cache.rglob("ran")) == list(cache.rglob("count")) == []
     assert {path.lstat().st_uid for path in cache.rglob("*")} == {ANYONE}
@@ -220,9 +220,9 @@ def test_a_plugin_that_is_run_where_its_marketplace_is_has_what_it_needs(shop: S
     done = shop.user.run("confined-claude", "shell", "--", "sh", "-euc", script, cwd=shop.project)
     assert done.returncode == 0, done.stdout + done.stderr
     assert shop.ask() == "confined-claude: Installing what the plugin inside@market needs from npm.\n"
-    assert (shop.project / "inside").read_text() == "dep 1.1.0\n"
+    assert (shop.project / "inside.said").read_text() == "dep 1.1.0\n"
     # What is in a project is the project's; and nobody uses the copies.
-    assert "Cannot find module" in (shop.project / "outside").read_text()
+    assert "Cannot find module" in (shop.project / "outside.said").read_text()
     assert list(shop.config.rglob("node_modules")) == [market / "inside/node_modules"]
     assert shop.ask() == ""
 
