@@ -95,6 +95,9 @@ class Supervisor:
             from ..image import build
 
         build.ensure(connect(self._workspace.host), self._launch.image, self._workspace.host)
+        # Without its image the sidecar has ended as well, or is about to: only one that has can start again.
+        with contextlib.suppress(EngineError):
+            self._sidecar.wait_until_made()
         self._create_container()
 
     def _remove_unknown(self) -> None:

@@ -71,6 +71,8 @@ class Handler(BaseHTTPRequestHandler):
             if engine.code is not None:
                 self.wfile.write(json.dumps({"StatusCode": engine.code}).encode())
         else:
+            if verb == "create":
+                engine.made()
             if verb == "start":
                 engine.start()
             if verb == "rm" and name == "identity":
@@ -144,6 +146,12 @@ class FakeEngine:
 
     def calls(self) -> list[str]:
         return (self.directory / "calls").read_text(errors="replace").splitlines()
+
+    def made(self) -> None:
+        """Forget the session before: what waits for the end of this one gets nothing of that one's."""
+        self.code = None
+        self.begun.clear()
+        self.ended.clear()
 
     def start(self) -> None:
         """Start the session's command; that it has ended is known to all that wait for it."""
