@@ -1,4 +1,4 @@
-"""The manual's tables and commands against the code they speak of."""
+"""The manual, which is README.md and docs/: its tables and commands against the code they speak of."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from confined_claude.settings import SPECS, Kind
 from confined_claude.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+MANUAL = "\n".join(page.read_text() for page in PAGES)
+README_LINES = 150
 NO_SOURCE = 28  # files of which no source was read
 NONE = "–"  # noqa: RUF001 - the manual's dash
 SECURITY = (ROOT / "SECURITY.md").read_text()
@@ -40,11 +42,11 @@ def test_every_setting_is_in_the_table_as_it_is() -> None:
         anything = "less" if spec.kind is Kind.LIMIT else "any"
         free = anything if spec.is_free else ", ".join(spec.narrow)
         expected.append([name, spec.values, default or NONE, free or NONE, spec.variable])
-    assert table(README, "Setting") == expected
+    assert table(MANUAL, "Setting") == expected
 
 
 def test_every_mode_of_the_network_is_explained() -> None:
-    modes = {row[0] for row in table(README, "network")} - {"docker:NAME"}
+    modes = {row[0] for row in table(MANUAL, "network")} - {"docker:NAME"}
     assert modes == set(SPECS["network"].scale)
 
 
@@ -61,25 +63,25 @@ def test_every_mount_is_in_the_table_and_nothing_else() -> None:
         for mount in plan_mounts(Workspace(host, project))
     ]
     (first, _), *others = mounts
-    rows = table(README, "Host")
+    rows = table(MANUAL, "Host")
     assert first == ""
     assert rows[0][0] == "the project's directory"
     assert others == [(source, target) for source, target in rows[1:]]
 
 
 def test_every_task_is_shown_and_every_command_shown_is_a_task() -> None:
-    shown = set(re.findall(r"^    confined-claude ([a-z]\S*)", README, re.MULTILINE))
+    shown = set(re.findall(r"^    confined-claude ([a-z]\S*)", MANUAL, re.MULTILINE))
     assert shown == set(tasks.ns.task_names)
 
 
 def test_the_variables_that_sign_in_are_named() -> None:
     for name in (*environment.SIGN_IN, "ANTHROPIC_BASE_URL"):
-        assert f"`{name}`" in README
+        assert f"`{name}`" in MANUAL
 
 
 def test_the_exit_codes_are_the_errors_own() -> None:
     codes = f"{errors.USAGE} wrong usage or configuration, {errors.ENGINE} the engine, {errors.REVIEW} something waits"
-    assert f"Exit codes: {codes}" in README
+    assert f"Exit codes: {codes}" in MANUAL
 
 
 def test_the_capabilities_are_named_in_security() -> None:
@@ -119,12 +121,24 @@ def test_every_file_of_a_rule_has_its_source() -> None:
 
 
 def test_every_link_leads_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / target).is_file(), target
+    for page in (*PAGES, ROOT / "SECURITY.md", ROOT / "ARCHITECTURE.md"):
+        for target, anchor in re.findall(r"\]\(([^)#:]*)(#[^)]*)?\)", page.read_text()):
+            linked = page.parent / target if target else page
+            assert linked.is_file(), f"{page}: {target}"
+            headings = re.findall(r"^#+ (.*)", linked.read_text(), re.MULTILINE)
+            anchors = {"#" + re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert not anchor or anchor in anchors, f"{page}: {target}{anchor}"
+
+
+def test_the_readme_stays_short_and_leads_to_every_page() -> None:
+    text = PAGES[0].read_text()
+    assert len(text.splitlines()) <= README_LINES
+    linked = {ROOT / target for target in re.findall(r"\]\(([^)#:]+)\)", text)}
+    assert set(PAGES[1:]) <= linked
 
 
 def test_the_image_has_what_the_manual_lists() -> None:
-    listed = re.search(r"Python 3 with pip and venv, (.*?);", README.replace("\n", " "))
+    listed = re.search(r"Python 3 with pip and venv, (.*?);", MANUAL.replace("\n", " "))
     assert listed
     dockerfile = (ROOT / "confined_claude/container/Dockerfile").read_text()
     for package in listed[1].split(", "):
@@ -135,7 +149,7 @@ def test_the_image_has_what_the_manual_lists() -> None:
 
 def test_the_command_lines_shown_are_valid() -> None:
     contexts = {context.name: context for context in tasks.ns.to_contexts()}
-    lines = re.findall(r"^    confined-claude\b *([^#\n]*)", README, re.MULTILINE)
+    lines = re.findall(r"^    confined-claude(?= |$) *([^#\n]*)", MANUAL, re.MULTILINE)
     assert len(lines) > 20
     for line in lines:
         task, *words = command_line.rewrite(shlex.split(line))
