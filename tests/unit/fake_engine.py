@@ -149,7 +149,7 @@ class FakeEngine:
 
     def made(self) -> None:
         """Forget the session before: what waits for the end of this one gets nothing of that one's."""
-        self.code = None
+        self.code = self._session = None
         self.begun.clear()
         self.ended.clear()
 
