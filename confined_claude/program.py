@@ -21,6 +21,7 @@ from .command_line import OLD_FLAGS, OWN_FLAGS, rewrite
 from .commands import catalogue, completion
 from .console import wrapped
 from .errors import USAGE
+from .text import nearest
 
 _SEE_HELP = "See confined-claude --help."
 _USAGE = """\
@@ -171,13 +172,11 @@ def _usage_errors() -> Iterator[None]:
 
 def _explain_unknown(word: str) -> str:
     """Return what to do about a word of the command line that is no task and no option of one."""
-    import difflib  # only for what is wrong
-
     task, *rest = sys.argv[1:]
     if word.startswith("-"):
         return f"{task} has no option {word}.\nSee confined-claude --help {task}."
-    near = difflib.get_close_matches(word, tasks.ns.task_names, 1, 0.5)
-    message = f"There is no task {word!r}." + (f" Did you mean confined-claude {near[0]}?" if near else "")
+    near = nearest(word, tasks.ns.task_names)
+    message = f"There is no task {word!r}." + (f" Did you mean confined-claude {near}?" if near else "")
     if task not in (word, "run") or word not in (task, *rest):
         return f"{message}\n{_SEE_HELP}"
     words = sys.argv[sys.argv.index(word, 1) :]

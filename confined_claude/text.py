@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -18,6 +18,13 @@ def escape(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the one of ``known`` words that ``word`` is most likely meant to be; empty if it is like none."""
+    import difflib  # only for what is wrong
+
+    return next(iter(difflib.get_close_matches(word, known, 1, 0.5)), "")
 
 
 def strip_controls(text: str) -> str:

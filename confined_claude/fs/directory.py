@@ -313,7 +313,7 @@ def read_config(path: Path, limit: int = 1 << 20) -> str | None:
     if content is None:
         raise ConfinedError(f"Cannot read {path}: it is larger than {limit} bytes.", "Remove it.")
     try:
-        return content.decode()
+        return content.decode("utf-8-sig")  # some editors put a mark at the begin
     except UnicodeDecodeError:
         raise ConfinedError(f"Cannot read {path}: it is not UTF-8 text.", "Save it as UTF-8, or remove it.") from None
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfinedError
 from ..fs.directory import read_config
+from ..text import nearest
 from . import dockerfile
-from .specs import SPECS, Kind, Value
+from .specs import SPECS, Kind, Spec, Value
 
 CONFIG = "config.toml"
 
@@ -84,6 +85,13 @@ def parse_words(words: Mapping[str, str], source: str) -> dict[str, Value]:
     return _check({name: text.split(",") if name in is_list else text for name, text in words.items()}, source)
 
 
+def unknown(message: str, name: str, shown: Callable[[Spec], str] = lambda spec: spec.name) -> ConfinedError:
+    """Return the error for a ``name`` that no setting has, with the nearest one, each as it is ``shown``."""
+    near = nearest(name.lower(), SPECS)
+    hint = f"Did you mean {shown(SPECS[near])}?" if near else f"There are: {', '.join(map(shown, SPECS.values()))}."
+    return ConfinedError(message, hint)
+
+
 def _read(path: Path) -> str:
     return read_config(path) or ""
 
@@ -110,10 +118,12 @@ def _check(values: Mapping[str, Any], source: str) -> dict[str, Value]:
     checked: dict[str, Value] = {}
     for name, value in values.items():
         if name not in SPECS:
-            raise ConfinedError(f"Unknown setting in {source}: {name}.", f"The settings are: {', '.join(SPECS)}.")
+            raise unknown(f"Unknown setting in {source}: {name}.", name)
         spec = SPECS[name]
         is_list = spec.kind is Kind.LIST
-        entries: list[Any] = value if is_list and isinstance(value, list) else [None if is_list else value]
+        # A limit may be a list as well, as `config` prints what the user and the project have set.
+        takes_list = is_list or (spec.kind is Kind.LIMIT and value)
+        entries: list[Any] = value if takes_list and isinstance(value, list) else [None if is_list else value]
         texts = [str(entry) if spec.is_number and type(entry) in (int, float) else entry for entry in entries]
         if not all(map(spec.allows, texts)):
             quotes = "" if spec.is_number else ", each in quotes" if is_list else ", in quotes"

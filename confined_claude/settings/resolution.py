@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ReviewNeeded
-from .files import CONFIG, ProjectFiles, parse_words, read_user_file
-from .specs import SPECS, Kind, Settings
+from .files import CONFIG, ProjectFiles, parse_words, read_user_file, unknown
+from .specs import OTHER_VARIABLES, PREFIX, SPECS, Kind, Settings
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def resolve(
     ``user_file`` and ``project`` may be left out; a missing file sets nothing, nor does a flag that is None.
     ``is_trusted`` returns whether the project's files may widen what a session gets.
 
-    Raises ConfinedError for a file that cannot be read or parsed, an unknown name and an invalid value, and
+    Raises ConfinedError for a file that cannot be read or parsed, an unknown name or variable and an invalid value, and
     ReviewNeeded for a project that asks for more than the defaults and is not trusted.
     """
     values: dict[str, Any] = {name: spec.default for name, spec in SPECS.items()}
@@ -65,6 +65,7 @@ def resolve(
                 values[name], sources[name] = value, (source,)
             elif value != values[name]:
                 not_taken.append(name)
+    _refuse_unknown(environ)
     variables = {name: environ[spec.variable] for name, spec in SPECS.items() if environ.get(spec.variable)}
     values |= parse_words(variables, "the environment")
     sources |= {name: (SPECS[name].variable,) for name in variables}
@@ -72,3 +73,12 @@ def resolve(
     values |= parse_words(given, "the command line")
     sources |= {name: (SPECS[name].flag,) for name in given}
     return Resolved(Settings(**values), sources, tuple(not_taken))
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    """Raise ConfinedError for a variable with the settings' prefix that is none: what it is to narrow stays wide."""
+    known = {*OTHER_VARIABLES, *(spec.variable for spec in SPECS.values())}
+    for name in environ:
+        if name.startswith(PREFIX) and environ[name] and name not in known:
+            message = f"The variable {name} is that of no setting."
+            raise unknown(message, name.removeprefix(PREFIX), lambda spec: spec.variable)

@@ -12,6 +12,8 @@ from enum import Enum
 from typing import Any
 
 PREFIX = "CONFINED_CLAUDE_"
+# Of its variables those that are no settings; the second marks what `exec` runs.
+OTHER_VARIABLES = (f"{PREFIX}TIMING", f"{PREFIX}EXEC")
 
 Value = str | tuple[str, ...]
 

@@ -165,8 +165,36 @@ def test_every_setting_can_come_from_the_user_the_environment_and_a_flag(name: s
 
 
 def test_an_empty_variable_and_those_of_others_set_nothing(files: Files) -> None:
-    environ = {"CONFINED_CLAUDE_NETWORK": "", "CONFINED_CLAUDE_COLOUR": "red", "NETWORK": "none", "network": "none"}
-    assert files.load(environ=environ) == Settings()
+    environ = {"CONFINED_CLAUDE_NETWORK": "", "CONFINED_CLAUDE_NETWROK": "", "NETWORK": "none", "network": "none"}
+    assert files.load(environ={**environ, "CONFINED_CLAUDE_TIMING": "1"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("netwrok", "network"), ("Network", "network"), ("host-ports", "host_ports"), ("ram", ""), ("colour", "")],
+)
+def test_a_misspelt_name_is_an_error_with_the_nearest_one(wrong: str, right: str, files: Files) -> None:
+    error = files.error(user=f'{wrong} = "none"')
+    assert f"{files.user}: {wrong}" in error.message
+    assert error.hint == (f"Did you mean {right}?" if right else f"There are: {', '.join(SPECS)}.")
+    variable = f"CONFINED_CLAUDE_{wrong.upper().replace('-', '_')}"
+    if right and variable != SPECS[right].variable:
+        error = files.error(user="", environ={variable: "none"})
+        assert variable in error.message
+        assert error.hint == f"Did you mean {SPECS[right].variable}?"
+
+
+def test_a_variable_like_no_settings_is_an_error_with_all_of_them(files: Files) -> None:
+    error = files.error(environ={"CONFINED_CLAUDE_XYZZY": "1"})
+    assert "CONFINED_CLAUDE_XYZZY" in error.message
+    assert "CONFINED_CLAUDE_WRITABLE." in error.hint
+
+
+def test_a_file_as_windows_editors_write_it(files: Files) -> None:
+    files.user.write_bytes(b'\xef\xbb\xbfnetwork = "none"\r\nprotect = [\r\n  "a",\r\n]\r\n')
+    assert files.load() == Settings(network="none", protect=("a",))
+    files.user.write_bytes(b"\xef\xbb\xbf")
+    assert files.load() == Settings()
 
 
 # What a project may
@@ -499,7 +527,17 @@ def test_a_port_is_a_number_from_1_to_65535(name: str, number: int) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("pids = true", "pids = [10]", "pids = 1.0", "cpus = nan", "cpus = inf", "memory = 8"),
+        *(
+            "pids = true",
+            "pids = [1.0]",
+            "pids = []",
+            "memory = [8]",
+            "pids = [[10]]",
+            "pids = 1.0",
+            "cpus = nan",
+            "cpus = inf",
+            "memory = 8",
+        ),
         *("ports = [true]", "ports = 80", "ports = [80.0]", "host_ports = [[80]]"),
         *("packages = [10]", "protect = [10]", "claude_version = 2.10"),
     ],

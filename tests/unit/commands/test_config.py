@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from confined_claude.commands import config
 from confined_claude.host import Host
@@ -96,6 +98,17 @@ def test_the_lines_are_a_config_file(host: Host) -> None:
     values = tomllib.loads("\n".join(config.lines(found)))
     assert values == config.values(found)
     assert values["protect"] == ["a b", 'q"\\b']
+
+
+@given(
+    paths=st.lists(st.text("ab\"\\'# \t\x1b\x7f\u202eé\U0001f600", min_size=1)),
+    cpus=st.sampled_from(["2", "1.5", "50%"]),
+)
+def test_what_is_printed_is_taken_back(paths: list[str], cpus: str, host: Host) -> None:
+    protect = tuple(path for path in paths if SPECS["protect"].allows(path))
+    limits = {"pids": ("100", "4096"), "memory": ("75%", "4g"), "cpus": ("100%", cpus)}
+    found = Resolved(replace(Settings(network="docker:mine", ports=("80",)), protect=protect, **limits), {})
+    assert resolved(host, user="\n".join(config.lines(found))).settings == found.settings
 
 
 def test_for_programs_it_is_one_object(host: Host) -> None:
