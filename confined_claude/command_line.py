@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from .commands.catalogue import COMMANDS, SEPARATOR, Command
+from .commands.catalogue import COMMANDS, REPEATED, Command
+from .settings import SEPARATOR
 
 # The flags of the shell script that this command replaced.
 OLD_FLAGS = {
@@ -77,12 +79,12 @@ def parse(words: Sequence[str]) -> tuple[Command, dict[str, str | bool]] | None:
     """
     if not words or (command := COMMANDS.get(words[0])) is None:
         return None
-    values: dict[str, str | bool] = {}
+    values: dict[str, Any] = {}
     own = list(words[1 : words.index("--")] if "--" in words else words[1:])
     while own:
         flag, sign, value = own.pop(0).partition("=")
         name = command.options.get(flag)
-        if name is None or name in values:
+        if name is None or (name in values and name not in REPEATED):
             return None
         if command.flags[name] is False:
             if sign:
@@ -93,5 +95,5 @@ def parse(words: Sequence[str]) -> tuple[Command, dict[str, str | bool]] | None:
             value = own.pop(0) if own else ""
         if not value or value.startswith("-"):
             return None
-        values[name] = value
+        values[name] = SEPARATOR.join(filter(None, (values.get(name), value)))
     return command, values

@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..settings import SPECS
+from ..settings import SEPARATOR, SPECS
 
 if TYPE_CHECKING:
     from ..host import Host
 
 _SETTINGS = {spec.name: spec.explanation for spec in SPECS.values() if spec.has_flag}
+# The flags that may be given more than once.
+REPEATED = frozenset(spec.name for spec in SPECS.values() if spec.has_flag and spec.is_list)
 _DRY_RUN = {"dry_run": "print what a start would do, and its docker commands, with secrets masked"}
 _DELETE = {"dry_run": "show what would be deleted, and delete nothing", "yes": "delete without asking"}
 _SESSION = {"session": "the session's number, or its name"}
@@ -44,7 +46,6 @@ class Command:
         return {f"--{name.replace('_', '-')}": name for name in self.flags}
 
 
-SEPARATOR = "\0"  # of several values of a flag: none of them can have it
 COMMANDS: dict[str, Command] = {}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from ..console import say
 from ..errors import ConfinedError, ReviewNeeded
 from ..host import Host
+from ..settings import SPECS, openings
 from ..settings.files import ProjectFiles
 from ..settings.resolution import Resolved, resolve
 from ..state import trust
@@ -63,6 +64,8 @@ def lines(resolved: Resolved) -> Iterator[str]:
     width = min(max(map(len, texts.values())), 40)
     for name, text in texts.items():
         yield escape(f"{text:<{width}}  # {' and '.join(resolved.sources.get(name, (_DEFAULT,)))}")
+    if opened := openings.line(resolved.settings):
+        yield f"# {opened}"
     for name in resolved.not_taken:
         yield escape(f"# The project's {name} is not taken: what is in force is narrower, or yours.")
 
@@ -80,9 +83,9 @@ def in_json(resolved: Resolved) -> dict[str, Any]:
 
 
 def values(resolved: Resolved) -> dict[str, str | list[str]]:
-    """Return by name what is in force: texts, and lists of texts."""
-    found = asdict(resolved.settings)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+    """Return by name what is in force, without secrets: texts, and lists of texts."""
+    found = {name: SPECS[name].masked(value) for name, value in asdict(resolved.settings).items()}
+    return {name: value if isinstance(value, str) else list(value) for name, value in found.items()}
 
 
 def _toml(value: str | list[str]) -> str:

@@ -49,6 +49,7 @@ def explain(records: Location, files: ProjectFiles) -> list[str]:
         lines += [f"The {dockerfile.NAME}:", *_indented(files.dockerfile.splitlines())]
     if last is not None:
         changes = diff(last.config.splitlines(), files.config.splitlines())
+        changes += diff(last.places, files.places())
         if last.dockerfile:
             changes += diff(last.dockerfile.splitlines(), files.dockerfile.splitlines())
         lines += ["It has changed since you last allowed it:", *_indented(changes)] if changes else []

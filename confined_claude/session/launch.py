@@ -21,7 +21,7 @@ from ..engine import labels
 from ..engine.mount import Mount, bind_value
 from ..host import gitconfig_text
 from ..image.recipe import ImageChain
-from ..settings import Settings
+from ..settings import Settings, openings
 from ..state.facts import EngineFacts
 from ..workspace import Workspace
 from . import CLAUDE, SHELL, limits
@@ -276,6 +276,8 @@ def _notes(settings: Settings, command: Sequence[str]) -> Iterator[str]:
 
 def _remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
     """Yield what a person should know of this session; a program need not."""
+    if opened := openings.line(workspace.settings):
+        yield opened
     yield from _not_counted(workspace, facts)
     if facts.engine.rootless:
         yield _ROOTLESS

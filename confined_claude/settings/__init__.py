@@ -1,8 +1,10 @@
 """The settings and who may set what: defaults < the user's file < the project's files < environment < flags.
 
 A clone brings the project's files along, so they may only narrow what a session gets, unless the user trusts them.
+A way into a session (a variable, a directory, a secret) is a list whose ``Spec`` has the kind WAY: every source adds
+entries, and a project's need trust. See ``Spec`` for what such an entry says of itself.
 """
 
-from .specs import PREFIX, SPECS, Kind, Settings, Spec, Value
+from .specs import PREFIX, SEPARATOR, SPECS, Kind, Settings, Spec, Value
 
-__all__ = ["PREFIX", "SPECS", "Kind", "Settings", "Spec", "Value"]
+__all__ = ["PREFIX", "SEPARATOR", "SPECS", "Kind", "Settings", "Spec", "Value"]

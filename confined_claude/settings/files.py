@@ -65,10 +65,22 @@ class ProjectFiles:
         for name, spec in SPECS.items():
             if name in values and not spec.is_harmless(value := values[name]):
                 text = repr(value) if isinstance(value, str) else ", ".join(map(repr, value))
-                found.append(WideningRequest(f"{name} = {text}", spec.widens))
+                places = " and ".join(self._places(name, value))
+                found.append(WideningRequest(f"{name} = {text}{places and f', which is {places}'}", spec.widens))
         if self.dockerfile:
             found.append(WideningRequest(dockerfile.NAME, dockerfile.WIDENS))
         return tuple(found)
+
+    def places(self) -> tuple[str, ...]:
+        """Return what the entries lead to that name a place on this machine, with links resolved as they are now.
+
+        Raises ConfinedError as ``values`` does, and for a place that no project may ask for.
+        """
+        return tuple(place for name, value in self.values().items() for place in self._places(name, value))
+
+    def _places(self, name: str, value: Value) -> list[str]:
+        resolve = SPECS[name].resolve
+        return [resolve(entry, self.scaffold.parent) for entry in value] if resolve is not None else []
 
 
 def read_user_file(path: Path) -> dict[str, Value]:
@@ -77,12 +89,12 @@ def read_user_file(path: Path) -> dict[str, Value]:
 
 
 def parse_words(words: Mapping[str, str], source: str) -> dict[str, Value]:
-    """Parse values from the environment or the command line, where commas separate a list's entries.
+    """Parse values from the environment or the command line, where a ``Spec`` says what separates a list's entries.
 
     Raises ConfinedError for an unknown name and for an invalid value.
     """
-    is_list = {name for name, spec in SPECS.items() if spec.kind is Kind.LIST}
-    return _check({name: text.split(",") if name in is_list else text for name, text in words.items()}, source)
+    lists = {name: spec for name, spec in SPECS.items() if spec.is_list}
+    return _check({name: lists[name].entries(text) if name in lists else text for name, text in words.items()}, source)
 
 
 def unknown(message: str, name: str, shown: Callable[[Spec], str] = lambda spec: spec.name) -> ConfinedError:
@@ -120,13 +132,19 @@ def _check(values: Mapping[str, Any], source: str) -> dict[str, Value]:
         if name not in SPECS:
             raise unknown(f"Unknown setting in {source}: {name}.", name)
         spec = SPECS[name]
-        is_list = spec.kind is Kind.LIST
+        is_list = spec.is_list
         # A limit may be a list as well, as `config` prints what the user and the project have set.
         takes_list = is_list or (spec.kind is Kind.LIMIT and value)
         entries: list[Any] = value if takes_list and isinstance(value, list) else [None if is_list else value]
         texts = [str(entry) if spec.is_number and type(entry) in (int, float) else entry for entry in entries]
         if not all(map(spec.allows, texts)):
             quotes = "" if spec.is_number else ", each in quotes" if is_list else ", in quotes"
-            raise ConfinedError(f"{source}: {name} cannot be {value!r}.", f"It is {spec.values}{quotes}.")
+            shown = [spec.shown(entry) if isinstance(entry, str) else entry for entry in entries]
+            raise ConfinedError(
+                f"{source}: {name} cannot be {shown if entries is value else value!r}.", f"It is {spec.values}{quotes}."
+            )
+        for text in filter(spec.problem, texts if is_list else ()):
+            message = f"{source}: {name} cannot have {spec.shown(text)}: {spec.problem(text)}."
+            raise ConfinedError(message, "Remove that entry.")
         checked[name] = texts[0] if spec.kind is Kind.CHOICE else tuple(texts)
     return checked

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ReviewNeeded
 from .files import CONFIG, ProjectFiles, parse_words, read_user_file, unknown
-from .specs import OTHER_VARIABLES, PREFIX, SPECS, Kind, Settings
+from .specs import OTHER_VARIABLES, PREFIX, SPECS, Kind, Settings, Value
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,16 @@ def resolve(
     values: dict[str, Any] = {name: spec.default for name, spec in SPECS.items()}
     sources: dict[str, tuple[str, ...]] = {}
     not_taken: list[str] = []
+
+    def take(found: Mapping[str, Value], source: Callable[[str], str]) -> None:
+        """Put the user's own values in the place of those before; entries of a way into the session come on top."""
+        for name, value in found.items():
+            is_added = SPECS[name].kind is Kind.WAY
+            values[name] = values[name] + value if is_added else value
+            sources[name] = (*(sources.get(name, ()) if is_added else ()), source(name))
+
     if user_file is not None:
-        own = read_user_file(user_file)
-        values |= own
-        sources |= dict.fromkeys(own, (str(user_file),))
+        take(read_user_file(user_file), lambda _name: str(user_file))
     if project is not None:
         if (requests := project.requests()) and not is_trusted(project):
             raise ReviewNeeded(
@@ -67,11 +73,9 @@ def resolve(
                 not_taken.append(name)
     _refuse_unknown(environ)
     variables = {name: environ[spec.variable] for name, spec in SPECS.items() if environ.get(spec.variable)}
-    values |= parse_words(variables, "the environment")
-    sources |= {name: (SPECS[name].variable,) for name in variables}
+    take(parse_words(variables, "the environment"), lambda name: SPECS[name].variable)
     given = {name: text for name, text in flags.items() if text is not None}
-    values |= parse_words(given, "the command line")
-    sources |= {name: (SPECS[name].flag,) for name in given}
+    take(parse_words(given, "the command line"), lambda name: SPECS[name].flag)
     return Resolved(Settings(**values), sources, tuple(not_taken))
 
 

@@ -6,14 +6,16 @@ Listing and completing the tasks imports this module, so it imports nothing heav
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 PREFIX = "CONFINED_CLAUDE_"
 # Of its variables those that are no settings; the second marks what `exec` runs.
 OTHER_VARIABLES = (f"{PREFIX}TIMING", f"{PREFIX}EXEC")
+SEPARATOR = "\0"  # of the values of a flag that is given more than once: none of them can have it
 
 Value = str | tuple[str, ...]
 
@@ -39,6 +41,7 @@ class Kind(Enum):
 
     CHOICE = "one value: a project may replace it with a narrower one"
     LIST = "a list: a project's entries are added"
+    WAY = "a way into the session: the entries of every source are added"
     LIMIT = "a limit: a project's is added, and the lowest counts"
 
 
@@ -51,7 +54,14 @@ class Spec:
     ``shell``, explained by ``help``; ``meanings`` explains each value where that is not obvious.
 
     A project may ask for what is narrower than the default; if ``is_free``, for anything. Anything else needs the
-    user's trust and has the consequence ``widens``; without a consequence no project can have it.
+    user's trust and has the consequence ``widens``; without a consequence no project can have it. What is open beyond
+    the defaults is said at the start, if it ``is_opening``.
+
+    Of a list, ``split`` makes entries of the words of a flag or a variable, ``problem`` says what is wrong with an
+    entry whoever asks for it (nothing if it is empty), and ``shown`` returns it without what may be a secret. An entry
+    that leads somewhere on this machine has ``resolve``: it returns that place, for an entry and the project's root,
+    with all links resolved. Trust shows it and is bound to it, so an entry that leads elsewhere later asks again. It
+    raises ConfinedError for what no project may ask for.
     """
 
     default: Value
@@ -62,6 +72,11 @@ class Spec:
     is_number: bool = False
     is_free: bool = False
     widens: str = ""
+    is_opening: bool = False
+    split: Callable[[str], list[str]] = lambda text: text.split(",")
+    problem: Callable[[str], str] = lambda _entry: ""
+    shown: Callable[[str], str] = lambda entry: entry
+    resolve: Callable[[str, Path], str] | None = None
     has_flag: bool = False
     help: str = ""
     meanings: Mapping[str, str] = field(default_factory=dict)
@@ -71,6 +86,10 @@ class Spec:
     def variable(self) -> str:
         """The environment variable that sets it."""
         return PREFIX + self.name.upper()
+
+    @property
+    def is_list(self) -> bool:
+        return self.kind in (Kind.LIST, Kind.WAY)
 
     @property
     def flag(self) -> str:
@@ -90,6 +109,14 @@ class Spec:
     def field(self) -> Any:
         """Return the dataclass field of ``Settings`` that this describes."""
         return field(default=self.default, metadata={"spec": self})
+
+    def entries(self, text: str) -> list[str]:
+        """Return the entries of a list in the words of a flag or a variable."""
+        return [entry for part in text.split(SEPARATOR) for entry in self.split(part)]
+
+    def masked(self, value: Value) -> Value:
+        """Return ``value`` without what may be a secret."""
+        return value if isinstance(value, str) else tuple(map(self.shown, value))
 
     def allows(self, text: object) -> bool:
         """Return whether ``text`` is a valid value, or a valid entry of a list."""
@@ -154,9 +181,10 @@ class Settings:
             "full": "everything, as root",
             "off": "nothing",
         },
+        is_opening=True,
     ).field()
     setup: str = Spec("follow", "follow, once or off", r"follow|once|off").field()
-    plugin_scripts: str = Spec("off", "off or on", scale=("off", "on")).field()
+    plugin_scripts: str = Spec("off", "off or on", scale=("off", "on"), is_opening=True).field()
     network: str = Spec(
         "internet",
         "internet, allowlist, none, open, or docker:NAME",
@@ -172,6 +200,7 @@ class Settings:
             "open": "also this machine and its local networks",
             "docker:NAME": "that Docker network",
         },
+        is_opening=True,
     ).field()
     allow: tuple[str, ...] = Spec(
         (),
@@ -181,6 +210,7 @@ class Settings:
         widens="sessions reach these hosts when the network is an allowlist, and can send them what they know",
         has_flag=True,
         help="hosts that the network allowlist opens, with commas between them: github.com,*.example.com,host:8443",
+        is_opening=True,
     ).field()
     host_ports: tuple[str, ...] = Spec(
         (),
@@ -191,6 +221,7 @@ class Settings:
         widens="sessions reach the services that listen at these ports of this machine",
         has_flag=True,
         help="ports of this machine that the session reaches, as host.docker.internal:PORT",
+        is_opening=True,
     ).field()
     ports: tuple[str, ...] = Spec(
         (),
@@ -201,6 +232,7 @@ class Settings:
         widens="what a session serves at these ports is on this machine's loopback, for its browsers and users",
         has_flag=True,
         help="ports of the session that this machine reaches, as localhost:PORT",
+        is_opening=True,
     ).field()
     pids: tuple[str, ...] = Spec(
         ("4096",), "a number of processes and threads", r"[1-9][0-9]{0,6}", Kind.LIMIT, is_number=True, is_free=True
@@ -223,6 +255,7 @@ class Settings:
             "isolated": "work on a copy of it",
             "open": "change everything in .git",
         },
+        is_opening=True,
     ).field()
     protect: tuple[str, ...] = Spec(
         (), "a list of paths in the project, * in a name", _PATH, Kind.LIST, is_free=True
@@ -233,6 +266,7 @@ class Settings:
         _PATH,
         Kind.LIST,
         widens="sessions may change these files, which your machine runs; you learn of it only afterwards",
+        is_opening=True,
     ).field()
 
 

@@ -1,20 +1,32 @@
 """What the user has allowed a project's files to ask for beyond the defaults: one content of them, by its hash.
 
-The contents are in the project's records, so that a change can be compared with what was allowed before.
+To the content belong the places on this machine that the files lead to, with links resolved: a link that leads
+elsewhere later is another content. The contents are in the project's records, so that a change can be compared with
+what was allowed before.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from pathlib import Path
+from dataclasses import dataclass
 
-from ..errors import ReviewNeeded, system_error
+from ..errors import ConfinedError, ReviewNeeded, system_error
 from ..fs.directory import Location
 from ..settings.files import ProjectFiles
 
 _DIRECTORY = "trusted"
-# Between the two files. No TOML holds it, so no config file reads like one with a Dockerfile.
+# Between the files, and the places. No TOML and no path holds it, so no config file reads like one with a Dockerfile.
 _SEPARATOR = "\0"
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """A content that was allowed: the text of both files, and the places that they led to."""
+
+    config: str
+    dockerfile: str
+    places: tuple[str, ...] = ()
 
 
 def is_trusted(records: Location, files: ProjectFiles) -> bool:
@@ -27,11 +39,11 @@ def is_trusted(records: Location, files: ProjectFiles) -> bool:
 
 
 def digest_of(files: ProjectFiles) -> str:
-    """Return the hash of both files; that of the config file alone if there is no Dockerfile."""
+    """Return the hash of both files and the places; that of the config file alone if there is nothing else."""
     return hashlib.sha256(_content(files)).hexdigest()
 
 
-def last_allowed(records: Location) -> ProjectFiles | None:
+def last_allowed(records: Location) -> Allowed | None:
     """Return the content that was allowed last; None if none was."""
     try:
         with records.at(_DIRECTORY).open() as directory:
@@ -41,8 +53,8 @@ def last_allowed(records: Location) -> ProjectFiles | None:
         return None
     if content is None:
         return None
-    config, _, dockerfile = content.decode("utf-8", "replace").partition(_SEPARATOR)
-    return ProjectFiles(Path(), config, dockerfile)
+    config, dockerfile, *places = (*content.decode("utf-8", "replace").split(_SEPARATOR), "")
+    return Allowed(config, dockerfile, tuple(filter(None, places)))
 
 
 def allow(records: Location, files: ProjectFiles, digest: str) -> None:
@@ -61,4 +73,8 @@ def allow(records: Location, files: ProjectFiles, digest: str) -> None:
 
 
 def _content(files: ProjectFiles) -> bytes:
-    return (files.config + (_SEPARATOR + files.dockerfile if files.dockerfile else "")).encode()
+    places: tuple[str, ...] = ()
+    with contextlib.suppress(ConfinedError):  # what is wrong is allowed to nobody, see ``allow``
+        places = files.places()
+    parts = (files.config, *((files.dockerfile, *places) if files.dockerfile or places else ()))
+    return _SEPARATOR.join(parts).encode("utf-8", "surrogateescape")

@@ -93,6 +93,15 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: st
 # Command lines
 
 
+def test_a_list_may_be_given_in_several_flags() -> None:
+    words = "run --allow a.com --ports 80 --allow=b.org,c.org -- --allow d.org".split()
+    parsed = command_line.parse(words)
+    assert parsed is not None
+    assert SPECS["allow"].entries(str(parsed[1]["allow"])) == ["a.com", "b.org", "c.org"]
+    assert parsed[1]["ports"] == "80"
+    assert command_line.parse("run --network none --network open".split()) is None
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -111,6 +111,14 @@ def test_what_is_printed_is_taken_back(paths: list[str], cpus: str, host: Host) 
     assert resolved(host, user="\n".join(config.lines(found))).settings == found.settings
 
 
+def test_one_line_names_what_is_open_beyond_the_defaults(host: Host) -> None:
+    found = resolved(host, user='network = "none"\nprotect = ["a"]\nclaude_version = "2.1.0"', project='sudo = "off"')
+    assert not any("Open beyond" in line for line in config.lines(found))
+    found = resolved(host, user='network = "open"\nports = [80, 81]\nplugin_scripts = "on"\nprotect = ["a"]')
+    opened = "# Open beyond the defaults: plugin_scripts = on; network = open; ports = 80, 81."
+    assert opened in config.lines(found)
+
+
 def test_for_programs_it_is_one_object(host: Host) -> None:
     found = json.loads(json.dumps(config.in_json(resolved(host, user='sudo = "off"'))))
     assert found["version"] == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from confined_claude.commands import trust as command
 from confined_claude.errors import ConfinedError, ReviewNeeded
 from confined_claude.host import Host
 from confined_claude.project import Project
+from confined_claude.settings import SPECS
 from confined_claude.settings.files import ProjectFiles
 from confined_claude.state import trust
 from confined_claude.state.store import records_of
@@ -155,6 +157,55 @@ def test_a_full_disk_allows_nothing(project: Project, host: Host) -> None:
     with full_disk(), pytest.raises(ConfinedError, match="Cannot write"):
         allow(project, host, DIGEST)
     assert not is_trusted(project, host, files())
+
+
+# With places on this machine
+
+
+@pytest.fixture
+def leads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the entries of a setting name places on this machine, from the project's root."""
+
+    def resolve(entry: str, root: Path) -> str:
+        if entry == "bad":
+            raise ConfinedError("No project may have that.", "Leave it out.")
+        return os.path.realpath(root / entry)
+
+    specs = {**SPECS, "writable": replace(SPECS["writable"], resolve=resolve)}
+    monkeypatch.setattr("confined_claude.settings.files.SPECS", specs)
+
+
+@pytest.mark.usefixtures("leads")
+def test_trust_shows_where_entries_lead_and_ends_when_they_lead_elsewhere(project: Project, host: Host) -> None:
+    (project.scaffold / "config.toml").write_text('writable = ["data", "more"]')
+    put(project.root / "data/x", "")
+    digest, lines = explain(project, host)
+    here = project.root.resolve()
+    assert f"  writable = 'data', 'more', which is {here}/data and {here}/more: sessions may" in lines[1]
+    allow(project, host, digest)
+    assert explain(project, host) == (digest, [])
+    (project.root / "more").symlink_to(put(host.home / "keys/id", "").parent)
+    assert not is_trusted(project, host, ProjectFiles.read(project.scaffold))
+    digest, lines = explain(project, host)
+    assert lines[-3:] == [
+        "It has changed since you last allowed it:", f"  -{here}/more", f"  +{host.home.resolve()}/keys"
+    ]  # fmt: skip
+    with pytest.raises(ReviewNeeded):
+        allow(project, host, DIGEST)
+    allow(project, host, digest)
+    (project.root / "more").unlink()
+    assert is_trusted(project, host, ProjectFiles.read(project.scaffold)), "what was allowed before is allowed again"
+
+
+@pytest.mark.usefixtures("leads")
+def test_a_place_that_no_project_may_have_is_allowed_to_nobody(project: Project, host: Host) -> None:
+    (project.scaffold / "config.toml").write_text('writable = ["bad"]')
+    found = ProjectFiles.read(project.scaffold)
+    assert not is_trusted(project, host, found)
+    for ask in (lambda: explain(project, host), lambda: allow(project, host, trust.digest_of(found))):
+        with pytest.raises(ConfinedError, match="No project may have that"):
+            ask()
+    assert not folder_of(project, host).exists()
 
 
 # With a Dockerfile
