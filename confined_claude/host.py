@@ -80,7 +80,10 @@ def _directories(home: Path) -> tuple[Path, Path, Path]:
 
 @dataclass(frozen=True)
 class Host:
-    """The host, as far as a session depends on it. ``environ`` is a copy taken at the start."""
+    """The host, as far as a session depends on it. ``environ`` is a copy taken at the start.
+
+    With ``here`` its user wants the current directory alone as the project, whatever that is a part of.
+    """
 
     uid: int
     gid: int
@@ -89,6 +92,7 @@ class Host:
     data: Path
     state: Path
     config: Path
+    here: bool = False
 
     @classmethod
     def current(cls) -> Host:

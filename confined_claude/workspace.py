@@ -21,7 +21,7 @@ from .project import SCAFFOLD, Project
 from .settings import Settings
 from .settings.files import ProjectFiles
 from .settings.resolution import resolve
-from .state import profiles, trust
+from .state import boundaries, profiles, trust
 from .state.profiles import DEFAULT, Profile
 from .state.store import PROJECTS, records_of
 
@@ -30,8 +30,6 @@ Flags = Mapping[str, str | None]
 SHARED, PROFILES = "shared", "profiles"
 CLAUDE_CONFIG, PIP_CACHE, NPM_CACHE, CONVERSATIONS = "claude-config", "pip-cache", "npm-cache", "conversations"
 CLAUDE_PROJECTS = "projects"  # in a Claude config: the conversations
-# What sessions make in the scaffold.
-IN_SCAFFOLD = ("venvs", "local-bin")
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,7 @@ class Workspace:
 
     ``files`` are the project's own files that had a say in the settings, ``flags`` the command line's by setting; a
     flag that is None was not given. ``host`` is as the ``profile`` sees it, with the Claude config that it copies from.
+    ``directory`` is where its sessions start, by default the project's root: where its caller stands in it.
     """
 
     host: Host
@@ -48,6 +47,7 @@ class Workspace:
     files: ProjectFiles = field(default_factory=lambda: ProjectFiles(Path()))
     flags: Flags = field(default_factory=dict)
     profile: Profile = field(default=Profile(DEFAULT, Path()))
+    directory: Path | None = None
 
     @classmethod
     def current(cls, host: Host, flags: Flags | None = None) -> Workspace:
@@ -56,7 +56,9 @@ class Workspace:
         Raises ConfinedError if there can be no project, or if a file is wrong, and ReviewNeeded while the project's
         files ask for more than the user has allowed.
         """
-        return cls.load(host, current_project(host), flags)
+        project = current_project(host)
+        here = current_directory().resolve()
+        return replace(cls.load(host, project, flags), directory=None if here == project.root else here)
 
     @classmethod
     def load(cls, host: Host, project: Project, flags: Flags | None = None) -> Workspace:
@@ -88,9 +90,14 @@ class Workspace:
 
     def reloaded(self) -> Workspace:
         """Return the workspace as its files are by now. Raises as ``current`` does."""
-        return self.load(self.host, self.project, self.flags)
+        return replace(self.load(self.host, self.project, self.flags), directory=self.directory)
 
     # Locations
+
+    @property
+    def workdir(self) -> Path:
+        """Where its sessions start: where the caller stands."""
+        return self.directory or self.project.root
 
     @property
     def scaffold(self) -> Location:
@@ -177,7 +184,8 @@ def current_project(host: Host) -> Project:
 
     Raises ConfinedError if there can be none.
     """
-    project = projects.find(current_directory(), host)
+    is_a_sessions = partial(boundaries.is_a_sessions, host)
+    project = projects.find(current_directory(), host, alone=host.here, is_a_sessions=is_a_sessions)
     leave_out_of_path(project.root)
     return project
 

@@ -23,8 +23,8 @@ from ..state.profiles import DEFAULT
 from ..text import escape, parse_json
 from ..workspace import CLAUDE_CONFIG, CLAUDE_PROJECTS, CONVERSATIONS, data_of, in_profile, profile_data, shared_config
 from . import history
-from .history import PROMPTS, PROMPTS_BYTES, TRANSCRIPT, ProjectScope
-from .names import NAME_LENGTH, directory_name
+from .history import PROMPTS, PROMPTS_BYTES, ProjectScope
+from .names import NAME_LENGTH, TRANSCRIPT, directory_name
 from .onboarding import GLOBAL_STATE
 
 _STATE_BYTES = 64 << 20

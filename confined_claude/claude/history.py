@@ -25,13 +25,12 @@ from ..project import Project
 from ..state.projects import Known
 from ..text import parse_json
 from ..workspace import CLAUDE_PROJECTS
-from .names import NAME_LENGTH, directory_name
+from .names import NAME_LENGTH, TRANSCRIPT, directory_name
 from .onboarding import GLOBAL_STATE
 
 PROMPTS = "history.jsonl"
 _PASTES = "paste-cache"
 _BACKUPS = "backups"
-TRANSCRIPT = ".jsonl"
 _SESSION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PASTE = re.compile(r"([0-9a-f]{8,64})(?:\..*)?", re.DOTALL)
 # A transcript's first lines say where it was held, but may contain pictures.

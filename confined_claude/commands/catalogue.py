@@ -7,10 +7,11 @@ when it runs, so that listing and completing stay fast.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..settings import SEPARATOR, SPECS
@@ -25,6 +26,7 @@ _DRY_RUN = {"dry_run": "print what a start would do, and its docker commands, wi
 _DELETE = {"dry_run": "show what would be deleted, and delete nothing", "yes": "delete without asking"}
 _SESSION = {"session": "the session's number, or its name"}
 _JSON = {"json": "print JSON for programs"}
+_HERE = {"here": "take this directory alone as the project, whatever it is a part of"}
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,15 @@ class Command:
         return {f"--{name.replace('_', '-')}": name for name in self.flags}
 
 
+_WITHOUT_PROJECT = ("clean-global",)
 COMMANDS: dict[str, Command] = {}
 
 
 def command(name: str | None = None, **help: str) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
     """Add a function to the commands, under its own name or ``name``; ``help`` explains its flags.
 
-    A parameter ``**settings`` becomes a flag for each setting that has one.
+    A parameter ``**settings`` becomes a flag for each setting that has one. Commands that concern a project get the
+    flag ``--here``, which their host knows.
     """
 
     def add(body: Callable[..., int | None]) -> Callable[..., int | None]:
@@ -65,10 +69,21 @@ def command(name: str | None = None, **help: str) -> Callable[[Callable[..., int
             else:
                 flags[parameter.name] = parameter.default
         of_name = name or body.__name__.replace("_", "-")
-        COMMANDS[of_name] = Command(of_name, body, flags, explained)
+        if of_name not in _WITHOUT_PROJECT:
+            flags |= {"here": False}
+            explained = {**explained, **_HERE}
+        COMMANDS[of_name] = Command(of_name, _placed(body), flags, explained)
         return body
 
     return add
+
+
+def _placed(body: Callable[..., int | None]) -> Callable[..., int | None]:
+    @functools.wraps(body)
+    def placed(host: Host, *, here: bool = False, **flags: str | bool | None) -> int | None:
+        return body(replace(host, here=here), **flags)
+
+    return placed
 
 
 def passthrough(argv: list[str]) -> list[str]:
@@ -270,7 +285,10 @@ def clean(host: Host, all: bool = False, project: str | None = None, dry_run: bo
     clean.clean(host, project, clean.Options(everything=all, dry_run=dry_run, sure=yes))
 
 
-@command(all="also delete Claude's own config: sign-in, settings, plugins, prompts, of all profiles", **_DELETE)
+@command(
+    all="also delete Claude's own config: sign-in, settings, plugins, prompts, of all profiles",
+    **_DELETE,
+)
 def clean_global(host: Host, all: bool = False, dry_run: bool = False, yes: bool = False) -> None:
     """Delete the caches that projects share, build logs and unused images"""
     from . import clean

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from ..claude import choosing
+from ..errors import ConfinedError
 from ..host import Host
 from ..project import Project
 from ..session import join, listing
-from ..workspace import Workspace
+from ..workspace import Workspace, current_directory
 from .stop import project_for
 
 
@@ -19,4 +21,7 @@ def execute(host: Host, command: Sequence[str], wanted: str | None) -> int:
     # The account is the session's, whatever is in force by now.
     workspace = Workspace.load_leniently(host, Project(session.path), {"profile": session.profile or None})
     chosen = choosing.find(workspace.host, session.path, workspace.claude_config)
-    return join.execute(session, command, chosen.environ)
+    directory = None
+    with contextlib.suppress(ConfinedError):  # it may be gone, if a session is wanted by its name
+        directory = current_directory().resolve()
+    return join.execute(session, command, chosen.environ, directory)

@@ -37,13 +37,17 @@ def review(
         print(f"{guard.accept_path(workspace, path)} is accepted, as it is now.")
     found = guard.review(workspace)
     shown = [finding for finding in found.findings if show_all or not finding.is_older]
-    if not (accept or restore or accept_shown) and shown and sys.stdin.isatty() and sys.stdout.isatty():
-        print("\n".join(_headline(shown)))
-        still_open = _one_by_one(workspace, shown)
+    if not (accept or restore or accept_shown) and (shown or found.made) and sys.stdin.isatty() and sys.stdout.isatty():
+        still_open = _one_by_one(workspace, shown) if shown else []
+        for directory in found.made:
+            if confirmed(f"A session has made a project of its own of {escape(directory)}. Shall it count as one?"):
+                guard.accept_made(workspace, [directory])
         show("\n".join(_also(found, shown)))
     else:
         show("\n".join(lines(found, shown)))
         still_open = _accept_shown(workspace, shown) if accept_shown else shown
+        if accept_shown:
+            guard.accept_made(workspace, found.made)
     return REVIEW if any(finding.red for finding in still_open) else None
 
 
@@ -54,7 +58,7 @@ def lines(found: Review, shown: Sequence[Finding]) -> Iterator[str]:
         yield from report.describe(shown, max_findings=_MAX_FINDINGS, limits=_LIMITS)
         yield "`review --restore PATH` puts one back as it was, `review --accept PATH` closes it as it is;"
         yield "`review --accept` closes all that is shown here in full."
-    elif not found.findings and not found.unfetched:
+    elif not (found.findings or found.unfetched or found.made):
         yield "There is nothing to review."
     yield from _also(found, shown)
 
@@ -64,7 +68,11 @@ def _headline(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def _also(found: Review, shown: Sequence[Finding]) -> Iterator[str]:
-    """Yield how many findings are only counted, and what waits in copies of the repository."""
+    """Yield which projects sessions have made, how many findings are only counted, and what waits in copies."""
+    if found.made:
+        names = ", ".join(map(escape, found.made))
+        yield f"Sessions have made projects of their own of: {names}."
+        yield "What starts there is a session of this one until you `review --accept` them."
     if older := len(found.findings) - len(shown):
         yield f"{older} older {'finding' if older == 1 else 'findings'}: confined-claude review --all"
     for copy in found.unfetched:
@@ -89,6 +97,7 @@ def _accept_shown(workspace: Workspace, findings: Sequence[Finding]) -> list[Fin
 
 def _one_by_one(workspace: Workspace, findings: Sequence[Finding]) -> list[Finding]:
     """Ask about each finding, and do what is wanted; return those that stay open."""
+    print("\n".join(_headline(findings)))
     still_open = list(findings)
     for number, finding in enumerate(findings, 1):
         print(f"\n{number} of {len(findings)}")

@@ -223,16 +223,19 @@ class Guard:
         from . import known_files
 
         project = self._project
+        left = None
         if self._before is not None:
             with contextlib.suppress(ConfinedError), locked(self._location) as records:
                 self._before = (
                     records.before(self.key) or self._before
                 )  # others may have accepted or restored something
             before = replace(self._before, session=self.session or self._before.session)
-            self.found = project.compare(self._record, before, self._pinned.unchanged(project.root))
+            left = project.compare(self._record, before, self._pinned.unchanged(project.root))
+            self.found = left.findings
         with locked(self._location) as records:
             fresh = open_findings.add(records, self.found)
-            if self._before is not None:
+            if self._before is not None and left is not None:
+                records.save_boundaries(left.boundaries_known(records.boundaries(), project.root))
                 known_files.record_made_tips(records, project.repository, self._before.tips)
             if not goes_on:
                 end(records, self.key, self.found)

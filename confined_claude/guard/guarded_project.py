@@ -7,11 +7,13 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import ConfinedError
 from ..fs.directory import Location
 from ..project import CONTAINER_HOME
 from ..project.places import start_up_links
+from ..state.boundaries import Boundaries
 from ..workspace import Workspace
 from . import pins, programs, repository
 from .findings import Finding, audit, without_later_contents
@@ -21,6 +23,18 @@ from .repository import Repository
 from .rule_table import Rule
 from .rules import Matcher, rules_for
 from .snapshot import Kind, Snapshot
+
+
+class Left(NamedTuple):
+    """What a session has left: findings, and the repositories and scaffolds by now, and by its baseline."""
+
+    findings: list[Finding]
+    boundaries: Collection[str]
+    boundaries_before: Collection[str]
+
+    def boundaries_known(self, known: Boundaries, root: Path) -> Boundaries:
+        """Return what is known of these in the project at ``root``, where before it was ``known``."""
+        return known.after(self.boundaries_before, self.boundaries, root)
 
 
 class GuardedProject:
@@ -86,7 +100,7 @@ class GuardedProject:
             packages=known_packages,
         )
 
-    def compare(self, record: Record, before: Before, unchanged: Iterable[str] = ()) -> list[Finding]:
+    def compare(self, record: Record, before: Before, unchanged: Iterable[str] = ()) -> Left:
         """Return what the session with these records has left, as of now.
 
         ``unchanged`` are pinned paths that have been the same file or directory all the time.
@@ -124,7 +138,9 @@ class GuardedProject:
                 if named.startswith(place)
             }
             found = known.without_known(found, after, trees)
-        return without_later_contents(found)
+        # Baselines of earlier versions have no others.
+        known_before = [key for key in items if f"/{key}".endswith("/.git")]
+        return Left(without_later_contents(found), after.boundaries, known_before)
 
     def has_place(self, path: str) -> bool:
         """Return whether the directory for which the file at ``path`` acts, by its rule, is there."""

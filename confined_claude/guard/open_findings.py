@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from ..errors import ReviewNeeded
 from ..text import escape
@@ -105,12 +107,14 @@ def refuse_while_red(records: Records, project: GuardedProject) -> None:
         refuse_red(close_put_right(records, project))
 
 
-def refuse_red(findings: Iterable[Finding]) -> None:
-    """Raise ReviewNeeded if one of the findings is red."""
-    red = [escape(finding.path) for finding in findings if finding.red]
+def refuse_red(findings: Iterable[Finding], around: Path | None = None) -> None:
+    """Raise ReviewNeeded if one of the findings is red. If ``around`` is given, they are of that project."""
+    red = [escape(str((around or Path()) / finding.path)) for finding in findings if finding.red]
+    place = f"cd {shlex.quote(escape(str(around)))} && " if around else ""
+    command = f"{place}confined-claude review{' --here' if around else ''}"
     if red:
         more = f" and {len(red) - _MAX_NAMED} more" if len(red) > _MAX_NAMED else ""
         raise ReviewNeeded(
             f"A session has left what would run on this machine by itself: {', '.join(red[:_MAX_NAMED])}{more}.",
-            "See it with `confined-claude review`, which can restore or accept it; no session starts here until then.",
+            f"See it with `{command}`, which can restore or accept it; no session starts here until then.",
         )

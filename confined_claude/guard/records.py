@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 from ..fs.directory import Directory, Location
 from ..fs.lock import Lock
 from ..fs.lock import locked as locked_directory
-from ..state import liveness, projects
+from ..state import boundaries, liveness, projects
+from ..state.boundaries import BASELINE as _BEFORE
+from ..state.boundaries import Boundaries
 from ..state.store import LOCK, read_json, write_json
 from .findings import Finding
 from .snapshot import Item, Kind, Snapshot
@@ -29,7 +31,6 @@ _MADE = "made.json"
 _MADE_TIPS = "made-tips.json"
 _TRASH = "removed"
 _UNSCANNED = ".unseen"
-_BEFORE = ".before"
 
 Identity = tuple[int, int]
 
@@ -126,6 +127,10 @@ class ReadOnlyRecords:
         """Return the branch tips that sessions made."""
         return read_json(self._directory, _MADE_TIPS, _decode_names) or []
 
+    def boundaries(self) -> Boundaries:
+        """Return the repositories and scaffolds that sessions made, or that were there before them."""
+        return boundaries.read(self._directory)
+
 
 class Records(ReadOnlyRecords):
     """The records of one project, whose lock this process holds. Methods raise ConfinedError."""
@@ -154,7 +159,10 @@ class Records(ReadOnlyRecords):
 
         Sessions on record that have none get the same one: they have not started, and this one is about to.
         """
-        before = replace(self.before(key) or before, session=before.session)
+        known = self.before(key)
+        if known is None:
+            self.save_boundaries(replace(self.boundaries(), before=frozenset(before.snapshot.boundaries)))
+        before = replace(known or before, session=before.session)
         write_json(self._directory, key + _BEFORE, _encode_before(before))
         for other, _ in self.session_keys():
             if not self._directory.exists(other + _BEFORE):
@@ -183,6 +191,9 @@ class Records(ReadOnlyRecords):
     def save_findings(self, findings: Iterable[Finding]) -> None:
         """Replace the open findings."""
         write_json(self._directory, _FINDINGS, [_encode_finding(finding) for finding in findings])
+
+    def save_boundaries(self, known: Boundaries) -> None:
+        boundaries.save(self._directory, known)
 
     def save_accepted(self, digests: Mapping[str, str]) -> None:
         write_json(self._directory, _ACCEPTED, digests)

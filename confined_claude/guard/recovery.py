@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..engine import containers
+from ..state.boundaries import Boundaries
 from ..workspace import Workspace
 from . import marks, pins, report
 from .findings import Finding
@@ -23,7 +24,7 @@ class Recovery:
 
     ``running`` are the records of all sessions that still run. ``over`` are the others by key, each with what was found
     after it. ``tips`` are the branch tips known before each session. ``findings`` are all that are open now, ``fresh``
-    those of them that were not on record.
+    those of them that were not on record. ``boundaries`` is None if nothing was looked through.
     """
 
     running: tuple[Record, ...] = ()
@@ -31,6 +32,7 @@ class Recovery:
     tips: Sequence[Sequence[str]] = ()
     findings: list[Finding] = field(default_factory=list)
     fresh: list[Finding] = field(default_factory=list)
+    boundaries: Boundaries | None = None
 
 
 def plan_recovery(records: ReadOnlyRecords, project: GuardedProject) -> Recovery:
@@ -39,6 +41,7 @@ def plan_recovery(records: ReadOnlyRecords, project: GuardedProject) -> Recovery
     findings, accepted, limits = records.findings(), records.accepted(), records.accepted_limits()
     fresh: list[Finding] = []
     tips: list[Sequence[str]] = []
+    boundaries = None
     sessions = records.sessions()
     running = [session.record for session in sessions if session.has_owner]
     interrupted = [(key, record, True) for key, record, has_owner in sessions if not has_owner]
@@ -50,7 +53,9 @@ def plan_recovery(records: ReadOnlyRecords, project: GuardedProject) -> Recovery
             continue
         # Asked before the scan: what a session does during the scan is found by the next one, while it is on record.
         is_running = may_run and containers.may_exist(key)
-        found = project.compare(record, before)
+        left = project.compare(record, before)
+        found = left.findings
+        boundaries = left.boundaries_known(boundaries or records.boundaries(), project.root)
         tips.append(before.tips)
         findings, new = merge(findings, accepted, without_accepted_limits(found, limits))
         fresh += new
@@ -58,7 +63,7 @@ def plan_recovery(records: ReadOnlyRecords, project: GuardedProject) -> Recovery
             running.append(record)
         else:
             over[key] = found
-    return Recovery(tuple(running), over, tips, findings, fresh)
+    return Recovery(tuple(running), over, tips, findings, fresh, boundaries)
 
 
 def recover_interrupted(records: Records, project: GuardedProject, *, who: str | None = _INTERRUPTED) -> Recovery:
@@ -66,6 +71,8 @@ def recover_interrupted(records: Records, project: GuardedProject, *, who: str |
     recovery = plan_recovery(records, project)
     if recovery.fresh:
         records.save_findings(recovery.findings)
+    if recovery.boundaries is not None:
+        records.save_boundaries(recovery.boundaries)
     if recovery.tips:
         from .known_files import record_made_tips  # most starts recover nothing
 
@@ -104,4 +111,6 @@ def remove_made(records: Records, project: GuardedProject) -> tuple[str, ...]:
         pins.remove_made(made, project.root)
         records.save_made(())
     records.save_accepted({})
+    if not records.unscanned():
+        records.save_boundaries(replace(records.boundaries(), before=None))
     return () if project.repository is None else marks.clear(project.repository, project.matcher)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shlex
 from collections.abc import Sequence
@@ -25,10 +26,14 @@ _RESTORABLE = (Kind.FILE, Kind.GIT_FILE, Kind.POINTER, Kind.PROGRAM, Kind.REACHE
 
 @dataclass(frozen=True)
 class Review:
-    """The open findings, red first, and the copies of the repository with something to fetch."""
+    """The open findings, red first, and the copies of the repository with something to fetch.
+
+    ``made`` are the directories of which sessions have made projects of their own.
+    """
 
     findings: list[Finding]
     unfetched: list[Unfetched]
+    made: tuple[str, ...] = ()
 
 
 def review(workspace: Workspace) -> Review:
@@ -37,7 +42,10 @@ def review(workspace: Workspace) -> Review:
     with locked(workspace.state) as records:
         recover_interrupted(records, project, who=None)
         findings = open_findings.close_put_right(records, project)
-        return Review(findings, isolation.unfetched(project.root, workspace.data.at(isolation.DIRECTORY), records))
+        unfetched = isolation.unfetched(project.root, workspace.data.at(isolation.DIRECTORY), records)
+        # What it made of the project's root is the project all the same, unless another one is around it.
+        made = [name for name in records.boundaries().made if "/" in name or workspace.host.here]
+        return Review(findings, unfetched, tuple(sorted({name.rpartition("/")[0] or "." for name in made})))
 
 
 def refuse_while_red(workspace: Workspace) -> None:
@@ -68,11 +76,30 @@ def accept(workspace: Workspace, findings: Sequence[Finding]) -> None:
 
 
 def accept_path(workspace: Workspace, path: str) -> str:
-    """Accept what is open at ``path``, as it is on record; return the path. Raises ConfinedError if nothing is."""
+    """Accept what is open at ``path``, as it is on record; return the path. Raises ConfinedError if nothing is.
+
+    A project that sessions have made there is accepted too.
+    """
+    made = accept_made(workspace, [path])
     with locked(workspace.state) as records:
-        found = _named(records, path)
+        try:
+            found = _named(records, path)
+        except ConfinedError:
+            if not made:
+                raise
+            found = []
     accept(workspace, found)
-    return escape(found[0].path)
+    return escape(found[0].path if found else path)
+
+
+def accept_made(workspace: Workspace, directories: Sequence[str]) -> bool:
+    """Let the ``directories`` of which sessions have made projects count as such; return whether any was one."""
+    wanted = {os.path.normpath(directory) for directory in directories}
+    with locked(workspace.state) as records:
+        known = records.boundaries()
+        names = [name for name in known.made if not wanted.isdisjoint((name, name.rpartition("/")[0] or "."))]
+        records.save_boundaries(known.accept(names))
+    return bool(names)
 
 
 def _named(records: Records, path: str) -> list[Finding]:

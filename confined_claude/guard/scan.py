@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ..fs.directory import Directory, Location
-from ..project import SCAFFOLD
+from ..project import SCAFFOLD, boundaries
 from .contents import lock_digest
 from .gitscan import GitScan, is_git_directory
 from .named_scan import NamedScan
@@ -126,6 +126,7 @@ class _TreeScan:
             self._packages_changed(packages, directory.stat().st_ctime_ns)
         # The mark of a virtual environment does not end the rules: a session may put it anywhere.
         is_ruled = DEPENDENCY_DIRECTORIES.isdisjoint(parents)
+        self._note_boundaries(directory, prefix, boundaries.NAMES & names)
         below = []
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -185,6 +186,12 @@ class _TreeScan:
                 self._snapshot.add(prefix + name, Kind.FILE, content, digest=lock_digest(own, content))
             else:
                 self._walk.add_file(directory, prefix + name)
+
+    def _note_boundaries(self, directory: Directory, prefix: str, names: Iterable[str]) -> None:
+        for name in names:
+            with directory.child_or_none(name) as inner:
+                if boundaries.is_mark(name, None if inner is None else inner.names()):
+                    self._snapshot.boundaries.add(prefix + name)
 
     def _scaffold(self, directory: Directory) -> None:
         """Note the files in our own directory; what is in its directories is used by sessions alone."""

@@ -91,13 +91,15 @@ class Reached(NamedTuple):
 class Snapshot:
     """The items of one scan by key. Paths are relative to the project's root; those outside it are absolute.
 
-    ``git_directories`` has all that were scanned as such, ``reached`` how each item of that kind is,
+    ``git_directories`` has all that were scanned as such, ``reached`` how each item of that kind is, ``boundaries``
+    the repositories and scaffolds that make their directories projects of their own,
     ``size`` is about how many bytes all of it takes.
     """
 
     items: dict[str, Item] = field(default_factory=dict)
     git_directories: set[str] = field(default_factory=set)
     reached: dict[str, Reached] = field(default_factory=dict, compare=False)
+    boundaries: set[str] = field(default_factory=set, compare=False)
     size: int = field(default=0, compare=False)
     _content_left: int = field(default=_MAX_CONTENT_BYTES, compare=False)
 

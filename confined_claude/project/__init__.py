@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from ..errors import ConfinedError, system_error
 from ..fs.directory import Location, link_error
 from ..host import Host
 from . import places
+from .boundaries import SCAFFOLD, mark_of
 
-SCAFFOLD = ".confined-claude"
 # The scaffold's .gitignore. It ignores itself, so git shows nothing of the tool in a project without a scaffold;
 # the template has none, so copier never conflicts with it.
 IGNORED = b"""# What sessions make here belongs to this machine.
@@ -77,24 +77,36 @@ class Project:
             raise link_error(lib)
 
 
-def find(directory: Path, host: Host) -> Project:
-    """Return the project that ``directory`` belongs to: its outermost parent with a scaffold, or itself.
+def find(
+    directory: Path, host: Host, *, alone: bool = False, is_a_sessions: Callable[[Path], bool] = lambda _mark: False
+) -> Project:
+    """Return the project that ``directory`` belongs to.
 
-    The outermost, so that a scaffold planted deeper in a project cannot take its place. Directories that cannot be a
-    project (``/tmp``, the home directory, …) are skipped. Raises ConfinedError if ``directory`` is such a one itself.
+    That is the nearest directory, from there upwards, with a repository or a scaffold of someone's; if there is none,
+    or it cannot be a project (a repository of dotfiles, say), the outermost below it in which a session was started;
+    else ``directory`` itself. It is ``directory`` in any case if that is to be ``alone``. ``is_a_sessions`` tells of
+    the path of a repository or scaffold whether it is to be passed over, as a session has made it.
+    Raises ConfinedError if that directory cannot be a project.
     """
     try:
         here = directory.resolve(strict=True)
     except OSError as error:
         raise system_error("use", directory, error) from None
     _check_name(here)
-    scaffolds = [
-        place for place in (here, *here.parents) if os.path.lexists(place / SCAFFOLD) and not refusal(place, host)
-    ]
-    project = Project(scaffolds[-1] if scaffolds else here)
+    project = Project(here if alone else _root_of(here, host, is_a_sessions))
     check_place(project.root, host)
     project.check_links()
     return project
+
+
+def _root_of(here: Path, host: Host, is_a_sessions: Callable[[Path], bool]) -> Path:
+    root = here
+    for place in (here, *here.parents):
+        if (mark := mark_of(place)) and not is_a_sessions(place / mark):
+            return place if place == here or not refusal(place, host) else root
+        if os.path.lexists(place / SCAFFOLD) and not refusal(place, host):
+            root = place
+    return root
 
 
 def check_new(directory: Path, host: Host) -> None:
@@ -103,7 +115,7 @@ def check_new(directory: Path, host: Host) -> None:
 
     there = next(place for place in (directory, *directory.parents) if os.path.lexists(place))
     if there == directory:
-        find(directory, host)
+        find(directory, host, alone=True)
     else:
         _check_name(directory)
         check_place(_real(directory), host)
@@ -123,10 +135,15 @@ def refuse_python_path(environ: Mapping[str, str]) -> None:
     An isolated interpreter ignores the variable; see install.sh.
     """
     here = Path.cwd()
+    try:
+        nearest = find(here, Host.current()).root
+    except ConfinedError:
+        nearest = here
+    # A session in a project around it may have put modules there as well.
     scaffolds = [place for place in (here, *here.parents) if os.path.lexists(place / SCAFFOLD)]
-    root = (scaffolds or [here])[-1]
+    roots = (nearest, *scaffolds[-1:])
     for entry in environ["PYTHONPATH"].split(os.pathsep) if environ.get("PYTHONPATH") else ():
-        if _real(Path(entry)).is_relative_to(root):
+        if any(_real(Path(entry)).is_relative_to(root) for root in roots):
             raise ConfinedError(
                 f"PYTHONPATH leads Python into this project: {entry!r}.",
                 "Look for modules that a session has put there, and start again with `env -u PYTHONPATH`.",

@@ -13,12 +13,13 @@ from collections.abc import Iterator, Sequence
 from ..claude.source import Source
 from ..egress.network import CONFIG, SidecarPlan, mask_config
 from ..engine import containers
+from ..guard import enclosing
 from ..guard.guard import GuardPlan, plan_dry_run
 from ..guard.pins import FILES
 from ..text import escape
 from ..workspace import CLAUDE_PROJECTS, Workspace
 from .launch import SECRETS_FILE, Launch
-from .start import engine_address, gather_facts, plan, signed_in
+from .start import at_its_conversation, engine_address, gather_facts, plan, signed_in
 from .supervisor import connect
 
 MASK = "***"
@@ -29,7 +30,8 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
 
     Raises ConfinedError where a start would be refused.
     """
-    workspace, sign_in = signed_in(workspace)
+    enclosing.refuse_while_red(workspace)
+    workspace, sign_in = signed_in(at_its_conversation(workspace, command))
     facts = gather_facts(workspace, engine_address(workspace.host), sign_in, record=False)
     launch = plan(workspace, facts, command)
     guarded = plan_dry_run(workspace, launch.key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import environment, signals
@@ -22,23 +23,29 @@ if TYPE_CHECKING:
 
 _MARK_BYTES = 8
 _TERMINAL = ("TERM", "COLORTERM", "TERM_PROGRAM")
+_THERE = 'cd -- "$1" 2>/dev/null; shift; exec "$@"'
 _ENDING_SECONDS = 1.0
 _POLL_SECONDS = 0.05
 
 
-def execute(session: Session, command: Sequence[str], environ: Mapping[str, str]) -> int:
+def execute(session: Session, command: Sequence[str], environ: Mapping[str, str], directory: Path | None) -> int:
     """Run ``command``, or a shell, in a running session as its user; return the exit code.
+
+    It starts in ``directory`` if that is in the session's project, and not hidden there.
 
     It gets what the session has: the same container, so the same mounts, network and limits; its sign-in comes from
     ``environ``. It ends when this process does.
     """
     mark = os.urandom(_MARK_BYTES).hex()
+    command = command or SHELL
+    if directory is not None and directory.is_relative_to(session.path):
+        command = ("/bin/sh", "-c", _THERE, "sh", str(directory), *command)
     has_terminal = signals.is_interactive()
     variables = _variables(environ, has_terminal=has_terminal)
     with signals.handled() as caught, signals.terminal_restored(), EventLoop(caught) as loop:
         identity = inside.prepare_command(
             session.id,
-            command or SHELL,
+            command,
             user=session.user,
             mark=mark,
             variables=variables,

@@ -23,6 +23,7 @@ from ..host import gitconfig_text
 from ..image.recipe import ImageChain
 from ..settings import Settings, openings
 from ..state.facts import EngineFacts
+from ..text import escape
 from ..workspace import Workspace
 from . import CLAUDE, SHELL, limits
 from .mounts import plan_mounts
@@ -67,7 +68,8 @@ class HostFacts:
 
     ``networks`` are those that this machine is in (CIDR), ``git_settings`` the safe part of the user's own (key,
     value), ``time_zone`` a value for TZ, ``has_repository`` says whether the project's root is one, and
-    ``repository_above`` is the directory of the repository that the project is only a part of. ``sign_in`` is what
+    ``repository_above`` is the directory of the repository that the project is only a part of, ``passed_over`` that
+    of a repository or scaffold in the project that a session has made where the caller stands. ``sign_in`` is what
     signs in beside credentials in Claude's config, ``set_inside`` are the variables of sign-ins that files which a
     session can write set. ``carried`` is what it gets of the user's hooks and servers.
     """
@@ -78,6 +80,7 @@ class HostFacts:
     time_zone: str = ""
     has_repository: bool = True
     repository_above: Path | None = None
+    passed_over: Path | None = None
     stdin_is_terminal: bool = True
     stdout_is_terminal: bool = True
     sign_in: Chosen | None = None
@@ -116,8 +119,13 @@ class Launch:
     secrets: Mapping[str, str] = field(repr=False)
 
     def with_mounts(self, mounts: Iterable[Mount]) -> Launch:
-        """Return this launch with more mounts, after its own."""
-        return replace(self, mounts=(*self.mounts, *mounts))
+        """Return this launch with more mounts, after its own.
+
+        Where they hide the directory in which it starts, it starts at the project's root.
+        """
+        mounts = tuple(mounts)
+        is_hidden = any(f"{self.workdir}/".startswith(f"{mount.target}/") for mount in mounts if not mount.pin)
+        return replace(self, mounts=(*self.mounts, *mounts), workdir=self.command[1] if is_hidden else self.workdir)
 
     def with_credential(self, value: str) -> Launch:
         """Return this launch with the credential that a command of the host has printed."""
@@ -187,7 +195,7 @@ def plan_launch(
         name=f"{NAME}-{workspace.project.slug}",
         image=image,
         command=(f"{uid}:{gid}", root, *command),
-        workdir=root,
+        workdir=str(workspace.workdir),
         mounts=plan_mounts(workspace),
         environment={**public, **sign_in.inside, **_own_environment(settings, facts, egress, is_root=uid == 0)},
         labels={**_labels(workspace, key), labels.USER: f"{uid}:{gid}"},
@@ -276,6 +284,7 @@ def _notes(settings: Settings, command: Sequence[str]) -> Iterator[str]:
 
 def _remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
     """Yield what a person should know of this session; a program need not."""
+    yield from _which_project(workspace, facts)
     if opened := openings.line(workspace.settings):
         yield opened
     yield from _not_counted(workspace, facts)
@@ -289,11 +298,26 @@ def _remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
         yield f"{waiting} of your hooks and MCP servers wait for a decision: `confined-claude setup` shows them."
     if above := facts.repository_above:
         yield (
-            f"This directory is part of the repository at {above}, which the session does not see; "
-            "git works from there."
+            f"This directory is part of the repository at {above}, which the session does not see: "
+            "git does not work here."
         )
     elif not facts.has_repository:
         yield _NO_REPOSITORY
+
+
+def _which_project(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
+    """Yield a line on the project if that is not the caller's directory."""
+    root = workspace.project.root
+    if (inner := facts.passed_over) is not None:
+        name = shlex.quote(escape(str(inner.relative_to(root))))
+        yield (
+            f"The project is {root}. A session has made a project of its own of {name}: that counts after "
+            f"`confined-claude review --accept {name}`."
+        )
+    elif workspace.directory == root:
+        yield f"The conversation goes on where it was held, at the root of the project: {root}."
+    elif workspace.workdir != root:
+        yield f"The project is {root}, which this directory is a part of; `--here` takes this directory alone."
 
 
 def _not_counted(workspace: Workspace, facts: HostFacts) -> Iterator[str]:

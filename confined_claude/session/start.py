@@ -14,7 +14,7 @@ from .. import signals, timing
 from ..claude import choosing
 from ..claude.carried import Carried, HostSetup
 from ..claude.config import ClaudeConfig
-from ..claude.names import any_may_be_of
+from ..claude.names import any_may_be_of, has_conversations
 from ..claude.setup import OFF, Setup
 from ..claude.sign_in import CREDENTIALS_KIND, Chosen
 from ..claude.source import Renewal
@@ -22,16 +22,17 @@ from ..egress import local_networks
 from ..egress.sidecar import Sidecar
 from ..engine import context
 from ..errors import ConfinedError, EngineError, system_error
-from ..guard import repository
+from ..guard import enclosing, repository
 from ..guard.guard import guarded
 from ..host import Host, time_zone
 from ..image.recipe import image_chain
 from ..project import IGNORED, IGNORED_BEFORE
+from ..project.boundaries import mark_of
 from ..state import locks, profiles, projects
 from ..state.facts import current_facts
 from ..state.store import state_of
 from ..workspace import CLAUDE_PROJECTS, Workspace
-from . import orphans
+from . import CLAUDE, orphans
 from .launch import HostFacts, Launch, plan_launch
 from .mounts import make_directories
 from .supervisor import Supervisor, connect
@@ -39,6 +40,7 @@ from .telling import Teller
 
 _KEY_BYTES = 8
 _PRIVATE = 0o700
+_CONTINUES = frozenset(("-c", "--continue"))
 
 
 def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, sign_in: Chosen | None = None) -> int:
@@ -50,9 +52,14 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, 
         with signals.interruptible():
             address = engine_address(workspace.host)
             code = orphans.recover_interrupted(workspace)
+            enclosing.refuse_while_red(workspace)
+            if workspace.directory is not None:
+                from .moving import offer  # not for a start at the project's root
+
+                offer(workspace)
         if code is None:
             with timing.phase("launch"):
-                workspace, chosen = signed_in(workspace, sign_in)
+                workspace, chosen = signed_in(at_its_conversation(workspace, command), sign_in)
                 facts = gather_facts(workspace, address, chosen)
                 launch = plan(workspace, facts, command)
             code = _start(workspace, launch, chosen, facts.carried, caught, needs_sign_in=needs_sign_in)
@@ -73,6 +80,18 @@ def engine_address(host: Host) -> str:
     return address
 
 
+def at_its_conversation(workspace: Workspace, command: Sequence[str]) -> Workspace:
+    """Return ``workspace`` at the project's root if the conversation that ``command`` continues was held there.
+
+    Claude looks for it in the current directory alone. One that was held where the caller stands comes first.
+    """
+    root, held = workspace.project.root, workspace.conversations
+    continues = command[0] == CLAUDE and not _CONTINUES.isdisjoint(command)
+    if workspace.workdir == root or not continues or has_conversations(held, workspace.workdir):
+        return workspace
+    return replace(workspace, directory=root) if has_conversations(held, root) else workspace
+
+
 def signed_in(workspace: Workspace, chosen: Chosen | None = None) -> tuple[Workspace, Chosen]:
     """Return ``workspace`` with no more of sign-ins in its environment than what is used, and what that is.
 
@@ -88,6 +107,7 @@ def gather_facts(workspace: Workspace, address: str, sign_in: Chosen, *, record:
     with signals.interruptible():
         engine = current_facts(state_of(workspace.host), address, record=record)
     has_repository = (root / ".git").exists()
+    below = [place for place in (workspace.workdir, *workspace.workdir.parents) if root in place.parents]
     theirs = HostSetup(workspace.host, root)
     return HostFacts(
         engine=engine,
@@ -96,6 +116,7 @@ def gather_facts(workspace: Workspace, address: str, sign_in: Chosen, *, record:
         time_zone=time_zone(workspace.host.environ),
         has_repository=has_repository,
         repository_above=None if has_repository else repository.above(root),
+        passed_over=next(filter(mark_of, below), None),
         stdin_is_terminal=sys.stdin.isatty(),
         stdout_is_terminal=sys.stdout.isatty(),
         sign_in=sign_in,

@@ -94,11 +94,9 @@ def test_a_session_can_commit_in_a_submodule(repository: Path, user: User) -> No
     assert user.git(project, "status", "--porcelain") == ""
 
 
-def test_a_project_in_a_subdirectory_of_a_repository_works_and_leaves_the_repository_alone(
-    repository: Path, user: User
-) -> None:
+def test_a_subdirectory_alone_leaves_the_repository_around_it_alone(repository: Path, user: User) -> None:
     project = user.folder(repository / "part")
-    assert_unnoticed(inside(user, project, "test ! -e ../.git; echo x > new"))
+    assert_unnoticed(inside(user, project, "test ! -e ../.git; echo x > new", "--here"))
     assert user.git(repository, "status", "--porcelain") == "?? part/\n"
 
 

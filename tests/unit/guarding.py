@@ -104,7 +104,7 @@ class Scanned:
 
     def findings(self, unchanged: Iterable[str] = ()) -> list[Finding]:
         before = Before(self.session, self.since, self.snapshot, self.project.programs)
-        return self.project.compare(self.record, before, unchanged)
+        return self.project.compare(self.record, before, unchanged).findings
 
     def red(self) -> list[str]:
         return [f"{finding.path}: {finding.why}" for finding in self.findings() if finding.red]

@@ -17,6 +17,7 @@ from confined_claude.host import Host
 from confined_claude.project import Project, check_new, find, refusal
 
 from .conftest import as_plain_user, host_below, tree
+from .guarding import put
 
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -105,10 +106,60 @@ def test_a_directory_below_a_scaffold_belongs_to_that_project(tmp_path: Path, ho
     assert find(deep, host).root == root
 
 
-def test_the_outermost_scaffold_wins_over_a_planted_one(tmp_path: Path, host: Host) -> None:
-    root = project_at(tmp_path / "app")
-    planted = project_at(root / "vendor/planted")
-    assert find(planted, host).root == root
+@pytest.mark.parametrize("below", ["", "src", "src/deep"])
+@pytest.mark.parametrize(
+    "name", [".git/HEAD", ".git", ".hg/store/x", ".jj/repo/x", ".sl/x", ".confined-claude/config.toml"]
+)
+def test_the_nearest_repository_or_scaffold_is_the_project(tmp_path: Path, host: Host, name: str, below: str) -> None:
+    put(tmp_path / "app/.confined-claude/config.toml")
+    put(tmp_path / "app/.git/HEAD")
+    inner = tmp_path / "app/trees/feature"
+    put(inner / name)
+    (inner / below).mkdir(parents=True, exist_ok=True)
+    assert find(inner / below, host).root == inner
+    assert find(inner.parent, host).root == tmp_path / "app"
+    assert find(inner / below, host, alone=True).root == inner / below
+
+
+@pytest.mark.parametrize("name", [".git/", ".git/x", ".confined-claude/venvs/x", ".confined-claude/.gitignore", ".hg"])
+def test_what_is_no_repository_and_what_a_start_has_made_is_passed_over(tmp_path: Path, host: Host, name: str) -> None:
+    put(tmp_path / "app/.git/config")
+    inner = tmp_path / "app/part"
+    put(inner / name / "x" if name.endswith("/") else inner / name)
+    if name.endswith("/"):
+        (inner / name / "x").unlink()
+    assert find(inner, host).root == tmp_path / "app"
+
+
+def test_a_link_named_git_ends_the_search_and_is_the_guards_matter(tmp_path: Path, host: Host) -> None:
+    put(tmp_path / "app/.git/config")
+    (tmp_path / "app/part").mkdir()
+    (tmp_path / "app/part/.git").symlink_to("nowhere")
+    assert find(tmp_path / "app/part", host).root == tmp_path / "app/part"
+
+
+def test_where_no_one_has_put_anything_the_outermost_start_counts(tmp_path: Path, host: Host) -> None:
+    project_at(tmp_path / "app")
+    inner = project_at(tmp_path / "app/part")
+    assert find(inner, host).root == tmp_path / "app"
+    assert find(inner, host, alone=True).root == inner
+
+
+def test_a_repository_that_cannot_be_a_project_leaves_the_directory_itself(host: Host) -> None:
+    put(host.home / ".git/HEAD")
+    inner = host.home / "code/app/src"
+    inner.mkdir(parents=True)
+    assert find(inner, host).root == inner
+    project_at(inner.parent)  # by a start
+    assert find(inner, host).root == inner.parent
+    with pytest.raises(ConfinedError, match="home directory"):
+        find(host.home, host)
+
+
+def test_what_is_a_sessions_is_passed_over(tmp_path: Path, host: Host) -> None:
+    put(tmp_path / "app/.git/HEAD")
+    mark = put(tmp_path / "app/part/.git/HEAD").parent
+    assert find(mark.parent, host, is_a_sessions=mark.__eq__).root == tmp_path / "app"
 
 
 def test_a_scaffold_in_a_refused_directory_is_passed_over(host: Host) -> None:

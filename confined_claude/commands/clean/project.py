@@ -19,12 +19,12 @@ from ...guard import isolation, records
 from ...guard.records import FindingCounts, Records
 from ...host import Host
 from ...project import IGNORED, IGNORED_BEFORE, SCAFFOLD, Project
+from ...project.boundaries import IN_SCAFFOLD
 from ...state import projects
 from ...state.profiles import DEFAULT
 from ...state.store import LOCK, records_of, state_of
 from ...workspace import (
     CONVERSATIONS,
-    IN_SCAFFOLD,
     current_project,
     data_of,
     in_profile,

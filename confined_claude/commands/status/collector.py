@@ -23,6 +23,7 @@ from ...guard.records import FindingCounts
 from ...host import Host
 from ...image.inventory import ImageInventory, Inventory
 from ...project import Project
+from ...project.boundaries import IN_SCAFFOLD
 from ...session import listing
 from ...session.listing import Session
 from ...state import projects
@@ -30,7 +31,6 @@ from ...state.projects import Known
 from ...state.store import LOGS, records_of, state_of
 from ...workspace import (
     CLAUDE_CONFIG,
-    IN_SCAFFOLD,
     NPM_CACHE,
     PIP_CACHE,
     current_project,

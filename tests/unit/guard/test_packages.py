@@ -122,6 +122,6 @@ def test_a_baseline_of_version_0_1_has_no_packages_and_reports_changed_ones(root
     scanned.snapshot.items.clear()
     scanned.snapshot.items.update(items)
     before = Before("old", scanned.since, scanned.snapshot, has_packages=False)
-    assert scanned.project.compare(scanned.record, before) == []
+    assert scanned.project.compare(scanned.record, before).findings == []
     put(root / "node_modules/b/index.js")
-    assert [finding.path for finding in scanned.project.compare(scanned.record, before)] == ["node_modules"]
+    assert [finding.path for finding in scanned.project.compare(scanned.record, before).findings] == ["node_modules"]

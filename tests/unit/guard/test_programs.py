@@ -110,7 +110,7 @@ def test_in_a_directory_that_the_baseline_lacks_what_is_recent_counts(root: Path
     time.sleep(0.05)
     program(root / "bin/git")
     before = Before("other", scanned.since, Scanned(root).snapshot)
-    assert told(scanned.project.compare(scanned.record, before)) == [("bin/git", True)]
+    assert told(scanned.project.compare(scanned.record, before).findings) == [("bin/git", True)]
 
 
 def test_an_environment_that_is_hidden_from_sessions_is_the_hosts(root: Path) -> None:

@@ -314,7 +314,7 @@ def test_what_the_users_own_settings_of_git_lead_to_is_reported(tmp_path: Path) 
     project = GuardedProject(Workspace(host, Project(root), Settings()))
     before = Before("x", time.time(), project.scan(), ())
     put(root / "f", "after")
-    assert [finding.path for finding in project.compare(Record(), before)] == ["f"]
+    assert [finding.path for finding in project.compare(Record(), before).findings] == ["f"]
 
 
 def test_bounds_hold_whatever_there_is(tmp_path: Path) -> None:
