@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 # The syntax, as git's config.c reads it. Blanks and letters are those of git's own ctype.c.
 _BOM = b"\xef\xbb\xbf"
@@ -142,7 +143,8 @@ _HARMLESS = (
     (r"merge\.(?:conflictstyle|ff)", _ANY),
     (r"fetch\.(?:prune|prunetags)", _ANY),
     (r"rebase\.(?:autosquash|autostash)", _ANY),
-    (r"(?:color|column)\.[a-z]+(?:\.[a-z-]+)?", r"[\w #,-]*"),
+    (r"color\.[a-z]+(?:\.[a-z-]+)?", r"[\w #,-]*"),
+    (r"column\.[a-z]+(?:\.[a-z-]+)?", r"[\w #,-]*"),
     (r"index\.(?:recordendofindexentries|recordoffsettable|skiphash|sparse|threads|version)", _ANY),
     (r"gc\.(?:auto|autopacklimit)", r"[0-9]+[kmgKMG]?"),
     (r"rerere\.enabled", _ANY),
@@ -162,8 +164,14 @@ def is_harmless(key: str, value: str) -> bool:
     It then runs no program, includes no file, and leads git to no other place on this machine. For remotes see
     ``stray_remotes`` too.
     """
-    # The re module compiles the patterns on first use: that takes as long as a small audit.
-    return any(re.fullmatch(name, key) and re.fullmatch(content, value) for name, content in _HARMLESS)
+    patterns = _patterns_of(key.partition(".")[0])
+    return any(name.fullmatch(key) and content.fullmatch(value) for name, content in patterns)
+
+
+@lru_cache(maxsize=100)
+def _patterns_of(section: str) -> list[tuple[re.Pattern[str], re.Pattern[str]]]:
+    """Return the harmless variables of a section; a session may write tens of thousands, so only these are tried."""
+    return [(re.compile(name), re.compile(content)) for name, content in _HARMLESS if name.startswith(f"{section}\\.")]
 
 
 def is_local_origin(key: str, value: str) -> bool:

@@ -126,6 +126,7 @@ class Objects:
         with directory.child_or_none("pack") as packs:
             for index in sorted(packs.names()) if packs is not None else ():
                 if packs is not None and index.endswith(".idx"):
+                    self._spend(0)
                     with (
                         contextlib.suppress(*_DAMAGED),
                         packs.open_binary(index) as idx,

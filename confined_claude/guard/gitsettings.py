@@ -23,7 +23,8 @@ _MAX_DEPTH = 10  # of includes: git's own bound
 _MAX_LINKS = 40  # on the way to a file: the kernel's own bound
 # More are not looked at. A session that makes more has made settings that are red.
 _MAX_HOOKS = 200
-_MAX_VARIABLES = 1000
+_MAX_VARIABLES = 1000  # that act, and paths that they name
+_MAX_INCLUDED, _FILE_COST = 100_000, 1000  # variables of included files; a file counts as so many
 _MAX_WORDS = 100
 _MAX_COMMAND = 4096  # characters
 # Git's own files, which are pinned and scanned anyway.
@@ -65,30 +66,44 @@ def led_to(variables: Iterable[Variable], top: Path) -> Iterator[Path]:
 
     They may be missing. Every link on the way to a file is yielded too.
     """
-    named = (path for variable in with_included(variables) for path in _named(variable, top))
+    named = (path for variable in _acting(variables) for path in _named(variable, top))
     for path in islice(named, _MAX_VARIABLES):
         yield from places(path)
+
+
+def _acting(variables: Iterable[Variable]) -> Iterator[Variable]:
+    """Yield the variables, included ones too, that are not harmless. No number of harmless ones pushes these out."""
+    found = (one for one in dict.fromkeys(with_included(variables)) if _acts(one.key, one.value))
+    return islice(found, _MAX_VARIABLES)
+
+
+def _acts(key: str, value: str) -> bool:
+    return _is_include(key) or _is_path(key) or _is_command(key, value)
 
 
 def with_included(variables: Iterable[Variable]) -> Iterator[Variable]:
     """Yield the variables, and those of the files that they include. Conditions of includes are taken to be met."""
     seen: set[Path] = set()
+    left = _MAX_INCLUDED
 
     def search(variables: Iterable[Variable], depth: int) -> Iterator[Variable]:
+        nonlocal left
         for variable in variables:
             yield variable
-            if _is_include(variable.key) and depth < _MAX_DEPTH:
+            if _is_include(variable.key) and depth < _MAX_DEPTH and left > 0:
                 included = Path(os.path.realpath(_expanded(variable.value, variable.directory)))
                 if included not in seen:
                     seen.add(included)
-                    yield from search(read_variables(included), depth + 1)
+                    inner = read_variables(included)
+                    left -= len(inner) + _FILE_COST
+                    yield from search(inner, depth + 1)
 
     return search(variables, 0)
 
 
 def commands(variables: Iterable[Variable]) -> Iterator[str]:
     """Yield the values that git runs, or hands to a program that it runs."""
-    for key, value, _ in islice(with_included(variables), _MAX_VARIABLES):
+    for key, value, _ in _acting(variables):
         if not _is_include(key) and _is_command(key, value):
             yield value
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -50,6 +50,7 @@ class Context:
 
 
 Variables = Sequence[tuple[str, str]]
+_MAX_NAMED = 20  # settings of one file
 # The variables whose values git fetches from or pushes to.
 _ADDRESS = re.compile(
     r"remote\..*\.(?:url|pushurl)|remote\.pushdefault|branch\..*\.(?:remote|pushremote)|submodule\..*\.url"
@@ -227,8 +228,8 @@ def _judge_objects(path: str, item: Item, new: str, context: Context) -> Verdict
 def _judge_config(path: str, old: Item | None, item: Item, new: str, context: Context) -> Verdict | None:
     runs = "git, at its next command"
     try:
-        settings = gitconfig.parse_config(contents.whole(item))
-        before = gitconfig.parse_config(contents.whole(old)) if old is not None and old.kind == Kind.GIT_FILE else []
+        settings = _settings(item)
+        before = _settings(old) if old is not None and old.kind == Kind.GIT_FILE else []
     except ValueError:
         return Verdict(True, runs, f"{new} settings that cannot be read")
     known = set(before)
@@ -246,22 +247,38 @@ def _judge_config(path: str, old: Item | None, item: Item, new: str, context: Co
     harmful += [f"remote.{name} without a URL, so that git takes the name for a path" for name in strays]
     # A new repository has remotes; one that was there has been led elsewhere.
     redirected, added = _changed_addresses(before, settings) if old is not None else ([], [])
-    reasons = [f"sets {', '.join(dict.fromkeys(harmful))}"] if harmful else []
+    reasons = [f"sets {_named(harmful)}"] if harmful else []
     now = {key for key, _ in settings}
     if lost := [key for key, _ in before if key not in now and _PROTECTIVE.fullmatch(key)]:
-        reasons.append(f"no longer sets {', '.join(dict.fromkeys(lost))}")
-    reasons += [*redirected, *added]
+        reasons.append(f"no longer sets {_named(lost)}")
+    reasons += [*redirected, *added][:_MAX_NAMED]
     return Verdict(bool(harmful or redirected), runs, "; ".join(reasons)) if reasons else None
+
+
+def _named(keys: Iterable[str]) -> str:
+    names = list(dict.fromkeys(keys))
+    more = len(names) - _MAX_NAMED
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _settings(item: Item) -> list[tuple[str, str]]:
+    """Return the variables of a config file, each once. Raises ValueError."""
+    return list(dict.fromkeys(gitconfig.parse_config(contents.whole(item))))
 
 
 def _changed_addresses(before: Variables, settings: Variables) -> tuple[list[str], list[str]]:
     """Return in words which addresses that git fetches from or pushes to are others now, and which are new."""
     redirected, added = [], []
+    known = frozenset(before)
+    values: dict[str, list[str]] = {}
+    for key, value in before:
+        values.setdefault(key, []).append(value)
     for key, value in settings:
-        if (key, value) in before or not _ADDRESS.fullmatch(key):
+        if (key, value) in known or not _ADDRESS.fullmatch(key):
             continue
-        if then := [text for name, text in before if name == key]:
-            redirected.append(f"{key} is {value!r} and was {', '.join(map(repr, then))}")
+        then = values.get(key)
+        if then:
+            redirected.append(f"{key} is {value!r} and was {', '.join(map(repr, then[:_MAX_NAMED]))}")
         elif "push" in key.rpartition(".")[2]:
             redirected.append(f"{key} is {value!r} and was not set")
         elif not key.startswith("branch."):

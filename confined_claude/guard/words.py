@@ -22,19 +22,18 @@ _RUNS = re.compile(
     r"|tsx|ts-node|pwsh|Rscript|julia|osascript|busybox|source_env|source_env_if_exists|load|require|run"
     r"|-[fFcreEs]|--(?:file|config|require|import|rcfile|init-file|eval-file|makefile|script)"
 )
+# No pattern here may be one that takes more than linear time: a session chooses the text.
 _MODULES = (
-    re.compile(r"(?<!\S)-m[ \t]*['\",]*\s*['\"]?([A-Za-z_][\w.]*)"),
+    re.compile(r"(?<!\S)-m(?:[ \t]*['\",]+)?\s*['\"]?([A-Za-z_][\w.]*)"),
     re.compile(r"(?m)^[ \t]*import[ \t]+([\w., \t]+)"),
-    re.compile(r"(?m)^[ \t]*from[ \t]+\.*([\w.]*)[ \t]+import[ \t]+"),
+    re.compile(r"(?m)^[ \t]*from[ \t]+([\w.]*)[ \t]+import[ \t]+"),
     re.compile(r"(?m)^[ \t]*from[ \t]+\.+[ \t]*import[ \t]+([\w., \t]+)"),
     re.compile(r"(?:import_module|__import__|run_module|require_relative)[ \t(]*['\"]([\w./]+)['\"]"),
 )
-_FROM = re.compile(r"(?m)^[ \t]*from[ \t]+\.*([\w.]+)[ \t]+import[ \t]+\(?([\w., \t]+)")
+_FROM = re.compile(r"(?m)^[ \t]*from[ \t]+([\w.]+)[ \t]+import[ \t]+\(?([\w., \t]+)")
 _ELSEWHERE = re.compile(r"\b(?:cd|pushd|chdir|cwd|workdir|root)\b|(?<!\S)-C|--(?:prefix|cwd|dir(?:ectory)?)\b")
 # What stands where a command may begin.
-_BEGIN = (
-    r"(?m)(?:^|[;&|(`{]|[:=\"'-][ \t]+|[\"']|\b(?:then|do|else|exec|env|time|sudo|command|run|npx|use)[ \t]+)[ \t]*"
-)
+_BEGIN = r"(?m)(?:^|[;&|(`{]|[:=\"'-][ \t]|[\"']|\b(?:then|do|else|exec|env|time|sudo|command|run|npx|use)[ \t]+)[ \t]*"
 PACKAGE = "package.json"
 # The files that a tool looks for by itself.
 _IMPLIED = {
@@ -59,7 +58,8 @@ _IMPLIED = {
     **dict.fromkeys(("dotenv", "dotenv_if_exists"), ".env"),
     **dict.fromkeys(("eslint", "prettier", "stylelint", "commitlint", "jest", "vitest"), ""),
 }
-_TOOL = re.compile(_BEGIN + r"(?:[A-Za-z_]\w*=\S*[ \t]+)*(?=(" + "|".join(map(re.escape, _IMPLIED)) + r")(?![\w./-]))")
+_VARIABLES = r"(?:[A-Za-z_]\w{0,30}=\S{0,60}[ \t]{1,4}){0,4}"
+_TOOL = re.compile(_BEGIN + _VARIABLES + "(?=(" + "|".join(map(re.escape, _IMPLIED)) + r")(?![\w./-]))")
 _HOOK_FIELDS = ("lint-staged", "husky", "simple-git-hooks", "pre-commit", "git-hooks", "gitHooks")
 # In a file of pre-commit's, these are patterns of what is checked.
 _CHECKED = re.compile(r"[ \t]*(?:-[ \t]+)?(?:files|exclude|types|types_or|exclude_types)[ \t]*:")
@@ -106,11 +106,11 @@ def named(text: str) -> Iterator[Named]:
         runs = _RUNS.fullmatch(word if is_option else word.rpartition("/")[2] or word) is not None
     for pattern in _MODULES:
         for match in pattern.finditer(text):
-            for module in re.split(r"[ \t]*,[ \t]*", match[1]):
-                yield Named(module.partition(" ")[0].replace(".", "/").strip("/"), is_module=True)
+            for module in match[1].split(","):
+                yield Named(module.strip().partition(" ")[0].replace(".", "/").strip("/"), is_module=True)
     for match in _FROM.finditer(text):
         for module in re.findall(r"\w+", match[2]):
-            yield Named(f"{match[1].replace('.', '/')}/{module}", is_module=True)
+            yield Named(f"{match[1].lstrip('.').replace('.', '/')}/{module}", is_module=True)
 
 
 def goes_elsewhere(text: str) -> bool:

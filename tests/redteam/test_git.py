@@ -476,6 +476,14 @@ file.write(b"XXXX" + (300 << 20).to_bytes(4, "big")); file.truncate(file.tell() 
         "chmod +x sub/.git/hooks/pre-commit",
     ),
     Attack(
+        "a module that the settings of a nested repository run, behind a thousand harmless ones",
+        """printf '[branch "b%s"]\\nrebase = true\\n' $(seq 1500) | cat - sub/.git/config > c; cat c > sub/.git/config; rm c
+        echo 'import os; os.system("touch CANARY")' > sub/monitor.py""",
+        "git -C sub status",
+        ("red sub/monitor.py",),
+        before="git init -q sub; git -C sub config core.fsmonitor 'python3 -m monitor'; : > sub/monitor.py",
+    ),
+    Attack(
         "a link where git appends",
         "rm .git/logs/HEAD; ln -s CANARY .git/logs/HEAD",
         COMMIT,

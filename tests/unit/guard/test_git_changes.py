@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -129,3 +131,26 @@ def test_an_index_is_parsed_again_only_if_it_changed(root: Path, monkeypatch: py
         index.write_bytes(changed)
         os.utime(index, ns=(times.st_atime_ns, times.st_mtime_ns))
         assert [line.partition(":")[0] for line in scanned.red()] == [".git/index"] * (changed != content)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text + "[color]\n" + "".join(f"a{number}\n" for number in range(8000)),
+        lambda text: text + "[color]\n" + "a\n" * 30_000,
+        lambda text: text + "".join(f"url=a{number}\n" for number in range(4000)),
+    ],
+    ids=["different", "the same", "addresses"],
+)
+def test_no_number_of_settings_takes_long(change: Callable[[str], str], root: Path) -> None:
+    for number in range(5):
+        git_directory(
+            root / f"{number}/.git", f'[core]\n[remote "a"]\n{"".join(f"url=b{n}{chr(10)}" for n in range(99))}'
+        )
+    scanned = Scanned(root)
+    for number in range(5):
+        path = root / f"{number}/.git/config"
+        put(path, change(path.read_text()))
+    begun = time.process_time()
+    assert all(len(finding.why) < 10_000 for finding in scanned.findings())
+    assert time.process_time() - begun < 5

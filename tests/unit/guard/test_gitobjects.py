@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 import zlib
 from pathlib import Path
 
@@ -123,3 +124,18 @@ def test_whatever_a_pack_holds_the_answer_is_gits_or_none(
     found = Objects(Location(place)).entry(PACKED["head"].decode(), "many/file-007.txt")
     assert found in (None, (b"100644", PACKED["entry"].decode()))
     assert found is not None or edits
+
+
+def test_no_number_of_packs_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = full_repository(tmp_path / "full")
+    git(root, "repack", "-adq")
+    (index,) = (root / ".git/objects/pack").glob("*.idx")
+    for number in range(300):
+        os.link(index, index.with_name(f"pack-{number}.idx"))
+        os.link(index.with_suffix(".pack"), index.with_name(f"pack-{number}.pack"))
+    monkeypatch.setattr("confined_claude.guard.gitobjects._MAX_SECONDS", 0.1)
+    objects = reader(root)
+    begun = time.monotonic()
+    for number in range(500):
+        assert objects.entry(f"{number:040}", "Makefile") is None
+    assert time.monotonic() - begun < 1

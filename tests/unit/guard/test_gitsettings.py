@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -249,3 +250,21 @@ def test_a_relative_file_of_settings_that_the_environment_names_is_found(
     monkeypatch.chdir(main)
     host = Host(0, 0, main.parent, {"GIT_CONFIG_GLOBAL": "dots/git"}, main, main, main)
     assert "dots/git" in named_files(main, find(main), (), host.git_files).in_tree
+
+
+@pytest.mark.parametrize("key", ["alias.x", "core.hookspath"])
+def test_no_number_of_harmless_settings_hides_others(key: str, main: Path) -> None:
+    """A session may add them to the settings of a nested repository without a word."""
+    value = {"alias.x": "!sh tools/x.sh", "core.hookspath": "tools/x.sh"}[key]
+    harmless = [(f"branch.b{number}.rebase", "true") for number in range(2000)]
+    found = named(main, *harmless, (key, value))
+    assert found.in_tree == ("tools/x.sh",)
+    assert [command for _, command in found.commands] == [value]
+
+
+def test_no_number_of_included_files_takes_long(main: Path) -> None:
+    for number in range(300):
+        put(main / f"inc/{number}", "[a]\n" + "b\n" * 20_000)
+    begun = time.process_time()
+    named(main, *(("include.path", str(main / f"inc/{number}")) for number in range(300)))
+    assert time.process_time() - begun < 5

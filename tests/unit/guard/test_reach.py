@@ -331,6 +331,24 @@ def test_bounds_hold_whatever_there_is(tmp_path: Path) -> None:
     assert snapshot.items[key_of(".", Kind.UNSEEN)].content == TOO_FAR.encode()
 
 
+SLOW = {
+    "blanks": "-" + " " * words.MAX_TEXT,
+    "dots": "from " + "." * words.MAX_TEXT,
+    "names": "import a" + " " * words.MAX_TEXT,
+    "a module": "-m" + " " * words.MAX_TEXT,
+    "variables": "'A=" * (words.MAX_TEXT // 3),
+    "quotes": "-m" + '"' * words.MAX_TEXT,
+}
+
+
+@pytest.mark.parametrize("text", SLOW.values(), ids=SLOW)
+def test_no_text_takes_long(text: str, tmp_path: Path) -> None:
+    put(tmp_path / "project/.envrc", text[: words.MAX_TEXT])
+    begun = time.process_time()
+    Scanned(tmp_path / "project")
+    assert time.process_time() - begun < 2
+
+
 TEXTS = st.text(st.sampled_from("ab./-$ \n'\"{}(),:=#m\\\udcff;&|"), max_size=60)
 
 
