@@ -24,6 +24,7 @@ def fetch(host: Host) -> None:
     workspace = Workspace.load_leniently(host, current_project(host))
     guard.refuse_while_red(workspace)
     copies = guard.review(workspace).unfetched
+    watched = guard.Branches(workspace)
     for copy in copies:
         done = subprocess.run(shlex.split(copy.command), env={**os.environ, **_GIT}, capture_output=True, check=False)
         if done.returncode:
@@ -32,5 +33,8 @@ def fetch(host: Host) -> None:
         for branch in copy.branches:
             name = f"confined/{branch}"
             print(f"Fetched {escape(name)}. To merge it: git merge {escape(shlex.quote(name))}")
+    for branch, paths in watched.changed().items():
+        says = f"{escape(branch)} changes what your computer runs by itself once it is merged or checked out"
+        print(f"{says}: {', '.join(map(escape, paths)) or 'it could not be looked through'}.")
     if not copies:
         print("There is nothing to fetch.")

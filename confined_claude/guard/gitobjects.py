@@ -55,10 +55,10 @@ class Objects:
 
     def entry(self, commit: str, path: str) -> tuple[bytes, str] | None:
         """Return (mode, name) of the file at ``path`` in a commit; None if there is none, or if that is in doubt."""
-        found = (TREE_MODE, self._root(commit))
+        found = (TREE_MODE, self.root(commit))
         for part in path.encode("utf-8", "surrogateescape").split(b"/"):
             mode, name = found
-            tree = self._tree(name) if name is not None and mode == TREE_MODE else None
+            tree = self.tree(name) if name is not None and mode == TREE_MODE else None
             if tree is None or part not in tree:
                 return None
             found = tree[part]
@@ -67,9 +67,9 @@ class Objects:
 
     def lacks(self, commit: str, path: str) -> bool:
         """Return whether a commit is known to have nothing at ``path``, whose directories it may lack as well."""
-        name = self._root(commit)
+        name = self.root(commit)
         for part in path.encode("utf-8", "surrogateescape").split(b"/"):
-            tree = self._tree(name) if name is not None else None
+            tree = self.tree(name) if name is not None else None
             if tree is None:
                 return False
             if part not in tree:
@@ -79,7 +79,17 @@ class Objects:
                 return False
         return False
 
-    def _root(self, commit: str) -> str | None:
+    def parents(self, commit: str) -> list[str]:
+        """Return the parents of a commit; none if it cannot be read."""
+        header = (self._read(commit, b"commit") or b"").partition(b"\n\n")[0].split(b"\n")
+        return [line[7:].decode("ascii", "replace") for line in header if line.startswith(b"parent ")]
+
+    def blob(self, name: str) -> bytes | None:
+        """Return the content of a file by its name; None if it cannot be read."""
+        return self._read(name, b"blob")
+
+    def root(self, commit: str) -> str | None:
+        """Return the name of a commit's tree; None if it cannot be read."""
         if commit not in self._roots:
             content = self._read(commit, b"commit") or b""
             line = content.partition(b"\n")[0]
@@ -87,7 +97,8 @@ class Objects:
             self._roots[commit] = line[5:].decode("ascii", "replace") if is_tree else None
         return self._roots[commit]
 
-    def _tree(self, name: str) -> dict[bytes, tuple[bytes, str]] | None:
+    def tree(self, name: str) -> dict[bytes, tuple[bytes, str]] | None:
+        """Return (mode, name) of each entry of a tree; None if it cannot be read."""
         if name not in self._trees:
             content = self._read(name, b"tree")
             try:

@@ -183,9 +183,10 @@ class Guard:
         with timing.phase("baseline"):
             with locked(self._location) as records:
                 before = records.before(self.key)  # that of the sessions beside this one
-                tips = known_files.known_tips(records, self._project.repository)
+                tips, made = known_files.known_tips(records, self._project.repository)
             if before is None:
-                before = Before(session, since, self._project.scan(), self._project.programs, tips=tips)
+                scanned = self._project.scan()
+                before = Before(session, since, scanned, self._project.programs, tips=tips, made=made)
             with locked(self._location) as records:
                 self._before = records.save_before(self.key, replace(before, session=session))
 
@@ -236,7 +237,7 @@ class Guard:
             fresh = open_findings.add(records, self.found)
             if self._before is not None and left is not None:
                 records.save_boundaries(left.boundaries_known(records.boundaries(), project.root))
-                known_files.record_made_tips(records, project.repository, self._before.tips)
+                known_files.record_made_tips(records, project.repository_now(), self._before.tips)
             if not goes_on:
                 end(records, self.key, self.found)
             self.close()

@@ -16,7 +16,7 @@ from ..project.places import start_up_links
 from ..state.boundaries import Boundaries
 from ..workspace import Workspace
 from . import pins, programs, repository
-from .findings import Finding, audit, without_later_contents
+from .findings import Finding, audit, order, without_later_contents
 from .gitsettings import is_in_git, named_files, places
 from .records import Before, Identity, Record
 from .repository import Repository
@@ -72,6 +72,13 @@ class GuardedProject:
         if self.repository is None or self.root in self.repository.common.parents:
             return ()
         return (self.repository.common,)
+
+    def repository_now(self) -> Repository | None:
+        """Return the repository, also if a session has made it."""
+        if self.repository is None:
+            with contextlib.suppress(ConfinedError):
+                return repository.find(self.root)
+        return self.repository
 
     def scan(
         self,
@@ -129,7 +136,7 @@ class GuardedProject:
             since=before.since,
         )
         if self.repository is not None and found:
-            known = KnownFiles(self.root, self.repository, before, self.matcher)
+            files = KnownFiles(self.root, self.repository, before, self.matcher)
             place = f"{self.name(self.repository.common)}/worktrees/"
             context = replace(context, scanned=frozenset(after.git_directories))
             trees = {
@@ -137,10 +144,16 @@ class GuardedProject:
                 for path, named in pointers(after, context)
                 if named.startswith(place)
             }
-            found = known.without_known(found, after, trees)
+            found = files.without_known(found, after, trees)
+        if (own := self.repository_now()) is not None and before.has_packages:
+            from . import commits  # not before the end of a session
+
+            known = (*before.tips, *before.made)
+            committed = commits.findings(own, self.matcher, known, (before.snapshot, after), after.reached)
+            found += [replace(finding, session=before.session, since=before.since) for finding in committed]
         # Baselines of earlier versions have no others.
         known_before = [key for key in items if f"/{key}".endswith("/.git")]
-        return Left(without_later_contents(found), after.boundaries, known_before)
+        return Left(without_later_contents(sorted(found, key=order)), after.boundaries, known_before)
 
     def has_place(self, path: str) -> bool:
         """Return whether the directory for which the file at ``path`` acts, by its rule, is there."""

@@ -19,30 +19,36 @@ from .repository import Repository
 from .rules import Matcher
 from .snapshot import Item, Kind, Snapshot
 
-_MAX_TIPS = 500
+_MAX_TIPS = 500  # in which a file is looked for
 _NAME = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_BRANCHES = ("refs/heads/", "refs/remotes/")
+_BRANCHES = ("refs/heads/", "refs/stash", "refs/remotes/")
 _FILE, _PROGRAM = b"100644", b"100755"
 
 
-def tips(repository: Repository | None) -> set[str]:
-    """Return the commits that branches name now, those of other repositories included."""
+def branches(repository: Repository | None) -> dict[str, str]:
+    """Return the commits that HEAD, branches and the stash name now, by their names for a person.
+
+    Those of other repositories' branches are included.
+    """
     if repository is None:
-        return set()
+        return {}
     named = references(Location(repository.common))
-    found = [commit for name, commit in sorted(named.items()) if name.startswith(_BRANCHES)]
-    found += head(Location(repository.own)).values()
-    return set(list(filter(_NAME.fullmatch, found))[:_MAX_TIPS])
+    found = {"HEAD": head(Location(repository.own))["HEAD"]}
+    for prefix in _BRANCHES:
+        below = (name for name in sorted(named) if name.startswith(prefix))
+        found |= {name.removeprefix(prefix) or "stash": named[name] for name in below}
+    return {name: commit for name, commit in found.items() if _NAME.fullmatch(commit)}
 
 
-def known_tips(records: Records, repository: Repository | None) -> tuple[str, ...]:
-    """Return the branch tips that no session made, as of now."""
-    return tuple(sorted(tips(repository) - set(records.made_tips())))
+def known_tips(records: Records, repository: Repository | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the branch tips that no session made, as of now, and those that one did."""
+    tips, made = dict.fromkeys(branches(repository).values()), frozenset(records.made_tips())
+    return tuple(tip for tip in tips if tip not in made), tuple(tip for tip in tips if tip in made)
 
 
 def record_made_tips(records: Records, repository: Repository | None, before: Iterable[str]) -> None:
     """Record which branch tips a session may have made: those that were not there, or not known, ``before`` it."""
-    now = tips(repository)
+    now = set(branches(repository).values())
     known = records.made_tips()
     if (made := sorted((set(known) | now - set(before)) & now)) != known:
         records.save_made_tips(made)
@@ -57,6 +63,7 @@ class KnownFiles:
         self._before = before
         self._matcher = matcher
         self._objects = Objects(Location(repository.common))
+        self._tips = before.tips[:_MAX_TIPS]
 
     def without_known(
         self, findings: Iterable[Finding], after: Snapshot, work_trees: Mapping[str, Path]
@@ -89,7 +96,7 @@ class KnownFiles:
         if tree and old is not None and (old.kind, old.digest) == (Kind.FILE, item.digest):
             return _is_program(self._root, below) == is_program
         mode = _PROGRAM if is_program else _FILE
-        return any(self._objects.entry(tip, below) == (mode, blob_id(item.content, tip)) for tip in self._before.tips)
+        return any(self._objects.entry(tip, below) == (mode, blob_id(item.content, tip)) for tip in self._tips)
 
     def _is_switched_away(self, path: str, old: Item | None, own: Path) -> bool:
         """Return whether a file went with a switch of branches: one had it like this, and that of ``own`` has none.
@@ -101,7 +108,7 @@ class KnownFiles:
             named = references(Location(self._repository.common)).get(named[5:], "")
         if old is None or named not in self._before.tips or not self._objects.lacks(named, path):
             return False
-        entries = [(tip, self._objects.entry(tip, path)) for tip in self._before.tips]
+        entries = [(tip, self._objects.entry(tip, path)) for tip in self._tips]
         if old.content is None:
             return any(entry is not None for _, entry in entries)
         return any(entry is not None and entry[1] == blob_id(old.content, tip) for tip, entry in entries)

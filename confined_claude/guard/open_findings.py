@@ -69,6 +69,10 @@ def still_open(findings: Sequence[Finding], project: GuardedProject) -> list[Fin
 
 
 def _is_put_right(finding: Finding, now: Item | None, project: GuardedProject) -> bool:
+    if finding.kind == Kind.COMMITTED:
+        from . import commits
+
+        return not commits.is_still_there(project.repository_now(), finding)
     if not finding.digest_after and not project.has_place(finding.path):
         return True  # all that it was for is gone
     if now is not None:

@@ -56,7 +56,7 @@ class Before:
     if directories of packages are in the snapshot, unlike in version 0.1.
     Sessions that overlap have the scan in common that was made before the first of them.
 
-    ``tips`` are the commits that branches named then, without those that sessions made.
+    ``tips`` are the commits that branches named then, without those that sessions made, which are ``made``.
     """
 
     session: str
@@ -65,6 +65,7 @@ class Before:
     programs: tuple[str, ...] = ()
     has_packages: bool = True
     tips: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
 
 
 class RecordedSession(NamedTuple):
@@ -291,7 +292,7 @@ def _encode_before(before: Before) -> Any:
         for key, item in before.snapshot.items.items()
     }
     # Version 0.1 refuses these.
-    added = {"programs": before.programs, "has_packages": before.has_packages, "tips": before.tips}
+    added = {"programs": before.programs, "has_packages": before.has_packages, "tips": before.tips, "made": before.made}
     return {"session": before.session, "since": before.since, "items": items, **added}
 
 
@@ -301,8 +302,8 @@ def _decode_before(value: Any) -> Before:
         {key: Item(Kind(kind), digest, _as_bytes(text), bool(shared)) for key, (kind, digest, text, *shared) in items}
     )
     programs, has_packages = tuple(map(str, value.pop("programs", ()))), bool(value.pop("has_packages", False))
-    tips = tuple(_decode_names(value.pop("tips", [])))
-    return Before(**value, snapshot=snapshot, programs=programs, has_packages=has_packages, tips=tips)
+    tips, made = (tuple(_decode_names(value.pop(name, []))) for name in ("tips", "made"))
+    return Before(**value, snapshot=snapshot, programs=programs, has_packages=has_packages, tips=tips, made=made)
 
 
 def _encode_finding(finding: Finding) -> Any:

@@ -77,7 +77,7 @@ def recover_interrupted(records: Records, project: GuardedProject, *, who: str |
         from .known_files import record_made_tips  # most starts recover nothing
 
         for tips in recovery.tips:
-            record_made_tips(records, project.repository, tips)
+            record_made_tips(records, project.repository_now(), tips)
     for key, found in recovery.over.items():
         end(records, key, found)
     behind = remove_made(records, project)

@@ -17,7 +17,7 @@ _MAX_FINDINGS = 10
 _MAX_NAMED = 3
 # More is not compared.
 _MAX_COMPARED = 400
-_FILES = (Kind.FILE, Kind.GIT_FILE, Kind.POINTER, Kind.PROGRAM, Kind.REACHED)
+_FILES = (Kind.FILE, Kind.GIT_FILE, Kind.POINTER, Kind.PROGRAM, Kind.REACHED, Kind.COMMITTED)
 
 
 class Limits(NamedTuple):

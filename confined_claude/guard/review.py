@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from ..errors import ConfinedError, system_error
 from ..text import escape
 from ..workspace import Workspace
-from . import isolation, open_findings
+from . import commits, isolation, open_findings
 from .findings import Finding
 from .guarded_project import GuardedProject
 from .isolation import Unfetched
+from .known_files import branches
 from .records import Records, locked
 from .recovery import recover_interrupted
 from .snapshot import Item, Kind
@@ -54,6 +55,19 @@ def refuse_while_red(workspace: Workspace) -> None:
     with locked(workspace.state) as records:
         recover_interrupted(records, project)
         open_findings.refuse_while_red(records, project)
+
+
+class Branches:
+    """The branches of a project's repository as they are now, to be compared with what comes to them."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._project = GuardedProject(workspace, lenient=True)
+        self._known = tuple(branches(self._project.repository).values())
+
+    def changed(self) -> dict[str, list[str]]:
+        """Return what acts by itself in branches that are new or changed, by branch; nothing if it cannot be read."""
+        repository = self._project.repository
+        return {} if repository is None else commits.changed(repository, self._project.matcher, self._known)
 
 
 def accept(workspace: Workspace, findings: Sequence[Finding]) -> None:
@@ -135,6 +149,11 @@ def _item(finding: Finding, digest: str, content: bytes | None) -> Item | None:
 
 def _restore(finding: Finding, project: GuardedProject, records: Records) -> str:
     path = escape(finding.path)
+    if finding.kind == Kind.COMMITTED:
+        raise ConfinedError(
+            f"{path} is in a commit, which `review` does not change.",
+            f"Change the branch with git, or accept it with `confined-claude review --accept {shlex.quote(path)}`.",
+        )
     name = finding.path.rpartition("/")[2]
     try:
         parent = project.parent_of(finding.path)

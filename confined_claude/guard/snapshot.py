@@ -49,11 +49,12 @@ class Kind(str, Enum):
     PACKAGES = "packages"  # a directory of packages or an environment: which one it is, and its last change
     PROGRAM = "program"  # an executable file or link in a directory of the caller's PATH, or a link on the way there
     REACHED = "reached"  # a file that something leads to which acts by itself: see reach
+    COMMITTED = "committed"  # a file of a branch that a session made, and no item of a scan: see commits
     UNSEEN = "unseen"  # what could not be scanned
 
 
 # Kinds that a path may have beside another one.
-_EXTRA_KINDS = (Kind.SETID, Kind.PACKAGES, Kind.PROGRAM, Kind.REACHED, Kind.UNSEEN)
+_EXTRA_KINDS = (Kind.SETID, Kind.PACKAGES, Kind.PROGRAM, Kind.REACHED, Kind.COMMITTED, Kind.UNSEEN)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..engine.sdk import Engine
 
 _FULL_BYTES = 1 << 20
-_FOR_THE_END = ("guard.known_files", "guard.verdicts", "image.inventory", "session.closing")
+_FOR_THE_END = ("guard.commits", "guard.known_files", "guard.verdicts", "image.inventory", "session.closing")
 _CLOSED = "The session's network is closed: its sidecar has ended. A new session has one again."
 
 

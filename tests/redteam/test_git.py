@@ -476,9 +476,27 @@ file.write(b"XXXX" + (300 << 20).to_bytes(4, "big")); file.truncate(file.tell() 
         "chmod +x sub/.git/hooks/pre-commit",
     ),
     Attack(
+        "another version of a protected file in a commit",
+        "id=$(echo 'touch CANARY' | git hash-object -w --stdin); git update-index --cacheinfo 100644,$id,.envrc;"
+        "git commit -qm x",
+        "git checkout -q -- .; . ./.envrc",
+        ("yellow main:.envrc",),
+        before="echo : > .envrc; git add .envrc; git commit -qm envrc",
+        undone="git reset -q --hard HEAD~1",
+    ),
+    Attack(
+        "a hook manager's file on a branch",
+        "git switch -qc topic; mkdir .husky; echo 'touch CANARY' > .husky/pre-commit; chmod +x .husky/pre-commit;"
+        "git add .husky; git commit -qm x; git switch -q main",
+        f"git merge -q topic; {COMMIT}",
+        ("yellow topic:.husky/pre-commit",),
+        before="git config core.hooksPath .husky",
+        undone="git branch -qD topic",
+    ),
+    Attack(
         "a module that the settings of a nested repository run, behind a thousand harmless ones",
-        """printf '[branch "b%s"]\\nrebase = true\\n' $(seq 1500) | cat - sub/.git/config > c; cat c > sub/.git/config; rm c
-        echo 'import os; os.system("touch CANARY")' > sub/monitor.py""",
+        """printf '[branch "b%s"]\\nrebase = true\\n' $(seq 1500) | cat - sub/.git/config > c
+        cat c > sub/.git/config; rm c; echo 'import os; os.system("touch CANARY")' > sub/monitor.py""",
         "git -C sub status",
         ("red sub/monitor.py",),
         before="git init -q sub; git -C sub config core.fsmonitor 'python3 -m monitor'; : > sub/monitor.py",
@@ -750,6 +768,16 @@ def test_an_isolated_session_leaves_the_repository_as_it_is(repository: Field) -
     # The control: as its own repository the copy does run things.
     repository.unguarded(POISON)
     repository.host(STATUS)
+    assert repository.escaped() == ["canary"]
+
+
+def test_fetch_names_what_acts_by_itself_on_the_branches_of_a_copy(repository: Field) -> None:
+    work = "git switch -qc work; echo 'touch CANARY' > .envrc; git add .envrc; git commit -qm work; rm .envrc"
+    repository.session(work, "--git", "isolated")
+    fetched = repository.user.run("confined-claude", "fetch", cwd=repository.project)
+    says = "confined/work changes what your computer runs by itself once it is merged or checked out: .envrc."
+    assert says in fetched.stdout, fetched.stdout + fetched.stderr
+    repository.host("git merge -q confined/work; . ./.envrc")  # the control
     assert repository.escaped() == ["canary"]
 
 

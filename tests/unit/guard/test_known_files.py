@@ -80,7 +80,7 @@ def test_what_a_session_commits_is_news_wherever_it_is_checked_out(at_work: Plac
 
     add = in_git(at_work, "worktree", "add", "-q", TREE, "evil")
     beside = at_work.start()  # ends last
-    assert paths(at_work.session(make_branch)) == []
+    assert paths(at_work.session(make_branch)) == ["evil:sub/.envrc"]
     assert paths(at_work.session(add)) == [f"{TREE}/sub/.envrc"]
     at_work.put("x")
     git(at_work.root, "worktree", "remove", "--force", TREE)
@@ -95,7 +95,7 @@ def test_what_an_interrupted_session_committed_is_news(at_work: Place) -> None:
     commit(at_work.root)
     git(at_work.root, "checkout", "-q", "main")
     one.close()
-    assert at_work.reviewed() == []
+    assert at_work.reviewed() == ["evil:sub/.envrc"]
     assert paths(at_work.session(in_git(at_work, "worktree", "add", "-q", TREE, "evil"))) == [f"{TREE}/sub/.envrc"]
 
 
