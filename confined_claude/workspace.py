@@ -120,6 +120,11 @@ class Workspace:
         return self.state.at("egress")
 
     @property
+    def relays(self) -> Location:
+        """The sockets by which its sessions reach ports of this machine."""
+        return self.state.at("relays")
+
+    @property
     def claude_config(self) -> Location:
         """The container's own Claude config in the profile: the one that all projects share, or this project's."""
         if self.settings.claude_config == SHARED:

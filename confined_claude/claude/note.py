@@ -6,7 +6,7 @@ Without it an agent finds out by failing: packages that are gone the next day, p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..project import CONTAINER_HOME
@@ -37,14 +37,32 @@ _SUDO = {
 }
 
 
-def note(settings: Settings, root: Path, *, has_repository: bool) -> str:
-    """Return the note for the agent of a session in the project at ``root``, in Markdown; empty if it is off."""
-    return (
-        "\n".join(_lines(settings, root, has_repository=has_repository)) + "\n" if settings.agent_note == "on" else ""
-    )
+def note(
+    settings: Settings,
+    root: Path,
+    *,
+    has_repository: bool,
+    published: Sequence[tuple[int, int]] = (),
+    relayed: Sequence[int] = (),
+) -> str:
+    """Return the note for the agent of a session in the project at ``root``, in Markdown; empty if it is off.
+
+    ``published`` are the session's ports with those at which the user's machine has them, ``relayed`` are ports of
+    that machine which the session reaches.
+    """
+    if settings.agent_note != "on":
+        return ""
+    return "\n".join(_lines(settings, root, published, relayed, has_repository=has_repository)) + "\n"
 
 
-def _lines(settings: Settings, root: Path, *, has_repository: bool) -> Iterator[str]:
+def _lines(
+    settings: Settings,
+    root: Path,
+    published: Sequence[tuple[int, int]],
+    relayed: Sequence[int],
+    *,
+    has_repository: bool,
+) -> Iterator[str]:
     home = str(CONTAINER_HOME)
     yield "# Where you work: a container of Confined Claude"
     yield ""
@@ -60,11 +78,11 @@ def _lines(settings: Settings, root: Path, *, has_repository: bool) -> Iterator[
         "lasts. A `.venv` here is the session's own: the user's is hidden."
     )
     yield f"- Network: {_network(settings)}"
-    for port in settings.host_ports:
-        yield f"- Port {port} of the user's machine is `host.docker.internal:{port}`."
-    if settings.ports:
-        ports = ", ".join(settings.ports)
-        yield f"- What you serve at port {ports} on 0.0.0.0, the user reaches at localhost. No other port is reachable."
+    for port in relayed:
+        yield f"- Port {port} of the user's machine is `localhost:{port}` here, and `host.docker.internal:{port}`."
+    if published:
+        served = ", ".join(f"port {port} at localhost:{outside}" for port, outside in published)
+        yield f"- The user reaches what you serve, on localhost or all addresses: {served}. No other port is reachable."
     else:
         yield "- Nobody reaches what you serve here. For that, ask the user to set `ports = [PORT]`."
     if has_repository:

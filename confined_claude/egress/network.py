@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +18,8 @@ from ..engine.mount import bind_value
 from ..environment import HOST_GATEWAY, PROXIES
 from ..fs.directory import Location
 from ..workspace import Workspace
+from . import ports
+from .ports import Published
 
 _NAME = "confined-claude"
 CONFIG = "config.json"
@@ -30,6 +32,9 @@ _OPEN = "This session is on the engine's plain network: your local network and t
 _OWN = "/opt/confined-claude"
 # It prints "ready" as soon as its network can be joined; the session's entrypoint waits for the rules.
 _INTERNET = f'echo ready; {_OWN}/egress/rules "$@" && exec /usr/bin/python3 -IS {_OWN} egress.internet'
+# The engine's own way to the host: what listens on its bridge, too. The other name leads to the session's relays.
+_BRIDGE = "gateway.docker.internal"
+_PROXY_PORTS = frozenset((3128, 53))
 # With these a session's entrypoint sets the rules, and gives both up.
 _RULES_CAPABILITIES = ("NET_ADMIN", "SETPCAP")
 _PORTS = {"http": 80, "https": 443}
@@ -70,7 +75,8 @@ class Egress:
     """What a session reaches on the network, and how.
 
     ``arguments`` are the session's own of ``docker create``; it has a host name of its own unless ``hostname`` is
-    False. ``rules`` and ``join`` go to the entrypoint, ``environment`` has variables that replace the host's.
+    False. ``rules``, ``join`` and ``forward`` go to the entrypoint, ``environment`` has variables that replace the
+    host's. ``relayed`` are the ports of this machine that are relayed to it.
     """
 
     arguments: tuple[str, ...]
@@ -78,6 +84,8 @@ class Egress:
     sidecar: SidecarPlan | None = None
     rules: str = ""
     join: str = ""
+    forward: str = ""
+    relayed: tuple[int, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -95,22 +103,33 @@ def plan_egress(
     sets_rules: bool,
     blocked_networks: Sequence[str] = (),
     isolation: Sequence[str] = (),
+    published: Sequence[Published] = (),
+    engine_port: int = 0,
 ) -> Egress:
     """Return the network of the session ``key``, by the settings of ``workspace``.
 
     ``image`` is that of a sidecar. If ``sets_rules``, the session's own entrypoint can be trusted with its network's
     rules, and ``internet`` needs no sidecar. ``blocked_networks`` are the networks that this machine is in (CIDR), and
-    ``isolation`` are arguments with which every container is created.
+    ``isolation`` are arguments with which every container is created. ``published`` is where the session's ports are,
+    ``engine_port`` the one of the engine in use. Raises ConfinedError for a port of an engine among the host's.
     """
-    planner = _Planner(workspace, key, image, blocked_networks, isolation)
-    mode = workspace.settings.network
+    planner = _Planner(workspace, key, image, blocked_networks, isolation, published)
+    ports.refuse_engines(planner.relayed, engine_port)
+    egress = _plan_mode(planner, sets_rules=sets_rules)
+    notes = (*egress.notes, *ports.notes(workspace.settings, planner.relayed, published))
+    forward = " ".join(planner.forward)
+    return replace(egress, forward=forward, relayed=planner.relayed, notes=notes)
+
+
+def _plan_mode(planner: _Planner, *, sets_rules: bool) -> Egress:
+    mode = planner.workspace.settings.network
     if mode == "internet":
         return planner.internet() if sets_rules else planner.internet_by_sidecar()
     if mode == "allowlist":
         return planner.allowlist()
     if mode == "none":
-        return Egress(("--network", "none"), notes=planner.not_published)
-    reach = (*planner.gateway, *planner.published)
+        return Egress(("--network", "none"))
+    reach = (*planner.names, *planner.publish)
     if mode == "open":
         return Egress(("--network", "bridge", *reach), notes=(_OPEN,))
     return Egress(("--network", mode.removeprefix("docker:"), *reach))
@@ -118,7 +137,7 @@ def plan_egress(
 
 def allowlist_config(workspace: Workspace, blocked_networks: Sequence[str]) -> str:
     """Return what the proxy of a session with an allowlist reads; ``blocked_networks`` is as for ``plan_egress``."""
-    return _Planner(workspace, "", "", blocked_networks, ()).allowlist_config()
+    return _Planner(workspace, "", "", blocked_networks, (), ()).allowlist_config()
 
 
 def mask_config(config: str, mask: str) -> str:
@@ -137,11 +156,12 @@ class _Planner:
     image: str
     blocked_networks: Sequence[str]
     isolation: Sequence[str]
+    published: Sequence[Published]
 
     def internet(self) -> Egress:
         """Have rules that block all but the public internet, set by the session's entrypoint."""
         added = (word for name in _RULES_CAPABILITIES for word in ("--cap-add", name))
-        arguments = ("--network", "bridge", *self.gateway, *self.published, *added)
+        arguments = ("--network", "bridge", *self.names, *self.publish, *added)
         return Egress(arguments, rules=" ".join(self.rules))
 
     def internet_by_sidecar(self) -> Egress:
@@ -150,7 +170,7 @@ class _Planner:
             *self.common_arguments,
             *("--hostname", f"{_NAME}-{self.workspace.project.slug}"[:HOSTNAME_LENGTH]),
             *("--cap-add", "NET_ADMIN", "--cap-add", "SETGID", "--cap-add", "SETUID", "--user", "0:0"),
-            *("--pids-limit", "32", "--memory", "128m", *self.published),
+            *("--pids-limit", "32", "--memory", "128m", *self.names, *self.publish),
             *("--entrypoint", "/bin/sh", self.image, "-c", _INTERNET, "sh", *self.rules),
         )
         sidecar = SidecarPlan(sidecar_name(self.key), arguments)
@@ -159,15 +179,14 @@ class _Planner:
     @property
     def rules(self) -> Iterator[str]:
         """The arguments of container/egress/rules."""
-        settings = self.workspace.settings
         yield from (f"closed={network}" for network in (*CLOSED, *self.blocked_networks))
-        yield from (f"host_port={port}" for port in settings.host_ports)
-        yield from (f"port={port}" for port in settings.ports)
-        yield from (f"named={port},{host}" for host, port in self.named)
+        yield from (f"port={inner}" for inner in self.inner_ports.values())
+        yield from (f"named={port},{host}" for host, port in self.named if host != HOST_GATEWAY)
+        yield from (f"named={port},{_BRIDGE}" for port in self.relayed)
 
     def allowlist(self) -> Egress:
         """Have nothing but a loopback, where the sidecar's proxy listens; see container/egress/allowlist.py."""
-        host, settings = self.workspace.host, self.workspace.settings
+        host = self.workspace.host
         directory = self.workspace.egress.at(self.key)
         arguments = (
             *self.common_arguments,
@@ -176,6 +195,7 @@ class _Planner:
             *("--dns-search", ".", "--env", "RES_OPTIONS=timeout:2 attempts:2"),
             *("--mount", f"type=volume,target={_SOCKET_DIRECTORY}"),
             *("--mount", bind_value(directory.path, _SHARED_IN_SIDECAR)),
+            *(["--add-host", f"{HOST_GATEWAY}:host-gateway"] if self.names_host else []),
             *("--entrypoint", "/usr/bin/python3", self.image),
             *("-I", _OWN, "egress.allowlist", str(_SHARED_IN_SIDECAR)),
         )
@@ -187,17 +207,18 @@ class _Planner:
             config=self.allowlist_config(),
         )
         api, port = self.api
+        needed = "-" if api == HOST_GATEWAY else f"{f'[{api}]' if ':' in api else api}:{port}"
         proxies = dict.fromkeys(PROXIES, _PROXY)
-        direct = dict.fromkeys(("NO_PROXY", "no_proxy"), _LOOPBACK)
+        loopback = f"{_LOOPBACK},{HOST_GATEWAY}" if self.relayed else _LOOPBACK
+        direct = dict.fromkeys(("NO_PROXY", "no_proxy"), loopback)
         return Egress(
             (
                 *("--network", "none", "--volumes-from", f"{sidecar.name}:ro", "--dns", "127.0.0.1"),
-                *(["--add-host", f"{HOST_GATEWAY}:127.0.0.1"] if settings.host_ports else []),
+                *self.names[:2],
             ),
             sidecar=sidecar,
-            join=f"allowlist {','.join(settings.host_ports) or '-'} {f'[{api}]' if ':' in api else api}:{port}",
+            join=f"allowlist {needed}",
             environment={**proxies, **direct, "NODE_USE_ENV_PROXY": "1"},
-            notes=self.not_published,
         )
 
     def allowlist_config(self) -> str:
@@ -209,7 +230,6 @@ class _Planner:
         config = {
             "allow": [*CLAUDE_HOSTS, *cloud.hosts(self.workspace.host.environ), *settings.allow],
             "named": [*self.named, *((HOST_GATEWAY, int(port)) for port in settings.host_ports)],
-            "forward": [int(port) for port in settings.host_ports],
             "closed": list(self.blocked_networks),
             "upstream": {**upstream, "no_proxy": upstream["no_proxy"] or ""},
         }
@@ -238,20 +258,44 @@ class _Planner:
         """The (host, port) pairs in them: the user wants the session to reach these wherever they are."""
         return sorted(set(_endpoints(self.endpoints)))
 
-    @property
-    def gateway(self) -> list[str]:
-        is_named = self.workspace.settings.host_ports or any(host == HOST_GATEWAY for host, _ in self.named)
-        return ["--add-host", f"{HOST_GATEWAY}:host-gateway"] if is_named else []
+    @cached_property
+    def relayed(self) -> tuple[int, ...]:
+        """The ports of this machine that the session has on its own loopback: set by the user, or in an endpoint."""
+        mode, wanted = self.workspace.settings.network, {int(port) for port in self.workspace.settings.host_ports}
+        if mode == "none":
+            return ()
+        # With an allowlist the proxies are the sidecar's to reach, and two ports are its own.
+        own = {name: value for name, value in self.endpoints.items() if mode != "allowlist" or name not in PROXIES}
+        wanted.update(port for host, port in _endpoints(own) if host == HOST_GATEWAY)
+        return tuple(sorted(wanted - (_PROXY_PORTS if mode == "allowlist" else set())))
 
     @property
-    def published(self) -> Iterator[str]:
-        for port in self.workspace.settings.ports:
-            yield from ("--publish", f"127.0.0.1:{port}:{port}")
+    def names_host(self) -> bool:
+        """Whether something of this machine is named."""
+        return bool(self.workspace.settings.host_ports) or any(host == HOST_GATEWAY for host, _ in self.named)
 
     @property
-    def not_published(self) -> tuple[str, ...]:
-        ports = ", ".join(self.workspace.settings.ports)
-        return (f"Nothing is published at {ports}: this network takes no connections.",) if ports else ()
+    def names(self) -> list[str]:
+        """The names of this machine: the well-known one leads to the relays, the other to what they fall back to."""
+        names = (f"{HOST_GATEWAY}:127.0.0.1", f"{_BRIDGE}:host-gateway")
+        return [word for name in names for word in ("--add-host", name)] if self.relayed else []
+
+    @cached_property
+    def inner_ports(self) -> dict[Published, int]:
+        return ports.inner_ports(self.published, self.relayed)
+
+    @property
+    def publish(self) -> Iterator[str]:
+        for each, inner in self.inner_ports.items():
+            yield from ("--publish", f"127.0.0.1:{each.host}:{inner}")
+
+    @property
+    def forward(self) -> Iterator[str]:
+        """The arguments of container/egress/forward.py."""
+        yield from (f"in={inner}:{each.session}" for each, inner in self.inner_ports.items())
+        if self.relayed:
+            yield f"via={'proxy' if self.workspace.settings.network == 'allowlist' else _BRIDGE}"
+        yield from (f"out={port}" for port in self.relayed)
 
     @property
     def common_arguments(self) -> tuple[str, ...]:
@@ -261,7 +305,7 @@ class _Planner:
             *("--label", f"{labels.KIND}={labels.SIDECAR}", "--label", f"{labels.PROJECT}={self.workspace.project.id}"),
             *("--label", f"{labels.KEY}={self.key}", "--label", f"{labels.OWNER}={self.workspace.host.owner}"),
             *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", *self.isolation),
-            *("--log-driver", "none", "--network", "bridge", *self.gateway),
+            *("--log-driver", "none", "--network", "bridge"),
         )
 
 

@@ -34,6 +34,12 @@ def engine_address(environ: Mapping[str, str]) -> str:
     return address
 
 
+def port_of(address: str) -> int:
+    """Return the port at which an engine on this machine listens; 0 for one that does not."""
+    _, _, port = address.rpartition(":")
+    return int(port) if address.startswith(_REMOTE_SCHEMES) and port.isdecimal() else 0
+
+
 def is_listening(address: str) -> bool:
     """Return whether something listens at a local engine's socket; True for any other kind of address."""
     scheme, _, path = address.partition("://")

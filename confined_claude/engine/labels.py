@@ -14,7 +14,7 @@ USER = f"{KIND}.user"
 KEY = f"{KIND}.key"
 # The container's name.
 NAME = f"{KIND}.session"
-# Its settings of these names, and its profile's name.
+# Its setting of this name, where its ports are published (HOST:SESSION,…), and its profile's name.
 NETWORK, PORTS = f"{KIND}.network", f"{KIND}.ports"
 PROFILE = f"{KIND}.profile"
 # See ``Host.owner``.

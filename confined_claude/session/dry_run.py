@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from ..claude.source import Source
 from ..egress.network import CONFIG, SidecarPlan, mask_config
+from ..egress.ports import Reservation
 from ..engine import containers
 from ..guard import enclosing
 from ..guard.guard import GuardPlan, plan_dry_run
@@ -32,7 +33,8 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
     """
     enclosing.refuse_while_red(workspace)
     workspace, sign_in = signed_in(at_its_conversation(workspace, command))
-    facts = gather_facts(workspace, engine_address(workspace.host), sign_in, record=False)
+    with Reservation() as reservation:
+        facts = gather_facts(workspace, engine_address(workspace.host), sign_in, reservation, record=False)
     launch = plan(workspace, facts, command)
     guarded = plan_dry_run(workspace, launch.key)
     launch = launch.with_mounts(guarded.mounts).telling((*launch.notes, *launch.remarks))

@@ -17,6 +17,7 @@ from ..claude.carried import Carried
 from ..claude.note import note
 from ..claude.sign_in import SETTINGS_VARIABLE, VALUE_VARIABLE, Chosen, session_settings
 from ..egress.network import HOSTNAME_LENGTH, Egress, plan_egress
+from ..egress.ports import Published
 from ..engine import labels
 from ..engine.mount import Mount, bind_value
 from ..host import gitconfig_text
@@ -26,7 +27,7 @@ from ..state.facts import EngineFacts
 from ..text import escape
 from ..workspace import Workspace
 from . import CLAUDE, SHELL, limits
-from .mounts import plan_mounts
+from .mounts import plan_mounts, relay_mounts
 
 NAME = "confined-claude"
 
@@ -45,6 +46,7 @@ PLUGIN_SCRIPTS_VARIABLE = "CONFINED_CLAUDE_PLUGIN_SCRIPTS"
 SERVERS_VARIABLE = "CONFINED_CLAUDE_SERVERS"
 HOOKS_VARIABLE = "CONFINED_CLAUDE_HOOKS"
 JOIN_VARIABLE = "CONFINED_CLAUDE_JOIN"
+FORWARD_VARIABLE = "CONFINED_CLAUDE_FORWARD"
 # The project's hooks are made for the host: they name its paths and programs.
 _NO_GIT_HOOKS = {
     "GIT_CONFIG_COUNT": "1",
@@ -71,7 +73,8 @@ class HostFacts:
     ``repository_above`` is the directory of the repository that the project is only a part of, ``passed_over`` that
     of a repository or scaffold in the project that a session has made where the caller stands. ``sign_in`` is what
     signs in beside credentials in Claude's config, ``set_inside`` are the variables of sign-ins that files which a
-    session can write set. ``carried`` is what it gets of the user's hooks and servers.
+    session can write set. ``carried`` is what it gets of the user's hooks and servers. ``published`` is where this
+    machine finds the session's ports, ``engine_port`` the one at which the engine listens, if it does.
     """
 
     engine: EngineFacts = field(default_factory=EngineFacts)
@@ -86,6 +89,8 @@ class HostFacts:
     sign_in: Chosen | None = None
     set_inside: Mapping[str, Path] = field(default_factory=dict)
     carried: Carried = field(default_factory=Carried)
+    published: tuple[Published, ...] = ()
+    engine_port: int = 0
 
 
 @dataclass(frozen=True)
@@ -184,6 +189,8 @@ def plan_launch(
         sets_rules=_sets_rules(settings, facts.engine, image, is_root=uid == 0),
         blocked_networks=facts.networks,
         isolation=facts.engine.isolation,
+        published=facts.published,
+        engine_port=facts.engine_port,
     )
     public, secret = environment.split(workspace.host.environ)
     sign_in = facts.sign_in or Chosen("", {})
@@ -196,9 +203,9 @@ def plan_launch(
         image=image,
         command=(f"{uid}:{gid}", root, *command),
         workdir=str(workspace.workdir),
-        mounts=plan_mounts(workspace),
+        mounts=(*plan_mounts(workspace), *relay_mounts(workspace, key, egress.relayed)),
         environment={**public, **sign_in.inside, **_own_environment(settings, facts, egress, is_root=uid == 0)},
-        labels={**_labels(workspace, key), labels.USER: f"{uid}:{gid}"},
+        labels={**_labels(workspace, key, facts.published), labels.USER: f"{uid}:{gid}"},
         privileges=(*_privileges(settings), *facts.engine.isolation),
         limits=tuple(limits.arguments(settings, facts.engine)),
         egress=egress,
@@ -210,7 +217,13 @@ def plan_launch(
         # A shell at its prompt ignores SIGTERM, but not a terminal that is gone.
         stop_signal="SIGHUP" if terminal and tuple(command) == SHELL else "SIGTERM",
         networks=facts.networks,
-        agent_note=note(settings, workspace.project.root, has_repository=facts.has_repository),
+        agent_note=note(
+            settings,
+            workspace.project.root,
+            has_repository=facts.has_repository,
+            published=[(each.session, each.host) for each in facts.published],
+            relayed=egress.relayed,
+        ),
         secrets={name: value for name, value in secret.items() if name not in egress.environment}
         | _files(facts.carried),
     )
@@ -243,6 +256,7 @@ def _own_environment(settings: Settings, facts: HostFacts, egress: Egress, *, is
         SUDO_VARIABLE: settings.sudo,
         PLUGIN_SCRIPTS_VARIABLE: settings.plugin_scripts,
         JOIN_VARIABLE: egress.join,
+        **({FORWARD_VARIABLE: egress.forward} if egress.forward else {}),
     }
 
 
@@ -252,7 +266,7 @@ def _files(carried: Carried) -> dict[str, str]:
     return {name: text for name, text in files.items() if text}
 
 
-def _labels(workspace: Workspace, key: str) -> dict[str, str]:
+def _labels(workspace: Workspace, key: str, published: Iterable[Published]) -> dict[str, str]:
     return {
         labels.KIND: labels.SESSION,
         labels.PROJECT: workspace.project.id,
@@ -260,7 +274,7 @@ def _labels(workspace: Workspace, key: str) -> dict[str, str]:
         labels.KEY: key,
         labels.OWNER: workspace.host.owner,
         labels.NETWORK: workspace.settings.network,
-        labels.PORTS: ",".join(workspace.settings.ports),
+        labels.PORTS: ",".join(f"{each.host}:{each.session}" for each in published),
         labels.PROFILE: workspace.profile.name,
     }
 

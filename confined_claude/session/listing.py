@@ -21,9 +21,9 @@ _UP = ("running", "paused", "restarting")
 class Session:
     """A session's container. ``since`` is when it was created, in epoch seconds.
 
-    ``user`` is the uid:gid of its processes, ``network`` and ``ports`` are its settings, ``profile`` is its profile's
-    name; they are empty for one that an older version started. ``is_up`` means that it runs, ``has_owner`` that the
-    tool which started it does.
+    ``user`` is the uid:gid of its processes, ``network`` is its setting, ``ports`` are those of this machine at which
+    it is published, ``profile`` is its profile's name; they are empty for one that an older version started. ``is_up``
+    means that it runs, ``has_owner`` that the tool which started it does.
     """
 
     id: str
@@ -71,7 +71,7 @@ def _session(found: Mapping[str, Any], host: Host) -> Session:
             user=known.get(labels.USER, ""),
             has_owner=liveness.has_owner(records_of(host, project_id), key),
             network=known.get(labels.NETWORK, ""),
-            ports=tuple(filter(None, known.get(labels.PORTS, "").split(","))),
+            ports=tuple(entry.partition(":")[0] for entry in known.get(labels.PORTS, "").split(",") if entry),
             profile=known.get(labels.PROFILE, ""),
         )
     except (LookupError, ValueError, TypeError, AttributeError) as error:

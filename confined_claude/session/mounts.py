@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from ..container.egress.networks import SOCKETS
 from ..engine.mount import Mount
 from ..fs.directory import Location
 from ..project import CONTAINER_HOME
@@ -38,6 +39,12 @@ def _own_conversations(workspace: Workspace, target: str) -> Iterator[Mount]:
     """Yield the mount that hides the conversations of other projects, where they share the config."""
     if workspace.settings.claude_config == SHARED:
         yield _mount(workspace.conversations, target)
+
+
+def relay_mounts(workspace: Workspace, key: str, ports: Sequence[int]) -> list[Mount]:
+    """Return the mount of the sockets that lead the session ``key`` to ``ports`` of this machine, if there are any."""
+    location = workspace.relays.at(key)
+    return [Mount(location.base, location.parts, SOCKETS, read_only=True)] if ports else []
 
 
 def make_directories(workspace: Workspace, mounts: Iterable[Mount]) -> None:

@@ -83,8 +83,11 @@ def look_through(host: Host, session: Session) -> None:
 
 def _remove_sidecar(workspace: Workspace, key: str) -> None:
     """Remove what is left of a session's sidecar."""
+    from ..egress import relay
+
     containers.remove(sidecar_name(key))
     blocked.collect(workspace, key)
+    relay.remove(workspace.relays.at(key))
 
 
 def _is_wanted(session: Session) -> bool:

@@ -19,6 +19,7 @@ from ..claude.setup import OFF, Setup
 from ..claude.sign_in import CREDENTIALS_KIND, Chosen
 from ..claude.source import Renewal
 from ..egress import local_networks
+from ..egress.ports import Published, Reservation
 from ..egress.sidecar import Sidecar
 from ..engine import context
 from ..errors import ConfinedError, EngineError, system_error
@@ -58,11 +59,12 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, 
 
                 offer(workspace)
         if code is None:
-            with timing.phase("launch"):
-                workspace, chosen = signed_in(at_its_conversation(workspace, command), sign_in)
-                facts = gather_facts(workspace, address, chosen)
-                launch = plan(workspace, facts, command)
-            code = _start(workspace, launch, chosen, facts.carried, caught, needs_sign_in=needs_sign_in)
+            with Reservation() as reservation:
+                with timing.phase("launch"):
+                    workspace, chosen = signed_in(at_its_conversation(workspace, command), sign_in)
+                    facts = gather_facts(workspace, address, chosen, reservation)
+                    launch = plan(workspace, facts, command)
+                code = _start(workspace, launch, chosen, facts.carried, caught, needs_sign_in=needs_sign_in)
         from ..image.inventory import Inventory, is_prune_pending
 
         if is_prune_pending(state_of(workspace.host)):
@@ -101,8 +103,13 @@ def signed_in(workspace: Workspace, chosen: Chosen | None = None) -> tuple[Works
     return replace(workspace, host=replace(workspace.host, environ=chosen.environ)), chosen
 
 
-def gather_facts(workspace: Workspace, address: str, sign_in: Chosen, *, record: bool = True) -> HostFacts:
-    """Find out what a launch depends on beside the workspace. The engine's part is recorded if ``record``."""
+def gather_facts(
+    workspace: Workspace, address: str, sign_in: Chosen, reservation: Reservation, *, record: bool = True
+) -> HostFacts:
+    """Find out what a launch depends on beside the workspace; its ports are chosen by ``reservation``.
+
+    The engine's part is recorded if ``record``.
+    """
     root = workspace.project.root
     with signals.interruptible():
         engine = current_facts(state_of(workspace.host), address, record=record)
@@ -122,7 +129,15 @@ def gather_facts(workspace: Workspace, address: str, sign_in: Chosen, *, record:
         sign_in=sign_in,
         set_inside=choosing.set_inside(root, workspace.claude_config),
         carried=Carried() if workspace.settings.setup == OFF else theirs.carried(state_of(workspace.host)),
+        published=_published(workspace, reservation),
+        engine_port=context.port_of(address),
     )
+
+
+def _published(workspace: Workspace, reservation: Reservation) -> tuple[Published, ...]:
+    """Return where this machine finds the session's ports, if its network takes connections."""
+    settings = workspace.settings
+    return () if settings.network in ("none", "allowlist") or not settings.ports else reservation.choose(settings.ports)
 
 
 def plan(workspace: Workspace, facts: HostFacts, command: Sequence[str]) -> Launch:
@@ -146,6 +161,10 @@ def _start(
         with signals.interruptible():
             stack.enter_context(locks.in_use(state_of(workspace.host)))
         sidecar.start()  # first of all, as it takes the longest
+        if launch.egress.relayed:
+            from ..egress.relay import Relay  # most sessions have none
+
+            stack.enter_context(Relay(workspace.relays.at(launch.key), launch.egress.relayed))
         claude = ClaudeConfig(workspace.claude_config, workspace.host, sign_in)
         renewal = choosing.renewal(sign_in, workspace.host, workspace.project.root)
         if renewal is not None:

@@ -218,20 +218,20 @@ class Settings:
         _PORT,
         Kind.LIST,
         is_number=True,
-        widens="sessions reach the services that listen at these ports of this machine",
+        widens="sessions reach the services that listen at these ports of this machine, its loopback included",
         has_flag=True,
-        help="ports of this machine that the session reaches, as host.docker.internal:PORT",
+        help="ports of this machine that the session reaches, as localhost:PORT",
         is_opening=True,
     ).field()
     ports: tuple[str, ...] = Spec(
         (),
-        "a list of ports of the session",
-        _PORT,
+        "a list of ports of the session, or HOST:SESSION",
+        rf"({_PORT})(:({_PORT}))?",
         Kind.LIST,
         is_number=True,
         widens="what a session serves at these ports is on this machine's loopback, for its browsers and users",
         has_flag=True,
-        help="ports of the session that this machine reaches, as localhost:PORT",
+        help="ports of the session that this machine reaches, as localhost:PORT; 3000:8000 for 8000 as localhost:3000",
         is_opening=True,
     ).field()
     pids: tuple[str, ...] = Spec(

@@ -27,7 +27,6 @@ POLICY = Policy.parse(
         {
             "allow": ["api.example.com", "*.wild.example:8443"],
             "named": [["10.0.0.5", 8787]],
-            "forward": [],
             "closed": [],
             "upstream": {"http": None, "https": None, "no_proxy": ""},
         }

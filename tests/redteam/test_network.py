@@ -189,14 +189,91 @@ def test_the_network_itself_cannot_be_changed(field: Field) -> None:
 
 def test_host_ports_opens_these_alone(field: Field, listener: Service, ground: Path) -> None:
     with service(ground) as other:
-        targets = [Target("tcp", host, port) for host in (HOST, gateway()) for port in (listener.port, other.port)]
+        hosts = (HOST, gateway(), "127.0.0.1")
+        targets = [Target("tcp", host, port) for host in hosts for port in (listener.port, other.port)]
         targets += [Target("udp", HOST, listener.port)]
         targets += [Target("tcp", host, listener.port) for host in own_addresses() if host != gateway()]
         found = probe(field, targets, "--host-ports", str(listener.port), **INTERNET)
-        expected = {f"tcp {HOST}:{listener.port}", f"tcp {gateway()}:{listener.port}"}
+        expected = {f"tcp {host}:{listener.port}" for host in hosts}
         assert opened(found).keys() == expected, found
         again = probe(field, targets, "--host-ports", str(other.port), **OPEN)  # the control
-        assert opened(again).keys() >= {str(target) for target in targets if target.host == HOST}
+        assert opened(again).keys() >= {str(target) for target in targets if target.host == gateway()}
+
+
+@pytest.fixture
+def hidden() -> Iterator[list[int]]:
+    """The ports of two services on this machine's loopback alone, which answer as the others do."""
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+
+        def serve(server: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = server.accept()
+                    with client:
+                        client.sendall(b"pong")
+
+        for server in servers:
+            threading.Thread(target=serve, args=(server,), daemon=True).start()
+            stack.callback(server.shutdown, socket.SHUT_RDWR)
+        yield [server.getsockname()[1] for server in servers]
+
+
+# What a session may try at the sockets that lead to the host's ports.
+AT_SOCKETS = """
+import os, socket, sys
+where, named, other = "/run/confined-claude-ports", *sys.argv[1:]
+print("sees", sorted(os.listdir(where)))
+for what, tried in {
+    "another": lambda: socket.socket(socket.AF_UNIX).connect(f"{where}/{other}"),
+    "new": lambda: socket.socket(socket.AF_UNIX).bind(f"{where}/{other}"),
+    "link": lambda: os.symlink(named, f"{where}/{other}"),
+    "remove": lambda: os.unlink(f"{where}/{named}"),
+    "file": lambda: open(f"{where}/x", "w"),
+}.items():
+    try:
+        tried()
+        print("could", what)
+    except OSError:
+        pass
+"""
+
+
+@pytest.mark.parametrize("mode", ["internet", "internet by a sidecar", "allowlist", "open"])
+def test_a_port_of_the_hosts_loopback_is_one_sessions_own_and_no_other_port_is(
+    field: Field, another: Field, hidden: list[int], mode: str
+) -> None:
+    named, other = hidden
+    variables = {
+        **(BY_SIDECAR if "sidecar" in mode else INTERNET),
+        "CONFINED_CLAUDE_NETWORK": mode.split(maxsplit=1)[0],
+    }
+    hosts = ("127.0.0.1", HOST, gateway())
+    targets = [Target("tcp", host, port) for host in hosts for port in hidden]
+    assert opened(probe(another, targets, **variables)) == {}
+    there = "while ! [ -e PROJECT/over ]; do sleep .1; done"
+    script = field.text(f"{shlex.join(probe_words(targets))} >found.new; mv found.new found; {there}")
+    with background(field, ["sh", "-c", script], "--host-ports", str(named), **variables) as (_, name):
+        wait_until((field.project / "found").exists)
+        found = opened(probed((field.project / "found").read_text()))
+        assert found.keys() == {f"tcp {host}:{named}" for host in ("127.0.0.1", HOST)}  # the control, too
+        tried = docker("exec", name, "python3", "-c", AT_SOCKETS, str(named), str(other))
+        assert tried == f"sees ['{named}']\n"
+        # Neither another session nor another container reaches it.
+        assert opened(probe(another, targets, **variables)) == {}
+        if address := address_of(name):
+            with neighbour() as (beside, _, _):
+                assert opened(probed(docker("exec", beside, *probe_words([Target("tcp", address, named)])))) == {}
+        (field.project / "over").touch()
+    assert not list((field.user.home / ".local/state/confined-claude").glob("projects/*/relays/*"))
+
+
+def test_no_session_reaches_an_engine(field: Field) -> None:
+    done = field.session("touch PROJECT/ran", "--host-ports", "2375", **INTERNET)
+    assert done.returncode == 2
+    assert "2375" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (field.project / "ran").exists()
 
 
 def test_ports_are_published_on_the_loopback_alone(field: Field, listener: Service) -> None:
@@ -218,25 +295,24 @@ def test_ports_are_published_on_the_loopback_alone(field: Field, listener: Servi
         assert opened(probed((field.project / "back").read_text())) == {}
         address = address_of(containers(field, "session")[0])
         with neighbour() as (name, _, _):
-            found = probed(docker("exec", name, *probe_words([Target("tcp", address, port)])))
+            found = probed(docker("exec", name, *probe_words([Target("tcp", address, at) for at in (port, 61000)])))
             assert opened(found) == {}
             # The control: between neighbours without rules it is open.
             with neighbour() as (_, other, at):
                 assert opened(probed(docker("exec", name, *probe_words([Target("tcp", other, at)]))))
 
 
-def test_a_port_in_use_starts_nothing(field: Field) -> None:
-    """Without its network there is no session."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = str(server.getsockname()[1])
-        done = field.session("touch PROJECT/ran", "--ports", port, **INTERNET)
-    assert done.returncode == 3, done.stderr
-    assert "ports" in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
-    assert not (field.project / "ran").exists()
-    settle(field)
-    assert field.session("touch PROJECT/ran", "--ports", port, **INTERNET).returncode == 0  # the control
-    assert (field.project / "ran").exists()
+def test_what_a_session_serves_on_its_loopback_is_published_to_this_machine_and_not_to_neighbours(
+    field: Field,
+) -> None:
+    """Where containers reach each other, the engine's own way in is closed to all but the engine."""
+    port = published_port()
+    serve = SERVE.format(port).replace("0.0.0.0", "127.0.0.1")
+    with background(field, ["python3", "-c", serve], "--ports", str(port), **OPEN) as (_, session), neighbour() as made:
+        inside = [Target("tcp", address_of(session), at) for at in (port, 61000)]
+        assert opened(probed(docker("exec", made[0], *probe_words(inside)))) == {}
+        with socket.create_connection(("127.0.0.1", port), 5) as sock:  # the control
+            assert sock.recv(10) == b"pong"
 
 
 # N05-N07, N10: the allowlist

@@ -35,7 +35,7 @@ _POLL_SECONDS = 0.5
 _WRITE_SECONDS = 1.0
 _LOOK_UPS = 16  # at once, each in a thread: a name server that is silent must not delay the others
 _JOINING = b"sockets\n"
-_MOST_FDS = 253  # the kernel's limit for one message
+_MOST_FDS = 3  # one too many is noticed
 
 
 class Sidecar:
@@ -98,8 +98,7 @@ class Sidecar:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(_LOOK_UPS))
         proxy = Proxy(policy, self.blocked)
-        http, names, *forwarded = sockets
-        serving = [asyncio.create_task(proxy.serve(http, names, forwarded))]
+        serving = [asyncio.create_task(proxy.serve(*sockets))]
         serving += [asyncio.create_task(self._follow(proxy)), asyncio.create_task(self._write_often())]
         end = asyncio.create_task(_until_closed(peer))
         loop.add_signal_handler(signal.SIGTERM, end.cancel)
@@ -147,7 +146,7 @@ def receive(peer: socket.socket) -> list[socket.socket]:
     message, fds, _, _ = socket.recv_fds(peer, len(_JOINING), _MOST_FDS)
     sockets = [socket.socket(fileno=fd) for fd in fds]
     kinds = [sock.type for sock in sockets]
-    if message != _JOINING or kinds[:2] != [socket.SOCK_STREAM, socket.SOCK_DGRAM]:
+    if message != _JOINING or kinds != [socket.SOCK_STREAM, socket.SOCK_DGRAM]:
         raise ValueError("what joined is not a session")
     return sockets
 
@@ -162,8 +161,8 @@ def serve_session(directory: Path) -> int:
     try:
         sockets = receive(peer)
         policy = sidecar.load()
-        if not policy or len(policy.forward) != len(sockets) - 2:
-            raise ValueError("config.json is missing, or is another session's")
+        if not policy:
+            raise ValueError("config.json is missing")
         asyncio.new_event_loop().run_until_complete(sidecar.run(peer, policy, sockets))
     except (OSError, ValueError) as error:
         with contextlib.suppress(OSError):

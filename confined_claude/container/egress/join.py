@@ -1,12 +1,12 @@
 """Ties a session's container to its sidecar, and makes sure that it is confined; then it becomes the command.
 
     egress.join internet -- COMMAND...
-    egress.join allowlist PORT,... HOST:PORT -- COMMAND...
+    egress.join allowlist HOST:PORT -- COMMAND...
 
 Runs as root in the session's container, before anything of the agent's does. Its connection to the sidecar stays open
-as file descriptor TIE, so that the sidecar ends when the session does. ``PORT,...`` are the host's ports that the
-sidecar forwards, or ``-``; ``HOST:PORT`` is what Claude Code cannot do without. Ends with exit code 3 if the sidecar is
-missing or does not confine the session.
+as file descriptor TIE, so that the sidecar ends when the session does. ``HOST:PORT`` is what Claude Code cannot do
+without, or ``-``: a port of the host needs no sidecar. Ends with exit code 3 if the sidecar is missing or does not
+confine the session.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from .networks import routes
+from .networks import gateways
 
 TIE = 9
 SIDECARS = {"internet": "\0confined-claude", "allowlist": "/run/confined-claude-egress/socket"}
@@ -47,15 +47,14 @@ def main(words: Sequence[str]) -> NoReturn:
     tie = _connect(SIDECARS[mode])
     try:
         if mode == "allowlist":
-            forwarded, needed = rest
-            _hand_over(tie, [int(port) for port in forwarded.split(",") if port != "-"])
+            _hand_over(tie)
         answer = tie.recv(1000)
     except OSError as error:
         _fail(f"its sidecar cannot be joined ({error.strerror or error})")
     if answer != b"ready\n":
         _fail(answer.decode("utf-8", "replace").strip() or "its sidecar has ended")
     if mode == "allowlist":
-        _check_allowlist(needed)
+        _check_allowlist(rest[0])
     else:
         _check_internet()
     os.dup2(tie.fileno(), TIE, inheritable=True)
@@ -81,29 +80,23 @@ def _connect(address: str) -> socket.socket:
             return tie
 
 
-def _hand_over(tie: socket.socket, forwarded: Sequence[int]) -> None:
+def _hand_over(tie: socket.socket) -> None:
     """Hand over the sockets on which the sidecar serves this network namespace, which has only a loopback."""
     names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     names.bind(("127.0.0.1", _DNS_PORT))
-    listeners = [socket.create_server(("127.0.0.1", port), backlog=512) for port in (PROXY_PORT, *forwarded)]
-    sockets = [listeners[0], names, *listeners[1:]]
-    socket.send_fds(tie, [b"sockets\n"], [sock.fileno() for sock in sockets])
+    listener = socket.create_server(("127.0.0.1", PROXY_PORT), backlog=512)
+    socket.send_fds(tie, [b"sockets\n"], [listener.fileno(), names.fileno()])
 
 
 def _check_internet() -> None:
     """End the program unless the gateway is closed: without the rules it answers, or the connection times out."""
-    for gateway in _gateways():
+    for gateway in gateways():
         try:
             socket.create_connection((gateway, 1), _REACH_SECONDS).close()
         except OSError as error:
             if error.errno in _REFUSALS:
                 continue
         _fail("this machine can be reached through its gateway")
-
-
-def _gateways() -> Iterator[str]:
-    with open("/proc/net/route", encoding="ascii") as table:
-        yield from (gateway for _, gateway in routes(table.read()) if gateway)
 
 
 def _check_allowlist(needed: str) -> None:
@@ -116,7 +109,7 @@ def _check_allowlist(needed: str) -> None:
         _fail("there is a way out beside the proxy")
     if _ask_proxy(_SELF_TEST) != "403":
         _fail("the proxy does not refuse what is not allowed")
-    if _ask_proxy(needed) != "200":
+    if needed != "-" and _ask_proxy(needed) != "200":
         print(f"confined-claude: {needed} cannot be reached; Claude Code needs it.", file=sys.stderr)
 
 

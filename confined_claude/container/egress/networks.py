@@ -18,6 +18,8 @@ CLOSED = """
     ::/3 4000::/2 8000::/1 2001::/23 2002::/16
 """.split()
 _HAS_GATEWAY = 0x2
+# Where a session has the sockets that lead to ports of the host: see forward.py.
+SOCKETS = "/run/confined-claude-ports"
 
 
 def routes(table: str) -> Iterator[tuple[str, str]]:
@@ -29,6 +31,12 @@ def routes(table: str) -> Iterator[tuple[str, str]]:
         _, destination, gateway, flags, *_, mask = line.split()[:8]
         network = f"{_ipv4(destination)}/{int(mask, 16).bit_count()}"
         yield network, _ipv4(gateway) if int(flags, 16) & _HAS_GATEWAY else ""
+
+
+def gateways() -> list[str]:
+    """Return the IPv4 gateways of this network namespace. Raises OSError or ValueError if they cannot be read."""
+    with open("/proc/net/route", encoding="ascii") as table:
+        return [gateway for _, gateway in routes(table.read()) if gateway]
 
 
 def _ipv4(field: str) -> str:

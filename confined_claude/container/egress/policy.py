@@ -70,13 +70,12 @@ class Policy:
     """What one session may reach.
 
     ``named`` are the user's own endpoints, allowed wherever they are; ``closed`` are networks that are closed beside
-    the special ones; ``forward`` are the host's ports that the session reaches on its loopback.
+    the special ones.
     """
 
     allow: tuple[Entry, ...] = ()
     named: frozenset[tuple[str, int]] = frozenset()
     closed: tuple[Network, ...] = ()
-    forward: tuple[int, ...] = ()
     upstream_http: Upstream | None = None
     upstream_https: Upstream | None = None
     no_proxy: tuple[str, ...] = ()
@@ -99,7 +98,6 @@ class Policy:
             allow=tuple(map(Entry.parse, [*config["allow"], *registries])),
             named=frozenset((parse_host(host), parse_port(port)) for host, port in config["named"]),
             closed=tuple(ipaddress.ip_network(network, strict=False) for network in config["closed"]),
-            forward=tuple(map(parse_port, config["forward"])),
             upstream_http=Upstream.parse(upstream["http"]) if upstream["http"] else None,
             upstream_https=Upstream.parse(upstream["https"]) if upstream["https"] else None,
             no_proxy=tuple(word.strip().lower() for word in upstream["no_proxy"].split(",") if word.strip()),

@@ -1,4 +1,4 @@
-"""The allowlist's proxy: HTTP, DNS and forwarded ports, on sockets that the session has opened.
+"""The allowlist's proxy: HTTP and DNS, on sockets that the session has opened.
 
 Every request is read, decided by name, resolved once, and connected to the very address that was checked.
 """
@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,8 +17,8 @@ import h11
 
 from . import dns
 from .blocked import Blocked
-from .policy import HOST_GATEWAY, Policy, Upstream
-from .relay import HEAD_BYTES, Flow, cancel, discard, exchange, next_event, open_tunnel, run_all, tunnel
+from .policy import Policy, Upstream
+from .relay import HEAD_BYTES, Flow, cancel, discard, exchange, next_event, open_tunnel, tunnel
 from .request import Refused, Target, malformed, outgoing_headers, parse_target
 
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -28,7 +27,6 @@ _DNS_PORT = 53
 
 Address = tuple[Any, ...]
 Info = tuple[int, int, int, str, Address]
-Handler = Callable[[socket.socket], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -55,19 +53,17 @@ class Proxy:
         self._free = asyncio.Semaphore(limits.connections)
         self._connections: set[asyncio.Task[None]] = set()
 
-    async def serve(self, http: socket.socket, names: socket.socket, forwarded: Sequence[socket.socket]) -> None:
-        """Serve HTTP, DNS at ``names`` and the host's ports at ``forwarded``, until cancelled."""
+    async def serve(self, http: socket.socket, names: socket.socket) -> None:
+        """Serve HTTP, and DNS at ``names``, until cancelled."""
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(lambda: _Names(self), sock=names)
-        ports = zip(forwarded, self.policy.forward, strict=True)
-        to_host = [self._accept(listener, functools.partial(self._to_host, port)) for listener, port in ports]
         try:
-            await run_all(self._accept(http, self._client), *to_host)
+            await self._accept(http)
         finally:
             transport.close()
             await cancel(*self._connections)
 
-    async def _accept(self, listener: socket.socket, handle: Handler) -> None:
+    async def _accept(self, listener: socket.socket) -> None:
         listener.setblocking(False)
         while True:
             await self._free.acquire()
@@ -80,16 +76,16 @@ class Proxy:
                 self._free.release()
                 raise
             else:
-                task = asyncio.create_task(self._connection(client, handle))
+                task = asyncio.create_task(self._connection(client))
                 self._connections.add(task)
                 task.add_done_callback(self._connections.discard)
 
-    async def _connection(self, client: socket.socket, handle: Handler) -> None:
+    async def _connection(self, client: socket.socket) -> None:
         """Serve one connection to its end; whatever fails, it fails alone."""
         try:
             with client:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await handle(client)
+                await self._client(client)
         except (OSError, asyncio.TimeoutError, h11.ProtocolError, Refused):
             pass  # one of the two sides has gone, or broken off
         except Exception as error:
@@ -149,11 +145,6 @@ class Proxy:
             return await asyncio.wait_for(open_tunnel(server, target, upstream), self._limits.dial)
         except asyncio.TimeoutError:
             raise Refused(504, f"{upstream.authority} does not answer") from None
-
-    async def _to_host(self, port: int, client: socket.socket) -> None:
-        with await self._dial(HOST_GATEWAY, port) as server:
-            flow = Flow()
-            await flow.run(tunnel(flow, client, server, b"", b""), self._limits.idle)
 
     async def _dial_open(self, policy: Policy, target: Target) -> socket.socket:
         """Return a connection to ``target``, if it is at an open address.

@@ -26,8 +26,6 @@ def told(*, has_repository: bool = True, **settings: object) -> str:
         ({"network": "none"}, "Network: none at all."),
         ({"network": "open"}, "its local networks included"),
         ({"network": "docker:shop"}, "what is in the Docker network shop."),
-        ({"host_ports": ("5432",)}, "Port 5432 of the user's machine is `host.docker.internal:5432`."),
-        ({"ports": ("80", "81")}, "What you serve at port 80, 81 on 0.0.0.0"),
         ({}, "Nobody reaches what you serve here."),
         ({"sudo": "off"}, "there is no sudo."),
         ({"sudo": "full"}, "sudo works, as root."),
@@ -41,6 +39,13 @@ def told(*, has_repository: bool = True, **settings: object) -> str:
 )
 def test_the_note_says_what_the_settings_say(settings: dict[str, object], words: str) -> None:
     assert words in told(**settings)
+
+
+def test_the_note_says_where_ports_are() -> None:
+    text = note(Settings(), ROOT, has_repository=True, published=[(80, 8080), (81, 81)], relayed=[5432, 99])
+    assert "port 80 at localhost:8080, port 81 at localhost:81. No other port is reachable." in text
+    assert "Nobody reaches what you serve here" not in text
+    assert "Port 5432 of the user's machine is `localhost:5432` here, and `host.docker.internal:5432`.\n" in text
 
 
 def test_where_there_is_no_repository_nothing_is_said_of_git() -> None:

@@ -39,7 +39,6 @@ QUICK = Limits(head=0.2, dial=0.2, idle=0.2, linger=0.2, connections=4)
 EMPTY: dict[str, Any] = {
     "allow": [],
     "named": [],
-    "forward": [],
     "closed": [],
     "upstream": {"http": None, "https": None, "no_proxy": ""},
 }
@@ -127,13 +126,13 @@ def echo(client: socket.socket) -> bytes:
 class Running:
     """A proxy in a thread of its own."""
 
-    def __init__(self, policy: Policy, limits: Limits, forwards: int) -> None:
+    def __init__(self, policy: Policy, limits: Limits) -> None:
         self.blocked = Blocked()
-        self._listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(1 + forwards)]
+        self._listener = socket.create_server(("127.0.0.1", 0))
         self._names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._names.bind(("127.0.0.1", 0))
         self.names = self._names.getsockname()
-        self.doors = [listener.getsockname() for listener in self._listeners]
+        self.door = self._listener.getsockname()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=(self._serve(policy, limits),))
         self._thread.start()
@@ -142,7 +141,7 @@ class Running:
     async def _serve(self, policy: Policy, limits: Limits) -> None:
         self._loop = asyncio.get_running_loop()
         self.proxy = Proxy(policy, self.blocked, limits)
-        self._task = asyncio.create_task(self.proxy.serve(self._listeners[0], self._names, self._listeners[1:]))
+        self._task = asyncio.create_task(self.proxy.serve(self._listener, self._names))
         self._ready.set()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
@@ -150,11 +149,11 @@ class Running:
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._task.cancel)
         self._thread.join()
-        for sock in (*self._listeners, self._names):
+        for sock in (self._listener, self._names):
             sock.close()
 
-    def connect(self, door: int = 0) -> socket.socket:
-        return socket.create_connection(self.doors[door], SECONDS)
+    def connect(self) -> socket.socket:
+        return socket.create_connection(self.door, SECONDS)
 
     def ask(self, request: bytes) -> bytes:
         """The whole answer to ``request``, after which nothing more is sent."""
@@ -181,7 +180,7 @@ def proxy() -> Iterator[Callable[..., Running]]:
 
         def start(limits: Limits = Limits(), **parts: Any) -> Running:  # noqa: B008 # frozen
             policy = Policy.parse(configuration(**parts))
-            running = Running(policy, limits, len(policy.forward))
+            running = Running(policy, limits)
             stack.callback(running.close)
             return running
 
@@ -457,27 +456,6 @@ def test_a_query_is_refused_and_recorded_unless_the_name_is_allowed(proxy: Calla
     assert running.refused() == [("secret.test", 53, "dns")]
 
 
-def test_a_port_of_the_host_is_forwarded(
-    server: Start, proxy: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    origin = server(echo)
-    monkeypatch.setattr(proxies, "HOST_GATEWAY", "localhost")
-    with proxy(forward=[origin.port]).connect(1) as client:
-        client.sendall(b"hello")
-        client.shutdown(socket.SHUT_WR)
-        assert received(client) == b"echo hello"
-
-
-def test_a_port_of_the_host_where_nobody_is_ends_the_connection(
-    proxy: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(proxies, "HOST_GATEWAY", "localhost")
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        with proxy(forward=[unused.getsockname()[1]]).connect(1) as client:
-            assert received(client) == b""
-
-
 def through(upstream: Server, **others: Any) -> dict[str, Any]:
     url = f"http://user:word@localhost:{upstream.port}"
     return {"upstream": {"http": url, "https": url, "no_proxy": ""} | others}
@@ -651,8 +629,7 @@ def test_what_was_refused_last_is_kept_and_a_waiting_tunnel_holds_up_nothing(
     [
         ((STREAM,), {}, "what joined is not a session"),
         ((DATAGRAM, STREAM), {}, "what joined is not a session"),
-        ((STREAM, DATAGRAM, STREAM), {}, "config.json is missing, or is another session's"),
-        ((STREAM, DATAGRAM), {"forward": [5432]}, "config.json is missing, or is another session's"),
+        ((STREAM, DATAGRAM, STREAM), {}, "what joined is not a session"),
         ((STREAM, DATAGRAM), {"allow": ["a b"]}, "'a b' is not a host's name"),
     ],
 )

@@ -22,7 +22,6 @@ from .test_networks import CLOSED, OPEN
 NOTHING: dict[str, Any] = {
     "allow": [],
     "named": [],
-    "forward": [],
     "closed": [],
     "upstream": {"http": None, "https": None, "no_proxy": ""},
 }
@@ -304,7 +303,6 @@ def broken_configurations() -> Iterator[str]:
     for key, value in {
         "allow": ["a b"],
         "named": ["a:1"],
-        "forward": [0],
         "closed": ["x"],
         "upstream": {"http": "socks5://secret@p:1", "https": None, "no_proxy": ""},
     }.items():

@@ -74,8 +74,8 @@ def around(tmp_path: Path) -> Surroundings:
 
 
 FULL = (
-    *("closed=192.168.7.0/24", "closed=fd00::/64", "host_port=8080", "port=5173", "port=80"),
-    *("named=8787,10.0.0.5", "named=3128,2001:db8::5"),
+    *("closed=192.168.7.0/24", "closed=fd00::/64", "port=5173", "port=80"),
+    *("named=8080,172.17.0.1", "named=8787,10.0.0.5", "named=3128,2001:db8::5"),
 )
 
 
@@ -140,16 +140,16 @@ def test_every_closed_network_and_the_containers_own_are_in_their_sets(around: S
     assert closed_set(6, text) == [*own6, *(network for network in CLOSED if ":" in network), "fd00::/64"]
 
 
-def test_each_route_without_a_gateway_is_closed_and_each_gateway_opens_its_ports(around: Surroundings) -> None:
+def test_each_route_without_a_gateway_is_closed_and_each_gateway_is_where_the_engine_is(around: Surroundings) -> None:
     more = "eth1\t002433C6\t00000000\t0001\t0\t0\t0\t00FCFFFF\t0\t0\t0\n"  # 198.51.36.0/22
     more += "eth1\t0000000A\tFE2433C6\t0003\t0\t0\t0\t000000FF\t0\t0\t0\n"  # 10.0.0.0/8 by 198.51.36.254
     more += "eth1\t01020304\t00000000\t0005\t0\t0\t0\tFFFFFFFF\t0\t0\t0\n"  # 4.3.2.1/32
     around.write("route", ROUTES + more)
-    text = around.rules("host_port=22")
+    text = around.rules("port=22")
     assert closed_set(4, text)[:3] == ["172.17.0.0/16", "198.51.36.0/22", "4.3.2.1/32"]
-    assert [line for line in chain("output", text) if line.endswith("dport 22 accept")] == [
-        "ip daddr 172.17.0.1 tcp dport 22 accept",
-        "ip daddr 198.51.36.254 tcp dport 22 accept",
+    assert [line for line in chain("input", text) if line.endswith("dport 22 accept")] == [
+        "ip saddr 172.17.0.1 tcp dport 22 accept",
+        "ip saddr 198.51.36.254 tcp dport 22 accept",
     ]
 
 

@@ -24,6 +24,8 @@ from confined_claude.egress.network import (
     mask_config,
     plan_egress,
 )
+from confined_claude.egress.ports import Published
+from confined_claude.errors import ConfinedError
 from confined_claude.host import Host
 from confined_claude.image.recipe import ImageChain, Recipe
 from confined_claude.project import Project
@@ -37,6 +39,7 @@ from ..conftest import host_below
 KEY = "0123456789abcdef"
 NAME = f"confined-claude-net-{KEY}"
 GATEWAY = "host.docker.internal:host-gateway"
+NAMES = ["host.docker.internal:127.0.0.1", "gateway.docker.internal:host-gateway"]
 # Of each, what no list of processes and no `docker inspect` may show.
 HIDDEN = {
     "ANTHROPIC_BASE_URL": "https://made-up-user:made-up-pw@gateway.example/made-up-path?made-up-query",
@@ -66,7 +69,14 @@ def planned_for(workspace: Workspace, key: str = KEY, *, sets_rules: bool = Fals
         sets_rules=sets_rules,
         blocked_networks=CLOSED,
         isolation=("--userns", "host"),
+        published=published(workspace),
     )
+
+
+def published(workspace: Workspace) -> tuple[Published, ...]:
+    """The ports where they are wanted, as on a machine on which all are free."""
+    takes_connections = workspace.settings.network not in ("none", "allowlist")
+    return tuple(map(Published.as_wanted, workspace.settings.ports)) if takes_connections else ()
 
 
 def planned(host: Host, network: str, environ: dict[str, str] | None = None, **settings: Any) -> Egress:
@@ -75,7 +85,7 @@ def planned(host: Host, network: str, environ: dict[str, str] | None = None, **s
 
 
 def launched(workspace: Workspace, image: ImageChain = IMAGE, **engine: bool) -> Launch:
-    facts = HostFacts(engine=EngineFacts(**engine), networks=CLOSED)
+    facts = HostFacts(engine=EngineFacts(**engine), networks=CLOSED, published=published(workspace))
     return plan_launch(workspace, facts, image, ["x"], key=KEY)
 
 
@@ -169,10 +179,10 @@ def test_internet_the_session_sets_its_rules_and_needs_no_sidecar(host: Host) ->
     workspace = place(host, "internet", host_ports=("8080",), ports=("5173",))
     egress = planned_for(workspace, sets_rules=True)
     assert egress.sidecar is None
-    assert (egress.hostname, egress.join, egress.notes) == (True, "", ())
+    assert (egress.hostname, egress.join, egress.relayed) == (True, "", (8080,))
     assert values_of("--network", egress.arguments) == ["bridge"]
-    assert values_of("--add-host", egress.arguments) == [GATEWAY]
-    assert values_of("--publish", egress.arguments) == ["127.0.0.1:5173:5173"]
+    assert values_of("--add-host", egress.arguments) == NAMES
+    assert values_of("--publish", egress.arguments) == ["127.0.0.1:5173:61000"]
     assert values_of("--cap-add", egress.arguments) == ["NET_ADMIN", "SETPCAP"]
     assert rules(egress) == rules(planned_for(workspace))
     # They go to the entrypoint alone: variables are also those of a `docker exec`.
@@ -184,11 +194,11 @@ def test_internet_the_session_sets_its_rules_and_needs_no_sidecar(host: Host) ->
 def test_internet_the_sidecar_has_what_the_engine_refuses_the_session(host: Host) -> None:
     egress = planned(host, "internet", host_ports=("8080",), ports=("5173", "80"))
     assert egress.arguments == ("--network", f"container:{NAME}")
-    assert (egress.hostname, egress.rules, egress.join, egress.notes) == (False, "", "internet", ())
+    assert (egress.hostname, egress.rules, egress.join) == (False, "", "internet")
     arguments = sidecar(egress).arguments
     assert values_of("--hostname", arguments) == ["confined-claude-my-app"]
-    assert values_of("--add-host", arguments) == [GATEWAY]
-    assert values_of("--publish", arguments) == ["127.0.0.1:5173:5173", "127.0.0.1:80:80"]
+    assert values_of("--add-host", arguments) == NAMES
+    assert values_of("--publish", arguments) == ["127.0.0.1:5173:61000", "127.0.0.1:80:61001"]
     assert (sidecar(egress).directory, sidecar(egress).config, sidecar(egress).must_exist_first) == (None, "", False)
 
 
@@ -220,8 +230,8 @@ def test_internet_the_rules_are_what_is_closed_and_what_is_open(host: Host) -> N
     environ = {"ANTHROPIC_BASE_URL": "http://10.0.0.5:8787/v1", "HTTPS_PROXY": "http://proxy.example:3128"}
     egress = planned(host, "internet", environ, host_ports=("8080",), ports=("5173",))
     assert rules(egress) == [
-        *("closed=192.168.7.0/24", "closed=fd00::/64", "host_port=8080", "port=5173"),
-        *("named=8787,10.0.0.5", "named=3128,proxy.example"),
+        *("closed=192.168.7.0/24", "closed=fd00::/64", "port=61000"),
+        *("named=8787,10.0.0.5", "named=3128,proxy.example", "named=8080,gateway.docker.internal"),
     ]
 
 
@@ -246,7 +256,7 @@ def test_the_host_has_a_name_only_where_something_of_it_is_named(
 ) -> None:
     egress = planned(host, network, environ, **settings)
     arguments = egress.sidecar.arguments if egress.sidecar else egress.arguments
-    assert values_of("--add-host", arguments) == [GATEWAY] * is_named
+    assert values_of("--add-host", arguments) == ([GATEWAY] if network == "allowlist" else NAMES) * is_named
 
 
 # allowlist
@@ -261,7 +271,7 @@ def test_allowlist_the_session_has_no_network_and_meets_its_sidecar_in_a_directo
     for flag in ("--publish", "--add-host", "--cap-add"):
         assert flag not in egress.arguments
     assert sidecar(egress).must_exist_first
-    assert egress.join == "allowlist - api.anthropic.com:443"
+    assert egress.join == "allowlist api.anthropic.com:443"
 
 
 def test_allowlist_the_sidecar_is_the_caller_and_has_no_capability(host: Host) -> None:
@@ -319,7 +329,6 @@ def test_allowlist_what_is_open_is_what_claude_code_needs_and_what_is_set(host: 
     read = config(egress)
     assert read["allow"] == [*CLAUDE_HOSTS, "example.com", "*.example.org:8443"]
     assert read["named"] == [["10.0.0.5", 8787], ["host.docker.internal", 80], ["host.docker.internal", 99]]
-    assert read["forward"] == [80, 99]
     assert read["closed"] == ["192.168.7.0/24", "fd00::/64"]
 
 
@@ -341,9 +350,21 @@ def test_allowlist_opens_the_cloud_in_use_or_the_gateway_to_it(
 
 def test_allowlist_ports_of_the_host_are_on_the_sessions_loopback(host: Host) -> None:
     egress = planned(host, "allowlist", host_ports=("80", "99"))
-    assert values_of("--add-host", egress.arguments) == ["host.docker.internal:127.0.0.1"]
+    assert values_of("--add-host", egress.arguments) == NAMES[:1]
     assert values_of("--add-host", sidecar(egress).arguments) == [GATEWAY]
-    assert egress.join == "allowlist 80,99 api.anthropic.com:443"
+    assert (egress.join, egress.relayed) == ("allowlist api.anthropic.com:443", (80, 99))
+    assert egress.forward == "via=proxy out=80 out=99"
+    assert egress.environment["no_proxy"] == "localhost,127.0.0.1,::1,host.docker.internal"
+
+
+def test_allowlist_the_proxys_own_ports_are_not_the_hosts_and_this_is_said(host: Host) -> None:
+    environ = {"HTTPS_PROXY": "http://localhost:3128", "ANTHROPIC_BASE_URL": "http://localhost:4000"}
+    egress = planned(host, "allowlist", environ, host_ports=("3128", "53", "80"))
+    assert egress.relayed == (80, 4000)
+    assert egress.notes == (
+        "This session reaches port 80 of this machine, as its own localhost.",
+        'Port 3128 and 53 of this machine is out of reach: network = "allowlist".',
+    )
 
 
 @pytest.mark.parametrize(
@@ -352,7 +373,7 @@ def test_allowlist_ports_of_the_host_are_on_the_sessions_loopback(host: Host) ->
         ("https://gateway.example/x", "gateway.example:443"),
         ("http://gateway.example", "gateway.example:80"),
         ("http://user:pw@gateway.example:8787/v1", "gateway.example:8787"),
-        ("http://localhost:8787", "host.docker.internal:8787"),
+        ("http://localhost:8787", "-"),
         ("http://[fd00::1]:8787", "[fd00::1]:8787"),
         ("http://gateway.example:port", "api.anthropic.com:443"),
         ("http://two words:80", "api.anthropic.com:443"),
@@ -362,30 +383,35 @@ def test_allowlist_ports_of_the_host_are_on_the_sessions_loopback(host: Host) ->
 )
 def test_allowlist_what_claude_code_cannot_do_without_is_where_its_api_is(url: str, needed: str, host: Host) -> None:
     egress = planned(host, "allowlist", {"ANTHROPIC_BASE_URL": url})
-    assert egress.join.split() == ["allowlist", "-", needed]  # the entrypoint has a shell split it
+    assert egress.join.split() == ["allowlist", needed]  # the entrypoint has a shell split it
 
 
 # The plain ones
 
 
 def test_none(host: Host) -> None:
-    assert planned(host, "none", host_ports=("80",)).arguments == ("--network", "none")
+    egress = planned(host, "none", {"ANTHROPIC_BASE_URL": "http://localhost:1"}, host_ports=("80",))
+    assert (egress.arguments, egress.relayed, egress.forward) == (("--network", "none"), (), "")
+    assert egress.notes == ('Port 80 of this machine is out of reach: network = "none".',)
 
 
 def test_open_is_the_engines_bridge_and_is_reported(host: Host) -> None:
     egress = planned(host, "open", host_ports=("80",), ports=("5173",))
     assert egress.arguments[:2] == ("--network", "bridge")
-    assert values_of("--add-host", egress.arguments) == [GATEWAY]
-    assert values_of("--publish", egress.arguments) == ["127.0.0.1:5173:5173"]
-    (note,) = egress.notes
+    assert values_of("--add-host", egress.arguments) == NAMES
+    assert values_of("--publish", egress.arguments) == ["127.0.0.1:5173:61000"]
+    note, reached = egress.notes
     assert "local network" in note
+    assert reached == "This session reaches port 80 of this machine, as its own localhost."
 
 
 def test_a_docker_network_of_the_users_is_taken_by_its_name(host: Host) -> None:
     assert planned(host, "docker:my_net").arguments == ("--network", "my_net")
     egress = planned(host, "docker:my_net", {"HTTPS_PROXY": "http://127.0.0.1:1"}, ports=("80",))
-    assert egress.arguments == ("--network", "my_net", "--add-host", GATEWAY, "--publish", "127.0.0.1:80:80")
-    assert egress.notes == ()
+    added = [word for name in NAMES for word in ("--add-host", name)]
+    assert egress.arguments == ("--network", "my_net", *added, "--publish", "127.0.0.1:80:61000")
+    assert egress.forward == "in=61000:80 via=gateway.docker.internal out=1"
+    assert egress.notes == ()  # of what the user's own variables name nothing need be said
 
 
 @pytest.mark.parametrize("network", ["none", "allowlist"])
@@ -393,6 +419,37 @@ def test_ports_that_nobody_can_reach_are_said(network: str, host: Host) -> None:
     (note,) = planned(host, network, ports=("5173", "80")).notes
     assert "5173, 80" in note
     assert planned(host, network).notes == ()
+
+
+# Ports
+
+
+def test_what_is_published_leads_past_the_ports_that_a_session_uses(host: Host) -> None:
+    egress = planned(host, "open", host_ports=("61001",), ports=("61000", "3000:61000", "80"))
+    assert values_of("--publish", egress.arguments) == [
+        *("127.0.0.1:61000:61002", "127.0.0.1:3000:61003", "127.0.0.1:80:61004"),
+    ]
+    assert egress.forward.split()[:3] == ["in=61002:61000", "in=61003:61000", "in=61004:80"]
+
+
+def test_a_port_that_is_not_where_it_was_wanted_is_said(host: Host) -> None:
+    moved = (Published(8000, 8001, 8000, "the session x"), Published(80, 80, 80))
+    egress = plan_egress(
+        place(host, "open", ports=("8000", "80")), key=KEY, image="x", sets_rules=True, published=moved
+    )
+    assert egress.notes[1:] == ("Port 8000 of this session is at localhost:8001, as 8000 is taken by the session x.",)
+
+
+@pytest.mark.parametrize("network", ["internet", "allowlist", "open", "docker:mine"])
+@pytest.mark.parametrize(
+    ("environ", "ports"), [({}, ("2375",)), ({"ANTHROPIC_BASE_URL": "http://127.0.0.1:2376"}, ()), ({}, ("4243",))]
+)
+def test_no_session_reaches_an_engine(
+    network: str, environ: dict[str, str], ports: tuple[str, ...], host: Host
+) -> None:
+    workspace = place(host, network, environ, host_ports=ports)
+    with pytest.raises(ConfinedError, match="container engine"):
+        plan_egress(workspace, key=KEY, image="x", sets_rules=True, engine_port=4243)
 
 
 # What never shows
@@ -447,7 +504,8 @@ def test_a_configuration_follows_the_settings(host: Host) -> None:
     ],
 )
 def test_what_a_url_names(url: str, pairs: list[tuple[str, int]], host: Host) -> None:
-    assert named(planned(host, "internet", {"HTTPS_PROXY": url})) == [f"{port},{name}" for name, port in pairs]
+    found = named(planned(host, "internet", {"HTTPS_PROXY": url}))
+    assert [name.replace("gateway.", "host.") for name in found] == [f"{port},{name}" for name, port in pairs]
 
 
 def test_each_endpoint_is_named_once_and_exceptions_are_none(host: Host) -> None:
@@ -468,7 +526,7 @@ def test_whatever_the_variables_hold_there_is_a_plan(url: str, network: str, tmp
         assert all(re.fullmatch(r"[0-9]+,[A-Za-z0-9_.:-]+", word) for word in named(egress))
     if network == "allowlist":
         config(egress)
-        assert len(egress.join.split()) == 3
+        assert len(egress.join.split()) == 2
 
 
 def test_telemetry_on_this_machine_is_an_endpoint_as_a_gateway_is(host: Host) -> None:
@@ -477,4 +535,4 @@ def test_telemetry_on_this_machine_is_an_endpoint_as_a_gateway_is(host: Host) ->
         "OTEL_SERVICE_NAME": "http://x",
         "OTHER_ENDPOINT": "http://y",
     }
-    assert named(planned(host, "internet", environ)) == ["4318,host.docker.internal"]
+    assert named(planned(host, "internet", environ)) == ["4318,gateway.docker.internal"]

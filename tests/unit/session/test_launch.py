@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from confined_claude.egress.network import plan_egress
+from confined_claude.egress.ports import Published
 from confined_claude.engine.mount import Mount
 from confined_claude.errors import ConfinedError
 from confined_claude.host import Host
@@ -218,8 +219,9 @@ def test_labels_tell_the_project_by_id_and_path(root: Path, host: Host) -> None:
         "confined-claude.ports": "",
         "confined-claude.profile": "default",
     }
-    labels = planned(root, host, Settings(network="open", ports=("80", "8080"))).labels
-    assert (labels["confined-claude.network"], labels["confined-claude.ports"]) == ("open", "80,8080")
+    published = (Published(80, 80, 80), Published(8080, 8081, 8080, "another"))
+    labels = planned(root, host, Settings(network="open", ports=("80", "8080")), published=published).labels
+    assert (labels["confined-claude.network"], labels["confined-claude.ports"]) == ("open", "80:80,8081:8080")
 
 
 def test_the_command_follows_the_caller_and_the_project_word_by_word(root: Path, host: Host) -> None:

@@ -1,0 +1,69 @@
+"""The ways from one session to single ports of this machine, also where those are on its loopback alone."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+import threading
+from collections.abc import Iterable
+
+from ..container.egress import forward, pipe
+from ..errors import system_error
+from ..fs.directory import Location
+
+_LOOPBACKS = ("127.0.0.1", "::1")
+_WAITING = 512
+
+
+class Relay:
+    """Listens at a socket for each of ``ports`` in the directory ``location``, which one session has, within the block.
+
+    What connects there is connected to that port of this machine's loopback, and to nothing else.
+    """
+
+    def __init__(self, location: Location, ports: Iterable[int]) -> None:
+        self._location = location
+        self._ports = tuple(ports)
+        self._listeners: list[socket.socket] = []
+
+    def __enter__(self) -> Relay:
+        with self._location.make() as directory:
+            for port in self._ports:
+                listener = socket.socket(socket.AF_UNIX)
+                self._listeners.append(listener)
+                try:
+                    # By way of the directory's descriptor: the kernel takes no path of more than 107 bytes.
+                    listener.bind(f"/proc/self/fd/{directory.fileno()}/{port}")
+                    listener.listen(_WAITING)
+                except OSError as error:
+                    self.__exit__()
+                    raise system_error("listen in", directory.path, error) from None
+        for listener, port in zip(self._listeners, self._ports, strict=True):
+            dial = functools.partial(_to_loopback, port)
+            threading.Thread(target=pipe.serve, args=(listener, dial), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for listener in self._listeners:
+            pipe.close(listener)
+        remove(self._location)
+
+
+def remove(location: Location) -> None:
+    """Remove the directory of a session that is over, if there is one."""
+    with contextlib.suppress(OSError), location.parent.open() as parent:
+        with parent.child(location.name) as directory:
+            for name in directory.names():
+                directory.unlink(name)
+        parent.rmdir(location.name)
+
+
+def _to_loopback(port: int, client: socket.socket) -> socket.socket:
+    """Return a connection to a port of this machine's loopback, and tell ``client`` of it. Raises OSError."""
+    try:
+        server = socket.create_connection((_LOOPBACKS[0], port), pipe.SECONDS)
+    except OSError:
+        server = socket.create_connection((_LOOPBACKS[1], port), pipe.SECONDS)
+    client.sendall(forward.CONNECTED)
+    return server
