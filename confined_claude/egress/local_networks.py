@@ -4,43 +4,82 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Iterable, Iterator
+import socket
+import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..container.egress.networks import ipv6_networks, routes
-
-# A route to a larger network leads through a VPN's tunnel: this machine is not in that network.
+# See rtnetlink(7).
+_GET_ADDRESSES, _NEW_ADDRESS, _ERROR, _DONE = 22, 20, 2, 3
+_REQUEST_ALL = 0x301
+_HEADER, _ADDRESS, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=BBBBI"), struct.Struct("=HH")
+_PEERS_OR_OWN, _OWN = 1, 2
+_PIECE = 1 << 16
+# An interface with a larger network is a tunnel to everywhere: this machine is not in all of that.
 _LEAST_LENGTH = {4: 8, 6: 32}
 
 
 def networks(proc: Path = Path("/proc/net")) -> tuple[str, ...]:
     """Return the networks this machine is in and its own addresses, IPv4 and IPv6, in CIDR notation.
 
-    Linux lists them in ``proc``. Elsewhere, where the engine runs in a virtual machine anyway, there are none.
+    It is in the networks of its interfaces' addresses. Where routes lead alone it is not: a VPN may have routes to most
+    of the internet. Elsewhere than on Linux, where the engine runs in a virtual machine anyway, there are none.
     """
     found: set[str] = set()
-    for reader in (_routes, _own_addresses, _ipv6):
-        with contextlib.suppress(OSError, ValueError, LookupError):
-            found.update(reader(proc))
+    readers: tuple[Callable[[], Iterator[str]], ...] = (lambda: attached(_addresses()), lambda: _own_addresses(proc))
+    for reader in readers:
+        with contextlib.suppress(OSError, ValueError, LookupError, AttributeError, struct.error):
+            found.update(reader())
     return tuple(sorted(found))
 
 
-def _routes(proc: Path) -> Iterator[str]:
-    return _plausible(network for network, gateway in routes((proc / "route").read_text()) if not gateway)
+def _addresses() -> bytes:
+    """Return the kernel's answer on the addresses of all interfaces. Raises OSError."""
+    answer = b""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as kernel:  # type: ignore[attr-defined,unused-ignore]
+        kernel.send(_HEADER.pack(_HEADER.size + _ADDRESS.size, _GET_ADDRESSES, _REQUEST_ALL, 1, 0) + bytes(8))
+        while True:
+            piece = kernel.recv(_PIECE)
+            answer += piece
+            if any(kind in (_DONE, _ERROR) for kind, _ in _messages(piece)):
+                return answer
 
 
-def _ipv6(proc: Path) -> Iterator[str]:
-    return _plausible(ipv6_networks((proc / "if_inet6").read_text()))
-
-
-def _plausible(found: Iterable[str]) -> Iterator[str]:
-    for network in map(ipaddress.ip_network, found):
+def attached(answer: bytes) -> Iterator[str]:
+    """Yield the networks and own addresses in the kernel's answer. Raises struct.error or ValueError if it is none."""
+    for kind, body in _messages(answer):
+        if kind != _NEW_ADDRESS:
+            continue
+        _, length, *_ = _ADDRESS.unpack_from(body)
+        attributes = dict(_attributes(body[_ADDRESS.size :]))
+        peer = attributes.get(_PEERS_OR_OWN) or attributes[_OWN]
+        network = ipaddress.ip_network((peer, length), strict=False)
         if network.prefixlen >= _LEAST_LENGTH[network.version]:
             yield str(network)
+        yield str(ipaddress.ip_network(attributes.get(_OWN, peer)))
+
+
+def _messages(answer: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the kind and the body of each message."""
+    while answer:
+        length, kind, *_ = _HEADER.unpack_from(answer)
+        yield kind, answer[_HEADER.size : length]
+        answer = answer[max(_aligned(length), _HEADER.size) :]
+
+
+def _attributes(body: bytes) -> Iterator[tuple[int, bytes]]:
+    while body:
+        length, kind = _ATTRIBUTE.unpack_from(body)
+        yield kind, body[_ATTRIBUTE.size : length]
+        body = body[max(_aligned(length), _ATTRIBUTE.size) :]
+
+
+def _aligned(length: int) -> int:
+    return (length + 3) & ~3
 
 
 def _own_addresses(proc: Path) -> Iterator[str]:
-    """Yield this machine's addresses, of which some are in none of its networks, as with cloud providers."""
+    """Yield this machine's addresses, of which some are of none of its interfaces, as with cloud providers."""
     address = ""
     for line in (proc / "fib_trie").read_text().splitlines():
         words = line.split()

@@ -157,12 +157,8 @@ def refuse_engines(relayed: Iterable[int], engine_port: int) -> None:
 
 
 def notes(settings: Settings, relayed: Sequence[int], published: Sequence[Published]) -> Iterator[str]:
-    """Yield what is to be said of a session's ports, and of those of this machine."""
-    wanted = dict.fromkeys(settings.host_ports)
-    reached = [port for port in wanted if int(port) in relayed]
-    if reached:
-        yield f"This session reaches port {' and '.join(reached)} of this machine, as its own localhost."
-    if missing := [port for port in wanted if port not in reached]:
+    """Yield what of the ports that were asked for is not to be had, or is elsewhere; ``relayed`` are the host's."""
+    if missing := [port for port in dict.fromkeys(settings.host_ports) if int(port) not in relayed]:
         yield f'Port {" and ".join(missing)} of this machine is out of reach: network = "{settings.network}".'
     if settings.ports and not published:
         yield f"Nothing is published at {', '.join(settings.ports)}: this network takes no connections."

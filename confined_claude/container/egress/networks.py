@@ -42,12 +42,3 @@ def gateways() -> list[str]:
 def _ipv4(field: str) -> str:
     """Return an address of /proc/net/route, which is hexadecimal in this machine's byte order."""
     return socket.inet_ntoa(struct.pack("=I", int(field, 16)))
-
-
-def ipv6_networks(interfaces: str) -> Iterator[str]:
-    """Yield the IPv6 networks in the text of /proc/net/if_inet6. Raises ValueError for a line that is no address."""
-    for line in interfaces.splitlines():
-        import ipaddress
-
-        address, _, length, *_ = line.split()
-        yield str(ipaddress.ip_network((bytes.fromhex(address), int(length, 16)), strict=False))

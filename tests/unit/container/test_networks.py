@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import sys
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from confined_claude.container.egress import networks
-from confined_claude.container.egress.networks import ipv6_networks, routes
+from confined_claude.container.egress.networks import routes
 
-from ..egress.test_local_networks import GATEWAY, HEAD, HOST, IF_INET6, UP, route
+HEAD = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+UP, GATEWAY, HOST = 0x1, 0x2, 0x4
 
 CLOSED = """
     0.0.0.0 10.1.2.3 100.64.0.1 100.127.255.255 127.0.0.1 127.255.255.255 169.254.169.254 172.16.0.1 172.31.255.255
@@ -42,14 +44,20 @@ def test_what_is_open_is_global_or_for_documentation(address: ipaddress.IPv4Addr
         assert address.version == 4 or int(address) >> 125 == 1
 
 
+def field(address: str) -> str:
+    """An address as /proc/net/route has it."""
+    return f"{int.from_bytes(ipaddress.IPv4Address(address).packed, sys.byteorder):08X}"
+
+
+def route(network: str, gateway: str = "0.0.0.0", flags: int = UP, interface: str = "eth0") -> str:
+    to = ipaddress.IPv4Network(network)
+    words = [interface, field(str(to.network_address)), field(gateway), f"{flags:04X}", "0", "0", "0"]
+    return "\t".join([*words, field(str(to.netmask)), "0", "0", "0"]) + "\n"
+
+
 def test_the_routes_of_a_container() -> None:
     table = HEAD + route("0.0.0.0/0", "172.17.0.1", UP | GATEWAY) + route("172.17.0.0/16") + route("10.1.2.3/32")
     assert list(routes(table)) == [("0.0.0.0/0", "172.17.0.1"), ("172.17.0.0/16", ""), ("10.1.2.3/32", "")]
     through = HEAD + route("10.0.0.0/8", "172.17.0.2", UP | GATEWAY | HOST)
     assert list(routes(through)) == [("10.0.0.0/8", "172.17.0.2")]
     assert list(routes(HEAD)) == list(routes("")) == []
-
-
-def test_the_ipv6_networks_of_a_container() -> None:
-    assert list(ipv6_networks(IF_INET6)) == ["2001:db8:7::/64", "fe80::/64", "2001:db8:ffff::1/128", "::1/128"]
-    assert list(ipv6_networks("")) == []

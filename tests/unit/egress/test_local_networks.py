@@ -1,20 +1,22 @@
-"""The networks this machine is in, by made-up files of /proc/net."""
+"""The networks this machine is in: by the kernel's answers, and by real interfaces and routes."""
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import json
+import struct
+import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude.egress.local_networks import networks
+from confined_claude.container.egress.networks import CLOSED
+from confined_claude.egress.local_networks import attached, networks
 
-HEAD = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
-UP, GATEWAY, HOST = 0x1, 0x2, 0x4
 FIB_TRIE = """\
 Main:
   +-- 0.0.0.0/0 3 0 5
@@ -31,104 +33,105 @@ Local:
   |-- 203.0.113.4
      /32 host LOCAL
 """
-IF_INET6 = """\
-20010db800070000021122fffe334455 02 40 00 00     eth0
-fe80000000000000021122fffe334455 02 40 20 80     eth0
-20010db8ffff00000000000000000001 02 80 00 80     eth1
-00000000000000000000000000000001 01 80 10 80       lo
+DONE = struct.pack("=IHHII", 20, 3, 2, 1, 0) + bytes(4)
+
+
+def message(length: int, **addresses: str) -> bytes:
+    """What the kernel says of an address: its ``own``, its ``peer``'s, or both."""
+    parts = b""
+    for name, address in addresses.items():
+        packed = ipaddress.ip_address(address).packed
+        parts += struct.pack("=HH", 4 + len(packed), {"peer": 1, "own": 2}[name]) + packed
+    parts += struct.pack("=HH", 9, 3) + b"eth0\0" + bytes(3)  # the interface's name, which is padded
+    body = struct.pack("=BBBBI", 2, length, 0, 0, 2) + parts
+    return struct.pack("=IHHII", 16 + len(body), 20, 2, 1, 0) + body
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (message(24, peer="192.168.7.9", own="192.168.7.9"), {"192.168.7.0/24", "192.168.7.9/32"}),
+        (message(8, own="25.1.2.3"), {"25.0.0.0/8", "25.1.2.3/32"}),
+        (message(32, peer="10.8.0.1", own="10.8.0.2"), {"10.8.0.1/32", "10.8.0.2/32"}),
+        (message(0, peer="10.8.0.2", own="10.8.0.2"), {"10.8.0.2/32"}),
+        (message(7, peer="9.1.1.1"), {"9.1.1.1/32"}),
+        (message(64, peer="2001:db8:7::1"), {"2001:db8:7::/64", "2001:db8:7::1/128"}),
+        (message(31, peer="2001:db8::1"), {"2001:db8::1/128"}),
+        (message(32, peer="2001:db8::1"), {"2001:db8::/32", "2001:db8::1/128"}),
+        (
+            message(24, own="10.0.0.1") + message(32, own="10.1.1.1") + DONE,
+            {"10.0.0.0/24", "10.0.0.1/32", "10.1.1.1/32"},
+        ),
+        (b"", set()),
+    ],
+)
+def test_a_network_of_an_address_is_one_unless_it_is_too_large_to_be_in(answer: bytes, found: set[str]) -> None:
+    assert set(attached(answer)) == found
+
+
+@given(st.binary(max_size=200))
+def test_whatever_the_kernel_says_it_is_read_to_an_end(answer: bytes) -> None:
+    with contextlib.suppress(ValueError, LookupError, struct.error):
+        assert all(ipaddress.ip_network(network) for network in attached(answer))
+
+
+def test_own_addresses_of_no_interface_are_found(tmp_path: Path) -> None:
+    (tmp_path / "fib_trie").write_text(FIB_TRIE)
+    assert {"192.168.7.9/32", "203.0.113.4/32"} <= set(networks(tmp_path))
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", b"head\nx y\n", b"|--\n"])
+def test_a_broken_file_leaves_what_the_kernel_says(content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "fib_trie").write_bytes(content)
+    assert "127.0.0.0/8" in networks(tmp_path)
+
+
+# As `wg-quick` sets them for "all but private", with some of those that the owner's own address is in.
+VPN = """
+    0.0.0.0/5 8.0.0.0/7 11.0.0.0/8 12.0.0.0/6 16.0.0.0/4 32.0.0.0/3 64.0.0.0/2 128.0.0.0/3 160.0.0.0/5 168.0.0.0/6
+    172.0.0.0/12 172.32.0.0/11 172.64.0.0/10 172.128.0.0/9 173.0.0.0/8 174.0.0.0/7 176.0.0.0/4 192.0.0.0/9
+    192.128.0.0/11 192.160.0.0/13 192.169.0.0/16 192.170.0.0/15 192.172.0.0/14 192.176.0.0/12 192.192.0.0/10
+    193.0.0.0/8 194.0.0.0/7 196.0.0.0/6 200.0.0.0/5 208.0.0.0/4
+""".split()
+SURROUNDINGS = """
+set -e
+ip link set lo up
+for name in eth0 wg0 docker0; do
+    ip link add $name type veth peer name peer-$name
+    ip link set $name up
+    ip link set peer-$name up
+done
+ip address add 93.184.216.5/24 dev eth0
+ip address add 192.168.7.9/24 dev eth0
+ip address add 10.8.0.2/32 dev wg0
+ip address add 172.17.0.1/16 dev docker0
+ip route add local 198.51.100.7/32 dev eth0
+ip route add 93.0.0.0/9 dev wg0
+for network in $VPN; do ip route add $network dev wg0; done
+exec "$@"
 """
+ASK = "import json; from confined_claude.egress.local_networks import networks; print(json.dumps(networks()))"
 
 
-def field(address: str) -> str:
-    """An address as /proc/net/route has it."""
-    return f"{int.from_bytes(ipaddress.IPv4Address(address).packed, sys.byteorder):08X}"
-
-
-def route(network: str, gateway: str = "0.0.0.0", flags: int = UP, interface: str = "eth0") -> str:
-    to = ipaddress.IPv4Network(network)
-    words = [interface, field(str(to.network_address)), field(gateway), f"{flags:04X}", "0", "0", "0"]
-    return "\t".join([*words, field(str(to.netmask)), "0", "0", "0"]) + "\n"
-
-
-Proc = Callable[..., Path]
-
-
-@pytest.fixture
-def proc(tmp_path: Path) -> Proc:
-    def made(routes: str = "", fib_trie: str = "", if_inet6: str = "") -> Path:
-        for name, text in (("route", HEAD + routes), ("fib_trie", fib_trie), ("if_inet6", if_inet6)):
-            (tmp_path / name).write_text(text)
-        return tmp_path
-
-    return made
-
-
-def test_networks_one_is_in_are_found_and_the_way_out_is_none(proc: Proc) -> None:
-    routes = [
-        route("0.0.0.0/0", "192.168.7.1", UP | GATEWAY),
-        route("192.168.7.0/24"),
-        route("172.17.0.0/16", interface="docker0"),
-        route("10.8.0.0/16", "192.168.7.2", UP | GATEWAY),
-        route("203.0.113.1/32", flags=UP | HOST),
-    ]
-    assert networks(proc("".join(routes))) == ("172.17.0.0/16", "192.168.7.0/24", "203.0.113.1/32")
-
-
-@pytest.mark.parametrize("catch_all", ["0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1", "64.0.0.0/2", "8.0.0.0/7"])
-def test_what_goes_through_a_tunnel_to_everywhere_is_no_network_one_is_in(catch_all: str, proc: Proc) -> None:
-    assert networks(proc(route(catch_all, interface="tun0") + route("10.8.0.0/24", interface="tun0"))) == (
-        "10.8.0.0/24",
-    )
-
-
-def test_a_large_network_is_one_all_the_same(proc: Proc) -> None:
-    assert networks(proc(route("10.0.0.0/8"))) == ("10.0.0.0/8",)
-
-
-def test_own_addresses_are_found_also_those_of_no_network(proc: Proc) -> None:
-    assert networks(proc(fib_trie=FIB_TRIE)) == ("192.168.7.9/32", "203.0.113.4/32")
-
-
-def test_ipv6_networks_and_addresses_are_found(proc: Proc) -> None:
-    assert set(networks(proc(if_inet6=IF_INET6))) == {
-        "2001:db8:7::/64",
-        "fe80::/64",
-        "2001:db8:ffff::1/128",
-        "::1/128",
+@pytest.mark.mount
+def test_routes_through_a_vpn_are_no_networks_one_is_in_and_what_is_near_stays_closed() -> None:
+    """In a network namespace, with real interfaces and routes."""
+    words = ["unshare", "--net", "sh", "-c", SURROUNDINGS, "sh", sys.executable, "-c", ASK]
+    environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "VPN": " ".join(VPN)}
+    done = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = {network for network in json.loads(done.stdout) if ":" not in network}
+    assert found == {
+        *("127.0.0.0/8", "127.0.0.1/32", "10.8.0.2/32", "172.17.0.0/16", "172.17.0.1/32", "198.51.100.7/32"),
+        *("93.184.216.0/24", "93.184.216.5/32", "192.168.7.0/24", "192.168.7.9/32"),
     }
-
-
-@pytest.mark.parametrize(("length", "is_taken"), [("00", False), ("1f", False), ("20", True), ("80", True)])
-def test_an_ipv6_network_too_large_to_be_in_is_none(length: str, is_taken: bool, proc: Proc) -> None:
-    found = networks(proc(if_inet6=f"20010db8000000000000000000000000 02 {length} 00 80 tun0\n"))
-    assert bool(found) is is_taken
-
-
-def test_where_there_is_no_such_file_there_is_none(tmp_path: Path) -> None:
-    assert networks(tmp_path / "nothing") == ()
-
-
-@pytest.mark.parametrize("broken", ["route", "fib_trie", "if_inet6"])
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"head\nx y\n", b"\n\n\n", b"head\n" + b"z " * 12, b"|--\n"])
-def test_a_broken_file_leaves_what_the_others_say(broken: str, content: bytes, proc: Proc) -> None:
-    files = proc(route("192.168.7.0/24"), FIB_TRIE, IF_INET6)
-    own = {"route": "192.168.7.0/24", "fib_trie": "203.0.113.4/32", "if_inet6": "fe80::/64"}
-    (files / broken).write_bytes(content)
-    found = networks(files)
-    assert {network for name, network in own.items() if name != broken} <= set(found)
-    assert own[broken] not in found
-
-
-def test_a_line_that_is_broken_leaves_those_above(proc: Proc) -> None:
-    assert networks(proc(route("192.168.7.0/24") + "eth0 ZZ\n" + route("10.0.0.0/8"))) == ("192.168.7.0/24",)
-
-
-@given(destination=st.integers(0, 2**32 - 1), mask=st.integers(0, 2**32 - 1), flags=st.integers(0, 0xFFFF))
-def test_whatever_a_route_says_the_answer_is_networks(destination: int, mask: int, flags: int, tmp_path: Path) -> None:
-    line = f"eth0\t{destination:08X}\t00000000\t{flags:04X}\t0\t0\t0\t{mask:08X}\t0\t0\t0\n"
-    (tmp_path / "route").write_text(HEAD + line)
-    assert all(ipaddress.ip_network(network).prefixlen >= 8 for network in networks(tmp_path))
+    closed = [ipaddress.ip_network(network) for network in (*CLOSED, *found) if ":" not in network]
+    for address, is_closed in {"8.8.8.8": False, "93.1.1.1": False, "11.0.0.1": False, "172.32.0.1": False}.items():
+        assert any(ipaddress.ip_address(address) in network for network in closed) is is_closed
+    for address in ("93.184.216.1", "192.168.7.1", "192.168.9.1", "10.9.9.9", "172.17.0.2", "169.254.169.254"):
+        assert any(ipaddress.ip_address(address) in network for network in closed)
 
 
 def test_this_machine_answers() -> None:
-    assert all(ipaddress.ip_network(network) for network in networks())
+    assert {"127.0.0.0/8", "127.0.0.1/32"} <= set(networks())
