@@ -335,7 +335,9 @@ def test_there_is_no_way_beside_the_proxy(
         Target("udp", internet.address, port),
         Target("icmp", internet.address),
     ]
-    targets = [*kinds, *at_host(listener), Target("tcp", "2001:db8::1", 443), Target("udp", "198.51.100.1", 53)]
+    # But for the name of this machine: by it the session has the port of its API, which is relayed.
+    here = [target for target in at_host(listener) if target.host != HOST]
+    targets = [*kinds, *here, Target("tcp", "2001:db8::1", 443), Target("udp", "198.51.100.1", 53)]
     words = shlex.join(probe_words(targets, "direct"))
     bare = "env -u HTTP_PROXY -u HTTPS_PROXY -u ALL_PROXY -u http_proxy -u https_proxy -u all_proxy "
     steps = {"with": words, "without": bare + words, "links": "ls /sys/class/net"}
@@ -442,9 +444,9 @@ def test_the_proxy_refuses_what_is_not_plainly_allowed(
     found = answers(done["bad"].said)
     assert found.keys() == asked.keys()
     assert {name: status for name, status in found.items() if status not in ("400", "403", "431")} == {}
-    # The control: what is named is served; the self-test at the start asks as well.
+    # The control: what is named is served.
     assert answers(done["good"].said) == dict.fromkeys(good, "200")
-    assert listener.connections == before + 1 + len(good)
+    assert listener.connections == before + len(good)
 
 
 def test_no_name_is_asked_for_outside(field: Field, allowed: dict[str, str]) -> None:
