@@ -218,10 +218,10 @@ def reset_screen() -> None:
 
 
 @contextlib.contextmanager
-def raw_terminal(*, wanted: bool) -> Iterator[Callable[[], None]]:
+def raw_terminal(*, wanted: bool) -> Iterator[Callable[[bool], None]]:
     """Take the terminal's input byte for byte during the block, if ``wanted``; signals still come from its keys.
 
-    Yields a function that makes those a session's too. Standard input must be the terminal.
+    Yields a function that makes those a session's too, or takes them back. Standard input must be the terminal.
     """
     raw: list[Any] = []
     if wanted:
@@ -231,13 +231,13 @@ def raw_terminal(*, wanted: bool) -> Iterator[Callable[[], None]]:
             tty.setraw(fd, termios.TCSANOW)
             raw = termios.tcgetattr(fd)
     if not raw:
-        yield lambda: None
+        yield lambda _: None
         return
     starting = [*raw]
     starting[tty.LFLAG] |= termios.ISIG
     _set_modes(fd, starting)
     try:
-        yield lambda: _set_modes(fd, raw)
+        yield lambda passed: _set_modes(fd, raw if passed else starting)
     finally:
         _set_modes(fd, state)
 

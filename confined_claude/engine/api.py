@@ -6,10 +6,12 @@ connection on. In HTTP/1.0 an answer ends with its connection, so nothing has to
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import socket
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +59,18 @@ class Answer:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError as error:
             raise _broken(error) from None
+
+    def head(self, limit: int, seconds: float) -> bytes:
+        """Return what comes of a stream within ``seconds``, or its first ``limit`` bytes."""
+        received = b""
+        until = time.monotonic() + seconds
+        with contextlib.suppress(OSError):  # its end, or that time has passed
+            while len(received) < limit and (left := until - time.monotonic()) > 0:
+                self.socket.settimeout(left)
+                if not (piece := self.receive()):
+                    break
+                received += piece
+        return received[:limit]
 
     def advance(self) -> bool:
         """Read the next piece of the content; return whether that was its end. Raises EngineError."""

@@ -26,6 +26,8 @@ _REPLACE = 'PATH=/usr/bin:/bin; umask 277 && rm -f "$1.new" && cat >"$1.new" && 
 # For a command in a session they are JSON, so ASCII: Ctrl-^ four times, a key that is hardly ever typed even once.
 _NO_EXEC_DETACH = "ctrl-^,ctrl-^,ctrl-^,ctrl-^"
 _MISSING = 404
+# A session may stop the tool's own commands in it, or have them print without end: they are its user's.
+_OWN_SECONDS, _MOST_PRINTED = 5.0, 1 << 16
 _UNLIMITED = None
 
 
@@ -78,17 +80,21 @@ def replace_file(identity: str, path: str, content: str, *, user: str) -> None:
     """Replace a file of ``user``'s in a container that runs, by a pipe. Raises EngineError."""
     words = ("/bin/sh", "-c", _REPLACE, "sh", path)
     code, printed = _run(identity, words, user=user, stdin=content.encode())
-    if code:
-        raise refused("replace a file in the session", printed)
+    if code != 0:
+        raise refused("replace a file in the session", printed or "it takes too long")
 
 
 def _run(identity: str, words: Sequence[str], *, user: str, stdin: bytes = b"") -> tuple[int | None, str]:
-    """Run a command in a container to its end; return its exit code and what it prints. Raises EngineError."""
+    """Run a short command in a container; return its exit code, None if it does not end, and what it prints.
+
+    Raises EngineError.
+    """
     prepared = _prepare(identity, _as_user(user, *words), AttachStdin=bool(stdin))
     with run_command(prepared, terminal=False) as answer:
+        answer.socket.settimeout(_OWN_SECONDS)
         if stdin:
             answer.send(stdin)
-        printed = answer.content.decode("utf-8", "replace")
+        printed = answer.head(_MOST_PRINTED, _OWN_SECONDS).decode("utf-8", "replace")
     return exit_code_of_command(prepared), "".join(filter(str.isprintable, printed))
 
 

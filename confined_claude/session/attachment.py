@@ -18,6 +18,8 @@ from .event_loop import EventLoop
 # What runs in a session draws its screen again when the window changes. A busy machine makes two changes one step, and
 # none: so the window is a line shorter for that long.
 _REDRAWN_SECONDS = 1.0
+# What closes its terminal and goes on takes no keys any more: from then on Ctrl-C is this process's.
+_STUCK_SECONDS = 2.0
 # A command in a session may not have its terminal yet when the engine answers.
 _TRIES, _AGAIN_SECONDS = 20, 0.02
 
@@ -40,7 +42,7 @@ class Attachment:
         with contextlib.ExitStack() as stack:
             self._pass_keys = stack.enter_context(signals.raw_terminal(wanted=self._terminal))
             self._streams = stack.enter_context(Streams(self._stream, terminal=self._terminal))
-            self._loop.when_readable(self._streams.fileno(), lambda: self._loop.forget(self._streams.fileno()))
+            self._loop.when_readable(self._streams.fileno(), self._end_streams)
             self._stack = stack.pop_all()
         return self
 
@@ -58,7 +60,7 @@ class Attachment:
         With ``redraw`` what runs there already is made to draw its screen.
         """
         if self._terminal:
-            self._pass_keys()
+            self._pass_keys(True)
             self._loop.at_signal(signal.SIGWINCH, self._resize)
             self._resize(lines=-1 if redraw else 0, tries=_TRIES)
             if redraw:
@@ -72,6 +74,10 @@ class Attachment:
         Raises OSError if output cannot be written.
         """
         return self._loop.wait_for(lambda: code() if self._streams.is_over else None, interrupt)
+
+    def _end_streams(self) -> None:
+        self._loop.forget(self._streams.fileno())
+        self._loop.after(_STUCK_SECONDS, lambda: self._pass_keys(False))
 
     def _resize(self, lines: int = 0, tries: int = 1) -> None:
         """Give the session's terminal the size of this process's, with so many ``lines`` more."""

@@ -53,8 +53,13 @@ class EventLoop:
         self._selector.unregister(fd)
 
     def at_signal(self, number: int, call: Callable[[], object]) -> None:
-        """Call ``call`` after each signal ``number``."""
-        self._stack.enter_context(handler(number, lambda _number, _frame: self._due.append(call)))
+        """Call ``call`` after the signal ``number``, once for all that arrive before it is called."""
+
+        def remember(_number: int, _frame: object) -> None:
+            if call not in self._due:
+                self._due.append(call)
+
+        self._stack.enter_context(handler(number, remember))
 
     def after(self, seconds: float, call: Callable[[], None]) -> None:
         """Call ``call`` once, when ``seconds`` have passed."""

@@ -197,6 +197,42 @@ def test_what_exec_started_ends_with_it(user: User, project: Path, ending: signa
         assert up(project) == [name]
 
 
+# Stops what the tool runs in a session itself, which is its user's.
+STOPPER = """
+import contextlib, glob, os, signal
+open("on", "w").close()
+while True:
+    for path in glob.glob("/proc/[0-9]*"):
+        with contextlib.suppress(OSError):
+            if b"CONFINED_CLAUDE_EXEC=" in open(path + "/cmdline", "rb").read():
+                os.kill(int(path[6:]), signal.SIGSTOP)
+                open("stopped", "w").close()
+"""
+
+
+def test_a_session_cannot_hold_up_the_end_of_exec(user: User, project: Path) -> None:
+    (project / "stopper").write_text(STOPPER)
+    with user.running("confined-claude", "shell", "--", "python3", "stopper", cwd=project):
+        wait_until((project / "on").exists)
+        with user.running("confined-claude", "exec", "--", "sleep", "4321", cwd=project) as process:
+            wait_until(lambda: "sleep 4321" in docker("top", up(project)[0]))
+            time.sleep(1.2)
+            process.terminate()
+            assert process.wait(30) == 128 + signal.SIGTERM
+        assert (project / "stopped").exists()
+
+
+def test_ctrl_c_ends_a_command_that_has_closed_its_terminal(user: User, project: Path) -> None:
+    closes = "echo on; exec sleep 4321 <&- >&- 2>&-"
+    with sessions(user, project):
+        with terminal(user, project, "confined-claude", "exec", "--", "sh", "-c", closes) as opened:
+            opened.wait_for("on")
+            time.sleep(4)
+            opened.send("\x03")
+            assert opened.wait_for_end(30) != 0
+        wait_until(lambda: "sleep 4321" not in docker("top", up(project)[0]))
+
+
 def test_exec_says_when_the_session_ends_under_it(user: User, project: Path) -> None:
     with sessions(user, project), user.running("confined-claude", "exec", "--", "sleep", "100", cwd=project) as joined:
         (name,) = up(project)

@@ -4,6 +4,8 @@ Git cannot replace such a file, and ends half-way. So for the command it is out 
 for files that are not its own: the index takes what a branch has, and the file stays as it is. What differs afterwards
 has two bits in the index that make git leave it alone, skip-worktree and assume-unchanged: the way back works, and
 no commit takes the file for changed. The two together are the mark by which the host knows them, see guard/marks.py.
+A conflict in such a file could not be written either: git gets what the file has not, so that nothing is lost, and the
+host's git shows the difference.
 
 In a sparse checkout git overwrites files that it does not track, which it otherwise refuses to do: they are put back.
 """
@@ -28,6 +30,9 @@ _WITH_VALUE = frozenset(("-C", "-c", "--git-dir", "--work-tree", "--namespace", 
 _EXPECTED = ("-c", "sparse.expectFilesOutsideOfPatterns=true")
 _OPTIONS = ("core.sparseCheckout=true", "core.sparseCheckoutCone=false", "index.sparse=false")
 _SPARSE = (*_EXPECTED, *(word for option in _OPTIONS for word in ("-c", option)))
+# Of a file that both sides change, take theirs (B) in place of ours (A), unless the file is that; see gitattributes(5).
+_DRIVER = "confined-claude"
+_MERGE = "cmp -s %B %P || cat %B >%A; printf '%%s\\n' %P >>\"$CONFINED_CLAUDE_CONFLICTS\""
 _FORCED = frozenset(("-f", "--force", "--hard", "--discard-changes"))  # then git overwrites untracked files anyway
 _OURS = "# confined-claude: for one command\n"
 _SKIP, _ASSUME = "skip-worktree", "assume-unchanged"
@@ -84,6 +89,16 @@ def patterns(points: Mapping[str, bool], directories: frozenset[str]) -> str:
 def pattern(path: str) -> str:
     """Return a path from the top as a pattern of gitignore(5)."""
     return "/" + re.sub(r"([\\*?\[ ])", r"\\\1", path)
+
+
+def attributes(points: Mapping[str, bool], directories: frozenset[str]) -> str:
+    """Return the lines of a file of attributes by which conflicts in what is read-only are resolved."""
+    lines = []
+    for path, is_read_only in sorted(points.items()):
+        escaped = re.sub(r"([\\*?\[])", r"\\\1", f"/{path}") + ("/**" if path in directories else "")
+        quoted = re.sub(r'([\\"])', r"\\\1", escaped)
+        lines.append(f'"{quoted}" {f"merge={_DRIVER}" if is_read_only else "!merge"}\n')
+    return "".join(lines)
 
 
 class WorkTree:
@@ -160,6 +175,25 @@ class WorkTree:
                 self._file.unlink(missing_ok=True)
 
     @contextlib.contextmanager
+    def conflicts(self) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+        """Have git resolve conflicts in what is read-only during the block.
+
+        Yields the options for git, and a list that has the paths of these conflicts afterwards.
+        """
+        own = self._git("config", "--type=path", "core.attributesFile").rstrip("\n")
+        file = Path(own) if own else _user_config() / "attributes"
+        directories = frozenset(path for path in self._points if (self._top / path).is_dir())
+        met: list[str] = []
+        with tempfile.TemporaryDirectory() as directory:
+            place, log = Path(directory) / "attributes", Path(directory) / "conflicts"
+            lines = file.read_bytes() if file.is_file() else b""
+            place.write_bytes(lines + os.fsencode("\n" + attributes(self._points, directories)))
+            os.environ["CONFINED_CLAUDE_CONFLICTS"] = str(log)
+            options = (f"core.attributesFile={place}", f"merge.{_DRIVER}.driver={_MERGE}")
+            yield tuple(word for option in options for word in ("-c", option)), met
+            met += dict.fromkeys(os.fsdecode(log.read_bytes()).splitlines() if log.is_file() else ())
+
+    @contextlib.contextmanager
     def untracked(self) -> Iterator[list[str]]:
         """Put back at the end of the block what git does not track, if it was overwritten.
 
@@ -209,7 +243,7 @@ class WorkTree:
         """Return the files that the branch before had, and this one has not; git ignores them for this session."""
         after = self.entries()
         left = sorted(path for path in before.keys() - after.keys() if os.path.lexists(self._top / path))
-        file = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "git/ignore"
+        file = _user_config() / "ignore"
         lines = os.fsdecode(file.read_bytes()).splitlines() if file.is_file() else []
         kept = [line for line in lines if line not in set(map(pattern, after))]
         kept += [line for line in map(pattern, left) if line not in kept]
@@ -217,6 +251,10 @@ class WorkTree:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(os.fsencode("".join(f"{line}\n" for line in kept)))
         return left
+
+
+def _user_config() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "git"
 
 
 def _keep(path: Path, saved: Path) -> None:
@@ -269,12 +307,18 @@ def main(words: list[str]) -> int:
     tree.leave_alone(before)
     with contextlib.ExitStack() as stack:
         restored = [] if _FORCED.intersection(words) else stack.enter_context(tree.untracked())
-        code = run([*stack.enter_context(tree.sparse()), *words])
+        options, met = stack.enter_context(tree.conflicts())
+        code = run([*options, *stack.enter_context(tree.sparse()), *words])
     kept = [*tree.mark(before, changed), *tree.left(before)]
     if kept and set(kept) != {path for path, entry in before.items() if entry.is_marked}:
         say(
             f"The session cannot change {named(kept)}: your computer runs such files by itself.",
             "They stay as they are, and git takes them for unchanged here. The user can name them in `writable`.",
+        )
+    if met:
+        say(
+            f"Both sides change {named(met)}, which the session cannot change: git has what the file has not.",
+            "So nothing is lost, but tell the user, for whom `git status` outside shows the difference.",
         )
     if restored:
         say(f"{named(restored)} stays as it was, as git did not track it; the branch has something else there.")

@@ -104,6 +104,63 @@ def test_the_branch_comes_and_the_file_stays(
     assert git(root, "status", "--porcelain") == ""
 
 
+CONFLICTS = {
+    "merge": ["merge", "-q", "--no-edit", "other"],
+    "pull": ["pull", "-q", "--no-rebase", "--no-edit", ".", "other"],
+    "rebase": ["rebase", "-q", "other"],
+    "cherry-pick": ["cherry-pick", "other~1"],
+}
+
+
+@pytest.mark.parametrize("words", CONFLICTS.values(), ids=CONFLICTS)
+@pytest.mark.parametrize("kept", ["ours", "theirs"])
+def test_a_conflict_in_such_a_file_loses_nothing(
+    root: Path, run: Run, words: list[str], kept: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    put(root / ".envrc", "ours")
+    put(root / "more", "m")
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "ours")
+    put(root / ".envrc", "ours" if kept == "ours" else "b")
+    (root.parent / ".config/git").mkdir(parents=True)
+    put(root.parent / ".config/git/attributes", "more merge=ours")  # stays in force
+    before = read(root)[0]
+    if kept == "theirs":
+        git(root, "update-index", "--assume-unchanged", ".envrc")  # as the session's git has it
+    assert run(*words) == 0
+    assert read(root) == (before, "b")
+    assert git(root, "show", "HEAD:.envrc") == ("ours" if before == "b" else "b")
+    assert git(root, "status", "--porcelain") == ""
+    assert "Both sides change .envrc" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("run")  # for its environment
+def test_control_without_help_it_is_a_conflict(root: Path) -> None:
+    put(root / ".envrc", "ours")
+    git(root, "commit", "--quiet", "--all", "--message", "ours")
+    done = subprocess.run(["git", "-C", root, *CONFLICTS["merge"]], check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert git(root, "status", "--porcelain", "--", ".envrc") == "UU .envrc\n"
+
+
+def test_a_conflict_in_another_file_is_one(root: Path, run: Run) -> None:
+    put(root / "file", "ours")
+    git(root, "commit", "--quiet", "--all", "--message", "ours")
+    assert run(*CONFLICTS["merge"]) == 1
+    assert git(root, "status", "--porcelain", "--", "file") == "UU file\n"
+
+
+def test_attributes_are_written_as_git_reads_them(root: Path) -> None:
+    paths = ['a "b" c', "x[1]*?", "back\\slash", "dir", "dir/open"]
+    for path in (*paths[:3], "dir/x", "dir/open/x", "elsewhere/dir/x"):
+        put(root / path)
+    points = {path: path != "dir/open" for path in paths}
+    put(root / ".git/info/attributes", tree.attributes(points, frozenset(("dir", "dir/open"))))
+    asked = [*paths[:3], "dir/x", "dir/open/x", "elsewhere/dir/x"]
+    found = git(root, "check-attr", "-z", "merge", "--", *asked).split("\0")[2::3]
+    assert found == ["confined-claude"] * 4 + ["unspecified"] * 2
+
+
 def test_control_without_help_git_writes_the_file(root: Path) -> None:
     git(root, "switch", "--quiet", "other")
     assert read(root) == ("b", "b")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from confined_claude.engine import containers, inside
+from confined_claude.engine import api, containers, inside
 from confined_claude.errors import EngineError
 
 from ..fake_engine import FakeEngine, docker
@@ -174,3 +174,14 @@ def test_a_command_has_an_exit_code_once_it_has_ended(
 ) -> None:
     with answering(b"HTTP/1.0 200 OK\r\n\r\n" + answer.encode(), tmp_path, monkeypatch):
         assert inside.exit_code_of_command("id") == code
+
+
+def test_what_a_command_of_the_tools_prints_is_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What runs in a session may print without end in its place."""
+    with answering(b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * 100_000, tmp_path, monkeypatch):
+        with api.begin("POST", "/exec/id/start") as answer:
+            assert answer.head(1000, 5) == b"x" * 1000
+        with api.begin("POST", "/exec/id/start") as answer:
+            assert answer.head(1 << 20, 5) == b"x" * 100_000
+        with api.begin("POST", "/exec/id/start") as answer:
+            assert answer.head(1 << 20, 0) == b""

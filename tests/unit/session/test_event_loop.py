@@ -72,6 +72,15 @@ def test_a_signal_that_ends_nothing_has_its_call(loop: EventLoop) -> None:
     assert found == [1]
 
 
+def test_signals_that_come_at_once_have_one_call(loop: EventLoop) -> None:
+    calls: list[int] = []
+    loop.at_signal(signal.SIGWINCH, lambda: calls.append(1))
+    for _ in range(100):
+        send(signal.SIGWINCH)
+    assert loop.wait_for(Result(loop, 0.2), ignored) == 0
+    assert calls == [1]
+
+
 def test_what_can_be_read_is_and_so_is_its_end(loop: EventLoop) -> None:
     reading, writing = os.pipe()
     found: list[bytes] = []
@@ -234,11 +243,13 @@ def test_a_raw_terminal_gives_its_keys_signals_up_when_asked_and_is_restored(mon
         with signals.raw_terminal(wanted=True) as pass_keys:
             assert not local_modes() & (termios.ICANON | termios.ECHO)
             assert local_modes() & termios.ISIG
-            pass_keys()
+            pass_keys(True)
             assert not local_modes() & (termios.ICANON | termios.ECHO | termios.ISIG)
+            pass_keys(False)
+            assert local_modes() & (termios.ICANON | termios.ECHO | termios.ISIG) == termios.ISIG
         assert termios.tcgetattr(terminal) == before
         with signals.raw_terminal(wanted=False) as pass_keys:
-            pass_keys()
+            pass_keys(True)
             assert termios.tcgetattr(terminal) == before
 
 
@@ -252,6 +263,6 @@ def test_a_terminal_that_is_closed_is_no_error_at_any_moment(monkeypatch: pytest
             with signals.raw_terminal(wanted=True) as pass_keys:
                 if moment == "begin":
                     os.close(window)
-                pass_keys()
+                pass_keys(True)
                 if moment == "end":
                     os.close(window)
