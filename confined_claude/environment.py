@@ -24,7 +24,8 @@ class Cloud:
     """A cloud through which Claude Code reaches its models.
 
     ``family`` says whose credentials it takes (aws, google, azure), and ``base_url`` is the variable that leads it to a
-    gateway. ``variables`` are patterns of fnmatch; none names a file, or a service that hands out credentials.
+    gateway. ``variables`` are patterns of fnmatch; none names a file, or a service that hands out credentials. Names
+    that a pattern stands for are among them as well, as far as version 2.1.332 knows them.
     """
 
     name: str
@@ -53,13 +54,22 @@ _AWS = tuple(
     """AWS_REGION AWS_DEFAULT_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN
     AWS_BEARER_TOKEN_BEDROCK AWS_ENDPOINT_URL AWS_ENDPOINT_URL_BEDROCK AWS_ENDPOINT_URL_BEDROCK_RUNTIME
     AWS_USE_FIPS_ENDPOINT AWS_USE_DUALSTACK_ENDPOINT AWS_MAX_ATTEMPTS AWS_RETRY_MODE
-    ANTHROPIC_SMALL_FAST_MODEL_AWS_REGION ANTHROPIC_BEDROCK_* CLAUDE_CODE_DISABLE_BEDROCK_* ANTHROPIC_AWS_*""".split()
+    ANTHROPIC_SMALL_FAST_MODEL_AWS_REGION ANTHROPIC_BEDROCK_* CLAUDE_CODE_DISABLE_BEDROCK_* ANTHROPIC_AWS_*
+    ANTHROPIC_BEDROCK_BASE_URL ANTHROPIC_BEDROCK_MANTLE_BASE_URL ANTHROPIC_BEDROCK_REGION_PREFIX
+    ANTHROPIC_BEDROCK_SERVICE_TIER CLAUDE_CODE_DISABLE_BEDROCK_CONTENT_TYPE_DEFAULT
+    CLAUDE_CODE_DISABLE_BEDROCK_CONTENT_TYPE_GUARD ANTHROPIC_AWS_BASE_URL ANTHROPIC_AWS_API_KEY
+    ANTHROPIC_AWS_WORKSPACE_ID""".split()
 )
 _GOOGLE = tuple(
     """ANTHROPIC_VERTEX_* ANTHROPIC_GOOGLE_CLOUD_* CLOUD_ML_REGION VERTEX_REGION_* GOOGLE_CLOUD_PROJECT
-    GOOGLE_CLOUD_QUOTA_PROJECT GCLOUD_PROJECT""".split()
+    GOOGLE_CLOUD_QUOTA_PROJECT GCLOUD_PROJECT ANTHROPIC_VERTEX_BASE_URL ANTHROPIC_VERTEX_PROJECT_ID
+    ANTHROPIC_GOOGLE_CLOUD_BASE_URL ANTHROPIC_GOOGLE_CLOUD_LOCATION ANTHROPIC_GOOGLE_CLOUD_PROJECT
+    ANTHROPIC_GOOGLE_CLOUD_WORKSPACE_ID""".split()
 )
-_AZURE = ("ANTHROPIC_FOUNDRY_*",)
+_AZURE = tuple(
+    """ANTHROPIC_FOUNDRY_* ANTHROPIC_FOUNDRY_BASE_URL ANTHROPIC_FOUNDRY_RESOURCE ANTHROPIC_FOUNDRY_API_KEY
+    ANTHROPIC_FOUNDRY_AUTH_TOKEN""".split()
+)
 
 # In the order in which Claude Code (2.1.332) prefers them, as `claude auth status` tells it for every pair.
 CLOUDS = (
@@ -162,6 +172,22 @@ def is_of_sign_in(name: str) -> bool:
 def is_of_connection(name: str) -> bool:
     """Return whether the variable ``name`` says how Claude Code signs in, where, or through which proxy."""
     return is_of_sign_in(name) or name in PROXIES
+
+
+# Whichever sign-in is used, these say how, where or through what; a cloud that is off has no more of a say.
+_OF_EVERY_SIGN_IN = frozenset(
+    (*_PLAIN, *PROXIES, "ANTHROPIC_BASE_URL", *(name for cloud in CLOUDS for name in (cloud.switch, cloud.skip)))
+)
+
+
+def leads_sign_in(name: str, cloud: Cloud | None) -> bool:
+    """Return whether the variable ``name`` could lead a sign-in elsewhere, or replace it, where ``cloud`` is used."""
+    return name in _OF_EVERY_SIGN_IN or (cloud is not None and cloud.has(name))
+
+
+def known_to_lead(cloud: Cloud | None) -> frozenset[str]:
+    """Return the names of all such variables, as far as they are known."""
+    return _OF_EVERY_SIGN_IN | {name for name in (cloud.variables if cloud else ()) if "*" not in name}
 
 
 def cloud_in(environ: Mapping[str, str]) -> Cloud | None:

@@ -44,7 +44,7 @@ def signed_in_as(location: Location, host: Host) -> str:
     inside: Any = None
     oauth: Mapping[str, Any] | None = None
     with contextlib.suppress(OSError), location.open() as config:
-        inside = parse_json(config.read(GLOBAL_STATE, _LIMIT_BYTES))
+        inside = parse_json(config.read(GLOBAL_STATE))
         oauth = credentials.usable(parse_json(config.read(credentials.CREDENTIALS, credentials.LIMIT_BYTES)))
     if credentials.can_renew(oauth):
         return address_in(inside)
@@ -76,7 +76,7 @@ def host_state(host: Host) -> Any:
 
 def _differs(config: Directory, theirs: Any) -> dict[str, Any] | None:
     """Return the global state of ``config`` if it names another account than ``theirs``; None if it names none."""
-    mine = parse_json(config.read(GLOBAL_STATE, _LIMIT_BYTES))
+    mine = parse_json(config.read(GLOBAL_STATE))
     if not isinstance(mine, dict) or not _account(mine):
         return None
     return mine if _identity(mine) != _identity(theirs) else None

@@ -11,12 +11,15 @@ from .. import environment
 from ..errors import ConfinedError
 from ..fs.directory import Location, read_config
 from ..host import Host
+from ..text import parse_json
 from . import host_settings, tokens
 from .cloud import AWS_REGIONS
+from .onboarding import GLOBAL_STATE, LEGACY_STATE
 from .sign_in import API_KEY, Chosen, choose
 from .source import AWS, Renewal
 
-_PROJECTS_SETTINGS = ("settings.json", "settings.local.json")
+_CLAUDES, _PROJECTS_SETTINGS = ".claude", ("settings.json", "settings.local.json")
+_NAME_LENGTH, _MOST_OTHERS = 64, 100
 
 
 def find(host: Host, root: Path | None, config: Location) -> Chosen:
@@ -43,23 +46,41 @@ def renewal(chosen: Chosen, host: Host, root: Path) -> Renewal | None:
     return Renewal(chosen.source, host_settings.search_path(host, places))
 
 
-def set_inside(root: Path, config: Location) -> dict[str, Path]:
-    """Return the variables of sign-ins that files which a session can write set, with the file of each.
+def set_inside(root: Path, workdir: Path, config: Location, environ: Mapping[str, str]) -> dict[str, Path]:
+    """Return the variables that could lead a sign-in elsewhere and that files which a session can write set.
 
-    These are the settings of the project at ``root`` and of the Claude config at ``config``.
+    These are the settings of the project at ``root``, of the directory in it that the session begins in, ``workdir``,
+    and the Claude config at ``config``; ``environ`` has the session's sign-in. Each comes with its file. What this
+    process may read in another way than Claude Code (2.1.332), which follows links inside, repairs text and has numbers
+    of any length, counts as setting all of them.
     """
-    texts: dict[Path, str | bytes | None] = {}
-    with contextlib.suppress(OSError), config.open() as directory:
-        texts[config.path / host_settings.SETTINGS] = directory.read(host_settings.SETTINGS)
-    for path in (root / ".claude" / name for name in _PROJECTS_SETTINGS):
-        with contextlib.suppress(ConfinedError):
-            texts[path] = read_config(path)
-    return {
-        name: path
-        for path, text in texts.items()
-        for name in host_settings.variables_in(text)
-        if environment.is_of_connection(name)
-    }
+    cloud = environment.cloud_in(environ)
+    known = environment.known_to_lead(cloud)
+    places = [(config, name) for name in (host_settings.SETTINGS, GLOBAL_STATE, LEGACY_STATE)]
+    for inner in dict.fromkeys(((), workdir.relative_to(root).parts)):
+        places += [(Location(root, (*inner, _CLAUDES)), name) for name in _PROJECTS_SETTINGS]
+    found: dict[str, Path] = {}
+    for location, name in places:
+        names = _variables_in(location, name)
+        leading = known if names is None else {each for each in names if environment.leads_sign_in(each, cloud)}
+        # Others that a pattern stands for are of later versions, if of any: they never outnumber those that are known.
+        others = sorted(each for each in leading - known if len(each) <= _NAME_LENGTH)[:_MOST_OTHERS]
+        found |= dict.fromkeys((*(leading & known), *others), location.path / name)
+    return found
+
+
+def _variables_in(location: Location, name: str) -> frozenset[str] | None:
+    """Return the names of the variables that a file with settings sets; None if that cannot be told for certain."""
+    try:
+        with location.open() as directory:
+            if not directory.exists(name):
+                return frozenset()
+            parsed = parse_json(directory.read(name))
+    except FileNotFoundError:
+        return frozenset()
+    except OSError:
+        return None
+    return host_settings.variables_in(parsed) if isinstance(parsed, dict) else None
 
 
 def _aws_region(host: Host, environ: Mapping[str, str]) -> str:

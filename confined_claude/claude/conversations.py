@@ -23,21 +23,24 @@ from ..state.profiles import DEFAULT
 from ..text import escape, parse_json
 from ..workspace import CLAUDE_CONFIG, CLAUDE_PROJECTS, CONVERSATIONS, data_of, in_profile, profile_data, shared_config
 from . import history
-from .history import PROMPTS, PROMPTS_BYTES, ProjectScope
+from .history import PROMPTS, PROMPTS_BYTES, SESSION_ID, ProjectScope
 from .names import NAME_LENGTH, TRANSCRIPT, directory_name
 from .onboarding import GLOBAL_STATE
 
-_STATE_BYTES = 64 << 20
-
 
 def since(held: Location, moment: float) -> list[str]:
-    """Return the ids of the conversations in the directory ``held`` written to since then (epoch seconds)."""
+    """Return the ids of the conversations in the directory ``held`` written to since then (epoch seconds).
+
+    They are what Claude Code makes them, so they can stand in a command: a session may put files of any name there.
+    """
     found = []
     with contextlib.suppress(OSError), held.open() as directory:
         for name in directory.names():
             with contextlib.suppress(OSError), directory.child(name) as inner:
-                names = [item for item in inner.names() if item.endswith(TRANSCRIPT)]
-                found += [item.removesuffix(TRANSCRIPT) for item in names if inner.stat(item).st_mtime >= moment]
+                for item in inner.names():
+                    id_ = item.removesuffix(TRANSCRIPT)
+                    if id_ != item and SESSION_ID.fullmatch(id_) and inner.stat(item).st_mtime >= moment:
+                        found.append(id_)
     return found
 
 
@@ -144,7 +147,7 @@ def _rename_paths(location: Location, move: Move) -> None:
 
 def _moved_state(config: Directory, move: Move) -> dict[str, Any] | None:
     """Return the global state with the new paths; None if it has none of the old ones."""
-    state = parse_json(config.read(GLOBAL_STATE, _STATE_BYTES))
+    state = parse_json(config.read(GLOBAL_STATE))
     projects = state.get("projects") if isinstance(state, dict) else None
     if not isinstance(projects, dict) or not any(move.of_path(path) for path in projects):
         return None

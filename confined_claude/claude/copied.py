@@ -33,7 +33,8 @@ class Copied:
     """What the record says of one config.
 
     ``token`` is the hash of the access token that was copied last, empty if it was taken away again; ``source`` says
-    where it came from. ``own`` is the account of the config's own sign-in that the user was told of, if there is one.
+    where it came from, and is empty for what version 0.1 had copied. ``own`` is the account of the config's own sign-in
+    that the user was told of, if there is one.
     """
 
     source: str = ""
@@ -73,8 +74,9 @@ def decide(theirs: HostSignIn, mine: Mapping[str, Any] | None, record: Copied | 
     if theirs.problem:
         return Decision(Action.KEEP, record, (theirs.problem, _SIGN_IN_AGAIN))
     if theirs.oauth is None:
-        if record is None:
-            return Decision(Action.KEEP, None)
+        by_0_1 = Copied(token=token_hash(mine))
+        if mine is not None and record in (None, by_0_1):
+            return Decision(Action.KEEP, by_0_1)
         nothing = Copied(theirs.source)
         return Decision(Action.KEEP, nothing) if mine is None else Decision(Action.REMOVE, nothing, (_SIGNED_OUT,))
     notes = (_OWN_IS_GONE,) if record is not None and record.own is not None else ()

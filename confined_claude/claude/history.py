@@ -31,7 +31,7 @@ from .onboarding import GLOBAL_STATE
 PROMPTS = "history.jsonl"
 _PASTES = "paste-cache"
 _BACKUPS = "backups"
-_SESSION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+SESSION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PASTE = re.compile(r"([0-9a-f]{8,64})(?:\..*)?", re.DOTALL)
 # A transcript's first lines say where it was held, but may contain pictures.
 _HEAD_BYTES = 64 << 20
@@ -130,7 +130,7 @@ def forget(config: Location, scope: ProjectScope, trash: Directory, own: Locatio
 
 def _find(directory: Directory, config: Location, scope: ProjectScope, own: Location | None) -> History:
     found = [*conversations(directory, config, scope), *_own_conversations(own)]
-    sessions = {session for each in found for name in each.transcripts for session in _SESSION_ID.findall(name)}
+    sessions = {session for each in found for name in each.transcripts for session in SESSION_ID.findall(name)}
     # First what only a conversation's id leads to, so that a deletion can be interrupted and repeated.
     entries = [config.at(*names) for names in _elsewhere(directory, sessions)]
     for each in found:
@@ -187,7 +187,7 @@ def _conversations_in(
         return None
     if not is_shared:
         return Conversations((*own, *unknown), (location,))
-    sessions = {session for name in own for session in _SESSION_ID.findall(name)}
+    sessions = {session for name in own for session in SESSION_ID.findall(name)}
     companions = [name for name in _names_with(directory, sessions) if name not in own]
     return Conversations(tuple(own), tuple(map(location.at, (*companions, *own))))
 
@@ -211,7 +211,7 @@ def _elsewhere(config: Directory, sessions: set[str]) -> Iterator[tuple[str, str
 
 def _names_with(directory: Directory, sessions: set[str]) -> list[str]:
     """Return the names in ``directory`` that contain the id of one of the conversations."""
-    return sorted(name for name in _names(directory) if not sessions.isdisjoint(_SESSION_ID.findall(name)))
+    return sorted(name for name in _names(directory) if not sessions.isdisjoint(SESSION_ID.findall(name)))
 
 
 # Prompts

@@ -15,7 +15,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from ..environment import is_of_connection
+from ..environment import cloud_in, is_of_connection
 from ..errors import ConfinedError
 from ..fs.directory import read_config
 from ..host import Host
@@ -60,14 +60,18 @@ def read(host: Host, root: Path | None = None, managed: Path = Path(_MANAGED)) -
         )
     env: dict[str, str] = {}
     helpers: dict[str, str] = {}
-    drop_ins = managed / "managed-settings.d"
-    for path in (own, managed / "managed-settings.json", *sorted(_listed(drop_ins))):
+    files: list[tuple[Path, dict[str, str], dict[str, str]]] = []
+    for path in (own, managed / "managed-settings.json", *sorted(_listed(managed / "managed-settings.d"))):
         found = _parsed(path, problems)
-        variables = _strings(found.get("env"))
         commands = {name: text for name, text in _strings(found).items() if name in (KEY_HELPER, AWS_HELPER)}
-        if not commands and not any(map(is_of_connection, variables)):
-            env |= variables
-        elif place := within(path, places()):
+        files.append((path, _strings(found.get("env")), commands))
+    # A program that signs in gets all variables, and any may lead it elsewhere. Otherwise nobody asks for them.
+    if cloud_in(host.environ) is None and not any(
+        commands or any(map(is_of_connection, variables)) for _, variables, commands in files
+    ):
+        return HostSettings(problems=tuple(problems))
+    for path, variables, commands in files:
+        if (variables or commands) and (place := within(path, places())):
             problems.append(f"{path} is in {place}, where sessions can write: its sign-in is not used.")
         else:
             env |= variables
@@ -79,10 +83,10 @@ def read(host: Host, root: Path | None = None, managed: Path = Path(_MANAGED)) -
     return HostSettings(env, {name: text for name, text in helpers.items() if text.strip()}, tuple(problems))
 
 
-def variables_in(text: str | bytes | None) -> frozenset[str]:
-    """Return the names of the variables that settings set, by the text of their file."""
-    parsed = parse_json(text)
-    return frozenset(_strings(parsed.get("env"))) if isinstance(parsed, dict) else frozenset()
+def variables_in(settings: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the variables that ``settings`` set, whatever their values: Claude Code converts those."""
+    variables = settings.get("env")
+    return frozenset(variables) if isinstance(variables, dict) else frozenset()
 
 
 def writable_by_sessions(host: Host, root: Path | None) -> Iterator[Path]:

@@ -12,6 +12,8 @@ from ..fs.lock import lock_directory
 from ..text import parse_json
 
 GLOBAL_STATE = ".claude.json"
+# Where there is one, the client (2.1.332) uses it in place of the other.
+LEGACY_STATE = ".config.json"
 # Claude Code remembers an approved API key by its last 20 characters.
 _KEY_SUFFIX = 20
 # What begins so says that a notice was seen, hasSeenAutoDefaultNotice for instance.

@@ -12,10 +12,12 @@ from ..fs.directory import Directory
 from ..fs.lock import lock_directory, remove_locks_of_the_future
 from ..text import parse_json
 from .credentials import CREDENTIALS, LIMIT_BYTES
-from .onboarding import GLOBAL_STATE
+from .onboarding import GLOBAL_STATE, LEGACY_STATE
 
 _BACKUPS = "backups"
 _BACKUP = f"{GLOBAL_STATE}.backup."
+# The client keeps five.
+_MOST_BACKUPS = 10
 
 
 def restore(config: Directory) -> Iterator[str]:
@@ -26,6 +28,9 @@ def restore(config: Directory) -> Iterator[str]:
     """
     remove_locks_of_the_future(config)
     yield from _make_room_for_credentials(config)
+    if config.exists(LEGACY_STATE):
+        aside = _rename_aside(config, LEGACY_STATE)
+        yield f"{config.path / LEGACY_STATE} would hide {GLOBAL_STATE}, and is now {aside}."
     yield from _restore_state(config)
 
 
@@ -34,12 +39,17 @@ def _make_room_for_credentials(config: Directory) -> Iterator[str]:
         return
     if config.is_file(CREDENTIALS) and config.stat(CREDENTIALS).st_size <= LIMIT_BYTES:
         return
-    aside = f"{CREDENTIALS}.{_now_ms()}"
+    yield f"{config.path / CREDENTIALS} is no file with credentials, and is now {_rename_aside(config, CREDENTIALS)}."
+
+
+def _rename_aside(config: Directory, name: str) -> str:
+    """Rename a file of ``config``, and return its new name. Raises ConfinedError."""
+    aside = f"{name}.{_now_ms()}"
     try:
-        config.rename(CREDENTIALS, aside)
+        config.rename(name, aside)
     except OSError as error:
-        raise system_error("rename", config.path / CREDENTIALS, error) from None
-    yield f"{config.path / CREDENTIALS} is no file with credentials, and is now {aside}."
+        raise system_error("rename", config.path / name, error) from None
+    return aside
 
 
 def _restore_state(config: Directory) -> Iterator[str]:
@@ -105,7 +115,7 @@ def _newest_backup(config: Directory) -> tuple[int, bytes] | None:
             with contextlib.suppress(ValueError):
                 if name.startswith(_BACKUP) and 0 < (moment := int(name.removeprefix(_BACKUP))) < 10**14:
                     made.append((moment, name))
-        for moment, name in sorted(made, reverse=True):
+        for moment, name in sorted(made, reverse=True)[:_MOST_BACKUPS]:
             content = backups.read(name)
             if content is not None and isinstance(parse_json(content), dict):
                 return moment, content

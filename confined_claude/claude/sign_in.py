@@ -7,8 +7,9 @@ CLAUDE_CODE_OAUTH_TOKEN, credentials. A session gets what it sends, and nothing 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from .. import environment
 from . import cloud
@@ -129,3 +130,16 @@ def session_settings(chosen: Chosen, set_inside: Collection[str], network: Mappi
     if pinned:
         settings["env"] = pinned
     return json.dumps(settings) if settings else ""
+
+
+def not_counted(set_inside: Mapping[str, Path], root: Path, cloud: environment.Cloud | None) -> Iterator[str]:
+    """Yield a line on what the settings of the project at ``root`` say of the sign-in in vain."""
+    found = {name: path.relative_to(root) for name, path in set_inside.items() if path.is_relative_to(root)}
+    if environment.known_to_lead(cloud) <= found.keys():
+        files = " and ".join(sorted({str(path) for path in found.values()}))
+        yield f"{files} cannot be read here as Claude Code reads it: what it says of the sign-in does not count."
+    elif found:
+        yield (
+            f"{', '.join(sorted(found))} in this project's Claude settings would lead your sign-in elsewhere, and "
+            "does not count: if you want that, set it in your own environment."
+        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..egress.blocked import blocked_in
-from ..text import escape
 from ..workspace import Workspace
 from . import YOLO
 from .launch import Launch
@@ -34,6 +33,6 @@ def closing_lines(
         # Of several, held in other sessions or begun anew in this one, Claude shows a list to choose from.
         words = ["--yolo"] if YOLO in launch.command else []
         words += ["--profile", profile] if (profile := workspace.flags.get("profile")) else []
-        words += ["--resume"] if len(held) > 1 else ["--resume", escape(held[0])]
+        words += ["--resume"] if len(held) > 1 else ["--resume", held[0]]
         yield "To continue this conversation:"
         yield f"  confined-claude {' '.join(words)}"  # in full on a line of 80 columns

@@ -15,7 +15,7 @@ from .. import environment
 from ..claude import managed
 from ..claude.carried import Carried
 from ..claude.note import note
-from ..claude.sign_in import SETTINGS_VARIABLE, VALUE_VARIABLE, Chosen, session_settings
+from ..claude.sign_in import SETTINGS_VARIABLE, VALUE_VARIABLE, Chosen, not_counted, session_settings
 from ..egress.network import HOSTNAME_LENGTH, Egress, plan_egress
 from ..egress.ports import Published
 from ..engine import labels
@@ -301,7 +301,7 @@ def _remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
     yield from _which_project(workspace, facts)
     if opened := openings.line(workspace.settings):
         yield opened
-    yield from _not_counted(workspace, facts)
+    yield from not_counted(facts.set_inside, workspace.project.root, environment.cloud_in(workspace.host.environ))
     if facts.engine.rootless:
         yield _ROOTLESS
     elif workspace.host.uid == 0:
@@ -332,16 +332,6 @@ def _which_project(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
         yield f"The conversation goes on where it was held, at the root of the project: {root}."
     elif workspace.workdir != root:
         yield f"The project is {root}, which this directory is a part of; `--here` takes this directory alone."
-
-
-def _not_counted(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
-    """Yield a line on what the project's own settings say of the sign-in in vain."""
-    names = sorted(name for name, path in facts.set_inside.items() if path.is_relative_to(workspace.project.root))
-    if names:
-        yield (
-            f"{', '.join(names)} in this project's Claude settings would lead your sign-in elsewhere, and "
-            "does not count: if you want that, set it in your own environment."
-        )
 
 
 def _each(flag: str, values: Iterable[str]) -> list[str]:

@@ -127,7 +127,7 @@ def gather_facts(
         stdin_is_terminal=sys.stdin.isatty(),
         stdout_is_terminal=sys.stdout.isatty(),
         sign_in=sign_in,
-        set_inside=choosing.set_inside(root, workspace.claude_config),
+        set_inside=choosing.set_inside(root, workspace.workdir, workspace.claude_config, sign_in.environ),
         carried=Carried() if workspace.settings.setup == OFF else theirs.carried(state_of(workspace.host)),
         published=_published(workspace, reservation),
         engine_port=context.port_of(address),

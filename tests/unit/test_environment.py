@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude.environment import is_loopback, proxies, split
+from confined_claude.environment import CLOUDS, is_loopback, known_to_lead, leads_sign_in, proxies, split
 
 SIGN_IN = ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN")
 PROXIES = tuple(
@@ -53,6 +54,13 @@ def test_every_name_in_the_client_is_decided() -> None:
         found[name] = "secret" if is_secret else {(1, 1): "any", (1, 0): "switch", (0, 0): "none"}[tuple(follows)]
     assert found == NAMES
     assert len(NAMES) > 1400
+
+
+@pytest.mark.parametrize("cloud", [None, *CLOUDS], ids=lambda cloud: cloud.suffix if cloud else "none")
+def test_what_could_lead_a_sign_in_elsewhere_is_known_by_name(cloud: Any) -> None:
+    """So that it can be ruled out where a file cannot be read."""
+    assert {name for name in NAMES if leads_sign_in(name, cloud)} <= known_to_lead(cloud)
+    assert all(leads_sign_in(name, cloud) for name in known_to_lead(cloud))
 
 
 @pytest.mark.parametrize(

@@ -186,8 +186,11 @@ HASH = token_hash(COPY)
         # So does the end of the host's sign-in. What version 0.1 copied stays for lack of another.
         (None, COPY, Copied(HOST, HASH), (Action.REMOVE, Copied(HOST)), "signed out"),
         (None, PLANTED, Copied(HOST), (Action.REMOVE, Copied(HOST)), "signed out"),
-        (None, COPY, None, (Action.KEEP, None), ""),
-        (None, None, None, (Action.KEEP, None), ""),
+        (None, COPY, None, (Action.KEEP, Copied(token=HASH)), ""),
+        (None, COPY, Copied(token=HASH), (Action.KEEP, Copied(token=HASH)), ""),
+        (None, PLANTED, Copied(token=HASH), (Action.REMOVE, Copied(HOST)), "signed out"),
+        (COPY, PLANTED, Copied(token=HASH), (Action.COPY, Copied(HOST, HASH)), ""),
+        (None, None, None, (Action.KEEP, Copied(HOST)), ""),
         (None, None, Copied(HOST, HASH), (Action.KEEP, Copied(HOST)), ""),
         # What cannot be read says nothing about the host's sign-in.
         ("broken", COPY, Copied(HOST, HASH), (Action.KEEP, Copied(HOST, HASH)), "broken"),

@@ -44,6 +44,29 @@ def corrupted(config: Path) -> list[bytes]:
     return [path.read_bytes() for path in config.rglob(".claude.json.corrupted.*")]
 
 
+def test_a_state_that_would_hide_claudes_own_is_renamed(config: Path) -> None:
+    """The client (2.1.332) uses .config.json in its place, where there is one."""
+    put(config / ".claude.json", GOOD)
+    put(config / ".config.json", b"planted")
+    (line,) = restored(config)
+    (aside,) = config.glob(".config.json.*")
+    assert aside.name in line
+    assert not (config / ".config.json").exists()
+    assert restored(config) == []
+
+
+def test_only_the_newest_backups_are_looked_at(config: Path) -> None:
+    """A session may leave any number of them, each of many megabytes that take no disk."""
+    put(config / ".claude.json", b"{")
+    backup(config, 1, GOOD)
+    for moment in range(2, 12):
+        backup(config, moment, b"{")
+    assert "There is no backup" in restored(config)[0]
+    put(config / ".claude.json", b"{")
+    (config / "backups/.claude.json.backup.11").unlink()
+    assert "is in its place" in restored(config)[0]
+
+
 @pytest.mark.parametrize("damaged", [*DAMAGED, b"", b" \n"])
 def test_the_newest_good_backup_takes_the_place_of_a_damaged_state(damaged: bytes, config: Path) -> None:
     put(config / ".claude.json", damaged)

@@ -79,6 +79,14 @@ def test_of_several_conversations_claude_shows_the_list(workspace: Workspace) ->
     assert said(workspace, "claude") == [CONTINUE[0], "  confined-claude --resume"]
 
 
+@pytest.mark.parametrize("name", ["$(touch canary)", "x; touch canary", f"{ID} --yolo", f"{ID}\n", "", ID[1:]])
+def test_what_a_session_names_a_file_is_never_part_of_the_command(workspace: Workspace, name: str) -> None:
+    hold_conversation(workspace, SINCE + 1, name)
+    assert said(workspace, "claude") == []
+    hold_conversation(workspace, SINCE + 1)
+    assert said(workspace, "claude") == CONTINUE
+
+
 def test_what_was_said_at_the_start_is_said_again_where_claude_had_the_screen(workspace: Workspace) -> None:
     hold_conversation(workspace, SINCE + 1)
     assert said(workspace, "claude", notes=("One.", "Two."))[1:] == ["  One.", "  Two.", *CONTINUE]

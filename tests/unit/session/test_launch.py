@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from confined_claude import environment
 from confined_claude.egress.network import plan_egress
 from confined_claude.egress.ports import Published
 from confined_claude.engine.mount import Mount
@@ -118,6 +119,13 @@ def test_what_a_project_says_of_the_sign_in_in_vain_is_said(root: Path, host: Ho
     assert launch.remarks[0].startswith("ANTHROPIC_BASE_URL in this project's Claude settings")
     settings = json.loads(launch.secrets["CONFINED_CLAUDE_SIGN_IN_SETTINGS"])
     assert settings == {"env": {"ANTHROPIC_API_KEY": "", "ANTHROPIC_BASE_URL": "https://api.anthropic.com"}}
+
+
+def test_settings_of_a_project_that_cannot_be_read_are_named(root: Path, host: Host) -> None:
+    everything = dict.fromkeys(environment.known_to_lead(None), root / ".claude/settings.json")
+    launch = planned(root, host, set_inside=everything)
+    assert launch.remarks[0].startswith(".claude/settings.json cannot be read here as Claude Code reads it")
+    assert set(json.loads(launch.secrets["CONFINED_CLAUDE_SIGN_IN_SETTINGS"])["env"]) == set(everything)
 
 
 def test_remarks_are_shown_in_claudes_screen_where_it_takes_one(root: Path, host: Host) -> None:
