@@ -44,15 +44,16 @@ def note(
     has_repository: bool,
     published: Sequence[tuple[int, int]] = (),
     relayed: Sequence[int] = (),
+    mounts: Sequence[str] = (),
 ) -> str:
     """Return the note for the agent of a session in the project at ``root``, in Markdown; empty if it is off.
 
     ``published`` are the session's ports with those at which the user's machine has them, ``relayed`` are ports of
-    that machine which the session reaches.
+    that machine which the session reaches. ``mounts`` says what there is beside the project.
     """
     if settings.agent_note != "on":
         return ""
-    return "\n".join(_lines(settings, root, published, relayed, has_repository=has_repository)) + "\n"
+    return "\n".join(_lines(settings, root, published, relayed, mounts, has_repository=has_repository)) + "\n"
 
 
 def _lines(
@@ -60,6 +61,7 @@ def _lines(
     root: Path,
     published: Sequence[tuple[int, int]],
     relayed: Sequence[int],
+    mounts: Sequence[str],
     *,
     has_repository: bool,
 ) -> Iterator[str]:
@@ -87,6 +89,8 @@ def _lines(
         yield "- Nobody reaches what you serve here. For that, ask the user to set `ports = [PORT]`."
     if has_repository:
         yield f"- git: {_GIT[settings.git]}"
+    if mounts:
+        yield f"- Also of the user's machine: {', '.join(mounts)}."
     yield (
         f"- Read-only: `{root}/.confined-claude`, and files that the user's machine runs by itself, if they exist: "
         "`.envrc`, `.vscode/`, `.mcp.json`, `.claude/settings.json` and others. Say what you want changed there."

@@ -19,9 +19,9 @@ from ..settings import SEPARATOR, SPECS
 if TYPE_CHECKING:
     from ..host import Host
 
-_SETTINGS = {spec.name: spec.explanation for spec in SPECS.values() if spec.has_flag}
+_SETTINGS = {spec.parameter: spec.explanation for spec in SPECS.values() if spec.has_flag}
 # The flags that may be given more than once.
-REPEATED = frozenset(spec.name for spec in SPECS.values() if spec.has_flag and spec.is_list)
+REPEATED = frozenset(spec.parameter for spec in SPECS.values() if spec.has_flag and spec.is_list)
 _DRY_RUN = {"dry_run": "print what a start would do, and its docker commands, with secrets masked"}
 _DELETE = {"dry_run": "show what would be deleted, and delete nothing", "yes": "delete without asking"}
 _SESSION = {"session": "the session's number, or its name"}

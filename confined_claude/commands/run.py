@@ -11,7 +11,8 @@ from ..errors import ConfinedError
 from ..host import Host
 from ..session import CLAUDE, SHELL, YOLO
 from ..session.start import start
-from ..workspace import Workspace
+from ..settings import SEPARATOR, SPECS
+from ..workspace import Workspace, current_directory
 
 
 def run(host: Host, arguments: Sequence[str], flags: Mapping[str, str | None], *, yolo: bool, dry_run: bool) -> int:
@@ -28,6 +29,12 @@ def shell(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *
 def _workspace(host: Host, flags: Mapping[str, str | None]) -> Workspace:
     """Return the current workspace. Raises ConfinedError as that does, and for a flag that would do nothing."""
     timing.note_imports()
+    if mounts := flags.get("mount"):  # its relative paths count from here
+        here = current_directory()
+        entries = (
+            entry if entry[:1] in ("~", "/", "") else f"{here}/{entry}" for entry in SPECS["mounts"].entries(mounts)
+        )
+        flags = {**flags, "mount": SEPARATOR.join(entries)}
     with timing.phase("settings"):
         workspace = Workspace.current(host, flags)
     network = workspace.settings.network

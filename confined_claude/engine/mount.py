@@ -13,8 +13,8 @@ class Mount:
     """The host directory ``base/parts...`` at ``target`` in the container.
 
     ``base`` is trusted; ``parts`` are directories made if missing, and none of them may be a link. A ``pin``
-    is mounted over itself as it is, a file or a directory: it cannot be renamed or removed then, nor changed
-    if ``read_only``.
+    is mounted as it is, a file or a directory, over itself for the most part: it cannot be renamed or removed then,
+    nor changed if ``read_only``.
     """
 
     base: Path

@@ -1,21 +1,21 @@
-"""A session under guard: what it may not change is planned before it, and what it has left is reported after it."""
+"""A session under guard in one place: what it may not change is planned before it, what it has left found after it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import signals, timing
 from ..background import Background
-from ..engine import containers
 from ..engine.mount import Mount
 from ..errors import ConfinedError
 from ..fs.lock import Lock
+from ..state import projects
 from ..text import escape
 from ..workspace import Workspace
 from . import open_findings, pins, report
@@ -70,60 +70,39 @@ def plan(
     return GuardPlan(project, planned, isolation.plan_copy(project.repository, copies, records, new_copy))
 
 
-def plan_dry_run(workspace: Workspace, key: str) -> GuardPlan:
+def plan_dry_run(workspace: Workspace, key: str, *, is_beside: bool = False) -> GuardPlan:
     """Return the plan for a session ``key`` that would start now. Nothing is made, changed or recorded.
 
-    Raises ReviewNeeded while something red is open, and ConfinedError for what cannot be guarded.
+    ``is_beside`` is as for a GuardedProject. Raises ReviewNeeded while something red is open, and ConfinedError for
+    what cannot be guarded.
     """
-    project = GuardedProject(workspace)
+    project = GuardedProject(workspace, is_beside=is_beside)
     with locked_if_exist(workspace.state) as records:
         recovery = Recovery() if records is None else plan_recovery(records, project)
         if any(finding.red for finding in recovery.findings):
-            open_findings.refuse_red(open_findings.still_open(recovery.findings, project))
+            open_findings.refuse_red(project.shown(open_findings.still_open(recovery.findings, project)))
         # A copy named by the key is none on record: no other session ever works on it.
         planned = plan(project, records, recovery.running, key)
-    if os.path.lexists(workspace.scaffold.path):
+    if is_beside or os.path.lexists(workspace.scaffold.path):
         return planned
     # A start makes the scaffold before it plans.
     return replace(planned, pins=replace(planned.pins, read_only=(workspace.scaffold.path, *planned.pins.read_only)))
 
 
-@contextlib.contextmanager
-def guarded(
-    workspace: Workspace,
-    key: str,
-    prepare: Callable[[], None] = lambda: None,
-    closing: Callable[[], Sequence[str]] = tuple,
-) -> Iterator[Guard]:
-    """Guard the session ``key`` for the block; at its end, however it ends, report what the session has left.
-
-    ``prepare`` and the errors are those of ``Guard.begin``. ``closing`` returns the lines that follow in the report.
-    """
-    guard = Guard(workspace, key, closing)
-    guard.begin(prepare)
-    try:
-        yield guard
-    except BaseException:
-        guard.report(goes_on=containers.may_exist(key))
-        raise
-    guard.report()
-
-
 class Guard:
-    """One session under guard.
+    """One session under guard in one place that it writes: its project, or a mount that ``is_beside`` that.
 
     ``key`` is its label, ``mounts`` what it needs beside its own mounts, ``session`` its name, ``found`` what it has
-    left.
+    left there.
     """
 
-    def __init__(self, workspace: Workspace, key: str, closing: Callable[[], Sequence[str]] = tuple) -> None:
+    def __init__(self, workspace: Workspace, key: str, *, is_beside: bool = False) -> None:
         self.key = key
-        self._closing = closing
         self.mounts: tuple[Mount, ...] = ()
         self.session = ""
         self.found: list[Finding] = []
         self._location = workspace.state
-        self._project = GuardedProject(workspace)
+        self._project = GuardedProject(workspace, is_beside=is_beside)
         self._record = Record()
         self._before: Before | None = None
         self._pinned = PinnedInodes()
@@ -141,6 +120,8 @@ class Guard:
             with signals.interruptible():
                 records = stack.enter_context(locked(self._location))
                 prepare()
+                if project.is_beside:
+                    projects.remember(self._location, project.root)
                 recovery = recover_interrupted(records, project)
                 open_findings.refuse_while_red(records, project)
             planned = plan(project, records, recovery.running)
@@ -190,21 +171,14 @@ class Guard:
             with locked(self._location) as records:
                 self._before = records.save_before(self.key, replace(before, session=session))
 
-    def report(self, *, goes_on: bool = False) -> None:
-        """Finish, and report what is new, even where it cannot be recorded."""
-        try:
-            with timing.phase("scan afterwards"):
-                fresh = self.finish(goes_on=goes_on)
-            lines = report.lines_on_branches(self._behind)
-            report.report(fresh, also=() if goes_on else (*lines, *self._waiting_commits(), *self._closing()))
-        except ConfinedError as error:
-            report.report(self.found)
-            raise ConfinedError(
-                error.message, "Put that right; the next start looks through the project again."
-            ) from None
+    def shown(self, findings: Iterable[Finding]) -> list[Finding]:
+        """Return findings of this place with their paths as they are shown, see ``GuardedProject``."""
+        return self._project.shown(findings)
 
-    def _waiting_commits(self) -> Iterator[str]:
-        """Yield a line for each copy of the repository with commits that the host does not have."""
+    def closing_lines(self) -> Iterator[str]:
+        """Yield what to say of the place after the session beside its findings. Raises ConfinedError."""
+        yield from report.lines_on_branches([*map(self._project.shown_path, self._behind)])
+        # A line for each copy of the repository with commits that the host does not have.
         workspace = self._project.workspace
         if workspace.settings.git == "isolated":
             from . import isolation
@@ -213,7 +187,9 @@ class Guard:
                 copies = isolation.unfetched(self._project.root, workspace.data.at(isolation.DIRECTORY), records)
             for copy in copies:
                 branches = ", ".join(map(escape, copy.branches))
-                yield f"Commits wait in a copy of the repository, on {branches}: `confined-claude fetch` gets them."
+                where = f" in {escape(self._project.prefix)}" if self._project.is_beside else ""
+                line = f"Commits wait in a copy of the repository, on {branches}:"
+                yield f"{line} `confined-claude fetch`{where} gets them."
 
     def finish(self, *, goes_on: bool = False) -> list[Finding]:
         """Find out what the session has left, and put it on record; return what is new.
@@ -243,6 +219,12 @@ class Guard:
             self.close()
             self._behind = remove_made(records, project)
         return fresh
+
+    def abandon(self) -> None:
+        """Take back what ``begin`` did for a session that does not start."""
+        if self._owner is not None:
+            with contextlib.suppress(ConfinedError):
+                self.finish()
 
     def close(self) -> None:
         """Own the session no longer."""

@@ -38,9 +38,9 @@ class Left(NamedTuple):
 
 
 class GuardedProject:
-    """The project of a ``workspace``."""
+    """The project of a ``workspace``, or what ``is_beside`` it: its paths are shown after its ``prefix``."""
 
-    def __init__(self, workspace: Workspace, *, lenient: bool = False) -> None:
+    def __init__(self, workspace: Workspace, *, lenient: bool = False, is_beside: bool = False) -> None:
         """Read the rules and find the repository.
 
         Raises ConfinedError for a repository that cannot be guarded; a ``lenient`` one, or one whose git is open, has
@@ -48,6 +48,8 @@ class GuardedProject:
         """
         self.workspace = workspace
         self.root = workspace.project.root
+        self.is_beside = is_beside
+        self.prefix = f"{self.root}/" if is_beside else ""
         self.repository: Repository | None = None
         try:
             self.repository = repository.find(self.root)
@@ -154,6 +156,15 @@ class GuardedProject:
         # Baselines of earlier versions have no others.
         known_before = [key for key in items if f"/{key}".endswith("/.git")]
         return Left(without_later_contents(sorted(found, key=order)), after.boundaries, known_before)
+
+    def shown(self, findings: Iterable[Finding]) -> list[Finding]:
+        """Return the findings with their paths as they are shown."""
+        found = list(findings)
+        return [replace(one, path=self.shown_path(one.path)) for one in found] if self.prefix else found
+
+    def shown_path(self, path: str) -> str:
+        """Return a path of a snapshot as it is shown."""
+        return path if path.startswith("/") else self.prefix + path
 
     def has_place(self, path: str) -> bool:
         """Return whether the directory for which the file at ``path`` acts, by its rule, is there."""

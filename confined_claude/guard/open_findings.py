@@ -108,7 +108,7 @@ def close_put_right(records: Records, project: GuardedProject) -> list[Finding]:
 def refuse_while_red(records: Records, project: GuardedProject) -> None:
     """Raise ReviewNeeded if something red is open. What someone has put right is closed."""
     if any(finding.red for finding in records.findings()):
-        refuse_red(close_put_right(records, project))
+        refuse_red(project.shown(close_put_right(records, project)))
 
 
 def refuse_red(findings: Iterable[Finding], around: Path | None = None) -> None:

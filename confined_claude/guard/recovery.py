@@ -82,7 +82,8 @@ def recover_interrupted(records: Records, project: GuardedProject, *, who: str |
         end(records, key, found)
     behind = remove_made(records, project)
     if who is not None:
-        report.report(recovery.fresh, who, report.lines_on_branches(behind))
+        lines = report.lines_on_branches([*map(project.shown_path, behind)])
+        report.report(project.shown(recovery.fresh), who, lines)
     return recovery
 
 
@@ -90,6 +91,16 @@ def recover(workspace: Workspace, who: str) -> None:
     """Report what interrupted sessions of a project have left, as left by ``who``. Raises ConfinedError."""
     with locked(workspace.state) as records:
         recover_interrupted(records, GuardedProject(workspace, lenient=True), who=who)
+    recover_beside(workspace, who)
+
+
+def recover_beside(workspace: Workspace, who: str = _INTERRUPTED) -> None:
+    """Report what interrupted sessions have left in what they wrote beside a project. Raises ConfinedError."""
+    from . import beside  # most starts recover nothing
+
+    for place in (beside.workspace_at(workspace, root) for root in beside.roots(workspace.state)):
+        with locked(place.state) as records:
+            recover_interrupted(records, GuardedProject(place, lenient=True, is_beside=True), who=who)
 
 
 def end(records: Records, key: str, found: Iterable[Finding]) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ..errors import ConfinedError, system_error
 from ..text import escape
 from ..workspace import Workspace
 from . import commits, isolation, open_findings
-from .findings import Finding
+from .beside import roots, workspace_at
+from .findings import Finding, order
 from .guarded_project import GuardedProject
 from .isolation import Unfetched
 from .known_files import branches
@@ -38,15 +40,49 @@ class Review:
 
 
 def review(workspace: Workspace) -> Review:
-    """Return what is open in a project, interrupted sessions included."""
-    project = GuardedProject(workspace, lenient=True)
+    """Return what is open in a project and in what its sessions wrote beside it, interrupted ones included."""
+    here = _review(GuardedProject(workspace, lenient=True))
+    found = (here, *(_review(_beside(place)) for place in _places(workspace)))
+    return Review(
+        sorted((finding for one in found for finding in one.findings), key=order),
+        [copy for one in found for copy in one.unfetched],
+        here.made,
+    )
+
+
+def _review(project: GuardedProject) -> Review:
+    workspace = project.workspace
     with locked(workspace.state) as records:
         recover_interrupted(records, project, who=None)
-        findings = open_findings.close_put_right(records, project)
+        findings = project.shown(open_findings.close_put_right(records, project))
         unfetched = isolation.unfetched(project.root, workspace.data.at(isolation.DIRECTORY), records)
         # What it made of the project's root is the project all the same, unless another one is around it.
         made = [name for name in records.boundaries().made if "/" in name or workspace.host.here]
         return Review(findings, unfetched, tuple(sorted({name.rpartition("/")[0] or "." for name in made})))
+
+
+def _beside(place: Workspace) -> GuardedProject:
+    return GuardedProject(place, lenient=True, is_beside=True)
+
+
+def _places(workspace: Workspace) -> list[Workspace]:
+    """Return the workspaces of what the project's sessions have written beside it."""
+    return [workspace_at(workspace, root) for root in roots(workspace.state)]
+
+
+def _place_of(workspace: Workspace, path: str) -> tuple[Workspace, str]:
+    """Return the workspace that the finding at a path, as it is shown, is on record in, and its path there."""
+    for place in _places(workspace):
+        inner = path.removeprefix(f"{place.project.root}/")
+        with locked(place.state) as records:
+            if inner != path and any(inner in _names(finding) for finding in records.findings()):
+                return place, inner
+    return workspace, path
+
+
+def _names(finding: Finding) -> tuple[str, str]:
+    """Return the path of a finding, and as a person sees it."""
+    return finding.path, escape(finding.path)
 
 
 def refuse_while_red(workspace: Workspace) -> None:
@@ -70,8 +106,17 @@ class Branches:
         return {} if repository is None else commits.changed(repository, self._project.matcher, self._known)
 
 
-def accept(workspace: Workspace, findings: Sequence[Finding]) -> None:
-    """Close ``findings`` as they are: if one changes again, it is open again."""
+def accept(workspace: Workspace, findings: Iterable[Finding]) -> None:
+    """Close ``findings``, as ``review`` returns them, as they are: if one changes again, it is open again."""
+    by_place: dict[Path, tuple[Workspace, list[Finding]]] = {}
+    for finding in findings:
+        place, path = _place_of(workspace, finding.path)
+        by_place.setdefault(place.project.root, (place, []))[1].append(replace(finding, path=path))
+    for place, found in by_place.values():
+        _accept(place, found)
+
+
+def _accept(workspace: Workspace, findings: Sequence[Finding]) -> None:
     with locked(workspace.state) as records:
         digests = {finding.key: finding.digest_after for finding in findings}
         records.save_findings(
@@ -94,16 +139,17 @@ def accept_path(workspace: Workspace, path: str) -> str:
 
     A project that sessions have made there is accepted too.
     """
-    made = accept_made(workspace, [path])
-    with locked(workspace.state) as records:
+    place, inner = _place_of(workspace, path)
+    made = place is workspace and accept_made(workspace, [path])
+    with locked(place.state) as records:
         try:
-            found = _named(records, path)
+            found = _named(records, inner)
         except ConfinedError:
             if not made:
                 raise
             found = []
-    accept(workspace, found)
-    return escape(found[0].path if found else path)
+    _accept(place, found)
+    return escape(found[0].path if found and place is workspace else path)
 
 
 def accept_made(workspace: Workspace, directories: Sequence[str]) -> bool:
@@ -119,7 +165,7 @@ def accept_made(workspace: Workspace, directories: Sequence[str]) -> bool:
 def _named(records: Records, path: str) -> list[Finding]:
     """Return the open findings at a path, as a person writes it. Raises ConfinedError if there are none."""
     wanted = path.removeprefix("./").rstrip("/")
-    found = [finding for finding in records.findings() if wanted in (finding.path, escape(finding.path))]
+    found = [finding for finding in records.findings() if wanted in _names(finding)]
     if not found:
         raise ConfinedError(f"{escape(path)} is not among the findings.", "`confined-claude review` lists them.")
     return found
@@ -131,8 +177,9 @@ def restore(workspace: Workspace, path: str) -> str:
     What did not exist before is removed from the project, and kept in ``<state>``. Raises ConfinedError for what is not
     open, or of which too little is known.
     """
-    project = GuardedProject(workspace, lenient=True)
-    with locked(workspace.state) as records:
+    place, path = _place_of(workspace, path)
+    project = GuardedProject(workspace, lenient=True) if place is workspace else _beside(place)
+    with locked(place.state) as records:
         found = _named(records, path)
         done = [_restore(finding, project, records) for finding in found]
         records.update_baselines(
@@ -148,7 +195,7 @@ def _item(finding: Finding, digest: str, content: bytes | None) -> Item | None:
 
 
 def _restore(finding: Finding, project: GuardedProject, records: Records) -> str:
-    path = escape(finding.path)
+    path = escape(project.shown_path(finding.path))
     if finding.kind == Kind.COMMITTED:
         raise ConfinedError(
             f"{path} is in a commit, which `review` does not change.",

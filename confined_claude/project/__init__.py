@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ConfinedError, system_error
+from ..engine.context import engine_address
+from ..errors import ConfinedError, EngineError, system_error
 from ..fs.directory import Location, link_error
 from ..host import Host
 from . import places
@@ -187,12 +189,37 @@ def refusal(root: Path, host: Host) -> str:
         "it is on your PATH": not places.identities([str(root)]).isdisjoint(
             places.identities(entry for entry in host.path if entry.startswith("/"))
         ),
-        "it is part of the system": root in _SYSTEM
-        or (_is_within(root, _SYSTEM_TREES) and _REMOVABLE not in root.parents),
-        "the container has directories of its own at that path": _is_within(root, _CONTAINER_TREES)
-        or any(root in tree.parents for tree in _CONTAINER_TREES),
+        "whoever reaches a socket there, of the engine or an ssh agent, acts as you": any(
+            root == socket or root in socket.parents for socket in _sockets(host.environ)
+        ),
+        "it is part of the system": _is_of_the_system(root),
+        "the container has directories of its own at that path": _is_of_the_container(root),
     }
     return next((reason for reason, applies in reasons.items() if applies), "")
+
+
+def hides_the_containers(target: Path) -> bool:
+    """Return whether something mounted at ``target`` would be in the place of what the container needs there."""
+    link = CONTAINER_HOME / "workspace"  # to the project
+    return _is_of_the_system(target) or _is_of_the_container(target) or _is_within(target, (link,))
+
+
+def _is_of_the_system(root: Path) -> bool:
+    return root in _SYSTEM or (_is_within(root, _SYSTEM_TREES) and _REMOVABLE not in root.parents)
+
+
+def _is_of_the_container(root: Path) -> bool:
+    return _is_within(root, _CONTAINER_TREES) or any(root in tree.parents for tree in _CONTAINER_TREES)
+
+
+def _sockets(environ: Mapping[str, str]) -> Iterator[Path]:
+    """Yield the sockets with the rights of the user: the engine's, and the ssh agent's."""
+    with contextlib.suppress(EngineError):  # the start says what is wrong
+        scheme, _, path = engine_address(environ).partition("://")
+        if scheme == "unix":
+            yield _real(Path(path))
+    if agent := environ.get("SSH_AUTH_SOCK"):
+        yield _real(Path(agent))
 
 
 def _is_within(root: Path, trees: Iterable[Path]) -> bool:

@@ -41,6 +41,12 @@ _VARIABLES = """XDG_CONFIG_HOME GNUPGHOME DOCKER_CONFIG CARGO_HOME RUSTUP_HOME N
     DENO_INSTALL_ROOT BUN_INSTALL PNPM_HOME PYENV_ROOT RBENV_ROOT ASDF_DATA_DIR MISE_DATA_DIR SDKMAN_DIR
     GOBIN PIPX_HOME ZSH""".split()
 
+# Where it would be to have keys in one's own directories, all that holds these is closed too.
+_KEY_VARIABLES = ("XDG_CONFIG_HOME", "GNUPGHOME", "DOCKER_CONFIG")
+# Files with passwords and keys.
+_KEY_FILES = """.git-credentials .pgpass .my.cnf .s3cfg .boto .vault-token .terraformrc .huggingface/token .bash_history
+    .zsh_history .python_history""".split()
+
 # What shells, git, ssh, tmux, editors and interpreters read in the home directory when they start.
 _START_UP = """.bashrc .bash_profile .bash_login .bash_logout .bash_aliases .bash_completion .profile .zshrc .zprofile
     .zshenv .zlogin .zlogout .kshrc .mkshrc .cshrc .tcshrc .login .logout .inputrc .xprofile .xinitrc .xsession
@@ -61,7 +67,10 @@ def is_private(root: str, home: str, environ: Mapping[str, str]) -> bool:
     trees = [f"{home}/{name}" for name in TREES]
     trees += [place for name in _VARIABLES if (place := environ.get(name, "")).startswith("/")]
     above = [root, *map(str, Path(root).parents)]
-    if root in tops or not set(above).isdisjoint(trees):  # they may be missing
+    files = [f"{home}/{name}" for name in (*_START_UP, *_KEY_FILES)]
+    if root in tops or root in files or not set(above).isdisjoint(trees):  # they may be missing
+        return True
+    if any(environ.get(name, "").startswith(f"{root}/") for name in _KEY_VARIABLES):
         return True
     # Any of them may be a link. Files are compared, as resolving dozens of paths takes a noticeable part of a start.
     return not (

@@ -20,7 +20,7 @@ from ..guard.pins import FILES
 from ..text import escape
 from ..workspace import CLAUDE_PROJECTS, Workspace
 from .launch import SECRETS_FILE, Launch
-from .start import at_its_conversation, engine_address, gather_facts, plan, signed_in
+from .start import at_its_conversation, beside, engine_address, gather_facts, plan, signed_in
 from .supervisor import connect
 
 MASK = "***"
@@ -36,8 +36,12 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
     with Reservation() as reservation:
         facts = gather_facts(workspace, engine_address(workspace.host), sign_in, reservation, record=False)
     launch = plan(workspace, facts, command)
-    guarded = plan_dry_run(workspace, launch.key)
-    launch = launch.with_mounts(guarded.mounts).telling((*launch.notes, *launch.remarks))
+    guarded = [plan_dry_run(workspace, launch.key)]
+    mounts = {mount.target: mount for mount in guarded[0].mounts}
+    for place in beside(workspace, facts):
+        guarded.append(plan_dry_run(place.workspace, launch.key, is_beside=True))
+        mounts = {mount.target: mount for mount in map(place.placed, guarded[-1].mounts)} | mounts
+    launch = launch.with_mounts(mounts.values()).telling((*launch.notes, *launch.remarks))
     name = containers.free_name(launch.name)
     has_image = connect(workspace.host).image(launch.image.name) is not None
     yield from map(_comment, _summary(workspace, launch, sign_in.source, has_image=has_image))
@@ -70,21 +74,23 @@ def _summary(workspace: Workspace, launch: Launch, source: Source | None, *, has
     yield "Only a start guards the project: it looks through it before and after, and copies your sign-in."
 
 
-def _prepare(workspace: Workspace, launch: Launch, guarded: GuardPlan) -> Iterator[str]:
+def _prepare(workspace: Workspace, launch: Launch, guarded: Sequence[GuardPlan]) -> Iterator[str]:
     """Yield the commands that make what is mounted and missing."""
-    copy = guarded.copy if guarded.copy is not None and guarded.copy.is_new else None
-    sources = [mount.source for mount in launch.mounts if not mount.pin and not (copy and mount == copy.mount)]
+    copies = [plan.copy for plan in guarded if plan.copy is not None and plan.copy.is_new]
+    copied = [copy.mount.source for copy in copies]
+    sources = [mount.source for mount in launch.mounts if not mount.pin and mount.source not in copied]
     sources.append(workspace.claude_config.at(CLAUDE_PROJECTS).path)  # something is mounted there
-    missing = [path for path in dict.fromkeys((*sources, *guarded.pins.missing)) if not os.path.lexists(path)]
+    sources += [path for plan in guarded for path in plan.pins.missing]
+    missing = [path for path in dict.fromkeys(sources) if not os.path.lexists(path)]
     files = [path for path in missing if path.name in FILES]
     directories = [path for path in missing if path.name not in FILES]
-    if missing or copy:
+    if missing or copies:
         yield from ("", "# What is mounted and missing; a start removes placeholders again at its end.")
     if directories:
         yield f"mkdir -m 700 -p {' '.join(quote(str(path)) for path in directories)}"
     for path in files:
         yield f"printf %s {quote(FILES[path.name].decode())} >{quote(str(path))}"
-    if copy:
+    for copy in copies:
         yield f"mkdir -m 700 -p {quote(str(copy.mount.source.parent))}"
         yield f"cp -R -P -p {quote(str(copy.original))} {quote(str(copy.mount.source))}"
 

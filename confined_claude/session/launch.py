@@ -9,25 +9,28 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import environment
 from ..claude import managed
 from ..claude.carried import Carried
 from ..claude.note import note
-from ..claude.sign_in import SETTINGS_VARIABLE, VALUE_VARIABLE, Chosen, not_counted, session_settings
+from ..claude.sign_in import SETTINGS_VARIABLE, VALUE_VARIABLE, Chosen, session_settings
 from ..egress.network import HOSTNAME_LENGTH, Egress, plan_egress
 from ..egress.ports import Published
 from ..engine import labels
 from ..engine.mount import Mount, bind_value
 from ..host import gitconfig_text
 from ..image.recipe import ImageChain
-from ..settings import Settings, openings
+from ..settings import Settings
 from ..state.facts import EngineFacts
-from ..text import escape
 from ..workspace import Workspace
-from . import CLAUDE, SHELL, limits
+from . import CLAUDE, SHELL, limits, remarks
+from .host_facts import HostFacts
 from .mounts import plan_mounts, relay_mounts
+
+if TYPE_CHECKING:
+    pass
 
 NAME = "confined-claude"
 
@@ -57,41 +60,6 @@ _NO_GIT_HOOKS = {
 # With these Claude prints and ends, so what was printed before it is still in sight.
 _PRINTING = frozenset(("-p", "--print", "-v", "--version", "-h", "--help"))
 
-_REAL_SUDO = "sudo is real in this session: its root can leave files in the project that run as root on this machine."
-_NO_NETWORK = "This session has no network: Claude Code cannot reach its model and answers nothing; commands work."
-_NO_REPOSITORY = "There is no git repository here. With one (`git init`) you can see what Claude changes, and undo it."
-_ROOTLESS = "This engine is rootless: in the session you are uid 0, which is you on this machine."
-_ROOT = "You are root, so this session is uid 0 in its container: see SECURITY.md."
-
-
-@dataclass(frozen=True)
-class HostFacts:
-    """What a launch depends on beside the workspace, found out once for each start.
-
-    ``networks`` are those that this machine is in (CIDR), ``git_settings`` the safe part of the user's own (key,
-    value), ``time_zone`` a value for TZ, ``has_repository`` says whether the project's root is one, and
-    ``repository_above`` is the directory of the repository that the project is only a part of, ``passed_over`` that
-    of a repository or scaffold in the project that a session has made where the caller stands. ``sign_in`` is what
-    signs in beside credentials in Claude's config, ``set_inside`` are the variables of sign-ins that files which a
-    session can write set. ``carried`` is what it gets of the user's hooks and servers. ``published`` is where this
-    machine finds the session's ports, ``engine_port`` the one at which the engine listens, if it does.
-    """
-
-    engine: EngineFacts = field(default_factory=EngineFacts)
-    networks: tuple[str, ...] = ()
-    git_settings: tuple[tuple[str, str], ...] = ()
-    time_zone: str = ""
-    has_repository: bool = True
-    repository_above: Path | None = None
-    passed_over: Path | None = None
-    stdin_is_terminal: bool = True
-    stdout_is_terminal: bool = True
-    sign_in: Chosen | None = None
-    set_inside: Mapping[str, Path] = field(default_factory=dict)
-    carried: Carried = field(default_factory=Carried)
-    published: tuple[Published, ...] = ()
-    engine_port: int = 0
-
 
 @dataclass(frozen=True)
 class Launch:
@@ -99,7 +67,8 @@ class Launch:
 
     ``key`` is the session's own, random; ``name`` the first one to try for the container: ``-2``, ``-3``, … follow
     while it is taken. ``secrets`` are variables for the session alone, ``privileges`` and ``limits`` are arguments of
-    ``docker create``. ``notes`` are printed at every start, ``remarks`` where a person sits at the terminal;
+    ``docker create``. ``bound`` has the device and inode of what must be at places in the container, or it does not
+    start. ``notes`` are printed at every start, ``remarks`` where a person sits at the terminal;
     ``agent_note`` is told to the agent.
     """
 
@@ -122,15 +91,17 @@ class Launch:
     networks: tuple[str, ...]
     agent_note: str
     secrets: Mapping[str, str] = field(repr=False)
+    bound: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
-    def with_mounts(self, mounts: Iterable[Mount]) -> Launch:
-        """Return this launch with more mounts, after its own.
+    def with_mounts(self, mounts: Iterable[Mount], bound: Iterable[tuple[str, tuple[int, int]]] = ()) -> Launch:
+        """Return this launch with more mounts, after its own, and more that is ``bound``.
 
         Where they hide the directory in which it starts, it starts at the project's root.
         """
         mounts = tuple(mounts)
         is_hidden = any(f"{self.workdir}/".startswith(f"{mount.target}/") for mount in mounts if not mount.pin)
-        return replace(self, mounts=(*self.mounts, *mounts), workdir=self.command[1] if is_hidden else self.workdir)
+        workdir = self.command[1] if is_hidden else self.workdir
+        return replace(self, mounts=(*self.mounts, *mounts), bound={**self.bound, **dict(bound)}, workdir=workdir)
 
     def with_credential(self, value: str) -> Launch:
         """Return this launch with the credential that a command of the host has printed."""
@@ -171,7 +142,9 @@ class Launch:
             *_each("--label", (f"{key}={value}" for key, value in {**self.labels, labels.NAME: name}.items())),
             *_each("--env", (f"{key}={value}" for key, value in self.environment.items())),
             *("--workdir", self.workdir),
-            *(self.image.name, *(["--rules", self.egress.rules] if self.egress.rules else []), *self.command),
+            *(self.image.name, *(["--rules", self.egress.rules] if self.egress.rules else [])),
+            *(word for place, ids in self.bound.items() for word in ("--bound", "{}:{}".format(*ids), place)),
+            *self.command,
         ]
 
 
@@ -203,14 +176,15 @@ def plan_launch(
         image=image,
         command=(f"{uid}:{gid}", root, *command),
         workdir=str(workspace.workdir),
-        mounts=(*plan_mounts(workspace), *relay_mounts(workspace, key, egress.relayed)),
+        mounts=(*plan_mounts(workspace, facts.mounts), *relay_mounts(workspace, key, egress.relayed)),
+        bound={str(mount.target): mount.identity for mount in facts.mounts if facts.shares_kernel},
         environment={**public, **sign_in.inside, **_own_environment(settings, facts, egress, is_root=uid == 0)},
         labels={**_labels(workspace, key, facts.published), labels.USER: f"{uid}:{gid}"},
         privileges=(*_privileges(settings), *facts.engine.isolation),
         limits=tuple(limits.arguments(settings, facts.engine)),
         egress=egress,
-        notes=(*egress.notes, *_notes(settings, command)),
-        remarks=tuple(_remarks(workspace, facts)),
+        notes=(*egress.notes, *remarks.notes(settings, command)),
+        remarks=tuple(remarks.remarks(workspace, facts)),
         terminal=terminal,
         # A terminal that is not the session's must not be read either: Claude would wait for its end.
         stdin=terminal or not facts.stdin_is_terminal,
@@ -223,6 +197,7 @@ def plan_launch(
             has_repository=facts.has_repository,
             published=[(each.session, each.host) for each in facts.published],
             relayed=egress.relayed,
+            mounts=[*map(str, facts.mounts)],
         ),
         secrets={name: value for name, value in secret.items() if name not in egress.environment}
         | _files(facts.carried),
@@ -286,52 +261,6 @@ def _privileges(settings: Settings) -> Iterator[str]:
         yield from _each("--cap-add", SUDO_CAPABILITIES)
     else:
         yield from ("--security-opt", "no-new-privileges")
-
-
-def _notes(settings: Settings, command: Sequence[str]) -> Iterator[str]:
-    """Yield what must be said of this session in any case."""
-    if settings.network == "none" and command[0] == CLAUDE:
-        yield _NO_NETWORK
-    if settings.sudo == "full":
-        yield _REAL_SUDO
-
-
-def _remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
-    """Yield what a person should know of this session; a program need not."""
-    yield from _which_project(workspace, facts)
-    if opened := openings.line(workspace.settings):
-        yield opened
-    yield from not_counted(facts.set_inside, workspace.project.root, environment.cloud_in(workspace.host.environ))
-    if facts.engine.rootless:
-        yield _ROOTLESS
-    elif workspace.host.uid == 0:
-        yield _ROOT
-    if missing := limits.missing(workspace.settings, facts.engine):
-        yield f"This engine's kernel cannot limit {' and '.join(missing)}: sessions can use all of it."
-    if waiting := facts.carried.waiting:
-        yield f"{waiting} of your hooks and MCP servers wait for a decision: `confined-claude setup` shows them."
-    if above := facts.repository_above:
-        yield (
-            f"This directory is part of the repository at {above}, which the session does not see: "
-            "git does not work here."
-        )
-    elif not facts.has_repository:
-        yield _NO_REPOSITORY
-
-
-def _which_project(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
-    """Yield a line on the project if that is not the caller's directory."""
-    root = workspace.project.root
-    if (inner := facts.passed_over) is not None:
-        name = shlex.quote(escape(str(inner.relative_to(root))))
-        yield (
-            f"The project is {root}. A session has made a project of its own of {name}: that counts after "
-            f"`confined-claude review --accept {name}`."
-        )
-    elif workspace.directory == root:
-        yield f"The conversation goes on where it was held, at the root of the project: {root}."
-    elif workspace.workdir != root:
-        yield f"The project is {root}, which this directory is a part of; `--here` takes this directory alone."
 
 
 def _each(flag: str, values: Iterable[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from ..container.egress.networks import SOCKETS
 from ..engine.mount import Mount
@@ -10,11 +11,14 @@ from ..fs.directory import Location
 from ..project import CONTAINER_HOME
 from ..workspace import SHARED, Workspace
 
+if TYPE_CHECKING:
+    from ..project.mounts import HostMount
+
 _PRIVATE, _PUBLIC = 0o700, 0o755
 
 
-def plan_mounts(workspace: Workspace) -> tuple[Mount, ...]:
-    """Return every mount of a session, the project first. Pure.
+def plan_mounts(workspace: Workspace, beside: Iterable[HostMount] = ()) -> tuple[Mount, ...]:
+    """Return every mount of a session, the project first, and what the user's settings mount ``beside`` it last. Pure.
 
     ``local-bin/.lib`` has what pip and npm install for the user beside the commands in ``local-bin``, so that both
     outlive the session. Where it lies it is a mount point as well: a session that could replace it by a link would
@@ -32,6 +36,7 @@ def plan_mounts(workspace: Workspace) -> tuple[Mount, ...]:
         *_own_conversations(workspace, f"{home}/.claude/projects"),
         _mount(workspace.pip_cache, f"{home}/.cache/pip"),
         _mount(workspace.npm_cache, f"{home}/.cache/npm"),
+        *(Mount(one.source, (), str(one.target), read_only=not one.writable, pin=True) for one in beside),
     )
 
 
@@ -48,7 +53,7 @@ def relay_mounts(workspace: Workspace, key: str, ports: Sequence[int]) -> list[M
 
 
 def make_directories(workspace: Workspace, mounts: Iterable[Mount]) -> None:
-    """Make what is mounted, owned by the caller: the engine would make it root's."""
+    """Make what is mounted, owned by the caller: the engine would make it root's. Pins are there already."""
     for mount in mounts:
         if not mount.pin:
             mode = _PUBLIC if mount.base == workspace.project.root else _PRIVATE

@@ -12,7 +12,7 @@ from ..egress.network import sidecar_name
 from ..engine import containers
 from ..errors import INTERRUPTED, ConfinedError
 from ..guard import records
-from ..guard.recovery import recover
+from ..guard.recovery import recover, recover_beside
 from ..host import Host
 from ..project import Project
 from ..state import liveness
@@ -65,6 +65,8 @@ def recover_interrupted(workspace: Workspace) -> int | None:
     over = [key for key in keys if key in interrupted - going_on]
     for key in over:
         _remove_sidecar(workspace, key)
+    if over:
+        recover_beside(workspace)
     return None
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import signals, timing
 from ..claude import choosing
@@ -24,7 +25,7 @@ from ..egress.sidecar import Sidecar
 from ..engine import context
 from ..errors import ConfinedError, EngineError, system_error
 from ..guard import enclosing, repository
-from ..guard.guard import guarded
+from ..guard.guards import guarded
 from ..host import Host, time_zone
 from ..image.recipe import image_chain
 from ..project import IGNORED, IGNORED_BEFORE
@@ -34,10 +35,15 @@ from ..state.facts import current_facts
 from ..state.store import state_of
 from ..workspace import CLAUDE_PROJECTS, Workspace
 from . import CLAUDE, orphans
-from .launch import HostFacts, Launch, plan_launch
+from .host_facts import HostFacts
+from .launch import Launch, plan_launch
 from .mounts import make_directories
 from .supervisor import Supervisor, connect
 from .telling import Teller
+
+if TYPE_CHECKING:
+    from ..guard.beside import Beside
+    from ..project.mounts import HostMount
 
 _KEY_BYTES = 8
 _PRIVATE = 0o700
@@ -64,7 +70,9 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, 
                     workspace, chosen = signed_in(at_its_conversation(workspace, command), sign_in)
                     facts = gather_facts(workspace, address, chosen, reservation)
                     launch = plan(workspace, facts, command)
-                code = _start(workspace, launch, chosen, facts.carried, caught, needs_sign_in=needs_sign_in)
+                    places = beside(workspace, facts)
+                carried = facts.carried
+                code = _start(workspace, launch, chosen, carried, caught, places=places, needs_sign_in=needs_sign_in)
         from ..image.inventory import Inventory, is_prune_pending
 
         if is_prune_pending(state_of(workspace.host)):
@@ -131,6 +139,8 @@ def gather_facts(
         carried=Carried() if workspace.settings.setup == OFF else theirs.carried(state_of(workspace.host)),
         published=_published(workspace, reservation),
         engine_port=context.port_of(address),
+        mounts=_bound_mounts(workspace),
+        shares_kernel=engine.kernel == os.uname().release,
     )
 
 
@@ -138,6 +148,23 @@ def _published(workspace: Workspace, reservation: Reservation) -> tuple[Publishe
     """Return where this machine finds the session's ports, if its network takes connections."""
     settings = workspace.settings
     return () if settings.network in ("none", "allowlist") or not settings.ports else reservation.choose(settings.ports)
+
+
+def _bound_mounts(workspace: Workspace) -> tuple[HostMount, ...]:
+    if not workspace.settings.mounts:
+        return ()
+    from ..project import mounts
+
+    return mounts.bind(workspace.settings.mounts, workspace.project.root, workspace.host)
+
+
+def beside(workspace: Workspace, facts: HostFacts) -> tuple[Beside, ...]:
+    """Return what a session writes beside its project. Raises ConfinedError for what cannot be guarded."""
+    if not facts.mounts:
+        return ()
+    from ..guard import beside
+
+    return tuple(beside.writable(workspace, facts.mounts))
 
 
 def plan(workspace: Workspace, facts: HostFacts, command: Sequence[str]) -> Launch:
@@ -153,9 +180,13 @@ def _start(
     carried: Carried,
     caught: signals.Signals,
     *,
+    places: Sequence[Beside],
     needs_sign_in: bool,
 ) -> int:
-    """Carry out ``launch``, to which the guard's mounts and the credential of ``sign_in`` are yet to come."""
+    """Carry out ``launch``, to which the guard's mounts and the credential of ``sign_in`` are yet to come.
+
+    ``places`` are what the session writes beside its project.
+    """
     with contextlib.ExitStack() as stack:
         sidecar = stack.enter_context(Sidecar(launch.egress.sidecar, workspace, launch.key))
         with signals.interruptible():
@@ -189,11 +220,11 @@ def _start(
 
             return list(closing_lines(workspace, launch, notes, teller.kept, since))
 
-        with guarded(workspace, launch.key, prepare, closing) as guard:
+        with guarded(workspace, launch.key, prepare, closing, places) as guard:
             notes += (*launch.notes, *(launch.remarks if launch.terminal else ()))
             if renewal is not None:
                 launch = _with_credential(launch, renewal, notes)
-            launch = launch.with_mounts(guard.mounts).telling(notes)
+            launch = launch.with_mounts(guard.mounts, guard.bound() if launch.bound else ()).telling(notes)
             make_directories(workspace, launch.mounts)
             watch = claude.watch(teller.tell)
             supervisor = Supervisor(

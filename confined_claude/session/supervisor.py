@@ -19,7 +19,7 @@ from ..egress.network import allowlist_config
 from ..egress.sidecar import TOGETHER_SECONDS, Sidecar
 from ..engine import containers, inside
 from ..errors import ENGINE, ConfinedError, EngineError
-from ..guard.guard import Guard
+from ..guard.guards import Guards
 from ..host import Host
 from ..signals import Signals
 from ..workspace import Workspace
@@ -50,7 +50,7 @@ class Supervisor:
         workspace: Workspace,
         launch: Launch,
         *,
-        guard: Guard,
+        guard: Guards,
         sidecar: Sidecar,
         watch: Watch | None,
         renewal: Renewal | None,

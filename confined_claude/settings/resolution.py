@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ReviewNeeded
 from .files import CONFIG, ProjectFiles, parse_words, read_user_file, unknown
-from .specs import OTHER_VARIABLES, PREFIX, SPECS, Kind, Settings, Value
+from .specs import OF_FLAG, OTHER_VARIABLES, PREFIX, SPECS, Kind, Settings, Value
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def resolve(
     _refuse_unknown(environ)
     variables = {name: environ[spec.variable] for name, spec in SPECS.items() if environ.get(spec.variable)}
     take(parse_words(variables, "the environment"), lambda name: SPECS[name].variable)
-    given = {name: text for name, text in flags.items() if text is not None}
+    given = {OF_FLAG.get(name, name): text for name, text in flags.items() if text is not None}
     take(parse_words(given, "the command line"), lambda name: SPECS[name].flag)
     return Resolved(Settings(**values), sources, tuple(not_taken))
 

@@ -32,8 +32,17 @@ _IMAGE = (
     r"([A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?/)?[a-z0-9]+((/|[._-]+)[a-z0-9]+)*"
     r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?"
 )
+# SOURCE[:TARGET][:ro|rw]
+_MOUNT = r"(?!~[^/:])[^:,\s\x00-\x1f]([^:,\x00-\x1f]*[^:,\s\x00-\x1f])?(:/[^:,\x00-\x1f]+)?(:r[ow])?"
 _BYTES = r"[1-9][0-9]{0,6}[mgMG]|([1-9][0-9]?|100)%"
 _CPUS = r"(?![0.]+$)[0-9]{1,4}(\.[0-9]{1,2})?|([1-9][0-9]?|100)%"
+
+
+def _mounted(entry: str, root: Path) -> str:
+    from ..host import Host
+    from ..project.mounts import place_of
+
+    return place_of(entry, root, Host.current())
 
 
 class Kind(Enum):
@@ -51,7 +60,8 @@ class Spec:
 
     ``values`` describes what it may be: one of ``scale``, which begins with the narrowest, or what matches
     ``pattern``. ``is_number`` allows numbers without quotes in a file. ``has_flag`` makes it a flag of ``run`` and
-    ``shell``, explained by ``help``; ``meanings`` explains each value where that is not obvious.
+    ``shell``, with its own name or ``flag_name``, explained by ``help``; ``meanings`` explains each value where that is
+    not obvious.
 
     A project may ask for what is narrower than the default; if ``is_free``, for anything. Anything else needs the
     user's trust and has the consequence ``widens``; without a consequence no project can have it. What is open beyond
@@ -78,6 +88,7 @@ class Spec:
     shown: Callable[[str], str] = lambda entry: entry
     resolve: Callable[[str, Path], str] | None = None
     has_flag: bool = False
+    flag_name: str = ""
     help: str = ""
     meanings: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
@@ -92,8 +103,13 @@ class Spec:
         return self.kind in (Kind.LIST, Kind.WAY)
 
     @property
+    def parameter(self) -> str:
+        """The name of the flag among those of a command."""
+        return self.flag_name or self.name
+
+    @property
     def flag(self) -> str:
-        return f"--{self.name.replace('_', '-')}"
+        return f"--{self.parameter.replace('_', '-')}"
 
     @property
     def explanation(self) -> str:
@@ -234,6 +250,18 @@ class Settings:
         help="ports of the session that this machine reaches, as localhost:PORT; 3000:8000 for 8000 as localhost:3000",
         is_opening=True,
     ).field()
+    mounts: tuple[str, ...] = Spec(
+        (),
+        "a list of paths of this machine, each with :/PATH for another one inside, :rw to write there",
+        _MOUNT,
+        Kind.WAY,
+        widens="sessions see these files and directories of this machine, and change those that are writable",
+        is_opening=True,
+        resolve=_mounted,
+        has_flag=True,
+        flag_name="mount",
+        help="what of this machine the session has beside the project: ~/data, ../library:rw, /srv/models:/models",
+    ).field()
     pids: tuple[str, ...] = Spec(
         ("4096",), "a number of processes and threads", r"[1-9][0-9]{0,6}", Kind.LIMIT, is_number=True, is_free=True
     ).field()
@@ -271,3 +299,5 @@ class Settings:
 
 
 SPECS: Mapping[str, Spec] = {item.name: replace(item.metadata["spec"], name=item.name) for item in fields(Settings)}
+# The settings by the names of their flags.
+OF_FLAG = {spec.parameter: spec.name for spec in SPECS.values() if spec.has_flag}

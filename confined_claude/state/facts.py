@@ -26,14 +26,15 @@ _REPLACEABLE = {f"name=seccomp,profile={name}" for name in ("default", "builtin"
 class EngineFacts:
     """Facts about an engine.
 
-    Whose uids its containers have, whether it takes a seccomp profile from its client, how much there is (bytes,
-    processors), and what it limits.
+    Whose uids its containers have, whether it takes a seccomp profile from its client, the release of its kernel, how
+    much there is (bytes, processors), and what it limits.
     """
 
     podman: bool = False
     rootless: bool = False
     remaps_users: bool = False
     takes_seccomp: bool = False
+    kernel: str = ""
     memory: int = 1 << 33
     cpus: int = 1
     limits_pids: bool = True
@@ -61,6 +62,7 @@ def from_answers(info: Mapping[str, Any], version: Mapping[str, Any]) -> EngineF
         remaps_users="name=userns" in options,
         # Podman's API takes the path of a profile on its own machine instead.
         takes_seccomp=not podman and not _REPLACEABLE.isdisjoint(options),
+        kernel=str(info.get("KernelVersion") or ""),
         memory=int(info.get("MemTotal") or default.memory),
         cpus=int(info.get("NCPU") or default.cpus),
         limits_pids=bool(info.get("PidsLimit", True)),

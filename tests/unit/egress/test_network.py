@@ -29,7 +29,8 @@ from confined_claude.errors import ConfinedError
 from confined_claude.host import Host
 from confined_claude.image.recipe import ImageChain, Recipe
 from confined_claude.project import Project
-from confined_claude.session.launch import HostFacts, Launch, plan_launch
+from confined_claude.session.host_facts import HostFacts
+from confined_claude.session.launch import Launch, plan_launch
 from confined_claude.settings import Settings
 from confined_claude.state.facts import EngineFacts
 from confined_claude.workspace import Workspace

@@ -28,7 +28,8 @@ from confined_claude.host import Host
 from confined_claude.image.recipe import ImageChain, Recipe
 from confined_claude.project import IGNORED, Project
 from confined_claude.session import start
-from confined_claude.session.launch import CAPABILITIES, SUDO_CAPABILITIES, HostFacts, Launch, plan_launch
+from confined_claude.session.host_facts import HostFacts
+from confined_claude.session.launch import CAPABILITIES, SUDO_CAPABILITIES, Launch, plan_launch
 from confined_claude.session.mounts import make_directories
 from confined_claude.settings import Settings
 from confined_claude.state.facts import EngineFacts

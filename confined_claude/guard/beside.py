@@ -1,0 +1,89 @@
+"""What a session writes beside its project: the writable ones among its mounts, each guarded as a project of its own.
+
+So its records are those of the project that it is or could be: sessions that share it, from wherever, share them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..engine.mount import Mount
+from ..errors import ConfinedError
+from ..fs.directory import Location
+from ..fs.lock import locked
+from ..project import Project
+from ..project.mounts import HostMount
+from ..settings.files import ProjectFiles
+from ..state.store import LOCK, read_json, write_json
+from ..workspace import Workspace
+from .rules import CONDA_MARK, DEPENDENCY_DIRECTORIES, VENV_MARK, Matcher, rules_for
+
+_FILE = "beside.json"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The workspace of a directory that a session writes beside its project, which has it at ``target``."""
+
+    workspace: Workspace
+    target: Path
+
+    def placed(self, mount: Mount) -> Mount:
+        """Return one of the guard's mounts there as it has to be in the session."""
+        place, root = Path(mount.target), self.workspace.project.root
+        inside = place.is_relative_to(root)
+        return replace(mount, target=str(self.target / place.relative_to(root))) if inside else mount
+
+
+def workspace_at(workspace: Workspace, root: Path) -> Workspace:
+    """Return the workspace of the directory ``root`` that sessions of ``workspace`` write, with the same settings."""
+    return replace(workspace, project=Project(root), files=ProjectFiles(Path()))
+
+
+def roots(records: Location) -> list[Path]:
+    """Return the directories that sessions of the project with these records have written beside it."""
+    with records.open_if_exists() as directory:
+        return (directory and read_json(directory, _FILE, lambda value: [Path(path) for path in value])) or []
+
+
+def remember(records: Location, more: Iterable[Path]) -> None:
+    """Record that a session of a project writes ``more`` beside it. Raises ConfinedError."""
+    with locked(records, LOCK) as directory:
+        write_json(directory, _FILE, [str(path) for path in dict.fromkeys((*roots(records), *more))])
+
+
+def writable(workspace: Workspace, mounts: Iterable[HostMount]) -> Iterator[Beside]:
+    """Yield the writable directories among the ``mounts`` of a session of ``workspace``.
+
+    Raises ConfinedError for what cannot be guarded by itself: it acts by the directory it is in.
+    """
+    matcher = Matcher(rules_for((), ()))
+    for mount in mounts:
+        if mount.writable:
+            if what := _acts_by_its_place(mount, matcher):
+                raise ConfinedError(
+                    f"Cannot mount {mount.source} writable: {what}.",
+                    "Mount the directory that it belongs to, where changes are found and reported, or mount it as :ro.",
+                )
+            if mount.is_directory:
+                yield Beside(workspace_at(workspace, mount.source), mount.target)
+
+
+def _acts_by_its_place(mount: HostMount, matcher: Matcher) -> str:
+    """Return what uses the file or directory because of the place where it is; empty for most."""
+    parts = mount.source.parts[1:]
+    lower = [part.lower() for part in parts]
+    if ".git" in lower:
+        return "it is git's own"
+    above = (mount.source, *mount.source.parents)
+    if not DEPENDENCY_DIRECTORIES.isdisjoint(lower) or any(
+        os.path.lexists(place / mark) for place in above for mark in (VENV_MARK, CONDA_MARK)
+    ):
+        return "it is part of installed packages"
+    tails = (parts[count:] for count in range(len(parts)))
+    rules = (matcher.rule_of(tail, is_directory=mount.is_directory) for tail in tails)
+    rule = next((rule for rule in rules if rule is not None and not rule.is_safeguard), None)
+    return f"{rule.runs} acts on it" if rule is not None else ""

@@ -1,0 +1,48 @@
+"""What a launch depends on beside the workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..claude.carried import Carried
+from ..claude.sign_in import Chosen
+from ..egress.ports import Published
+from ..state.facts import EngineFacts
+
+if TYPE_CHECKING:
+    from ..project.mounts import HostMount
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """What a launch depends on beside the workspace, found out once for each start.
+
+    ``networks`` are those that this machine is in (CIDR), ``git_settings`` the safe part of the user's own (key,
+    value), ``time_zone`` a value for TZ, ``has_repository`` says whether the project's root is one, and
+    ``repository_above`` is the directory of the repository that the project is only a part of, ``passed_over`` that
+    of a repository or scaffold in the project that a session has made where the caller stands. ``sign_in`` is what
+    signs in beside credentials in Claude's config, ``set_inside`` are the variables of sign-ins that files which a
+    session can write set. ``carried`` is what it gets of the user's hooks and servers, ``mounts`` what it sees beside
+    the project. ``published`` is where this machine finds the session's ports, ``engine_port`` the one at which the
+    engine listens, if it does. Where that ``shares_kernel``, a file has the same inode in a container.
+    """
+
+    engine: EngineFacts = field(default_factory=EngineFacts)
+    networks: tuple[str, ...] = ()
+    git_settings: tuple[tuple[str, str], ...] = ()
+    time_zone: str = ""
+    has_repository: bool = True
+    repository_above: Path | None = None
+    passed_over: Path | None = None
+    stdin_is_terminal: bool = True
+    stdout_is_terminal: bool = True
+    sign_in: Chosen | None = None
+    set_inside: Mapping[str, Path] = field(default_factory=dict)
+    carried: Carried = field(default_factory=Carried)
+    published: tuple[Published, ...] = ()
+    engine_port: int = 0
+    mounts: tuple[HostMount, ...] = ()
+    shares_kernel: bool = True

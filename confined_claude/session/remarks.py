@@ -1,0 +1,66 @@
+"""What is said of a session when it starts. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from .. import environment
+from ..claude.sign_in import not_counted
+from ..settings import Settings, openings
+from ..text import escape
+from ..workspace import Workspace
+from . import CLAUDE, limits
+from .host_facts import HostFacts
+
+_REAL_SUDO = "sudo is real in this session: its root can leave files in the project that run as root on this machine."
+_NO_NETWORK = "This session has no network: Claude Code cannot reach its model and answers nothing; commands work."
+_NO_REPOSITORY = "There is no git repository here. With one (`git init`) you can see what Claude changes, and undo it."
+_ROOTLESS = "This engine is rootless: in the session you are uid 0, which is you on this machine."
+_ROOT = "You are root, so this session is uid 0 in its container: see SECURITY.md."
+
+
+def notes(settings: Settings, command: Sequence[str]) -> Iterator[str]:
+    """Yield what must be said of this session in any case."""
+    if settings.network == "none" and command[0] == CLAUDE:
+        yield _NO_NETWORK
+    if settings.sudo == "full":
+        yield _REAL_SUDO
+
+
+def remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
+    """Yield what a person should know of this session; a program need not."""
+    yield from _which_project(workspace, facts)
+    if opened := openings.line(workspace.settings):
+        yield opened
+    yield from not_counted(facts.set_inside, workspace.project.root, environment.cloud_in(workspace.host.environ))
+    if facts.engine.rootless:
+        yield _ROOTLESS
+    elif workspace.host.uid == 0:
+        yield _ROOT
+    if missing := limits.missing(workspace.settings, facts.engine):
+        yield f"This engine's kernel cannot limit {' and '.join(missing)}: sessions can use all of it."
+    if waiting := facts.carried.waiting:
+        yield f"{waiting} of your hooks and MCP servers wait for a decision: `confined-claude setup` shows them."
+    if above := facts.repository_above:
+        yield (
+            f"This directory is part of the repository at {above}, which the session does not see: "
+            "git does not work here."
+        )
+    elif not facts.has_repository:
+        yield _NO_REPOSITORY
+
+
+def _which_project(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
+    """Yield a line on the project if that is not the caller's directory."""
+    root = workspace.project.root
+    if (inner := facts.passed_over) is not None:
+        name = shlex.quote(escape(str(inner.relative_to(root))))
+        yield (
+            f"The project is {root}. A session has made a project of its own of {name}: that counts after "
+            f"`confined-claude review --accept {name}`."
+        )
+    elif workspace.directory == root:
+        yield f"The conversation goes on where it was held, at the root of the project: {root}."
+    elif workspace.workdir != root:
+        yield f"The project is {root}, which this directory is a part of; `--here` takes this directory alone."

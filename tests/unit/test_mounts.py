@@ -1,0 +1,268 @@
+"""What of this machine a session sees beside its project: how entries are read, bound and refused."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from confined_claude.errors import ConfinedError
+from confined_claude.fs.identity import status_without_links
+from confined_claude.host import Host
+from confined_claude.project.mounts import HostMount, bind
+from confined_claude.settings import SPECS
+from confined_claude.settings.files import ProjectFiles
+
+from .conftest import as_plain_user
+from .guarding import put
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "work/project"
+    root.mkdir(parents=True)
+    return root
+
+
+def bound(root: Path, host: Host, *entries: str) -> list[tuple[str, str, bool]]:
+    return [(str(one.source), str(one.target), one.writable) for one in bind(entries, root, host)]
+
+
+def refused(root: Path, host: Host, *entries: str) -> str:
+    with pytest.raises(ConfinedError) as caught:
+        bind(entries, root, host)
+    assert caught.value.hint
+    return caught.value.message
+
+
+# How it is written
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["~", "~/data", "../lib:rw", "./x", "x y", "/srv/a:/b:ro", "/srv/a:/b", "/a:rw", "/Ünï/日本", "/a:/b c:rw", ".env"],
+)
+def test_an_entry_is_a_source_with_a_target_and_a_mode(entry: str) -> None:
+    assert SPECS["mounts"].allows(entry)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "",
+        " /a",
+        "/a ",
+        ":/a",
+        "/a:b",
+        "/a:",
+        "/a:/b:rx",
+        "/a:ro:rw",
+        "/a:/b:/c",
+        "/a\n/b",
+        "/a\0",
+        "~root/x",
+        "/a,b",
+        "/a:",
+    ],
+)
+def test_what_could_be_meant_in_two_ways_is_no_entry(entry: str) -> None:
+    assert not SPECS["mounts"].allows(entry)
+
+
+def test_a_mount_is_at_its_own_path_and_read_only_unless_it_says_otherwise(root: Path, host: Host) -> None:
+    for name in ("data", "models", "work/lib"):
+        (root.parent.parent / name).mkdir(exist_ok=True)
+    (host.home / "notes").mkdir(parents=True)
+    file = put(root.parent.parent / "file.txt")
+    data, lib = root.parent.parent / "data", root.parent / "lib"
+    assert bound(
+        root, host, str(data), "../lib:rw", f"{file}:/x/file", "~/notes", f"{root}/../../models:/models:ro"
+    ) == [
+        (str(data), str(data), False),
+        (str(lib), str(lib), True),
+        (str(file), "/x/file", False),
+        (f"{host.home}/notes", f"{host.home}/notes", False),
+        (str(root.parent.parent / "models"), "/models", False),
+    ]
+
+
+def test_what_is_bound_is_known_by_its_device_and_inode(root: Path, host: Host, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (mount,) = bind(["../../data"], root, host)
+    status = (tmp_path / "data").stat()
+    assert mount == HostMount(tmp_path / "data", tmp_path / "data", False, True, (status.st_dev, status.st_ino))
+
+
+def test_the_same_entry_twice_counts_once(root: Path, host: Host, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    assert len(bind(["../../data", f"{tmp_path}/data:ro"], root, host)) == 1
+
+
+def test_what_is_below_a_directory_that_others_may_only_search_can_be_mounted(root: Path, host: Host) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as parent:  # pytest's own is closed even to a search
+        Path(parent, "open").mkdir()
+        Path(parent).chmod(0o711)
+        found = as_plain_user(lambda: bound(Path("/srv/project"), host, f"{parent}/open"))
+        assert found == [(f"{parent}/open", f"{parent}/open", False)]
+        Path(parent).chmod(0o700)
+        if os.geteuid() == 0:
+            with pytest.raises(ConfinedError, match="Permission denied"):
+                as_plain_user(lambda: bound(Path("/srv/project"), host, f"{parent}/open"))
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("made", ["data -> secret", "a -> secret, a/b", "secret/link -> ../secret, secret/link/b"])
+def test_a_link_in_any_part_of_the_way_is_refused(made: str, root: Path, host: Host, tmp_path: Path) -> None:
+    link, _, path = made.partition(", ")
+    name, _, target = link.partition(" -> ")
+    (tmp_path / "secret/b").mkdir(parents=True)
+    (tmp_path / name).symlink_to(target)
+    message = refused(root, host, str(tmp_path / (path or name)))
+    assert f"{tmp_path / name} is a link, to {tmp_path / 'secret'}" in message
+    assert bound(root, host, str(tmp_path / "secret"))  # the control
+
+
+def test_a_link_that_comes_between_two_looks_is_seen_as_another_file(tmp_path: Path) -> None:
+    """What the engine binds by its path is compared with what was here: see the entrypoint."""
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "secret/b").mkdir(parents=True)
+    before = status_without_links(tmp_path / "a/b")
+    (tmp_path / "a").rename(tmp_path / "moved")
+    (tmp_path / "a").symlink_to("secret")
+    assert (tmp_path / "a/b").stat().st_ino != before.st_ino
+    with pytest.raises(OSError, match="Not a directory"):
+        status_without_links(tmp_path / "a/b")
+
+
+KEYS = """~ ~/.ssh ~/.gnupg ~/.aws ~/.config ~/.config/gh ~/.docker ~/.local ~/.local/share ~/.cargo
+    ~/.mozilla""".split()
+FILES = """~/.ssh/id_ed25519 ~/.netrc ~/.git-credentials ~/.bashrc ~/.npmrc ~/.claude.json ~/.bash_history""".split()
+
+
+@pytest.mark.parametrize("mode", ["", ":ro", ":rw", ":/data:ro"])
+@pytest.mark.parametrize("path", [*KEYS, *FILES])
+def test_keys_settings_and_programs_of_the_user_are_refused(path: str, mode: str, root: Path, host: Host) -> None:
+    if path in FILES:
+        put(host.home / path[2:])
+    else:
+        (host.home / path[2:]).mkdir(parents=True, exist_ok=True)
+    assert "No session may see" in refused(root, host, f"{path}{mode}")
+
+
+def test_the_tools_own_places_and_what_holds_them_are_refused(root: Path, host: Host) -> None:
+    for place in (host.data, host.state, host.config, host.claude_config):
+        place.mkdir(parents=True, exist_ok=True)
+        assert "Confined Claude" in refused(root, host, f"{place}:/x") or "keys of yours" in refused(
+            root, host, f"{place}:/x"
+        )
+    other = host.state / "projects/other-01234567"
+    other.mkdir(parents=True)
+    assert "No session may see" in refused(root, host, f"{other}:/x")
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/etc", "/usr", "/etc/passwd", "/var/lib", "/proc", "/dev", "/run", "/sys", "/home", "/tmp"]
+)
+def test_the_system_is_refused_wherever_it_would_be_inside(path: str, root: Path, host: Host) -> None:
+    assert "No session may see" in refused(root, host, f"{path}:/data")
+
+
+def test_the_sockets_of_the_engine_and_the_agent_are_refused(root: Path, host: Host, tmp_path: Path) -> None:
+    for name, variable in (("engine", "DOCKER_HOST"), ("agent", "SSH_AUTH_SOCK")):
+        place = tmp_path / name
+        place.mkdir()
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(os.path.relpath(place / "s"))
+        address = f"unix://{place}/s" if variable == "DOCKER_HOST" else str(place / "s")
+        there = replace(host, environ={**host.environ, variable: address})
+        assert "acts as you" in refused(root, there, str(place))
+        assert "neither a directory nor a regular file" in refused(root, there, f"{place}/s:/s")
+        assert bound(root, host, str(place))  # the control
+
+
+def test_what_holds_keys_elsewhere_is_refused(root: Path, host: Host, tmp_path: Path) -> None:
+    (tmp_path / "keys/gnupg").mkdir(parents=True)
+    there = replace(host, environ={**host.environ, "GNUPGHOME": f"{tmp_path}/keys/gnupg"})
+    for name in ("keys", "keys/gnupg"):
+        assert "keys of yours" in refused(root, there, str(tmp_path / name))
+        assert bound(root, host, str(tmp_path / name))  # the control
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/", "/usr/local/bin", "/etc/x", "/home/claude", "/home/claude/.claude", "/home/claude/workspace/x", "/proc/x"],
+)
+def test_nothing_can_be_in_the_place_of_what_the_container_has(
+    target: str, root: Path, host: Host, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    assert "the container has its own" in refused(root, host, f"../../data:{target}")
+    assert bound(root, host, "../../data:/home/claude/data")  # the control
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [".", ""],
+        ["sub:ro"],
+        ["..:ro"],
+        [".:/copy:ro"],
+        ["../lib:PROJECT/lib"],
+        ["../lib", "../lib:/lib2:rw"],
+        ["../lib:rw", "../lib/inner:ro"],
+        ["../lib/inner:rw", "../lib:ro"],
+        ["../lib:/x", "../other:/x"],
+        ["../lib:/x", "../other:/x/y"],
+    ],
+)
+def test_mounts_that_overlap_are_refused(entries: list[str], root: Path, host: Host) -> None:
+    for name in ("lib/inner", "other", "project/sub"):
+        (root.parent / name).mkdir(parents=True)
+    message = refused(root, host, *(entry.replace("PROJECT", str(root)) for entry in entries if entry))
+    assert "overlaps with" in message
+
+
+def test_what_is_gone_is_named(root: Path, host: Host) -> None:
+    assert refused(root, host, "../gone/away:rw") == f"Cannot mount {root.parent}/gone/away: No such file or directory."
+    os.mkfifo(root.parent / "fifo")
+    assert "neither a directory nor a regular file" in refused(root, host, "../fifo")
+    put(root.parent / "file")
+    assert re.search("file/x: Not a directory", refused(root, host, "../file/x"))
+
+
+# What a project asks for
+
+
+def asked(root: Path, entry: str) -> str:
+    (request,) = ProjectFiles(root / ".confined-claude", f'mounts = ["{entry}"]').requests()
+    assert request.consequence
+    return request.what
+
+
+def test_what_a_project_asks_for_is_shown_with_its_real_place(
+    root: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(host.home))
+    library = root.parent / "library"
+    assert asked(root, "../library:rw").endswith(f"which is {library}, missing")
+    library.mkdir()
+    assert asked(root, "../library:rw").endswith(f"which is {library} (writable)")
+    assert asked(root, "../library:/x").endswith(f"which is {library} at /x (read-only)")
+
+
+@pytest.mark.parametrize("entry", ["~/.ssh", "/etc", "/", "~", "../link", "."])
+def test_what_no_session_may_see_cannot_even_be_allowed(
+    entry: str, root: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(host.home))
+    (host.home / ".ssh").mkdir(parents=True)
+    (root.parent / "link").symlink_to(host.home / ".ssh")
+    with pytest.raises(ConfinedError, match=r"No session may see|is a link|overlaps"):
+        asked(root, entry)
