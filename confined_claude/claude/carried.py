@@ -21,7 +21,7 @@ from ..host import Host
 from ..text import parse_json
 from . import approvals
 from .approvals import Item, digest_of
-from .host_commands import HostPaths, in_session
+from .host_commands import HostPaths, guarded_words, in_session
 from .offer import HostConfig
 
 SETTINGS = "settings.json"
@@ -181,9 +181,9 @@ class HostSetup:
             arguments = hook.get("args")
             words = [str(word) for word in arguments] if isinstance(arguments, list) else []
             translated = [in_session(word, self.paths) for word in (command, *words)]
-            inside["command"] = translated[0].text if words else translated[0].guarded
+            inside["command"] = translated[0].guarded
             if words:
-                inside["args"] = [word.text for word in translated[1:]]
+                inside |= guarded_words([word.text for word in translated])
             scripts = tuple(script for word in translated for script in word.scripts)
             problem = next((word.problem for word in translated if word.problem), "")
             program = translated[0].program

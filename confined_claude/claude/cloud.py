@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..environment import CLOUDS, Cloud, cloud_in, is_of_sign_in, is_true
-from .host_settings import AWS_HELPER, KEY_HELPER, HostSettings
+from .host_settings import AWS_HELPER, AWS_REFRESH, GCP_REFRESH, KEY_HELPER, HostSettings
 from .source import AWS, KEY, Source
 
 # In the image: it has the SDK take the credentials from the session's file, whenever they are about to expire.
@@ -75,8 +75,9 @@ def choose(
     if any(environ.get(name) for name in _FOUNDRY_TOKENS):
         return CloudSignIn(environ)
     program = _GOOGLE if cloud.family == "google" else _AZURE
+    refresh = settings.helpers.get(GCP_REFRESH, "") if cloud.family == "google" else ""
     # The client sends what the helper prints, as to a gateway.
-    return CloudSignIn({**environ, cloud.skip: "1"}, Source(program[0], program, KEY, everything))
+    return CloudSignIn({**environ, cloud.skip: "1"}, Source(program[0], program, KEY, everything, refresh))
 
 
 def _aws(environ: Mapping[str, str], everything: Mapping[str, str], settings: HostSettings) -> CloudSignIn:
@@ -87,7 +88,8 @@ def _aws(environ: Mapping[str, str], everything: Mapping[str, str], settings: Ho
     if not helper and not profile and all(environ.get(name) for name in _AWS_KEYS[:2]):
         return CloudSignIn(environ, notes=() if environ.get(_AWS_KEYS[2]) else (_LONG_LIVED,))
     words = ("aws", "configure", "export-credentials", "--format", "process")
-    source = Source(AWS_HELPER, helper, AWS, everything) if helper else Source("aws", words, AWS, everything)
+    name, command = (AWS_HELPER, helper) if helper else ("aws", words)
+    source = Source(name, command, AWS, everything, settings.helpers.get(AWS_REFRESH, ""))
     kept = {name: value for name, value in environ.items() if name not in _AWS_KEYS}
     # The client would keep what it has for an hour, also once that is refused.
     inside = {"AWS_CONFIG_FILE": _AWS_CONFIG, "CLAUDE_CODE_SKIP_AWS_CRED_CACHE": "1"}

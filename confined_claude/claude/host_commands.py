@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,19 @@ class InSession:
         if script := _INTERPRETED.match(self.text[self.text.index(self.program) :]):
             tests.append(f"[ -e {script[1]} ]")
         return f"{' && '.join(tests)} || exit 0; {self.text}"
+
+
+# Runs a program by its words, with the same conditions as ``InSession.guarded``.
+_GUARD = (
+    'command -v "$0" >/dev/null 2>&1 || exit 0; '
+    'case ${0##*/} in python*|node|bash|sh|ruby|perl) case ${1-} in -*|"") ;; *) [ -e "$1" ] || exit 0;; esac;; esac; '
+    'exec "$0" "$@"'
+)
+
+
+def guarded_words(words: Sequence[str]) -> dict[str, object]:
+    """Return what a hook that is a program with its words has in a session: as ``InSession.guarded``, in that form."""
+    return {"command": "/bin/sh", "args": ["-c", _GUARD, *words]}
 
 
 def in_session(command: str, paths: HostPaths) -> InSession:

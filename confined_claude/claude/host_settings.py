@@ -26,6 +26,9 @@ from ..text import parse_json
 SETTINGS = "settings.json"
 # The settings that are commands which print a credential.
 KEY_HELPER, AWS_HELPER = "apiKeyHelper", "awsCredentialExport"
+# Those that sign in to a cloud, with a browser most often: they are named, never run.
+AWS_REFRESH, GCP_REFRESH = "awsAuthRefresh", "gcpAuthRefresh"
+_COMMANDS = (KEY_HELPER, AWS_HELPER, AWS_REFRESH, GCP_REFRESH)
 # Where Claude Code (2.1.332) has the settings of administrators.
 _MANAGED = {"darwin": "/Library/Application Support/ClaudeCode"}.get(sys.platform, "/etc/claude-code")
 _HOME = re.compile(r"^(~|\$HOME|\$\{HOME\})(?=/|$)")
@@ -36,8 +39,8 @@ _LIMIT_BYTES = 1 << 20
 class HostSettings:
     """What they say.
 
-    ``env`` are their variables, ``helpers`` their commands that print a credential by name of the setting. ``problems``
-    are lines on what is not used, and why.
+    ``env`` are their variables, ``helpers`` their commands around credentials by name of the setting. ``problems`` are
+    lines on what is not used, and why.
     """
 
     env: Mapping[str, str] = field(default_factory=dict)
@@ -63,7 +66,7 @@ def read(host: Host, root: Path | None = None, managed: Path = Path(_MANAGED)) -
     files: list[tuple[Path, dict[str, str], dict[str, str]]] = []
     for path in (own, managed / "managed-settings.json", *sorted(_listed(managed / "managed-settings.d"))):
         found = _parsed(path, problems)
-        commands = {name: text for name, text in _strings(found).items() if name in (KEY_HELPER, AWS_HELPER)}
+        commands = {name: text for name, text in _strings(found).items() if name in _COMMANDS}
         files.append((path, _strings(found.get("env")), commands))
     # A program that signs in gets all variables, and any may lead it elsewhere. Otherwise nobody asks for them.
     if cloud_in(host.environ) is None and not any(

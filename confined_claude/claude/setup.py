@@ -26,7 +26,7 @@ from .approvals import DIRECTORY, LOCK
 from .carried import SETTINGS, HostSetup
 from .host_commands import INSIDE
 from .offer import FOLLOWED, HostConfig, Offer, Offered, with_paths_inside
-from .setup_settings import SettingsCopy, copy_of
+from .setup_settings import SettingsCopy, copy_of, text_of, without_hooks_of_0_1
 
 FOLLOW, ONCE, OFF = "follow", "once", "off"
 _MOST_BYTES = 16 << 20
@@ -214,6 +214,10 @@ class Setup:
             if content is not None and not _write(config, path, content, copied, known):
                 copied = copied._replace(hash=known.hash if known else "")
             record.files[path] = copied
+        if record.settings == "" and not record.is_done:
+            kept = without_hooks_of_0_1(parse_json(_read(config, SETTINGS)), self.theirs.settings)
+            if kept is not None:
+                config.write(SETTINGS, kept)
         if record.settings is None:
             if self.theirs.settings and not config.exists(SETTINGS):
                 config.write(SETTINGS, self.settings_text(source))
@@ -223,7 +227,7 @@ class Setup:
         """Return the host's settings for the config: unchanged, if nothing of them is left out or translated."""
         if self.settings.content == self.theirs.settings:
             return source.read(SETTINGS) or b"{}"
-        return (json.dumps(self.settings.content, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+        return text_of(self.settings.content)
 
 
 def make(location: Location, host: Host) -> None:

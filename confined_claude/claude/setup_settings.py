@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from .host_commands import HostPaths, in_session
 _COMMANDS = ("statusLine", "subagentStatusLine", "fileSuggestion")
 _NOT_INSIDE = {
     "sandbox": "the container is the sandbox",
+    "companyAnnouncements": "Claude shows one at random, and what there is to say of a session has its place",
     **dict.fromkeys(
         (
             "apiKeyHelper",
@@ -65,6 +67,22 @@ def copy_of(settings: Mapping[str, Any], paths: HostPaths) -> SettingsCopy:
                 kept[name] = value
         copy.content["env"] = kept
     return copy
+
+
+def without_hooks_of_0_1(inside: Any, theirs: Mapping[str, Any]) -> bytes | None:
+    """Return a config's settings ``inside`` without the hooks that version 0.1 copied; None if they have none.
+
+    It left their scripts on the host, so that every call of a tool was refused. They wait for the user's decision, as
+    all hooks do.
+    """
+    if not isinstance(inside, dict) or not inside.get("hooks") or inside["hooks"] != theirs.get("hooks"):
+        return None
+    return text_of({name: value for name, value in inside.items() if name != "hooks"})
+
+
+def text_of(settings: Mapping[str, Any]) -> bytes:
+    """Return the text of a file with ``settings``."""
+    return (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace")
 
 
 def _reason(name: str, value: object) -> str:

@@ -37,6 +37,9 @@ _INSIDE_TTL_MS = "15000"
 _API = "https://api.anthropic.com"
 
 _REFUSED = "ANTHROPIC_API_KEY is not used: you refused this key on this machine, when Claude asked about it."
+# Kinds of sign-in that Claude Code (2.1.332) has in files of its own beside credentials, by the variable that tells.
+_STAY = ("ANTHROPIC_PROFILE", "ANTHROPIC_FEDERATION_RULE_ID", "ANTHROPIC_IDENTITY_TOKEN_FILE")
+_STAYS = "{} is set: what it signs in with stays on this machine, and no session has it."
 _UNTIL = "`claude` there uses it again once you allow it in /config."
 
 
@@ -81,7 +84,7 @@ def choose(environ: Mapping[str, str], settings: HostSettings, refused_keys: Col
         return Chosen(used.name, found.environ, found.source, found.inside, (*settings.problems, *found.notes))
     of_clouds = {name for each in environment.CLOUDS for name in (each.switch, each.skip)}
     kept = {name: value for name, value in merged.items() if name not in of_clouds}
-    notes = list(settings.problems)
+    notes = [*settings.problems, *(_STAYS.format(name) for name in _STAY if everything.get(name))]
     if (key := kept.get(API_KEY)) and key[-KEY_SUFFIX:] in refused_keys:
         del kept[API_KEY]
         notes += (_REFUSED, _UNTIL)

@@ -40,12 +40,14 @@ class Source:
     """A command that prints a credential: a line for the shell, or a program's words.
 
     ``name`` is the setting it is from, or the program; ``form`` is what it prints; ``environ`` has its variables.
+    ``refresh`` is the user's own command for what it needs first, a sign-in to the cloud; only they run it.
     """
 
     name: str
     command: str | tuple[str, ...]
     form: str
     environ: Mapping[str, str] = field(repr=False)
+    refresh: str = ""
 
     @property
     def ttl(self) -> float:
@@ -165,4 +167,8 @@ def checked(source: Source, printed: bytes) -> str:
 
 
 def _failure(source: Source, reason: str) -> ConfinedError:
-    return ConfinedError(f"No credential from {source.name}: {reason}.", "Try that command yourself, then start again.")
+    message = f"No credential from {source.name}: {reason}."
+    if source.refresh:
+        shown = _LONG_WORD.sub("…", escape(source.refresh))[:_REASON_LENGTH]
+        return ConfinedError(message, f"Run `{shown}`, as your settings say, then start again.")
+    return ConfinedError(message, "Try that command yourself, then start again.")

@@ -9,7 +9,7 @@ from ..claude import choosing
 from ..errors import ConfinedError
 from ..host import Host
 from ..project import Project
-from ..session import join, listing
+from ..session import CLAUDE, WITH_PLUGINS, join, listing
 from ..workspace import Workspace, current_directory
 from .stop import project_for
 
@@ -24,4 +24,6 @@ def execute(host: Host, command: Sequence[str], wanted: str | None) -> int:
     directory = None
     with contextlib.suppress(ConfinedError):  # it may be gone, if a session is wanted by its name
         directory = current_directory().resolve()
+    if command and command[0] == CLAUDE:
+        command = (*WITH_PLUGINS, *command)
     return join.execute(session, command, chosen.environ, directory)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
 from ..claude import approvals
 from ..claude.approvals import Item
@@ -13,11 +14,13 @@ from ..claude.note import note
 from ..claude.offer import Offer
 from ..claude.setup import Change, Setup
 from ..console import ask, confirmed, show
+from ..environment import HOST_GATEWAY
 from ..errors import ConfinedError, EngineError, ReviewNeeded
 from ..fs.usage import Size, in_words
 from ..host import Host
 from ..image import programs
 from ..image.recipe import image_chain
+from ..settings import Settings
 from ..state.store import state_of
 from ..text import diff, escape
 from ..workspace import Workspace, current_project
@@ -51,16 +54,18 @@ def setup(
         return
     decided = approvals.decisions(state)
     missing = _missing(workspace, theirs.items)
-    show("\n".join(lines(workspace.settings.setup, followed, decided, missing)))
+    show("\n".join(lines(workspace.settings, followed, decided, missing)))
     waiting = [item for item in theirs.items if not item.problem and item.digest not in decided]
     if waiting and sys.stdin.isatty():
         _decide(host, waiting)
 
 
-def lines(mode: str, followed: Setup, decided: dict[str, bool], missing: frozenset[str] | None) -> Iterator[str]:
+def lines(
+    settings: Settings, followed: Setup, decided: dict[str, bool], missing: frozenset[str] | None
+) -> Iterator[str]:
     """Yield what is carried over, what not and why. ``missing`` are programs that sessions lack, None if unknown."""
     offer, theirs = followed.offer(), followed.theirs
-    yield escape(f'Your Claude setup in {theirs.paths.config}, in sessions here (setup = "{mode}"):')
+    yield escape(f'Your Claude setup in {theirs.paths.config}, in sessions here (setup = "{settings.setup}"):')
     yield f"  {_summary(offer)}"
     changes = followed.changes()
     if theirs.settings:
@@ -75,6 +80,8 @@ def lines(mode: str, followed: Setup, decided: dict[str, bool], missing: frozens
                 yield escape(f"           {item.problem}")
             elif missing is not None and item.program in missing:
                 yield escape(f"           {item.program} is not in the session: install it there, or set `packages`")
+            elif needed := _unreachable(item, settings):
+                yield escape(f"           {needed}")
         if missing is None:
             yield "  Whether sessions have their programs is not known: there is no image yet, or no engine."
     left_out = {
@@ -90,6 +97,19 @@ def lines(mode: str, followed: Setup, decided: dict[str, bool], missing: frozens
             escape(f"  {change.path}{' (deleted)' * (change.inside is None)}") for change in changed[:_MOST_LINES]
         )
     yield "Sign-ins to MCP servers stay on this machine: sign in to them inside, with /mcp."
+
+
+def _unreachable(item: Item, settings: Settings) -> str:
+    """Return why a session's network does not reach what an item talks to; empty if it may, or if it talks to none."""
+    url = item.inside.get("url")
+    host = (urlsplit(url).hostname or "") if isinstance(url, str) else ""
+    if not host or host == HOST_GATEWAY or settings.network not in ("none", "allowlist"):
+        return ""
+    if settings.network == "none":
+        return "the session has no network to reach it"
+    names = [entry.partition(":")[0] for entry in settings.allow]
+    is_allowed = any(host == name or (name.startswith("*.") and host.endswith(name[1:])) for name in names)
+    return "" if is_allowed else f'with network = "allowlist" it needs `allow = ["{host}"]`'
 
 
 def _status(item: Item, decided: dict[str, bool]) -> str:

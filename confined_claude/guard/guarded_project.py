@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..errors import ConfinedError
 from ..fs.directory import Location
 from ..project import CONTAINER_HOME
-from ..project.places import start_up_links
+from ..project.places import claude_links, start_up_links
 from ..state.boundaries import Boundaries
 from ..workspace import Workspace
 from . import pins, programs, repository
@@ -60,7 +60,9 @@ class GuardedProject:
         settings = (*host.system_git_config, *host.git_config, *host.git_environment)
         self.named = named_files(self.root, self.repository, settings, host.git_files)
         named = (*(f"/{path}" for path in self.named.in_tree), *self.named.anywhere)
-        linked = tuple(_linked(self.root, host.home))
+        configs = dict.fromkeys((host.home / ".claude", host.claude_config))
+        links = (*start_up_links(host.home), *(link for config in configs for link in claude_links(config)))
+        linked = tuple(_linked(self.root, links))
         found = (*_invoke_package(self.root), *map(_git_rule, named), *map(_link_rule, linked))
         self.matcher = Matcher(rules_for(workspace.settings.protect, workspace.settings.writable, found))
         hidden: frozenset[str] = frozenset()
@@ -208,9 +210,9 @@ def _link_rule(path: str) -> Rule:
     return Rule("a program of yours, through a link in your home directory", True, (path, f"{path}/"))
 
 
-def _linked(root: Path, home: Path) -> Iterator[str]:
-    """Yield what in the project programs read under a name in the home directory, and links on the way there."""
-    for link in start_up_links(home):
+def _linked(root: Path, links: Iterable[str]) -> Iterator[str]:
+    """Yield what in the project programs read under the name of one of ``links``, and other links on the way there."""
+    for link in links:
         if not os.path.realpath(link).startswith(f"{root}/"):
             continue
         for place in places(Path(link)):

@@ -58,6 +58,8 @@ _START_UP = """.bashrc .bash_profile .bash_login .bash_logout .bash_aliases .bas
     .claude.json""".split()
 # Directories whose entries are such files, or directories of them.
 _OF_START_UP = (".config", ".config/systemd/user", ".config/autostart", "Library/LaunchAgents")
+# In Claude Code's config, the directories whose entries it obeys.
+_OF_CLAUDE = ("", "/agents", "/commands", "/hooks", "/output-styles", "/plugins", "/rules", "/skills")
 _MAX_ENTRIES = 2000
 
 
@@ -88,9 +90,18 @@ def start_up_links(home: str | Path) -> Iterator[str]:
             if os.path.islink(way):  # noqa: PTH114 - a Path for each takes longer than that
                 yield f"{home}/{name}"
                 break
+    yield from _links_in(f"{home}/{name}" for name in _OF_START_UP)
+
+
+def claude_links(config: str | Path) -> Iterator[str]:
+    """Yield what is a link in the ``config`` of Claude Code, which runs hooks, scripts and skills from there."""
+    return _links_in(f"{config}{name}" for name in _OF_CLAUDE)
+
+
+def _links_in(directories: Iterable[str]) -> Iterator[str]:
     left = _MAX_ENTRIES
-    for name in _OF_START_UP:
-        for entry in _entries(f"{home}/{name}"):
+    for directory in directories:
+        for entry in _entries(directory):
             left -= 1
             if left < 0:
                 return

@@ -120,6 +120,11 @@ def test_hooks_and_servers_are_in_sessions_once_they_are_allowed(plain_user: Use
         screen = opened.wait_for(PROMPT)
         assert not [question for question in QUESTIONS if question in screen]
         opened.wait_for("the user's own status")
+        command = "RUN: tr '\\0' ' ' </proc/$PPID/cmdline"
+        joined = user.run(
+            "confined-claude", "exec", "--", "claude", "--dangerously-skip-permissions", "-p", command, cwd=project
+        )
+        assert "--mcp-config=/etc/claude-code/" in joined.stdout, joined.stderr
     everything = b"".join(path.read_bytes() for path in (user.home / ".local").rglob("*") if path.is_file())
     assert LITERAL.encode() not in everything
     assert GIVEN.encode() not in everything

@@ -85,6 +85,12 @@ KEPT += [
         before=f"{DOTS} $PWD/dots/rc ~/.bashrc",
     ),
     Attack(
+        "a hook of Claude's on this machine, which is kept in the project",
+        "rm -f dots/rc; echo 'touch CANARY' > dots/rc",
+        "sh ~/.claude/hooks/check",
+        before=f"mkdir -p ~/.claude/hooks; {DOTS} $PWD/dots/rc ~/.claude/hooks/check",
+    ),
+    Attack(
         "settings of a program, which are kept in the project",
         "mv dots dots2; mkdir -p dots; printf '[core]\\nfsmonitor = \"touch CANARY;:\"\\n' > dots/config",
         "git init -q inner; git -C inner status",

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from confined_claude.claude import approvals
 from confined_claude.claude.approvals import Item
 from confined_claude.claude.carried import HostSetup
-from confined_claude.claude.host_commands import HostPaths, in_session
+from confined_claude.claude.host_commands import HostPaths, guarded_words, in_session
 from confined_claude.claude.setup_settings import copy_of
 from confined_claude.host import Host
 from confined_claude.state.store import state_of
@@ -84,6 +84,23 @@ def test_a_script_that_is_missing_on_the_host_cannot_run(paths: HostPaths) -> No
 )
 def test_a_hook_does_nothing_where_its_program_or_script_is_missing(command: str, code: int, paths: HostPaths) -> None:
     done = subprocess.run(["bash", "-c", in_session(command, paths).guarded], capture_output=True, check=False)
+    assert done.returncode == code
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["bash", "-c", "exit $1", "x y", "2"], 2),
+        (["no-such-program-at-all", "x"], 0),
+        (["python3", "nowhere/missing.py"], 0),
+        (["/usr/bin/python3", "nowhere/missing.py"], 0),
+        (["python3", "-c", "import sys; sys.exit(2)"], 2),
+        (["false"], 1),
+    ],
+)
+def test_so_does_a_hook_that_is_a_program_with_its_words(words: list[str], code: int) -> None:
+    guarded = guarded_words(words)
+    done = subprocess.run([guarded["command"], *guarded["args"]], capture_output=True, check=False)  # type: ignore[misc, list-item]
     assert done.returncode == code
 
 

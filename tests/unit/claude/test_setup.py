@@ -373,6 +373,29 @@ def test_a_config_of_version_0_1_keeps_what_it_has(place: Place) -> None:
     assert place.files() == {**kept, "agents/same.md": b"follows from now on"}
 
 
+@pytest.mark.parametrize("changed", [False, True], ids=["as copied", "changed inside"])
+def test_hooks_that_version_0_1_copied_without_their_scripts_go_unless_a_session_changed_them(
+    place: Place, changed: bool
+) -> None:
+    hooks = {"Stop": [{"hooks": [{"type": "command", "command": "python3 ~/.claude/hooks/check.py"}]}]}
+    put(place.theirs / "settings.json", {"hooks": hooks, "model": "x"})
+    put(place.inside / "settings.json", {"hooks": {**hooks, "Odd": []} if changed else hooks, "model": "mine"})
+    place.start()
+    kept = json.loads((place.inside / "settings.json").read_bytes())
+    assert (kept["model"], "hooks" in kept) == ("mine", changed)
+    # What a session puts there later stays, the same or not.
+    put(place.inside / "settings.json", {"hooks": hooks})
+    place.start()
+    assert json.loads((place.inside / "settings.json").read_bytes()) == {"hooks": hooks}
+
+
+def test_announcements_of_the_users_do_not_take_the_place_of_a_sessions(place: Place) -> None:
+    put(place.theirs / "settings.json", {"companyAnnouncements": ["Look."], "model": "x"})
+    place.start()
+    assert json.loads((place.inside / "settings.json").read_bytes()) == {"model": "x"}
+    assert "companyAnnouncements" in place.setup.settings.left_out
+
+
 def test_a_config_made_anew_gets_everything_again(place: Place) -> None:
     put(place.theirs / "CLAUDE.md", b"# me")
     put(place.theirs / "settings.json", {"model": "x"})

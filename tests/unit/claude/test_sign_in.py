@@ -151,6 +151,22 @@ def test_a_program_of_a_cloud_gets_all_that_the_user_set_and_the_session_does_no
     assert not {*files, "AWS_SHARED_CREDENTIALS_FILE"} & {*public, *secret}
 
 
+def test_the_users_command_that_signs_in_to_a_cloud_is_known() -> None:
+    helpers = {"awsAuthRefresh": "aws sso login", "gcpAuthRefresh": "gcloud auth login"}
+    for environ, refresh in ((BEDROCK, "aws sso login"), (VERTEX, "gcloud auth login"), (FOUNDRY, "")):
+        found = chosen(environ, helpers=helpers)
+        assert found.source is not None
+        assert found.source.refresh == refresh
+    assert chosen({}, helpers=helpers).kind == ""
+
+
+@pytest.mark.parametrize("name", ["ANTHROPIC_PROFILE", "ANTHROPIC_FEDERATION_RULE_ID"])
+def test_a_sign_in_that_stays_on_the_host_is_named(name: str) -> None:
+    assert f"{name} is set" in chosen({name: "work"}).notes[0]
+    assert f"{name} is set" in chosen({OAUTH: "o"}, env={name: "work"}).notes[0]
+    assert chosen({OAUTH: "o"}).notes == ()
+
+
 def test_a_gateway_with_the_clouds_credentials_gets_the_plain_sign_in() -> None:
     environ = {**VERTEX, "CLAUDE_CODE_SKIP_VERTEX_AUTH": "1", AUTH: "a", OAUTH: "o"}
     assert chosen(environ).environ == {name: value for name, value in environ.items() if name != OAUTH}

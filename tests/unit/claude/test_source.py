@@ -45,6 +45,13 @@ def test_a_program_is_found_on_the_path_it_is_given(tmp_path: Path) -> None:
         Renewal(source(("get-key",)), PATH).first()
 
 
+def test_what_the_user_runs_to_sign_in_to_a_cloud_is_named_where_that_failed() -> None:
+    failing = Source("aws", ("false",), AWS, {}, "aws sso login --profile work --key ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    with pytest.raises(ConfinedError) as caught:
+        Renewal(failing, PATH).first()
+    assert caught.value.hint == "Run `aws sso login --profile work --key …`, as your settings say, then start again."
+
+
 def test_it_is_run_again_after_its_time_to_live_and_only_a_new_value_counts(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("first")

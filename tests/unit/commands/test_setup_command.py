@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,30 @@ def test_without_an_image_it_says_that_programs_are_not_known(
 
     monkeypatch.setattr(programs, "missing", fail)
     assert any("is not known" in line for line in shown(place, capsys))
+
+
+@pytest.mark.parametrize(
+    ("network", "allow", "said"),
+    [
+        ("internet", "", ""),
+        ("allowlist", "", 'it needs `allow = ["mcp.example.com"]`'),
+        ("allowlist", "mcp.example.com", ""),
+        ("allowlist", "*.example.com:443", ""),
+        ("allowlist", "*.com.example,example.com", 'it needs `allow = ["mcp.example.com"]`'),
+        ("none", "", "has no network"),
+    ],
+)
+def test_a_server_elsewhere_that_the_network_does_not_reach_is_named(
+    place: Place, capsys: pytest.CaptureFixture[str], network: str, allow: str, said: str
+) -> None:
+    url = {"type": "http", "url": "https://mcp.example.com/mcp"}
+    put(place.host.home / ".claude.json", {"mcpServers": {"remote": url}})
+    place.host = replace(
+        place.host, environ={"CONFINED_CLAUDE_NETWORK": network, **({"CONFINED_CLAUDE_ALLOW": allow} if allow else {})}
+    )
+    lines = shown(place, capsys)
+    following = lines[lines.index("waiting  remote: talks to https://mcp.example.com") + 1]
+    assert said in following if said else following == "Not carried over:"
 
 
 def test_names_are_allowed_and_refused(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,6 +54,9 @@ def red(project: GuardedProject, path: str) -> bool:
         (".config", "dots/nvim", "nvim/init.lua"),
         (".config/systemd/user/x.service", "{dots}/unit", "unit"),
         (".config/autostart/x.desktop", "{dots}/unit", "unit"),
+        (".claude/settings.json", "{dots}/bashrc", "bashrc"),
+        (".claude/skills", "{dots}/nvim", "nvim/lua/more.lua"),
+        (".claude/hooks/check.py", "{dots}/unit", "unit"),
     ],
 )
 def test_it_is_read_only_and_red(home: Path, dots: Path, link: str, target: str, path: str) -> None:
@@ -67,6 +70,14 @@ def test_it_is_read_only_and_red(home: Path, dots: Path, link: str, target: str,
     assert any((dots / path).is_relative_to(place) for place in pinned)
     # The user may open it.
     assert not red(guarded(dots, home, writable=(path,)), path)
+
+
+def test_links_in_the_config_that_claude_is_led_to_count_too(home: Path, dots: Path) -> None:
+    put(home / ".claude-work/agents/one.md")
+    (home / ".claude-work/settings.json").symlink_to(dots / "unit")
+    environ = {"CLAUDE_CONFIG_DIR": str(home / ".claude-work")}
+    host = Host(1000, 1000, home, environ, home / "d", home / "s", home / "c")
+    assert red(GuardedProject(Workspace(host, Project(dots), Settings())), "unit")
 
 
 def test_every_link_on_the_way_counts(home: Path, dots: Path) -> None:
