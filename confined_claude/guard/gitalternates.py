@@ -13,8 +13,12 @@ def leads_out(content: bytes, objects: Path, root: Path) -> bool:
 
     A quoted path counts as one: git writes none there.
     """
-    lines = [line for line in content.split(b"\n") if line and not line.startswith(b"#")]
     return any(
         line.startswith(b'"') or not Path(os.path.realpath(objects / os.fsdecode(line))).is_relative_to(root)
-        for line in lines
+        for line in lines(content)
     )
+
+
+def lines(content: bytes) -> list[bytes]:
+    """Return the lines of such a file that name a place."""
+    return [line for line in content.split(b"\n") if line and not line.startswith(b"#")]

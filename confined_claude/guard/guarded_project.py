@@ -84,6 +84,12 @@ class GuardedProject:
                 return repository.find(self.root)
         return self.repository
 
+    @property
+    def _beside(self) -> tuple[Path, ...]:
+        """The repository, if its directory is not the project's ``.git``."""
+        is_beside = self.repository is not None and self.repository.common != self.root / ".git"
+        return (self.repository.common,) if self.repository is not None and is_beside else ()
+
     def scan(
         self,
         since: float | None = None,
@@ -103,7 +109,7 @@ class GuardedProject:
         return scan(
             self.root,
             self.matcher,
-            self.outside,
+            self._beside,
             self.named.in_git,
             self.named.commands,
             since=since,

@@ -159,13 +159,13 @@ def _git_files(repository: Repository) -> Iterator[Path]:
     if len(modules) > _MAX_GIT_DIRECTORIES:
         yield common / "modules"
         modules = ()
-    for path in (common, *modules):
-        _refuse_redirection(path)
-        yield from _settings_of(path)
-        yield from (path / name for name in ("config", "hooks", "commondir"))
     if len(trees) > _MAX_GIT_DIRECTORIES:
         yield common / "worktrees"
         trees = (repository.own,) if repository.own != common else ()
+    for path in (common, *modules, *(module for tree in trees for module in submodules(tree))):
+        _refuse_redirection(path)
+        yield from _settings_of(path)
+        yield from (path / name for name in ("config", "hooks", "commondir"))
     for path in trees:
         yield from _settings_of(path)
         if (path / "commondir").exists():

@@ -4,40 +4,58 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import ConfinedError
 from ..fs.directory import Location
-from . import gitconfig
+from ..project.boundaries import GIT_MARKS, SCAFFOLD
+from . import gitalternates, gitconfig
 
 _MODULES_DEPTH = 8
-_MARKS = ("HEAD", "config", "commondir")
-_OPEN_HINT = 'Remove it, or set git = "open" in your own config file: then the session may change it, and you are told.'
+_OPEN_HINT = 'With git = "open" in your own config file sessions start, without git.'
+
+
+class Alternates(NamedTuple):
+    """The file of a repository that names directories with objects, and those of them outside the project."""
+
+    file: Path = Path()
+    directories: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
 class Repository:
     """A project's git directories, by their real paths.
 
-    ``common`` holds settings, hooks and objects. ``own`` is a linked worktree's part of it, else the same. Both are
-    outside the project if ``.git`` is a file.
+    ``common`` holds settings, hooks and objects. ``own`` is a linked worktree's part of it, else the same. If ``.git``
+    is a file, both are outside the project, or in it beside that.
     """
 
     common: Path
     own: Path
 
     def git_directories(self) -> tuple[Path, ...]:
-        """Return every directory that git takes settings from: ``common``, its submodules', its worktrees'."""
-        return (self.common, *submodules(self.common), *worktrees(self.common))
+        """Return every directory that git takes settings from: ``common``, its worktrees', all submodules'."""
+        trees = worktrees(self.common)
+        return (self.common, *submodules(self.common), *trees, *(each for tree in trees for each in submodules(tree)))
+
+    def alternates(self, root: Path) -> Alternates:
+        """Return where it takes objects from beside itself and the project at ``root``."""
+        objects = self.common / "objects"
+        named = gitalternates.lines(_content(objects / "info", "alternates") or b"")
+        found = [_resolved(objects, os.fsdecode(line)) for line in named if b"\0" not in line]
+        outside = [path for path in found if not (path.is_relative_to(self.common) or path.is_relative_to(root))]
+        return Alternates(objects / "info/alternates", tuple(outside))
 
 
 def find(root: Path) -> Repository | None:
     """Return the repository of the project at ``root``, a real path; None if it has none of its own.
 
-    Raises ConfinedError if ``.git`` is a link, or a file that names a directory which does not name this project in
-    turn: a clone could choose what is mounted that way.
+    Raises ConfinedError if ``.git`` is a link, or a file that names a directory outside the project which does not name
+    this project in turn: a clone could choose what is mounted that way.
     """
     git = root / ".git"
     try:
@@ -47,15 +65,35 @@ def find(root: Path) -> Repository | None:
     if stat.S_ISDIR(mode):
         return Repository(git, git) if _is_marked(git) else None
     if stat.S_ISLNK(mode):
-        raise ConfinedError(f"{git} is a link, which cannot be guarded.", _OPEN_HINT)
+        place = os.path.realpath(git)
+        raise ConfinedError(
+            f"{git} is a link, which cannot be guarded.",
+            f"Put a file there in its place, with the line `gitdir: {place}`. {_OPEN_HINT}",
+        )
     named = _named(root, ".git")
     if named is None:
-        raise ConfinedError(f"{git} is neither a folder nor a file that names one.", "Remove it, and start again.")
-    if (repository := _worktree_of(named, git) or _submodule_of(named, root)) is None:
         raise ConfinedError(
-            f"{git} names {named}, which does not belong to this project.", f"See `git worktree repair`. {_OPEN_HINT}"
+            f"{git} is neither a folder nor a file that names one.", "Git takes it for none either: look what it is."
+        )
+    if (repository := _worktree_of(named, git) or _separate(named, root)) is None:
+        raise ConfinedError(
+            f"{git} names {named}, which does not name this project in turn.", f"{_mending(named, root)} {_OPEN_HINT}"
         )
     return repository
+
+
+def _mending(named: Path, root: Path) -> str:
+    """Return how a repository of this project comes to name it. Nothing of this takes anything away."""
+    tree = shlex.quote(str(root))
+    if not named.is_dir():
+        return f"There is nothing. If the repository was moved, `git worktree repair {tree}` in it puts that right."
+    if named.parent.name == "worktrees":
+        command = f"git --git-dir={shlex.quote(str(named.parent.parent))} worktree repair {tree}"
+        return f"If this worktree was moved here, `{command}` says so there."
+    if named.name == ".git":
+        return f"It is that of {named.parent}, of which `git worktree add` makes more work trees."
+    command = f"git --git-dir={shlex.quote(str(named))} config core.worktree {tree}"
+    return f"If it is this project's repository, `{command}` says so there."
 
 
 def above(root: Path) -> Path | None:
@@ -115,7 +153,7 @@ def work_tree(git_directory: Path) -> Path | None:
 
 def _is_marked(directory: Path) -> bool:
     """Return whether a directory is a git directory or was one: a session can take any of its parts away, not all."""
-    return any(os.path.lexists(directory / name) for name in _MARKS)
+    return any(os.path.lexists(directory / name) for name in GIT_MARKS)
 
 
 def _directories(path: Path) -> list[Path]:
@@ -134,17 +172,24 @@ def _worktree_of(own: Path, git: Path) -> Repository | None:
     return Repository(common, own)
 
 
-def _submodule_of(common: Path, root: Path) -> Repository | None:
-    """Return the repository ``common`` if it says that the project is its work tree, else None."""
-    text = _content(common, "config")
+def _separate(common: Path, root: Path) -> Repository | None:
+    """Return the repository ``common`` of a submodule, or of a project whose git directory is elsewhere.
+
+    None if it is no git directory, and if it is outside the project and does not say that this is its work tree.
+    """
+    if not _is_marked(common):
+        return None
+    if root in common.parents:
+        # Through a link in the project a session could lead it elsewhere, and what is in the scaffold is not scanned.
+        pointer = parse_pointer(_content(root, ".git") or b"") or ""
+        is_direct = root / pointer == common and common.relative_to(root).parts[0] != SCAFFOLD
+        return Repository(common, common) if is_direct else None
     try:
-        settings = dict(gitconfig.parse_config(text or b""))
+        settings = dict(gitconfig.parse_config(_content(common, "config") or b""))
     except ValueError:
         return None
     worktree = settings.get("core.worktree")
-    if not worktree or "modules" not in common.parts or _resolved(common, worktree) != root:
-        return None
-    return Repository(common, common)
+    return Repository(common, common) if worktree and _resolved(common, worktree) == root else None
 
 
 def _named(directory: Path, name: str, *, plain: bool = False) -> Path | None:

@@ -33,7 +33,7 @@ _EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 def scan(
     root: Path,
     matcher: Matcher,
-    git_directories: Iterable[Path] = (),
+    git_directories: Collection[Path] = (),
     named_in_git: Iterable[Path] = (),
     commands: Iterable[tuple[Path, str]] = (),
     *,
@@ -41,7 +41,7 @@ def scan(
     programs: Mapping[str, bool] = MappingProxyType({}),
     packages: Collection[str] | None = (),
 ) -> Snapshot:
-    """Scan the project at ``root`` and the ``git_directories`` outside it.
+    """Scan the project at ``root`` and the ``git_directories`` outside it, or in it under any name.
 
     ``named_in_git`` are files and directories in git directories that git's settings lead to, ``commands`` what these
     settings run, each with the work tree.
@@ -53,11 +53,13 @@ def scan(
     """
     walk = Walk()
     try:
+        inner = {f"{path.relative_to(root)}/" for path in git_directories if path.is_relative_to(root)}
         for path in git_directories:
-            with Location(path).open() as directory:
-                GitScan(walk).scan(directory, str(path))
+            if not path.is_relative_to(root):
+                with Location(path).open() as directory:
+                    GitScan(walk).scan(directory, str(path))
         with Location(root).open() as directory:
-            tree = _TreeScan(root, matcher, walk, since=since, programs=programs, packages=packages)
+            tree = _TreeScan(root, matcher, walk, inner, since=since, programs=programs, packages=packages)
             try:
                 tree.scan(directory, "", (), None, "")
             finally:
@@ -83,6 +85,7 @@ class _TreeScan:
         root: Path,
         matcher: Matcher,
         walk: Walk,
+        git_directories: Collection[str],
         *,
         since: float | None,
         programs: Mapping[str, bool],
@@ -94,6 +97,7 @@ class _TreeScan:
         self._walk = walk
         self._snapshot = walk.snapshot
         self._git = GitScan(walk)
+        self._git_directories = git_directories
         self.since_ns = None if since is None else int(since * 1e9)
         self._inner_links: list[str] = []
         self._inner_bytes = 0
@@ -116,7 +120,7 @@ class _TreeScan:
             self._find_programs(prefix[:-1])
         entries = self._walk.entries(directory, prefix)
         names = {entry.name for entry in entries}
-        if is_git_directory(names):
+        if is_git_directory(names) or prefix in self._git_directories:
             self._snapshot.add(prefix[:-1] or ".", Kind.REPOSITORY)
             self._git.scan(directory, prefix[:-1])
         if prefix and not packages and self._has_packages(prefix[:-1], parents[-1], names):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..claude.carried import Carried
 from ..claude.sign_in import Chosen
 from ..egress.ports import Published
+from ..guard.repository import Alternates
 from ..state.facts import EngineFacts
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ class HostFacts:
     ``networks`` are those that this machine is in (CIDR), ``git_settings`` the safe part of the user's own (key,
     value), ``time_zone`` a value for TZ, ``has_repository`` says whether the project's root is one, and
     ``repository_above`` is the directory of the repository that the project is only a part of, ``passed_over`` that
-    of a repository or scaffold in the project that a session has made where the caller stands. ``sign_in`` is what
+    of a repository or scaffold in the project that a session has made where the caller stands, ``alternates`` where
+    else the repository takes objects from. ``sign_in`` is what
     signs in beside credentials in Claude's config, ``set_inside`` are the variables of sign-ins that files which a
     session can write set. ``carried`` is what it gets of the user's hooks and servers, ``mounts`` what it sees beside
     the project. ``published`` is where this machine finds the session's ports, ``engine_port`` the one at which the
@@ -37,6 +39,7 @@ class HostFacts:
     has_repository: bool = True
     repository_above: Path | None = None
     passed_over: Path | None = None
+    alternates: Alternates = field(default_factory=Alternates)
     stdin_is_terminal: bool = True
     stdout_is_terminal: bool = True
     sign_in: Chosen | None = None

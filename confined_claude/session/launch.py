@@ -183,7 +183,7 @@ def plan_launch(
         privileges=(*_privileges(settings), *facts.engine.isolation),
         limits=tuple(limits.arguments(settings, facts.engine)),
         egress=egress,
-        notes=(*egress.notes, *remarks.notes(settings, command)),
+        notes=(*egress.notes, *remarks.notes(workspace, facts, command)),
         remarks=tuple(remarks.remarks(workspace, facts)),
         terminal=terminal,
         # A terminal that is not the session's must not be read either: Claude would wait for its end.

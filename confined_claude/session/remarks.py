@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator, Sequence
 
 from .. import environment
 from ..claude.sign_in import not_counted
-from ..settings import Settings, openings
+from ..settings import openings
 from ..text import escape
 from ..workspace import Workspace
 from . import CLAUDE, limits
@@ -20,12 +21,28 @@ _ROOTLESS = "This engine is rootless: in the session you are uid 0, which is you
 _ROOT = "You are root, so this session is uid 0 in its container: see SECURITY.md."
 
 
-def notes(settings: Settings, command: Sequence[str]) -> Iterator[str]:
+def notes(workspace: Workspace, facts: HostFacts, command: Sequence[str]) -> Iterator[str]:
     """Yield what must be said of this session in any case."""
+    settings = workspace.settings
+    yield from _missing_objects(workspace, facts)
     if settings.network == "none" and command[0] == CLAUDE:
         yield _NO_NETWORK
     if settings.sudo == "full":
         yield _REAL_SUDO
+
+
+def _missing_objects(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
+    """Yield a line on a repository that takes objects from where the session sees none."""
+    seen = [mount.source for mount in facts.mounts if mount.source == mount.target]
+    file, directories = facts.alternates
+    missing = [str(path) for path in directories if not any(path.is_relative_to(place) for place in seen)]
+    if missing:
+        root = shlex.quote(str(workspace.project.root))
+        yield (
+            f"git lacks objects in this session: the repository takes some from {', '.join(missing)}. "
+            f"`mounts = {json.dumps(missing)}` in your own config file shows them, or "
+            f"`git -C {root} repack -a -d && rm {shlex.quote(str(file))}` copies them into the repository."
+        )
 
 
 def remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:

@@ -122,6 +122,9 @@ def gather_facts(
     with signals.interruptible():
         engine = current_facts(state_of(workspace.host), address, record=record)
     has_repository = (root / ".git").exists()
+    own = None
+    with contextlib.suppress(ConfinedError):  # the guard says what is wrong
+        own = repository.find(root)
     below = [place for place in (workspace.workdir, *workspace.workdir.parents) if root in place.parents]
     theirs = HostSetup(workspace.host, root)
     return HostFacts(
@@ -131,6 +134,7 @@ def gather_facts(
         time_zone=time_zone(workspace.host.environ),
         has_repository=has_repository,
         repository_above=None if has_repository else repository.above(root),
+        alternates=repository.Alternates() if own is None else own.alternates(root),
         passed_over=next(filter(mark_of, below), None),
         stdin_is_terminal=sys.stdin.isatty(),
         stdout_is_terminal=sys.stdout.isatty(),

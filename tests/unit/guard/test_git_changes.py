@@ -94,6 +94,16 @@ def test_a_repository_that_is_none_any_more_is_red(directory: str, change: str, 
     assert sorted(after.git_directories()) == sorted(before.git_directories())
 
 
+@pytest.mark.parametrize("part", ["HEAD", "objects", "refs"])
+def test_so_is_one_that_a_git_file_beside_it_names(part: str, tmp_path: Path) -> None:
+    made_repository(tmp_path / "origin")
+    git(tmp_path, "clone", "--quiet", "--bare", "origin", "project/.bare")
+    put(tmp_path / "project/.git", "gitdir: .bare\n")
+    scanned = Scanned(tmp_path / "project")
+    (tmp_path / "project/.bare" / part).rename(tmp_path / "project/.bare/away")
+    assert [line.partition(":")[0] for line in scanned.red()] == [".bare/HEAD"]
+
+
 @pytest.mark.parametrize("target", ["refs/heads/main", "nowhere", os.fsdecode(b"\xff")])
 def test_a_head_that_is_a_link_is_read_as_git_reads_it(target: str, root: Path) -> None:
     scanned = Scanned(root)

@@ -123,6 +123,30 @@ def test_the_pointer_and_the_repository_of_a_worktree_are_pinned(root: Path, tmp
     assert writable == {str(common / "worktrees"), str(common / "worktrees/project")}
 
 
+def test_a_repository_of_another_name_beside_a_git_file_is_pinned(root: Path, tmp_path: Path) -> None:
+    made_repository(tmp_path / "origin")
+    git(root, "clone", "--quiet", "--bare", "../origin", "x/.bare")
+    put(root / ".git", "gitdir: x/.bare\n")
+    pins = planned(root)
+    assert names(pins.read_only, root) >= {".git", "x/.bare/config"}
+    assert names((*pins.read_only, *pins.missing), root) >= {"x/.bare/hooks", "x/.bare/commondir"}
+    assert_nothing_can_be_moved(root, pins)
+
+
+def test_submodules_of_a_worktree_are_pinned(root: Path, tmp_path: Path) -> None:
+    main = made_repository(tmp_path / "main")
+    made_repository(tmp_path / "lib")
+    git(main, "submodule", "--quiet", "add", "../lib", "lib", **{"remote.origin.url": str(main)})
+    commit(main)
+    root.rmdir()
+    git(main, "worktree", "add", "--quiet", "-b", "other", str(root))
+    git(root, "submodule", "--quiet", "update", "--init")
+    pins = planned(root)
+    inner = main / ".git/worktrees/project/modules/lib"
+    assert {inner / "config", inner / "hooks", inner / "commondir"} <= {*pins.read_only, *pins.missing}
+    assert_nothing_can_be_moved(root, pins)
+
+
 def test_a_worktree_of_many_can_still_be_worked_in(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     main = made_repository(tmp_path / "main")
     root.rmdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -116,7 +117,7 @@ Change = Callable[[Places], object]
 @pytest.mark.timeout(10)
 def test_a_worktree_must_be_named_in_turn(change: Change, main: Path, worktree: Path) -> None:
     change(Places(main, worktree, main / ".git/worktrees/tree"))
-    with pytest.raises(ConfinedError, match="does not belong to this project") as caught:
+    with pytest.raises(ConfinedError, match="does not name this project in turn") as caught:
         find(worktree)
     assert 'git = "open"' in caught.value.hint
 
@@ -134,8 +135,121 @@ def test_a_worktree_must_be_named_in_turn(change: Change, main: Path, worktree: 
 )
 def test_a_submodule_must_be_named_in_turn(change: Change, main: Path, submodule: Path) -> None:
     change(Places(main, submodule, main / ".git/modules/deps/lib"))
-    with pytest.raises(ConfinedError, match="does not belong to this project"):
+    with pytest.raises(ConfinedError, match="does not name this project in turn"):
         find(submodule)
+
+
+def layout_of_bare(place: Path) -> Path:
+    """A directory with a bare repository in it, a ``.git`` file that names that, and worktrees."""
+    made_repository(place / "origin")
+    root = place / "project"
+    git(place, "clone", "--quiet", "--bare", "origin", "project/.bare")
+    put(root / ".git", "gitdir: ./.bare\n")
+    git(root, "worktree", "add", "--quiet", "feature")
+    return root
+
+
+def test_a_git_directory_of_another_name_in_the_project_is_its_repository(tmp_path: Path) -> None:
+    root = layout_of_bare(tmp_path)
+    common, own = root / ".bare", root / ".bare/worktrees/feature"
+    assert find(root) == Repository(common, common)
+    assert find(root / "feature") == Repository(common, own)
+    (common / "HEAD").unlink()  # as a session may
+    assert find(root) == Repository(common, common)
+
+
+@pytest.mark.parametrize("named", ["link/.bare", "x/../.bare", ".confined-claude/venvs/.bare", ".", "src"])
+def test_a_git_directory_in_the_project_that_a_session_could_replace_is_refused(tmp_path: Path, named: str) -> None:
+    root = layout_of_bare(tmp_path)
+    (root / "link").symlink_to(".")
+    (root / "src").mkdir()
+    (root / ".confined-claude/venvs").mkdir(parents=True)
+    if "venvs" in named:
+        (root / ".bare").rename(root / named)
+    put(root / ".git", f"gitdir: {named}\n")
+    with pytest.raises(ConfinedError, match="does not name this project in turn"):
+        find(root)
+
+
+def hinted(root: Path) -> list[str]:
+    """The command that the refusal of a repository names, if it names one, word by word."""
+    with pytest.raises(ConfinedError, match="does not name this project in turn") as caught:
+        find(root)
+    assert "emove" not in caught.value.hint
+    return shlex.split(caught.value.hint.split("`")[1])
+
+
+def test_a_git_directory_elsewhere_counts_once_it_names_the_project_by_the_hints_own_command(tmp_path: Path) -> None:
+    made_repository(tmp_path / "origin")
+    git(tmp_path, "clone", "--quiet", "--separate-git-dir", "else where.git", "origin", "project")
+    root, common = tmp_path / "project", tmp_path / "else where.git"
+    program, *words = hinted(root)
+    assert program == "git"
+    git(tmp_path, *words)
+    assert find(root) == Repository(common, common)
+    assert git(root, "status", "--porcelain") == ""
+    (tmp_path / "project").rename(tmp_path / "moved")
+    hinted(tmp_path / "moved")
+
+
+def test_a_worktree_that_was_moved_counts_after_the_hints_own_command(main: Path, worktree: Path) -> None:
+    moved = worktree.rename(worktree.with_name("moved"))
+    git(main, *hinted(moved)[1:])
+    assert find(moved) == Repository(main / ".git", main / ".git/worktrees/tree")
+
+
+def test_the_directory_of_another_work_tree_is_refused_without_leading_it_elsewhere(main: Path, tmp_path: Path) -> None:
+    put(tmp_path / "other/.git", f"gitdir: {main}/.git\n")
+    assert hinted(tmp_path / "other") == ["git", "worktree", "add"]
+
+
+def test_submodules_of_worktrees_and_those_in_submodules_are_git_directories_of_the_repository(tmp_path: Path) -> None:
+    for name, parts in (("leaf", []), ("mid", ["leaf"]), ("main", ["mid"])):
+        made_repository(tmp_path / name)
+        for part in parts:
+            git(tmp_path / name, "submodule", "--quiet", "add", str(tmp_path / part), f"libs/{part}")
+            commit(tmp_path / name)
+    main, tree = tmp_path / "main", tmp_path / "tree"
+    git(main, "worktree", "add", "--quiet", "../tree")
+    for place in (main, tree):
+        git(place, "submodule", "--quiet", "update", "--init", "--recursive")
+    found = find(tree)
+    assert found is not None
+    common = main / ".git"
+    for git_directory in (common, common / "worktrees/tree"):
+        inner = git_directory / "modules/libs/mid"
+        assert {inner, inner / "modules/libs/leaf"} < set(found.git_directories())
+    for place, git_directory in ((main, common), (tree, common / "worktrees/tree")):
+        inner = git_directory / "modules/libs/mid"
+        assert find(place / "libs/mid") == Repository(inner, inner)
+        inner /= "modules/libs/leaf"
+        assert find(place / "libs/mid/libs/leaf") == Repository(inner, inner)
+
+
+@pytest.mark.parametrize("option", ["--shared", "--reference"])
+def test_a_repository_that_takes_objects_from_elsewhere_says_so_until_it_has_them(option: str, tmp_path: Path) -> None:
+    made_repository(tmp_path / "origin")
+    words = ["--reference", "origin"] if option == "--reference" else [option]
+    git(tmp_path, "clone", "--quiet", *words, f"file://{tmp_path}/origin" if len(words) > 1 else "origin", "project")
+    root = tmp_path / "project"
+    found = find(root)
+    assert found is not None
+    file = root / ".git/objects/info/alternates"
+    assert found.alternates(root) == (file, (tmp_path / "origin/.git/objects",))
+    git(root, "repack", "-a", "-d")
+    file.unlink()
+    assert not found.alternates(root).directories
+    (tmp_path / "origin").rename(tmp_path / "gone")
+    git(root, "fsck", "--full")
+    assert git(root, "log", "--format=%s") == "x\n"
+
+
+def test_objects_in_the_project_are_no_others(main: Path) -> None:
+    put(main / ".git/objects/info/alternates", f"{main}/.git/modules/x/objects\n../../vendor/.git/objects\n")
+    found = find(main)
+    assert found is not None
+    assert found.alternates(main).directories == ()
+    assert len(found.alternates(main / "src").directories) == 1
 
 
 def test_a_link_in_place_of_git_is_refused(main: Path, tmp_path: Path) -> None:

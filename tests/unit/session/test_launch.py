@@ -24,9 +24,11 @@ from confined_claude.egress.network import plan_egress
 from confined_claude.egress.ports import Published
 from confined_claude.engine.mount import Mount
 from confined_claude.errors import ConfinedError
+from confined_claude.guard.repository import Alternates
 from confined_claude.host import Host
 from confined_claude.image.recipe import ImageChain, Recipe
 from confined_claude.project import IGNORED, Project
+from confined_claude.project.mounts import HostMount
 from confined_claude.session import start
 from confined_claude.session.host_facts import HostFacts
 from confined_claude.session.launch import CAPABILITIES, SUDO_CAPABILITIES, Launch, plan_launch
@@ -379,6 +381,31 @@ def test_without_a_network_it_says_what_that_means_for_claude(root: Path, host: 
 def test_a_repository_around_the_project_is_reported(root: Path, host: Host) -> None:
     (remark,) = planned(root, host, repository_above=root.parent).remarks
     assert f"repository at {root.parent}," in remark
+
+
+def test_a_repository_without_all_its_objects_is_reported_with_the_command_that_gets_them(
+    root: Path, host: Host
+) -> None:
+    file = root / ".git/objects/info/alternates"
+    place = root.parent / "origin/.git/objects"
+    alternates = Alternates(file, (place,))
+    (note,) = (note for note in planned(root, host, alternates=alternates).notes if "git lacks objects" in note)
+    assert f'`mounts = ["{place}"]`' in note
+    seen = HostMount(place.parent, place.parent, writable=False, is_directory=True, identity=(1, 1))
+    assert "git lacks" not in " ".join(planned(root, host, alternates=alternates, mounts=(seen,)).notes)
+    assert f"`git -C '{root}' repack -a -d && rm '{file}'`" in note
+
+
+def test_the_project_is_named_where_it_is_not_the_callers_directory(root: Path, host: Host) -> None:
+    workspace = Workspace(host, Project(root), directory=root / "src")
+    launch = plan_launch(workspace, HostFacts(), IMAGE, COMMAND, key="k")
+    assert launch.workdir == str(root / "src")
+    assert [f"The project is {root}" in remark for remark in launch.remarks] == [True]
+    hidden = Mount(Path("/data"), ("x",), str(root / "src"))
+    assert launch.with_mounts([hidden]).workdir == str(root)
+    assert launch.with_mounts([dataclasses.replace(hidden, pin=True)]).workdir == str(root / "src")
+    launch = plan_launch(workspace, HostFacts(passed_over=root / "src"), IMAGE, COMMAND, key="k")
+    assert ["review --accept src" in remark for remark in launch.remarks] == [True]
 
 
 # Secrets
