@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from . import othervcs
 from .rule_table import Rule
 from .snapshot import Item
 
@@ -32,6 +33,13 @@ def whole(item: Item) -> bytes:
     if item.content is None:
         raise ValueError("too large")
     return item.content
+
+
+def is_harmless(path: str, old: Item | None, item: Item, root: str) -> bool:
+    """Return whether a file of the project at ``root`` runs and leads to nothing, by what it says."""
+    if path.rpartition("/")[2].lower() == "package.json":
+        return not runs_others(old, item)
+    return old is None and item.content is not None and othervcs.is_plain(path, item.content, root)
 
 
 # JSON

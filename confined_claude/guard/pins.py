@@ -22,7 +22,7 @@ from .rules import VENV_MARK, Matcher
 
 # Git looks for `commondir` in any git directory, and takes settings and hooks from where it leads. With this content
 # git stays where it is, and as a mount point the file cannot be replaced.
-FILES = {"commondir": b".\n", "config": b""}
+FILES = {"commondir": b".\n", "config": b"", "hgrc": b"", "hgrc-not-shared": b""}
 _PYTHON_CACHE = "__pycache__"
 _HOST_VENV = ".venv"
 # With more submodules or worktrees than this, the directory that holds them is pinned as a whole.
@@ -79,6 +79,7 @@ def plan_pins(
         red.append(root / _PYTHON_CACHE)
     if (root / ".git").is_file():
         red.append(root / ".git")
+    red += _other_version_control(root)
     if repository is not None:
         red += _git_files(repository)
         red += [path for path in named_in_git if os.path.lexists(path) and not path.is_symlink()]
@@ -151,6 +152,21 @@ def remove_made(paths: Iterable[Path], root: Path) -> None:
                 directory.rmdir(path.name)
             elif directory.read(path.name) == FILES[path.name]:
                 directory.unlink(path.name)
+
+
+def _other_version_control(root: Path) -> Iterator[Path]:
+    """Yield what Mercurial obeys beside the files of the rules, also if it is missing, and Jujutsu's own git does."""
+    if _real_directory(root / ".hg"):
+        settings = (root / ".hg" / name for name in ("hgrc", "hgrc-not-shared"))
+        yield from (path for path in settings if not path.is_symlink())
+    store = root / ".jj/repo/store/git"
+    if _real_directory(store):
+        yield from _git_files(Repository(store, store))
+
+
+def _real_directory(path: Path) -> bool:
+    """Return whether a path is that of a directory, with no link on the way there."""
+    return path.is_dir() and os.path.realpath(path) == str(path)
 
 
 def _git_files(repository: Repository) -> Iterator[Path]:

@@ -77,7 +77,8 @@ RULES = (
     _red("git, where your settings include it", "/.gitconfig"),
     _red(
         "another version control system, at its next command",
-        ".hg/hgrc .hg/hgrc-not-shared .sl/config .jj/repo/config.toml .jj/workspace-config.toml .lazygit.yml",
+        """.hg/hgrc .hg/hgrc-not-shared .hg/requires .hg/sharedpath .sl/config .jj/repo .jj/repo/config.toml
+        .jj/repo/store/git_target .jj/workspace-config.toml .lazygit.yml""",
     ),
     _red(
         "your shell, on entering the directory",

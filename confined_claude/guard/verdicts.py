@@ -302,7 +302,7 @@ def _judge_file(path: str, old: Item | None, item: Item, new: str, context: Cont
     lost = contents.lost(rule, old, item) if rule.keeps else ""
     if rule.is_safeguard:
         return Verdict(False, "", f"changed: {lost}; {rule.keeps}") if lost else None
-    if name == "package.json" and not contents.runs_others(old, item):
+    if contents.is_harmless(path, old, item, context.root):
         return None
     red = rule.red
     if path == _TASKS_PACKAGE:

@@ -22,7 +22,8 @@ class HostFacts:
     """What a launch depends on beside the workspace, found out once for each start.
 
     ``networks`` are those that this machine is in (CIDR), ``git_settings`` the safe part of the user's own (key,
-    value), ``time_zone`` a value for TZ, ``has_repository`` says whether the project's root is one, and
+    value), ``time_zone`` a value for TZ, ``has_repository`` says whether the project's root is one of git, and
+    ``is_versioned`` whether anything keeps its versions,
     ``repository_above`` is the directory of the repository that the project is only a part of, ``passed_over`` that
     of a repository or scaffold in the project that a session has made where the caller stands, ``alternates`` where
     else the repository takes objects from. ``sign_in`` is what
@@ -37,6 +38,7 @@ class HostFacts:
     git_settings: tuple[tuple[str, str], ...] = ()
     time_zone: str = ""
     has_repository: bool = True
+    is_versioned: bool = True
     repository_above: Path | None = None
     passed_over: Path | None = None
     alternates: Alternates = field(default_factory=Alternates)

@@ -64,7 +64,7 @@ def remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
             f"This directory is part of the repository at {above}, which the session does not see: "
             "git does not work here."
         )
-    elif not facts.has_repository:
+    elif not (facts.has_repository or facts.is_versioned):
         yield _NO_REPOSITORY
 
 

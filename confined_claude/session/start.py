@@ -29,7 +29,7 @@ from ..guard.guards import guarded
 from ..host import Host, time_zone
 from ..image.recipe import image_chain
 from ..project import IGNORED, IGNORED_BEFORE
-from ..project.boundaries import mark_of
+from ..project.boundaries import REPOSITORIES, mark_of
 from ..state import locks, profiles, projects
 from ..state.facts import current_facts
 from ..state.store import state_of
@@ -122,6 +122,7 @@ def gather_facts(
     with signals.interruptible():
         engine = current_facts(state_of(workspace.host), address, record=record)
     has_repository = (root / ".git").exists()
+    is_versioned = any((root / name).is_dir() for name in REPOSITORIES)
     own = None
     with contextlib.suppress(ConfinedError):  # the guard says what is wrong
         own = repository.find(root)
@@ -133,7 +134,8 @@ def gather_facts(
         git_settings=workspace.host.git_settings(),
         time_zone=time_zone(workspace.host.environ),
         has_repository=has_repository,
-        repository_above=None if has_repository else repository.above(root),
+        repository_above=None if has_repository or is_versioned else repository.above(root),
+        is_versioned=is_versioned,
         alternates=repository.Alternates() if own is None else own.alternates(root),
         passed_over=next(filter(mark_of, below), None),
         stdin_is_terminal=sys.stdin.isatty(),

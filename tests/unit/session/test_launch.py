@@ -366,9 +366,10 @@ def test_limits_that_nobody_keeps_are_said_by_name(root: Path, host: Host) -> No
 
 
 def test_a_directory_without_a_repository_gets_a_line_with_what_to_do(root: Path, host: Host) -> None:
-    (remark,) = planned(root, host, has_repository=False).remarks
+    (remark,) = planned(root, host, has_repository=False, is_versioned=False).remarks
     assert "`git init`" in remark
-    (remark,) = planned(root, host, has_repository=False, repository_above=root.parent).remarks
+    assert planned(root, host, has_repository=False, is_versioned=True).remarks == ()  # Mercurial's, say
+    (remark,) = planned(root, host, has_repository=False, is_versioned=False, repository_above=root.parent).remarks
     assert "git init" not in remark
 
 
