@@ -100,6 +100,16 @@ class Workspace:
         return self.directory or self.project.root
 
     @property
+    def written(self) -> tuple[Path, ...]:
+        """The directories that its sessions write: the project, and what is mounted beside it for that."""
+        if not self.settings.mounts:
+            return (self.project.root,)
+        from .project.mounts import parse
+
+        found = (parse(entry, self.project.root, self.host) for entry in self.settings.mounts)
+        return (self.project.root, *(source for source, _, writable in found if writable))
+
+    @property
     def scaffold(self) -> Location:
         """The project's own ``.confined-claude``."""
         return scaffold_of(self.project.root)

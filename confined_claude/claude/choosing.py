@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,13 +22,13 @@ _CLAUDES, _PROJECTS_SETTINGS = ".claude", ("settings.json", "settings.local.json
 _NAME_LENGTH, _MOST_OTHERS = 64, 100
 
 
-def find(host: Host, root: Path | None, config: Location) -> Chosen:
-    """Return what signs in for sessions of the project at ``root`` with the Claude config at ``config``.
+def find(host: Host, written: Iterable[Path], config: Location) -> Chosen:
+    """Return what signs in for sessions that write to ``written`` and have the Claude config at ``config``.
 
     No command is run. Raises ConfinedError if CLAUDE_CONFIG_DIR is where sessions can write, and for a record of a
     newer version.
     """
-    settings = host_settings.read(host, root)
+    settings = host_settings.read(host, written)
     has_key = API_KEY in host.environ or API_KEY in settings.env
     refused = tokens.refused_keys(host) if has_key else frozenset()
     chosen = choose(host.environ, settings, refused, tokens.stored(host, config.path))
@@ -38,11 +38,11 @@ def find(host: Host, root: Path | None, config: Location) -> Chosen:
     return replace(chosen, environ={**chosen.environ, **({AWS_REGIONS[0]: region} if region else {})})
 
 
-def renewal(chosen: Chosen, host: Host, root: Path) -> Renewal | None:
+def renewal(chosen: Chosen, host: Host, written: Iterable[Path]) -> Renewal | None:
     """Run the command that prints the credential, if there is one, in the background."""
     if chosen.source is None:
         return None
-    places = tuple(host_settings.writable_by_sessions(host, root))
+    places = tuple(host_settings.writable_by_sessions(host, written))
     return Renewal(chosen.source, host_settings.search_path(host, places))
 
 

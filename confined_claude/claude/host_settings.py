@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
@@ -20,7 +20,7 @@ from ..errors import ConfinedError
 from ..fs.directory import read_config
 from ..host import Host
 from ..state import projects
-from ..state.store import state_of
+from ..state.store import records_of, state_of
 from ..text import parse_json
 
 SETTINGS = "settings.json"
@@ -48,14 +48,14 @@ class HostSettings:
     problems: tuple[str, ...] = ()
 
 
-def read(host: Host, root: Path | None = None, managed: Path = Path(_MANAGED)) -> HostSettings:
-    """Return what the settings of ``host`` say for a session in the project at ``root``; managed ones win.
+def read(host: Host, written: Iterable[Path] = (), managed: Path = Path(_MANAGED)) -> HostSettings:
+    """Return what the settings of ``host`` say for a session that writes to ``written``; managed ones win.
 
     Raises ConfinedError if CLAUDE_CONFIG_DIR is where a session can write.
     """
     problems: list[str] = []
     own = host.claude_config / SETTINGS
-    places = _once(lambda: tuple(writable_by_sessions(host, root)))
+    places = _once(lambda: tuple(writable_by_sessions(host, written)))
     if host.environ.get("CLAUDE_CONFIG_DIR") and (place := within(host.claude_config, places())):
         raise ConfinedError(
             f"CLAUDE_CONFIG_DIR is in {place}, where sessions can write: nothing of it can be trusted.",
@@ -92,13 +92,17 @@ def variables_in(settings: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(variables) if isinstance(variables, dict) else frozenset()
 
 
-def writable_by_sessions(host: Host, root: Path | None) -> Iterator[Path]:
-    """Yield the real paths of the directories that sessions can write: all projects, and what they share.
+def writable_by_sessions(host: Host, written: Iterable[Path]) -> Iterator[Path]:
+    """Yield the real paths of the directories that sessions can write.
 
-    Raises ConfinedError if the known projects cannot be listed.
+    These are all projects, what is mounted beside them, and what they share; ``written`` are those of the session at
+    hand. Raises ConfinedError if they cannot be listed.
     """
-    roots = [known.root for known in projects.projects(state_of(host))]
-    for path in (root, host.data, *roots):
+    from ..guard import beside  # few hosts need any of this
+
+    known = projects.projects(state_of(host))
+    mounted = [path for each in known for path in beside.roots(records_of(host, each.id))]
+    for path in (*written, host.data, *(each.root for each in known), *mounted):
         if path is not None:
             yield Path(os.path.realpath(path))
 

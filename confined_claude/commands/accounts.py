@@ -78,7 +78,7 @@ def line(found: Account) -> str:
 def _account(profile: Profile, host: Host, config: Location, *, is_current: bool) -> Account:
     chosen = None
     with contextlib.suppress(ConfinedError):  # a start says what is wrong
-        chosen = choosing.find(host, None, config)
+        chosen = choosing.find(host, (), config)
     sign_in = ClaudeConfig(config, host, chosen).look()[0].kind
     address = account.signed_in_as(config, host) if sign_in == CREDENTIALS_KIND else ""
     return Account(profile, config, host, sign_in, address, is_current)

@@ -20,7 +20,7 @@ def execute(host: Host, command: Sequence[str], wanted: str | None) -> int:
     session = listing.choose(listing.sessions(host), here, wanted)
     # The account is the session's, whatever is in force by now.
     workspace = Workspace.load_leniently(host, Project(session.path), {"profile": session.profile or None})
-    chosen = choosing.find(workspace.host, session.path, workspace.claude_config)
+    chosen = choosing.find(workspace.host, workspace.written, workspace.claude_config)
     directory = None
     with contextlib.suppress(ConfinedError):  # it may be gone, if a session is wanted by its name
         directory = current_directory().resolve()

@@ -118,11 +118,11 @@ def _run(workspace: Workspace, words: Sequence[str]) -> int:
 def _bare(workspace: Workspace) -> dict[str, str]:
     """Return the environment without sign-ins, but with where requests go: a gateway may be the only way."""
     gateway = ("ANTHROPIC_BASE_URL", "ANTHROPIC_CUSTOM_HEADERS")
-    environ = choosing.find(workspace.host, workspace.project.root, workspace.claude_config).environ
+    environ = choosing.find(workspace.host, workspace.written, workspace.claude_config).environ
     return {name: value for name, value in environ.items() if not environment.is_of_sign_in(name) or name in gateway}
 
 
 def _tell_what_comes_first(workspace: Workspace, wanted: str) -> None:
-    chosen = choosing.find(workspace.host, workspace.project.root, workspace.claude_config)
+    chosen = choosing.find(workspace.host, workspace.written, workspace.claude_config)
     if chosen.kind != wanted:
         say(f"Sessions are signed in by {chosen.kind} all the same, which comes first. Remove that to use the new one.")

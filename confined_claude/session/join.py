@@ -138,7 +138,7 @@ def _watch(workspace: Workspace, tell: Callable[[str], None]) -> Watch | None:
 
     host, config = workspace.host, workspace.claude_config
     try:
-        return ClaudeConfig(config, host, choosing.find(host, workspace.project.root, config)).watch(tell)
+        return ClaudeConfig(config, host, choosing.find(host, workspace.written, config)).watch(tell)
     except ConfinedError:  # the session goes on without
         return None
 

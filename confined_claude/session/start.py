@@ -107,7 +107,7 @@ def signed_in(workspace: Workspace, chosen: Chosen | None = None) -> tuple[Works
 
     ``chosen`` is by default what signs in on this host. Raises ConfinedError as ``choosing.find`` does.
     """
-    chosen = chosen or choosing.find(workspace.host, workspace.project.root, workspace.claude_config)
+    chosen = chosen or choosing.find(workspace.host, workspace.written, workspace.claude_config)
     return replace(workspace, host=replace(workspace.host, environ=chosen.environ)), chosen
 
 
@@ -203,7 +203,7 @@ def _start(
 
             stack.enter_context(Relay(workspace.relays.at(launch.key), launch.egress.relayed))
         claude = ClaudeConfig(workspace.claude_config, workspace.host, sign_in)
-        renewal = choosing.renewal(sign_in, workspace.host, workspace.project.root)
+        renewal = choosing.renewal(sign_in, workspace.host, workspace.written)
         if renewal is not None:
             stack.callback(renewal.close)
         notes: list[str] = []

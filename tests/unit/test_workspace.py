@@ -74,3 +74,10 @@ def test_locations_follow_the_settings(project: Project, host: Host) -> None:
     assert own.pip_cache.path == host.data / "projects" / project.id / "pip-cache"
     assert own.state.path == host.state / "projects" / project.id
     assert own.scaffold.path == project.root / ".confined-claude"
+
+
+def test_what_is_mounted_to_be_written_is_written(host: Host, tmp_path: Path) -> None:
+    settings = Settings(mounts=("/data", "~/notes:rw", "../beside:/inside:rw", "/more:ro"))
+    workspace = Workspace(host, Project(tmp_path / "app"), settings)
+    assert workspace.written == (tmp_path / "app", host.home / "notes", tmp_path / "beside")
+    assert Workspace(host, Project(tmp_path / "app"), Settings()).written == (tmp_path / "app",)

@@ -111,7 +111,7 @@ class _Examination:
 
     def _sign_in(self, settings: Settings) -> Result:
         found = accounts.in_force(self._host, self._here, settings)
-        result = machine.sign_in(found.config, found.host, self._here.root if self._here else None)
+        result = machine.sign_in(found.config, found.host, (self._here.root,) if self._here else ())
         if found.profile.name == profiles.DEFAULT:
             return result
         return replace(result, what=f"profile {found.profile.name}: {result.what}")

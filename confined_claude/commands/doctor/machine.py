@@ -7,6 +7,7 @@ import shutil
 import sys
 import sysconfig
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,13 +129,13 @@ def _size(count: int) -> str:
     return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count // _MIB} MiB"
 
 
-def sign_in(config: Location, host: Host, root: Path | None = None) -> Result:
-    """Check how a session of the project at ``root`` with the Claude config at ``config`` would sign in.
+def sign_in(config: Location, host: Host, written: Iterable[Path] = ()) -> Result:
+    """Check how a session that writes to ``written``, with the Claude config at ``config``, would sign in.
 
     Nothing is sent, and no command that prints a credential is run. Raises ConfinedError for records of a newer
     version, and if CLAUDE_CONFIG_DIR is where sessions can write.
     """
-    chosen = choosing.find(host, root, config)
+    chosen = choosing.find(host, written, config)
     found, expires = ClaudeConfig(config, host, chosen).look()
     if not found.kind:
         return warning(found.notes[0], HOW_TO_SIGN_IN)

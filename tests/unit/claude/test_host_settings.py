@@ -16,6 +16,7 @@ from confined_claude.claude import choosing, tokens
 from confined_claude.claude.host_settings import HostSettings, read
 from confined_claude.claude.sign_in import TOKEN_KIND
 from confined_claude.errors import ConfinedError
+from confined_claude.guard import beside
 from confined_claude.state import projects
 from confined_claude.state.store import records_of
 from confined_claude.workspace import shared_data
@@ -31,13 +32,23 @@ class Place:
         self.project = folder / "project"
         self.other = folder / "other"
         self.managed = folder / "managed"
-        for path in (self.project, self.other, self.managed / "managed-settings.d", self.host.home / ".claude"):
+        self.mounted, self.mounted_there = folder / "mounted", folder / "mounted there"
+        for path in (
+            self.project,
+            self.other,
+            self.mounted,
+            self.mounted_there,
+            self.managed / "managed-settings.d",
+            self.host.home / ".claude",
+        ):
             path.mkdir(parents=True)
         projects.remember(records_of(self.host, "other-1"), self.other)
+        beside.remember(records_of(self.host, "other-1"), [self.mounted_there])
         self.user = self.host.home / ".claude/settings.json"
 
     def read(self, **environ: str) -> HostSettings:
-        return read(replace(self.host, environ={**self.host.environ, **environ}), self.project, self.managed)
+        host = replace(self.host, environ={**self.host.environ, **environ})
+        return read(host, (self.project, self.mounted), self.managed)
 
 
 @pytest.fixture
@@ -89,9 +100,9 @@ def test_settings_of_a_project_do_not_count(place: Place) -> None:
     assert place.read() == HostSettings()
 
 
-@pytest.mark.parametrize("where", ["project", "other", "shared data"])
+@pytest.mark.parametrize("where", ["project", "other", "mounted", "mounted_there", "shared data"])
 def test_settings_that_lead_to_where_a_session_can_write_are_not_used(place: Place, where: str) -> None:
-    target = {"project": place.project, "other": place.other, "shared data": place.host.data}[where]
+    target = place.host.data if where == "shared data" else getattr(place, where)
     target.mkdir(parents=True, exist_ok=True)
     # Control: elsewhere they are used.
     real = write(target.parent / "settings-elsewhere.json", env={"ANTHROPIC_BASE_URL": "http://x"}, apiKeyHelper="h")
@@ -163,7 +174,7 @@ def test_a_config_directory_where_a_session_can_write_is_refused(place: Place) -
 
 def find(place: Place, **environ: str) -> Any:
     host = replace(place.host, environ={**place.host.environ, **environ})
-    return choosing.find(host, place.project, shared_data(host).at("claude-config"))
+    return choosing.find(host, (place.project,), shared_data(host).at("claude-config"))
 
 
 @pytest.mark.parametrize(("variable", "file"), [("", "../.claude.json"), ("CLAUDE_CONFIG_DIR", ".claude.json")])
