@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import json
+import re
 import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..engine import containers, labels
+from ..environment import is_loopback
 from ..errors import ConfinedError, EngineError
 from ..settings import Settings
+from ..text import escape
 
 # How far beyond a port that is taken another is looked for; any other comes after that.
 _NEAR = 50
@@ -22,6 +26,7 @@ _LAST = 65535
 _ENGINE_PORTS = frozenset((2375, 2376, 2377))
 # Behind what the engine publishes; above the ports that the kernel gives to connections.
 _FIRST_INNER_PORT = 61000
+_PORT = re.compile(r"^[a-z]+://[^/]*:([0-9]{1,5})(?:/|$)")
 _LISTENING = "0A"
 _EVERYWHERE_OR_LOOPBACK = ("00000000", "0100007F", "0" * 32, "0" * 24 + "01000000")
 
@@ -154,6 +159,17 @@ def refuse_engines(relayed: Iterable[int], engine_port: int) -> None:
             f"A session cannot reach port {port} of this machine: who gives commands to a container engine is root.",
             "Take it out of `host_ports`, or out of the variable that names it.",
         )
+
+
+def out_of_reach(servers: str, relayed: Sequence[int]) -> Iterator[str]:
+    """Yield a line on each of the user's MCP ``servers`` (a JSON text) on this machine that nothing relays."""
+    for name, server in json.loads(servers or "{}").get("mcpServers", {}).items():
+        url = server.get("url", "")
+        if is_loopback(url) and (found := _PORT.search(url)) and int(found[1]) not in relayed:
+            yield (
+                f"The MCP server {escape(name)} is at port {found[1]} of this machine, which this session does not "
+                f"reach: for that, set `host_ports = [{found[1]}]`."
+            )
 
 
 def notes(settings: Settings, relayed: Sequence[int], published: Sequence[Published]) -> Iterator[str]:

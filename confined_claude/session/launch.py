@@ -16,6 +16,7 @@ from ..claude import managed
 from ..claude.carried import Carried
 from ..claude.note import note
 from ..claude.sign_in import SETTINGS_VARIABLE, VALUE_VARIABLE, Chosen, session_settings
+from ..egress import ports
 from ..egress.network import HOSTNAME_LENGTH, Egress, plan_egress
 from ..egress.ports import Published
 from ..engine import labels
@@ -184,7 +185,7 @@ def plan_launch(
         limits=tuple(limits.arguments(settings, facts.engine)),
         egress=egress,
         notes=(*egress.notes, *remarks.notes(workspace, facts, command)),
-        remarks=tuple(remarks.remarks(workspace, facts)),
+        remarks=(*remarks.remarks(workspace, facts), *ports.out_of_reach(facts.carried.servers, egress.relayed)),
         terminal=terminal,
         # A terminal that is not the session's must not be read either: Claude would wait for its end.
         stdin=terminal or not facts.stdin_is_terminal,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -87,6 +88,22 @@ def test_a_port_that_this_user_may_not_bind_is_left_to_the_engine(monkeypatch: p
     monkeypatch.setattr(ports.socket, "create_server", refuse)
     with Reservation() as reservation:
         assert reservation.choose(["80"]) == (Published(80, 80, 80),)
+
+
+def test_an_mcp_server_of_this_machine_that_nothing_relays_is_named() -> None:
+    urls = {
+        "here": "http://localhost:3000/mcp",
+        "bare": "http://127.0.0.1:80",
+        "relayed": "http://[::1]:4000/",
+        "there": "https://mcp.example.com:3000/",
+        "odd": "http://localhost:port/",
+    }
+    servers: dict[str, Any] = {name: {"type": "http", "url": url} for name, url in urls.items()}
+    servers["program"] = {"command": "x"}
+    lines = list(ports.out_of_reach(json.dumps({"mcpServers": servers}), [4000]))
+    assert [line.split()[3] for line in lines] == ["here", "bare"]
+    assert lines[0].endswith("which this session does not reach: for that, set `host_ports = [3000]`.")
+    assert list(ports.out_of_reach("", [])) == []
 
 
 def test_the_session_or_container_that_has_a_port_is_named(listed: list[dict[str, Any]]) -> None:
