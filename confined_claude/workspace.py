@@ -28,7 +28,19 @@ from .state.store import PROJECTS, records_of
 Flags = Mapping[str, str | None]
 
 SHARED, PROFILES = "shared", "profiles"
-CLAUDE_CONFIG, PIP_CACHE, NPM_CACHE, CONVERSATIONS = "claude-config", "pip-cache", "npm-cache", "conversations"
+CLAUDE_CONFIG, CONVERSATIONS = "claude-config", "conversations"
+# The caches of downloads: the directories of each in <data>, and its place in the container's home. Projects may share
+# them, as nothing in them is read as settings or run where it lies: neither ~/.gradle/init.d nor ~/.cargo/bin, nor what
+# npx keeps beside npm's cache. uv's cache is never shared, as what uvx runs is in it.
+CACHES = {
+    ("pip-cache",): ".cache/pip",
+    ("npm-cache", "_cacache"): ".cache/npm/_cacache",
+    ("pnpm-store",): ".local/share/pnpm/store",
+    ("cargo-cache",): ".cargo/registry/cache",
+    ("go-cache",): "go/pkg/mod/cache/download",
+    ("gradle-cache",): ".gradle/caches/modules-2/files-2.1",
+}
+UV_CACHE = "uv-cache"
 CLAUDE_PROJECTS = "projects"  # in a Claude config: the conversations
 
 
@@ -149,15 +161,9 @@ class Workspace:
         return self.claude_config.at(CLAUDE_PROJECTS)
 
     @property
-    def pip_cache(self) -> Location:
-        return self._scoped(self.settings.caches, PIP_CACHE)
-
-    @property
-    def npm_cache(self) -> Location:
-        return self._scoped(self.settings.caches, NPM_CACHE)
-
-    def _scoped(self, scope: str, name: str) -> Location:
-        return shared_data(self.host).at(name) if scope == SHARED else self.data.at(name)
+    def caches(self) -> Location:
+        """Where the caches of downloads are: those that all projects share, or this project's."""
+        return shared_data(self.host) if self.settings.caches == SHARED else self.data
 
 
 def scaffold_of(root: Path) -> Location:

@@ -72,7 +72,7 @@ def _lines(
     yield ""
     yield (
         f"- What lasts: the project `{root}` (the user's own files), `{home}/venvs`, `{home}/.local/bin` and "
-        "`lib`, the caches of pip and npm. Everything else, Debian packages and /tmp included, is gone at the end."
+        "`lib`, the caches of package managers. Everything else, Debian packages and /tmp included, is gone at the end."
     )
     yield f'- Debian packages: {_SUDO[settings.sudo]} To keep one, ask the user to set `packages = ["NAME"]`.'
     yield (

@@ -9,7 +9,7 @@ from ..container.egress.networks import SOCKETS
 from ..engine.mount import Mount
 from ..fs.directory import Location
 from ..project import CONTAINER_HOME
-from ..workspace import SHARED, Workspace
+from ..workspace import CACHES, SHARED, UV_CACHE, Workspace
 
 if TYPE_CHECKING:
     from ..project.mounts import HostMount
@@ -34,8 +34,8 @@ def plan_mounts(workspace: Workspace, beside: Iterable[HostMount] = ()) -> tuple
         _mount(local_bin.at(".lib"), f"{home}/.local/bin/.lib"),
         _mount(workspace.claude_config, f"{home}/.claude"),
         *_own_conversations(workspace, f"{home}/.claude/projects"),
-        _mount(workspace.pip_cache, f"{home}/.cache/pip"),
-        _mount(workspace.npm_cache, f"{home}/.cache/npm"),
+        *(_mount(workspace.caches.at(*names), f"{home}/{place}") for names, place in CACHES.items()),
+        _mount(workspace.data.at(UV_CACHE), f"{home}/.cache/uv"),
         *(Mount(one.source, (), str(one.target), read_only=not one.writable, pin=True) for one in beside),
     )
 

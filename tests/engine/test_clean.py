@@ -27,10 +27,10 @@ CLEAN = ("confined-claude", "clean", "--yes")
 GLOBAL = ("confined-claude", "clean-global", "--yes")
 # What a session has must stay as long as it runs.
 WORK = """
-for folder in ~/venvs ~/.local/bin ~/.cache/pip ~/.cache/npm ~/.claude; do echo x >$folder/mark || exit 5; done
+for folder in ~/venvs ~/.local/bin ~/.cache/pip ~/.cache/npm/_cacache ~/.claude; do echo x >$folder/mark || exit 5; done
 test -s ~/.claude/.claude.json || exit 6
 sleep 0.4
-for folder in ~/venvs ~/.local/bin ~/.cache/pip ~/.cache/npm ~/.claude; do rm $folder/mark || exit 7; done
+for folder in ~/venvs ~/.local/bin ~/.cache/pip ~/.cache/npm/_cacache ~/.claude; do rm $folder/mark || exit 7; done
 """
 
 

@@ -69,9 +69,9 @@ def test_locations_follow_the_settings(project: Project, host: Host) -> None:
     shared = Workspace(host, project)
     own = Workspace(host, project, Settings(claude_config="project", caches="project"))
     assert shared.claude_config.path == host.data / "shared/claude-config"
-    assert shared.npm_cache.path == host.data / "shared/npm-cache"
+    assert shared.caches.path == host.data / "shared"
     assert own.claude_config.path == host.data / "projects" / project.id / "claude-config"
-    assert own.pip_cache.path == host.data / "projects" / project.id / "pip-cache"
+    assert own.caches.path == host.data / "projects" / project.id
     assert own.state.path == host.state / "projects" / project.id
     assert own.scaffold.path == project.root / ".confined-claude"
 

@@ -16,12 +16,10 @@ from ...image.inventory import ImageInventory, Inventory
 from ...session import listing
 from ...state import liveness, locks, profiles
 from ...state.store import LOGS, state_of
-from ...workspace import CLAUDE_CONFIG, NPM_CACHE, PIP_CACHE, PROFILES, shared_data
+from ...workspace import CACHES, CLAUDE_CONFIG, PROFILES, shared_data
 from . import trash
 from .confirm import refuse_while_running
 from .plan import Item, Plan, counted
-
-_CACHES = (PIP_CACHE, NPM_CACHE)
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class SharedCleanup:
 
     def plan(self, *, everything: bool) -> Plan:
         shared = shared_data(self.host)
-        data = list(_existing(*map(shared.at, _CACHES), state_of(self.host).at(LOGS)))
+        data = list(_existing(*(shared.at(name) for name, *_ in CACHES), state_of(self.host).at(LOGS)))
         data += trash.items(*trash.outside_projects(self.host))
         notes: tuple[str, ...] = ()
         inventory, images = self._images()
@@ -53,7 +51,10 @@ class SharedCleanup:
     def delete(self, *, memory: bool) -> Leftover:
         with self._without_sessions():
             shared, state = shared_data(self.host), state_of(self.host)
-            left = trash.move(shared, *map(shared.at, (*_CACHES, *([CLAUDE_CONFIG] if memory else []))))
+            left = trash.move(
+                shared,
+                *(shared.at(name) for name in (*(name for name, *_ in CACHES), *([CLAUDE_CONFIG] if memory else []))),
+            )
             left += trash.move(state, state.at(LOGS))
             if memory:
                 left += trash.move(Location(self.host.data), _profiles(self.host))

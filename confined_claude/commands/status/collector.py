@@ -30,9 +30,8 @@ from ...state import projects
 from ...state.projects import Known
 from ...state.store import LOGS, records_of, state_of
 from ...workspace import (
+    CACHES,
     CLAUDE_CONFIG,
-    NPM_CACHE,
-    PIP_CACHE,
     current_project,
     data_of,
     profile_data,
@@ -214,7 +213,7 @@ def _shared_data(host: Host) -> list[Data]:
     shared = shared_data(host)
     data = [Data(CLAUDE_CONFIG, shared.at(CLAUDE_CONFIG), CLEAN_GLOBAL_ALL)]
     data += [Data(f"profile {profile}", location, CLEAN_GLOBAL_ALL) for profile, location in profile_data(host)]
-    data += [Data(name, shared.at(name), CLEAN_GLOBAL) for name in (PIP_CACHE, NPM_CACHE)]
+    data += [Data(name, shared.at(name), CLEAN_GLOBAL) for name, *_ in CACHES]
     data.append(Data("logs", state_of(host).at(LOGS), CLEAN_GLOBAL))
     for location in outside_projects(host):
         data += _trash(location, CLEAN_GLOBAL)
