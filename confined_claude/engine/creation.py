@@ -105,6 +105,7 @@ _OPTIONS: dict[str, Callable[[Creation, str], None]] = {
     "--pids-limit": _put("host", "PidsLimit", int),
     "--memory": _put("host", "Memory", int),
     "--memory-swap": _put("host", "MemorySwap", int),
+    "--shm-size": _put("host", "ShmSize", int),
     "--cpus": _put("host", "NanoCpus", lambda value: round(float(value) * _NANO)),
 }
 

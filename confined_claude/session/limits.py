@@ -11,6 +11,7 @@ _UNITS = {"m": 1 << 20, "g": 1 << 30}
 # The engine refuses less than 6 MiB; a session needs much more.
 _LEAST_MEMORY = 64 << 20
 _LEAST_CPUS = 0.1
+_LEAST_SHM = 1 << 20
 # What the entrypoint, the package helper and Claude Code come to.
 _LEAST_PIDS = 64
 
@@ -27,6 +28,8 @@ def arguments(settings: Settings, facts: EngineFacts) -> Iterator[str]:
     if facts.limits_memory and memory < facts.memory:
         # Without swap of its own beyond that: swapping is what makes the whole machine slow.
         yield from ("--memory", str(memory), *(["--memory-swap", str(memory)] if facts.limits_swap else []))
+    # Browsers keep their pages' pictures there, and die where it is full. What is in it counts as the session's memory.
+    yield from ("--shm-size", str(max(_LEAST_SHM, min(_bytes(value, facts.memory) for value in settings.shm))))
     cpus = max(_LEAST_CPUS, min(_number(value, facts.cpus) for value in settings.cpus))
     if facts.limits_cpus and cpus < facts.cpus:
         yield from ("--cpus", f"{cpus:.2f}")

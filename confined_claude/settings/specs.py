@@ -271,6 +271,9 @@ class Settings:
     cpus: tuple[str, ...] = Spec(
         ("100%",), "a number like 2 or 1.5, or a share like 50%", _CPUS, Kind.LIMIT, is_number=True, is_free=True
     ).field()
+    shm: tuple[str, ...] = Spec(
+        ("2g",), "an amount like 2g or 512m, or a share like 50%", _BYTES, Kind.LIMIT, is_free=True
+    ).field()
     git: str = Spec(
         "guarded",
         "guarded, isolated or open",

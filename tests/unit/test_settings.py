@@ -35,7 +35,7 @@ NARROW = (
     ("plugin_scripts", "off"),
 )
 DEFAULT = {name: spec.default for name, spec in SPECS.items()}
-LIMITS = {"pids": "100", "memory": "2g", "cpus": "1.5"}
+LIMITS = {"pids": "100", "memory": "2g", "cpus": "1.5", "shm": "1g"}
 WIDER = (
     'network = "open"',
     'network = "docker:host"',
@@ -120,6 +120,7 @@ def test_without_files_the_defaults_are_in_force(files: Files) -> None:
         ports=(),
         pids=("4096",),
         memory=("75%",),
+        shm=("2g",),
         cpus=("100%",),
         git="guarded",
         protect=(),

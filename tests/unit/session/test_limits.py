@@ -44,6 +44,7 @@ def test_by_default_there_is_room_for_the_machine_itself() -> None:
         "--pids-limit": "4096",
         "--memory": str(12 * GIB),
         "--memory-swap": str(12 * GIB),
+        "--shm-size": str(2 * GIB),
     }
 
 
@@ -102,6 +103,13 @@ def test_no_limit_is_more_than_any_that_is_set_or_than_the_machine(
         assert fewest >= facts.cpus
 
 
+@pytest.mark.parametrize(
+    ("shm", "taken"), [(("2g",), 2 * GIB), (("2g", "64m"), 64 << 20), (("50%",), 8 * GIB), (("1m",), 1 << 20)]
+)
+def test_the_lowest_size_of_shared_memory_counts(shm: tuple[str, ...], taken: int) -> None:
+    assert limits(Settings(shm=shm))["--shm-size"] == str(taken)
+
+
 # What the kernel cannot limit
 
 
@@ -118,13 +126,13 @@ def test_what_the_kernel_cannot_limit_is_left_out_and_named(
     facts: EngineFacts, flags: set[str], named: list[str]
 ) -> None:
     settings = Settings(cpus=("0.5",))
-    assert set(limits(settings, facts)) == flags
+    assert set(limits(settings, facts)) == flags | {"--shm-size"}
     assert missing(settings, facts) == named
 
 
 def test_a_limit_of_processors_that_nobody_set_is_not_missed() -> None:
     nothing = EngineFacts(limits_pids=False, limits_memory=False, limits_swap=False, limits_cpus=False)
-    assert list(arguments(Settings(), nothing)) == []
+    assert set(limits(Settings(), nothing)) == {"--shm-size"}
     assert missing(Settings(), nothing) == ["pids", "memory"]
     assert missing(Settings(cpus=("100%", "2")), nothing) == ["pids", "memory", "cpus"]
     assert missing(Settings(), EngineFacts()) == []
