@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 APP = "confined-claude"
 CLAUDE_CONFIG_DIR = "CLAUDE_CONFIG_DIR"
 
+USUAL_UMASK, _PRIVATE_UMASK = 0o022, 0o077
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 
 # Keys whose values hold no commands, paths or credentials. The rest of the host's git configuration stays there.
@@ -82,7 +83,7 @@ def _directories(home: Path) -> tuple[Path, Path, Path]:
 class Host:
     """The host, as far as a session depends on it. ``environ`` is a copy taken at the start.
 
-    With ``here`` its user wants the current directory alone as the project, whatever that is a part of.
+    With ``here`` its user wants the current directory alone as the project, whatever that is a part of. ``groups`` are the caller's beside ``gid``, ``umask`` has the bits that new files of the caller lack.
     """
 
     uid: int
@@ -93,6 +94,8 @@ class Host:
     state: Path
     config: Path
     here: bool = False
+    groups: tuple[int, ...] = ()
+    umask: int = USUAL_UMASK
 
     @classmethod
     def current(cls) -> Host:
@@ -106,7 +109,9 @@ class Host:
             raise ConfinedError("There is no home directory: HOME is not set.", "Set HOME and start again.") from None
         if not home.is_absolute():
             raise ConfinedError(f"HOME is not an absolute path: {home}.", "Set HOME and start again.")
-        return cls(os.getuid(), os.getgid(), home, dict(os.environ), *_directories(home))
+        os.umask(umask := os.umask(_PRIVATE_UMASK))  # there is no other way to ask
+        groups = tuple(os.getgroups())
+        return cls(os.getuid(), os.getgid(), home, dict(os.environ), *_directories(home), groups=groups, umask=umask)
 
     @property
     def claude_config(self) -> Path:

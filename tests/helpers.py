@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import time
 import uuid
@@ -140,18 +141,19 @@ class User:
     uid: int = field(default_factory=os.getuid)
     gid: int = field(default_factory=os.getgid)
     variables: dict[str, str] = field(default_factory=dict)
+    groups: tuple[int, ...] = ()
 
     def environ(self, **extra: str) -> dict[str, str]:
         environ = {"HOME": str(self.home), "PATH": f"{self.bin}:{SYSTEM_PATH}", "TERM": "xterm-256color"}
         return {name: value for name, value in {**environ, **self.variables, **extra}.items() if value}
 
     def command(self, *words: str, docker_group: bool = True) -> list[str]:
-        """``words`` as this user; of the groups only the engine's."""
-        if (self.uid, self.gid) == (os.getuid(), os.getgid()) and docker_group:
+        """``words`` as this user; of the groups only their own and the engine's."""
+        if (self.uid, self.gid) == (os.getuid(), os.getgid()) and docker_group and not self.groups:
             return list(words)
-        group = str(Path("/var/run/docker.sock").stat().st_gid) if docker_group else ""
-        groups = ["--groups", group] if group else ["--clear-groups"]
-        return ["setpriv", "--reuid", str(self.uid), "--regid", str(self.gid), *groups, *words]
+        groups = [*self.groups, *([Path("/var/run/docker.sock").stat().st_gid] if docker_group else [])]
+        options = ["--groups", ",".join(map(str, groups))] if groups else ["--clear-groups"]
+        return ["setpriv", "--reuid", str(self.uid), "--regid", str(self.gid), *options, *words]
 
     def run(
         self,
@@ -229,3 +231,24 @@ class User:
         file.chmod(0o600)
         self.own(file)
         return file.rename(folder / ".credentials.json")
+
+
+def builder_variables(builder: str, user: User, place: Path) -> dict[str, str]:
+    """The variables with which a user's docker command takes that builder."""
+    if builder == "classic":
+        return {"DOCKER_BUILDKIT": "0"}
+    tools = user.folder(place / "buildkit")
+    (tools / "docker").symlink_to(buildkit_client())
+    return {"DOCKER_BUILDKIT": "1", "PATH": f"{user.bin}:{tools}:{SYSTEM_PATH}"}
+
+
+def buildkit_client() -> str:
+    """A docker command that can drive BuildKit: with buildx, or of a version that has it built in."""
+    for client in filter(None, (shutil.which("docker"), shutil.which("docker", path="/usr/bin"))):
+        has_buildx = subprocess.run([client, "buildx", "version"], capture_output=True, check=False).returncode == 0
+        version = subprocess.run(
+            [client, "version", "--format", "{{.Client.Version}}"], capture_output=True, text=True, check=False
+        ).stdout
+        if has_buildx or int(version.partition(".")[0] or 99) < 23:
+            return client
+    raise AssertionError("no docker command here can drive BuildKit; install docker-buildx")

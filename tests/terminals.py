@@ -19,12 +19,20 @@ PROMPT = "❯"  # noqa: RUF001 - Claude Code's own
 QUESTIONS = ("Choose the text style", "Select login method", "Do you trust", "custom API key", "Yes, I accept")
 
 
+class _Screen(pyte.Screen):
+    """A screen that does not stumble over private sequences, such as vim's question about modified keys."""
+
+    def select_graphic_rendition(self, *attributes: int, private: bool = False) -> None:
+        if not private:
+            super().select_graphic_rendition(*attributes)
+
+
 class Terminal:
     """A command in a pseudo-terminal, with what its user would see."""
 
     def __init__(self, child: Any) -> None:
         self.child = child
-        self._screen = pyte.Screen(COLUMNS, ROWS)
+        self._screen = _Screen(COLUMNS, ROWS)
         self._stream = pyte.Stream(self._screen)
         self.everything = ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..claude import choosing
 from ..errors import ConfinedError
@@ -26,4 +27,4 @@ def execute(host: Host, command: Sequence[str], wanted: str | None) -> int:
         directory = current_directory().resolve()
     if command and command[0] == CLAUDE:
         command = (*WITH_PLUGINS, *command)
-    return join.execute(session, command, chosen.environ, directory)
+    return join.execute(session, command, replace(host, environ=chosen.environ), directory)

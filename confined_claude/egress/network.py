@@ -306,6 +306,8 @@ class _Planner:
             *("--label", f"{labels.KEY}={self.key}", "--label", f"{labels.OWNER}={self.workspace.host.owner}"),
             *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", *self.isolation),
             *("--log-driver", "none", "--network", "bridge"),
+            # The docker command would put the proxies of its own configuration there, for `inspect` to show.
+            *(word for name in (*PROXIES, "FTP_PROXY", "ftp_proxy") for word in ("--env", f"{name}=")),
         )
 
 

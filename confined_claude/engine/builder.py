@@ -123,8 +123,7 @@ def build(
         "-",
     ]
     environ = {
-        # A builder of its own would not leave the image in the engine.
-        **{name: value for name, value in os.environ.items() if name != "BUILDX_BUILDER"},
+        **command.environment(),
         "BUILDKIT_PROGRESS": "plain",
         "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
         **arguments,

@@ -18,7 +18,6 @@ from ..errors import EngineError
 from ..text import parse_json
 from . import api, labels
 from .api import Answer
-from .context import proxies
 from .failures import SECONDS, refused
 
 # The exit code of what SIGKILL ended.
@@ -157,7 +156,7 @@ def put(identity: str, files: Mapping[str, str], mode: int) -> Answer:
 def _create(arguments: Sequence[str]) -> Answer:
     from .creation import read_arguments  # not for `exec`
 
-    wanted = read_arguments(arguments, proxies(os.environ))
+    wanted = read_arguments(arguments)
     return api.ask("POST", "/containers/create", {"name": wanted.name}, wanted.body)
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..environment import is_loopback
-from ..errors import EngineError
+from ..errors import ConfinedError, EngineError
+from ..fs.directory import read_config
 from ..text import parse_json
 
 DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
-_PROXIES = ("http", "https", "no", "ftp", "all")
+_PROXIES = ("http", "https", "no", "all")
 _REMOTE_SCHEMES = ("tcp:", "http:", "https:", "ssh:")
 
 
@@ -58,27 +59,42 @@ def context_name(environ: Mapping[str, str]) -> str:
     return environ.get("DOCKER_CONTEXT") or str(_configuration(environ).get("currentContext") or "default")
 
 
-def proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that the docker command would give every container, by the ``proxies`` of its configuration.
+def with_proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return ``environ`` with the proxies of the docker command's configuration for which it has no variable.
 
-    https://docs.docker.com/engine/cli/proxy/
+    The docker command gives them to every container, https://docs.docker.com/engine/cli/proxy/.
     """
-    all_of_them = _configuration(environ).get("proxies")
-    if not isinstance(all_of_them, dict):
-        return {}
-    chosen = all_of_them.get(engine_address(environ) or DEFAULT_ADDRESS) or all_of_them.get("default")
-    if not isinstance(chosen, dict):
-        return {}
-    named = {f"{kind}_proxy": str(value) for kind in _PROXIES if (value := chosen.get(f"{kind}Proxy"))}
-    return {**named, **{name.upper(): value for name, value in named.items()}}
+    found: dict[str, str] = {}
+    every: Any = _configuration(environ).get("proxies")
+    if isinstance(every, dict):
+        chosen: Any = every.get(engine_address(environ) or DEFAULT_ADDRESS) or every.get("default")
+        for kind in _PROXIES if isinstance(chosen, dict) else ():
+            names = (f"{kind}_proxy", f"{kind}_proxy".upper())
+            if (value := chosen.get(f"{kind}Proxy")) and not any(map(environ.get, names)):
+                found |= dict.fromkeys(names, str(value))
+    return {**environ, **found}
+
+
+def configuration_fault(environ: Mapping[str, str]) -> str:
+    """Return why the docker command's configuration does not count; empty if it does, or there is none."""
+    path = _configuration_file(environ)
+    try:
+        text = read_config(path)
+    except ConfinedError as error:
+        return error.message
+    return "" if text is None or isinstance(parse_json(text), dict) else f"{path} is damaged."
 
 
 def _configuration(environ: Mapping[str, str]) -> dict[str, Any]:
     """Return the docker command's configuration. One that cannot be read counts as empty, as it does there."""
     config: Any = None
-    with contextlib.suppress(OSError):
-        config = parse_json((_docker_config(environ) / "config.json").read_bytes())
+    with contextlib.suppress(ConfinedError):
+        config = parse_json(read_config(_configuration_file(environ)))
     return config if isinstance(config, dict) else {}
+
+
+def _configuration_file(environ: Mapping[str, str]) -> Path:
+    return _docker_config(environ) / "config.json"
 
 
 def _docker_config(environ: Mapping[str, str]) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,7 @@ _OPTIONS: dict[str, Callable[[Creation, str], None]] = {
     "--cap-drop": _append("CapDrop"),
     "--add-host": _append("ExtraHosts"),
     "--dns": _append("Dns"),
+    "--group-add": _append("GroupAdd"),
     "--volumes-from": _append("VolumesFrom"),
     "--network": _put("host", "NetworkMode"),
     "--userns": _put("host", "UsernsMode"),
@@ -110,11 +111,10 @@ _OPTIONS: dict[str, Callable[[Creation, str], None]] = {
 }
 
 
-def read_arguments(arguments: Sequence[str], proxies: Mapping[str, str]) -> Creation:
+def read_arguments(arguments: Sequence[str]) -> Creation:
     """Return the container that ``arguments`` of ``docker create`` describe.
 
-    ``proxies`` are variables that it gets as well, unless it has them. Raises LookupError for an option that is not
-    known here.
+    Raises LookupError for an option that is not known here.
     """
     made = Creation(config={"AttachStdout": True, "AttachStderr": True})
     words = iter(arguments)
@@ -125,5 +125,4 @@ def read_arguments(arguments: Sequence[str], proxies: Mapping[str, str]) -> Crea
             _OPTIONS[word](made, next(words))
         else:
             made.config |= {"Image": word, "Cmd": list(words)}
-    made.environment = {**proxies, **made.environment}
     return made

@@ -23,6 +23,15 @@ true
 """
 # Runs as the session's own user. No reader ever finds the file missing, or half of it.
 _REPLACE = 'PATH=/usr/bin:/bin; umask 277 && rm -f "$1.new" && cat >"$1.new" && mv -f "$1.new" "$1"'
+# What the entrypoint does for a session's own command: the umask, and a terminal that the image knows.
+_PREPARE = """
+umask "$1"; shift
+for place in /etc/terminfo /lib/terminfo /usr/share/terminfo; do
+    [ ! -e "$place/${TERM%"${TERM#?}"}/$TERM" ] || exec "$@"
+done
+[ -z "$TERM" ] || export TERM=xterm-256color
+exec "$@"
+"""
 # For a command in a session they are JSON, so ASCII: Ctrl-^ four times, a key that is hardly ever typed even once.
 _NO_EXEC_DETACH = "ctrl-^,ctrl-^,ctrl-^,ctrl-^"
 _MISSING = 404
@@ -32,7 +41,14 @@ _UNLIMITED = None
 
 
 def prepare_command(
-    identity: str, command: Sequence[str], *, user: str, mark: str, variables: Mapping[str, str], terminal: bool
+    identity: str,
+    command: Sequence[str],
+    *,
+    user: str,
+    umask: int,
+    mark: str,
+    variables: Mapping[str, str],
+    terminal: bool,
 ) -> str:
     """Prepare a command in a container that runs, with ``variables``, and return its id for ``run_command``.
 
@@ -41,7 +57,7 @@ def prepare_command(
     """
     return _prepare(
         identity,
-        _as_user(user, *command),
+        _as_user(user, "/bin/sh", "-c", _PREPARE, "sh", f"{umask:03o}", *command),
         AttachStdin=True,
         Tty=terminal,
         DetachKeys=_NO_EXEC_DETACH,

@@ -15,6 +15,7 @@ from .. import environment
 from ..console import BuildProgress, say
 from ..engine import labels
 from ..engine.builder import Step, Transcript
+from ..engine.context import with_proxies
 from ..engine.image import Image
 from ..errors import ConfinedError, EngineError
 from ..fs.lock import Lock
@@ -120,7 +121,7 @@ def _build(
 ) -> None:
     """Build an image with the labels ``marks``, with progress on the terminal and everything in a log file."""
     host, engine = inventory.host, inventory.engine
-    proxies = environment.proxies(host.environ)
+    proxies = environment.proxies(with_proxies(host.environ))
     transcript = Transcript()
     path, log = _open_log(host)
     with log, BuildProgress(recipe.title) as progress:

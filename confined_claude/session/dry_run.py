@@ -20,7 +20,7 @@ from ..guard.pins import FILES
 from ..text import escape
 from ..workspace import CLAUDE_PROJECTS, Workspace
 from .launch import SECRETS_FILE, Launch
-from .start import at_its_conversation, beside, engine_address, gather_facts, plan, signed_in
+from .start import at_its_conversation, beside, engine_address, gather_facts, in_groups, plan, signed_in
 from .supervisor import connect
 
 MASK = "***"
@@ -41,7 +41,7 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
     for place in beside(workspace, facts):
         guarded.append(plan_dry_run(place.workspace, launch.key, is_beside=True))
         mounts = {mount.target: mount for mount in map(place.placed, guarded[-1].mounts)} | mounts
-    launch = launch.with_mounts(mounts.values()).telling((*launch.notes, *launch.remarks))
+    launch = in_groups(workspace, launch.with_mounts(mounts.values())).telling((*launch.notes, *launch.remarks))
     name = containers.free_name(launch.name)
     has_image = connect(workspace.host).image(launch.image.name) is not None
     yield from map(_comment, _summary(workspace, launch, sign_in.source, has_image=has_image))

@@ -19,6 +19,7 @@ from .listing import Session
 
 if TYPE_CHECKING:
     from ..claude.following import Watch
+    from ..host import Host
     from ..workspace import Workspace
 
 _MARK_BYTES = 8
@@ -28,25 +29,26 @@ _ENDING_SECONDS = 1.0
 _POLL_SECONDS = 0.05
 
 
-def execute(session: Session, command: Sequence[str], environ: Mapping[str, str], directory: Path | None) -> int:
+def execute(session: Session, command: Sequence[str], host: Host, directory: Path | None) -> int:
     """Run ``command``, or a shell, in a running session as its user; return the exit code.
 
     It starts in ``directory`` if that is in the session's project, and not hidden there.
 
-    It gets what the session has: the same container, so the same mounts, network and limits; its sign-in comes from
-    ``environ``. It ends when this process does.
+    It gets what the session has: the same container, so the same mounts, network and limits; its sign-in and umask come
+    from ``host``. It ends when this process does.
     """
     mark = os.urandom(_MARK_BYTES).hex()
     command = command or SHELL
     if directory is not None and directory.is_relative_to(session.path):
         command = ("/bin/sh", "-c", _THERE, "sh", str(directory), *command)
     has_terminal = signals.is_interactive()
-    variables = _variables(environ, has_terminal=has_terminal)
+    variables = _variables(host.environ, has_terminal=has_terminal)
     with signals.handled() as caught, signals.terminal_restored(), EventLoop(caught) as loop:
         identity = inside.prepare_command(
             session.id,
             command,
             user=session.user,
+            umask=host.umask,
             mark=mark,
             variables=variables,
             terminal=has_terminal,

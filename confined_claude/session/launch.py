@@ -21,7 +21,7 @@ from ..egress.network import HOSTNAME_LENGTH, Egress, plan_egress
 from ..egress.ports import Published
 from ..engine import labels
 from ..engine.mount import Mount, bind_value
-from ..host import gitconfig_text
+from ..host import USUAL_UMASK, gitconfig_text
 from ..image.recipe import ImageChain
 from ..settings import Settings
 from ..state.facts import EngineFacts
@@ -45,6 +45,7 @@ SECRETS_FILE = "run/confined-claude/secrets"
 # The entrypoint makes it /etc/gitconfig. A variable, as copying a file into the container costs the start 60 ms.
 GITCONFIG_VARIABLE = "CONFINED_CLAUDE_GITCONFIG"
 SUDO_VARIABLE = "CONFINED_CLAUDE_SUDO"
+UMASK_VARIABLE = "CONFINED_CLAUDE_UMASK"
 PLUGIN_SCRIPTS_VARIABLE = "CONFINED_CLAUDE_PLUGIN_SCRIPTS"
 # The entrypoint makes files of these, which may hold secrets.
 SERVERS_VARIABLE = "CONFINED_CLAUDE_SERVERS"
@@ -166,8 +167,11 @@ def plan_launch(
         published=facts.published,
         engine_port=facts.engine_port,
     )
-    public, secret = environment.split(workspace.host.environ)
-    sign_in = facts.sign_in or Chosen("", {})
+    sign_in = facts.sign_in or Chosen("", workspace.host.environ)
+    # Without a network the password of a proxy would be there for nothing.
+    useless = environment.PROXIES if settings.network == "none" else ()
+    sign_in = replace(sign_in, environ={name: sign_in.environ[name] for name in sign_in.environ if name not in useless})
+    public, secret = environment.split(sign_in.environ)
     if settings_inside := session_settings(sign_in, facts.set_inside, egress.environment):
         secret[SETTINGS_VARIABLE] = settings_inside
     terminal = facts.stdin_is_terminal and facts.stdout_is_terminal
@@ -179,7 +183,7 @@ def plan_launch(
         workdir=str(workspace.workdir),
         mounts=(*plan_mounts(workspace, facts.mounts), *relay_mounts(workspace, key, egress.relayed)),
         bound={str(mount.target): mount.identity for mount in facts.mounts if facts.shares_kernel},
-        environment={**public, **sign_in.inside, **_own_environment(settings, facts, egress, is_root=uid == 0)},
+        environment={**public, **sign_in.inside, **_own_environment(workspace, facts, egress, is_root=uid == 0)},
         labels={**_labels(workspace, key, facts.published), labels.USER: f"{uid}:{gid}"},
         privileges=(*_privileges(settings), *facts.engine.isolation),
         limits=tuple(limits.arguments(settings, facts.engine)),
@@ -220,14 +224,16 @@ def _sets_rules(settings: Settings, engine: EngineFacts, image: ImageChain, *, i
     return not (may_be_root or image.is_custom or engine.podman or engine.rootless or engine.remaps_users)
 
 
-def _own_environment(settings: Settings, facts: HostFacts, egress: Egress, *, is_root: bool) -> dict[str, str]:
+def _own_environment(workspace: Workspace, facts: HostFacts, egress: Egress, *, is_root: bool) -> dict[str, str]:
     """Return the variables that are the tool's own."""
+    settings, host = workspace.settings, workspace.host
     return {
         # Claude Code refuses to skip permissions as root unless it knows that it is contained.
         **({"IS_SANDBOX": "1"} if is_root else {}),
         **(_NO_GIT_HOOKS if settings.git != "open" else {}),
         **egress.environment,
         **({"TZ": facts.time_zone} if facts.time_zone else {}),
+        **({UMASK_VARIABLE: f"{host.umask:03o}"} if host.umask != USUAL_UMASK else {}),
         GITCONFIG_VARIABLE: gitconfig_text(facts.git_settings),
         SUDO_VARIABLE: settings.sudo,
         PLUGIN_SCRIPTS_VARIABLE: settings.plugin_scripts,

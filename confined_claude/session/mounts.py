@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..container.egress.networks import SOCKETS
+from ..engine.context import DEFAULT_ADDRESS, engine_address
 from ..engine.mount import Mount
 from ..fs.directory import Location
+from ..host import Host
 from ..project import CONTAINER_HOME
 from ..workspace import CACHES, SHARED, UV_CACHE, Workspace
 
 if TYPE_CHECKING:
     from ..project.mounts import HostMount
 
+_ENGINE_GROUP = "docker"
 _PRIVATE, _PUBLIC = 0o700, 0o755
 
 
@@ -58,6 +63,27 @@ def make_directories(workspace: Workspace, mounts: Iterable[Mount]) -> None:
         if not mount.pin:
             mode = _PUBLIC if mount.base == workspace.project.root else _PRIVATE
             Location(mount.base, mount.parts).make(mode).close()
+
+
+def kept_groups(mounts: Iterable[Mount], host: Host) -> list[int]:
+    """Return the groups of mounted directories that the caller is a member of and keeps in a session.
+
+    Root's is never one, nor one whose members may use the engine.
+    """
+    found: set[int] = set()
+    for mount in (mount for mount in mounts if not mount.pin):
+        with contextlib.suppress(OSError):  # a dry run makes none
+            found.add(mount.source.stat().st_gid)
+    groups = found.intersection(host.groups) - {0, host.gid}
+    if groups:
+        import grp  # most users' files have their own group
+
+        with contextlib.suppress(KeyError):
+            groups.discard(grp.getgrnam(_ENGINE_GROUP).gr_gid)
+        address = engine_address(host.environ) or DEFAULT_ADDRESS
+        with contextlib.suppress(OSError):
+            groups.discard(Path(address.partition("://")[2]).stat().st_gid)
+    return sorted(groups)
 
 
 def _mount(location: Location, target: str) -> Mount:

@@ -37,7 +37,7 @@ from ..workspace import CLAUDE_PROJECTS, Workspace
 from . import CLAUDE, orphans
 from .host_facts import HostFacts
 from .launch import Launch, plan_launch
-from .mounts import make_directories
+from .mounts import kept_groups, make_directories
 from .supervisor import Supervisor, connect
 from .telling import Teller
 
@@ -105,9 +105,12 @@ def at_its_conversation(workspace: Workspace, command: Sequence[str]) -> Workspa
 def signed_in(workspace: Workspace, chosen: Chosen | None = None) -> tuple[Workspace, Chosen]:
     """Return ``workspace`` with no more of sign-ins in its environment than what is used, and what that is.
 
+    Both have the proxies that the docker command knows of.
+
     ``chosen`` is by default what signs in on this host. Raises ConfinedError as ``choosing.find`` does.
     """
     chosen = chosen or choosing.find(workspace.host, workspace.written, workspace.claude_config)
+    chosen = replace(chosen, environ=context.with_proxies(chosen.environ))
     return replace(workspace, host=replace(workspace.host, environ=chosen.environ)), chosen
 
 
@@ -179,6 +182,14 @@ def plan(workspace: Workspace, facts: HostFacts, command: Sequence[str]) -> Laun
     return plan_launch(workspace, facts, chain, command, key=os.urandom(_KEY_BYTES).hex())
 
 
+def in_groups(workspace: Workspace, launch: Launch) -> Launch:
+    """Return ``launch`` with the groups in which its user may write in all that is mounted."""
+    if launch.command[0].startswith("0:"):  # its root needs none
+        return launch
+    groups = (word for group in kept_groups(launch.mounts, workspace.host) for word in ("--group-add", str(group)))
+    return replace(launch, privileges=(*launch.privileges, *groups))
+
+
 def _start(
     workspace: Workspace,
     launch: Launch,
@@ -230,7 +241,8 @@ def _start(
             notes += (*launch.notes, *(launch.remarks if launch.terminal else ()))
             if renewal is not None:
                 launch = _with_credential(launch, renewal, notes)
-            launch = launch.with_mounts(guard.mounts, guard.bound() if launch.bound else ()).telling(notes)
+            launch = launch.with_mounts(guard.mounts, guard.bound() if launch.bound else ())
+            launch = in_groups(workspace, launch).telling(notes)
             make_directories(workspace, launch.mounts)
             watch = claude.watch(teller.tell)
             supervisor = Supervisor(

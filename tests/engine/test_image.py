@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers import ALONE, SYSTEM_PATH, User, docker, sessions_of, wait_until
+from helpers import ALONE, SYSTEM_PATH, User, builder_variables, docker, sessions_of, wait_until
 
 from confined_claude.engine.sdk import Engine
 from confined_claude.host import Host
@@ -36,6 +35,7 @@ TOOLS = {
     "gcc --version": r"gcc",
     "make --version": r"GNU Make",
     "nano --version": r"GNU nano",
+    "vim --version": r"VIM - Vi IMproved",
 }
 OLDER = "2.1.329"
 CLIENT_STEP = r"step \d+/\d+: RUN npm install"
@@ -277,7 +277,7 @@ def test_the_progress_bar_in_a_terminal(user: User, project: Path) -> None:
 
 
 def test_the_image_builds_with_buildkit_too(user: User, project: Path, other_image: str, place: Path) -> None:
-    buildkit = variables_for("buildkit", user, place)
+    buildkit = builder_variables("buildkit", user, place)
     version = {"CONFINED_CLAUDE_CLAUDE_VERSION": other_image}
     done = user.run("confined-claude", "--", "--version", cwd=project, timeout=580, **buildkit, **version)
     assert done.stdout == f"{other_image} (Claude Code)\n", done.stderr
@@ -299,27 +299,6 @@ def assert_known(user: User, name: str, identity: str) -> None:
     assert image.size == int(docker("image", "inspect", "--format", "{{.Size}}", identity))
     assert len(image.layers) == len(layers(identity))
     assert 0 < dict(image.layers)["\n".join(layers(identity))] < image.size / 2
-
-
-def variables_for(builder: str, user: User, place: Path) -> dict[str, str]:
-    """The variables with which a user's docker command takes that builder."""
-    if builder == "classic":
-        return {"DOCKER_BUILDKIT": "0"}
-    tools = user.folder(place / "buildkit")
-    (tools / "docker").symlink_to(buildkit_client())
-    return {"DOCKER_BUILDKIT": "1", "PATH": f"{user.bin}:{tools}:{SYSTEM_PATH}"}
-
-
-def buildkit_client() -> str:
-    """A docker command that can drive BuildKit: with buildx, or of a version that has it built in."""
-    for client in filter(None, (shutil.which("docker"), shutil.which("docker", path="/usr/bin"))):
-        has_buildx = subprocess.run([client, "buildx", "version"], capture_output=True, check=False).returncode == 0
-        version = subprocess.run(
-            [client, "version", "--format", "{{.Client.Version}}"], capture_output=True, text=True, check=False
-        ).stdout
-        if has_buildx or int(version.partition(".")[0] or 99) < 23:
-            return client
-    raise AssertionError("no docker command here can drive BuildKit; install docker-buildx")
 
 
 def test_rebuild_starts_from_scratch(user: User, project: Path, other_image: str) -> None:
@@ -346,7 +325,7 @@ def test_rebuild_starts_from_scratch(user: User, project: Path, other_image: str
 
 @pytest.fixture(params=["classic", "buildkit"])
 def builder(request: pytest.FixtureRequest, user: User, place: Path) -> dict[str, str]:
-    return variables_for(request.param, user, place)
+    return builder_variables(request.param, user, place)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from ...project import Project
 from ...session import limits
 from ...settings import Settings
 from ...state import facts as engine_facts
+from . import owners
 from .results import Result, ok, warning
 from .vulnerabilities import components, known_vulnerabilities
 
@@ -40,7 +41,10 @@ def context(host: Host) -> Result:
     address = docker_context.engine_address(host.environ) or docker_context.DEFAULT_ADDRESS
     by = "DOCKER_HOST" if host.environ.get("DOCKER_HOST") else f"context {docker_context.context_name(host.environ)}"
     # An address may contain a password.
-    return ok(f"{by}, {re.sub(r'//[^/@]*@', '//', address)}")
+    what = f"{by}, {re.sub(r'//[^/@]*@', '//', address)}"
+    if fault := docker_context.configuration_fault(host.environ):
+        return warning(f"{what}; {fault.rstrip('.')}, and does not count", "Correct that file, or remove it.")
+    return ok(what)
 
 
 def engine(answers: Answers) -> Result:
@@ -104,12 +108,10 @@ def kernel(info: Mapping[str, Any], settings: Settings) -> Result:
 
 
 def users(info: Mapping[str, Any], host: Host, here: Project | None) -> Result:
-    """Check that the files which sessions make belong to the user."""
+    """Check that the files which sessions make belong to the user, who may make them."""
     facts = engine_facts.from_answers(info, {})
-    owner = here.root.stat().st_uid if here is not None else host.uid
-    if owner != host.uid:
-        what = f"the project belongs to uid {owner}, and files of sessions to you, uid {host.uid}"
-        return warning(what, "Work in it as its owner, or make it yours.")
+    if here is not None and here.root.stat().st_uid != host.uid:
+        return owners.others_project(here, host)
     if facts.rootless:
         return ok("sessions are uid 0 inside, which is you; their files are yours")
     if host.uid == 0:

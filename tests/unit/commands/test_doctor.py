@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from confined_claude.commands.doctor import engines, examination, machine, records, results, vulnerabilities
+from confined_claude.commands.doctor import engines, examination, machine, owners, records, results, vulnerabilities
 from confined_claude.commands.doctor.results import OK, PROBLEM, WARNING, Result, ok, problem, warning
 from confined_claude.engine import context
 from confined_claude.engine.image import Image
@@ -26,7 +27,7 @@ from confined_claude.state.projects import remember
 from confined_claude.state.store import records_of
 from confined_claude.workspace import shared_data
 
-from ..conftest import PLAIN_ID, as_plain_user, asks_for_the_engine, tree
+from ..conftest import PLAIN_ID, as_plain_user, asks_for_the_engine, host_below, tree
 from ..guarding import Scanned, put
 
 SECRET = "sk-ant-made-up-secret"
@@ -261,9 +262,67 @@ def test_whose_the_files_are(host: Host, tmp_path: Path) -> None:
     ordinary = replace(own, uid=1000)
     assert engines.users(DEBIAN["info"], ordinary, None).what == "sessions are uid 1000, gid 77; their files are yours"
     assert "which is you" in engines.users(ROOTLESS["info"], own, here).what
-    other = engines.users(DEBIAN["info"], replace(own, uid=os.getuid() + 1), here)
-    assert other.status == WARNING
-    assert f"belongs to uid {os.getuid()}" in other.what
+
+
+TEAM = 54321
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("place", "caller", "status", "words"),
+    [
+        ((TEAM, 0o2770), ((TEAM,), 0o002), OK, "sessions are members of it"),
+        ((TEAM, 0o2770), ((TEAM,), 0o022), WARNING, "your umask is 022"),
+        ((TEAM, 0o770), ((TEAM,), 0o002), WARNING, "files of sessions have your own group, 12345"),
+        ((0, 0o2770), ((0,), 0o002), WARNING, "with whose power over this machine no session runs"),
+        ((TEAM, 0o2770), ((), 0o022), PROBLEM, "and you may not write in it"),
+        ((TEAM, 0o755), ((TEAM,), 0o022), PROBLEM, "and you may not write in it"),
+        ((TEAM, 0o757), ((), 0o022), OK, "and you may write in it"),
+    ],
+)
+def test_why_a_session_may_or_may_not_write_in_a_project_of_anothers(
+    plain_folder: Path, place: tuple[int, int], caller: tuple[tuple[int, ...], int], status: str, words: str
+) -> None:
+    (gid, mode), (groups, umask) = place, caller
+    here = Project(plain_folder / "app")
+    here.root.mkdir()
+    os.chown(here.root, 0, gid)
+    here.root.chmod(mode)
+    host = replace(host_below(plain_folder, PLAIN_ID, PLAIN_ID), groups=groups, umask=umask)
+    found = as_plain_user(lambda: engines.users(DEBIAN["info"], host, here))
+    assert (found.status, found.what.startswith("the project belongs to uid 0 and the group")) == (status, True)
+    assert words in found.what
+    assert bool(found.hint) == (status != OK)
+
+
+@pytest.mark.root
+def test_a_membership_that_this_login_does_not_have_yet(plain_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Project(plain_folder / "app")
+    here.root.mkdir(mode=0o770)
+    os.chown(here.root, 0, TEAM)
+    here.root.chmod(0o770)
+    team = grp.struct_group(("team", "x", TEAM, [str(PLAIN_ID)]))
+    monkeypatch.setattr(owners.grp, "getgrgid", lambda _gid: team)
+    host = host_below(plain_folder, PLAIN_ID, PLAIN_ID)
+    found = as_plain_user(lambda: engines.users(DEBIAN["info"], host, here))
+    assert (found.status, found.hint) == (PROBLEM, "Log out and in again.")
+    team.gr_mem.clear()
+    found = as_plain_user(lambda: engines.users(DEBIAN["info"], host, here))
+    assert "usermod -aG team 12345" in found.hint
+
+
+@pytest.mark.root
+def test_a_project_in_which_another_user_has_sessions(plain_folder: Path) -> None:
+    here = Project(plain_folder / "app")
+    here.scaffold.mkdir(parents=True)
+    os.chown(here.root, 0, TEAM)
+    here.root.chmod(0o2770)
+    here.scaffold.chmod(0o700)
+    host = replace(host_below(plain_folder, PLAIN_ID, PLAIN_ID), groups=(TEAM,), umask=0o002)
+    here.root.chmod(0o2777)  # this process is no member
+    found = as_plain_user(lambda: engines.users(DEBIAN["info"], host, here))
+    assert found.status == PROBLEM
+    assert "another user's sessions" in found.what
 
 
 def test_root_is_warned(host: Host) -> None:
@@ -287,6 +346,11 @@ def test_the_context_by_name(host: Host) -> None:
     assert engines.context(replace(host, environ={"DOCKER_CONFIG": str(config)})) == ok(
         f"context default, {context.DEFAULT_ADDRESS}"
     )
+    put(config / "config.json", "{")
+    found = engines.context(replace(host, environ={"DOCKER_CONFIG": str(config)}))
+    assert found.status == WARNING
+    assert f"{config}/config.json is damaged, and does not count" in found.what
+    (config / "config.json").unlink()
     with pytest.raises(ConfinedError, match="no docker context called nope"):
         engines.context(replace(host, environ={"DOCKER_CONFIG": str(config), "DOCKER_CONTEXT": "nope"}))
 

@@ -161,8 +161,9 @@ def test_the_builder_gets_context_labels_and_arguments_and_no_secret_on_its_comm
 def test_a_builder_of_the_users_own_is_not_used(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BUILDX_BUILDER", "elsewhere")
     monkeypatch.setenv("BUILDKIT_PROGRESS", "tty")
-    program.does('echo "${BUILDX_BUILDER-none} $BUILDKIT_PROGRESS"')
-    assert build() == (0, ["none plain"])
+    monkeypatch.setenv("DOCKER_DEFAULT_PLATFORM", "linux/s390x")
+    program.does('echo "${BUILDX_BUILDER-none} $BUILDKIT_PROGRESS ${DOCKER_DEFAULT_PLATFORM-none}"')
+    assert build() == (0, ["none plain none"])
 
 
 def test_a_failure_is_the_commands_exit_code(program: Program) -> None:

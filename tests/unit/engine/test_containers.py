@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from pathlib import Path
 
@@ -106,17 +105,6 @@ def test_a_container_that_cannot_get_its_files_is_removed(docker: FakeEngine) ->
     with pytest.raises(EngineError, match="could not prepare the container"):
         containers.create("name", arguments, {"run/x": ""})
     assert docker.calls()[-1] == "rm an-id"
-
-
-def test_the_proxies_of_dockers_configuration_are_every_containers(
-    docker: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    proxies = {"default": {"httpProxy": "http://p:1", "noProxy": "x", "allProxy": ""}}
-    (tmp_path / "config.json").write_text(json.dumps({"proxies": proxies}))
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    containers.create("name", lambda name: ["--env", "no_proxy=mine", *arguments(name)], {})
-    sent = json.loads((docker.directory / "create.body").read_bytes())["Env"]
-    assert sorted(sent) == ["HTTP_PROXY=http://p:1", "NO_PROXY=x", "http_proxy=http://p:1", "no_proxy=mine"]
 
 
 # Ending

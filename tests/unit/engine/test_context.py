@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from confined_claude.engine.context import context_name, engine_address
+from confined_claude.engine.context import configuration_fault, context_name, engine_address, with_proxies
 from confined_claude.engine.sdk import Engine
 from confined_claude.errors import EngineError
 
@@ -187,3 +187,48 @@ def test_a_broken_configuration_counts_as_empty_as_it_does_for_the_docker_comman
     (tmp_path / "config.json").write_text(content)
     environ = {"DOCKER_CONFIG": str(tmp_path)}
     assert (context_name(environ), engine_address(environ)) == ("default", "")
+    assert with_proxies(environ) == environ
+
+
+@pytest.mark.timeout(10)
+def test_a_configuration_that_cannot_be_read_has_a_reason(tmp_path: Path) -> None:
+    environ = {"DOCKER_CONFIG": str(tmp_path)}
+    file = tmp_path / "config.json"
+    assert configuration_fault(environ) == ""
+    file.write_text("{}")
+    assert configuration_fault(environ) == ""
+    file.write_text("{")
+    assert configuration_fault(environ) == f"{file} is damaged."
+    file.unlink()
+    os.mkfifo(file)
+    assert f"Cannot read {file}" in configuration_fault(environ)
+    assert engine_address(environ) == ""
+
+
+@pytest.mark.parametrize("key", ["default", "unix:///var/run/docker.sock"])
+def test_the_proxies_of_the_docker_command_fill_in_for_variables(key: str, tmp_path: Path) -> None:
+    mine = {
+        "httpProxy": "http://p:1",
+        "httpsProxy": "http://p:2",
+        "noProxy": "x",
+        "allProxy": "",
+        "ftpProxy": "http://f",
+    }
+    others = {"default": {"httpProxy": "http://other"}, "tcp://elsewhere": {"httpsProxy": "http://other"}}
+    (tmp_path / "config.json").write_text(json.dumps({"proxies": {**others, key: mine}}))
+    environ = {"DOCKER_CONFIG": str(tmp_path), "HTTPS_PROXY": "http://own", "no_proxy": ""}
+    found = {name: value for name, value in with_proxies(environ).items() if name != "DOCKER_CONFIG"}
+    # A variable of either case is the user's own word on that kind.
+    assert found == {
+        **{"HTTPS_PROXY": "http://own", "no_proxy": "x", "NO_PROXY": "x"},
+        **{"http_proxy": "http://p:1", "HTTP_PROXY": "http://p:1"},
+    }
+
+
+@pytest.mark.parametrize(
+    "proxies", [7, [], {"default": 7}, {"default": {"httpProxy": ""}}, {"tcp://x": {"httpProxy": "y"}}]
+)
+def test_proxies_that_make_no_sense_or_are_another_engines_do_not_count(proxies: object, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"proxies": proxies}))
+    environ = {"DOCKER_CONFIG": str(tmp_path)}
+    assert with_proxies(environ) == environ

@@ -21,23 +21,23 @@ def test_every_kind_of_option_has_its_place(tmp_path: Path) -> None:
         f"--security-opt seccomp={profile} "
         "--pids-limit 9 --memory 1000 --memory-swap 2000 --cpus 1.50 --log-driver none --network bridge --userns host "
         "--add-host a:host-gateway --publish 127.0.0.1:80:81 --dns 1.1.1.1 --volumes-from x:ro --label a=b=c "
-        "--label d= --env A=1=2 --env B= image --rm word"
+        "--label d= --group-add 1001 --env A=1=2 --env B= image --rm word"
     ).split()
-    made = read_arguments(words, {"A": "other", "C": "3"})
+    made = read_arguments(words)
     assert made.name == "a-name"
     assert made.body == {
         "AttachStdin": True, "AttachStdout": True, "AttachStderr": True,
         "Tty": True, "OpenStdin": True, "StdinOnce": True,
         "Hostname": "a-host", "StopSignal": "SIGHUP", "WorkingDir": "/w",
         "Image": "image", "Cmd": ["--rm", "word"],
-        "Labels": {"a": "b=c", "d": ""}, "Env": ["A=1=2", "C=3", "B="],
+        "Labels": {"a": "b=c", "d": ""}, "Env": ["A=1=2", "B="],
         "ExposedPorts": {"81/tcp": {}},
         "HostConfig": {
             "AutoRemove": True, "CapDrop": ["ALL"], "CapAdd": ["CHOWN", "SETUID"],
             "SecurityOpt": ["no-new-privileges", 'seccomp={"defaultAction":"X","names":[]}'],
             "PidsLimit": 9, "Memory": 1000, "MemorySwap": 2000, "NanoCpus": 1_500_000_000,
             "LogConfig": {"Type": "none"}, "NetworkMode": "bridge", "UsernsMode": "host",
-            "ExtraHosts": ["a:host-gateway"], "Dns": ["1.1.1.1"], "VolumesFrom": ["x:ro"],
+            "GroupAdd": ["1001"], "ExtraHosts": ["a:host-gateway"], "Dns": ["1.1.1.1"], "VolumesFrom": ["x:ro"],
             "PortBindings": {"81/tcp": [{"HostIp": "127.0.0.1", "HostPort": "80"}]},
         },
     }  # fmt: skip
@@ -46,11 +46,11 @@ def test_every_kind_of_option_has_its_place(tmp_path: Path) -> None:
 @given(st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), min_size=1), st.booleans())
 def test_a_mount_keeps_its_path_whatever_that_has(name: str, read_only: bool) -> None:
     source = Path("/") / name
-    (mount,) = read_arguments(["--mount", bind_value(source, "/t", read_only=read_only), "i"], {}).host["Mounts"]
+    (mount,) = read_arguments(["--mount", bind_value(source, "/t", read_only=read_only), "i"]).host["Mounts"]
     assert mount == {"Type": "bind", "Source": str(source), "Target": "/t", "ReadOnly": read_only}
 
 
 @pytest.mark.parametrize("word", ["--privileged", "--volume", "-v"])
 def test_an_option_that_is_not_known_is_no_image(word: str) -> None:
     with pytest.raises(LookupError):
-        read_arguments([word, "x", "image"], {})
+        read_arguments([word, "x", "image"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import grp
 import io
 import json
 import os
@@ -32,7 +33,7 @@ from confined_claude.project.mounts import HostMount
 from confined_claude.session import start
 from confined_claude.session.host_facts import HostFacts
 from confined_claude.session.launch import CAPABILITIES, SUDO_CAPABILITIES, Launch, plan_launch
-from confined_claude.session.mounts import make_directories
+from confined_claude.session.mounts import kept_groups, make_directories
 from confined_claude.settings import Settings
 from confined_claude.state.facts import EngineFacts
 from confined_claude.workspace import Workspace
@@ -419,11 +420,50 @@ def test_the_project_is_named_where_it_is_not_the_callers_directory(root: Path, 
     assert ["review --accept src" in remark for remark in launch.remarks] == [True]
 
 
+# Whose the files are
+
+
+@pytest.mark.root
+def test_the_groups_of_what_is_mounted_are_kept_but_not_one_with_power_over_the_machine(
+    root: Path, tmp_path: Path, host: Host
+) -> None:
+    socket = tmp_path / "e.sock"
+    socket.touch()
+    docker_group = {entry.gr_gid for entry in grp.getgrall() if entry.gr_name == "docker"}
+    places = {name: tmp_path / name for name in ("mine", "teams", "others", "roots", "engines", "dockers", "pinned")}
+    gids = {"mine": 1000, "teams": 4001, "others": 4002, "roots": 0, "engines": 4003, "pinned": 4004}
+    gids["dockers"] = min(docker_group, default=4003)
+    for name, place in places.items():
+        place.mkdir()
+        os.chown(place, -1, gids[name])
+    os.chown(socket, -1, 4003)
+    mounts = [Mount(place, (), str(place), pin=name == "pinned") for name, place in places.items()]
+    member = (0, 1000, 4001, 4003, 4004, *docker_group)
+    user = dataclasses.replace(host, groups=member, environ={"DOCKER_HOST": f"unix://{socket}"})
+    assert kept_groups([*mounts, Mount(tmp_path / "missing", (), "/m")], user) == [4001]
+    launch = start.in_groups(place(root, user), planned(root, user).with_mounts(mounts))
+    words = list(pairwise(launch.create_arguments("n")))
+    assert [after for word, after in words if word == "--group-add"] == ["4001"]
+
+
+@pytest.mark.root
+def test_a_root_session_needs_no_group(root: Path, host: Host) -> None:
+    os.chown(root, -1, 4001)
+    workspace = place(root, dataclasses.replace(host, uid=0, groups=(4001,)))
+    launch = planned(root, workspace.host)
+    assert "--group-add" not in start.in_groups(workspace, launch).privileges
+
+
+def test_an_unusual_umask_is_handed_over(root: Path, host: Host) -> None:
+    assert "CONFINED_CLAUDE_UMASK" not in planned(root, host).environment
+    assert planned(root, dataclasses.replace(host, umask=0o2)).environment["CONFINED_CLAUDE_UMASK"] == "002"
+
+
 # Secrets
 
 
 def test_no_secret_shows_anywhere_but_in_the_secrets(root: Path, host: Host) -> None:
-    plan = planned(root, dataclasses.replace(host, environ={**SECRETS, "TERM": "xterm"}))
+    plan = planned(root, dataclasses.replace(host, environ={**SECRETS, "TERM": "xterm"}), Settings(network="open"))
     assert dict(plan.secrets) == SECRETS
     shown = repr(plan)
     assert "xterm" in shown
@@ -432,6 +472,15 @@ def test_no_secret_shows_anywhere_but_in_the_secrets(root: Path, host: Host) -> 
         assert name not in shown
         assert shlex.quote(value) in plan.secrets_script
     assert "fake" not in shown
+
+
+def test_without_a_network_no_proxy_is_handed_over(root: Path, host: Host) -> None:
+    project = {"HTTPS_PROXY": root / ".claude/settings.json"}
+    environ = {**SECRETS, "no_proxy": "x"}
+    for network in ("none", "open"):
+        plan = planned(root, dataclasses.replace(host, environ=environ), Settings(network=network), set_inside=project)
+        given = "fake-proxy-password" in plan.secrets_script, "no_proxy" in plan.secrets
+        assert given == (network == "open", network == "open")
 
 
 def test_without_secrets_there_is_nothing_to_hand_over(root: Path, host: Host) -> None:
@@ -454,7 +503,7 @@ def in_a_shell(script: str, directory: Path) -> dict[str, str]:
 
 
 def test_secrets_reach_the_session_as_they_are(root: Path, host: Host, tmp_path: Path) -> None:
-    plan = planned(root, dataclasses.replace(host, environ=SECRETS))
+    plan = planned(root, dataclasses.replace(host, environ=SECRETS), Settings(network="open"))
     assert in_a_shell(plan.secrets_script, tmp_path) == SECRETS
 
 

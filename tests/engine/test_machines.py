@@ -1,0 +1,248 @@
+"""What machines have that sessions must work with, or without: terminals, users, settings of the engine's client.
+
+The rows of the tables in docs/reference/machines.md are the parameters of these tests, which show that each is so. With
+CONFINED_CLAUDE_WRITE_MACHINES=1 the page is written anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers import REPOSITORY, User, docker, own_name, sidecars_of, up, wait_until
+from terminals import terminal
+
+pytestmark = pytest.mark.timeout(300)
+
+PAGE = REPOSITORY / "docs/reference/machines.md"
+
+# Terminals: which of them, and what each calls itself.
+TERMINALS = {
+    "kitty": "xterm-kitty",
+    "Ghostty": "xterm-ghostty",
+    "Alacritty": "alacritty",
+    "foot": "foot",
+    "WezTerm": "wezterm",
+    "GNOME Terminal and others of VTE": "vte-256color",
+    "Konsole": "konsole-256color",
+    "st": "st-256color",
+    "rxvt-unicode": "rxvt-unicode-256color",
+    "iTerm2": "iterm2",
+    "Windows Terminal": "ms-terminal",
+    "Rio": "rio",
+    "Contour": "contour",
+    "tmux": "tmux-256color",
+    "GNU Screen": "screen-256color",
+    "the Linux console": "linux",
+    "most others": "xterm-256color",
+    "one that nobody knows": "no-such-terminal",
+}
+# How a file is opened, and left.
+PROGRAMS = {"nano": "\x18", "less": "q", "vim": ":q\r"}
+
+
+def opens(user: User, project: Path, name: str, *around: str) -> None:
+    """Each program shows its file in a terminal of that name, inside what the words ``around`` start."""
+    for program in PROGRAMS:
+        (project / program).write_text(f"opened by {program}\n")
+    script = "; ".join(f"{program} {project}/{program}" for program in PROGRAMS)
+    with terminal(user, project, *around, "--", "sh", "-c", f"{script}; echo colours: $(tput colors)", TERM=name) as it:
+        for program, leave in PROGRAMS.items():
+            it.wait_for(f"opened by {program}")
+            it.send(leave)
+        it.wait_for("colours: 8" if name == "linux" else "colours: 256")
+        assert it.wait_for_end() == 0
+        assert not [word for word in ("fully functional", "terminfo", "unknown") if word in it.everything]
+
+
+@pytest.fixture(scope="module")
+def session(installed: Path, ground: Path, request: pytest.FixtureRequest) -> Iterator[tuple[User, Path]]:
+    """A session that does nothing, for ``exec``; its user and project."""
+    home = ground / f"home-{os.getpid()}"
+    user = User(home, installed, variables={"CONFINED_CLAUDE_NETWORK": "none"})
+    project = user.folder(own_name(user.folder(home) / "12345678"))
+    with user.running("confined-claude", "shell", "--", "sleep", "900", cwd=project):
+        wait_until(lambda: up(project) and "sleep" in docker("top", up(project)[0], check=False))
+        yield user, project
+
+
+@pytest.mark.parametrize("name", TERMINALS.values())
+def test_programs_open_in_every_terminal(session: tuple[User, Path], name: str) -> None:
+    opens(*session, name, "confined-claude", "exec")
+
+
+@pytest.mark.parametrize("name", ["xterm-kitty", "xterm-ghostty"])
+def test_programs_open_in_a_sessions_own_terminal(user: User, project: Path, name: str) -> None:
+    opens(user, project, name, "confined-claude", "shell")
+
+
+def test_control_in_an_unknown_terminal_nothing_opens(session: tuple[User, Path]) -> None:
+    user, project = session
+    words = ("docker", "exec", "-it", "-e", "TERM=no-such-terminal", up(project)[0], "nano", "x")
+    with terminal(user, project, *words) as it:
+        assert it.wait_for_end() != 0
+        assert "Error opening terminal" in it.everything
+
+
+def test_a_reader_that_has_enough_ends_a_session_in_silence(user: User, project: Path) -> None:
+    script = "confined-claude shell -- sh -c 'yes \"$0\"' word | head -n 1; echo ${PIPESTATUS[@]}"
+    done = user.run("bash", "-c", script, cwd=project)
+    assert (done.stdout, done.stderr) == ("word\n141 0\n", "")
+    assert up(project) == []
+
+
+# Users: whose the project is, with which mode; the groups of the caller's, and what they may do in it.
+TEAM, OTHERS = 54321, 54322
+WRITE = 'umask; id -G; echo x >"$0/new" && stat -c "%u:%g %a" "$0/new"'
+
+
+def written(user: User, project: Path, *around: str, umask: str = "022") -> tuple[list[str], str]:
+    """What a session in a project says of its umask, its groups and a file it makes; and what is wrong."""
+    project.joinpath("new").unlink(missing_ok=True)
+    words = ("bash", "-c", f'umask {umask}; exec "$@"', "bash", *around, "--", "bash", "-c", WRITE, str(project))
+    done = user.run(*words, cwd=project)
+    return done.stdout.splitlines(), done.stderr
+
+
+@pytest.fixture
+def member(make_user: Callable[..., User]) -> User:
+    return replace(make_user(12345, 12345), groups=(TEAM, OTHERS))
+
+
+@pytest.fixture
+def teams(place: Path) -> Path:
+    """A project of root's in which a group's members write, for the group."""
+    project = own_name(place)
+    project.mkdir()
+    os.chown(project, 0, TEAM)
+    project.chmod(0o2770)
+    return project
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("network", ["none", "internet", "allowlist"])
+def test_a_member_of_the_projects_group_works_in_it(member: User, teams: Path, network: str) -> None:
+    member.variables.update(CONFINED_CLAUDE_NETWORK=network, ANTHROPIC_BASE_URL="")
+    said, told = written(member, teams, "confined-claude", "shell", umask="002")
+    assert said == ["0002", f"12345 {TEAM}", f"12345:{TEAM} 664"], told
+
+
+@pytest.mark.root
+def test_exec_has_the_group_and_its_own_callers_umask(member: User, teams: Path) -> None:
+    with member.running("confined-claude", "shell", "--", "sleep", "60", cwd=teams):
+        wait_until(lambda: up(teams) and "sleep" in docker("top", up(teams)[0], check=False))
+        expected = ["0077", f"12345 {TEAM}", f"12345:{TEAM} 600"]
+        assert written(member, teams, "confined-claude", "exec", umask="077") == (expected, "")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", ["root", "engine"])
+def test_a_group_with_power_over_the_machine_is_not_kept(
+    make_user: Callable[..., User], place: Path, kind: str
+) -> None:
+    user = replace(make_user(12345, 12345, CONFINED_CLAUDE_NETWORK="none"), groups=(0,))
+    project = user.folder(own_name(place))
+    os.chown(project, 12345, 0 if kind == "root" else Path("/var/run/docker.sock").stat().st_gid)
+    said, _ = written(user, project, "confined-claude", "shell")
+    assert said == ["0022", "12345", "12345:12345 644"]
+
+
+@pytest.mark.root
+def test_whoever_may_not_write_is_told_why(make_user: Callable[..., User], teams: Path) -> None:
+    stranger = make_user(12345, 12345)
+    said, why = written(stranger, teams, "confined-claude", "shell")
+    assert said == []
+    assert f"{teams}" in why
+
+
+# Settings of the docker command: what a user may have, by what it is. None of it is for our containers.
+
+PASSWORD = "made-up-password"
+CLIENT = {
+    "`DOCKER_DEFAULT_PLATFORM` of another kind of machine": {"DOCKER_DEFAULT_PLATFORM": "linux/s390x"},
+    "`DOCKER_CONTENT_TRUST`": {"DOCKER_CONTENT_TRUST": "1"},
+    "`DOCKER_API_VERSION` that the engine does not have": {"DOCKER_API_VERSION": "1.99"},
+    "`~/.docker/config.json` that is damaged": {"config": '{"proxies": {'},
+    "`~/.docker/config.json` that is not readable": {"config": "unreadable"},
+    "`~/.docker` of root's": {"directory": "unreadable"},
+    "`proxies` in `~/.docker/config.json`": {"config": "proxies"},
+}
+
+
+def configured(user: User, config: str = "", directory: str = "", **variables: str) -> dict[str, str]:
+    """Give a user such a configuration; the variables that belong to it."""
+    folder = user.folder(user.home / ".docker")
+    proxy = f"http://me:{PASSWORD}@proxy.invalid:3128"
+    kinds = {"httpProxy": proxy, "httpsProxy": proxy, "noProxy": "docker.invalid", "ftpProxy": proxy}
+    (folder / "config.json").write_text(json.dumps({"proxies": {"default": kinds}}) if config == "proxies" else config)
+    if config == "unreadable":
+        (folder / "config.json").chmod(0o600)
+    if directory == "unreadable":
+        os.chown(folder, 0, 0)
+        folder.chmod(0o700)
+    return variables
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", CLIENT)
+def test_the_docker_commands_own_settings_do_not_matter(make_user: Callable[..., User], place: Path, kind: str) -> None:
+    user = make_user(12345, 12345, CONFINED_CLAUDE_NETWORK="allowlist", ANTHROPIC_BASE_URL="")
+    variables = configured(user, **CLIENT[kind])
+    done = user.run("confined-claude", "shell", "--", "echo", "works", cwd=user.folder(own_name(place)), **variables)
+    assert (done.returncode, done.stdout) == (0, "works\n"), done.stderr
+    # The tests have no internet.
+    assert [line for line in done.stderr.splitlines() if ":443 cannot be reached" not in line] == []
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("builder", ["classic", "buildkit"])
+def test_nor_do_they_matter_to_a_build(make_user: Callable[..., User], place: Path, builder: str) -> None:
+    user = make_user(12345, 12345, CONFINED_CLAUDE_NETWORK="none")
+    project = user.folder(own_name(place))
+    before = set(docker("images", "--quiet", "--no-trunc").split())
+    text = f"\ufeffARG BASE\r\nFROM ${{BASE}}\r\nRUN echo {project.name} \\\r\n  >/etc/made; env >>/etc/made\r\n"
+    user.folder(project / ".confined-claude").joinpath("Dockerfile").write_bytes(text.encode())
+    variables = {"DOCKER_BUILDKIT": "0" if builder == "classic" else "1"}
+    for kind in CLIENT.values():
+        variables |= configured(user, **kind)
+    configured(user, config="proxies")
+    digest = user.run("confined-claude", "trust", cwd=project).stderr.rpartition("--hash ")[2].split("`")[0].strip()
+    assert user.run("confined-claude", "trust", "--hash", digest, cwd=project).returncode == 0
+    try:
+        done = user.run("confined-claude", "shell", "--", "cat", "/etc/made", cwd=project, **variables)
+        assert done.stdout.splitlines()[0] == project.name, done.stderr
+        assert f"https_proxy=http://me:{PASSWORD}@proxy.invalid:3128" in done.stdout.splitlines()
+    finally:
+        for image in set(docker("images", "--quiet", "--no-trunc").split()) - before:
+            assert PASSWORD not in docker("history", "--no-trunc", image) + docker("inspect", image)
+            docker("rmi", "--force", image)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("network", ["internet", "open", "allowlist", "none"])
+def test_proxies_of_the_docker_command_are_like_those_of_variables(
+    make_user: Callable[..., User], place: Path, network: str
+) -> None:
+    user = make_user(12345, 12345, CONFINED_CLAUDE_NETWORK=network, ANTHROPIC_BASE_URL="", NO_PROXY="mine.invalid")
+    configured(user, config="proxies")
+    project = user.folder(own_name(place))
+    script = "env -0 | sort -z | grep -zi proxy= | tr '\\0' '\\n'; sleep 60"
+    with user.running("confined-claude", "shell", "--", "sh", "-c", script, cwd=project) as running:
+        wait_until(lambda: up(project) and "sleep" in docker("top", up(project)[0], check=False))
+        names = [*up(project), *sidecars_of(project)]
+        assert len(names) == (2 if network == "allowlist" else 1)
+        assert PASSWORD not in docker("inspect", *names)
+        docker("kill", names[0])
+        said, _ = running.communicate(timeout=60)
+    shown = dict(line.partition("=")[::2] for line in said.splitlines() if "roxy=" in line.lower())
+    proxy = {"allowlist": "http://127.0.0.1:3128", "none": None}.get(
+        network, f"http://me:{PASSWORD}@proxy.invalid:3128"
+    )
+    assert {shown.get(name) for name in ("HTTP_PROXY", "https_proxy", "HTTPS_PROXY")} == {proxy}
+    assert PASSWORD in said or network in ("allowlist", "none")
+    direct = {"allowlist": "localhost,127.0.0.1,::1", "none": None}.get(network, "mine.invalid")
+    assert shown.get("NO_PROXY") == direct
