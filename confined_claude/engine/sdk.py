@@ -12,6 +12,7 @@ from typing import Any
 
 import docker
 import docker.errors
+import docker.types
 from requests.exceptions import RequestException, Timeout
 
 from ..errors import EngineError
@@ -95,6 +96,14 @@ class Engine:
             file = opened.extractfile(opened.getmembers()[0])
             return None if file is None else file.read()
         return None
+
+    def check_mount(self, identity: str, directory: str) -> None:
+        """Have the engine mount a directory in a container of an image, which never runs. It may refuse."""
+        mounts = [docker.types.Mount(directory, directory, "bind", read_only=True)]
+        with _translated("create a container"):
+            config = self._api.create_host_config(mounts=mounts)
+            made = self._api.create_container(identity, ["true"], host_config=config, use_config_proxy=False)["Id"]
+            self._api.remove_container(made, force=True, v=True)
 
     def pull(self, name: str) -> None:
         """Fetch an image from its registry."""

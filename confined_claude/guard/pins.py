@@ -184,7 +184,7 @@ def _git_files(repository: Repository) -> Iterator[Path]:
         yield from (path / name for name in ("config", "hooks", "commondir"))
     for path in trees:
         yield from _settings_of(path)
-        if (path / "commondir").exists():
+        if _is_there(path, "commondir"):
             yield path / "commondir"
 
 
@@ -202,14 +202,19 @@ def _refuse_redirection(git_directory: Path) -> None:
 def _settings_of(git_directory: Path) -> Iterator[Path]:
     """Yield what git obeys in a git directory if it exists. Raises ConfinedError for links."""
     for name in ("config", "hooks", "commondir", "config.worktree", "info", "lazygit.yml"):
-        if (git_directory / name).is_symlink():
+        if os.path.islink(git_directory / name):  # noqa: PTH114 - see _is_there
             raise ConfinedError(
                 f"{git_directory / name} is a link, which cannot be guarded.",
                 'Replace it by what it leads to, or set git = "isolated" or git = "open" in your own config file.',
             )
     for name in ("config.worktree", "info/attributes", "lazygit.yml"):
-        if (git_directory / name).exists():
+        if _is_there(git_directory, name):
             yield git_directory / name
+
+
+def _is_there(directory: Path, name: str) -> bool:
+    """Return whether a directory has ``name``. One that nobody may read has none for a session either."""
+    return os.path.exists(directory / name)  # noqa: PTH110 - a Path's own method raises what this leaves out
 
 
 def _expand(root: Path, pattern: str) -> list[Path]:

@@ -26,13 +26,14 @@ _REPLACEABLE = {f"name=seccomp,profile={name}" for name in ("default", "builtin"
 class EngineFacts:
     """Facts about an engine.
 
-    Whose uids its containers have, whether it takes a seccomp profile from its client, the release of its kernel, how
-    much there is (bytes, processors), and what it limits.
+    Whose uids its containers have, whether SELinux labels keep them from files, whether it takes a seccomp profile from
+    its client, the release of its kernel, how much there is (bytes, processors), and what it limits.
     """
 
     podman: bool = False
     rootless: bool = False
     remaps_users: bool = False
+    labels_files: bool = False
     takes_seccomp: bool = False
     kernel: str = ""
     memory: int = 1 << 33
@@ -44,9 +45,14 @@ class EngineFacts:
 
     @property
     def isolation(self) -> tuple[str, ...]:
-        """The arguments of ``docker create`` for every container: uids are the host's, system calls are filtered."""
+        """The arguments of ``docker create`` for every container: uids are the host's, system calls are filtered.
+
+        With SELinux a container may open files of its own label only. Instead of giving that to the user's files, which
+        would keep other programs from them, containers are kept out of it.
+        """
         return (
             *(("--userns", "host") if self.remaps_users else ()),
+            *(("--security-opt", "label=disable") if self.labels_files else ()),
             *(("--security-opt", f"seccomp={_SECCOMP}") if self.takes_seccomp else ()),
         )
 
@@ -60,6 +66,7 @@ def from_answers(info: Mapping[str, Any], version: Mapping[str, Any]) -> EngineF
         podman=podman,
         rootless="name=rootless" in options,
         remaps_users="name=userns" in options,
+        labels_files=any(option.partition(",")[0] == "name=selinux" for option in options),
         # Podman's API takes the path of a profile on its own machine instead.
         takes_seccomp=not podman and not _REPLACEABLE.isdisjoint(options),
         kernel=str(info.get("KernelVersion") or ""),

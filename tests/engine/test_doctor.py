@@ -14,7 +14,17 @@ from helpers import ALONE, API_KEY, LABEL, REPOSITORY, SYSTEM_PATH, User, docker
 
 pytestmark = pytest.mark.timeout(300)
 
-OF_THE_ENGINE = ("mode", "versions", "system calls", "limits", "users", "space for engine", "image", "sessions")
+OF_THE_ENGINE = (
+    "mode",
+    "versions",
+    "system calls",
+    "limits",
+    "users",
+    "space for engine",
+    "image",
+    "files",
+    "sessions",
+)
 GONE = dict.fromkeys(OF_THE_ENGINE)
 EVERYTHING = {
     *("tool", "docker", "context", "engine", *OF_THE_ENGINE, "space for data", "space for state", "space for project"),
@@ -152,7 +162,7 @@ def test_broken_configs(someone: User, directory: Path, healthy: dict[str, str])
 
 def test_a_directory_that_can_be_no_project(someone: User, directory: Path, healthy: dict[str, str]) -> None:
     found = examined(someone, Path("/"))
-    gone = {"space for project": None, "project config": None}
+    gone = {"space for project": None, "project config": None, "files": None}
     assert changed(healthy, found) == {"project": "warning", **gone}
     (directory / ".confined-claude").symlink_to(directory)
     assert changed(healthy, examined(someone, directory)) == {"project": "problem", **gone}
@@ -179,7 +189,7 @@ def test_no_space(someone: User, directory: Path, full_disk: Path, healthy: dict
 
 def test_a_missing_image(someone: User, directory: Path, healthy: dict[str, str]) -> None:
     found = examined(someone, directory, CONFINED_CLAUDE_CLAUDE_VERSION="0.0.1")
-    assert changed(healthy, found) == {"image": "warning"}
+    assert changed(healthy, found) == {"image": "warning", "files": None}
 
 
 def test_records_that_cannot_be_read(someone: User, directory: Path, healthy: dict[str, str]) -> None:

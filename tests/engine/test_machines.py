@@ -1,19 +1,21 @@
 """What machines have that sessions must work with, or without: terminals, users, settings of the engine's client.
 
 The rows of the tables in docs/reference/machines.md are the parameters of these tests, which show that each is so. With
-CONFINED_CLAUDE_WRITE_MACHINES=1 the page is written anew.
+CONFINED_CLAUDE_WRITE_MACHINES=1 these tables are written anew.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY, User, docker, own_name, sidecars_of, up, wait_until
+from helpers import REPOSITORY, User, builder_variables, docker, own_name, sidecars_of, up, wait_until
 from terminals import terminal
 
 pytestmark = pytest.mark.timeout(300)
@@ -95,68 +97,125 @@ def test_a_reader_that_has_enough_ends_a_session_in_silence(user: User, project:
     assert up(project) == []
 
 
-# Users: whose the project is, with which mode; the groups of the caller's, and what they may do in it.
+# Users: what each may do in whose project.
+
 TEAM, OTHERS = 54321, 54322
 WRITE = 'umask; id -G; echo x >"$0/new" && stat -c "%u:%g %a" "$0/new"'
 
 
-def written(user: User, project: Path, *around: str, umask: str = "022") -> tuple[list[str], str]:
+@dataclass(frozen=True)
+class Case:
+    """A user 12345:12345 with ``groups`` and ``umask``, and a project with ``mode`` of ``owner``, a uid and a gid.
+
+    ``said`` is what a session says of its umask, its groups and a file it makes; nothing where none starts.
+    """
+
+    result: str
+    owner: tuple[int, int] = (12345, 12345)
+    mode: int = 0o755
+    groups: tuple[int, ...] = ()
+    umask: str = "022"
+    said: tuple[str, ...] = ()
+
+
+CASES = {
+    "the project is yours": Case("has your uid, gid and umask", umask="027", said=("0027", "12345", "12345:12345 640")),
+    "it is root's, of a group of yours (2770)": Case(
+        "makes files that are yours and the group's", (0, TEAM), 0o2770, (TEAM, OTHERS), "002",
+        ("0002", f"12345 {TEAM}", f"12345:{TEAM} 664"),
+    ),
+    "it is yours, of root's group": Case(
+        "does not have that group", (12345, 0), 0o2775, (0, TEAM), "022", ("0022", "12345", "12345:0 644")
+    ),
+    "it is yours, of the engine's group": Case(
+        "does not have that group", (12345, -1), 0o775, (TEAM,), "022", ("0022", "12345", "12345:12345 644")
+    ),
+    "it is root's, of a group that is not yours": Case("does not start, and says why", (0, TEAM), 0o2770, (OTHERS,)),
+}  # fmt: skip
+
+
+def written(user: User, project: Path, *around: str, umask: str = "022") -> tuple[tuple[str, ...], str]:
     """What a session in a project says of its umask, its groups and a file it makes; and what is wrong."""
     project.joinpath("new").unlink(missing_ok=True)
     words = ("bash", "-c", f'umask {umask}; exec "$@"', "bash", *around, "--", "bash", "-c", WRITE, str(project))
     done = user.run(*words, cwd=project)
-    return done.stdout.splitlines(), done.stderr
+    return tuple(done.stdout.splitlines()), done.stderr
 
 
-@pytest.fixture
-def member(make_user: Callable[..., User]) -> User:
-    return replace(make_user(12345, 12345), groups=(TEAM, OTHERS))
-
-
-@pytest.fixture
-def teams(place: Path) -> Path:
-    """A project of root's in which a group's members write, for the group."""
+def made_for(case: Case, make_user: Callable[..., User], place: Path, network: str = "none") -> tuple[User, Path]:
+    """The user and the project of a case."""
+    user = replace(make_user(12345, 12345, CONFINED_CLAUDE_NETWORK=network, ANTHROPIC_BASE_URL=""), groups=case.groups)
     project = own_name(place)
     project.mkdir()
-    os.chown(project, 0, TEAM)
-    project.chmod(0o2770)
-    return project
+    uid, gid = case.owner
+    os.chown(project, uid, Path("/var/run/docker.sock").stat().st_gid if gid == -1 else gid)
+    project.chmod(case.mode)
+    return user, project
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("network", ["none", "internet", "allowlist"])
-def test_a_member_of_the_projects_group_works_in_it(member: User, teams: Path, network: str) -> None:
-    member.variables.update(CONFINED_CLAUDE_NETWORK=network, ANTHROPIC_BASE_URL="")
-    said, told = written(member, teams, "confined-claude", "shell", umask="002")
-    assert said == ["0002", f"12345 {TEAM}", f"12345:{TEAM} 664"], told
+@pytest.mark.parametrize("what", CASES)
+def test_a_session_has_its_users_groups_and_umask(make_user: Callable[..., User], place: Path, what: str) -> None:
+    case = CASES[what]
+    user, project = made_for(case, make_user, place)
+    said, why = written(user, project, "confined-claude", "shell", umask=case.umask)
+    assert said == case.said, why
+    assert (str(project) in why and "Permission denied" in why) == (not case.said)
 
 
 @pytest.mark.root
-def test_exec_has_the_group_and_its_own_callers_umask(member: User, teams: Path) -> None:
-    with member.running("confined-claude", "shell", "--", "sleep", "60", cwd=teams):
-        wait_until(lambda: up(teams) and "sleep" in docker("top", up(teams)[0], check=False))
-        expected = ["0077", f"12345 {TEAM}", f"12345:{TEAM} 600"]
-        assert written(member, teams, "confined-claude", "exec", umask="077") == (expected, "")
+@pytest.mark.parametrize("network", ["internet", "allowlist"])
+def test_it_has_them_with_rules_and_with_a_sidecar(make_user: Callable[..., User], place: Path, network: str) -> None:
+    case = CASES["it is root's, of a group of yours (2770)"]
+    user, project = made_for(case, make_user, place, network)
+    said, why = written(user, project, "confined-claude", "shell", umask=case.umask)
+    assert said == case.said, why
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("kind", ["root", "engine"])
-def test_a_group_with_power_over_the_machine_is_not_kept(
-    make_user: Callable[..., User], place: Path, kind: str
-) -> None:
-    user = replace(make_user(12345, 12345, CONFINED_CLAUDE_NETWORK="none"), groups=(0,))
-    project = user.folder(own_name(place))
-    os.chown(project, 12345, 0 if kind == "root" else Path("/var/run/docker.sock").stat().st_gid)
-    said, _ = written(user, project, "confined-claude", "shell")
-    assert said == ["0022", "12345", "12345:12345 644"]
+def test_exec_has_the_group_and_its_own_callers_umask(make_user: Callable[..., User], place: Path) -> None:
+    user, project = made_for(CASES["it is root's, of a group of yours (2770)"], make_user, place)
+    with user.running("confined-claude", "shell", "--", "sleep", "60", cwd=project):
+        wait_until(lambda: up(project) and "sleep" in docker("top", up(project)[0], check=False))
+        expected = ("0077", f"12345 {TEAM}", f"12345:{TEAM} 600")
+        assert written(user, project, "confined-claude", "exec", umask="077") == (expected, "")
 
 
 @pytest.mark.root
-def test_whoever_may_not_write_is_told_why(make_user: Callable[..., User], teams: Path) -> None:
-    stranger = make_user(12345, 12345)
-    said, why = written(stranger, teams, "confined-claude", "shell")
-    assert said == []
-    assert f"{teams}" in why
+def test_what_its_user_may_not_read_does_not_prevent_a_session(plain_user: User, place: Path) -> None:
+    project = plain_user.folder(own_name(place))
+    for name in ("pgdata", "lost+found", ".idea", ".vscode", ".claude", ".venv", "node_modules/p", "a/b"):
+        (project / name).mkdir(parents=True)
+        (project / name).chmod(0o700)
+    for name in (".mcp.json", ".envrc", "tasks.py", "CLAUDE.md", "a/b/.envrc"):
+        (project / name).touch(0o600)
+    for path in (".git/hooks", ".git/info", ".git/worktrees/one"):
+        (project / path).mkdir(parents=True)
+        (project / path).chmod(0o700)
+    for _ in range(2):
+        done = plain_user.run("confined-claude", "shell", "--", "echo", "works", cwd=project)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "works\n", "")
+
+
+@pytest.mark.mount
+def test_an_engine_that_sees_other_files_is_recognized(user: User, place: Path) -> None:
+    """The project is on a file system that only its user's processes see."""
+    project = own_name(place)
+    project.mkdir()
+    inside = 'mount -t tmpfs none "$0" && mkdir "$0/app" && cd "$0/app" && "$@"'
+
+    def there(*words: str) -> subprocess.CompletedProcess[str]:
+        return user.run("unshare", "--mount", "sh", "-c", inside, str(project), *words, cwd=place)
+
+    done = there("confined-claude", "shell", "--", "true")
+    assert done.returncode == 3
+    said, hint = done.stderr.splitlines()
+    assert "bind source path does not exist" in said
+    assert "The engine sees other files than you do" in hint
+    checks = json.loads(there("confined-claude", "doctor", "--json").stdout)["checks"]
+    (found,) = [check for check in checks if check["name"] == "files"]
+    assert (found["status"], found["cure"]) == ("problem", hint)
+    assert up(project / "app") == []
 
 
 # Settings of the docker command: what a user may have, by what it is. None of it is for our containers.
@@ -178,6 +237,7 @@ def configured(user: User, config: str = "", directory: str = "", **variables: s
     folder = user.folder(user.home / ".docker")
     proxy = f"http://me:{PASSWORD}@proxy.invalid:3128"
     kinds = {"httpProxy": proxy, "httpsProxy": proxy, "noProxy": "docker.invalid", "ftpProxy": proxy}
+    (folder / "config.json").unlink(missing_ok=True)
     (folder / "config.json").write_text(json.dumps({"proxies": {"default": kinds}}) if config == "proxies" else config)
     if config == "unreadable":
         (folder / "config.json").chmod(0o600)
@@ -206,7 +266,7 @@ def test_nor_do_they_matter_to_a_build(make_user: Callable[..., User], place: Pa
     before = set(docker("images", "--quiet", "--no-trunc").split())
     text = f"\ufeffARG BASE\r\nFROM ${{BASE}}\r\nRUN echo {project.name} \\\r\n  >/etc/made; env >>/etc/made\r\n"
     user.folder(project / ".confined-claude").joinpath("Dockerfile").write_bytes(text.encode())
-    variables = {"DOCKER_BUILDKIT": "0" if builder == "classic" else "1"}
+    variables = builder_variables(builder, user, place)
     for kind in CLIENT.values():
         variables |= configured(user, **kind)
     configured(user, config="proxies")
@@ -214,7 +274,7 @@ def test_nor_do_they_matter_to_a_build(make_user: Callable[..., User], place: Pa
     assert user.run("confined-claude", "trust", "--hash", digest, cwd=project).returncode == 0
     try:
         done = user.run("confined-claude", "shell", "--", "cat", "/etc/made", cwd=project, **variables)
-        assert done.stdout.splitlines()[0] == project.name, done.stderr
+        assert done.stdout.startswith(f"{project.name}\n"), done.stderr
         assert f"https_proxy=http://me:{PASSWORD}@proxy.invalid:3128" in done.stdout.splitlines()
     finally:
         for image in set(docker("images", "--quiet", "--no-trunc").split()) - before:
@@ -230,9 +290,9 @@ def test_proxies_of_the_docker_command_are_like_those_of_variables(
     user = make_user(12345, 12345, CONFINED_CLAUDE_NETWORK=network, ANTHROPIC_BASE_URL="", NO_PROXY="mine.invalid")
     configured(user, config="proxies")
     project = user.folder(own_name(place))
-    script = "env -0 | sort -z | grep -zi proxy= | tr '\\0' '\\n'; sleep 60"
+    script = "env -0 | sort -z | grep -zi proxy= | tr '\\0' '\\n'; touch said; sleep 60"
     with user.running("confined-claude", "shell", "--", "sh", "-c", script, cwd=project) as running:
-        wait_until(lambda: up(project) and "sleep" in docker("top", up(project)[0], check=False))
+        wait_until((project / "said").exists)
         names = [*up(project), *sidecars_of(project)]
         assert len(names) == (2 if network == "allowlist" else 1)
         assert PASSWORD not in docker("inspect", *names)
@@ -246,3 +306,24 @@ def test_proxies_of_the_docker_command_are_like_those_of_variables(
     assert PASSWORD in said or network in ("allowlist", "none")
     direct = {"allowlist": "localhost,127.0.0.1,::1", "none": None}.get(network, "mine.invalid")
     assert shown.get("NO_PROXY") == direct
+
+
+# The page
+
+
+def tables() -> Iterator[list[str]]:
+    """The lines of each table in docs/reference/machines.md."""
+    yield ["| Terminal | `TERM` |", "|---|---|", *(f"| {kind} | `{name}` |" for kind, name in TERMINALS.items())]
+    yield ["| Where you start it | A session |", "|---|---|", *(f"| {what} | {CASES[what].result} |" for what in CASES)]
+    yield ["| You have | A session |", "|---|---|", *(f"| {what} | works all the same |" for what in CLIENT)]
+
+
+def test_the_page_lists_what_is_tried_here() -> None:
+    text = made = PAGE.read_text()
+    for lines in tables():
+        pattern = rf"^{re.escape(lines[0])}\n(\|.*\n)*"
+        assert re.search(pattern, text, re.MULTILINE), lines[0]
+        made = re.sub(pattern, lambda _, lines=lines: "\n".join((*lines, "")), made, flags=re.MULTILINE)  # type: ignore[misc]
+    if os.environ.get("CONFINED_CLAUDE_WRITE_MACHINES"):
+        PAGE.write_text(made)
+    assert PAGE.read_text() == made

@@ -21,6 +21,11 @@ from .vulnerabilities import components, known_vulnerabilities
 
 # A busy engine is slow, and one that hangs never answers.
 _SECONDS = 15
+_SNAP = "/var/snap/"
+_NO_SNAP = (
+    "Have projects, and the data in XDG_DATA_HOME and XDG_STATE_HOME, in directories of your home that are not hidden; "
+    "or remove the snap and install Docker (Debian, Ubuntu: apt-get install docker.io)."
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,10 @@ def mode(version: Mapping[str, Any], info: Mapping[str, Any]) -> Result:
     words.append("rootless" if facts.rootless else "rootful")
     if facts.remaps_users:
         words.append("with userns-remap, which sessions are kept out of")
+    if facts.labels_files:
+        words.append("with SELinux labels, which sessions are kept out of: none of your files is relabelled for them")
+    if str(info.get("DockerRootDir")).startswith(_SNAP):
+        return warning(f"{', '.join(words)}, from a snap: it sees part of this machine's files", _NO_SNAP)
     if desktop or facts.rootless or facts.podman:
         return warning(f"{', '.join(words)}: not tested", "What is tested is Docker Engine, rootful.")
     return ok(", ".join(words))

@@ -128,6 +128,16 @@ PODMAN: dict[str, Any] = {
         (DEBIAN, OK, "rootful"),
         (DOCKER_CE, OK, "rootful"),
         (REMAPPED, OK, "rootful, with userns-remap, which sessions are kept out of"),
+        (
+            {**DEBIAN, "info": {**DEBIAN["info"], "SecurityOptions": ["name=selinux"]}},
+            OK,
+            "rootful, with SELinux labels, which sessions are kept out of: none of your files is relabelled for them",
+        ),
+        (
+            {**DEBIAN, "info": {**DEBIAN["info"], "DockerRootDir": "/var/snap/docker/common/var-lib-docker"}},
+            WARNING,
+            "rootful, from a snap: it sees part of this machine's files",
+        ),
         (ROOTLESS, WARNING, "rootless: not tested"),
         (DESKTOP, WARNING, "Docker Desktop, rootful: not tested"),
         (PODMAN, WARNING, "Podman, rootless: not tested"),

@@ -51,6 +51,13 @@ def test_podman_and_an_engine_with_a_profile_of_somebodys_get_none_of_ours() -> 
         assert from_answers({**INFO, "SecurityOptions": [f"name=seccomp,profile={name}"]}, VERSION) == KNOWN
 
 
+@pytest.mark.parametrize("option", ["name=selinux", "name=selinux,profile=default"])
+def test_an_engine_with_labels_keeps_containers_out_of_that_and_relabels_nothing(option: str) -> None:
+    found = from_answers({**INFO, "SecurityOptions": [*INFO["SecurityOptions"], option]}, VERSION)  # type: ignore[misc]
+    assert found == dataclasses.replace(KNOWN, labels_files=True)
+    assert found.isolation == ("--security-opt", "label=disable", *KNOWN.isolation)
+
+
 def test_a_rootless_engine() -> None:
     found = from_answers({**INFO, "SecurityOptions": [*INFO["SecurityOptions"], "name=rootless"]}, VERSION)  # type: ignore[misc]
     assert found == dataclasses.replace(KNOWN, rootless=True)

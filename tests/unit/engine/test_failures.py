@@ -1,0 +1,31 @@
+"""What the engine refuses, with what to do about it. The words are those of engines."""
+
+from __future__ import annotations
+
+import pytest
+
+from confined_claude.engine.failures import refused
+
+MOUNT = 'invalid mount config for type "bind": '
+RUNC = "failed to create task for container: runc create failed: unable to start container process: "
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (f"{MOUNT}bind source path does not exist: /home/me/app", "sees other files than you do"),
+        ("Mounts denied: \nThe path /srv/app is not shared from the host", "sees other files than you do"),
+        ("error while creating mount source path '/srv/app': mkdir /srv: read-only file system", "sees other files"),
+        ("statfs /home/me/app: no such file or directory", "sees other files than you do"),
+        (f"{MOUNT}stat /home/me/remote: permission denied", "FUSE without `allow_other`"),
+        (f'{RUNC}error mounting "/r" to rootfs at "/r": stat /r: permission denied: unknown', "NFS with root_squash"),
+        ("write /var/lib/docker/x: no space left on device", "Free some disk space"),
+        ("network there-is-none not found", "docker network ls"),
+        ("something else: permission denied", "See the engine's own log"),
+    ],
+)
+def test_a_refusal_has_a_hint_that_fits(reason: str, words: str) -> None:
+    error = refused("create the container", reason)
+    assert reason in error.message
+    assert words in error.hint
+    assert error.exit_code == 3
