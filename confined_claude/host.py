@@ -83,7 +83,8 @@ def _directories(home: Path) -> tuple[Path, Path, Path]:
 class Host:
     """The host, as far as a session depends on it. ``environ`` is a copy taken at the start.
 
-    With ``here`` its user wants the current directory alone as the project, whatever that is a part of. ``groups`` are the caller's beside ``gid``, ``umask`` has the bits that new files of the caller lack.
+    With ``here`` its user wants the current directory alone as the project, whatever that is a part of. ``groups`` are
+    the caller's beside ``gid``, ``umask`` has the bits that new files of the caller lack.
     """
 
     uid: int

@@ -433,11 +433,11 @@ def test_the_groups_of_what_is_mounted_are_kept_but_not_one_with_power_over_the_
     places = {name: tmp_path / name for name in ("mine", "teams", "others", "roots", "engines", "dockers", "pinned")}
     gids = {"mine": 1000, "teams": 4001, "others": 4002, "roots": 0, "engines": 4003, "pinned": 4004}
     gids["dockers"] = min(docker_group, default=4003)
-    for name, place in places.items():
-        place.mkdir()
-        os.chown(place, -1, gids[name])
+    for name, path in places.items():
+        path.mkdir()
+        os.chown(path, -1, gids[name])
     os.chown(socket, -1, 4003)
-    mounts = [Mount(place, (), str(place), pin=name == "pinned") for name, place in places.items()]
+    mounts = [Mount(path, (), str(path), pin=name == "pinned") for name, path in places.items()]
     member = (0, 1000, 4001, 4003, 4004, *docker_group)
     user = dataclasses.replace(host, groups=member, environ={"DOCKER_HOST": f"unix://{socket}"})
     assert kept_groups([*mounts, Mount(tmp_path / "missing", (), "/m")], user) == [4001]
