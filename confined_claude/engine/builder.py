@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -128,14 +129,18 @@ def build(
         "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
         **arguments,
     }
-    with subprocess.Popen(
-        words,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=environ,
-        start_new_session=True,
-    ) as process:
+    # buildx keeps its state, which builder the user has chosen too, in a directory that may not be writable.
+    with (
+        tempfile.TemporaryDirectory(prefix="confined-claude-") as state,
+        subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**environ, "BUILDX_CONFIG": state},
+            start_new_session=True,
+        ) as process,
+    ):
         try:
             if process.stdin is not None:
                 with contextlib.suppress(BrokenPipeError), process.stdin:

@@ -162,8 +162,13 @@ def test_a_builder_of_the_users_own_is_not_used(program: Program, monkeypatch: p
     monkeypatch.setenv("BUILDX_BUILDER", "elsewhere")
     monkeypatch.setenv("BUILDKIT_PROGRESS", "tty")
     monkeypatch.setenv("DOCKER_DEFAULT_PLATFORM", "linux/s390x")
+    monkeypatch.setenv("BUILDX_CONFIG", "/root/.docker/buildx")
     program.does('echo "${BUILDX_BUILDER-none} $BUILDKIT_PROGRESS ${DOCKER_DEFAULT_PLATFORM-none}"')
     assert build() == (0, ["none plain none"])
+    program.does('touch "$BUILDX_CONFIG/current" && echo "$BUILDX_CONFIG"')
+    code, (state,) = build()
+    assert code == 0
+    assert not Path(state).exists()
 
 
 def test_a_failure_is_the_commands_exit_code(program: Program) -> None:
