@@ -50,7 +50,7 @@ def starts(root: Path, settings: Settings) -> str:
     try:
         project = GuardedProject(workspace)
         guard.plan(project, None, ())
-        choosing.set_inside(root, Location(host.home / "none"))
+        choosing.set_inside(root, root, Location(host.home / "none"), {})
         above(root)
         before = Before("s", 0.0, project.scan(), project.programs)
         project.compare(Record(), before)
