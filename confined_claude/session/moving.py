@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from ..claude import conversations, history
 from ..console import ask, say
 from ..errors import ConfinedError, system_error
 from ..fs.directory import Location
@@ -16,10 +17,11 @@ from ..guard.records import locked
 from ..project import Project
 from ..project.boundaries import IN_SCAFFOLD, VENVS
 from ..signals import is_interactive
+from ..state import projects
 from ..state.profiles import DEFAULT
-from ..state.store import records_of
+from ..state.store import records_of, state_of
 from ..text import escape
-from ..workspace import CONVERSATIONS, Workspace, data_of, in_profile, profile_data, scaffold_of
+from ..workspace import CONVERSATIONS, Workspace, data_of, in_profile, profile_data, scaffold_of, shared_config
 
 _ANSWERED = "answered"  # in the records of such a directory, once its user has been asked
 
@@ -36,6 +38,7 @@ def offer(workspace: Workspace) -> None:
             continue
         found = list(_found(workspace, old))
         if not found:
+            _remember(records)
             continue
         say(f"{escape(str(place))} was a project of its own, and has environments or conversations.")
         say(f"It is part of {root} now, whose sessions do not see them.")
@@ -47,8 +50,12 @@ def offer(workspace: Workspace) -> None:
                 stays = [one for source, target in found for one in _move(source, target)]
                 if stays:
                     say(f"{len(stays)} of them stay, where there is one of that name: {escape(str(stays[0].path))} …")
-            with records.open() as directory:
-                directory.write(_ANSWERED, b"")
+        _remember(records)
+
+
+def _remember(records: Location) -> None:
+    with records.open() as directory:
+        directory.write(_ANSWERED, b"")
 
 
 def _found(workspace: Workspace, old: Project) -> Iterator[tuple[Location, Location]]:
@@ -56,7 +63,12 @@ def _found(workspace: Workspace, old: Project) -> Iterator[tuple[Location, Locat
     pairs: list[tuple[Location, Location]]
     pairs = [(scaffold_of(old.root).at(name), workspace.scaffold.at(name)) for name in IN_SCAFFOLD]
     data, new = data_of(workspace.host, old.id), data_of(workspace.host, workspace.project.id)
+    scope = history.scope_of(old.root, projects.projects(state_of(workspace.host)))
     for name in (DEFAULT, *(name for name, _ in profile_data(workspace.host))):
+        config = shared_config(workspace.host, name)  # where earlier versions kept them
+        if config.path.is_dir():
+            for line in conversations.gather(config, in_profile(data, name).at(CONVERSATIONS), scope):
+                say(line)
         pairs.append((in_profile(data, name).at(CONVERSATIONS), in_profile(new, name).at(CONVERSATIONS)))
     for source, target in pairs:
         with contextlib.suppress(OSError), source.open() as directory:

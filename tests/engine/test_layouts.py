@@ -152,3 +152,29 @@ def test_the_table_of_layouts_is_what_happens(user: User, place: Path) -> None:
         PAGE.write_text(f"{before}{MARKS[0]}{table}{MARKS[1]}{rest.split(MARKS[1])[1]}")
     assert between(PAGE.read_text()) == table
     assert "no" not in table.split()
+
+
+def test_what_other_layouts_and_systems_obey_cannot_be_changed_in_a_session(user: User, place: Path) -> None:
+    (user.home / ".gitconfig").write_text(GITCONFIG)
+    root = Ground(user, user.folder(place / "ground")).bare().parent
+    for name in (".hg/store", ".jj/repo/store"):
+        (root / name).mkdir(parents=True)
+    (root / ".hg/requires").write_text("share-safe\n")
+    (root / ".jj/repo/store/git_target").write_text("../../../.git")
+    before = contents(root)
+    written = [".git", ".bare/config", ".bare/hooks/pre-commit", ".bare/commondir", ".hg/hgrc", ".hg/hgrc-not-shared",
+               ".hg/requires", ".jj/repo/store/git_target"]  # fmt: skip
+    tried = [f"(echo x >{name}) 2>/dev/null" for name in written]
+    tried += [f"mv {name} away 2>/dev/null" for name in (".git", ".bare", ".bare/hooks", ".hg", ".jj", ".jj/repo")]
+    tried += [f"rm -f {name} 2>/dev/null" for name in (".git", ".bare/config", ".hg/requires")]
+    script = "\n".join(f"if {words}; then echo '{words}'; fi" for words in tried)
+    done = user.run("confined-claude", "shell", "--", "sh", "-c", script, cwd=root)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert contents(root) == before
+
+
+def contents(root: Path) -> dict[Path, bytes]:
+    """The files of version control that a session must not change."""
+    places = [root / name for name in (".hg", ".jj", ".git", ".bare/config", ".bare/hooks")]
+    found = (path for place in places for path in (place, *place.rglob("*")))
+    return {path: path.read_bytes() for path in found if path.is_file()}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers import REPOSITORY, Api, User
+from terminals import terminal
 from upgrade.unpacked import DATA, HOME, PROJECTS, ROOT, TOKEN, records, unpacked
 
 # They all have the same place.
@@ -119,3 +120,21 @@ def test_a_start_among_records_of_newer_code_is_refused_and_they_stay(user: User
     assert "install.sh" in hint
     assert record.read_text() == '{"version": 2, "place": "elsewhere"}'
     assert sorted(path.name for path in records("trusted").iterdir()) == before
+
+
+def test_a_project_in_a_subdirectory_of_a_repository_is_found_by_its_path_and_moves_there(user: User) -> None:
+    cut = PROJECTS / "cut"
+    shutil.rmtree(cut / ".git")
+    user.git(PROJECTS, "init", "--quiet")
+    assert f"{cut}/.vscode/tasks.json" in session(user, "cut", "true", code=4).stderr
+    run(user, "cut", "review", "--here", "--accept")
+    venvs = cut / ".confined-claude/venvs"
+    (venvs / "mine").mkdir()
+    with terminal(user, cut, "confined-claude", "shell", "--", "ls", "/home/claude/venvs") as opened:
+        opened.wait_for("Move them there?")
+        opened.send("y\r")
+        assert opened.wait_for_end() == 0
+        assert "mine" in opened.everything
+    assert (PROJECTS / ".confined-claude/venvs/mine").is_dir()
+    answered = run(user, "cut", "run", "--", "-p", "--continue", "the next question")
+    assert "AFTER 1 MESSAGES" in answered.stdout
