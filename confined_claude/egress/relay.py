@@ -27,9 +27,19 @@ class Relay:
         self._ports = tuple(ports)
         self._listeners: list[socket.socket] = []
 
+    @classmethod
+    def left_at(cls, location: Location) -> Relay:
+        """Return the relays of a session whose tool was killed: their sockets are still there."""
+        with location.open_if_exists() as directory:
+            return cls(location, map(int, filter(str.isdecimal, directory.names() if directory is not None else ())))
+
     def __enter__(self) -> Relay:
+        if not self._ports:
+            return self
         with self._location.make() as directory:
             for port in self._ports:
+                if directory.exists(str(port)):
+                    directory.unlink(str(port))
                 listener = socket.socket(socket.AF_UNIX)
                 self._listeners.append(listener)
                 try:

@@ -102,6 +102,7 @@ def resume(workspace: Workspace, session: Session) -> int | None:
 
     None if another process was faster.
     """
+    from ..egress.relay import Relay
     from ..guard import records  # not for `exec`, which would be slower
 
     with records.locked(workspace.state) as project_records:
@@ -113,6 +114,7 @@ def resume(workspace: Workspace, session: Session) -> int | None:
     watch = _watch(workspace, meanwhile.append) if session.profile in ("", workspace.profile.name) else None
     with (
         owner,
+        Relay.left_at(workspace.relays.at(session.key)),
         signals.handled() as caught,
         signals.terminal_restored(),
         EventLoop(caught) as loop,

@@ -129,6 +129,21 @@ def test_with_an_allowlist_it_is_by_its_proxy(
     assert asked == [b"CONNECT host.docker.internal:5432 HTTP/1.1\r\nHost: host.docker.internal:5432\r\n\r\n"]
 
 
+def test_who_joins_a_session_whose_tool_was_killed_relays_again(
+    echo: int, place: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with place.make() as directory, socket.socket(socket.AF_UNIX) as left:
+        left.bind(f"/proc/self/fd/{directory.fileno()}/{echo}")
+    with pytest.raises(OSError):
+        through(monkeypatch, place, echo)
+    with Relay.left_at(place), through(monkeypatch, place, echo) as sock:
+        sock.sendall(b"hello")
+        assert sock.recv(5, socket.MSG_WAITALL) == b"hello"
+    assert not place.path.exists()
+    with Relay.left_at(place):  # the control: there are none
+        assert not place.path.exists()
+
+
 def test_what_is_left_of_a_session_whose_tool_was_killed_is_removed(place: Location) -> None:
     with place.make() as directory:
         directory.write("5432", b"")
