@@ -278,11 +278,11 @@ class Directory:
         fd = os.open(name, _NEW_FILE, mode, dir_fd=self._fd)
         return open(fd, "w", encoding="utf-8", errors="replace", buffering=1)
 
-    def clear_setid(self, name: str) -> None:
-        """Take the set-user-ID and set-group-ID bits from the file ``name``."""
+    def change_mode(self, name: str, *, on: int = 0, off: int = 0) -> None:
+        """Set some bits of the mode of the file ``name``, and clear others."""
         fd = _open_file(name, _NO_LINK, self._fd)
         try:
-            os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) & ~(stat.S_ISUID | stat.S_ISGID))
+            os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) & ~off | on)
         finally:
             os.close(fd)
 

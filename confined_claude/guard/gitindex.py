@@ -24,12 +24,13 @@ _COMPRESSED = 4  # the version whose names lack what they share with the name be
 _FILE, _LINK, _GITLINK, _DIRECTORY = 0o10, 0o12, 0o16, 0o4  # git looks only at these four bits of a mode
 _EXTENDED = 0x4000  # the flag for two more bytes of flags
 _KNOWN_FLAGS = 0x60  # in the first of these bytes
+_SPECIAL = 0xC000  # the flags that are worth a look
 _ASSUMED, _SKIPPED = 0x8000, 0x40  # assume-unchanged, and skip-worktree in the first of these bytes
 _LONG = 0xFFF  # the length of a name that is too long for its field
 _MAX_PATH = 1 << 14  # no path is as long; many that are would take for ever
 _MAX_PATHS = 128 << 20  # bytes of all paths: a compressed index may have far more of them than its own size
 # What the content of an item of a snapshot begins with, for an entry that is no submodule.
-INVALID, DIRECTORY = b"invalid", b"directory "
+INVALID, DIRECTORY, HIDDEN, MARKED = b"invalid", b"directory ", b"hidden", b"marked"
 _MAX_SPECIAL = 10_000  # submodules and directories of a sparse index
 _SHARED = "sharedindex."
 _BLOCK = 1 << 20  # bytes of paths that are checked at once
@@ -42,8 +43,9 @@ class Index(NamedTuple):
     all that is in them, with the object names of their trees. ``shared`` is the name of the file that has the other
     entries of a split index, or empty; it has to have ``needed`` of them. ``size`` is the number of entries that the
     index has itself, ``name`` its name as a shared one. ``marked`` are the paths of entries that have both bits by
-    which git leaves a file alone, as ``container/git/tree.py`` sets them, with where they begin. ``replaced_links`` are
-    the numbers of the entries of the shared index that are links by now.
+    which git leaves a file alone, as ``container/git/tree.py`` sets them, with where they begin; ``hidden`` are those
+    of entries with one of them or both. ``replaced_links`` are the numbers of the entries of the shared index that
+    are links by now.
     """
 
     gitlinks: list[str]
@@ -55,6 +57,7 @@ class Index(NamedTuple):
     name: str
     marked: dict[str, int]
     replaced_links: tuple[int, ...] = ()
+    hidden: tuple[str, ...] = ()
 
     def check_shared(self, shared: Index | None) -> None:
         """Raise ValueError unless ``shared`` is what this one shares entries with, as merge_base_index does."""
@@ -106,7 +109,8 @@ def parse_index(index: bytes, hash_size: int = 20) -> Index:
         raise ValueError("a git index with a damaged path")
     trees = {decode(path): name.hex() for path, name in directories.items()}
     names = ([decode(path) for path in gitlinks], trees, [decode(path) for path in invalid])
-    marked = _with_paths(entries.marked, _Entries(index, hash_size)) if entries.marked else {}
+    hidden = _with_paths(entries.hidden, _Entries(index, hash_size)) if entries.hidden else {}
+    marked = {path: at for path, at in hidden.items() if at in entries.marked}
     return Index(
         *names,
         shared,
@@ -115,6 +119,7 @@ def parse_index(index: bytes, hash_size: int = 20) -> Index:
         f"{_SHARED}{index[-hash_size:].hex()}",
         marked,
         tuple(compress(replaced, empty)),
+        tuple(hidden),
     )
 
 
@@ -156,7 +161,7 @@ class _Entries:
     """The entries of an index, to be iterated once. Raises ValueError if they are damaged.
 
     Then ``starts`` has where each can be read without the one before it (else 0), and ``end`` where the last one ends.
-    ``marked`` has where each marked one begins, by its number.
+    ``hidden`` has where each one begins that git passes over, by its number; ``marked`` are those with both bits.
     ``object_name`` is that of the current entry.
     """
 
@@ -166,7 +171,8 @@ class _Entries:
         self._hash_size = hash_size
         self._at = 0
         self.starts = array("Q")
-        self.marked: dict[int, int] = {}
+        self.hidden: dict[int, int] = {}
+        self.marked: set[int] = set()
         self.end = _HEADER.size
 
     @property
@@ -187,12 +193,8 @@ class _Entries:
                 self._at = at
                 mode, flags = fields(index, at)
                 begin = at + fixed
-                if flags & _EXTENDED:
-                    if index[begin] & ~_KNOWN_FLAGS or index[begin + 1]:
-                        raise ValueError("a git index with unknown flags")
-                    if flags & _ASSUMED and index[begin] & _SKIPPED:
-                        self.marked[len(self.starts)] = at
-                    begin += 2
+                if flags & _SPECIAL:
+                    begin += self._note_flags(at, begin, flags)
                 size = flags & _LONG
                 if compressed:
                     strip, begin = _varint(index, begin) if index[begin] & 128 else (index[begin], begin + 1)
@@ -220,6 +222,19 @@ class _Entries:
         if at > len(index) - self._hash_size:
             raise ValueError("a git index that ends early")
         self.end = at
+
+    def _note_flags(self, at: int, begin: int, flags: int) -> int:
+        """Note what the flags of an entry at ``at`` say; return how many bytes more of them there are."""
+        skipped, more = 0, 0
+        if flags & _EXTENDED:
+            if self._index[begin] & ~_KNOWN_FLAGS or self._index[begin + 1]:
+                raise ValueError("a git index with unknown flags")
+            skipped, more = self._index[begin] & _SKIPPED, 2
+        if skipped or flags & _ASSUMED:
+            self.hidden[len(self.starts)] = at
+            if skipped and flags & _ASSUMED:
+                self.marked.add(at)
+        return more
 
 
 def _varint(index: bytes, at: int) -> tuple[int, int]:

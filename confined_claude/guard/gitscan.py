@@ -9,16 +9,18 @@ import re
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from ..fs.directory import Directory
 from . import gitalternates, gitconfig, gitindex, gitrefs, gitstate
+from .repository import work_tree
 from .snapshot import KEPT_BYTES, Item, Kind
 from .walk import Walk
 
 _MAX_INDEX_BYTES = 128 << 20  # of all indexes together
 _MAX_STATE_BYTES = 1 << 20
 _MAX_PACKED_BYTES = 16 << 20  # of a file of references
-_MAX_INVALID = 20  # paths of one index that are listed
+_MAX_LISTED = 20  # paths of one index, of each kind
 _CONFIG_FILES = ("config", "config.worktree", "lazygit.yml")
 _SAMPLE = ".sample"
 # Data by the thousand, most of it in directories with such names.
@@ -158,7 +160,7 @@ class GitScan:
             self.scan(directory, path)
             return
         for entry in entries:
-            if entry.name in ("attributes", "grafts") and path.endswith("/info"):
+            if entry.name in ("attributes", "exclude", "grafts") and path.endswith("/info"):
                 self._walk.add_file(directory, f"{path}/{entry.name}", Kind.GIT_FILE)
         if path.rpartition("/")[2].lower() in gitstate.DIRECTORIES:
             self._states(entries, directory, path)
@@ -221,11 +223,8 @@ class GitScan:
                 self._add_entry(path, inner)
             for inner, tree in index.directories.items():
                 self._add_entry(path, inner.rstrip("/"), gitindex.DIRECTORY + tree.encode())
-            for inner in invalid[:_MAX_INVALID]:
-                self._add_entry(path, inner, gitindex.INVALID)
-            if more := invalid[_MAX_INVALID:]:
-                digest = hashlib.sha256(os.fsencode("\0".join(more))).hexdigest()
-                self._add_entry(path, f"{len(more)} more", gitindex.INVALID + digest.encode())
+            self._add_entries(path, invalid, gitindex.INVALID)
+            self._hidden(directory, path, index)
 
     @staticmethod
     def _replaced_links(directory: Directory, index: gitindex.Index, hash_size: int) -> list[str]:
@@ -252,8 +251,29 @@ class GitScan:
             _PARSED[key] = index
         return index
 
+    def _hidden(self, directory: Directory, path: str, index: gitindex.Index) -> None:
+        """Note the files that git passes over, as far as they are there: in a sparse checkout others are not."""
+        top = _work_tree(directory) if index.hidden else None
+        if top is not None:
+            there = [inner for inner in index.hidden if os.path.lexists(top / inner)]
+            self._add_entries(path, [inner for inner in there if inner not in index.marked], gitindex.HIDDEN)
+            self._add_entries(path, [inner for inner in there if inner in index.marked], gitindex.MARKED)
+
+    def _add_entries(self, path: str, inners: list[str], content: bytes) -> None:
+        for inner in inners[:_MAX_LISTED]:
+            self._add_entry(path, inner, content)
+        if more := inners[_MAX_LISTED:]:
+            digest = hashlib.sha256(os.fsencode("\0".join(more))).hexdigest()
+            self._add_entry(path, f"{len(more)} more", content + digest.encode())
+
     def _add_entry(self, path: str, inner: str, content: bytes = b"") -> None:
         self._snapshot.add(f"{_below(path, 'index')}: {inner}", Kind.GITLINK, content)
+
+
+def _work_tree(directory: Directory) -> Path | None:
+    """Return the work tree of a git directory; None if it names none."""
+    path = directory.path
+    return path.parent if path.name.lower() == ".git" else work_tree(path)
 
 
 def _identity(directory: Directory, name: str) -> tuple[int, ...]:

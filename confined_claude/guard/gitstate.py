@@ -28,6 +28,7 @@ _APPLY_OPTION = re.compile(
 _SIGNING = re.compile(rb"(?:-S(?s:.*)|--gpg-sign(?:=(?s:.*))?|--no-gpg-sign)?")
 _OBJECT = re.compile(rb"(?:[0-9a-f]{40}|[0-9a-f]{64})?")
 _REVISION = re.compile(rb"(?!-)[^\x00-\x20\x7f]*")
+_SHOWN = re.compile(rb"[^$`\x00-\x1f\x7f]*")
 _TERMS = re.compile(rb"(?:[A-Za-z0-9_][\w./-]*\s+)*(?:[A-Za-z0-9_][\w./-]*)?")
 
 
@@ -82,6 +83,9 @@ _UNUSUAL = "not as git writes it"
 _STATES = {
     "rebase-merge/git-rebase-todo": _TODO,  # read_populate_todo, sequencer.c
     "rebase-merge/git-rebase-todo.backup": _TODO,  # edit_todo_list, rebase-interactive.c
+    # prompts of shells show it
+    "rebase-merge/head-name": State("your shell's prompt", _matches(_SHOWN), _UNUSUAL),  # write_basic_state
+    "rebase-apply/head-name": State("your shell's prompt", _matches(_SHOWN), _UNUSUAL),
     "rebase-merge/strategy": State(_REBASE, _is_own_strategy, _STRATEGY),  # read_strategy_opts, sequencer.c
     "rebase-merge/gpg_sign_opt": State(_REBASE, _matches(_SIGNING), _UNUSUAL),  # read_basic_state, builtin/rebase.c
     "rebase-merge/author-script": State(_REBASE, _matches(_AUTHOR), _UNUSUAL),  # read_author_script, sequencer.c

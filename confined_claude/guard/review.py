@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from .known_files import branches
 from .records import Records, locked
 from .recovery import recover_interrupted
 from .snapshot import Item, Kind
+from .walk import script_digest
 
 _REMOVABLE = (Kind.FILE, Kind.GIT_FILE, Kind.LINK, Kind.GIT_LINK, Kind.POINTER, Kind.PROGRAM)
 _LINKS = (Kind.LINK, Kind.GIT_LINK)
@@ -207,7 +209,7 @@ def _restore(finding: Finding, project: GuardedProject, records: Records) -> str
         # What is removed may have gone with its directory.
         with parent.open() if finding.digest_after else parent.make(0o755) as directory:
             if finding.kind == Kind.SETID:
-                directory.clear_setid(name)
+                directory.change_mode(name, off=stat.S_ISUID | stat.S_ISGID)
                 return f"{path} runs with nobody's rights any more"
             if not finding.digest_before and finding.kind in _REMOVABLE:
                 content = directory.read(name)
@@ -217,6 +219,9 @@ def _restore(finding: Finding, project: GuardedProject, records: Records) -> str
             if finding.before is not None and finding.kind in _RESTORABLE:
                 # Sessions that go on have the file pinned by its inode. A removed one was a program, by its content.
                 directory.overwrite(name, finding.before, mode=0o755 if finding.before.startswith(b"#!") else 0o644)
+                if finding.before.startswith(b"#!") and finding.kind != Kind.REACHED:
+                    was_executable = finding.digest_before == script_digest(finding.before, 0o111)
+                    directory.change_mode(name, **{"on" if was_executable else "off": 0o111})
                 return f"{path} is as it was before"
             if finding.before is not None and finding.kind in _LINKS:
                 directory.replace_link(name, finding.before.partition(b"\0")[0])

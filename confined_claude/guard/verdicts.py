@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from . import contents, gitalternates, gitconfig, gitindex, gitrefs, gitstate
+from . import contents, gitaddresses, gitalternates, gitconfig, gitindex, gitrefs, gitstate
 from .repository import parse_pointer
 from .rules import Matcher
 from .snapshot import LIMITS, LINKED_DIRECTORY, Item, Kind, Reached, Snapshot, resolve_inside
 
+_HIDDEN = (
+    "git status and git add pass over what changes there; "
+    "`git update-index --no-assume-unchanged --no-skip-worktree FILE` ends that"
+)
+_EXCLUDE = "/info/exclude"
 _TASKS_PACKAGE = "tasks/__init__.py"
 _SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/opt/", "/nix/store/")
 
@@ -49,13 +54,6 @@ class Context:
     reached: Mapping[str, Reached] = field(default_factory=dict)
 
 
-Variables = Sequence[tuple[str, str]]
-_MAX_NAMED = 20  # settings of one file
-# The variables whose values git fetches from or pushes to.
-_ADDRESS = re.compile(
-    r"remote\..*\.(?:url|pushurl)|remote\.pushdefault|branch\..*\.(?:remote|pushremote)|submodule\..*\.url"
-    r"|url\..*\.(?:insteadof|pushinsteadof)"
-)
 # The variables that git refuses, checks or converts something for.
 _PROTECTIVE = re.compile(
     r"core\.(?:hookspath|attributesfile|excludesfile|protect\w+|safecrlf)|(?:commit|tag|push)\.gpgsign|gpg\..*|protocol\..*"
@@ -101,6 +99,9 @@ def pointers(after: Snapshot, context: Context) -> Iterator[tuple[str, str]]:
 def judge(path: str, old: Item | None, item: Item, context: Context) -> Verdict | None:
     """Return the verdict on ``item``, which was ``old`` before the session; None if it does not matter."""
     verdict = _judge(path, old, item, context)
+    is_script = item.kind in (Kind.FILE, Kind.GIT_FILE) and (item.content or b"").startswith(b"#!")
+    if verdict is not None and is_script and old is not None and old.content == item.content:  # see script_digest
+        verdict = verdict._replace(why=f"{verdict.why}: whether it can be executed")
     if verdict is not None and path in context.replaced:
         return verdict._replace(
             why=f"{verdict.why}; it was replaced on this machine meanwhile, which ended its protection"
@@ -129,6 +130,8 @@ def _judge(path: str, old: Item | None, item: Item, context: Context) -> Verdict
         case Kind.LINK:
             verdict = _judge_link(path, item, new, context)
         case Kind.GIT_FILE:
+            if path.endswith(_EXCLUDE):
+                return _judge_exclude(old, item, new, context)
             verdict = _judge_git_file(path, old, item, new, context)
         case _:
             verdict = _judge_file(path, old, item, new, context)
@@ -141,6 +144,10 @@ def _judge_index_entry(path: str, item: Item, new: str, context: Context) -> Ver
         why = "a path that git refuses elsewhere; `rm .git/index && git reset` rebuilds the index"
         return Verdict(True, "git, which reads and writes there at git restore, git add or git commit", why)
     owner, _, inner = path.partition("/index: ")
+    if content.startswith((gitindex.HIDDEN, gitindex.MARKED)):
+        rule = context.matcher.rule_of(inner.split("/"))
+        is_ours = content.startswith(gitindex.MARKED) and rule is not None and rule.red  # see marks
+        return None if is_ours else Verdict(False, "", _HIDDEN)
     # The index lacks what is in such a directory. Git looks for repositories in it only if it exists.
     if content.startswith(gitindex.DIRECTORY) and not _has_repository(inner, context):
         return None
@@ -210,6 +217,13 @@ def _judge_git_file(path: str, old: Item | None, item: Item, new: str, context: 
     return Verdict(True, f"git, {runs}", why)
 
 
+def _judge_exclude(old: Item | None, item: Item, new: str, context: Context) -> Verdict | None:
+    """Return the verdict on a list of what to ignore that git has beside those in the tree."""
+    rule = context.matcher.rule_of([".gitignore"])
+    lost = contents.lost(rule, old, item) if rule is not None else ""
+    return Verdict(False, "", f"{new}: {lost}; {rule.keeps}") if lost and rule is not None else None
+
+
 def _judge_objects(path: str, item: Item, new: str, context: Context) -> Verdict | None:
     """Return the verdict on what decides which objects git reads; None for other files."""
     name = path.rpartition("/")[2]
@@ -246,44 +260,18 @@ def _judge_config(path: str, old: Item | None, item: Item, new: str, context: Co
     strays = [name for name in gitconfig.stray_remotes(settings) if name not in known_strays]
     harmful += [f"remote.{name} without a URL, so that git takes the name for a path" for name in strays]
     # A new repository has remotes; one that was there has been led elsewhere.
-    redirected, added = _changed_addresses(before, settings) if old is not None else ([], [])
-    reasons = [f"sets {_named(harmful)}"] if harmful else []
+    redirected, added = gitaddresses.changed(before, settings) if old is not None else ([], [])
+    reasons = [f"sets {gitaddresses.named(harmful)}"] if harmful else []
     now = {key for key, _ in settings}
     if lost := [key for key, _ in before if key not in now and _PROTECTIVE.fullmatch(key)]:
-        reasons.append(f"no longer sets {_named(lost)}")
-    reasons += [*redirected, *added][:_MAX_NAMED]
+        reasons.append(f"no longer sets {gitaddresses.named(lost)}")
+    reasons += [*redirected, *added][: gitaddresses.MAX_NAMED]
     return Verdict(bool(harmful or redirected), runs, "; ".join(reasons)) if reasons else None
-
-
-def _named(keys: Iterable[str]) -> str:
-    names = list(dict.fromkeys(keys))
-    more = len(names) - _MAX_NAMED
-    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _settings(item: Item) -> list[tuple[str, str]]:
     """Return the variables of a config file, each once. Raises ValueError."""
     return list(dict.fromkeys(gitconfig.parse_config(contents.whole(item))))
-
-
-def _changed_addresses(before: Variables, settings: Variables) -> tuple[list[str], list[str]]:
-    """Return in words which addresses that git fetches from or pushes to are others now, and which are new."""
-    redirected, added = [], []
-    known = frozenset(before)
-    values: dict[str, list[str]] = {}
-    for key, value in before:
-        values.setdefault(key, []).append(value)
-    for key, value in settings:
-        if (key, value) in known or not _ADDRESS.fullmatch(key):
-            continue
-        then = values.get(key)
-        if then:
-            redirected.append(f"{key} is {value!r} and was {', '.join(map(repr, then[:_MAX_NAMED]))}")
-        elif "push" in key.rpartition(".")[2]:
-            redirected.append(f"{key} is {value!r} and was not set")
-        elif not key.startswith("branch."):
-            added.append(f"{key} is {value!r} and was not set")
-    return redirected, added
 
 
 def _is_own_worktree(path: str, key: str, value: str, context: Context) -> bool:
@@ -321,6 +309,8 @@ def judge_removed(path: str, old: Item, context: Context) -> Verdict | None:
         owner, name = _split_git_path(path)
         if owner not in context.scanned:
             return None  # it went with the repository
+        if f"/{name}" == _EXCLUDE:
+            return _judge_exclude(old, Item(Kind.GIT_FILE, "", b""), "removed", context)
         if name.startswith("hooks/") or name == "info/attributes":
             return Verdict(True, "", "removed: what git does is checked or converted by it")
         is_config = name in ("config", "config.worktree")

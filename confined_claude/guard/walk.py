@@ -21,6 +21,7 @@ _MAX_DEPTH = 100
 _MAX_ENTRIES = 500_000
 _MAX_ALL_ENTRIES = 4_000_000
 _MAX_SECONDS = 30.0
+_EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 _ENTRIES_PER_CLOCK = 4096
 
 
@@ -111,7 +112,8 @@ class Walk:
         if stat.S_ISLNK(status.st_mode):
             return  # noted as such
         if content is not None:
-            self.snapshot.add(path, kind, content, shared=status.st_nlink > 1)
+            digest = script_digest(content, status.st_mode) if content.startswith(b"#!") else None
+            self.snapshot.add(path, kind, content, shared=status.st_nlink > 1, digest=digest)
             return
         self.snapshot.put(path, Item(kind, hashlib.sha256(_identity(status)).hexdigest()))
 
@@ -119,6 +121,11 @@ class Walk:
         """Return the content of a file, or what changes with it if it cannot be read whole. Raises OSError."""
         content = self.read(directory, name)
         return _identity(directory.stat(name)) if content is None else content
+
+
+def script_digest(content: bytes, mode: int) -> str:
+    """Return the digest of a script, which is another one if nobody may execute it: git passes over such a hook."""
+    return hashlib.sha256(content if mode & _EXECUTABLE else b"%b\0not executable" % content).hexdigest()
 
 
 def _identity(status: os.stat_result) -> bytes:

@@ -476,6 +476,28 @@ file.write(b"XXXX" + (300 << 20).to_bytes(4, "big")); file.truncate(file.tell() 
         "chmod +x sub/.git/hooks/pre-commit",
     ),
     Attack(
+        "the hook of a nested repository that was switched off",
+        "chmod +x sub/.git/hooks/pre-commit",
+        f"cd sub && {COMMIT}",
+        ("red sub/.git/hooks/pre-commit",),
+        before="git init -q sub; printf '#!/bin/sh\ntouch CANARY\n' > sub/.git/hooks/pre-commit;"
+        "chmod -x sub/.git/hooks/pre-commit",
+    ),
+    Attack(
+        "a change that git status passes over",
+        "git update-index --assume-unchanged file; echo evil > file",
+        "git status --porcelain | grep -q file || touch CANARY",
+        ("yellow .git/index: file",),
+        undone="git update-index --no-assume-unchanged file",
+    ),
+    Attack(
+        "a secret that the repository's own list ignores no longer",
+        ": > .git/info/exclude",
+        "git add -A; ! git ls-files --error-unmatch .env || touch CANARY",
+        ("yellow .git/info/exclude",),
+        before="mkdir -p .git/info; echo .env > .git/info/exclude; echo secret > .env",
+    ),
+    Attack(
         "another version of a protected file in a commit",
         "id=$(echo 'touch CANARY' | git hash-object -w --stdin); git update-index --cacheinfo 100644,$id,.envrc;"
         "git commit -qm x",

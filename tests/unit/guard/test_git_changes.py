@@ -12,7 +12,7 @@ import pytest
 from confined_claude.guard import gitindex, gitscan
 from confined_claude.guard.repository import find
 
-from ..guarding import HARMLESS, Scanned, git, git_directory, made_repository, only, put, run_git
+from ..guarding import HARMLESS, HOOK, Scanned, git, git_directory, made_repository, only, put, run_git
 
 OLD, NEW = "https://example.com/a.git", "https://other.example/b.git"
 SETTINGS = f"""{HARMLESS}
@@ -164,3 +164,67 @@ def test_no_number_of_settings_takes_long(change: Callable[[str], str], root: Pa
     begun = time.process_time()
     assert all(len(finding.why) < 10_000 for finding in scanned.findings())
     assert time.process_time() - begun < 5
+
+
+def test_files_that_git_passes_over_from_now_on_are_reported(root: Path) -> None:
+    paths = ("src/known.py", "src/gone.py", ".envrc", "sub/.envrc")
+    for path in paths:
+        put(root / path)
+    git(root, "add", *paths)
+    git(root, "commit", "--quiet", "--message", "x")
+    git(root, "update-index", "--assume-unchanged", "src/known.py")
+    (root / "src/gone.py").unlink()
+    scanned = Scanned(root)
+    git(root, "update-index", "--assume-unchanged", "src/main.py", "src/gone.py")
+    git(root / "w", "update-index", "--skip-worktree", "src/main.py")
+    for bit in ("assume-unchanged", "skip-worktree"):  # what the session's git does with protected files
+        git(root, "update-index", f"--{bit}", ".envrc", "src/known.py")
+    put(root / "src/main.py", "hidden\n")
+    assert git(root, "status", "--porcelain", "--untracked-files=no") == ""  # the control
+    found = scanned.findings()
+    assert [finding.path for finding in found] == [
+        ".git/index: src/known.py",
+        ".git/index: src/main.py",
+        ".git/worktrees/w/index: src/main.py",
+    ]
+    assert not any(finding.red for finding in found)
+    assert "pass over" in found[0].why
+    git(root, "update-index", "--no-assume-unchanged", "src/main.py")
+    assert " M src/main.py" in git(root, "status", "--porcelain")
+
+
+def test_very_many_such_files_are_counted(root: Path) -> None:
+    for number in range(50):
+        put(root / f"many/{number}")
+    git(root, "add", "many")
+    scanned = Scanned(root)
+    git(root, "update-index", "--assume-unchanged", *(f"many/{number}" for number in range(50)))
+    found = scanned.findings()
+    assert len(found) == 21
+    assert [finding.path for finding in found if "more" in finding.path] == [".git/index: 30 more"]
+
+
+@pytest.mark.parametrize("before", [0o755, 0o644])
+@pytest.mark.parametrize("path", ["vendor/.git/hooks/pre-commit", "sub/.claude/hooks/check"])
+def test_whether_a_hook_can_be_executed_counts(path: str, before: int, root: Path) -> None:
+    put(root / path, HOOK).chmod(before)
+    scanned = Scanned(root)
+    (root / path).chmod(before ^ 0o111)
+    finding = only(scanned.findings())
+    assert (finding.path, finding.red) == (path, True)
+    assert "whether it can be executed" in finding.why
+    (root / path).chmod(before)
+    assert scanned.findings() == []
+
+
+def test_a_secret_that_git_ignores_no_longer_is_reported(root: Path) -> None:
+    exclude = put(root / ".git/info/exclude", "# mine\n.env\n*.pyc\n")
+    scanned = Scanned(root)
+    put(exclude, "# mine\n.env\nbuild\n")
+    assert scanned.findings() == []
+    put(exclude, "*.pyc\n")
+    finding = only(scanned.findings())
+    assert (finding.path, finding.red) == (".git/info/exclude", False)
+    assert "without '.env'" in finding.why
+    exclude.unlink()
+    assert only(scanned.findings()).why.startswith("removed: ")

@@ -450,3 +450,23 @@ def test_a_file_that_a_split_index_turns_into_a_link_counts_by_its_path(
 
 def scanned(root: Path) -> set[str]:
     return set(scan(root, Matcher(rules_for((), ()))).items)
+
+
+BITS = {"assume-unchanged": "h", "skip-worktree": "S"}
+
+
+@pytest.mark.parametrize("bit", BITS)
+@pytest.mark.parametrize("version", ["2", "4"])
+def test_what_git_passes_over_is_known(bit: str, version: str, repository: Path, hash_size: int) -> None:
+    for name in ("a", "b/c", "d"):
+        put(repository / name)
+    commit(repository)
+    git(repository, "update-index", "--index-version", version)
+    git(repository, "update-index", f"--{bit}", "b/c")
+    assert git(repository, "ls-files", "-v").split() == ["H", "a", BITS[bit], "b/c", "H", "d"]
+    index = parse_index((repository / ".git/index").read_bytes(), hash_size)
+    assert (index.hidden, index.marked) == (("b/c",), {})
+    for other in BITS:
+        git(repository, "update-index", f"--{other}", "b/c")
+    index = parse_index((repository / ".git/index").read_bytes(), hash_size)
+    assert (index.hidden, list(index.marked)) == (("b/c",), ["b/c"])

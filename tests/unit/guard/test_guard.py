@@ -694,3 +694,13 @@ def test_protected_files_that_stayed_behind_are_reported_once(
     with guarded(place.workspace, "4567") as guards, guards.scanning("made-up"):
         pass
     assert ".envrc" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o755])
+def test_whether_a_hook_can_be_executed_is_restored(mode: int, place: Place) -> None:
+    hook = place.put("sub/.claude/hooks/check", HOOK)
+    hook.chmod(mode)
+    assert len(place.session(lambda: hook.chmod(mode ^ 0o111))) == 1
+    review.restore(place.workspace, "sub/.claude/hooks/check")
+    assert stat.S_IMODE(hook.stat().st_mode) == mode
+    assert place.reviewed() == []
