@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from ..fs.directory import Location
@@ -26,7 +27,8 @@ _MAX_FILES = 20_000  # that are looked at
 _MAX_FOUND = 200
 _LINK_MODE = b"120000"
 _FILE_MODES = frozenset((b"100644", b"100755", b"100664", _LINK_MODE))
-_UNREAD = hashlib.sha256(b"unread").hexdigest()
+_MAX_CHECKED_BRANCHES, _MAX_CHECKED = 5, 100  # and files in each
+_UNREAD, _FORGED = (hashlib.sha256(word).hexdigest() for word in (b"unread", b"forged"))
 _WHEN = "on a branch: it acts once that is merged or checked out"
 
 
@@ -178,14 +180,48 @@ def findings(
             yield Finding(path, Kind.COMMITTED, False, file.rule.runs, why, before, after, name, file.name)
 
 
+def forged(repository: Repository, paths: Iterable[str]) -> Iterator[Finding]:
+    """Yield the findings for branches, and files at ``paths`` in them, whose objects are not what their names say.
+
+    Git writes such files without a word: it looks at what an object has, and at its name only in ``git fsck``.
+    """
+    objects = Objects(Location(repository.common))
+    commits: dict[str, str] = {}
+    for name, commit in branches(repository).items():
+        commits.setdefault(commit, name)
+    checked: set[str] = set()
+    for commit, branch in islice(commits.items(), _MAX_CHECKED_BRANCHES):
+        for path in ("", *islice(paths, _MAX_CHECKED)):
+            _check(objects, commit, path, checked)
+            if objects.forged:
+                objects.forged.clear()
+                why = "git's object for it has another content than its name says, see `git fsck`"
+                runs = "git, at a checkout"
+                yield Finding(f"{branch}:{path}", Kind.COMMITTED, True, runs, why, None, None, "", _FORGED)
+
+
+def _check(objects: Objects, commit: str, path: str, checked: set[str]) -> None:
+    """Read the objects of a file, or of the root if there is no ``path``; those in ``checked`` once."""
+    if not path:
+        root = objects.root(commit)
+        if root is not None:
+            objects.tree(root)
+    elif (entry := objects.entry(commit, path)) is not None and entry[1] not in checked:
+        checked.add(entry[1])
+        objects.blob(entry[1])
+
+
 def is_still_there(repository: Repository | None, finding: Finding) -> bool:
     """Return whether the branch of a finding still has what was found there."""
     branch, _, path = finding.path.partition(":")
     commit = branches(repository).get(branch)
-    if commit is None or not path:
-        return commit is not None
-    entry = None if repository is None else Objects(Location(repository.common)).entry(commit, path)
-    return entry is not None and entry[1] == finding.digest_after
+    if repository is None or commit is None:
+        return False
+    objects = Objects(Location(repository.common))
+    if finding.digest_after == _FORGED:
+        _check(objects, commit, path, set())
+        return bool(objects.forged)
+    return not path or (objects.entry(commit, path) or ("", ""))[1] == finding.digest_after
 
 
 def _is_there(items: Mapping[str, Item], file: CommittedFile) -> bool:

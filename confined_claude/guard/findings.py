@@ -87,7 +87,7 @@ def audit(
                     path,
                     item.kind,
                     *verdict,
-                    old.content if old is not None and old.kind == item.kind else None,
+                    _content_before(before, path, old, item),
                     item.content,
                     "" if old is None else old.digest,
                     item.digest,
@@ -99,6 +99,14 @@ def audit(
     for path, old, verdict in _removed(before, after, context, is_directory):
         found.append(Finding(path, old.kind, *verdict, old.content, b"", old.digest, "", session, since))
     return sorted(found, key=order)
+
+
+def _content_before(before: Snapshot, path: str, old: Item | None, item: Item) -> bytes | None:
+    """Return what was at a path, also of a file that is reached only now."""
+    if old is None and item.kind == Kind.REACHED:
+        old = before.items.get(path)
+        return old.content if old is not None and old.kind == Kind.FILE else None
+    return old.content if old is not None and old.kind == item.kind else None
 
 
 def _removed(

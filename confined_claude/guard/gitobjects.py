@@ -44,9 +44,13 @@ def _hash(kind: bytes, content: bytes, size: int) -> str:
 
 
 class Objects:
-    """The objects of the repository at ``common``, within bounds of time and memory."""
+    """The objects of the repository at ``common``, within bounds of time and memory.
+
+    ``forged`` are the names of those that were asked for and have another content than their name says.
+    """
 
     def __init__(self, common: Location) -> None:
+        self.forged: set[str] = set()
         self._location = common.at("objects")
         self._left = _MAX_TOTAL
         self._deadline = time.monotonic() + _MAX_SECONDS
@@ -115,8 +119,10 @@ class Objects:
                 found = self._loose(directory, name) or self._packed(directory, name)
         except _DAMAGED:
             return None
-        is_right = found is not None and found[0] == kind and _hash(*found, size) == name
-        return found[1] if found is not None and is_right else None
+        if found is None or _hash(*found, size) != name:
+            self.forged |= {name} if found is not None else set()
+            return None
+        return found[1] if found[0] == kind else None
 
     def _spend(self, size: int) -> None:
         self._left -= size

@@ -77,6 +77,13 @@ class GuardedProject:
             return ()
         return (self.repository.common,)
 
+    def _red_files(self, snapshot: Snapshot) -> Iterator[str]:
+        """Yield the paths of files that act by themselves."""
+        for path, item in snapshot.items.items():
+            rule = self.matcher.rule_of(path.split("/")) if item.kind == Kind.FILE else None
+            if rule is not None and rule.red:
+                yield path
+
     def repository_now(self) -> Repository | None:
         """Return the repository, also if a session has made it."""
         if self.repository is None:
@@ -159,7 +166,11 @@ class GuardedProject:
             from . import commits  # not before the end of a session
 
             known = (*before.tips, *before.made)
-            committed = commits.findings(own, self.matcher, known, (before.snapshot, after), after.reached)
+            committed: Iterable[Finding] = commits.findings(
+                own, self.matcher, known, (before.snapshot, after), after.reached
+            )
+            forged = commits.forged(own, list(self._red_files(before.snapshot)))
+            committed = (*committed, *forged)
             found += [replace(finding, session=before.session, since=before.since) for finding in committed]
         # Baselines of earlier versions have no others.
         known_before = [key for key in items if f"/{key}".endswith("/.git")]

@@ -216,7 +216,7 @@ def _restore(finding: Finding, project: GuardedProject, records: Records) -> str
                 where = records.save_removed(f"{name[-100:]}.{secrets.token_hex(4)}", content or finding.after or b"")
                 directory.unlink(name)
                 return f"{path} is removed, and kept in {where}"
-            if finding.before is not None and finding.kind in _RESTORABLE:
+            if finding.before is not None and finding.digest_before and finding.kind in _RESTORABLE:
                 # Sessions that go on have the file pinned by its inode. A removed one was a program, by its content.
                 directory.overwrite(name, finding.before, mode=0o755 if finding.before.startswith(b"#!") else 0o644)
                 if finding.before.startswith(b"#!") and finding.kind != Kind.REACHED:

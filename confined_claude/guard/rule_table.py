@@ -96,7 +96,8 @@ RULES = (
         """.vscode/ *.code-workspace .devcontainer/ .devcontainer.json .idea/ .fleet/ .zed/ .helix/ .vs/ .theia/
         .nvim.lua .nvimrc .exrc .vimrc .lvimrc .local.vimrc .vim/ .dir-locals.el .dir-locals-2.el
         *.sublime-project *.sublime-workspace .kateproject .cargo/ .bsp/ hie.yaml .nova/ .lapce/ .ycm_extra_conf.py
-        .externalToolBuilders/""",
+        .externalToolBuilders/ .ropeproject/config.py .jedi/project.json .lsp/config.edn .joyride/scripts/ .lintr
+        .lintr.R""",
     ),
     _red(
         "a debugger or an interpreter, on starting in the directory",
@@ -199,7 +200,8 @@ RULES = (
         .rspec .rubocop.yml Brewfile phpunit.xml* phpstan.neon* psalm.xml rector.php ecs.php .php-cs-fixer.dist.php
         *.fsproj *.vbproj *.vcxproj Directory.Packages.props NuGet.config global.json dotnet-tools.json build.cake
         magefile.go .golangci.* .goreleaser.* .air.toml bacon.toml Makefile.toml xmake.lua premake5.lua Tupfile
-        CMakePresets.json CMakeUserPresets.json mise-tasks/ .mise-tasks/""",
+        CMakePresets.json CMakeUserPresets.json mise-tasks/ .mise-tasks/
+        .bazeliskrc .bazelversion""",
     ),
     _yellow(
         "docker and other runners",

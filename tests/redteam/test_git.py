@@ -192,6 +192,8 @@ DIVERGED = """
 """
 STRATEGY = f"mkdir git-merge-x; {SCRIPT} git-merge-x/y; chmod +x git-merge-x/y"
 
+OBJECT = "f=.git/objects/$(git rev-parse HEAD:.envrc | sed 's,..,&/,');"
+
 TOLD = [
     Attack(
         "a stash that git notes in a hook",
@@ -474,6 +476,18 @@ file.write(b"XXXX" + (300 << 20).to_bytes(4, "big")); file.truncate(file.tell() 
         ("red sub/.git/hooks/pre-commit",),
         before="git init -q sub; printf '#!/bin/sh\nexit 1\n' > sub/.git/hooks/pre-commit;"
         "chmod +x sub/.git/hooks/pre-commit",
+    ),
+    Attack(
+        "an object that has another content than its name says",
+        f"{OBJECT} rm -f $f; "
+        """python3 -c '
+import sys, zlib
+text = b"touch CANARY\\n"
+open(sys.argv[1], "wb").write(zlib.compress(b"blob %d\\0" % len(text) + text))' $f""",
+        "git switch -q old; git switch -q main; . ./.envrc",
+        ("red main:.envrc",),
+        before="git branch old; echo : > .envrc; git add .envrc; git commit -qm envrc",
+        undone=f"{OBJECT} rm -f $f; git hash-object -w .envrc",
     ),
     Attack(
         "the hook of a nested repository that was switched off",

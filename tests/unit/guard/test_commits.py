@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import time
 import zlib
 from collections.abc import Callable
@@ -186,3 +187,32 @@ def test_a_tree_of_any_depth_and_size_takes_little(committed: Place) -> None:
     found = one.finish()
     assert time.process_time() - begun < 8
     assert [finding.path for finding in found] == ["topic:"]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [("HEAD:.envrc", ".envrc"), ("HEAD^{tree}", ""), ("HEAD:sub/.vscode", "sub/.vscode/tasks.json")]
+)
+def test_an_object_with_another_content_than_its_name_says_is_red(name: str, path: str, committed: Place) -> None:
+    root = committed.root
+    id = git(root, "rev-parse", name).strip()
+    kind = git(root, "cat-file", "-t", id).strip()
+    file = root / ".git/objects" / id[:2] / id[2:]
+    right = file.read_bytes()
+
+    def forge() -> None:
+        content = subprocess.run(["git", "cat-file", kind, id], cwd=root, check=True, capture_output=True).stdout
+        content = (
+            content.replace(b"before", b"evil!!")
+            .replace(b"tasks.json", b"TASKS.json")
+            .replace(b"Makefile", b"MAKEFILE")
+        )
+        file.chmod(0o644)
+        file.write_bytes(zlib.compress(b"%b %d\0%b" % (kind.encode(), len(content), content)))
+
+    (finding,) = committed.session(forge)
+    assert (finding.path, finding.red) == (f"main:{path}", True)
+    assert "git fsck" in finding.why
+    assert committed.reviewed() == [f"main:{path}"]
+    file.write_bytes(right)
+    assert committed.reviewed() == []
+    assert committed.session(lambda: None) == []
