@@ -137,6 +137,8 @@ class Objects:
         whole = zlib.decompressobj().decompress(packed, _MAX_OBJECT)
         self._spend(len(whole))
         header, _, content = whole.partition(b"\0")
+        if header.partition(b" ")[2] != b"%d" % len(content):  # there may be more than is read
+            raise ValueError("a damaged object")
         return header.partition(b" ")[0], content
 
     def _packed(self, directory: Directory, name: str) -> _Object | None:

@@ -87,8 +87,13 @@ def test_an_object_with_another_content_than_its_name_says_is_none(tmp_path: Pat
     path.write_bytes((root / ".git/objects" / other[:2] / other[2:]).read_bytes())
     assert reader(root).entry(head, "main.py") is None
     assert not reader(root).lacks(head, "x")
+    objects = reader(root)
+    objects.entry(head, "main.py")
+    assert objects.forged == {tree}
     path.write_bytes(zlib.compress(b"tree 99999999999\0" + b"0" * (40 << 20)))  # more than is read
-    assert reader(root).entry(head, "main.py") is None
+    objects = reader(root)
+    assert objects.entry(head, "main.py") is None
+    assert objects.forged == set()
 
 
 def test_what_is_no_commit_is_none(tmp_path: Path) -> None:
