@@ -201,13 +201,16 @@ def in_profile(location: Location, profile: str) -> Location:
 
 
 def current_project(host: Host) -> Project:
-    """Return the project that the current directory belongs to, and run no program from there from now on.
+    """Return the project that the current directory belongs to; no program of it, or around it, is run from now on.
 
     Raises ConfinedError if there can be none.
     """
     is_a_sessions = partial(boundaries.is_a_sessions, host)
     project = projects.find(current_directory(), host, alone=host.here, is_a_sessions=is_a_sessions)
     leave_out_of_path(project.root)
+    for root in project.root.parents:  # sessions of projects around it can put programs there
+        if records_of(host, Project(root).id).path.is_dir():
+            leave_out_of_path(root)
     return project
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from confined_claude.errors import ConfinedError, ReviewNeeded
 from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.settings import Settings
+from confined_claude.state.store import records_of
 from confined_claude.workspace import Workspace, current_project
 
 
@@ -34,6 +36,22 @@ def test_the_current_directory_decides_which_project(
     workspace = Workspace.current(host, {"sudo": "off", "git": None})
     assert workspace.project == project
     assert (workspace.settings.network, workspace.settings.sudo, workspace.settings.git) == ("none", "off", "guarded")
+
+
+def test_programs_of_the_project_and_of_known_projects_around_it_are_not_run(
+    project: Project, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = project.root / "inner"
+    (inner / ".git").mkdir(parents=True)
+    (inner / ".git/HEAD").write_text("ref: refs/heads/main\n")
+    monkeypatch.chdir(inner)
+    places = [str(place / "bin") for place in (inner, project.root, project.root.parent)]
+    monkeypatch.setenv("PATH", os.pathsep.join(places))
+    assert current_project(host).root == inner
+    assert os.environ["PATH"].split(os.pathsep) == places[1:]
+    records_of(host, project.id).make().close()
+    current_project(host)
+    assert os.environ["PATH"].split(os.pathsep) == places[2:]
 
 
 def test_a_current_directory_that_is_gone_is_reported(
