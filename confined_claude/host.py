@@ -10,7 +10,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,7 +27,8 @@ _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 
 # Keys whose values hold no commands, paths or credentials. The rest of the host's git configuration stays there.
 SAFE_GIT_KEYS = frozenset(
-    """user.name user.email init.defaultbranch pull.rebase pull.ff push.default push.autosetupremote
+    """user.name user.email user.useconfigonly author.name author.email committer.name committer.email
+    init.defaultbranch pull.rebase pull.ff push.default push.autosetupremote
     merge.ff merge.conflictstyle rebase.autosquash rebase.autostash rerere.enabled fetch.prune
     diff.algorithm diff.renames diff.colormoved commit.verbose core.autocrlf core.eol core.abbrev
     branch.sort tag.sort column.ui color.ui log.date help.autocorrect""".split()
@@ -52,6 +53,7 @@ _GIT_VARIABLES = {
     "GIT_EXEC_PATH": "init.templatedir",  # a directory of programs
 }
 _MAX_GIT_VARIABLES = 1000
+_NO_REPOSITORY = "/dev/no-repository"
 
 
 class GitVariable(NamedTuple):
@@ -142,29 +144,20 @@ class Host:
     def user_config_file(self) -> Path:
         return self.config / "config.toml"
 
-    def git_settings(self) -> tuple[tuple[str, str], ...]:
-        """Return the safe part of the user's global git configuration, as (key, value) in its order."""
-        return tuple((key, value) for key, value, _ in self.git_config if key in SAFE_GIT_KEYS)
-
     @cached_property
     def git_config(self) -> tuple[GitVariable, ...]:
-        """The user's global git configuration in its order; empty without git or such a file."""
-        return self.ask_git()["--global"].result()
+        """The machine's and the user's git configuration in git's order; empty without git or such files."""
+        return self.ask_git().result()
 
-    @cached_property
-    def system_git_config(self) -> tuple[GitVariable, ...]:
-        """The machine's git configuration in its order; empty without git or such a file."""
-        return self.ask_git()["--system"].result()
-
-    def ask_git(self) -> Mapping[str, Background[tuple[GitVariable, ...]]]:
-        """Ask git for both configurations, in the background, unless that is done: a start imports meanwhile."""
+    def ask_git(self) -> Background[tuple[GitVariable, ...]]:
+        """Ask git for its configuration, in the background, unless that is done: a start imports meanwhile."""
         return self._asked_git
 
     @cached_property
-    def _asked_git(self) -> Mapping[str, Background[tuple[GitVariable, ...]]]:
+    def _asked_git(self) -> Background[tuple[GitVariable, ...]]:
         from .background import Background  # few commands ask
 
-        return {scope: Background(partial(self._git_config, scope)) for scope in ("--global", "--system")}
+        return Background(self._git_config)
 
     @property
     def git_environment(self) -> tuple[GitVariable, ...]:
@@ -190,12 +183,14 @@ class Host:
             *(Path(name).absolute() for name in named if name),
         )
 
-    def _git_config(self, scope: str) -> tuple[GitVariable, ...]:
-        """Return what git reads in one of the files that no repository has a say in, from ``/``."""
+    def _git_config(self) -> tuple[GitVariable, ...]:
+        """Return what git reads in the files that no repository has a say in: from ``/``, with none."""
         import subprocess  # not for commands that do not ask git
 
-        command = ["git", "config", scope, "--includes", "--show-origin", "--null", "--list"]
-        environ = {**self.environ, "HOME": str(self.home)}
+        # Not with --global: it leaves out one of the user's two files if there are both.
+        command = ["git", "config", "--includes", "--show-origin", "--null", "--list"]
+        environ = {**self.environ, "HOME": str(self.home), "GIT_DIR": _NO_REPOSITORY}
+        environ.pop("GIT_CONFIG", None)  # a file in place of all
         if self.path:
             environ["PATH"] = os.pathsep.join(entry for entry in self.path if entry in os.get_exec_path())
         try:
@@ -212,9 +207,13 @@ class Host:
         if answer.returncode:
             return ()
         records = answer.stdout.decode("utf-8", "replace").split("\0")
-        origins = (Path(origin.removeprefix("file:")).parent for origin in records[::2])
-        settings = ((origin, *record.partition("\n")) for origin, record in zip(origins, records[1::2], strict=False))
-        return tuple(GitVariable(key, value, origin) for origin, key, gap, value in settings if gap)
+        found = zip(records[::2], records[1::2], strict=False)
+        settings = ((origin, *record.partition("\n")) for origin, record in found)
+        return tuple(
+            GitVariable(key, value, Path(origin.removeprefix("file:")).parent)
+            for origin, key, gap, value in settings
+            if gap and origin.startswith("file:")  # the others are those of git_environment
+        )
 
 
 def _lower(key: str) -> str:
@@ -260,6 +259,11 @@ def gitconfig_text(settings: tuple[tuple[str, str], ...]) -> str:
     lines = ["[safe]", "\tdirectory = *"]
     for key, value in settings:
         section, _, name = key.partition(".")
-        quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
-        lines += [f"[{section}]", f'\t{name} = "{quoted}"']
+        subsection, dot, name = name.rpartition(".")
+        quoted = _quoted(value).replace("\n", "\\n").replace("\t", "\\t")
+        lines += [f'[{section} "{_quoted(subsection)}"]' if dot else f"[{section}]", f'\t{name} = "{quoted}"']
     return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -5,6 +5,8 @@ usage: fake_api.py [--host ADDRESS] [--port PORT] [--log FILE] [--tls CERTIFICAT
 
 The text the user typed last steers the answer:
   RUN: COMMAND   a Bash tool call with that command; its result comes back as "TOOL SAID: ..."
+  TOOL: NAME {}  a call of that tool with that input
+  ... THEN ...   one call after the other, of these two; all results come back
   SLEEP: N       an answer after N seconds
   FAIL: STATUS   that HTTP error
   KNOWS: WORDS   whether Claude Code itself says these words to the model: "KNOWN" or "UNKNOWN"
@@ -57,18 +59,31 @@ def typed(message: dict[str, Any]) -> str:
     return next((text.strip() for text in reversed(texts) if not text.lstrip().startswith(REMINDER)), "")
 
 
+def call(step: str) -> dict[str, Any] | None:
+    """The tool call that ``step`` asks for; None if it asks for none."""
+    if command := re.search(r"RUN: (.+)", step, re.DOTALL):
+        name, arguments = "Bash", {"command": command[1].strip(), "description": "what the test asked for"}
+    if tool := re.match(r"TOOL: (\w+) (.+)", step, re.DOTALL):
+        name, arguments = tool[1], json.loads(tool[2])
+    elif not command:
+        return None
+    return {"type": "tool_use", "id": f"toolu_{uuid.uuid4().hex[:20]}", "name": name, "input": arguments}
+
+
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """The one content block to answer ``request`` with."""
     turns = [message for message in request.get("messages", []) if message.get("role") == "user"]
-    last = turns[-1] if turns else {}
-    for block in blocks(last):
-        if block.get("type") == "tool_result":
-            return {"type": "text", "text": "TOOL SAID: " + text_of(block.get("content")).strip()}
-    text = typed(last)
-    command = re.search(r"RUN: (.+)", text, re.DOTALL)
-    if command and any(tool.get("name") == "Bash" for tool in request.get("tools") or []):
-        arguments = {"command": command[1].strip(), "description": "what the test asked for"}
-        return {"type": "tool_use", "id": f"toolu_{uuid.uuid4().hex[:20]}", "name": "Bash", "input": arguments}
+    results = []
+    while turns and (found := [block for block in blocks(turns[-1]) if block.get("type") == "tool_result"]):
+        results.insert(0, "TOOL SAID: " + text_of(found[0].get("content")).strip())
+        turns.pop()
+    text = typed(turns[-1] if turns else {})
+    tools = [tool.get("name") for tool in request.get("tools") or []]
+    block = next((call(step) for step in re.split(r"\sTHEN\s", text)[len(results) :]), None)
+    if block and "Bash" in tools:  # not for a title, say
+        return block
+    if results:
+        return {"type": "text", "text": "\n".join(results)}
     if asked := re.search(r"KNOWS: (.+)", text):
         texts = [
             (message, block["text"]) for message in request["messages"] for block in blocks(message) if "text" in block

@@ -19,7 +19,7 @@ from .repository import Repository
 
 _MAX_CONFIG_BYTES = 1 << 20
 _MAX_OWN_CONFIG_BYTES = 64 << 10  # of a submodule or linked worktree
-_MAX_DEPTH = 10  # of includes: git's own bound
+MAX_DEPTH = 10  # of includes: git's own bound
 _MAX_LINKS = 40  # on the way to a file: the kernel's own bound
 # More are not looked at. A session that makes more has made settings that are red.
 _MAX_HOOKS = 200
@@ -78,7 +78,7 @@ def _acting(variables: Iterable[Variable]) -> Iterator[Variable]:
 
 
 def _acts(key: str, value: str) -> bool:
-    return _is_include(key) or _is_path(key) or _is_command(key, value)
+    return is_include(key) or _is_path(key) or _is_command(key, value)
 
 
 def with_included(variables: Iterable[Variable]) -> Iterator[Variable]:
@@ -90,8 +90,8 @@ def with_included(variables: Iterable[Variable]) -> Iterator[Variable]:
         nonlocal left
         for variable in variables:
             yield variable
-            if _is_include(variable.key) and depth < _MAX_DEPTH and left > 0:
-                included = Path(os.path.realpath(_expanded(variable.value, variable.directory)))
+            if is_include(variable.key) and depth < MAX_DEPTH and left > 0:
+                included = Path(os.path.realpath(expanded(variable.value, variable.directory)))
                 if included not in seen:
                     seen.add(included)
                     inner = read_variables(included)
@@ -104,7 +104,7 @@ def with_included(variables: Iterable[Variable]) -> Iterator[Variable]:
 def commands(variables: Iterable[Variable]) -> Iterator[str]:
     """Yield the values that git runs, or hands to a program that it runs."""
     for key, value, _ in _acting(variables):
-        if not _is_include(key) and _is_command(key, value):
+        if not is_include(key) and _is_command(key, value):
             yield value
 
 
@@ -141,11 +141,13 @@ def places(path: Path) -> Iterator[Path]:
     yield place
 
 
-def _is_include(key: str) -> bool:
+def is_include(key: str) -> bool:
+    """Return whether a variable names a file that git includes, if only under a condition."""
     return key.startswith(("include.", "includeif.")) and key.endswith(".path")
 
 
-def _expanded(value: str, base: Path) -> Path:
+def expanded(value: str, base: Path) -> Path:
+    """Return the path in a setting, which may begin with ``~`` or be relative to ``base``."""
     # "~name" stays as it is without such a user.
     return base / os.path.expanduser(value)  # noqa: PTH111
 
@@ -155,17 +157,17 @@ def _named(variable: Variable, top: Path) -> Iterator[Path]:
     key, value, directory = variable
     if "\0" in value:
         return
-    if _is_include(key):
-        yield _expanded(value, directory)
+    if is_include(key):
+        yield expanded(value, directory)
     elif _is_path(key):
-        path = _expanded(value, top)
+        path = expanded(value, top)
         yield path
         if key == "core.hookspath":
             yield from (path / hook for hook in _HOOKS)
             yield from links_of_hooks(path)
     elif _is_command(key, value):
         for word, is_program in _words(value):
-            path = _expanded(word, top)
+            path = expanded(word, top)
             inner = top / word.partition("/")[2]  # of "$PWD/x", say
             if is_program and not _is_directory(path) and ("/" in word or "." in word or _is_file(path)):
                 yield path
@@ -294,5 +296,5 @@ def _anywhere(variables: Iterable[Variable]) -> Iterator[str]:
         else:
             words = [word for word, runs in _words(value) if runs and "/" in word] if _is_command(key, value) else []
         for path in map(os.path.normpath, words):
-            if not path.startswith(("/", "~", "..")) and path != "." and not _is_include(key):
+            if not path.startswith(("/", "~", "..")) and path != "." and not is_include(key):
                 yield path

@@ -57,7 +57,7 @@ class GuardedProject:
             if workspace.settings.git != "open" and not lenient:
                 raise
         host = workspace.host
-        settings = (*host.system_git_config, *host.git_config, *host.git_environment)
+        settings = (*host.git_config, *host.git_environment)
         self.named = named_files(self.root, self.repository, settings, host.git_files)
         named = (*(f"/{path}" for path in self.named.in_tree), *self.named.anywhere)
         configs = dict.fromkeys((host.home / ".claude", host.claude_config))

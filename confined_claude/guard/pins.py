@@ -17,12 +17,20 @@ from ..engine.mount import Mount
 from ..errors import ConfinedError, system_error
 from ..fs.directory import Directory, Location
 from ..project import Project
-from .repository import Repository, submodules, worktrees
+from .repository import Repository, submodules, work_tree, worktrees
 from .rules import VENV_MARK, Matcher
 
 # Git looks for `commondir` in any git directory, and takes settings and hooks from where it leads. With this content
-# git stays where it is, and as a mount point the file cannot be replaced.
-FILES = {"commondir": b".\n", "config": b"", "hgrc": b"", "hgrc-not-shared": b""}
+# git stays where it is, and as a mount point the file cannot be replaced. Claude Code takes such a repository for none:
+# container/client/ hides the file from it. `locked` has git keep what it knows of a worktree that it cannot find, as in
+# a session, see git-worktree(1).
+FILES = {
+    "commondir": b".\n",
+    "config": b"",
+    "hgrc": b"",
+    "hgrc-not-shared": b"",
+    "locked": b"A session of confined-claude runs that does not see this worktree.\n",
+}
 _PYTHON_CACHE = "__pycache__"
 _HOST_VENV = ".venv"
 # With more submodules or worktrees than this, the directory that holds them is pinned as a whole.
@@ -34,7 +42,7 @@ class Pins:
     """What a session may not change: paths below the project, or below a repository outside it.
 
     ``read_only`` are pinned, ``writable`` ones within them are not. ``missing`` are to be made before the session, as
-    git's ``commondir`` or ``config`` or else as directories, and are read-only as well. ``hidden`` are names of the
+    one of ``FILES`` or else as directories, and are read-only as well. ``hidden`` are names of the
     host's virtual environments at the project's root.
     """
 
@@ -81,7 +89,7 @@ def plan_pins(
         red.append(root / ".git")
     red += _other_version_control(root)
     if repository is not None:
-        red += _git_files(repository)
+        red += _git_files(repository, root)
         red += [path for path in named_in_git if os.path.lexists(path) and not path.is_symlink()]
         if repository.own != repository.common:  # other worktrees are read-only, but not this one
             writable.append(repository.own)
@@ -161,7 +169,7 @@ def _other_version_control(root: Path) -> Iterator[Path]:
         yield from (path for path in settings if not path.is_symlink())
     store = root / ".jj/repo/store/git"
     if _real_directory(store):
-        yield from _git_files(Repository(store, store))
+        yield from _git_files(Repository(store, store), root)
 
 
 def _real_directory(path: Path) -> bool:
@@ -169,15 +177,20 @@ def _real_directory(path: Path) -> bool:
     return path.is_dir() and os.path.realpath(path) == str(path)
 
 
-def _git_files(repository: Repository) -> Iterator[Path]:
+def _git_files(repository: Repository, root: Path) -> Iterator[Path]:
+    """Yield what git obeys in the directories of ``repository``, for a session in ``root``.
+
+    A worktree in the project is the session's to remove, and it can write that tree's ``.git`` file anyway.
+    """
     common = repository.common
-    modules, trees = submodules(common), worktrees(common)
+    modules = submodules(common)
+    trees = [path for path in worktrees(common) if path == repository.own or not _has_tree_in(root, path)]
     if len(modules) > _MAX_GIT_DIRECTORIES:
         yield common / "modules"
         modules = ()
     if len(trees) > _MAX_GIT_DIRECTORIES:
         yield common / "worktrees"
-        trees = (repository.own,) if repository.own != common else ()
+        trees = [repository.own] if repository.own != common else []
     for path in (common, *modules, *(module for tree in trees for module in submodules(tree))):
         _refuse_redirection(path)
         yield from _settings_of(path)
@@ -186,6 +199,13 @@ def _git_files(repository: Repository) -> Iterator[Path]:
         yield from _settings_of(path)
         if _is_there(path, "commondir"):
             yield path / "commondir"
+            if path != repository.own:  # where its tree is decides what the next session may change
+                yield from (path / "gitdir", path / "locked")
+
+
+def _has_tree_in(root: Path, git_directory: Path) -> bool:
+    tree = work_tree(git_directory)
+    return tree is not None and tree.is_relative_to(root)
 
 
 def _refuse_redirection(git_directory: Path) -> None:

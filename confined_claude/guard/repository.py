@@ -136,8 +136,13 @@ def parse_pointer(content: bytes) -> str | None:
 
 def common_of(top: Path) -> Path:
     """Return the git directory with the settings of the work tree ``top``, which nobody has checked."""
+    return directories_of(top)[0]
+
+
+def directories_of(top: Path) -> tuple[Path, Path]:
+    """Return the git directories of the work tree ``top``, which nobody has checked: the common one, and its own."""
     own = _named(top, ".git") or top / ".git"
-    return _named(own, "commondir", plain=True) or own
+    return _named(own, "commondir", plain=True) or own, own
 
 
 def work_tree(git_directory: Path) -> Path | None:

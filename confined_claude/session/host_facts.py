@@ -12,6 +12,7 @@ from ..claude.sign_in import Chosen
 from ..egress.ports import Published
 from ..guard.repository import Alternates
 from ..state.facts import EngineFacts
+from .git import SessionGit
 
 if TYPE_CHECKING:
     from ..project.mounts import HostMount
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 class HostFacts:
     """What a launch depends on beside the workspace, found out once for each start.
 
-    ``networks`` are those that this machine is in (CIDR), ``git_settings`` the safe part of the user's own (key,
-    value), ``time_zone`` a value for TZ, ``has_repository`` says whether the project's root is one of git, and
+    ``networks`` are those that this machine is in (CIDR), ``git`` is what git is told, ``time_zone`` a
+    value for TZ, ``has_repository`` says whether the project's root is one of git, and
     ``is_versioned`` whether anything keeps its versions,
     ``repository_above`` is the directory of the repository that the project is only a part of, ``passed_over`` that
     of a repository or scaffold in the project that a session has made where the caller stands, ``alternates`` where
@@ -35,7 +36,7 @@ class HostFacts:
 
     engine: EngineFacts = field(default_factory=EngineFacts)
     networks: tuple[str, ...] = ()
-    git_settings: tuple[tuple[str, str], ...] = ()
+    git: SessionGit = field(default_factory=SessionGit)
     time_zone: str = ""
     has_repository: bool = True
     is_versioned: bool = True

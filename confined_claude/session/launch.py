@@ -42,8 +42,9 @@ CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
 SUDO_CAPABILITIES = ("AUDIT_WRITE",)
 
 SECRETS_FILE = "run/confined-claude/secrets"
-# The entrypoint makes it /etc/gitconfig. A variable, as copying a file into the container costs the start 60 ms.
+# The entrypoint appends it to /etc/gitconfig. A variable, as copying a file into the container costs the start 60 ms.
 GITCONFIG_VARIABLE = "CONFINED_CLAUDE_GITCONFIG"
+GITATTRIBUTES_VARIABLE = "CONFINED_CLAUDE_GITATTRIBUTES"
 SUDO_VARIABLE = "CONFINED_CLAUDE_SUDO"
 UMASK_VARIABLE = "CONFINED_CLAUDE_UMASK"
 PLUGIN_SCRIPTS_VARIABLE = "CONFINED_CLAUDE_PLUGIN_SCRIPTS"
@@ -52,12 +53,6 @@ SERVERS_VARIABLE = "CONFINED_CLAUDE_SERVERS"
 HOOKS_VARIABLE = "CONFINED_CLAUDE_HOOKS"
 JOIN_VARIABLE = "CONFINED_CLAUDE_JOIN"
 FORWARD_VARIABLE = "CONFINED_CLAUDE_FORWARD"
-# The project's hooks are made for the host: they name its paths and programs.
-_NO_GIT_HOOKS = {
-    "GIT_CONFIG_COUNT": "1",
-    "GIT_CONFIG_KEY_0": "core.hooksPath",
-    "GIT_CONFIG_VALUE_0": "/dev/null",
-}
 
 # With these Claude prints and ends, so what was printed before it is still in sight.
 _PRINTING = frozenset(("-p", "--print", "-v", "--version", "-h", "--help"))
@@ -230,11 +225,12 @@ def _own_environment(workspace: Workspace, facts: HostFacts, egress: Egress, *, 
     return {
         # Claude Code refuses to skip permissions as root unless it knows that it is contained.
         **({"IS_SANDBOX": "1"} if is_root else {}),
-        **(_NO_GIT_HOOKS if settings.git != "open" else {}),
+        **facts.git.variables,
         **egress.environment,
         **({"TZ": facts.time_zone} if facts.time_zone else {}),
         **({UMASK_VARIABLE: f"{host.umask:03o}"} if host.umask != USUAL_UMASK else {}),
-        GITCONFIG_VARIABLE: gitconfig_text(facts.git_settings),
+        GITCONFIG_VARIABLE: gitconfig_text(facts.git.settings),
+        **({GITATTRIBUTES_VARIABLE: facts.git.attributes} if facts.git.attributes else {}),
         SUDO_VARIABLE: settings.sudo,
         PLUGIN_SCRIPTS_VARIABLE: settings.plugin_scripts,
         JOIN_VARIABLE: egress.join,

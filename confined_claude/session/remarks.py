@@ -51,6 +51,7 @@ def remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
     if opened := openings.line(workspace.settings):
         yield opened
     yield from not_counted(facts.set_inside, workspace.project.root, environment.cloud_in(workspace.host.environ))
+    yield from facts.git.remarks
     if facts.engine.rootless:
         yield _ROOTLESS
     elif workspace.host.uid == 0:

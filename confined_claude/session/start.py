@@ -35,6 +35,7 @@ from ..state.facts import current_facts
 from ..state.store import state_of
 from ..workspace import CLAUDE_PROJECTS, Workspace
 from . import CLAUDE, orphans
+from .git import plan_git
 from .host_facts import HostFacts
 from .launch import Launch, plan_launch
 from .mounts import kept_groups, make_directories
@@ -134,7 +135,7 @@ def gather_facts(
     return HostFacts(
         engine=engine,
         networks=local_networks.networks(),
-        git_settings=workspace.host.git_settings(),
+        git=plan_git(workspace.host, root, workspace.settings),
         time_zone=time_zone(workspace.host.environ),
         has_repository=has_repository,
         repository_above=None if has_repository or is_versioned else repository.above(root),

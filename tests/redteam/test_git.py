@@ -83,6 +83,20 @@ KEPT = [
         "echo y > file; git add file",
         before="git config --global filter.x.clean 'touch CANARY; cat'; echo > .git/info/attributes",
     ),
+    Attack(
+        "the commondir of a worktree elsewhere",
+        f"{evil('.c')}; echo PROJECT/.c > .git/worktrees/elsewhere/commondir",
+        "cd ../elsewhere && git status",
+        ("red .c/config",),
+        before="git worktree add -q ../elsewhere",
+    ),
+    Attack(
+        "the directory of a worktree elsewhere",
+        f"{evil('.c')}; cd .git/worktrees; mv elsewhere e && cp -r e elsewhere; echo PROJECT/.c > elsewhere/commondir",
+        "cd ../elsewhere && git status",
+        ("red .c/config",),
+        before="git worktree add -q ../elsewhere",
+    ),
     Attack("a hard link", f"ln .git/config c || exit; {fsmonitor('c')}; cat c > .git/config", STATUS),
     Attack(
         "hooks in a folder that the host's settings name",
@@ -364,6 +378,13 @@ file.write(b"XXXX" + (300 << 20).to_bytes(4, "big")); file.truncate(file.tell() 
         "cd wt && git status",
         ("red .git/worktrees/wt/commondir",),
         undone="rm -rf .c .git/worktrees/wt wt",
+    ),
+    Attack(
+        "the commondir of a worktree that was there",
+        f"{evil('.c')}; echo ../../../.c > .git/worktrees/wt/commondir",
+        "cd wt && git status",
+        ("red .git/worktrees/wt/commondir", "red .c/config"),
+        before="git worktree add -q wt",
     ),
     Attack(
         "a worktree's own settings",
@@ -815,6 +836,18 @@ def test_fetch_names_what_acts_by_itself_on_the_branches_of_a_copy(repository: F
     assert says in fetched.stdout, fetched.stdout + fetched.stderr
     repository.host("git merge -q confined/work; . ./.envrc")  # the control
     assert repository.escaped() == ["canary"]
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_session_does_not_say_that_a_worktree_elsewhere_is_its_own(repository: Field, guarded: bool) -> None:
+    """With another place in ``gitdir``, the next session could lead it to other settings."""
+    repository.prepare("git worktree add -q ../elsewhere")
+    steps = ("echo PROJECT/x/.git > .git/worktrees/elsewhere/gitdir; mkdir -p x; cp ../elsewhere/.git x || :",
+             f"{evil('.c')}; echo PROJECT/.c > .git/worktrees/elsewhere/commondir")  # fmt: skip
+    for step in steps:
+        repository.session(step) if guarded else repository.unguarded(step)
+    repository.host("cd ../elsewhere && git status")
+    assert (repository.escaped() == []) == guarded
 
 
 def test_a_name_in_other_letters_is_told_as_well(field: Field) -> None:

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from confined_claude.errors import ConfinedError
 from confined_claude.host import APP, SAFE_GIT_KEYS, Host, gitconfig_text, time_zone
+from confined_claude.session.git import plan_git
+from confined_claude.settings import Settings
 
 from .conftest import as_plain_user
 
@@ -34,6 +36,11 @@ def gitconfig(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
     return write
 
 
+def told(host: Host) -> tuple[tuple[str, str], ...]:
+    """What git in a session is told of the configuration; a user without an account has nothing else that says it."""
+    return plan_git(replace(host, uid=4_000_000), host.home / "no repository", Settings()).settings
+
+
 def git(file: Path, *words: str) -> str:
     """What git reads from a config file."""
     return subprocess.run(["git", "config", "-f", file, "-z", *words], capture_output=True, check=True).stdout.decode()
@@ -47,7 +54,7 @@ def test_identity_and_safe_settings_are_taken_in_their_order(host: Host, gitconf
         '[User]\n\tEmail = a@example.invalid\n\tname = Ann "A" Other\n'
         "[init]\n\tdefaultBranch = trunk\n[pull]\n\trebase = true\n"
     )
-    assert host.git_settings() == (
+    assert told(host) == (
         ("user.email", "a@example.invalid"),
         ("user.name", "Ann A Other"),
         ("init.defaultbranch", "trunk"),
@@ -87,7 +94,8 @@ def test_what_could_run_or_leak_is_left_out(host: Host, gitconfig: Callable[[str
         name = nested
     """
     )
-    assert host.git_settings() == (("user.name", "Ann"),)
+    refused = ("filter.x.clean", "/opt/confined-claude/git/no-filter x %f"), ("filter.x.smudge", "cat")
+    assert told(host) == (("user.name", "Ann"), *refused)
 
 
 def test_the_safe_keys_name_no_command_path_or_credential() -> None:
@@ -113,17 +121,17 @@ def test_the_safe_keys_name_no_command_path_or_credential() -> None:
 def test_included_files_count(host: Host, gitconfig: Callable[[str], Path]) -> None:
     (host.home / "work.inc").write_text("[user]\n\tname = Included\n\tpassword = fake\n")
     gitconfig("[include]\n\tpath = work.inc\n")
-    assert host.git_settings() == (("user.name", "Included"),)
+    assert told(host) == (("user.name", "Included"),)
 
 
 def test_values_of_several_lines_and_letters_come_whole(host: Host, gitconfig: Callable[[str], Path]) -> None:
     gitconfig('[user]\n\tname = "Zoë\\nline\\t\\"two\\" \\\\ # ; "\n\temail\n')
-    assert host.git_settings() == (("user.name", 'Zoë\nline\t"two" \\ # ; '),)
+    assert told(host) == (("user.name", 'Zoë\nline\t"two" \\ # ; '),)
 
 
 def test_bytes_that_are_no_text_do_no_harm(host: Host) -> None:
     (host.home / ".gitconfig").write_bytes(b"[user]\n\tname = Zo\xeb\n")
-    assert host.git_settings() == (("user.name", "Zo\ufffd"),)
+    assert told(host) == (("user.name", "Zo\ufffd"),)
 
 
 def test_the_repository_one_stands_in_has_no_say(
@@ -135,16 +143,21 @@ def test_the_repository_one_stands_in_has_no_say(
     subprocess.run(["git", "config", "user.name", "Planted"], cwd=repository, check=True)
     subprocess.run(["git", "config", "user.email", "planted@example.invalid"], cwd=repository, check=True)
     monkeypatch.chdir(repository)
-    assert host.git_settings() == (("user.name", "Ann"),)
+    assert told(host) == (("user.name", "Ann"),)
 
 
-def test_the_machines_own_configuration_has_no_say(
+def test_the_users_two_files_come_after_the_machines_own(
     host: Host, gitconfig: Callable[[str], Path], tmp_path: Path
 ) -> None:
     gitconfig("[user]\n\tname = Ann\n")
     (tmp_path / "system").write_text("[user]\n\temail = everybody@example.invalid\n")
+    (host.home / ".config/git").mkdir(parents=True)
+    (host.home / ".config/git/config").write_text("[user]\n\tname = Before\n\temail = ann@example.invalid\n")
     host = replace(host, environ={"GIT_CONFIG_SYSTEM": str(tmp_path / "system")})
-    assert host.git_settings() == (("user.name", "Ann"),)
+    names = ("email", "everybody"), ("name", "Before"), ("email", "ann"), ("name", "Ann")
+    assert told(host) == tuple(
+        (f"user.{key}", f"{value}@example.invalid" if key == "email" else value) for key, value in names
+    )
 
 
 @pytest.mark.parametrize("content", [None, "", "[user\nname", "\0"])
@@ -153,13 +166,13 @@ def test_a_missing_or_broken_configuration_gives_nothing(
 ) -> None:
     if content is not None:
         gitconfig(content)
-    assert host.git_settings() == ()
+    assert told(host) == ()
 
 
 def test_a_host_without_git_gives_nothing(host: Host, gitconfig: Callable[[str], Path], tmp_path: Path) -> None:
     gitconfig("[user]\n\tname = Ann\n")
     host = replace(host, environ={"PATH": str(tmp_path)})
-    assert host.git_settings() == ()
+    assert told(host) == ()
 
 
 # The file for the session
@@ -212,7 +225,7 @@ def test_what_the_user_has_reaches_the_session_unchanged(
 ) -> None:
     gitconfig('[user]\n\tname = "Zoë \\"Z\\" \\\\ # x"\n\temail = z@example.invalid\n[color]\n\tui = auto\n')
     file = tmp_path / "gitconfig"
-    file.write_text(gitconfig_text(host.git_settings()))
+    file.write_text(gitconfig_text(told(host)))
     for key in ("user.name", "user.email", "color.ui"):
         assert git(file, "--get", key) == git(host.home / ".gitconfig", "--get", key)
 
@@ -303,18 +316,17 @@ def test_the_time_zone(
     assert time_zone({"TZ": variable}, tmp_path) == expected
 
 
-def test_git_is_asked_once_for_each_configuration_also_when_that_began_early(
+def test_git_is_asked_once_also_when_that_began_early(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "bin/git"
     program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\necho \"$*\" >>'{tmp_path}/asked'\nprintf 'file:/x\\0user.name\\n%s\\0' \"$2\"\n")
+    program.write_text(f"#!/bin/sh\necho \"$*\" >>'{tmp_path}/asked'\nprintf 'file:/x\\0user.name\\n%s\\0' \"$1\"\n")
     program.chmod(0o755)
     path = f"{program.parent}:{os.environ['PATH']}"
     monkeypatch.setenv("PATH", path)
     asking = replace(host, environ={"PATH": path})
     asking.ask_git()
     for _ in range(2):
-        assert [variable.value for variable in asking.git_config] == ["--global"]
-        assert [variable.value for variable in asking.system_git_config] == ["--system"]
-    assert len((tmp_path / "asked").read_text().splitlines()) == 2
+        assert [variable.value for variable in asking.git_config] == ["config"]
+    assert len((tmp_path / "asked").read_text().splitlines()) == 1

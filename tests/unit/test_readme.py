@@ -159,3 +159,10 @@ def test_the_command_lines_shown_are_valid() -> None:
         task, *words = command_line.rewrite(shlex.split(line))
         ours = words[: words.index("--")] if "--" in words else words
         assert {word for word in ours if word.startswith("-")} <= set(contexts[task].flags), line
+
+
+def test_what_was_tried_with_repositories_is_a_test() -> None:
+    rows = table((ROOT / "docs/guides/repositories.md").read_text(), "Work")
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests/engine").glob("*.py"))
+    assert len(rows) >= 10
+    assert [row for row in rows if f"def {row[2]}(" not in tests] == []

@@ -162,6 +162,25 @@ def test_a_worktree_of_many_can_still_be_worked_in(root: Path, tmp_path: Path, m
     assert_nothing_can_be_moved(root, pins)
 
 
+def test_worktrees_in_the_project_are_the_sessions_and_others_stay_as_they_are(root: Path, tmp_path: Path) -> None:
+    made_repository(root)
+    git(root, "worktree", "add", "--quiet", "inner/tree")
+    git(root, "worktree", "add", "--quiet", str(tmp_path / "elsewhere"))
+    pins = planned(root)
+    place = ".git/worktrees/elsewhere"
+    assert names(pins.read_only, root) == OF_GIT | {f"{place}/commondir", f"{place}/gitdir"}
+    assert names(pins.missing, root) == {".git/commondir", f"{place}/locked"}
+    assert_nothing_can_be_moved(root, pins)
+    make_missing(pins.missing, root)
+    git(root, "worktree", "prune", "--expire=now")
+    (tmp_path / "elsewhere").rename(tmp_path / "moved")
+    git(root, "worktree", "prune")
+    assert (root / place / "HEAD").exists()
+    remove_made(pins.missing, root)
+    git(root, "worktree", "prune")  # the control
+    assert not (root / place).exists()
+
+
 def test_all_that_git_obeys_in_submodules_is_pinned(root: Path, tmp_path: Path) -> None:
     made_repository(tmp_path / "lib")
     made_repository(root)

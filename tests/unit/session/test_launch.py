@@ -31,6 +31,7 @@ from confined_claude.image.recipe import ImageChain, Recipe
 from confined_claude.project import IGNORED, Project
 from confined_claude.project.mounts import HostMount
 from confined_claude.session import start
+from confined_claude.session.git import SessionGit, plan_git
 from confined_claude.session.host_facts import HostFacts
 from confined_claude.session.launch import CAPABILITIES, SUDO_CAPABILITIES, Launch, plan_launch
 from confined_claude.session.mounts import kept_groups, make_directories
@@ -50,7 +51,11 @@ SECRETS = {
 }
 # What the entrypoint reads.
 OWN = {f"CONFINED_CLAUDE_{name}" for name in ("GITCONFIG", "SUDO", "PLUGIN_SCRIPTS", "JOIN")}
-NO_HOOKS = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.hooksPath", "GIT_CONFIG_VALUE_0": "/dev/null"}
+NO_HOOKS = {
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "core.hooksPath",
+    "GIT_CONFIG_VALUE_0": "/opt/confined-claude/git/hooks",
+}
 
 
 @pytest.fixture
@@ -535,12 +540,14 @@ def test_variables_of_a_parent_session_and_of_the_host_stay_out(root: Path, host
 def test_the_projects_hooks_do_not_run_in_a_session_unless_git_is_open(
     git: str, hooks: dict[str, str], root: Path, host: Host
 ) -> None:
-    environment = planned(root, dataclasses.replace(host, environ=NO_HOOKS), Settings(git=git)).environment
+    settings = Settings(git=git)
+    told = plan_git(host, root, settings)
+    environment = planned(root, dataclasses.replace(host, environ=NO_HOOKS), settings, git=told).environment
     assert {name: value for name, value in environment.items() if name.startswith("GIT_")} == hooks
 
 
 def test_the_git_identity_goes_along(root: Path, host: Host) -> None:
-    plan = planned(root, host, git_settings=(("user.name", 'A "B" C'), ("user.email", "a@example.invalid")))
+    plan = planned(root, host, git=SessionGit((("user.name", 'A "B" C'), ("user.email", "a@example.invalid"))))
     text = plan.environment["CONFINED_CLAUDE_GITCONFIG"]
     assert '"a@example.invalid"' in text
     assert 'A \\"B\\" C' in text

@@ -1,0 +1,134 @@
+"""What git in a session is told of the host: who commits, harmless settings, and what holds in place of others.
+
+Computed from the host's configuration and the repository's, in the order in which git on the host reads them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..fs.directory import Location
+from ..guard import repository
+from ..guard.gitincludes import Place, resolved
+from ..guard.gitsettings import expanded, read_variables
+from ..host import SAFE_GIT_KEYS, GitVariable, Host
+from ..settings import Settings
+from . import git_programs
+
+# The project's hooks are made for the host: they name its paths and programs. The image has one, for Git LFS.
+_NO_HOOKS = ("core.hooksPath", f"{git_programs.OWN}/hooks")
+_IDENTITY = ("user.name", "user.email", "author.name", "author.email", "committer.name", "committer.email")
+_IDENTITY_VARIABLES = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "EMAIL")
+_MAX_BYTES = 1 << 20
+_MAX_OVERRIDES = 200  # an environment has bounds, a repository's settings have none
+
+
+@dataclass(frozen=True)
+class SessionGit:
+    """What git in a session has of the host.
+
+    ``settings`` and ``attributes`` are for the container's own files, which the repository's come after. ``overrides``
+    come after all. ``environment`` are the caller's variables that say who commits.
+    """
+
+    settings: tuple[tuple[str, str], ...] = ()
+    overrides: tuple[tuple[str, str], ...] = (_NO_HOOKS,)
+    attributes: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables of a session for git."""
+        pairs = dict(enumerate(self.overrides[:_MAX_OVERRIDES]))
+        keys = {f"GIT_CONFIG_KEY_{number}": key for number, (key, _) in pairs.items()}
+        values = {f"GIT_CONFIG_VALUE_{number}": value for number, (_, value) in pairs.items()}
+        return {**self.environment, **({"GIT_CONFIG_COUNT": str(len(pairs)), **keys, **values} if pairs else {})}
+
+
+def plan_git(host: Host, root: Path, settings: Settings) -> SessionGit:
+    """Return what git is told in a session of the project at ``root``. Of its repository files are only read."""
+    place = Place(host.home)
+    local: list[GitVariable] = []
+    inside = [root]
+    if os.path.lexists(root / ".git"):
+        common, own = repository.directories_of(root)
+        local = read_variables(common / "config") + read_variables(own / "config.worktree")
+        urls = (value for key, value, _ in (*host.git_config, *local) if re.fullmatch(r"remote\..*\.url", key))
+        place = Place(host.home, own, _branch(own), tuple(urls))
+        inside.append(common)
+    theirs = tuple(resolved(host.git_config, place, plain=False))
+    its = tuple(resolved(local, place))
+    of_user = _lines_with_filters(theirs, host)
+    attributes = (of_user, _read(root, ".gitattributes"), *(_read(path / "info", "attributes") for path in inside[1:]))
+    programs = git_programs.plan_programs(theirs, its, "\n".join(attributes), root, settings)
+    return SessionGit(
+        (
+            *_found_out_by_git(host, {variable.key for variable in (*theirs, *its)}),
+            *((key, value) for key, value, _ in theirs if key in SAFE_GIT_KEYS),
+            *programs.settings,
+        ),
+        (
+            *([_NO_HOOKS] if settings.git != "open" else []),
+            *_said_in_files_outside(theirs, its, inside),
+            *programs.overrides,
+        ),
+        of_user,
+        {name: value for name in _IDENTITY_VARIABLES if (value := host.environ.get(name))},
+        programs.remarks,
+    )
+
+
+def _branch(git_directory: Path) -> str:
+    head = _read(git_directory, "HEAD")
+    return head.strip().removeprefix("ref: refs/heads/") if head.startswith("ref: refs/heads/") else ""
+
+
+def _found_out_by_git(host: Host, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield the name and the address that git on the host finds out where nothing says them, see ident.c."""
+    if "user.useconfigonly" in keys:
+        return
+    import pwd  # no other start needs it
+
+    with contextlib.suppress(KeyError):
+        user = pwd.getpwuid(host.uid)
+        if not {"user.name", "author.name"}.intersection(keys):
+            name = user.pw_gecos.partition(",")[0].replace("&", user.pw_name.capitalize())
+            yield from [("user.name", name)] if name else []
+        if not {"user.email", "author.email"}.intersection(keys) and not host.environ.get("EMAIL"):
+            machine = _read(Path("/etc"), "mailname").strip() or socket.gethostname()
+            yield from [("user.email", f"{user.pw_name}@{machine}")] if "." in machine else []
+
+
+def _said_in_files_outside(
+    theirs: Iterable[GitVariable], its: Iterable[GitVariable], inside: Iterable[Path]
+) -> Iterator[tuple[str, str]]:
+    """Yield what the repository's settings say of who commits in files that they include and a session does not see."""
+    seen = (variable for variable in its if any(variable.directory.is_relative_to(path) for path in inside))
+    there = {key: value for key, value, _ in (*theirs, *seen)}
+    everything = {key: value for key, value, _ in (*theirs, *its)}
+    for key in _IDENTITY:
+        if key in everything and everything[key] != there.get(key):
+            yield key, everything[key]
+
+
+def _lines_with_filters(theirs: Iterable[GitVariable], host: Host) -> str:
+    """Return the lines of the user's own attributes that name filters."""
+    default = Path(host.environ.get("XDG_CONFIG_HOME") or host.home / ".config") / "git/attributes"
+    named = [expanded(value, host.home) for key, value, _ in theirs if key == "core.attributesfile"]
+    path = (named or [default])[-1]
+    lines = _read(path.parent, path.name).splitlines()
+    return "".join(f"{line}\n" for line in lines if "filter" in line and not line.lstrip().startswith("#"))
+
+
+def _read(directory: Path, name: str) -> str:
+    """Return the text of a file, if it can be read without following a link to it."""
+    with contextlib.suppress(OSError), Location(directory).open() as opened:
+        return (opened.read(name, _MAX_BYTES) or b"").decode("utf-8", "surrogateescape")
+    return ""
