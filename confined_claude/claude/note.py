@@ -89,6 +89,8 @@ def _lines(
         yield "- Nobody reaches what you serve here. For that, ask the user to set `ports = [PORT]`."
     if has_repository:
         yield f"- git: {_GIT[settings.git]}"
+    if settings.hide:
+        yield f"- Empty here, as the user keeps it from sessions: {', '.join(f'`{entry}`' for entry in settings.hide)}."
     if mounts:
         yield f"- Also of the user's machine: {', '.join(mounts)}."
     yield (

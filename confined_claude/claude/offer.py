@@ -33,7 +33,7 @@ _CLIENTS_OWN = frozenset(
 _SKIPPED = frozenset(
     (".git", ".hg", ".svn", ".jj", "__pycache__", ".venv", ".DS_Store", ".mypy_cache", ".pytest_cache")
 )
-_SECRET = re.compile(
+SECRET_NAME = re.compile(
     r"""\.env(\..*)?|.*\.env|.*\.(pem|key|p12|pfx|jks|keystore|kdbx|ppk)|id_(rsa|dsa|ecdsa|ed25519)\b.*
     |\.?(netrc|npmrc|pypirc|pgpass|htpasswd|git-credentials)|\.?credentials(\..*)?|.*_history
     |(.*[._-])?(secrets?|tokens?|passwords?|api[_-]?keys?)\.(json|ya?ml|toml|ini|txt|cfg)|service[_-]?account.*\.json
@@ -157,7 +157,7 @@ class HostConfig:
         if path[-1] in _SKIPPED:
             return
         try:
-            if _SECRET.fullmatch(path[-1]):
+            if SECRET_NAME.fullmatch(path[-1]):
                 raise _Unusable("it looks like a secret")
             status = directory.stat(source[-1])
             if stat.S_ISLNK(status.st_mode):
@@ -191,7 +191,7 @@ class HostConfig:
         done = self._led_to(path)
         if not done or done[0] in _CLIENTS_OWN:
             raise _Unusable("it leads to what Claude Code keeps for itself")
-        if secret := next((name for name in done if _SECRET.fullmatch(name)), ""):
+        if secret := next((name for name in done if SECRET_NAME.fullmatch(name)), ""):
             raise _Unusable(f"it leads to {secret}, which looks like a secret")
         return done
 

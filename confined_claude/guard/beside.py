@@ -5,6 +5,7 @@ So its records are those of the project that it is or could be: sessions that sh
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from ..project.mounts import HostMount
 from ..settings.files import ProjectFiles
 from ..state.store import LOCK, read_json, write_json
 from ..workspace import Workspace
+from . import hiding, repository
 from .rules import CONDA_MARK, DEPENDENCY_DIRECTORIES, VENV_MARK, Matcher, rules_for
 
 _FILE = "beside.json"
@@ -70,6 +72,21 @@ def writable(workspace: Workspace, mounts: Iterable[HostMount]) -> Iterator[Besi
                 )
             if mount.is_directory:
                 yield Beside(workspace_at(workspace, mount.source), mount.target)
+
+
+def hidden(workspace: Workspace, mounts: Iterable[HostMount]) -> Iterator[Mount]:
+    """Yield what hides files in the read-only directories among ``mounts``; that in the writable ones is the guard's.
+
+    Raises ConfinedError if that is too much.
+    """
+    for mount in mounts:
+        if mount.is_directory and not mount.writable:
+            own = None
+            with contextlib.suppress(ConfinedError):  # one that could not be guarded
+                own = repository.find(mount.source)
+            place = Beside(workspace_at(workspace, mount.source), mount.target)
+            found = hiding.find(mount.source, workspace.settings.hide, own)
+            yield from map(place.placed, found.mounts(workspace.host))
 
 
 def _acts_by_its_place(mount: HostMount, matcher: Matcher) -> str:

@@ -6,17 +6,18 @@ ValueError.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import struct
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import compress
 from typing import NamedTuple
 
 from .gitconfig import decode
 from .gitpaths import invalid_files, is_invalid
 
-_SHA1_BYTES = 20
+_SHA1_BYTES, _SHA256_BYTES = 20, 32
 _HEADER = struct.Struct(">4sII")
 _PAIR = struct.Struct(">II")
 _VERSIONS = (2, 3, 4)
@@ -132,6 +133,20 @@ def links_at(index: bytes, numbers: Iterable[int], hash_size: int = 20) -> list[
     wanted = frozenset(numbers)
     paths = (path for number, (_, path) in enumerate(_Entries(index, hash_size)) if number in wanted)
     return [decode(path) for path in paths if is_invalid(path, is_link=True)]
+
+
+def names_of(index: bytes, paths: Collection[str]) -> dict[str, str]:
+    """Return by path the name of the content that an index has for each of ``paths``. Raises ValueError."""
+    wanted = {path.encode("utf-8", "surrogateescape"): path for path in paths}
+    for hash_size in (_SHA1_BYTES, _SHA256_BYTES):
+        with contextlib.suppress(ValueError):
+            entries = _Entries(index, hash_size)
+            found = {
+                wanted[path]: entries.object_name.hex() for kind, path in entries if path in wanted and kind == _FILE
+            }
+            _read_extensions(index, entries, hash_size)
+            return found
+    raise ValueError("no git index")
 
 
 def without_marks(index: bytes, starts: Iterable[int], hash_size: int = 20) -> bytes:

@@ -26,6 +26,7 @@ from .records import Before, ReadOnlyRecords, Record, locked, locked_if_exist
 from .recovery import Recovery, end, plan_recovery, recover_interrupted, remove_made
 
 if TYPE_CHECKING:
+    from .hiding import Hidden
     from .isolation import CopyPlan
 
 # The kernel's time of a change of a file lags behind the clock by up to a tick.
@@ -34,11 +35,12 @@ _CLOCK_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class GuardPlan:
-    """What a session may not change, and the copy of the repository that it works on, if it does."""
+    """What a session may not change or see, and the copy of the repository that it works on, if it does."""
 
     project: GuardedProject
     pins: Pins
     copy: CopyPlan | None = None
+    hidden: Hidden | None = None
 
     @property
     def mounts(self) -> tuple[Mount, ...]:
@@ -46,7 +48,11 @@ class GuardPlan:
         project = self.project
         outside = project.repository if self.copy is None else None
         mounts = pins.plan_mounts(self.pins, project.workspace.project, outside, project.workspace.data)
-        return (*mounts, *([self.copy.mount] if self.copy is not None else []))
+        all_of_them = (*mounts, *([self.copy.mount] if self.copy is not None else []))
+        if self.hidden is None:
+            return all_of_them
+        left = (mount for mount in all_of_them if not self.hidden.covers(mount.target))
+        return (*left, *self.hidden.mounts(project.workspace.host))
 
 
 def plan(
@@ -60,14 +66,20 @@ def plan(
     git = workspace.settings.git
     repository = project.repository if git == "guarded" else None
     planned = pins.plan_pins(workspace.project, repository, project.matcher, project.named.in_git)
+    hidden = None
+    if workspace.settings.hide:
+        from . import hiding
+
+        hidden = hiding.find(project.root, workspace.settings.hide, project.repository)
+        planned = planned.with_writable(hidden.parents)
     for record in running:  # what another session can replace must not be mounted
         planned = planned.restricted_to(project.root / path for path in (*record.pinned, *record.writable))
     if git != "isolated" or project.repository is None:
-        return GuardPlan(project, planned)
+        return GuardPlan(project, planned, hidden=hidden)
     from . import isolation
 
     copies = workspace.data.at(isolation.DIRECTORY)
-    return GuardPlan(project, planned, isolation.plan_copy(project.repository, copies, records, new_copy))
+    return GuardPlan(project, planned, isolation.plan_copy(project.repository, copies, records, new_copy), hidden)
 
 
 def plan_dry_run(workspace: Workspace, key: str, *, is_beside: bool = False) -> GuardPlan:
@@ -92,13 +104,14 @@ def plan_dry_run(workspace: Workspace, key: str, *, is_beside: bool = False) -> 
 class Guard:
     """One session under guard in one place that it writes: its project, or a mount that ``is_beside`` that.
 
-    ``key`` is its label, ``mounts`` what it needs beside its own mounts, ``session`` its name, ``found`` what it has
-    left there.
+    ``key`` is its label, ``mounts`` what it needs beside its own mounts, ``notes`` what to say of them, ``session`` its
+    name, ``found`` what it has left there.
     """
 
     def __init__(self, workspace: Workspace, key: str, *, is_beside: bool = False) -> None:
         self.key = key
         self.mounts: tuple[Mount, ...] = ()
+        self.notes: tuple[str, ...] = ()
         self.session = ""
         self.found: list[Finding] = []
         self._location = workspace.state
@@ -130,6 +143,11 @@ class Guard:
                     from . import isolation
 
                     isolation.make_copy(planned.copy, records)
+            if planned.hidden is not None:
+                from . import hiding
+
+                hiding.make_stand_ins(project.workspace.host)
+                self.notes = tuple(planned.hidden.notes())
             missing = planned.pins.missing
             records.save_made(dict.fromkeys((*records.made(), *missing)))
             pins.make_missing(missing, project.root)

@@ -61,6 +61,11 @@ class Guards:
         all_of_them = (*self._mounts_beside(), *self._guards[0].mounts)
         return tuple({mount.target: mount for mount in all_of_them}.values())
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to say of what is mounted."""
+        return tuple(note for guard in self._guards for note in guard.notes)
+
     def _mounts_beside(self) -> list[Mount]:
         places = zip(self._beside, self._guards[1:], strict=True)
         return [one.placed(mount) for one, guard in places for mount in guard.mounts]

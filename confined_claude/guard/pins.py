@@ -10,7 +10,7 @@ import contextlib
 import fnmatch
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..engine.mount import Mount
@@ -50,6 +50,12 @@ class Pins:
     writable: tuple[Path, ...] = ()
     missing: tuple[Path, ...] = ()
     hidden: tuple[str, ...] = ()
+
+    def with_writable(self, paths: Iterable[Path]) -> Pins:
+        """Return the pins with more that cannot be renamed, but for what cannot be so already."""
+        fixed = (*self.read_only, *self.missing)
+        more = (path for path in paths if path not in fixed and not _is_inside(path, fixed))
+        return replace(self, writable=(*self.writable, *more))
 
     def restricted_to(self, paths: Iterable[Path]) -> Pins:
         """Return the pins without those that are not among ``paths``."""

@@ -81,6 +81,8 @@ def _prepare(workspace: Workspace, launch: Launch, guarded: Sequence[GuardPlan])
     sources = [mount.source for mount in launch.mounts if not mount.pin and mount.source not in copied]
     sources.append(workspace.claude_config.at(CLAUDE_PROJECTS).path)  # something is mounted there
     sources += [path for plan in guarded for path in plan.pins.missing]
+    if any(plan.hidden is not None for plan in guarded):
+        yield from _stand_ins(workspace)
     missing = [path for path in dict.fromkeys(sources) if not os.path.lexists(path)]
     files = [path for path in missing if path.name in FILES]
     directories = [path for path in missing if path.name not in FILES]
@@ -93,6 +95,17 @@ def _prepare(workspace: Workspace, launch: Launch, guarded: Sequence[GuardPlan])
     for copy in copies:
         yield f"mkdir -m 700 -p {quote(str(copy.mount.source.parent))}"
         yield f"cp -R -P -p {quote(str(copy.original))} {quote(str(copy.mount.source))}"
+
+
+def _stand_ins(workspace: Workspace) -> Iterator[str]:
+    """Yield the commands that make what is mounted over what is hidden, if it is missing."""
+    from ..guard import hiding
+
+    place = workspace.host.data / hiding.STAND_INS
+    if not place.exists():
+        yield from ("", "# What is mounted over what is hidden.")
+        yield f"mkdir -m 700 -p {quote(str(place))} && mkdir -m 555 {quote(str(place / hiding.DIRECTORY))}"
+        yield f"install -m 444 /dev/null {quote(str(place / hiding.FILE))}"
 
 
 def _sidecar(plan: SidecarPlan) -> Iterator[str]:

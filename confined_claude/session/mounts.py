@@ -22,6 +22,15 @@ _ENGINE_GROUP = "docker"
 _PRIVATE, _PUBLIC = 0o700, 0o755
 
 
+def bound_mounts(workspace: Workspace) -> tuple[HostMount, ...]:
+    """Return what the settings mount beside the project, as it is now. Raises ConfinedError for what is refused."""
+    if not workspace.settings.mounts:
+        return ()
+    from ..project import mounts  # most starts have none
+
+    return mounts.bind(workspace.settings.mounts, workspace.project.root, workspace.host)
+
+
 def plan_mounts(workspace: Workspace, beside: Iterable[HostMount] = ()) -> tuple[Mount, ...]:
     """Return every mount of a session, the project first, and what the user's settings mount ``beside`` it last. Pure.
 

@@ -38,13 +38,12 @@ from . import CLAUDE, orphans
 from .git import plan_git
 from .host_facts import HostFacts
 from .launch import Launch, plan_launch
-from .mounts import kept_groups, make_directories
+from .mounts import bound_mounts, kept_groups, make_directories
 from .supervisor import Supervisor, connect
 from .telling import Teller
 
 if TYPE_CHECKING:
     from ..guard.beside import Beside
-    from ..project.mounts import HostMount
 
 _KEY_BYTES = 8
 _PRIVATE = 0o700
@@ -149,7 +148,7 @@ def gather_facts(
         carried=Carried() if workspace.settings.setup == OFF else theirs.carried(state_of(workspace.host)),
         published=_published(workspace, reservation),
         engine_port=context.port_of(address),
-        mounts=_bound_mounts(workspace),
+        mounts=bound_mounts(workspace),
         shares_kernel=engine.kernel == os.uname().release,
     )
 
@@ -158,14 +157,6 @@ def _published(workspace: Workspace, reservation: Reservation) -> tuple[Publishe
     """Return where this machine finds the session's ports, if its network takes connections."""
     settings = workspace.settings
     return () if settings.network in ("none", "allowlist") or not settings.ports else reservation.choose(settings.ports)
-
-
-def _bound_mounts(workspace: Workspace) -> tuple[HostMount, ...]:
-    if not workspace.settings.mounts:
-        return ()
-    from ..project import mounts
-
-    return mounts.bind(workspace.settings.mounts, workspace.project.root, workspace.host)
 
 
 def beside(workspace: Workspace, facts: HostFacts) -> tuple[Beside, ...]:
@@ -180,7 +171,12 @@ def beside(workspace: Workspace, facts: HostFacts) -> tuple[Beside, ...]:
 def plan(workspace: Workspace, facts: HostFacts, command: Sequence[str]) -> Launch:
     """Return the launch of a new session that runs ``command``; the guard's mounts are not among its own yet."""
     chain = image_chain(workspace.settings, workspace.host.environ, workspace.files.dockerfile)
-    return plan_launch(workspace, facts, chain, command, key=os.urandom(_KEY_BYTES).hex())
+    launch = plan_launch(workspace, facts, chain, command, key=os.urandom(_KEY_BYTES).hex())
+    if not (facts.mounts and workspace.settings.hide):
+        return launch
+    from ..guard import beside
+
+    return launch.with_mounts(beside.hidden(workspace, facts.mounts))
 
 
 def in_groups(workspace: Workspace, launch: Launch) -> Launch:
@@ -239,7 +235,7 @@ def _start(
             return list(closing_lines(workspace, launch, notes, teller.kept, since))
 
         with guarded(workspace, launch.key, prepare, closing, places) as guard:
-            notes += (*launch.notes, *(launch.remarks if launch.terminal else ()))
+            notes += (*guard.notes, *launch.notes, *(launch.remarks if launch.terminal else ()))
             if renewal is not None:
                 launch = _with_credential(launch, renewal, notes)
             launch = launch.with_mounts(guard.mounts, guard.bound() if launch.bound else ())
@@ -290,6 +286,10 @@ def _prepare(
         followed = Setup(workspace.claude_config, workspace.host, theirs, carried.scripts)
         remarks = followed.bring(workspace.settings.setup)
     yield from _gather_conversations(workspace)
+    if not (workspace.settings.hide or os.path.lexists(workspace.state.at(projects.FILE).path)):
+        from ..guard import secret_look  # once for each project
+
+        yield from secret_look.remarks(workspace.project.root)
     projects.remember(workspace.state, workspace.project.root)
     if workspace.profile.is_new or (is_watched and workspace.profile.name != profiles.DEFAULT):
         yield _profile_line(workspace, sign_in.kind)

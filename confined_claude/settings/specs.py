@@ -291,6 +291,9 @@ class Settings:
     protect: tuple[str, ...] = Spec(
         (), "a list of paths in the project, * in a name", _PATH, Kind.LIST, is_free=True
     ).field()
+    hide: tuple[str, ...] = Spec(
+        (), "a list of names, and of paths in the project, * in a name", _PATH, Kind.LIST, is_free=True
+    ).field()
     writable: tuple[str, ...] = Spec(
         (),
         "a list of paths in the project, * in a name",

@@ -1,0 +1,235 @@
+"""What a session finds empty: what ``hide`` names, and git does not hold as it is.
+
+A stand-in is mounted over each file and directory, which cannot be renamed away then. The directories on the way there
+are pinned as well: else a session could move one to where the next does not look. Directories of packages are left out,
+as is what is git's or the tool's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..engine.mount import Mount
+from ..errors import ConfinedError
+from ..fs.directory import Directory, Location
+from ..host import Host
+from ..project import SCAFFOLD
+from ..text import escape
+from . import gitindex
+from .gitobjects import blob_id
+from .pins import virtual_environments
+from .repository import Repository
+from .rules import DEPENDENCY_DIRECTORIES
+
+# What is mounted over others, in <data>.
+STAND_INS, FILE, DIRECTORY = "stand-ins", "file", "directory"
+_READ_ONLY = {FILE: 0o444, DIRECTORY: 0o555}
+_MAX_HIDDEN = 300  # mounts, each of which a start takes a moment for
+_MAX_ENTRIES = 1_000_000
+_MAX_SECONDS = 10.0
+_ENTRIES_PER_CLOCK = 1024
+_MAX_DEPTH = 100
+_MAX_INDEX_BYTES = 128 << 20
+_MAX_NAMED = 3
+
+
+class TooMuch(Exception):
+    """A look through a tree has reached its bounds."""
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What is hidden of the tree at ``root``, by path from there.
+
+    ``parents`` are the directories on the way there. ``held`` matches too, but git holds it as it is; what is
+    ``changed`` git knows otherwise.
+    """
+
+    root: Path
+    files: tuple[str, ...] = ()
+    directories: tuple[str, ...] = ()
+    parents: tuple[Path, ...] = ()
+    held: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+    def covers(self, target: str) -> bool:
+        """Return whether what would be mounted at ``target`` is hidden."""
+        return any(f"{target}/".startswith(f"{self.root}/{path}/") for path in (*self.files, *self.directories))
+
+    def mounts(self, host: Host) -> Iterator[Mount]:
+        """Yield the mounts that hide it, where the session has the tree at its own path."""
+        for kind, paths in ((FILE, self.files), (DIRECTORY, self.directories)):
+            for path in paths:
+                yield Mount(host.data, (STAND_INS, kind), f"{self.root}/{path}", read_only=True, pin=True)
+
+    def notes(self) -> Iterator[str]:
+        """Yield what to say of what git has."""
+        for paths, what in (
+            (self.held, "is not hidden, as git holds it as it is"),
+            (self.changed, "is hidden, and git in the session takes it for emptied, as git holds it otherwise"),
+        ):
+            if paths:
+                more = f" and {len(paths) - _MAX_NAMED} more" if len(paths) > _MAX_NAMED else ""
+                named = ", ".join(escape(f"{self.root}/{path}") for path in paths[:_MAX_NAMED])
+                yield f"Of what `hide` names, {named}{more} {what}."
+
+
+def make_stand_ins(host: Host) -> None:
+    """Make what is mounted over what is hidden. Raises OSError and ConfinedError."""
+    with Location(host.data, (STAND_INS,)).make() as directory:
+        if not directory.exists(FILE):
+            directory.write(FILE, b"", _READ_ONLY[FILE])
+        directory.make(DIRECTORY, _READ_ONLY[DIRECTORY]).close()
+
+
+def find(root: Path, patterns: Sequence[str], repository: Repository | None) -> Hidden:
+    """Return what ``patterns`` hide in the tree at ``root``. Raises ConfinedError if that is too much."""
+    matched = _Patterns(patterns)
+    files: list[str] = []
+    directories: dict[str, None] = {}
+    passed = left_out(root)
+    try:
+        for _, prefix, entries in walk(root, passed, _MAX_ENTRIES, _MAX_SECONDS):
+            is_inside = prefix[:-1] in directories
+            for entry in entries:
+                is_directory = entry.is_dir()  # a link may lead to one
+                if not (is_inside or matched(prefix, entry.name, is_directory=is_directory)):
+                    continue
+                path = prefix + entry.name
+                if entry.is_symlink() and not (path := _real(root, path, passed)):
+                    continue  # it leads nowhere that a session sees
+                if is_directory:
+                    directories[path] = None
+                else:
+                    files.append(path)
+    except TooMuch:
+        raise ConfinedError(
+            f"There is too much in {root} to look for what `hide` names.", "Name a smaller project, or hide less."
+        ) from None
+    return _hidden(root, files, directories, repository)
+
+
+def left_out(root: Path) -> frozenset[str]:
+    """Return what is at ``root`` that no session sees as it is."""
+    with contextlib.suppress(ConfinedError):  # the guard says what is wrong
+        return frozenset((SCAFFOLD, *virtual_environments(root)))
+    return frozenset((SCAFFOLD,))
+
+
+def _real(root: Path, path: str, passed: frozenset[str]) -> str:
+    """Return where in the tree a link leads; empty if that is nowhere, elsewhere, or where nothing is hidden."""
+    real = Path(os.path.realpath(root / path))
+    if not real.is_relative_to(root) or real == root or not real.exists():
+        return ""
+    parts = real.relative_to(root).parts
+    return "" if parts[0] in passed or ".git" in parts else "/".join(parts)
+
+
+def _hidden(root: Path, files: list[str], directories: Iterable[str], repository: Repository | None) -> Hidden:
+    held, changed = names_held(root, repository, files)
+    whole: list[str] = []
+    for path in sorted(directories):  # those above first
+        if not _is_in(path, whole) and not any(one.startswith(f"{path}/") for one in held):
+            whole.append(path)
+    single = [path for path in dict.fromkeys(files) if path not in held and not _is_in(path, whole)]
+    if len(whole) + len(single) > _MAX_HIDDEN:
+        raise ConfinedError(
+            f"`hide` names {len(whole) + len(single)} files and directories in {root}; {_MAX_HIDDEN} can be hidden.",
+            "Name the directories that they are in, as `secrets/`.",
+        )
+    parents = {root.joinpath(path).parent for path in (*whole, *single)}
+    ways = {place for parent in parents for place in (parent, *parent.parents) if root in place.parents}
+    return Hidden(root, tuple(single), tuple(whole), tuple(sorted(ways)), tuple(sorted(held)), tuple(sorted(changed)))
+
+
+def _is_in(path: str, directories: Iterable[str]) -> bool:
+    return any(path.startswith(f"{directory}/") for directory in directories)
+
+
+def names_held(root: Path, repository: Repository | None, files: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Return which of ``files`` git holds as they are, and which it holds otherwise."""
+    names = _names_in_index(repository, files) if repository is not None else {}
+    held = {path for path, name in names.items() if _blob(root, path, name) == name}
+    return held, names.keys() - held
+
+
+def _names_in_index(repository: Repository, files: Iterable[str]) -> dict[str, str]:
+    """Return what git's index has of ``files``: by path the name of the content. Nothing of an index in doubt."""
+    with contextlib.suppress(OSError, ValueError), Location(repository.own).open() as directory:
+        index = directory.read("index", _MAX_INDEX_BYTES)
+        if index is not None:
+            return gitindex.names_of(index, frozenset(files))
+    return {}
+
+
+def _blob(root: Path, path: str, like: str) -> str:
+    """Return the name of a file's content. A session may put any other into the index, so that alone says nothing."""
+    *parents, name = path.split("/")
+    with contextlib.suppress(OSError), Location(root, tuple(parents)).open() as directory:
+        content = directory.read(name)
+        return "" if content is None else blob_id(content, like)
+    return ""
+
+
+def walk(
+    root: Path, passed: frozenset[str], most: int, seconds: float
+) -> Iterator[tuple[Directory, str, list[os.DirEntry[str]]]]:
+    """Yield each directory of the tree at ``root``, open, with its path, which ends with a slash, and its entries.
+
+    Directories of packages, git's and those at the paths ``passed`` are passed over, and no link is followed. What
+    cannot be opened is left out. Raises TooMuch beyond ``most`` entries or so many seconds.
+    """
+    deadline, left = time.monotonic() + seconds, most
+
+    def below(directory: Directory, prefix: str, depth: int) -> Iterator[tuple[Directory, str, list[os.DirEntry[str]]]]:
+        nonlocal left
+        entries, inner = [], []
+        with directory.entries() as listing:
+            for entry in listing:
+                left -= 1
+                if left < 0 or (not left % _ENTRIES_PER_CLOCK and time.monotonic() > deadline):
+                    raise TooMuch
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.name == ".git" or entry.name in DEPENDENCY_DIRECTORIES or prefix + entry.name in passed:
+                        continue
+                    inner.append(entry.name)
+                entries.append(entry)
+        yield directory, prefix, entries
+        for name in inner if depth < _MAX_DEPTH else ():
+            with contextlib.suppress(OSError), directory.child(name) as opened:
+                yield from below(opened, f"{prefix}{name}/", depth + 1)
+
+    with contextlib.suppress(OSError), Location(root).open() as top:
+        yield from below(top, "", 0)
+
+
+class _Patterns:
+    """The entries of ``hide``: names and paths, with a slash at the end for directories alone."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        split = [(entry.lower().strip("/").split("/"), entry.endswith("/")) for entry in patterns]
+        names = [(parts[0], is_directory) for parts, is_directory in split if len(parts) == 1]
+        self._paths = [one for one in split if len(one[0]) > 1]
+        self._any = _joined(name for name, is_directory in names if not is_directory)
+        self._directories = _joined(name for name, _ in names)
+
+    def __call__(self, prefix: str, name: str, *, is_directory: bool) -> bool:
+        """Return whether ``name`` in the directory at ``prefix`` is hidden."""
+        if (self._directories if is_directory else self._any).match(name.lower()):
+            return True
+        if not self._paths:
+            return False
+        parts = (prefix + name).lower().split("/")
+        fitting = (names for names, of_directory in self._paths if is_directory or not of_directory)
+        return any(len(parts) == len(names) and all(map(fnmatch.fnmatchcase, parts, names)) for names in fitting)
+
+
+def _joined(names: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(fnmatch.translate, names)) or r"(?!)")

@@ -1,0 +1,105 @@
+"""What `hide` names is not to be read in a session, whatever that or an earlier one does about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from attacks import Field
+
+pytestmark = pytest.mark.timeout(180)
+
+SECRET = "private-key"
+HIDE = {"CONFINED_CLAUDE_HIDE": ".env,deploy/keys/"}
+READ = "find . -name .git -prune -o -type f -print0 | xargs -0 cat; cat /proc/self/cwd/.env ~/workspace/app/.env"
+
+
+@pytest.fixture
+def field(repository: Field) -> Field:
+    """A repository with secrets that git does not track."""
+    repository.prepare(f"mkdir -p app deploy/keys; for f in .env app/.env deploy/keys/k; do echo {SECRET} >$f; done")
+    return repository
+
+
+def untouched(field: Field) -> list[str]:
+    names = (".env", "app/.env", "deploy/keys/k")
+    return [name for name in names if (field.project / name).read_text() != f"{SECRET}\n"]
+
+
+def test_what_is_hidden_is_empty_and_stays_as_it_is(field: Field) -> None:
+    assert SECRET in field.session(READ).stdout  # the control
+    attack = """
+        for f in .env app/.env deploy/keys/k; do
+            echo evil >$f; rm -f $f; mv $f x; ln $f y; chmod 777 $f; cp $f z; cat x y z
+        done
+        rm -rf deploy/keys app; mv deploy/keys k2; ls deploy/keys; git add -f .env; git stash -u; git clean -fdx"""
+    done = field.session(f"{READ}; {attack}; {READ}; true", **HIDE)
+    assert done.returncode == 0, done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    assert untouched(field) == []
+
+
+MOVES = """
+    mkdir -p node_modules/x sub/.git .venv d; touch app/pyvenv.cfg
+    mv app node_modules/x/; mv app sub/.git/; mv app d/; mv deploy d/deploy; mv deploy/keys node_modules/keys; mv app b
+"""
+
+
+def test_a_session_cannot_move_it_to_where_the_next_does_not_look(field: Field) -> None:
+    field.session(MOVES, **HIDE)
+    done = field.session(f"grep -raF {SECRET} . ; true", **HIDE)
+    assert SECRET not in done.stdout
+    assert untouched(field) == []
+    field.unguarded(MOVES)  # the control: without a mount on the way
+    assert (field.project / "node_modules/x/app/.env").exists()
+    assert SECRET in field.session("cat node_modules/x/app/.env", **HIDE).stdout, "packages are not looked through"
+
+
+def test_a_session_cannot_have_git_vouch_for_it(field: Field) -> None:
+    """What git holds as it is may be read; whoever cannot read it knows other contents alone."""
+    other = "$(git hash-object -w file)"
+    script = f"git add -f .env; git commit -qm x; git update-index --add --cacheinfo 100644,{other},app/.env"
+    field.session(script, **HIDE)
+    done = field.session("cat .env app/.env; git show HEAD:.env", **HIDE)
+    assert SECRET not in done.stdout
+    field.prepare("git add -f .env")  # the control: so does who can
+    done = field.session("cat .env", **HIDE)
+    assert SECRET in done.stdout
+    assert f"{field.project}/.env is not hidden, as git holds it as it is" in done.stderr
+
+
+def test_a_project_may_hide_and_mounts_are_hidden_in_too(field: Field) -> None:
+    config = field.project / ".confined-claude/config.toml"
+    field.user.folder(config.parent)
+    config.write_text('hide = [".env"]\n')
+    field.user.own(config)
+    data: Path = field.user.folder(field.project.parent / "data")
+    field.prepare(f"mkdir {data}/in; cp .env {data}; cp .env {data}/in")
+    script = "cat .env app/.env; cat /data/.env /data/in/.env; touch /data/.env; true"
+    for mode in ("ro", "rw"):
+        done = field.session(script, "--mount", f"{data}:/data:{mode}")
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert (data / ".env").read_text() == f"{SECRET}\n"
+    config.unlink()
+    assert field.session(script, "--mount", f"{data}:/data").stdout.count(SECRET) == 4  # the control
+
+
+def test_the_first_start_counts_what_looks_like_a_secret_and_no_other(field: Field) -> None:
+    first, second = (field.session("true").stderr for _ in range(2))
+    assert (
+        '2 files look like secrets that sessions can read: .env, app/.env. The setting hide = [".env*"] hides' in first
+    )
+    assert "secret" not in second
+
+
+def test_a_dry_run_says_what_is_hidden_and_how(field: Field) -> None:
+    words = ("confined-claude", "shell", "--dry-run", "--", "cat", ".env")
+    shown = field.user.run(*words, cwd=field.project, **HIDE).stdout
+    data = field.user.home / ".local/share/confined-claude/stand-ins"
+    for path, kind in ((".env", "file"), ("app/.env", "file"), ("deploy/keys", "directory")):
+        assert f'"source={data}/{kind}","target={field.project}/{path}","readonly"' in shown
+    made = "".join(f"{line}\n" for line in shown.splitlines() if str(data) in line and "--mount" not in line)
+    assert field.user.run("sh", "-ec", made, cwd=field.project).returncode == 0
+    assert (data / "file").read_bytes() == b""
+    assert list((data / "directory").iterdir()) == []
+    assert SECRET not in field.session("cat .env", **HIDE).stdout
