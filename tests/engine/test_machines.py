@@ -181,6 +181,14 @@ def test_exec_has_the_group_and_its_own_callers_umask(make_user: Callable[..., U
         assert written(user, project, "confined-claude", "exec", umask="077") == (expected, "")
 
 
+def test_a_kept_group_writes_nothing_in_the_image_that_root_runs(session: tuple[User, Path]) -> None:
+    """A project may have the group of something in the image as well: `www-data`, `staff`."""
+    user, project = session
+    script = "find / -xdev -perm -g=w ! -group 0 ! -type l ! -user $(id -u) 2>/dev/null | sort"
+    done = user.run("docker", "exec", "-u", "65534", up(project)[0], "sh", "-c", script, cwd=project)
+    assert done.stdout.split() == ["/var/local", "/var/mail"], done.stderr
+
+
 @pytest.mark.root
 def test_what_its_user_may_not_read_does_not_prevent_a_session(plain_user: User, place: Path) -> None:
     project = plain_user.folder(own_name(place))
@@ -263,7 +271,6 @@ def test_the_docker_commands_own_settings_do_not_matter(make_user: Callable[...,
 def test_nor_do_they_matter_to_a_build(make_user: Callable[..., User], place: Path, builder: str) -> None:
     user = make_user(12345, 12345, CONFINED_CLAUDE_NETWORK="none")
     project = user.folder(own_name(place))
-    before = set(docker("images", "--quiet", "--no-trunc").split())
     text = f"\ufeffARG BASE\r\nFROM ${{BASE}}\r\nRUN echo {project.name} \\\r\n  >/etc/made; env >>/etc/made\r\n"
     user.folder(project / ".confined-claude").joinpath("Dockerfile").write_bytes(text.encode())
     variables = builder_variables(builder, user, place)
@@ -277,9 +284,11 @@ def test_nor_do_they_matter_to_a_build(make_user: Callable[..., User], place: Pa
         assert done.stdout.startswith(f"{project.name}\n"), done.stderr
         assert f"https_proxy=http://me:{PASSWORD}@proxy.invalid:3128" in done.stdout.splitlines()
     finally:
-        for image in set(docker("images", "--quiet", "--no-trunc").split()) - before:
-            assert PASSWORD not in docker("history", "--no-trunc", image) + docker("inspect", image)
-            docker("rmi", "--force", image)
+        named = docker("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "label=confined-claude.on").split()
+        shown = {name: docker("history", "--no-trunc", name, check=False) for name in named}
+        (own,) = (name for name in named if project.name in shown[name])  # others build meanwhile
+        assert PASSWORD not in shown[own] + docker("inspect", own)
+        docker("rmi", "--force", own)
 
 
 @pytest.mark.root
