@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 
@@ -49,10 +50,7 @@ def unreachable(reason: str) -> EngineError:
     except EngineError as error:
         return error
     if "permission denied" in reason.lower():
-        return EngineError(
-            "You have no permission to use the Docker engine.",
-            f"Run `sudo usermod -aG docker {os.environ.get('USER') or '$USER'}`, log out and in again.",
-        )
+        return EngineError("You have no permission to use the Docker engine.", _permission_hint())
     import shutil  # only for this
 
     if shutil.which("docker") is None:
@@ -61,6 +59,16 @@ def unreachable(reason: str) -> EngineError:
         "The Docker engine does not answer.",
         "Start it (`sudo systemctl start docker`, or `sudo service docker start`) and check `docker context ls`.",
     )
+
+
+def _permission_hint() -> str:
+    import grp
+    import pwd
+
+    with contextlib.suppress(KeyError):
+        if pwd.getpwuid(os.getuid()).pw_name in grp.getgrnam("docker").gr_mem:
+            return "You are a member of the group docker, but not in this login yet: log out and in again."
+    return f"Run `sudo usermod -aG docker {os.environ.get('USER') or '$USER'}`, log out and in again."
 
 
 def no_answer(seconds: float) -> EngineError:

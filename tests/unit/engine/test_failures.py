@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import grp
+import os
+import pwd
+
 import pytest
 
-from confined_claude.engine.failures import refused
+from confined_claude.engine.failures import refused, unreachable
 
 MOUNT = 'invalid mount config for type "bind": '
 RUNC = "failed to create task for container: runc create failed: unable to start container process: "
@@ -29,3 +33,11 @@ def test_a_refusal_has_a_hint_that_fits(reason: str, words: str) -> None:
     assert reason in error.message
     assert words in error.hint
     assert error.exit_code == 3
+
+
+def test_a_member_of_the_engines_group_only_has_to_log_in_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    me = pwd.getpwuid(os.getuid()).pw_name
+    for members, words in (([me], "not in this login yet"), (["other"], "usermod -aG docker")):
+        group = grp.struct_group(("docker", "x", 999, members))
+        monkeypatch.setattr(grp, "getgrnam", {"docker": group}.__getitem__)
+        assert words in unreachable("dial unix /var/run/docker.sock: connect: permission denied").hint
