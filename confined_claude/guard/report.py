@@ -114,7 +114,8 @@ def describe(findings: Sequence[Finding], *, max_findings: int, limits: Limits) 
 
 def difference(finding: Finding, limits: Limits) -> Difference:
     """Return what changed, each line escaped and cut."""
-    if finding.after is None and finding.before is None and finding.kind not in _FILES:
+    is_empty = finding.after is None and finding.before is None and finding.kind not in _FILES
+    if is_empty or finding.kind == Kind.GITLINK:
         return Difference([], is_whole=True)  # there is nothing to show but the path
     if not finding.digest_after and finding.before is None:
         return Difference([], is_whole=True)  # it is gone

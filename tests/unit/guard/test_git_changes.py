@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from confined_claude.guard import gitindex, gitscan
+from confined_claude.guard import gitindex, gitscan, report
 from confined_claude.guard.repository import find
 
 from ..guarding import HARMLESS, HOOK, Scanned, git, git_directory, made_repository, only, put, run_git
@@ -189,6 +189,7 @@ def test_files_that_git_passes_over_from_now_on_are_reported(root: Path) -> None
     ]
     assert not any(finding.red for finding in found)
     assert "pass over" in found[0].why
+    assert report.difference(found[0], report.Limits(6, 80)) == ([], True)
     git(root, "update-index", "--no-assume-unchanged", "src/main.py")
     assert " M src/main.py" in git(root, "status", "--porcelain")
 
