@@ -71,6 +71,13 @@ _AZURE = tuple(
     ANTHROPIC_FOUNDRY_AUTH_TOKEN""".split()
 )
 
+# What the names of a family's other variables begin with: its tools and SDKs take credentials from many of them.
+PREFIXES = {
+    "aws": ("AWS_",),
+    "google": ("GOOGLE_", "GCLOUD_", "CLOUDSDK_", "CLOUD_ML_", "VERTEX_"),
+    "azure": ("AZURE_",),
+}
+
 # In the order in which Claude Code (2.1.332) prefers them, as `claude auth status` tells it for every pair.
 CLOUDS = (
     Cloud("Amazon Bedrock", "BEDROCK", "aws", "ANTHROPIC_BEDROCK_BASE_URL", _AWS),

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import project as projects
 from .errors import ConfinedError
@@ -24,6 +25,9 @@ from .settings.resolution import resolve
 from .state import boundaries, profiles, trust
 from .state.profiles import DEFAULT, Profile
 from .state.store import PROJECTS, records_of
+
+if TYPE_CHECKING:
+    from .settings.secrets import Secret
 
 Flags = Mapping[str, str | None]
 
@@ -49,7 +53,8 @@ class Workspace:
     """A project on this host, with the settings in force there.
 
     ``files`` are the project's own files that had a say in the settings, ``flags`` the command line's by setting; a
-    flag that is None was not given. ``host`` is as the ``profile`` sees it, with the Claude config that it copies from.
+    flag that is None was not given. ``secrets`` are those that the user has defined, whether or not they are given.
+    ``host`` is as the ``profile`` sees it, with the Claude config that it copies from.
     ``directory`` is where its sessions start, by default the project's root: where its caller stands in it.
     """
 
@@ -60,6 +65,7 @@ class Workspace:
     flags: Flags = field(default_factory=dict)
     profile: Profile = field(default=Profile(DEFAULT, Path()))
     directory: Path | None = None
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
 
     @classmethod
     def current(cls, host: Host, flags: Flags | None = None) -> Workspace:
@@ -78,8 +84,8 @@ class Workspace:
         flags = flags or {}
         files = ProjectFiles.read(project.scaffold)
         trusted = partial(trust.is_trusted, records_of(host, project.id))
-        settings = resolve(host.user_config_file, files, host.environ, flags, trusted).settings
-        return cls(host, project, settings, files, flags).in_profile()
+        found = resolve(host.user_config_file, files, host.environ, flags, trusted)
+        return cls(host, project, found.settings, files, flags, secrets=found.secrets).in_profile()
 
     @classmethod
     def load_leniently(cls, host: Host, project: Project, flags: Flags | None = None) -> Workspace:

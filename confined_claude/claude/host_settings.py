@@ -80,7 +80,7 @@ def read(host: Host, written: Iterable[Path] = (), managed: Path = Path(_MANAGED
             env |= variables
             helpers |= commands
     for name, command in list(helpers.items()):
-        if place := _leads_into(command, host, places()):
+        if place := leads_into(command, host, places()):
             problems.append(f"{name} runs what is in {place}, where sessions can write: it is not run.")
             del helpers[name]
     return HostSettings(env, {name: text for name, text in helpers.items() if text.strip()}, tuple(problems))
@@ -125,7 +125,7 @@ def search_path(host: Host, places: tuple[Path, ...]) -> str:
     )
 
 
-def _leads_into(command: str, host: Host, places: tuple[Path, ...]) -> Path | None:
+def leads_into(command: str, host: Host, places: tuple[Path, ...]) -> Path | None:
     """Return the first of ``places`` that a word of a shell command is a path into; None if there is none.
 
     What a script runs in turn is not known.

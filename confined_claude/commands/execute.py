@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
 
-from ..claude import choosing
 from ..errors import ConfinedError
 from ..host import Host
-from ..project import Project
 from ..session import CLAUDE, WITH_PLUGINS, join, listing
-from ..workspace import Workspace, current_directory
+from ..workspace import current_directory
 from .stop import project_for
 
 
@@ -19,12 +16,9 @@ def execute(host: Host, command: Sequence[str], wanted: str | None) -> int:
     """Run ``command``, or a shell, in the session ``wanted`` by number or name; return its exit code."""
     here = project_for(host, wanted)
     session = listing.choose(listing.sessions(host), here, wanted)
-    # The account is the session's, whatever is in force by now.
-    workspace = Workspace.load_leniently(host, Project(session.path), {"profile": session.profile or None})
-    chosen = choosing.find(workspace.host, workspace.written, workspace.claude_config)
     directory = None
     with contextlib.suppress(ConfinedError):  # it may be gone, if a session is wanted by its name
         directory = current_directory().resolve()
     if command and command[0] == CLAUDE:
         command = (*WITH_PLUGINS, *command)
-    return join.execute(session, command, replace(host, environ=chosen.environ), directory)
+    return join.execute(session, command, host, directory)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable
+
+from .mount import FileInside
 
 
-def archive(files: Mapping[str, str], mode: int) -> bytes:
-    """Return a tar archive of ``files``, by path, which are the container's root's and have ``mode``."""
+def archive(files: Iterable[FileInside]) -> bytes:
+    """Return a tar archive of ``files``."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for path, text in files.items():
-            content = text.encode("utf-8", "surrogateescape")
-            entry = tarfile.TarInfo(path)
-            entry.size, entry.mode = len(content), mode
-            tar.addfile(entry, io.BytesIO(content))
+        for file in files:
+            entry = tarfile.TarInfo(file.path)
+            entry.size, entry.mode, entry.uid, entry.gid = len(file.content), file.mode, file.uid, file.gid
+            if file.path.endswith("/"):
+                entry.type = tarfile.DIRTYPE
+            tar.addfile(entry, io.BytesIO(file.content))
     return buffer.getvalue()

@@ -19,6 +19,7 @@ from ..text import parse_json
 from . import api, labels
 from .api import Answer
 from .failures import SECONDS, refused
+from .mount import FileInside
 
 # The exit code of what SIGKILL ended.
 KILLED = 128 + signal.SIGKILL
@@ -122,13 +123,12 @@ def events(identity: str) -> dict[str, float]:
 # Creating
 
 
-def create(name: str, arguments: Callable[[str], Sequence[str]], private: Mapping[str, str]) -> tuple[str, str]:
+def create(name: str, arguments: Callable[[str], Sequence[str]], private: Sequence[FileInside]) -> tuple[str, str]:
     """Create a container without starting it, and return its (id, name).
 
     ``arguments`` returns those of ``docker create`` for a name: ``name``, or while that is taken another that begins
-    with it. The engine decides who gets a name, so two containers never share one. ``private`` are files, by path,
-    that only the container's root may read. Raises EngineError; then there is a container only if the engine had no
-    answer in time.
+    with it. The engine decides who gets a name, so two containers never share one. ``private`` are files that are put
+    into it. Raises EngineError; then there is a container only if the engine had no answer in time.
     """
     chosen, tries = name, 0
     while (made := _create(arguments(chosen))).is_refusal:
@@ -139,18 +139,18 @@ def create(name: str, arguments: Callable[[str], Sequence[str]], private: Mappin
     identity = str(made.value["Id"])
     if private:
         try:
-            put(identity, private, 0o600).checked("prepare the container")
+            put(identity, *private).checked("prepare the container")
         except EngineError:
             remove(identity)
             raise
     return identity, chosen
 
 
-def put(identity: str, files: Mapping[str, str], mode: int) -> Answer:
-    """Put ``files`` of root's, by path, into a container, with ``mode``; nothing runs there. Raises EngineError."""
+def put(identity: str, *files: FileInside) -> Answer:
+    """Put ``files`` into a container; nothing runs there. Raises EngineError."""
     from .archive import archive
 
-    return api.ask("PUT", f"/containers/{identity}/archive", {"path": "/"}, archive(files, mode))
+    return api.ask("PUT", f"/containers/{identity}/archive", {"path": "/"}, archive(files))
 
 
 def _create(arguments: Sequence[str]) -> Answer:

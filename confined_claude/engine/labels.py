@@ -17,5 +17,7 @@ NAME = f"{KIND}.session"
 # Its setting of this name, where its ports are published (HOST:SESSION,…), and its profile's name.
 NETWORK, PORTS = f"{KIND}.network", f"{KIND}.ports"
 PROFILE = f"{KIND}.profile"
+# Set if it has variables, in a file of its own: see container/init/variables.c.
+VARIABLES = f"{KIND}.variables"
 # See ``Host.owner``.
 OWNER = f"{KIND}.owner"

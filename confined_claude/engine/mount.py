@@ -1,11 +1,22 @@
-"""A directory or file of the host inside a container, and the option of the docker command for it."""
+"""Directories and files of the host inside a container, with the option of the docker command; files put into one."""
 
 from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class FileInside:
+    """A file to be put into a container: its ``path`` from the root there, with a slash at the end of a directory's."""
+
+    path: str
+    content: bytes = field(repr=False)
+    mode: int
+    uid: int = 0
+    gid: int = 0
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ..claude.source import Source
 from ..egress.network import CONFIG, SidecarPlan, mask_config
@@ -19,7 +20,9 @@ from ..guard.guard import GuardPlan, plan_dry_run
 from ..guard.pins import FILES
 from ..text import escape
 from ..workspace import CLAUDE_PROJECTS, Workspace
-from .launch import SECRETS_FILE, Launch
+from .handover import names_in
+from .host_facts import gather_given
+from .launch import Launch
 from .start import at_its_conversation, beside, engine_address, gather_facts, in_groups, plan, signed_in
 from .supervisor import connect
 
@@ -32,9 +35,11 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
     Raises ConfinedError where a start would be refused.
     """
     enclosing.refuse_while_red(workspace)
+    given = gather_given(workspace, runs_commands=False)
     workspace, sign_in = signed_in(at_its_conversation(workspace, command))
     with Reservation() as reservation:
         facts = gather_facts(workspace, engine_address(workspace.host), sign_in, reservation, record=False)
+    facts = replace(facts, given=given)
     launch = plan(workspace, facts, command)
     guarded = [plan_dry_run(workspace, launch.key)]
     mounts = {mount.target: mount for mount in guarded[0].mounts}
@@ -50,9 +55,11 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
         yield from _sidecar(launch.egress.sidecar)
     yield from ("", "# The session.")
     yield _docker("create", launch.create_arguments(name), launch.image.name)
-    if launch.secrets:
-        yield f"# secrets.tar has one file, {SECRETS_FILE}, which is root's, with mode 600, and has these lines:"
-        yield from (_comment(f"export {secret}={MASK}") for secret in launch.secrets)
+    if launch.private:
+        yield "# secrets.tar has these files; each entry of variables has a NUL at its end, and no line break:"
+        for file in launch.private:
+            yield _comment(f"{file.path}, with mode {file.mode:o}, of {file.uid}:{file.gid}:")
+            yield from (_comment(f"{name}{MASK}") for name in names_in(file))
         yield f"docker cp - {name}:/ <secrets.tar"
     yield " ".join(map(quote, ["docker", *containers.start_arguments(name, stdin=launch.stdin)]))
 
@@ -67,7 +74,7 @@ def _summary(workspace: Workspace, launch: Launch, source: Source | None, *, has
     yield f"network:   {workspace.settings.network}{'' if sidecar is None else f', by the sidecar {sidecar.name}'}"
     yield f"limits:    {' '.join(launch.limits)}"
     yield f"read-only: {', '.join(read_only)}"
-    yield f"secrets:   {', '.join(launch.secrets)}"
+    yield f"secrets:   {', '.join({**launch.variables, **launch.secrets})}"
     yield from (*launch.notes, *launch.remarks)
     if source is not None:
         yield f"A start runs {source.name} for the credential of the sign-in; these commands have none."

@@ -16,6 +16,8 @@ from .git import SessionGit
 
 if TYPE_CHECKING:
     from ..project.mounts import HostMount
+    from ..workspace import Workspace
+    from .given import Given
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,9 @@ class HostFacts:
     else the repository takes objects from. ``sign_in`` is what
     signs in beside credentials in Claude's config, ``set_inside`` are the variables of sign-ins that files which a
     session can write set. ``carried`` is what it gets of the user's hooks and servers, ``mounts`` what it sees beside
-    the project. ``published`` is where this machine finds the session's ports, ``engine_port`` the one at which the
-    engine listens, if it does. Where that ``shares_kernel``, a file has the same inode in a container.
+    the project, ``given`` what settings give it by name. ``published`` is where this machine finds the session's ports,
+    ``engine_port`` the one at which the engine listens, if it does. Where that ``shares_kernel``, a file has the same
+    inode in a container.
     """
 
     engine: EngineFacts = field(default_factory=EngineFacts)
@@ -52,3 +55,14 @@ class HostFacts:
     engine_port: int = 0
     mounts: tuple[HostMount, ...] = ()
     shares_kernel: bool = True
+    given: Given | None = None
+
+
+def gather_given(workspace: Workspace, *, runs_commands: bool = True) -> Given | None:
+    """Return what settings give to a session by name; None if they name nothing. Raises ConfinedError as that does."""
+    settings = workspace.settings
+    if not (settings.env or settings.env_file or settings.secrets):
+        return None
+    from .given import gather
+
+    return gather(workspace, runs_commands=runs_commands)

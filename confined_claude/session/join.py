@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import environment, signals
+from .. import signals
 from ..console import say
 from ..engine import containers, inside
 from ..errors import ConfinedError
-from . import SHELL
+from . import SHELL, WITH_PLUGINS
 from .attachment import Attachment, code_of
 from .event_loop import WATCH_SECONDS, EventLoop
 from .listing import Session
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _MARK_BYTES = 8
 _TERMINAL = ("TERM", "COLORTERM", "TERM_PROGRAM")
+_WITH_VARIABLES = "/opt/confined-claude/init/variables"
 _THERE = 'cd -- "$1" 2>/dev/null; shift; exec "$@"'
 _ENDING_SECONDS = 1.0
 _POLL_SECONDS = 0.05
@@ -34,15 +35,17 @@ def execute(session: Session, command: Sequence[str], host: Host, directory: Pat
 
     It starts in ``directory`` if that is in the session's project, and not hidden there.
 
-    It gets what the session has: the same container, so the same mounts, network and limits; its sign-in and umask come
-    from ``host``. It ends when this process does.
+    It gets what the session has: the same container, so the same mounts, network and limits, and its variables. Of
+    ``host`` it gets the umask, and what tells of the terminal. It ends when this process does.
     """
     mark = os.urandom(_MARK_BYTES).hex()
     command = command or SHELL
+    if session.has_variables and command[0] != WITH_PLUGINS[0]:  # that sets them itself, last of all
+        command = (_WITH_VARIABLES, *command)
     if directory is not None and directory.is_relative_to(session.path):
         command = ("/bin/sh", "-c", _THERE, "sh", str(directory), *command)
     has_terminal = signals.is_interactive()
-    variables = _variables(host.environ, has_terminal=has_terminal)
+    variables = {name: host.environ[name] for name in _TERMINAL if has_terminal and host.environ.get(name)}
     with signals.handled() as caught, signals.terminal_restored(), EventLoop(caught) as loop:
         identity = inside.prepare_command(
             session.id,
@@ -75,16 +78,6 @@ def execute(session: Session, command: Sequence[str], host: Host, directory: Pat
     if ended == containers.KILLED and _has_ended(session):
         say(f"The session {session.name} has ended.")
     return ended
-
-
-def _variables(environ: Mapping[str, str], *, has_terminal: bool) -> dict[str, str]:
-    """Return what of ``environ`` a command needs beside the session's: its sign-in, and what terminal this is.
-
-    The proxies are the session's own: with an allowlist they lead to its sidecar.
-    """
-    public, secret = environment.split(environ)
-    chosen = {name: value for name, value in secret.items() if name not in environment.PROXIES}
-    return chosen | {name: public[name] for name in _TERMINAL if has_terminal and name in public}
 
 
 def _has_ended(session: Session) -> bool:

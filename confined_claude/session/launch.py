@@ -6,10 +6,8 @@ secrets. The supervisor carries it out; a dry run prints it.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from .. import environment
 from ..claude import managed
@@ -20,18 +18,15 @@ from ..egress import ports
 from ..egress.network import HOSTNAME_LENGTH, Egress, plan_egress
 from ..egress.ports import Published
 from ..engine import labels
-from ..engine.mount import Mount, bind_value
+from ..engine.mount import FileInside, Mount, bind_value
 from ..host import USUAL_UMASK, gitconfig_text
 from ..image.recipe import ImageChain
 from ..settings import Settings
 from ..state.facts import EngineFacts
 from ..workspace import Workspace
-from . import CLAUDE, SHELL, limits, remarks
+from . import CLAUDE, SHELL, handover, limits, remarks
 from .host_facts import HostFacts
 from .mounts import plan_mounts, relay_mounts
-
-if TYPE_CHECKING:
-    pass
 
 NAME = "confined-claude"
 
@@ -41,7 +36,6 @@ CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
 # What the real sudo takes beyond them.
 SUDO_CAPABILITIES = ("AUDIT_WRITE",)
 
-SECRETS_FILE = "run/confined-claude/secrets"
 # The entrypoint appends it to /etc/gitconfig. A variable, as copying a file into the container costs the start 60 ms.
 GITCONFIG_VARIABLE = "CONFINED_CLAUDE_GITCONFIG"
 GITATTRIBUTES_VARIABLE = "CONFINED_CLAUDE_GITATTRIBUTES"
@@ -63,7 +57,8 @@ class Launch:
     """Everything about one start.
 
     ``key`` is the session's own, random; ``name`` the first one to try for the container: ``-2``, ``-3``, … follow
-    while it is taken. ``secrets`` are variables for the session alone, ``privileges`` and ``limits`` are arguments of
+    while it is taken. ``secrets`` are variables for the entrypoint alone, which is root, ``variables`` those for the
+    session's command, and ``files`` its own ones, by their path there. ``privileges`` and ``limits`` are arguments of
     ``docker create``. ``bound`` has the device and inode of what must be at places in the container, or it does not
     start. ``notes`` are printed at every start, ``remarks`` where a person sits at the terminal;
     ``agent_note`` is told to the agent.
@@ -88,6 +83,8 @@ class Launch:
     networks: tuple[str, ...]
     agent_note: str
     secrets: Mapping[str, str] = field(repr=False)
+    variables: Mapping[str, str] = field(repr=False)
+    files: Mapping[str, bytes] = field(repr=False)
     bound: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def with_mounts(self, mounts: Iterable[Mount], bound: Iterable[tuple[str, tuple[int, int]]] = ()) -> Launch:
@@ -119,9 +116,9 @@ class Launch:
         return replace(self, environment={**self.environment, **told})
 
     @property
-    def secrets_script(self) -> str:
-        """The secrets as a shell script of exports, for the entrypoint alone to read; empty without any."""
-        return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in self.secrets.items())
+    def private(self) -> tuple[FileInside, ...]:
+        """The files that are put into the session's container, as nothing else may show what is in them."""
+        return handover.files(self.secrets, self.variables, self.files, self.command[0])
 
     def create_arguments(self, name: str) -> list[str]:
         """Return the arguments of ``docker create`` that make this session's container, called ``name``."""
@@ -167,19 +164,27 @@ def plan_launch(
     useless = environment.PROXIES if settings.network == "none" else ()
     sign_in = replace(sign_in, environ={name: sign_in.environ[name] for name in sign_in.environ if name not in useless})
     public, secret = environment.split(sign_in.environ)
-    if settings_inside := session_settings(sign_in, facts.set_inside, egress.environment):
-        secret[SETTINGS_VARIABLE] = settings_inside
+    settings_inside = session_settings(sign_in, facts.set_inside, egress.environment)
     terminal = facts.stdin_is_terminal and facts.stdout_is_terminal
+    secret = {name: value for name, value in secret.items() if name not in egress.environment}
+    given, files = (facts.given.variables, facts.given.files) if facts.given else ({}, {})
+    variables = {name: value for name, value in given.items() if not handover.is_of_cloud(name, sign_in)} | secret
+    mounts = (*plan_mounts(workspace, facts.mounts), *relay_mounts(workspace, key, egress.relayed))
+    handover.refuse_mounted(files, (mount.target for mount in mounts))
     return Launch(
         key=key,
         name=f"{NAME}-{workspace.project.slug}",
         image=image,
         command=(f"{uid}:{gid}", root, *command),
         workdir=str(workspace.workdir),
-        mounts=(*plan_mounts(workspace, facts.mounts), *relay_mounts(workspace, key, egress.relayed)),
+        mounts=mounts,
         bound={str(mount.target): mount.identity for mount in facts.mounts if facts.shares_kernel},
         environment={**public, **sign_in.inside, **_own_environment(workspace, facts, egress, is_root=uid == 0)},
-        labels={**_labels(workspace, key, facts.published), labels.USER: f"{uid}:{gid}"},
+        labels={
+            **_labels(workspace, key, facts.published),
+            labels.USER: f"{uid}:{gid}",
+            **({labels.VARIABLES: "1"} if variables else {}),
+        },
         privileges=(*_privileges(settings), *facts.engine.isolation),
         limits=tuple(limits.arguments(settings, facts.engine)),
         egress=egress,
@@ -199,8 +204,12 @@ def plan_launch(
             relayed=egress.relayed,
             mounts=[*map(str, facts.mounts)],
         ),
-        secrets={name: value for name, value in secret.items() if name not in egress.environment}
+        # Of the variables the entrypoint needs the proxies alone: what it starts as root fetches packages.
+        secrets={name: secret[name] for name in environment.PROXIES if name in secret}
+        | ({SETTINGS_VARIABLE: settings_inside} if settings_inside else {})
         | _files(facts.carried),
+        variables=variables,
+        files=files,
     )
 
 

@@ -23,7 +23,7 @@ class Session:
 
     ``user`` is the uid:gid of its processes, ``network`` is its setting, ``ports`` are those of this machine at which
     it is published, ``profile`` is its profile's name; they are empty for one that an older version started. ``is_up``
-    means that it runs, ``has_owner`` that the tool which started it does.
+    means that it runs, ``has_owner`` that the tool which started it does, ``has_variables`` that `exec` takes some.
     """
 
     id: str
@@ -39,6 +39,7 @@ class Session:
     network: str = ""
     ports: tuple[str, ...] = ()
     profile: str = ""
+    has_variables: bool = False
 
     @property
     def is_orphaned(self) -> bool:
@@ -73,6 +74,7 @@ def _session(found: Mapping[str, Any], host: Host) -> Session:
             network=known.get(labels.NETWORK, ""),
             ports=tuple(entry.partition(":")[0] for entry in known.get(labels.PORTS, "").split(",") if entry),
             profile=known.get(labels.PROFILE, ""),
+            has_variables=labels.VARIABLES in known,
         )
     except (LookupError, ValueError, TypeError, AttributeError) as error:
         raise EngineError(f"The engine's list of containers cannot be read: {error!r}.", "See its own log.") from None

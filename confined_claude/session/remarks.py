@@ -11,7 +11,7 @@ from ..claude.sign_in import not_counted
 from ..settings import openings
 from ..text import escape
 from ..workspace import Workspace
-from . import CLAUDE, limits
+from . import CLAUDE, handover, limits
 from .host_facts import HostFacts
 
 _REAL_SUDO = "sudo is real in this session: its root can leave files in the project that run as root on this machine."
@@ -50,6 +50,11 @@ def remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
     yield from _which_project(workspace, facts)
     if opened := openings.line(workspace.settings):
         yield opened
+    if facts.given:
+        yield from facts.given.remarks
+        yield from handover.left_out(facts.given.variables, facts.sign_in)
+        if workspace.settings.network == "allowlist":
+            yield from handover.hosts_to_allow(facts.given.variables, facts.given.files, workspace.settings.allow)
     yield from not_counted(facts.set_inside, workspace.project.root, environment.cloud_in(workspace.host.environ))
     yield from facts.git.remarks
     if facts.engine.rootless:

@@ -36,7 +36,7 @@ from ..state.store import state_of
 from ..workspace import CLAUDE_PROJECTS, Workspace
 from . import CLAUDE, orphans
 from .git import plan_git
-from .host_facts import HostFacts
+from .host_facts import HostFacts, gather_given
 from .launch import Launch, plan_launch
 from .mounts import bound_mounts, kept_groups, make_directories
 from .supervisor import Supervisor, connect
@@ -67,8 +67,9 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, 
         if code is None:
             with Reservation() as reservation:
                 with timing.phase("launch"):
+                    given = gather_given(workspace)
                     workspace, chosen = signed_in(at_its_conversation(workspace, command), sign_in)
-                    facts = gather_facts(workspace, address, chosen, reservation)
+                    facts = replace(gather_facts(workspace, address, chosen, reservation), given=given)
                     launch = plan(workspace, facts, command)
                     places = beside(workspace, facts)
                 carried = facts.carried

@@ -25,7 +25,7 @@ from ..signals import Signals
 from ..workspace import Workspace
 from .attachment import Attachment, code_of
 from .event_loop import SETTLING_SECONDS, WATCH_SECONDS, EventLoop
-from .launch import SECRETS_FILE, Launch
+from .launch import Launch
 from .telling import Teller
 
 if TYPE_CHECKING:
@@ -111,9 +111,8 @@ class Supervisor:
         if plan is not None and plan.must_exist_first:
             self._sidecar.wait_until_made()
         launch = self._launch
-        private = {SECRETS_FILE: launch.secrets_script} if launch.secrets else {}
         with timing.phase("create"):
-            self._container, self._name = containers.create(launch.name, launch.create_arguments, private)
+            self._container, self._name = containers.create(launch.name, launch.create_arguments, launch.private)
         self._guard.session = self._name
         self._teller.container = self._container
 

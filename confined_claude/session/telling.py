@@ -7,6 +7,7 @@ import contextlib
 from ..claude import managed
 from ..console import say
 from ..engine import containers
+from ..engine.mount import FileInside
 from ..errors import EngineError
 from .launch import Launch
 
@@ -34,4 +35,5 @@ class Teller:
         self.kept.append(line)
         if self.container:
             with contextlib.suppress(EngineError):  # it has ended meanwhile
-                containers.put(self.container, {managed.NOTICE_FILE: managed.notice(self.kept)}, _READABLE)
+                notice = managed.notice(self.kept).encode()
+                containers.put(self.container, FileInside(managed.NOTICE_FILE, notice, _READABLE))

@@ -6,13 +6,16 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfinedError
 from ..fs.directory import read_config
 from ..text import nearest
 from . import dockerfile
 from .specs import SPECS, Kind, Spec, Value
+
+if TYPE_CHECKING:
+    from .secrets import Secret
 
 CONFIG = "config.toml"
 
@@ -48,7 +51,13 @@ class ProjectFiles:
     def values(self) -> dict[str, Value]:
         """Return what the config file sets. Raises ConfinedError for a mistake, and for what no project may have."""
         source = self.scaffold / CONFIG
-        values = _parse(self.config, str(source))
+        found = _toml(self.config, str(source))
+        if isinstance(found.get("secrets"), dict):
+            raise ConfinedError(
+                f"{source}: a project cannot define a secret, only name one of yours.",
+                'Define it in your own config file, and name it here: secrets = ["NAME"].',
+            )
+        values = _check(found, str(source))
         for name, value in values.items():
             spec = SPECS[name]
             if not spec.widens and not spec.is_harmless(value):
@@ -83,9 +92,20 @@ class ProjectFiles:
         return [resolve(entry, self.scaffold.parent) for entry in value] if resolve is not None else []
 
 
-def read_user_file(path: Path) -> dict[str, Value]:
-    """Return what the user's config file sets; nothing if it is missing. Raises ConfinedError for a mistake."""
-    return _parse(_read(path), str(path))
+def read_user_file(path: Path) -> tuple[dict[str, Value], dict[str, Secret]]:
+    """Return what the user's config file sets, and the secrets that it defines; nothing if it is missing.
+
+    Raises ConfinedError for a mistake.
+    """
+    values = _toml(_read(path), str(path))
+    tables = values.get("secrets")
+    if not isinstance(tables, dict):
+        return _check(values, str(path)), {}
+    from . import secrets  # few users have any
+
+    defined = secrets.parse(tables, str(path))
+    always = [name for name, secret in defined.items() if secret.always]
+    return _check({**values, "secrets": always}, str(path)), defined
 
 
 def parse_words(words: Mapping[str, str], source: str) -> dict[str, Value]:
@@ -108,7 +128,7 @@ def _read(path: Path) -> str:
     return read_config(path) or ""
 
 
-def _parse(text: str, source: str) -> dict[str, Value]:
+def _toml(text: str, source: str) -> dict[str, Any]:
     if not text:
         return {}
     if sys.version_info >= (3, 11):
@@ -117,8 +137,10 @@ def _parse(text: str, source: str) -> dict[str, Value]:
         import tomli as tomllib
 
     try:
-        return _check(tomllib.loads(text), source)
-    except (ValueError, RecursionError) as error:  # also for a number too long to be formatted
+        found = tomllib.loads(text)
+        repr(found)  # raises for a number too long to be formatted, which no message could name
+        return found
+    except (ValueError, RecursionError) as error:
         raise ConfinedError(f"{source} is not valid TOML: {error}.", "Correct that line, or remove the file.") from None
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..errors import ReviewNeeded
+from ..errors import ConfinedError, ReviewNeeded
 from .files import CONFIG, ProjectFiles, parse_words, read_user_file, unknown
 from .specs import OF_FLAG, OTHER_VARIABLES, PREFIX, SPECS, Kind, Settings, Value
+
+if TYPE_CHECKING:
+    from .secrets import Secret
 
 
 @dataclass(frozen=True)
@@ -17,12 +20,13 @@ class Resolved:
     """The settings in force, and by name where each comes from, beginning with what counts least.
 
     A name is missing from ``sources`` if its default is in force. ``not_taken`` names the project's values that do
-    not count because the user's own are narrower.
+    not count because the user's own are narrower. ``secrets`` are those that the user has defined, by name.
     """
 
     settings: Settings
     sources: Mapping[str, tuple[str, ...]]
     not_taken: tuple[str, ...] = ()
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
 
 
 def resolve(
@@ -43,6 +47,7 @@ def resolve(
     values: dict[str, Any] = {name: spec.default for name, spec in SPECS.items()}
     sources: dict[str, tuple[str, ...]] = {}
     not_taken: list[str] = []
+    secrets: Mapping[str, Secret] = {}
 
     def take(found: Mapping[str, Value], source: Callable[[str], str]) -> None:
         """Put the user's own values in the place of those before; entries of a way into the session come on top."""
@@ -52,7 +57,8 @@ def resolve(
             sources[name] = (*(sources.get(name, ()) if is_added else ()), source(name))
 
     if user_file is not None:
-        take(read_user_file(user_file), lambda _name: str(user_file))
+        own, secrets = read_user_file(user_file)
+        take(own, lambda _name: str(user_file))
     if project is not None:
         if (requests := project.requests()) and not is_trusted(project):
             raise ReviewNeeded(
@@ -76,7 +82,12 @@ def resolve(
     take(parse_words(variables, "the environment"), lambda name: SPECS[name].variable)
     given = {OF_FLAG.get(name, name): text for name, text in flags.items() if text is not None}
     take(parse_words(given, "the command line"), lambda name: SPECS[name].flag)
-    return Resolved(Settings(**values), sources, tuple(not_taken))
+    for name in set(values["secrets"]).difference(secrets):
+        raise ConfinedError(
+            f"There is no secret {name}, which {' and '.join(sources['secrets'])} names.",
+            f"Define it in {user_file or 'your own config file'}, in a table [secrets.{name}], or take it out.",
+        )
+    return Resolved(Settings(**values), sources, tuple(not_taken), secrets)
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:

@@ -12,6 +12,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from . import variables
+
 PREFIX = "CONFINED_CLAUDE_"
 # Of its variables those that are no settings; the second marks what `exec` runs.
 OTHER_VARIABLES = (f"{PREFIX}TIMING", f"{PREFIX}EXEC")
@@ -261,6 +263,40 @@ class Settings:
         has_flag=True,
         flag_name="mount",
         help="what of this machine the session has beside the project: ~/data, ../library:rw, /srv/models:/models",
+    ).field()
+    env: tuple[str, ...] = Spec(
+        (),
+        "a list of NAME or NAME=VALUE",
+        variables.ENTRY,
+        Kind.WAY,
+        widens="sessions have these variables: with the value that is given here, or else that of your environment",
+        is_opening=True,
+        split=variables.split,
+        problem=variables.problem,
+        shown=variables.shown,
+        has_flag=True,
+        help="variables of the session: NAME has the value of your environment, NAME=VALUE this one",
+    ).field()
+    env_file: tuple[str, ...] = Spec(
+        (),
+        "a list of files",
+        r"[^\0\n,]+",
+        Kind.WAY,
+        widens="sessions have the variables in these files, as they are whenever a session starts",
+        is_opening=True,
+        resolve=variables.resolve_file,
+        has_flag=True,
+        help="files with variables of the session, NAME=VALUE a line",
+    ).field()
+    secrets: tuple[str, ...] = Spec(
+        (),
+        "a list of names of your secrets",
+        variables.NAME,
+        Kind.WAY,
+        widens="sessions have these secrets of yours, as your own config file defines them, and can tell them",
+        is_opening=True,
+        has_flag=True,
+        help="secrets of the session, of those that your config file defines",
     ).field()
     pids: tuple[str, ...] = Spec(
         ("4096",), "a number of processes and threads", r"[1-9][0-9]{0,6}", Kind.LIMIT, is_number=True, is_free=True

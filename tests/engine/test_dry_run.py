@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(300)
 
 ODD = 'x, y="1" $HOME\n\x1b[31mit\'s!\ntouch escaped\n'
 KEY = API_KEY + " with 'quotes', \"more\" and\nlines\n\n"
-SECRETS_FILE = "run/confined-claude/secrets"
+FILE = r"^# (run/confined-claude/\w+), with mode (\d+), of (\d+):(\d+):\n((?:# .*=\*\*\*\n)*)"
 NO_SECRETS = {"ANTHROPIC_API_KEY": "", "ANTHROPIC_BASE_URL": ""}
 
 
@@ -89,12 +89,17 @@ def dry(user: User, cwd: Path, *words: str, **extra: str) -> str:
 def filled_in(text: str, cwd: Path, given: dict[str, str]) -> str:
     """A dry run's commands with their secrets: ``secrets.tar`` is in ``cwd``, and the masks are replaced."""
     reachable = {name: value.replace("localhost", "host.docker.internal") for name, value in given.items()}
-    names = re.findall(r"^# export (\w+)=\*\*\*$", text, re.MULTILINE)
-    content = "".join(f"export {name}={shlex.quote(reachable[name])}\n" for name in names).encode()
-    entry = tarfile.TarInfo(SECRETS_FILE)
-    entry.size, entry.mode = len(content), 0o600
+    names = []
     with tarfile.open(cwd / "secrets.tar", "w") as archive:
-        archive.addfile(entry, io.BytesIO(content))
+        for path, mode, uid, gid, lines in re.findall(FILE, text, re.MULTILINE):
+            inside = re.findall(r"(\w+)=", lines)
+            form = "{}={}\0" if path.endswith("variables") else "export {}={}\n"
+            quote = str if path.endswith("variables") else shlex.quote
+            content = "".join(form.format(name, quote(reachable[name])) for name in inside).encode()
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode, entry.uid, entry.gid = len(content), int(mode, 8), int(uid), int(gid)
+            archive.addfile(entry, io.BytesIO(content))
+            names += inside
     for kind, variable in (("https", "https_proxy"), ("no_proxy", "no_proxy")):
         value = json.dumps(reachable.get(variable, "")).replace("'", "'\\''")
         text = text.replace(f'"{kind}": "***"', f'"{kind}": {value}')

@@ -17,18 +17,10 @@ from ..test_cli import COMMAND, Run, directory, home, run  # noqa: F401 - fixtur
 
 TASKS = set(tasks.ns.task_names)
 FLAGS = {"--help", "--list", "--version", "--yolo", "--shell", "--rebuild"}
-OF_SHELL = {
-    "--allow",
-    "--dry-run",
-    "--git",
-    "--here",
-    "--host-ports",
-    "--mount",
-    "--network",
-    "--ports",
-    "--profile",
-    "--sudo",
-}
+OF_SHELL = set(
+    """--allow --dry-run --env --env-file --git --here --host-ports --mount --network --ports --profile --secrets
+    --sudo""".split()
+)
 OF_RUN = {"--yolo", *OF_SHELL}
 NETWORKS = {"internet", "allowlist", "none", "open"}
 FILES: set[str] = set()  # nothing: the shell's own are offered

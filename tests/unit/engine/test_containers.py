@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from confined_claude.engine import api, containers, inside
+from confined_claude.engine.mount import FileInside
 from confined_claude.errors import EngineError
 
 from ..fake_engine import FakeEngine, docker
@@ -67,7 +68,7 @@ def test_an_answer_comes_as_it_is(docker: FakeEngine) -> None:
 def test_a_name_that_is_taken_is_followed_by_the_next_free_one(docker: FakeEngine) -> None:
     docker.does(TAKEN, "create")
     docker.does(NAMES, "ps")
-    assert containers.create("name", arguments, {}) == ("an-id", "name-3")
+    assert containers.create("name", arguments, []) == ("an-id", "name-3")
     assert containers.free_name("name") == "name-3"
     assert containers.free_name("another") == "another"
 
@@ -83,18 +84,21 @@ def test_a_name_that_is_taken_is_followed_by_the_next_free_one(docker: FakeEngin
 def test_the_engines_own_reason_comes_with_a_hint(reason: str, hint: str, docker: FakeEngine) -> None:
     docker.does(f"echo '{reason}' >&2; exit 1", "create")
     with pytest.raises(EngineError, match=f"could not create the container: .*{reason}\\.") as caught:
-        containers.create("name", arguments, {})
+        containers.create("name", arguments, [])
     assert hint in caught.value.hint
 
 
-def test_private_files_are_put_in_for_the_containers_root_alone(docker: FakeEngine) -> None:
+def test_private_files_are_put_in_for_whom_they_are(docker: FakeEngine) -> None:
     docker.does(MADE, "create")
-    containers.create("name", arguments, {"run/x": "export A=1\n"})
+    files = [FileInside("run/x", b"export A=1\n", 0o600), FileInside("home/d/", b"", 0o755, 1, 2)]
+    containers.create("name", arguments, files)
     assert docker.calls()[1] == "cp an-id"
     with tarfile.open(fileobj=io.BytesIO((docker.directory / "cp.body").read_bytes())) as archive:
-        (member,) = archive.getmembers()
+        member, directory = archive.getmembers()
         file = archive.extractfile(member)
-        assert (member.name, member.mode, member.uid) == ("run/x", 0o600, 0)
+        assert (member.name, member.mode, member.uid, member.gid) == ("run/x", 0o600, 0, 0)
+        assert directory.isdir()
+        assert (directory.name, directory.mode, directory.uid, directory.gid) == ("home/d", 0o755, 1, 2)
         assert file is not None
         assert file.read() == b"export A=1\n"
 
@@ -103,7 +107,7 @@ def test_a_container_that_cannot_get_its_files_is_removed(docker: FakeEngine) ->
     docker.does(MADE, "create")
     docker.does("exit 1", "cp")
     with pytest.raises(EngineError, match="could not prepare the container"):
-        containers.create("name", arguments, {"run/x": ""})
+        containers.create("name", arguments, [FileInside("run/x", b"", 0o600)])
     assert docker.calls()[-1] == "rm an-id"
 
 

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import re
-import shlex
 import subprocess
 from collections.abc import Sequence
 from itertools import pairwise
@@ -23,6 +22,7 @@ from hypothesis import strategies as st
 from confined_claude import environment
 from confined_claude.egress.network import plan_egress
 from confined_claude.egress.ports import Published
+from confined_claude.engine import labels
 from confined_claude.engine.mount import Mount
 from confined_claude.errors import ConfinedError
 from confined_claude.guard.repository import Alternates
@@ -32,6 +32,7 @@ from confined_claude.project import IGNORED, Project
 from confined_claude.project.mounts import HostMount
 from confined_claude.session import start
 from confined_claude.session.git import SessionGit, plan_git
+from confined_claude.session.handover import SECRETS_FILE, VARIABLES_FILE
 from confined_claude.session.host_facts import HostFacts
 from confined_claude.session.launch import CAPABILITIES, SUDO_CAPABILITIES, Launch, plan_launch
 from confined_claude.session.mounts import kept_groups, make_directories
@@ -219,8 +220,9 @@ def test_no_secret_is_among_the_arguments(tmp_path: Path, host: Host) -> None:
     host = dataclasses.replace(
         host, environ={"ANTHROPIC_API_KEY": "sk-made-up", "HTTPS_PROXY": "http://u:made-up-pw@p.invalid"}
     )
-    plan = planned(tmp_path / "app", host)
-    assert "made-up" in plan.secrets_script
+    plan = planned(tmp_path / "app", host, Settings(network="open"))
+    assert all(b"made-up" in file.content for file in plan.private)
+    assert len(plan.private) == 2
     assert not [word for word in plan.create_arguments("x") if "made-up" in word]
 
 
@@ -311,8 +313,9 @@ def test_the_network_is_the_settings(root: Path, host: Host) -> None:
 def test_what_the_network_sets_replaces_the_hosts_environment(root: Path, host: Host) -> None:
     plan = planned(root, dataclasses.replace(host, environ=SECRETS), Settings(network="allowlist"))
     assert plan.environment["HTTPS_PROXY"] == "http://127.0.0.1:3128"
-    assert "fake-proxy-password" not in plan.secrets_script
-    assert SECRETS["ANTHROPIC_API_KEY"] in plan.secrets_script
+    assert plan.secrets == {}
+    assert "HTTPS_PROXY" not in plan.variables
+    assert plan.variables["ANTHROPIC_API_KEY"] == SECRETS["ANTHROPIC_API_KEY"]
 
 
 @pytest.mark.parametrize(("sudo", "is_reported"), [("apt", False), ("off", False), ("full", True)])
@@ -469,13 +472,13 @@ def test_an_unusual_umask_is_handed_over(root: Path, host: Host) -> None:
 
 def test_no_secret_shows_anywhere_but_in_the_secrets(root: Path, host: Host) -> None:
     plan = planned(root, dataclasses.replace(host, environ={**SECRETS, "TERM": "xterm"}), Settings(network="open"))
-    assert dict(plan.secrets) == SECRETS
-    shown = repr(plan)
+    assert dict(plan.variables) == SECRETS
+    assert dict(plan.secrets) == {"HTTPS_PROXY": SECRETS["HTTPS_PROXY"]}, "what the entrypoint, as root, needs"
+    shown = repr(plan) + repr(plan.private)
     assert "xterm" in shown
     for name, value in SECRETS.items():
         assert value not in shown
         assert name not in shown
-        assert shlex.quote(value) in plan.secrets_script
     assert "fake" not in shown
 
 
@@ -484,17 +487,28 @@ def test_without_a_network_no_proxy_is_handed_over(root: Path, host: Host) -> No
     environ = {**SECRETS, "no_proxy": "x"}
     for network in ("none", "open"):
         plan = planned(root, dataclasses.replace(host, environ=environ), Settings(network=network), set_inside=project)
-        given = "fake-proxy-password" in plan.secrets_script, "no_proxy" in plan.secrets
+        given = b"fake-proxy-password" in b"".join(file.content for file in plan.private), "no_proxy" in plan.secrets
         assert given == (network == "open", network == "open")
 
 
 def test_without_secrets_there_is_nothing_to_hand_over(root: Path, host: Host) -> None:
-    assert planned(root, host).secrets_script == ""
+    assert planned(root, host).private == ()
+    assert labels.VARIABLES not in planned(root, host).labels
 
 
-def in_a_shell(script: str, directory: Path) -> dict[str, str]:
+def entries(launch: Launch) -> dict[str, str]:
+    """The variables in the file from which the session's command has them."""
+    (file,) = (file for file in launch.private if file.path == VARIABLES_FILE)
+    assert (file.mode, file.uid, file.gid) == (0o440, 0, int(launch.command[0].split(":")[1]))
+    pairs = (os.fsdecode(entry).partition("=") for entry in file.content.split(b"\0")[:-1])
+    return {name: value for name, _, value in pairs}
+
+
+def in_a_shell(launch: Launch, directory: Path) -> dict[str, str]:
     """The variables that the secrets bring to what a shell starts after reading them."""
-    (directory / "secrets").write_bytes(script.encode("utf-8", "surrogateescape"))
+    (file,) = (file for file in launch.private if file.path == SECRETS_FILE)
+    assert (file.mode, file.uid, file.gid) == (0o600, 0, 0)
+    (directory / "secrets").write_bytes(file.content)
     answer = subprocess.run(
         ["/bin/sh", "-euc", ". ./secrets; exec env -0"],
         cwd=directory,
@@ -509,7 +523,9 @@ def in_a_shell(script: str, directory: Path) -> dict[str, str]:
 
 def test_secrets_reach_the_session_as_they_are(root: Path, host: Host, tmp_path: Path) -> None:
     plan = planned(root, dataclasses.replace(host, environ=SECRETS), Settings(network="open"))
-    assert in_a_shell(plan.secrets_script, tmp_path) == SECRETS
+    assert entries(plan) == SECRETS
+    assert in_a_shell(plan, tmp_path) == {"HTTPS_PROXY": SECRETS["HTTPS_PROXY"]}
+    assert plan.labels[labels.VARIABLES] == "1"
 
 
 @given(
@@ -519,8 +535,8 @@ def test_secrets_reach_the_session_as_they_are(root: Path, host: Host, tmp_path:
     )
 )
 def test_whatever_a_secret_is_the_shell_only_assigns_it(value: str, root: Path, host: Host, tmp_path: Path) -> None:
-    plan = planned(root, dataclasses.replace(host, environ={"ANTHROPIC_API_KEY": f"k{value}"}))
-    assert in_a_shell(plan.secrets_script, tmp_path) == {"ANTHROPIC_API_KEY": f"k{value}"}
+    plan = planned(root, dataclasses.replace(host, environ={"HTTPS_PROXY": f"k{value}"}), Settings(network="open"))
+    assert in_a_shell(plan, tmp_path) == entries(plan) == {"HTTPS_PROXY": f"k{value}"}
 
 
 @pytest.mark.parametrize("value", ["off", "on"])

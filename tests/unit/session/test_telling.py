@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from confined_claude.claude import managed
+from confined_claude.engine.mount import FileInside
 from confined_claude.errors import EngineError
 from confined_claude.host import Host
 from confined_claude.session import telling
@@ -19,7 +20,7 @@ from .test_launch import planned
 class Told:
     def __init__(self, root: Path, host: Host, *, terminal: bool, command: tuple[str, ...]) -> None:
         self.printed: list[str] = []
-        self.put: list[tuple[str, dict[str, str], int]] = []
+        self.put: list[FileInside] = []
         self.teller = Teller(replace(planned(root, host, command=command), terminal=terminal))
         self.teller.container = "identity"
 
@@ -49,11 +50,11 @@ def test_a_line_is_printed_unless_claude_has_the_screen(
 ) -> None:
     told = Told(tmp_path, host, terminal=terminal, command=command)
     monkeypatch.setattr(telling, "say", told.printed.append)
-    monkeypatch.setattr(telling.containers, "put", lambda *put: told.put.append(put))
+    monkeypatch.setattr(telling.containers, "put", lambda _identity, file: told.put.append(file))
     told("a")("b")
     assert (told.printed, told.teller.kept) == (printed, kept)
-    files = [{managed.NOTICE_FILE: managed.notice(kept[: count + 1])} for count in range(len(kept))]
-    assert told.put == [("identity", content, 0o644) for content in files]
+    texts = [managed.notice(kept[: count + 1]).encode() for count in range(len(kept))]
+    assert told.put == [FileInside(managed.NOTICE_FILE, text, 0o644) for text in texts]
 
 
 def test_an_engine_that_fails_loses_no_line(tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

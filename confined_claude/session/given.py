@@ -1,0 +1,76 @@
+"""What a session is given by name: variables, and files that only its user can read.
+
+Imported only where a setting names something. Values are text as ``os.fsdecode`` makes it, so any bytes but NUL.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ..claude.host_settings import writable_by_sessions
+from ..errors import ConfinedError
+from ..project import CONTAINER_HOME
+from ..settings import variables
+from ..workspace import Workspace
+from . import named_files
+
+_MOST_FILE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Given:
+    """Variables by name, files by their path in the session, and lines on what is not among them, and why."""
+
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    remarks: tuple[str, ...] = ()
+
+
+def gather(workspace: Workspace, *, runs_commands: bool = True) -> Given:
+    """Return what the settings of ``workspace`` give to a session; of one name the last counts.
+
+    Unless it ``runs_commands``, what they would print is empty. Raises ConfinedError for what cannot be had, is empty
+    or too large.
+    """
+    settings, host, root = workspace.settings, workspace.host, workspace.project.root
+    places = tuple(writable_by_sessions(host, workspace.written))
+    found: dict[str, str] = {}
+    files: dict[str, bytes] = {}
+    remarks = []
+    for entry in settings.env_file:
+        text = named_files.read(variables.located(entry, root), places, _MOST_FILE_BYTES)
+        for name, value in variables.parse_file(os.fsdecode(text), entry).items():
+            if problem := variables.problem(name):
+                remarks.append(f"{name} in {entry} is left out: {problem}.")
+            else:
+                found[name] = value
+    for entry in settings.env:
+        name, sign, value = entry.partition("=")
+        if sign or name in host.environ:
+            found[name] = value if sign else host.environ[name]
+        else:
+            remarks.append(f"{name} is not set in your environment, so the session does not have it.")
+    wanted = [workspace.secrets[name] for name in dict.fromkeys(settings.secrets)]
+    if wanted:
+        from . import secrets
+
+        values = secrets.values(wanted, host, root, places, runs_commands=runs_commands)
+        for secret in wanted:
+            if secret.path:
+                files[secret.path.replace("~", str(CONTAINER_HOME), 1)] = values[secret.name]
+            if secret.variable:
+                found[secret.variable] = os.fsdecode(values[secret.name].rstrip(b"\r\n"))
+    for message in _too_large(found):
+        raise ConfinedError(message, "Give less, or give what is large as a file: a secret with as_file.")
+    return Given(found, files, tuple(remarks))
+
+
+def _too_large(found: Mapping[str, str]) -> Iterator[str]:
+    sizes = {name: len(os.fsencode(f"{name}={value}")) for name, value in found.items()}
+    for name, size in sizes.items():
+        if size > variables.MOST_BYTES:
+            yield f"The variable {name} has {size} bytes with its name, and Linux takes {variables.MOST_BYTES}."
+    if sum(sizes.values()) > variables.MOST_IN_ALL:
+        yield f"The variables have {sum(sizes.values())} bytes together, and there is room for {variables.MOST_IN_ALL}."

@@ -1,0 +1,90 @@
+"""What reaches a session unseen: files that are put into its container before it starts. Pure.
+
+Nothing else may show what is in them: no argument, label, variable of the container, image or log. The entrypoint,
+which is root, reads the first. The second is set by container/init/variables.c, after privileges are dropped, for the
+session's command and for `exec`. Others are secrets that the session has as files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from .. import environment
+from ..claude.sign_in import Chosen
+from ..engine.mount import FileInside
+from ..errors import ConfinedError
+from ..project import CONTAINER_HOME
+
+SECRETS_FILE, VARIABLES_FILE = "run/confined-claude/secrets", "run/confined-claude/variables"
+_HOST = re.compile(
+    r"https?://(?:[^\s/@]*@)?([A-Za-z0-9.-]+(?::[0-9]+)?)(?=[/\s'\"]|$)|^\s*machine\s+([A-Za-z0-9.-]+)", re.M
+)
+_USUAL_PORT = re.compile(":(80|443)$")
+
+
+def files(
+    secrets: Mapping[str, str], variables: Mapping[str, str], own: Mapping[str, bytes], user: str
+) -> tuple[FileInside, ...]:
+    """Return the files of a session whose processes are ``user`` (uid:gid); its ``own`` are by their path there."""
+    uid, gid = map(int, user.split(":"))
+    script = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in secrets.items())
+    entries = "".join(f"{name}={value}\0" for name, value in variables.items())
+    return (
+        *([FileInside(SECRETS_FILE, os.fsencode(script), 0o600)] if script else []),
+        *([FileInside(VARIABLES_FILE, os.fsencode(entries), 0o440, gid=gid)] if entries else []),
+        *(FileInside(path, b"", 0o755, uid, gid) for path in _directories(own)),
+        *(FileInside(path.lstrip("/"), content, 0o400, uid, gid) for path, content in own.items()),
+    )
+
+
+def _directories(paths: Iterable[str]) -> list[str]:
+    """Return the directories below the home directory that lead to ``paths``, the outer ones first."""
+    home = CONTAINER_HOME
+    below = {above for path in paths for above in Path(path).parents if home in above.parents}
+    return [f"{str(path).lstrip('/')}/" for path in sorted(below)]
+
+
+def names_in(file: FileInside) -> Iterator[str]:
+    """Yield what a dry run shows of a file: each line or entry without its value."""
+    if file.path == SECRETS_FILE:
+        yield from re.findall(r"^export \w+=", os.fsdecode(file.content), re.MULTILINE)
+    elif file.path == VARIABLES_FILE:
+        yield from (f"{entry.partition('=')[0]}=" for entry in os.fsdecode(file.content).split("\0")[:-1])
+
+
+def is_of_cloud(name: str, sign_in: Chosen) -> bool:
+    """Return whether a variable belongs to the cloud that signs in: its own sign-in has to be the only one there."""
+    cloud = environment.cloud_in(sign_in.environ)
+    return cloud is not None and (cloud.has(name) or name.startswith(environment.PREFIXES[cloud.family]))
+
+
+def left_out(given: Iterable[str], sign_in: Chosen | None) -> Iterator[str]:
+    """Yield a line on the variables that the session does not have because of its sign-in."""
+    if sign_in and (names := [name for name in given if is_of_cloud(name, sign_in)]):
+        yield f"{', '.join(names)} would stand beside the session's sign-in by {sign_in.kind}, and is left out."
+
+
+def refuse_mounted(paths: Iterable[str], targets: Iterable[str]) -> None:
+    """Raise ConfinedError for a path inside that is below one of the mounts' ``targets``: it would be on the host."""
+    below = {target for target in targets if target != str(CONTAINER_HOME)}
+    for path in paths:
+        if any(f"{path}/".startswith(f"{target}/") for target in below):
+            raise ConfinedError(
+                f"A secret cannot be the file {path}: that is a directory of this machine.",
+                "Give it another place with as_file, ~/.netrc for instance.",
+            )
+
+
+def hosts_to_allow(given: Mapping[str, str], own: Mapping[str, bytes], allow: Iterable[str]) -> Iterator[str]:
+    """Yield the lines that propose hosts, which variables and files name in URLs or as a netrc, for an allowlist."""
+    allowed = tuple(allow)
+    texts = {**given, **{path: os.fsdecode(content) for path, content in own.items()}}
+    for name, text in texts.items():
+        hosts = {_USUAL_PORT.sub("", (url or machine).lower()) for url, machine in _HOST.findall(text)}
+        for host in sorted(hosts):
+            if not any(host == each or (each[:2] == "*." and host.endswith(each[1:])) for each in allowed):
+                yield f'{name} names {host}. If this allowlist is to have it: allow = ["{host}"]'

@@ -1,0 +1,106 @@
+"""Variables that a user or a project gives to sessions by name: how they are written, and which nobody can give. Pure.
+
+Nothing of the tool's own in a session sees them (container/init/variables.c), and a session's sign-in wins over them.
+What is refused all the same would run code in every program, the session's git and shells included, or would lead
+Claude Code elsewhere: that follows from the user's own environment alone, where the network and the sign-in see it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from ..errors import ConfinedError
+
+NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+# Of the env setting: NAME takes the value of the user's own environment.
+ENTRY = rf"{NAME}(=(?s:[^\0])*)?"
+MASK = "***"
+# A variable with its name is one string of execve, which takes no more than MAX_ARG_STRLEN (32 pages of 4 KiB).
+MOST_BYTES = (128 << 10) - 1
+# A command with all its variables and arguments has two MiB (a quarter of the stack).
+MOST_IN_ALL = 1 << 20
+
+_OUR_PROGRAMS = re.compile(
+    r"PATH|HOME|CONFINED_CLAUDE_\w+|IS_SANDBOX|DISABLE_AUTOUPDATER"
+    # the dynamic linker and the C library, in every program
+    r"|LD_\w+|GLIBC_TUNABLES|GCONV_PATH|LOCPATH|NLSPATH|MALLOC_\w+"
+    # what shells run or change before a script's first line
+    r"|BASH_ENV|ENV|SHELLOPTS|BASHOPTS|BASH_COMPAT|BASH_XTRACEFD|PROMPT_COMMAND|PS4|IFS"
+    # Claude Code's own interpreter, which would load code before its first line
+    r"|NODE_OPTIONS|NODE_REPL_EXTERNAL_MODULE|BUN_\w+"
+    # which repository git means, whose programs it runs, and the settings that keep its hooks from running here
+    r"|GIT_(CONFIG\w*|DIR|WORK_TREE|COMMON_DIR|INDEX_FILE|OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES|NAMESPACE"
+    r"|EXEC_PATH|TEMPLATE_DIR)"
+)
+_CLAUDES = re.compile(
+    r"ANTHROPIC_\w+|CLAUDE_?\w+|OTEL_\w+|\w*_proxy"
+    # whom it takes for its own servers
+    r"|SSL_CERT_(FILE|DIR)|NODE_(EXTRA_CA_CERTS|TLS_REJECT_UNAUTHORIZED)",
+    re.IGNORECASE,
+)
+
+
+def split(text: str) -> list[str]:
+    """Return the entries in a flag or variable: names with commas between, the last maybe with a value to the end."""
+    names, sign, value = text.partition("=")
+    entries = names.split(",")
+    entries[-1] += sign + value
+    return entries
+
+
+def problem(entry: str) -> str:
+    """Return why no session gets the variable of an entry (``NAME``, ``NAME=VALUE``); empty if it does."""
+    name, _, value = entry.partition("=")
+    if _OUR_PROGRAMS.fullmatch(name):
+        return "it changes what the session's own programs do"
+    if _CLAUDES.fullmatch(name):
+        return (
+            "how Claude Code signs in and connects follows from your own environment by itself, and from nothing else"
+        )
+    return f"{MASK} stands for a value that is not shown" if value == MASK else ""
+
+
+def shown(entry: str) -> str:
+    """Return an entry without its value."""
+    name, sign, _ = entry.partition("=")
+    return f"{name}={MASK}" if sign else name
+
+
+def located(path: str, root: Path) -> Path:
+    """Return where a path of a setting leads: ``~`` is the home directory, a relative one counts from ``root``."""
+    return Path(os.path.normpath(root / Path(path).expanduser()))
+
+
+def resolve_file(path: str, root: Path) -> str:
+    """Return the real path of a file that a project at ``root`` asks for.
+
+    Raises ConfinedError unless it is in the project, without a link on the way.
+    """
+    here = Path(os.path.realpath(root))
+    found = located(path, here)
+    if not found.is_relative_to(here) or str(found) != os.path.realpath(found):
+        raise ConfinedError(
+            f"The project in {root} asks for variables from {path}, which is not in it, or behind a link.",
+            "If you want that, set env_file in your own config file.",
+        )
+    return str(found)
+
+
+def parse_file(text: str, name: str) -> dict[str, str]:
+    """Return the variables in a file called ``name``: NAME=VALUE lines, with quotes around a value, ``#`` comments.
+
+    Nothing in a value is expanded. Raises ConfinedError for another line, without its content.
+    """
+    found = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        stripped = line.strip().removeprefix("export ").lstrip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        variable, sign, value = (part.strip() for part in stripped.partition("="))
+        if not sign or not re.fullmatch(NAME, variable) or "\0" in value:
+            raise ConfinedError(f"Line {number} of {name} is no NAME=VALUE.", "Correct that line, or put # before it.")
+        is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+        found[variable] = value[1:-1] if is_quoted else value
+    return found

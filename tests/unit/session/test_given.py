@@ -1,0 +1,463 @@
+"""What a session is given by name: whose values, from which files and commands, and what is refused before a start."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from confined_claude.claude.sign_in import Chosen
+from confined_claude.errors import ConfinedError, ReviewNeeded
+from confined_claude.host import Host
+from confined_claude.project import Project
+from confined_claude.session import secrets
+from confined_claude.session.given import Given, gather
+from confined_claude.session.handover import hosts_to_allow
+from confined_claude.settings import SPECS, Settings, variables
+from confined_claude.settings.files import ProjectFiles
+from confined_claude.settings.resolution import resolve
+from confined_claude.workspace import Workspace
+
+from ..guarding import put
+from .test_launch import planned
+
+REFUSED = """PATH HOME LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT GLIBC_TUNABLES BASH_ENV ENV SHELLOPTS PS4 NODE_OPTIONS
+    BUN_OPTIONS
+    CONFINED_CLAUDE_SIGN_IN CONFINED_CLAUDE_SUDO GIT_CONFIG_COUNT GIT_CONFIG_KEY_0 GIT_CONFIG_GLOBAL GIT_CONFIG GIT_DIR
+    GIT_EXEC_PATH ANTHROPIC_API_KEY ANTHROPIC_BASE_URL ANTHROPIC_ANYTHING_NEW CLAUDE_CODE_OAUTH_TOKEN CLAUDE_CONFIG_DIR
+    CLAUDECODE CLAUDE_CODE_USE_BEDROCK HTTP_PROXY https_proxy all_proxy OTEL_EXPORTER_OTLP_ENDPOINT SSL_CERT_FILE
+    NODE_EXTRA_CA_CERTS NODE_TLS_REJECT_UNAUTHORIZED""".split()
+LET_IN = (
+    "NPM_TOKEN NODE_ENV PYTHONPATH GIT_AUTHOR_NAME GIT_ASKPASS AWS_REGION PATHS MY_HOME ENVIRONMENT _x GH_TOKEN".split()
+)
+
+
+class Place:
+    """A user with a config file, a project, and an environment."""
+
+    def __init__(self, host: Host, root: Path) -> None:
+        self.host, self.root = host, root
+        root.mkdir()
+        self.environ: dict[str, str] = {}
+
+    def workspace(self, user: str = "", project: str = "", **flags: str) -> Workspace:
+        put(self.host.user_config_file, user)
+        put(self.root / ".confined-claude/config.toml", project)
+        host = replace(self.host, environ={**self.environ, "PATH": os.environ["PATH"]})
+        files = ProjectFiles.read(self.root / ".confined-claude")
+        found = resolve(host.user_config_file, files, host.environ, flags, lambda _files: True)
+        return Workspace(host, Project(self.root), found.settings, files, secrets=found.secrets)
+
+    def given(self, user: str = "", project: str = "", **flags: str) -> Given:
+        return gather(self.workspace(user, project, **flags))
+
+    def error(self, user: str = "", project: str = "", **flags: str) -> ConfinedError:
+        with pytest.raises(ConfinedError) as caught:
+            self.given(user, project, **flags)
+        assert caught.value.exit_code == 2
+        assert caught.value.hint
+        assert "s3cret" not in f"{caught.value}"
+        return caught.value
+
+
+@pytest.fixture
+def here(host: Host, tmp_path: Path) -> Place:
+    return Place(host, tmp_path / "project")
+
+
+# Variables
+
+
+def test_every_source_adds_variables_and_the_last_of_a_name_counts(here: Place) -> None:
+    here.environ |= {"TOKEN": "s3cret", "CONFINED_CLAUDE_ENV": "TOKEN,C=3"}
+    found = here.given('env = ["A=1", "B=1", "C=1"]', 'env = ["B=2"]', env="D=a,b=c\0E=")
+    assert dict(found.variables) == {"A": "1", "B": "2", "C": "3", "TOKEN": "s3cret", "D": "a,b=c", "E": ""}
+    assert found.remarks == ()
+
+
+def test_a_variable_that_is_not_set_is_left_out_and_named(here: Place) -> None:
+    found = here.given('env = ["MISSING", "A=1"]')
+    assert dict(found.variables) == {"A": "1"}
+    assert found.remarks == ("MISSING is not set in your environment, so the session does not have it.",)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_changes_our_programs_or_leads_claude_elsewhere_is_refused_whoever_asks(name: str, here: Place) -> None:
+    here.environ[name] = "s3cret" if not name.startswith("CONFINED") else ""
+    for entry in (name, f"{name}=s3cret"):
+        assert name in here.error(f'env = ["{entry}"]').message
+        assert name in here.error(project=f'env = ["{entry}"]').message
+        assert name in here.error(env=entry).message
+    assert name in here.error(f'[secrets.X]\nvariable = "S"\nas_variable = "{name}"').message
+    put(here.root / "x.env", f"{name}=s3cret\nFINE=1\n")
+    found = here.given('env_file = ["x.env"]')
+    assert dict(found.variables) == {"FINE": "1"}
+    assert found.remarks[0].startswith(f"{name} in x.env is left out: ")
+
+
+@pytest.mark.parametrize("name", LET_IN)
+def test_other_names_are_let_in(name: str, here: Place) -> None:
+    assert dict(here.given(f'env = ["{name}=1"]').variables) == {name: "1"}
+
+
+@pytest.mark.parametrize("entry", ["", "=s3cret", "A B=s3cret", "1A=s3cret", "A-B=s3cret", "A\\u0000=s3cret", "A=***"])
+def test_what_is_no_variable_is_an_error_without_its_value(entry: str, here: Place) -> None:
+    assert "env cannot" in here.error(f'env = ["{entry}"]').message
+
+
+def test_no_value_is_in_what_config_prints(here: Place) -> None:
+    from confined_claude.commands import config
+
+    here.environ["TOKEN"] = "s3cret"
+    workspace = here.workspace('env = ["TOKEN", "URL=s3cret"]\n[secrets.X]\nvariable = "TOKEN"\nalways = true')
+    resolved = resolve(workspace.host.user_config_file, workspace.files, workspace.host.environ, {})
+    printed = "\n".join(config.lines(resolved)) + json.dumps(config.in_json(resolved))
+    assert "s3cret" not in printed
+    assert "# Open beyond the defaults: env = TOKEN, URL=***; secrets = X." in printed
+    assert "s3cret" not in repr(gather(workspace))
+
+
+@given(
+    value=st.text(
+        st.characters(exclude_characters="\0\n", exclude_categories=["Cs"]) | st.sampled_from("'\"$`\\ ;&|\udcff"),
+        min_size=1,
+    )
+)
+def test_whatever_a_value_is_it_arrives_as_it_is(value: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    from ..conftest import host_below
+
+    directory = tmp_path_factory.mktemp("x")
+    here = Place(host_below(directory), directory / "project")
+    here.environ["TOKEN"] = value
+    given = here.given('env = ["TOKEN"]')
+    launch = planned(here.root, here.host, given=given)
+    (file,) = launch.private
+    assert file.content == os.fsencode(f"TOKEN={value}\0")
+    assert value not in " ".join(launch.create_arguments("x")).split()
+
+
+@pytest.mark.parametrize(("size", "fits"), [(variables.MOST_BYTES - 2, True), (variables.MOST_BYTES - 1, False)])
+def test_a_variable_is_no_larger_than_the_kernel_takes(size: int, fits: bool, here: Place) -> None:
+    here.environ["A"] = "x" * size
+    if fits:
+        value = here.given('env = ["A"]').variables["A"]
+        run = subprocess.run(["/usr/bin/env"], env={"A": value}, capture_output=True, check=True)
+        assert len(run.stdout) == size + 3
+    else:
+        assert f"A has {size + 2} bytes" in here.error('env = ["A"]').message
+        with pytest.raises(OSError, match="Argument list too long"):
+            subprocess.run(["/usr/bin/env"], env={"A": here.environ["A"]}, check=True)
+
+
+def test_variables_have_room_together(here: Place) -> None:
+    here.environ |= {f"A{number}": "x" * 100_000 for number in range(11)}
+    names = ", ".join(f'"{name}"' for name in here.environ)
+    assert "bytes together" in here.error(f"env = [{names}]").message
+
+
+# Files of variables
+
+
+def test_a_file_has_lines_of_variables_and_nothing_is_expanded(here: Place) -> None:
+    text = "# a comment\n\n A=1 \nexport B='two $A'\r\nC=\"x y\"\nD=a=b # c\nE=\nF='\nexport  G=\xff\n"
+    put(here.root / "x.env", "").write_bytes(text.encode("latin-1"))
+    expected = {"A": "1", "B": "two $A", "C": "x y", "D": "a=b # c", "E": "", "F": "'", "G": "\udcff"}
+    assert dict(here.given('env_file = ["x.env"]').variables) == expected
+    put(here.host.home / "y.env", "A=2")
+    assert here.given('env_file = ["x.env", "~/y.env"]').variables["A"] == "2"
+    assert here.given('env_file = ["x.env"]', env_file=str(here.host.home / "y.env")).variables["A"] == "2"
+
+
+@pytest.mark.parametrize("line", ["s3cret", "NAME", "A B=s3cret", "=s3cret", "-A=s3cret", "A\0=s3cret", "A=\0s3cret"])
+def test_a_line_that_is_no_variable_is_named_by_its_number(line: str, here: Place) -> None:
+    put(here.root / "x.env", f"A=1\n{line}\n")
+    assert "Line 2 of x.env" in here.error('env_file = ["x.env"]').message
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory", "fifo", "link", "large"])
+@pytest.mark.timeout(10)
+def test_a_file_that_cannot_be_read_is_a_clear_error(kind: str, here: Place) -> None:
+    path = here.root / "x.env"
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(put(here.host.home / "key", "TOKEN=s3cret"))
+    elif kind == "large":
+        path.write_text("#" * (1 << 20) + "\n")
+    assert "x.env" in here.error('env_file = ["x.env"]').message
+
+
+@pytest.mark.parametrize("path", ["~/x.env", "../x.env", "/etc/passwd", "in/../../x.env", "link.env", "away/x.env"])
+def test_a_project_names_files_of_its_own_alone_and_no_link(path: str, here: Place) -> None:
+    outside = put(here.root.parent / "x.env", "TOKEN=s3cret")
+    (here.root / "link.env").symlink_to(outside)
+    (here.root / "away").symlink_to(outside.parent)
+    assert "not in it, or behind a link" in requests_error(here, f'env_file = ["{path}"]')
+    put(here.root / "own.env", "A=1")
+    assert dict(here.given(project='env_file = ["own.env"]').variables) == {"A": "1"}
+
+
+def requests_error(here: Place, project: str) -> str:
+    put(here.root / ".confined-claude/config.toml", project)
+    with pytest.raises(ConfinedError) as caught:
+        ProjectFiles.read(here.root / ".confined-claude").requests()
+    return caught.value.message
+
+
+def test_what_the_user_names_may_be_behind_a_link_of_theirs_and_no_sessions(here: Place) -> None:
+    put(here.host.home / "real/x.env", "A=1")
+    (here.host.home / "mine").symlink_to(here.host.home / "real")
+    assert dict(here.given('env_file = ["~/mine/x.env"]').variables) == {"A": "1"}
+    (here.root / "theirs").symlink_to(here.host.home / "real")
+    assert "theirs" in here.error('env_file = ["theirs/x.env"]').message
+
+
+# The sign-in, and the network
+
+
+def test_variables_of_the_cloud_that_signs_in_are_left_out(here: Place) -> None:
+    given = Given({"AWS_ACCESS_KEY_ID": "mine", "AWS_PROFILE": "x", "GOOGLE_CLOUD_PROJECT": "p", "A": "1"})
+    bedrock = {"CLAUDE_CODE_USE_BEDROCK": "1", "AWS_REGION": "eu-1"}
+    host = replace(here.host, environ=bedrock)
+    launch = planned(here.root, host, given=given, sign_in=Chosen("Amazon Bedrock", bedrock))
+    assert dict(launch.variables) == {"GOOGLE_CLOUD_PROJECT": "p", "A": "1", **bedrock}
+    assert any("AWS_ACCESS_KEY_ID, AWS_PROFILE would stand beside" in line for line in launch.remarks)
+    assert set(planned(here.root, here.host, given=given).variables) == set(given.variables)
+
+
+def test_the_allowlist_is_proposed_the_hosts_that_are_named(here: Place) -> None:
+    given = {
+        "URL": "https://u:p@pypi.corp.example/simple",
+        "B": "http://b.example:8080/x http://c.example:80",
+        "N": "7",
+    }
+    files = {"/home/claude/.netrc": b"machine Git.example login u password p\n"}
+    lines = list(hosts_to_allow(given, files, ("c.example", "*.corp.example")))
+    assert [line.split(". ")[0] for line in lines] == [
+        "B names b.example:8080",
+        "/home/claude/.netrc names git.example",
+    ]
+    assert lines[0].endswith('allow = ["b.example:8080"]')
+    launch = planned(here.root, here.host, Settings(network="allowlist"), given=Given(given))
+    assert any("pypi.corp.example" in line for line in launch.remarks)
+    assert not any("pypi" in line for line in planned(here.root, here.host, given=Given(given)).remarks)
+
+
+# Secrets
+
+
+def test_a_secret_is_from_a_variable_a_file_or_a_command_and_given_as_variable_or_file(here: Place) -> None:
+    here.environ["MY_TOKEN"] = "from a variable"
+    put(here.host.home / "token", "from a file\n")
+    user = """
+        [secrets.A]
+        variable = "MY_TOKEN"
+        [secrets.B]
+        file = "~/token"
+        as_variable = "TOKEN_B"
+        [secrets.C]
+        command = "printf 'from a %s\\\\n\\\\n' command; pwd >&2"
+        [secrets.D]
+        file = "~/token"
+        as_file = "~/.config/d/token"
+        [secrets.E]
+        command = "printf 'a\\\\000b'"
+        as_file = "/run/secrets/e"
+        [secrets.UNUSED]
+        command = "exit 1"
+    """
+    found = here.given(user, 'secrets = ["A", "B"]', secrets="C,D,E")
+    expected = {"A": "from a variable", "TOKEN_B": "from a file", "C": "from a command"}
+    assert dict(found.variables) == expected
+    assert dict(found.files) == {"/home/claude/.config/d/token": b"from a file\n", "/run/secrets/e": b"a\0b"}
+    launch = planned(here.root, here.host, given=found)
+    by_path = {file.path: (file.mode, file.uid, file.gid) for file in launch.private}
+    ids = (here.host.uid, here.host.gid)
+    assert by_path["home/claude/.config/d/token"] == (0o400, *ids)
+    assert by_path["home/claude/.config/d/"] == (0o755, *ids)
+    assert by_path["run/secrets/e"] == (0o400, *ids)
+
+
+def test_a_secret_that_nothing_names_is_given_only_if_it_is_always(here: Place) -> None:
+    here.environ["X"] = "s3cret"
+    table = '[secrets.X]\nvariable = "X"\n'
+    assert dict(here.given(table).variables) == {}
+    assert dict(here.given(f"{table}always = true").variables) == {"X": "s3cret"}
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("", "0 places"),
+        ('variable = "A"\nfile = "B"', "2 places"),
+        ('variable = "A"\nlend = true', "has lend"),
+        ("variable = 1", "variable is no text"),
+        ('command = " "', "command is no text"),
+        ('variable = "A"\nalways = "yes"', "always is true or false"),
+        ('variable = "A"\nas_variable = "a b"', "no name of a variable"),
+        ('variable = "A"\nas_file = "x"', "as_file cannot be x"),
+        ('variable = "A"\nas_file = "~/../x"', "as_file cannot be"),
+        ('variable = "A"\nas_file = "/etc/passwd"', "as_file cannot be"),
+        ('keyring = "service"', "no SERVICE/USERNAME"),
+    ],
+)
+def test_a_definition_that_is_wrong_is_a_clear_error(table: str, said: str, here: Place) -> None:
+    assert said in here.error(f"[secrets.X]\n{table}").message
+
+
+def test_only_the_user_defines_a_secret_and_a_name_without_one_is_an_error(here: Place) -> None:
+    assert "cannot define a secret" in here.error(project='[secrets.X]\ncommand = "id"').message
+    error = here.error(project='secrets = ["X"]')
+    assert "no secret X" in error.message
+    assert "[secrets.X]" in error.hint
+    put(here.root / ".confined-claude/config.toml", 'secrets = ["X"]')
+    with pytest.raises(ReviewNeeded):
+        resolve(here.host.user_config_file, ProjectFiles.read(here.root / ".confined-claude"), {}, {})
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('command = "echo s3cret; echo s3cret >&2; exit 7"', "`echo` ended with 7"),
+        ('command = "true"', "`true` printed nothing"),
+        ("command = \"printf '\\\\n\\\\n'\"", "printed nothing"),
+        ('command = "nosuchprogram --s3cret"', "`nosuchprogram` ended with 127"),
+        ("command = \"printf 'a\\\\000s3cret'\"", "has a NUL"),
+        ('command = "head -c 2000000 /dev/zero"\nas_file = "~/x"', "more than"),
+        ('variable = "MISSING"', "the variable MISSING has nothing"),
+        ('file = "~/missing"', "missing"),
+        ('file = "~/empty"', "~/empty has nothing"),
+    ],
+)
+def test_a_secret_that_cannot_be_had_ends_the_start_without_its_value(table: str, said: str, here: Place) -> None:
+    put(here.host.home / "empty", "\n")
+    assert said in here.error(f"[secrets.X]\n{table}\nalways = true").message
+
+
+def test_a_command_that_hangs_is_ended_with_all_it_started(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "SECONDS", 0.3)
+    mark = here.root.parent / "mark"
+    since = time.monotonic()
+    error = here.error(f'[secrets.X]\ncommand = "(sleep 2; touch {mark}) & wait"\nalways = true')
+    assert "`(sleep` has not ended after" in error.message
+    assert time.monotonic() - since < 2
+    time.sleep(2)
+    assert not mark.exists()
+
+
+def test_commands_run_beside_each_other_in_the_root_directory_without_input(here: Place) -> None:
+    tables = [f'[secrets.S{number}]\ncommand = "sleep 0.5; pwd; cat"\nalways = true' for number in range(6)]
+    since = time.monotonic()
+    assert set(here.given("\n".join(tables)).variables.values()) == {"/"}
+    assert time.monotonic() - since < 2.5
+
+
+@pytest.mark.parametrize("how", ["a path", "a program on PATH", "the config file"])
+def test_nothing_that_a_session_could_have_written_is_run(how: str, here: Place) -> None:
+    script = put(here.root / "get-key", "#!/bin/sh\necho s3cret\n")
+    script.chmod(0o755)
+    command = {"a path": f"sh {script}", "a program on PATH": "get-key", "the config file": "echo s3cret"}[how]
+    user = f'[secrets.X]\ncommand = "{command}"\nalways = true'
+    if how == "the config file":
+        workspace = here.workspace(user)
+        put(here.root / "config.toml", user)
+        workspace.host.user_config_file.unlink()
+        workspace.host.user_config_file.symlink_to(here.root / "config.toml")
+    else:
+        workspace = here.workspace(user)
+    path = f"{here.root}:{os.environ['PATH']}"
+    workspace = replace(workspace, host=replace(workspace.host, environ={"PATH": path}))
+    with pytest.raises(ConfinedError) as caught:
+        gather(workspace)
+    assert "s3cret" not in str(caught.value).replace(command, "")
+    if how != "a program on PATH":
+        assert "its command is not run" in caught.value.message
+    # The control: the same command where no session can write.
+    workspace.host.user_config_file.unlink()
+    elsewhere = put(here.host.home / "bin/get-key", script.read_text())
+    elsewhere.chmod(0o755)
+    fine = here.workspace(f'[secrets.X]\ncommand = "{elsewhere}"\nalways = true')
+    assert dict(gather(fine).variables) == {"X": "s3cret"}
+
+
+def test_a_dry_run_runs_no_command(here: Place) -> None:
+    mark = here.root.parent / "mark"
+    workspace = here.workspace(f'[secrets.X]\ncommand = "touch {mark}; echo s3cret"\nalways = true')
+    assert dict(gather(workspace, runs_commands=False).variables) == {"X": ""}
+    assert not mark.exists()
+    gather(workspace)
+    assert mark.exists()
+
+
+def test_a_file_in_a_directory_of_the_hosts_is_refused(here: Place) -> None:
+    for path in ("~/.local/bin/x", "~/.claude/x", "~/venvs/a/b"):
+        given = here.given(f'[secrets.X]\ncommand = "echo s3cret"\nas_file = "{path}"\nalways = true')
+        with pytest.raises(ConfinedError, match="a directory of this machine"):
+            planned(here.root, here.host, given=given)
+
+
+# The keyring
+
+BACKEND = """
+from keyring import backend, errors
+
+class Keyring(backend.KeyringBackend):
+    priority = 9
+    def get_password(self, service, username):
+        if service == "locked":
+            raise errors.KeyringLocked("Failed to unlock the collection!")
+        return {("git", "me"): "s3cret"}.get((service, username))
+
+    def set_password(self, service, username, password):
+        raise NotImplementedError
+"""
+
+
+@pytest.fixture
+def keyring(here: Place) -> Place:
+    """The real library, with a keyring of the test's own."""
+    pytest.importorskip("keyring")
+    put(here.host.home / "backends/own_backend.py", BACKEND)
+    settings = f"[backend]\ndefault-keyring=own_backend.Keyring\nkeyring-path={here.host.home}/backends\n"
+    put(here.host.home / "config/python_keyring/keyringrc.cfg", settings)
+    here.environ |= {"XDG_CONFIG_HOME": str(here.host.home / "config"), "HOME": str(here.host.home)}
+    return here
+
+
+def test_a_secret_is_in_the_keyring(keyring: Place) -> None:
+    found = keyring.given('[secrets.X]\nkeyring = "git/me"\nalways = true')
+    assert dict(found.variables) == {"X": "s3cret"}
+    assert "has no such entry" in keyring.error('[secrets.X]\nkeyring = "git/other"\nalways = true').message
+    locked = keyring.error('[secrets.X]\nkeyring = "locked/me"\nalways = true')
+    assert "the keyring says: keyring.errors.KeyringLocked: Failed to unlock the collection" in locked.message
+
+
+def test_without_the_library_the_error_says_how_to_get_it(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets.importlib.util, "find_spec", lambda _name: None)
+    error = here.error('[secrets.X]\nkeyring = "git/me"\nalways = true')
+    assert "keyring library is not installed" in error.message
+    assert "pipx inject confined-claude keyring" in error.hint
+
+
+# What it costs
+
+
+def test_a_start_without_any_imports_none_of_this() -> None:
+    script = "import confined_claude.commands.run, confined_claude.session.supervisor, sys; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
+    modules: Mapping[str, None] = dict.fromkeys(run.stdout.split())
+    assert "confined_claude.settings.variables" in modules
+    unwanted = ("session.given", "session.secrets", "session.named_files", "settings.secrets")
+    assert not {f"confined_claude.{name}" for name in unwanted} & set(modules)
+    assert SPECS["secrets"].is_opening
