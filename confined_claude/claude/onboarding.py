@@ -18,6 +18,9 @@ LEGACY_STATE = ".config.json"
 _KEY_SUFFIX = 20
 # What begins so says that a notice was seen, hasSeenAutoDefaultNotice for instance.
 _SEEN = "hasSeen"
+# The client (2.1.332) has room for one notice in its first screen. What it says there of its permission mode is in its
+# footer all the time; what there is to say of a session is not.
+_FIRST_NOTICE = "hasSeenAutoDefaultNotice"
 
 
 def skip(config: Directory, api_key: str, host_state: Callable[[], Any] = dict) -> None:
@@ -55,6 +58,7 @@ def _onboarded(config: Directory, api_key: str, host_state: Callable[[], Any]) -
         theirs = host_state()
         seen = theirs.items() if isinstance(theirs, dict) else ()
         state |= {name: True for name, value in seen if name.startswith(_SEEN) and value is True}
+        state[_FIRST_NOTICE] = True
     state["hasCompletedOnboarding"] = True
     if suffix and suffix not in approved:
         rejected = responses.get("rejected")

@@ -23,14 +23,14 @@ from ..state.store import LOCK, read_json, write_json
 from .findings import Finding
 from .snapshot import Item, Kind, Snapshot
 
-_FINDINGS = "findings.json"
+FINDINGS = "findings.json"
 _ACCEPTED = "accepted.json"
 _ACCEPTED_LIMITS = "accepted-limits.json"
 _COPIES = "copies.json"
 _MADE = "made.json"
 _MADE_TIPS = "made-tips.json"
-_TRASH = "removed"
-_UNSCANNED = ".unseen"
+_TRASH, _UNSCANNED = "removed", ".unseen"
+CARRIED = (FINDINGS, _ACCEPTED, _ACCEPTED_LIMITS, _COPIES, _MADE_TIPS, _TRASH)  # to where the project is moved
 
 Identity = tuple[int, int]
 
@@ -106,7 +106,7 @@ class ReadOnlyRecords:
 
     def findings(self) -> list[Finding]:
         """Return the open findings."""
-        return read_json(self._directory, _FINDINGS, _decode_findings) or []
+        return read_json(self._directory, FINDINGS, _decode_findings) or []
 
     def accepted(self) -> dict[str, str]:
         """Return what was accepted while a session ran: digests by the key of the finding."""
@@ -191,7 +191,7 @@ class Records(ReadOnlyRecords):
 
     def save_findings(self, findings: Iterable[Finding]) -> None:
         """Replace the open findings."""
-        write_json(self._directory, _FINDINGS, [_encode_finding(finding) for finding in findings])
+        write_json(self._directory, FINDINGS, [_encode_finding(finding) for finding in findings])
 
     def save_boundaries(self, known: Boundaries) -> None:
         boundaries.save(self._directory, known)

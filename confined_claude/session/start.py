@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import signals, timing
@@ -59,6 +58,10 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, 
         with signals.interruptible():
             address = engine_address(workspace.host)
             code = orphans.recover_interrupted(workspace)
+            if (old := projects.moved_from(state_of(workspace.host), workspace.project)) is not None:
+                from . import moved
+
+                moved.carry_records(workspace, old)
             enclosing.refuse_while_red(workspace)
             if workspace.directory is not None:
                 from .moving import offer  # not for a start at the project's root
@@ -279,7 +282,9 @@ def _prepare(
     profiles.remember(workspace.host, workspace.profile)
     _prepare_scaffold(workspace)
     if (old := projects.moved_from(state_of(workspace.host), workspace.project)) is not None:
-        yield from _carry_over(workspace, old)
+        from . import moved
+
+        yield from moved.carry_over(workspace, old)
     with timing.phase("credentials"):
         sign_in = claude.prepare()
     with timing.phase("setup"):
@@ -297,15 +302,6 @@ def _prepare(
     if needs_sign_in or sign_in.kind:
         yield from (*sign_in.notes, *(sign_in.remarks if is_watched else ()))
     yield from remarks if is_watched else ()
-
-
-def _carry_over(workspace: Workspace, old: Path) -> Iterator[str]:
-    """Give a project that was at ``old`` what Claude knows of it there."""
-    from ..claude import conversations, history
-
-    scope = history.scope_of(old, projects.projects(state_of(workspace.host)))
-    move = conversations.Move(old, workspace.project.root)
-    yield from conversations.carry_over(workspace.host, move, scope)
 
 
 def _gather_conversations(workspace: Workspace) -> Iterator[str]:

@@ -60,8 +60,7 @@ def moved_from(state: Location, project: Project) -> Path | None:
 
     Never a directory that still exists. Raises ConfinedError if the known projects cannot be listed.
     """
-    its_own = identity(project.root)
-    if its_own is None or os.path.lexists(state.at(PROJECTS, project.id, FILE).path):
+    if os.path.lexists(state.at(PROJECTS, project.id, FILE).path) or (its_own := identity(project.root)) is None:
         return None
     for known in projects(state):
         if known.identity == its_own and known.root is not None and not os.path.lexists(known.root):

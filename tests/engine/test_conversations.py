@@ -40,8 +40,16 @@ def test_a_session_finds_its_projects_conversations_and_no_others(user: User, pl
     assert ask(one, "--continue", "epsilon") == "FAKE ANSWER: epsilon AFTER 2 MESSAGES"
     assert list((data / "shared/claude-config/projects").iterdir()) == []
 
+    user.run("confined-claude", "shell", "--", "sh", "-c", "echo x >.envrc", cwd=one)
     moved = one.rename(place / "three")
+    # What is open goes along as well.
+    refused = user.run("confined-claude", "shell", "--", "true", cwd=moved)
+    assert (refused.returncode, ".envrc" in refused.stderr) == (4, True)
+    assert f"This project was at {one}." in refused.stderr
+    assert user.run("confined-claude", "review", "--accept", ".envrc", cwd=moved).returncode == 0
     said = ask(moved, "--resume", session, "zeta")
     assert said.startswith("FAKE ANSWER: zeta AFTER 3 MESSAGES")
-    assert f"This project was at {one}: its conversations" in said
     assert ask(moved, "--continue", "eta") == "FAKE ANSWER: eta AFTER 4 MESSAGES"
+    # Without anything open.
+    again = moved.rename(place / "four")
+    assert f"This project was at {moved}: its conversations" in ask(again, "--continue", "theta")

@@ -117,6 +117,7 @@ def test_a_session_follows_the_host_from_token_to_token_and_to_its_end(
         user.own(name_account(directory, "one"))
     with terminal(user, project, "confined-claude", "run") as opened:
         opened.wait_for(PROMPT)
+        opened.wait_for("There is no git repository here.")  # no notice of the client's takes its place
         opened.type("the first")
         opened.wait_for("FAKE ANSWER: the first")
         api.revoke(old)

@@ -81,4 +81,4 @@ def test_notices_that_were_seen_on_the_host_are_seen_the_first_time(config: Path
         for state in (theirs, {"hasSeenLater": True}, None):
             onboarding.skip(directory, "", lambda state=state: state)
             content = json.loads((config / ".claude.json").read_text())
-            assert content == {"hasSeenOne": True, "hasCompletedOnboarding": True}
+            assert content == {"hasSeenOne": True, "hasSeenAutoDefaultNotice": True, "hasCompletedOnboarding": True}

@@ -39,6 +39,10 @@ SUFFIX = API_KEY[-20:]
 VARIABLES = ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN")
 
 
+# What a state says once the first questions are answered; the client's own notice leaves room for a session's.
+ANSWERED = {"hasCompletedOnboarding": True, "hasSeenAutoDefaultNotice": True}
+
+
 class Place:
     """A host's Claude config, and the container's one that is made from it."""
 
@@ -663,14 +667,14 @@ def test_a_data_directory_that_may_not_be_written_is_a_clear_error(plain_folder:
 def test_the_first_questions_are_answered(place: Place) -> None:
     place.sign_in(oauth())
     place.prepare()
-    assert json.loads(place.state.read_text()) == {"hasCompletedOnboarding": True}
+    assert json.loads(place.state.read_text()) == ANSWERED
 
 
 @pytest.mark.parametrize("old", [b"", b" \n", b"{}"])
 def test_an_empty_state_is_filled(old: bytes, place: Place) -> None:
     put(place.state, old)
     place.prepare(CLAUDE_CODE_OAUTH_TOKEN=TOKEN)
-    assert json.loads(place.state.read_text()) == {"hasCompletedOnboarding": True}
+    assert json.loads(place.state.read_text()) == ANSWERED
 
 
 def test_everything_else_in_the_state_stays(place: Place) -> None:
@@ -683,7 +687,7 @@ def test_everything_else_in_the_state_stays(place: Place) -> None:
     put(place.state, old)
     place.sign_in(oauth())
     place.prepare()
-    assert json.loads(place.state.read_text()) == {**old, "hasCompletedOnboarding": True}
+    assert json.loads(place.state.read_text()) == {**old, **ANSWERED}
 
 
 def test_a_state_with_the_answers_is_not_touched(place: Place) -> None:
@@ -713,7 +717,7 @@ def test_an_api_key_is_approved_by_its_last_characters(place: Place) -> None:
     place.prepare(ANTHROPIC_API_KEY=API_KEY)
     state = json.loads(place.state.read_text())
     assert state == {
-        "hasCompletedOnboarding": True,
+        **ANSWERED,
         "customApiKeyResponses": {"approved": [SUFFIX], "rejected": []},
     }
     assert API_KEY not in place.state.read_text()
@@ -760,7 +764,7 @@ def test_answers_of_an_odd_shape_are_put_right(answers: Any, place: Place) -> No
 @pytest.mark.parametrize("variable", ["ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"])
 def test_other_variables_need_no_approval(variable: str, place: Place) -> None:
     place.prepare(**{variable: API_KEY})
-    assert json.loads(place.state.read_text()) == {"hasCompletedOnboarding": True}
+    assert json.loads(place.state.read_text()) == ANSWERED
 
 
 def test_a_short_api_key_is_approved_as_a_whole(place: Place) -> None:
