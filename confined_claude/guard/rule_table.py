@@ -114,7 +114,8 @@ RULES = (
     _red("Claude Code on this machine, as its hooks", ".claude/hooks/", "what Claude does is checked by it"),
     _red(
         "Claude Code on this machine",
-        ".claude/commands/ .claude/agents/ .claude/skills/ .claude/plugins/ .claude-plugin/",
+        """.claude/commands/ .claude/agents/ .claude/skills/ .claude/plugins/ .claude-plugin/
+        .claude/scheduled_tasks.json .claude/launch.json""",
     ),
     _red(
         "another coding agent on this machine",

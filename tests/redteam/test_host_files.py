@@ -161,7 +161,7 @@ NO_CONTROL = ("H13 hooks of Claude",)  # nothing here obeys it
 NEW = (
     """.envrc .vscode/tasks.json .devcontainer/devcontainer.json .idea/workspace.xml .claude/hooks/x .mcp.json
     .pre-commit-config.yaml .husky/pre-commit .nvim.lua .exrc mise.toml .cargo/config.toml x.code-workspace
-    .gdbinit .confined-claude/Dockerfile""".split(),
+    .gdbinit .claude/scheduled_tasks.json .confined-claude/Dockerfile""".split(),
     ".github/workflows/x.yml .gitlab-ci.yml Makefile package.json setup.py conftest.py CLAUDE.md .gitmodules".split(),
 )
 # Likewise, but known to be missing in the rules: what obeys it is in the report of these tests.
