@@ -33,18 +33,12 @@ Flags = Mapping[str, str | None]
 
 SHARED, PROFILES = "shared", "profiles"
 CLAUDE_CONFIG, CONVERSATIONS = "claude-config", "conversations"
-# The caches of downloads: the directories of each in <data>, and its place in the container's home. Projects may share
-# them, as nothing in them is read as settings or run where it lies: neither ~/.gradle/init.d nor ~/.cargo/bin, nor what
-# npx keeps beside npm's cache. uv's cache is never shared, as what uvx runs is in it.
-CACHES = {
-    ("pip-cache",): ".cache/pip",
-    ("npm-cache", "_cacache"): ".cache/npm/_cacache",
-    ("pnpm-store",): ".local/share/pnpm/store",
-    ("cargo-cache",): ".cargo/registry/cache",
-    ("go-cache",): "go/pkg/mod/cache/download",
-    ("gradle-cache",): ".gradle/caches/modules-2/files-2.1",
-}
-UV_CACHE = "uv-cache"
+# What package managers have downloaded is in one directory: each mount costs a start some milliseconds. The image has
+# links to it where each looks for its own. Projects may share it, as nothing in it is read as settings or run where it
+# lies: neither ~/.gradle/init.d nor ~/.cargo/bin, nor npx's programs; those of uvx and Playwright are the project's.
+DOWNLOADS = "downloads"
+DOWNLOADERS = ("pip", "npm", "pnpm", "cargo", "go", "gradle")
+CACHES = (DOWNLOADS, "pip-cache", "npm-cache")  # the latter of earlier versions
 CLAUDE_PROJECTS = "projects"  # in a Claude config: the conversations
 
 
@@ -167,9 +161,9 @@ class Workspace:
         return self.claude_config.at(CLAUDE_PROJECTS)
 
     @property
-    def caches(self) -> Location:
-        """Where the caches of downloads are: those that all projects share, or this project's."""
-        return shared_data(self.host) if self.settings.caches == SHARED else self.data
+    def downloads(self) -> Location:
+        """What package managers have downloaded: for all projects, or for this one."""
+        return (shared_data(self.host) if self.settings.caches == SHARED else self.data).at(DOWNLOADS)
 
 
 def scaffold_of(root: Path) -> Location:

@@ -19,7 +19,7 @@ from ..guard import enclosing
 from ..guard.guard import GuardPlan, plan_dry_run
 from ..guard.pins import FILES
 from ..text import escape
-from ..workspace import CLAUDE_PROJECTS, Workspace
+from ..workspace import CLAUDE_PROJECTS, DOWNLOADERS, Workspace
 from .handover import names_in
 from .host_facts import gather_given
 from .launch import Launch
@@ -87,6 +87,7 @@ def _prepare(workspace: Workspace, launch: Launch, guarded: Sequence[GuardPlan])
     copied = [copy.mount.source for copy in copies]
     sources = [mount.source for mount in launch.mounts if not mount.pin and mount.source not in copied]
     sources.append(workspace.claude_config.at(CLAUDE_PROJECTS).path)  # something is mounted there
+    sources += (workspace.downloads.at(name).path for name in DOWNLOADERS)
     sources += [path for plan in guarded for path in plan.pins.missing]
     if any(plan.hidden is not None for plan in guarded):
         yield from _stand_ins(workspace)

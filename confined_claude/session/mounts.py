@@ -13,7 +13,7 @@ from ..engine.mount import Mount
 from ..fs.directory import Location
 from ..host import Host
 from ..project import CONTAINER_HOME
-from ..workspace import CACHES, SHARED, UV_CACHE, Workspace
+from ..workspace import DOWNLOADERS, SHARED, Workspace
 
 if TYPE_CHECKING:
     from ..project.mounts import HostMount
@@ -48,8 +48,7 @@ def plan_mounts(workspace: Workspace, beside: Iterable[HostMount] = ()) -> tuple
         _mount(local_bin.at(".lib"), f"{home}/.local/bin/.lib"),
         _mount(workspace.claude_config, f"{home}/.claude"),
         *_own_conversations(workspace, f"{home}/.claude/projects"),
-        *(_mount(workspace.caches.at(*names), f"{home}/{place}") for names, place in CACHES.items()),
-        _mount(workspace.data.at(UV_CACHE), f"{home}/.cache/uv"),
+        _mount(workspace.downloads, f"{home}/.cache/downloads"),
         *(Mount(one.source, (), str(one.target), read_only=not one.writable, pin=True) for one in beside),
     )
 
@@ -72,6 +71,10 @@ def make_directories(workspace: Workspace, mounts: Iterable[Mount]) -> None:
         if not mount.pin:
             mode = _PUBLIC if mount.base == workspace.project.root else _PRIVATE
             Location(mount.base, mount.parts).make(mode).close()
+    with workspace.downloads.make() as downloads:
+        for name in DOWNLOADERS:
+            with contextlib.suppress(OSError):  # it is there, or a session has put something else in its place
+                downloads.mkdir(name)
 
 
 def kept_groups(mounts: Iterable[Mount], host: Host) -> list[int]:

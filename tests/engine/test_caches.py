@@ -45,7 +45,7 @@ def test_downloads_of_one_session_are_there_in_the_next_and_in_other_projects(pl
     made = {path.name for path in (*one.rglob("*"), *other.rglob("*"))}
     assert ".pnpm-store" not in made
     assert plain_user.run("confined-claude", "shell", "--", "pnpm", "store", "path", cwd=one, **INTERNET).stdout == (
-        "/home/claude/.local/share/pnpm/store/v10\n"
+        "/home/claude/.cache/downloads/pnpm/v10\n"
     )
 
 
@@ -54,7 +54,7 @@ def test_the_newest_pnpm_keeps_nothing_in_the_project_either(plain_user: User, p
     script = "npx --yes pnpm@latest store path && npx pnpm@latest config get enableGlobalVirtualStore"
     done = plain_user.run("confined-claude", "shell", "--", "sh", "-c", script, cwd=project, **INTERNET)
     store, is_virtual = done.stdout.split()
-    assert store.startswith("/home/claude/.local/share/pnpm/store/"), done.stderr
+    assert store.startswith("/home/claude/.cache/downloads/pnpm/"), done.stderr
     assert is_virtual == "false"
 
 

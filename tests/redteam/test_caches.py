@@ -20,12 +20,13 @@ ACTING = """
     .gradle/init.d/x.gradle .gradle/init.gradle .gradle/gradle.properties .gradle/wrapper/dists/x/bin/gradle
     .gradle/caches/modules-2/metadata-2.1/x .gradle/caches/build-cache-1/x .gradle/daemon/x
     .config/pnpm/rc .config/pnpm/config.yaml .local/share/pnpm/x .cache/pnpm/dlx/x .cache/npm/_npx/x/node_modules/.bin/x
-    .npmrc .config/pip/pip.conf .config/uv/uv.toml .cache/uv/archive-v0/x/bin/x .cache/uv/environments-v2/x
+    .npmrc .config/pip/pip.conf .config/uv/uv.toml
+    .cache/uv/x .local/lib/uv/cache/archive-v0/x/bin/x .local/lib/uv/cache/environments-v2/x
     .local/share/uv/tools/x .local/lib/uv/tools/x .local/lib/uv/python/x .local/bin/x .local/lib/ms-playwright/x/chrome
     .cache/ms-playwright/x/chrome
 """.split()
 SHARED = """
-    .cache/pip/http/x .cache/npm/_cacache/x .local/share/pnpm/store/v10/files/x .cargo/registry/cache/x/x.crate
+    .cache/pip/http/x .cache/npm/_cacache/x .cache/downloads/pnpm/v10/files/x .cargo/registry/cache/x/x.crate
     go/pkg/mod/cache/download/x.zip .gradle/caches/modules-2/files-2.1/x/x.jar
 """.split()
 FILES = " ".join((*ACTING, *SHARED))

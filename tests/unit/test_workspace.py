@@ -87,9 +87,9 @@ def test_locations_follow_the_settings(project: Project, host: Host) -> None:
     shared = Workspace(host, project)
     own = Workspace(host, project, Settings(claude_config="project", caches="project"))
     assert shared.claude_config.path == host.data / "shared/claude-config"
-    assert shared.caches.path == host.data / "shared"
+    assert shared.downloads.path == host.data / "shared/downloads"
     assert own.claude_config.path == host.data / "projects" / project.id / "claude-config"
-    assert own.caches.path == host.data / "projects" / project.id
+    assert own.downloads.path == host.data / "projects" / project.id / "downloads"
     assert own.state.path == host.state / "projects" / project.id
     assert own.scaffold.path == project.root / ".confined-claude"
 

@@ -30,7 +30,7 @@ class SharedCleanup:
 
     def plan(self, *, everything: bool) -> Plan:
         shared = shared_data(self.host)
-        data = list(_existing(*(shared.at(name) for name, *_ in CACHES), state_of(self.host).at(LOGS)))
+        data = list(_existing(*map(shared.at, CACHES), state_of(self.host).at(LOGS)))
         data += trash.items(*trash.outside_projects(self.host))
         notes: tuple[str, ...] = ()
         inventory, images = self._images()
@@ -53,7 +53,7 @@ class SharedCleanup:
             shared, state = shared_data(self.host), state_of(self.host)
             left = trash.move(
                 shared,
-                *(shared.at(name) for name in (*(name for name, *_ in CACHES), *([CLAUDE_CONFIG] if memory else []))),
+                *(shared.at(name) for name in (*CACHES, *([CLAUDE_CONFIG] if memory else []))),
             )
             left += trash.move(state, state.at(LOGS))
             if memory:

@@ -213,7 +213,7 @@ def _shared_data(host: Host) -> list[Data]:
     shared = shared_data(host)
     data = [Data(CLAUDE_CONFIG, shared.at(CLAUDE_CONFIG), CLEAN_GLOBAL_ALL)]
     data += [Data(f"profile {profile}", location, CLEAN_GLOBAL_ALL) for profile, location in profile_data(host)]
-    data += [Data(name, shared.at(name), CLEAN_GLOBAL) for name, *_ in CACHES]
+    data += [Data(name, shared.at(name), CLEAN_GLOBAL) for name in CACHES]
     data.append(Data("logs", state_of(host).at(LOGS), CLEAN_GLOBAL))
     for location in outside_projects(host):
         data += _trash(location, CLEAN_GLOBAL)
