@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,24 @@ def test_agents_work_in_worktrees(user: User, repository: Path) -> None:
     assert f"TOOL SAID: {repository}/.claude/worktrees/agent-" in said, said
     assert len(trees(user, repository)) == 2
     assert user.git(repository, "log", "--format=%s").splitlines() == ["one"]
+
+
+@pytest.mark.root
+def test_in_a_linked_worktree_git_makes_more_and_claude_does_not(make_user: Callable[..., User], place: Path) -> None:
+    """The client puts them into the main checkout, which the session does not see."""
+    user = make_user(501, 20)
+    (user.home / ".gitconfig").write_text(GITCONFIG)
+    repository, linked = user.folder(own_name(place)), own_name(place, "linked")
+    user.own(place)
+    user.git(repository, "init", "--quiet")
+    user.git(repository, "commit", "--quiet", "--allow-empty", "--message=one")
+    user.git(repository, "worktree", "add", "--quiet", str(linked))
+    done = user.run("confined-claude", "run", "--yolo", "--", "--worktree", "feat", "-p", "RUN: pwd", cwd=linked)
+    assert done.returncode != 0
+    assert f"EACCES: permission denied, mkdir '{repository}/.claude'" in done.stdout + done.stderr
+    inside(user, linked, "git worktree add -q inner; git -C inner commit -q --allow-empty -m inner")
+    assert str(linked / "inner") in trees(user, repository)
+    assert user.git(linked / "inner", "log", "-1", "--format=%s") == "inner\n"
 
 
 def test_worktrees_are_removed_pruned_and_made_again_by_later_sessions_and_the_host(
