@@ -30,7 +30,7 @@ _COPIES = "copies.json"
 _MADE = "made.json"
 _MADE_TIPS = "made-tips.json"
 _TRASH, _UNSCANNED = "removed", ".unseen"
-CARRIED = (FINDINGS, _ACCEPTED, _ACCEPTED_LIMITS, _COPIES, _MADE_TIPS, _TRASH)  # to where the project is moved
+CARRIED = (FINDINGS, _ACCEPTED, _ACCEPTED_LIMITS, _COPIES, _MADE_TIPS, boundaries.FILE, _TRASH)  # by a moved project
 
 Identity = tuple[int, int]
 

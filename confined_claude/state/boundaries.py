@@ -15,9 +15,10 @@ from typing import Any
 from ..fs.directory import Directory
 from ..host import Host
 from ..project import Project
-from .store import read_json, records_of, write_json
+from .projects import moved_from
+from .store import read_json, records_of, state_of, write_json
 
-_FILE = "boundaries.json"
+FILE = "boundaries.json"
 BASELINE = ".before"  # the suffix of what there was before a session, which is on record until it is looked through
 
 
@@ -48,7 +49,7 @@ class Boundaries:
 
 def read(records: Directory) -> Boundaries:
     """Return what a project's ``records`` have. Raises ConfinedError if they are damaged."""
-    return read_json(records, _FILE, _decode) or Boundaries()
+    return read_json(records, FILE, _decode) or Boundaries()
 
 
 def save(records: Directory, boundaries: Boundaries) -> None:
@@ -56,7 +57,7 @@ def save(records: Directory, boundaries: Boundaries) -> None:
     if boundaries != read(records):
         before = None if boundaries.before is None else sorted(boundaries.before)
         value = {"before": before, "made": sorted(boundaries.made)}
-        write_json(records, _FILE, value if boundaries != Boundaries() else {})
+        write_json(records, FILE, value if boundaries != Boundaries() else {})
 
 
 def is_a_sessions(host: Host, mark: Path) -> bool:
@@ -66,8 +67,12 @@ def is_a_sessions(host: Host, mark: Path) -> bool:
     over, or not looked through yet, counts as theirs. Raises ConfinedError for damaged records.
     """
     for root in mark.parents:
+        project = Project(root)
+        location = records_of(host, project.id)
+        if os.path.lexists(project.scaffold) and (old := moved_from(state_of(host), project)) is not None:
+            location = records_of(host, Project(old).id)  # until the first start there
         try:
-            with records_of(host, Project(root).id).open() as records:
+            with location.open() as records:
                 # First: a session that ends meanwhile has put down what it made.
                 is_open = root != mark.parent and any(name.endswith(BASELINE) for name in records.names())
                 known = read(records)

@@ -12,9 +12,10 @@ import pytest
 from confined_claude.commands.review import lines
 from confined_claude.errors import ConfinedError, ReviewNeeded
 from confined_claude.guard import enclosing, review
+from confined_claude.guard.moved import carry_over
 from confined_claude.host import Host
 from confined_claude.project import Project
-from confined_claude.state import boundaries
+from confined_claude.state import boundaries, projects
 from confined_claude.state.store import records_of
 from confined_claude.workspace import Workspace, current_project
 
@@ -135,6 +136,19 @@ def test_sessions_of_an_earlier_version_have_made_nothing_that_was_there_by_thei
     one.finish()
     assert root_of(place.root / "before") == place.root / "before"
     assert root_of(place.root / "part") == place.root
+
+
+def test_in_a_project_that_is_moved_it_waits_all_the_same(place: Place, root_of: Callable[[Path], Path]) -> None:
+    put(place.root / ".confined-claude/.gitignore")
+    place.session(lambda: made(place.root / "part", "git"))
+    projects.remember(place.workspace.state, place.root)
+    moved = place.root.rename(place.root.with_name("moved"))
+    assert root_of(moved / "part") == moved
+    new = replace(place.workspace, project=Project(moved))
+    carry_over(place.workspace.state, new.state, place.workspace.data, new.data)
+    projects.remember(new.state, moved)
+    assert root_of(moved / "part") == moved
+    assert review.review(new).made == ("part",)
 
 
 def test_damaged_records_are_an_error_that_names_the_file(place: Place, root_of: Callable[[Path], Path]) -> None:
