@@ -15,6 +15,8 @@ The text the user typed last steers the answer:
 
 With --tls it is the server of sign-ins instead: it renews a sign-in for a refresh token, which works once.
 
+What the file SCRIPT has for a text, a command and what to say after it, comes before all of these.
+
 Each request is one JSON line in the log: path, sign-in headers, number of messages. An empty token is refused,
 and one in a line of the file REVOKED from then on. The paths of Amazon Bedrock and Google Vertex AI
 are answered as well.
@@ -39,6 +41,7 @@ from typing import Any, ClassVar
 
 REMINDER = "<system-reminder>"
 REVOKED = "/tmp/revoked"
+SCRIPT = "/tmp/script"
 SIGN_IN_HEADERS = ("x-api-key", "authorization", "x-amz-security-token", "x-made-up")
 # What AWS has around each event of a stream.
 EVENT_HEADERS = ((":event-type", "chunk"), (":content-type", "application/json"), (":message-type", "event"))
@@ -78,12 +81,15 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         results.insert(0, "TOOL SAID: " + text_of(found[0].get("content")).strip())
         turns.pop()
     text = typed(turns[-1] if turns else {})
+    scripted = script().get(text)
+    if scripted:
+        text = f"RUN: {scripted['command']}"
     tools = [tool.get("name") for tool in request.get("tools") or []]
     block = next((call(step) for step in re.split(r"\sTHEN\s", text)[len(results) :]), None)
     if block and "Bash" in tools:  # not for a title, say
         return block
     if results:
-        return {"type": "text", "text": "\n".join(results)}
+        return {"type": "text", "text": scripted["says"] if scripted else "\n".join(results)}
     if asked := re.search(r"KNOWS: (.+)", text):
         texts = [
             (message, block["text"]) for message in request["messages"] for block in blocks(message) if "text" in block
@@ -93,6 +99,14 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"type": "text", "text": "KNOWN" if any(asked[1].strip() in text for text in told) else "UNKNOWN"}
     after = f" AFTER {len(turns) - 1} MESSAGES" if len(turns) > 1 else ""
     return {"type": "text", "text": f"FAKE ANSWER: {text[:200]}{after}"}
+
+
+def script() -> dict[str, dict[str, str]]:
+    try:
+        with open(SCRIPT, encoding="utf-8") as file:
+            return json.load(file)  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        return {}
 
 
 def revoked() -> list[str]:

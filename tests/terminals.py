@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -12,9 +14,12 @@ from typing import Any
 import pexpect
 import pyte
 from helpers import User
+from rich.text import Text
 
 ROWS, COLUMNS = 40, 100
 PROMPT = "❯"  # noqa: RUF001 - Claude Code's own
+# Sequences of current terminals that pyte takes for text: of the kitty keyboard, versions, and the soft reset.
+_UNKNOWN = re.compile(r"\x1b\[(?:[<>=][\d;]*[a-zA-Z]|\?\d*[uc]|!p)")
 # What its first screen may ask.
 QUESTIONS = ("Choose the text style", "Select login method", "Do you trust", "custom API key", "Yes, I accept")
 
@@ -30,9 +35,9 @@ class _Screen(pyte.Screen):
 class Terminal:
     """A command in a pseudo-terminal, with what its user would see."""
 
-    def __init__(self, child: Any) -> None:
+    def __init__(self, child: Any, rows: int = ROWS) -> None:
         self.child = child
-        self._screen = _Screen(COLUMNS, ROWS)
+        self._screen = _Screen(COLUMNS, rows)
         self._stream = pyte.Stream(self._screen)
         self.everything = ""
 
@@ -45,12 +50,24 @@ class Terminal:
         except pexpect.EOF:
             return False
         self.everything += text
-        self._stream.feed(text)
+        self._stream.feed(_UNKNOWN.sub("", text))
         return True
 
     @property
     def screen(self) -> str:
         return "\n".join(line.rstrip() for line in self._screen.display)
+
+    def lines(self) -> list[Text]:
+        """What the screen shows, with its colours."""
+        return [
+            Text.assemble(
+                *(
+                    ("".join(cell.data for cell in cells), style)
+                    for style, cells in itertools.groupby((row[column] for column in range(COLUMNS)), _style)
+                )
+            )
+            for row in (self._screen.buffer[number] for number in range(self._screen.lines))
+        ]
 
     def wait_for(self, text: str, seconds: float = 60, *, gone: bool = False) -> str:
         """The screen as soon as it shows ``text`` (or no longer does), and a moment later."""
@@ -79,14 +96,21 @@ class Terminal:
         return int(self.child.exitstatus if self.child.exitstatus is not None else -self.child.signalstatus)
 
 
+def _style(cell: Any) -> str:
+    """The look of one of pyte's cells, in rich's words."""
+    names = (f"#{name}" if re.fullmatch("[0-9a-f]{6}", name) else name for name in (cell.fg, cell.bg))
+    front, back = (name.replace("brown", "yellow").replace("bright", "bright_") for name in names)
+    return f"{'bold ' if cell.bold else ''}{front} on {back}"
+
+
 @contextlib.contextmanager
-def terminal(user: User, cwd: Path, *words: str, **extra: str) -> Iterator[Terminal]:
+def terminal(user: User, cwd: Path, *words: str, rows: int = ROWS, **extra: str) -> Iterator[Terminal]:
     command, *arguments = user.command(*words)
-    size = (ROWS, COLUMNS)
+    size = (rows, COLUMNS)
     child = pexpect.spawn(
         command, arguments, cwd=str(cwd), env=user.environ(**extra), dimensions=size, encoding="utf-8", timeout=60
     )
-    opened = Terminal(child)
+    opened = Terminal(child, rows)
     try:
         yield opened
     finally:

@@ -1,0 +1,76 @@
+"""README's picture of a session is what a terminal shows.
+
+With CONFINED_CLAUDE_WRITE_PICTURE=1 it is written anew. What Claude answers there is made up, all else is real.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers import REPOSITORY, Api, User
+from rich.console import Console
+from rich.text import Text
+from terminals import COLUMNS, PROMPT, terminal
+
+pytestmark = pytest.mark.timeout(300)
+
+PICTURE = REPOSITORY / "docs/session.svg"
+ASKED = "Set up direnv for this project."
+COMMAND = "printf 'export APP_ENV=development\\n' >.envrc && printf 'test:\\n\\tpytest\\n' >Makefile"
+SAYS = "Done: .envrc sets APP_ENV whenever you enter the directory, and `make test` runs the tests."
+
+
+def drawn(lines: list[Text]) -> str:
+    """Lines of a terminal as an SVG."""
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
+    for before, line in zip([Text(), *lines], lines, strict=False):
+        if before.plain.strip() or line.plain.strip():  # one empty line stands for several
+            console.print(line, no_wrap=True, overflow="crop")
+    svg = console.export_svg(title="confined-claude", unique_id="session")
+    # The picture asks no other machine for its font.
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+
+
+def words(svg: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>|&#160;", " ", svg).split())
+
+
+def test_the_picture_in_the_readme_shows_a_session(make_user: Callable[..., User], place: Path, api: Api) -> None:
+    user = make_user(*((12345, 12345) if os.geteuid() == 0 else ()), ANTHROPIC_API_KEY="")
+    user.sign_in()
+    seen = user.home / ".claude.json"
+    seen.write_text('{"hasSeenAutoDefaultNotice": true}')
+    user.own(seen)
+    script = json.dumps({ASKED: {"command": COMMAND, "says": SAYS}})
+    subprocess.run(["docker", "exec", "-i", api.container, "tee", "/tmp/script"], input=script.encode(), check=True)
+    project = user.folder(place / "my-project")
+    user.git(project, "init", "--quiet")
+    prompt = "~/my-project $"
+    with terminal(user, project, "bash", "--norc", "-i", rows=60, PS1=f"{prompt} ") as opened:
+        opened.wait_for(prompt)
+        opened.send("confined-claude --yolo\r")
+        opened.wait_for(PROMPT)
+        opened.type(ASKED)
+        opened.wait_for(SAYS[:30])
+        lines = opened.lines()
+        opened.type("/exit")
+        opened.wait_for("review`.")
+        opened.wait_for(prompt)
+        closing = opened.lines()
+        opened.send("exit\r")
+        opened.wait_for_end()
+    # Claude clears its screen when it ends, so the picture has what was there before, then what came after it.
+    first = next(number for number, line in enumerate(closing) if "confined-claude: This session" in line.plain)
+    svg = drawn([*lines, Text(), *closing[first:]]).replace(str(project), "~/my-project")
+    if os.environ.get("CONFINED_CLAUDE_WRITE_PICTURE"):
+        PICTURE.write_text(svg)
+    for line in (ASKED, SAYS[:30], "red .envrc", "yellow Makefile", "Nothing starts here until"):
+        assert line in words(svg)
+        assert line in words(PICTURE.read_text())
