@@ -14,13 +14,13 @@ from pathlib import Path
 from ..engine.mount import Mount
 from ..errors import ConfinedError
 from ..fs.directory import Location
-from ..fs.lock import locked
+from ..fs.lock import Lock, locked
 from ..project import Project
 from ..project.mounts import HostMount
 from ..settings.files import ProjectFiles
 from ..state.store import LOCK, read_json, write_json
 from ..workspace import Workspace
-from . import hiding, repository
+from . import hiding, records, repository
 from .rules import CONDA_MARK, DEPENDENCY_DIRECTORIES, VENV_MARK, Matcher, rules_for
 
 _FILE = "beside.json"
@@ -45,16 +45,25 @@ def workspace_at(workspace: Workspace, root: Path) -> Workspace:
     return replace(workspace, project=Project(root), files=ProjectFiles(Path()))
 
 
-def roots(records: Location) -> list[Path]:
+def roots(location: Location) -> list[Path]:
     """Return the directories that sessions of the project with these records have written beside it."""
-    with records.open_if_exists() as directory:
+    with location.open_if_exists() as directory:
         return (directory and read_json(directory, _FILE, lambda value: [Path(path) for path in value])) or []
 
 
-def remember(records: Location, more: Iterable[Path]) -> None:
+def remember(location: Location, more: Iterable[Path]) -> None:
     """Record that a session of a project writes ``more`` beside it. Raises ConfinedError."""
-    with locked(records, LOCK) as directory:
-        write_json(directory, _FILE, [str(path) for path in dict.fromkeys((*roots(records), *more))])
+    with locked(location, LOCK) as directory:
+        write_json(directory, _FILE, [str(path) for path in dict.fromkeys((*roots(location), *more))])
+
+
+def take_over(workspace: Workspace, key: str) -> Iterator[Lock]:
+    """Yield what owns the session ``key`` of a project in each place that it writes beside it, if nobody does yet."""
+    for root in roots(workspace.state):
+        with records.locked(workspace_at(workspace, root).state) as there:
+            owner = there.take_over(key)
+        if owner is not None:
+            yield owner
 
 
 def writable(workspace: Workspace, mounts: Iterable[HostMount]) -> Iterator[Beside]:

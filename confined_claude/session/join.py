@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -96,7 +97,7 @@ def resume(workspace: Workspace, session: Session) -> int | None:
     None if another process was faster.
     """
     from ..egress.relay import Relay
-    from ..guard import records  # not for `exec`, which would be slower
+    from ..guard import beside, records  # not for `exec`, which would be slower
 
     with records.locked(workspace.state) as project_records:
         owner = project_records.take_over(session.key)
@@ -106,6 +107,7 @@ def resume(workspace: Workspace, session: Session) -> int | None:
     # Of another profile's sign-in nothing may reach it.
     watch = _watch(workspace, meanwhile.append) if session.profile in ("", workspace.profile.name) else None
     with (
+        contextlib.ExitStack() as owners,
         owner,
         Relay.left_at(workspace.relays.at(session.key)),
         signals.handled() as caught,
@@ -114,6 +116,8 @@ def resume(workspace: Workspace, session: Session) -> int | None:
         containers.attach(session.id, stdin=True) as stream,
         containers.end_of(session.id) as end,
     ):
+        for other in beside.take_over(workspace, session.key):
+            owners.enter_context(other)
         if watch is not None:
             loop.every(WATCH_SECONDS, watch.look)
         try:

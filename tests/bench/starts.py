@@ -48,6 +48,7 @@ def starts(place: Place, runs: int, networks: Sequence[str]) -> Iterator[Figure]
         "internet": own("run", *VERSION),
         **{name: own("run", "--network", name, *VERSION) for name in networks},
         "inv": inv("run", *VERSION),
+        "ways": ["env", "CONFINED_CLAUDE_HIDE=.env*", *own("run", "--mount", f"{place.bare}:rw", *VERSION)],
     }
     times = in_turn(runs, {name: lambda line=line: place.seconds(line) for name, line in commands.items()})  # type: ignore[misc]
     bare = times["docker run"]
@@ -56,6 +57,7 @@ def starts(place: Place, runs: int, networks: Sequence[str]) -> Iterator[Figure]
         limit, goal = (2.0, 1.8) if name == "allowlist" else (1.4, 1.3)
         yield ratio(f"run, network {name} / docker run", times[name], bare, limit, goal)
     yield ratio("inv run / confined-claude run", times["inv"], times["internet"], 1.15, 1.1)
+    yield ratio("run with a writable mount and hidden names / run", times["ways"], times["internet"], None, None)
     yield Figure("docker run", tuple(bare), "s")
 
 

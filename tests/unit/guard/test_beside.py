@@ -155,6 +155,17 @@ def test_what_an_interrupted_session_left_there_is_found(ground: Ground, capsys:
     assert ground.on_record(ground.library) == []
 
 
+def test_who_joins_an_interrupted_session_owns_it_there_too(ground: Ground) -> None:
+    guards = Guards(ground.one, "0123", tuple, ground.beside(ground.one))
+    guards.begin(lambda: None)
+    assert list(beside.take_over(ground.one, "0123")) == []  # it has an owner
+    for guard in guards._guards:
+        guard.close()
+    (owner,) = beside.take_over(ground.one, "0123")
+    with owner, locked(beside.workspace_at(ground.one, ground.library).state) as records:
+        assert [session.has_owner for session in records.sessions()] == [True]
+
+
 def test_a_start_that_fails_leaves_no_record_anywhere(ground: Ground) -> None:
     (ground.library / ".git/hooks").rename(ground.library / "hooks")
     (ground.library / ".git/hooks").symlink_to("../hooks")
