@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from helpers import REPOSITORY, User, builder_variables, docker, own_name, sidecars_of, up, wait_until
-from terminals import terminal
+from terminals import Terminal, terminal
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -47,16 +47,26 @@ TERMINALS = {
 PROGRAMS = {"nano": "\x18", "less": "q", "vim": ":q\r"}
 
 
+def leaves(it: Terminal, key: str, after: str) -> None:
+    """Press a key until the text ``after`` is there: on a busy machine a program drops what comes while it starts."""
+    it.send(key)
+    try:
+        it.wait_for(after, 20)
+    except AssertionError:
+        it.send(key)
+        it.wait_for(after)
+
+
 def opens(user: User, project: Path, name: str, *around: str) -> None:
     """Each program shows its file in a terminal of that name, inside what the words ``around`` start."""
     for program in PROGRAMS:
         (project / program).write_text(f"opened by {program}\n")
     script = "; ".join(f"{program} {project}/{program}" for program in PROGRAMS)
     with terminal(user, project, *around, "--", "sh", "-c", f"{script}; echo colours: $(tput colors)", TERM=name) as it:
-        for program, leave in PROGRAMS.items():
-            it.wait_for(f"opened by {program}")
-            it.send(leave)
-        it.wait_for("colours: 8" if name == "linux" else "colours: 256")
+        it.wait_for("opened by nano")
+        shown = (*(f"opened by {program}" for program in PROGRAMS), f"colours: {8 if name == 'linux' else 256}")
+        for leave, after in zip(PROGRAMS.values(), shown[1:], strict=True):
+            leaves(it, leave, after)
         assert it.wait_for_end() == 0
         assert not [word for word in ("fully functional", "terminfo", "unknown") if word in it.everything]
 
