@@ -169,14 +169,6 @@ def test_the_workspace_path_works(user: User, project: Path) -> None:
     assert done.stdout == "here"
 
 
-def test_a_session_belongs_to_the_folder_with_the_scaffold(user: User, project: Path) -> None:
-    deep = user.folder(project / "a/b")
-    user.folder(project / ".confined-claude")
-    user.folder(deep / ".confined-claude")
-    done = user.run("confined-claude", "shell", "--", "pwd", cwd=deep)
-    assert done.stdout.strip() == str(project)
-
-
 def test_continue_never_finds_another_projects_session(user: User, place: Path) -> None:
     one, two = user.folder(place / "one"), user.folder(place / "two")
     user.run("confined-claude", "--", "-p", "the secret of one", cwd=one)
