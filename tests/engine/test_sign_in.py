@@ -264,7 +264,7 @@ def test_variables_of_a_parent_session_never_follow_and_claudes_own_do(user: Use
         "MAX_THINKING_TOKENS": "7",
         "DISABLE_TELEMETRY": "1",
         "COLORTERM": "truecolor",
-        "TERM": "xterm-ghostty",
+        "TERM": "xterm-kitty",
         "DISABLE_AUTO_COMPACT": "1",
         "CLAUDE_CODE_DISABLE_NEW_THING": "1",
         "TZ": "America/Lima",
