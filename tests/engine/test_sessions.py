@@ -250,8 +250,9 @@ def test_bell_and_title_pass_untouched(user: User, project: Path) -> None:
 
 
 @ALONE
-def test_many_at_once_none_fails_and_nothing_is_left(user: User, place: Path) -> None:
+def test_many_at_once_none_fails_and_nothing_is_left(make_user: Callable[..., User], place: Path) -> None:
     """Half of them in one project, the others each in one of its own; all of them on one Claude config."""
+    user = make_user(ANTHROPIC_API_KEY="")
     user.sign_in()
     same = user.folder(place / "same")
     projects = [user.folder(place / f"p{number}") if number % 2 else same for number in range(AT_ONCE)]
