@@ -88,7 +88,7 @@ def _bound(source: Path, target: Path, writable: bool, host: Host) -> HostMount:
         raise ConfinedError(f"Cannot mount {source}: it is neither a directory nor a regular file.", "Name another.")
     if reason := refusal(source, host):
         raise ConfinedError(f"No session may see {source}: {reason}.", "Take it out of `mounts`, or name less of it.")
-    if target != source and hides_the_containers(target):
+    if hides_the_containers(target, source):
         raise ConfinedError(
             f"Nothing can be mounted at {target}: the container has its own files there.",
             "Name another place, /data for instance.",
