@@ -147,6 +147,13 @@ KEYS = """~ ~/.ssh ~/.gnupg ~/.aws ~/.config ~/.config/gh ~/.docker ~/.local ~/.
 FILES = """~/.ssh/id_ed25519 ~/.netrc ~/.git-credentials ~/.bashrc ~/.npmrc ~/.claude.json ~/.bash_history""".split()
 
 
+def test_a_file_is_not_mounted_writable(root: Path, host: Host, tmp_path: Path) -> None:
+    put(tmp_path / "tool")
+    for mode in (":rw", ":/data/tool:rw"):
+        assert "tool writable: it is a file" in refused(root, host, f"../../tool{mode}")
+    assert bound(root, host, "../../tool:ro")  # the control
+
+
 @pytest.mark.parametrize("mode", ["", ":ro", ":rw", ":/data:ro"])
 @pytest.mark.parametrize("path", [*KEYS, *FILES])
 def test_keys_settings_and_programs_of_the_user_are_refused(path: str, mode: str, root: Path, host: Host) -> None:
@@ -199,10 +206,10 @@ def test_what_holds_keys_elsewhere_is_refused(root: Path, host: Host, tmp_path: 
 @pytest.mark.parametrize(
     "target",
     """/ /bin /boot /dev/x /etc/x /home /home/claude /home/claude/.claude /home/claude/workspace/x /lib32/x /mnt /opt
-    /opt/confined-claude/x /proc/x /root /root/.bashrc /root/x /run/x /sbin /srv /sys/x /tmp /usr /usr/games /usr/include/x
-    /usr/local /usr/local/bin /usr/local/sbin /usr/local/sbin/x /usr/local/share/ca-certificates /usr/local/etc/x
-    /usr/src /usr/x /var /var/backups /var/cache/apt /var/lib/apt/lists /var/lib/dpkg /var/lib/dpkg/info /var/lib/x
-    /var/spool/cron /var/tmp/x /var/www""".split(),
+    /opt/confined-claude/x /proc/x /root /root/.bashrc /root/x /run/x /sbin /srv /sys/x /tmp /usr /usr/games
+    /usr/include/x /usr/local /usr/local/bin /usr/local/sbin /usr/local/sbin/x /usr/local/share/ca-certificates
+    /usr/local/etc/x /usr/src /usr/x /var /var/backups /var/cache/apt /var/lib/apt/lists /var/lib/dpkg /var/lib/dpkg/info
+    /var/lib/x /var/spool/cron /var/tmp/x /var/www""".split(),
 )
 def test_nothing_can_be_in_the_place_of_what_the_container_has(
     target: str, root: Path, host: Host, tmp_path: Path
