@@ -208,8 +208,8 @@ def test_what_holds_keys_elsewhere_is_refused(root: Path, host: Host, tmp_path: 
     """/ /bin /boot /dev/x /etc/x /home /home/claude /home/claude/.claude /home/claude/workspace/x /lib32/x /mnt /opt
     /opt/confined-claude/x /proc/x /root /root/.bashrc /root/x /run/x /sbin /srv /sys/x /tmp /usr /usr/games
     /usr/include/x /usr/local /usr/local/bin /usr/local/sbin /usr/local/sbin/x /usr/local/share/ca-certificates
-    /usr/local/etc/x /usr/src /usr/x /var /var/backups /var/cache/apt /var/lib/apt/lists /var/lib/dpkg /var/lib/dpkg/info
-    /var/lib/x /var/spool/cron /var/tmp/x /var/www""".split(),
+    /usr/local/etc/x /usr/src /usr/x /var /var/backups /var/cache/apt /var/lib/apt/lists /var/lib/dpkg
+    /var/lib/dpkg/info /var/lib/x /var/spool/cron /var/tmp/x /var/www""".split(),
 )
 def test_nothing_can_be_in_the_place_of_what_the_container_has(
     target: str, root: Path, host: Host, tmp_path: Path
