@@ -14,8 +14,8 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..engine.mount import Mount
@@ -51,7 +51,7 @@ class Hidden:
     """What is hidden of the tree at ``root``, by path from there.
 
     ``parents`` are the directories on the way there. ``held`` matches too, but git holds it as it is; what is
-    ``changed`` git knows otherwise.
+    ``changed`` git knows otherwise. ``kept`` has what only a link names, and is protected.
     """
 
     root: Path
@@ -60,6 +60,7 @@ class Hidden:
     parents: tuple[Path, ...] = ()
     held: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     def covers(self, target: str) -> bool:
         """Return whether what would be mounted at ``target`` is hidden."""
@@ -72,10 +73,11 @@ class Hidden:
                 yield Mount(host.data, (STAND_INS, kind), f"{self.root}/{path}", read_only=True, pin=True)
 
     def notes(self) -> Iterator[str]:
-        """Yield what to say of what git has."""
+        """Yield what to say of what is named and not hidden, and of what git knows otherwise."""
         for paths, what in (
             (self.held, "is not hidden, as git holds it as it is"),
             (self.changed, "is hidden, and git in the session takes it for emptied, as git holds it otherwise"),
+            (self.kept, "is not hidden, as only a link has such a name, and what your machine runs by itself stays"),
         ):
             if paths:
                 more = f" and {len(paths) - _MAX_NAMED} more" if len(paths) > _MAX_NAMED else ""
@@ -91,12 +93,19 @@ def make_stand_ins(host: Host) -> None:
         directory.make(DIRECTORY, _READ_ONLY[DIRECTORY]).close()
 
 
-def find(root: Path, patterns: Sequence[str], repository: Repository | None) -> Hidden:
-    """Return what ``patterns`` hide in the tree at ``root``. Raises ConfinedError if that is too much, or closed."""
+def find(
+    root: Path, patterns: Sequence[str], repository: Repository | None, protected: Collection[Path] = ()
+) -> Hidden:
+    """Return what ``patterns`` hide in the tree at ``root``.
+
+    A link hides none of what is ``protected``: a session could have made it, for the next to find that empty.
+    Raises ConfinedError if that is too much, or closed.
+    """
     matched = _Patterns(patterns)
     files: list[str] = []
     directories: dict[str, None] = {}
     closed: list[str] = []
+    kept: set[str] = set()
     passed = left_out(root)
     try:
         for _, prefix, entries in walk(root, passed, _MAX_ENTRIES, _MAX_SECONDS, closed.append):
@@ -109,6 +118,9 @@ def find(root: Path, patterns: Sequence[str], repository: Repository | None) -> 
                 path = prefix + entry.name
                 if is_link and not (path := _real(root, path, passed)):
                     continue  # it leads nowhere that a session sees
+                if is_link and any(_overlap(root / path, place) for place in protected):
+                    kept.add(path)
+                    continue
                 if is_directory:
                     directories[path] = None
                 else:
@@ -121,7 +133,12 @@ def find(root: Path, patterns: Sequence[str], repository: Repository | None) -> 
         raise ConfinedError(
             f"{root} cannot be looked through for what `hide` names.", f"Open it: chmod u+rx {shlex.quote(str(root))}"
         )
-    return _hidden(root, files, (*directories, *closed), repository)
+    found = _hidden(root, files, (*directories, *closed), repository)
+    return replace(found, kept=tuple(sorted(path for path in kept if not found.covers(f"{root}/{path}"))))
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    return one == other or one in other.parents or other in one.parents
 
 
 def left_out(root: Path) -> frozenset[str]:

@@ -245,6 +245,29 @@ def test_a_stand_in_takes_the_place_of_the_guards_own_mounts(root: Path, host: H
     ]
 
 
+def test_a_link_does_not_empty_what_is_protected(root: Path, host: Host) -> None:
+    """A session could leave one, for the next to have no settings of Claude's that refuse something."""
+    put(root / ".claude/settings.local.json")
+    put(root / "config/real")
+    put(root / ".envrc")
+    for name, target in (
+        (".env.z", ".claude/settings.local.json"),
+        (".env.d", ".claude"),
+        (".env.r", "config/real"),
+        (".env.n", ".envrc"),
+    ):
+        (root / name).symlink_to(target)
+    found = planned(root, host, ".env.*").hidden
+    assert found is not None
+    assert (found.files, found.directories) == (("config/real",), ())
+    assert found.kept == (".claude", ".claude/settings.local.json", ".envrc")
+    assert f"{root}/.claude/settings.local.json" in " ".join(found.notes())
+    named = planned(root, host, ".env*").hidden  # the control: by its own name
+    assert named is not None
+    assert ".envrc" in named.files
+    assert ".envrc" not in named.kept
+
+
 def test_what_is_on_the_way_stays_in_its_place(root: Path, host: Host) -> None:
     """A session could move it to where the next does not look, into `node_modules` for instance."""
     put(root / "deploy/all/keys/x")
