@@ -15,10 +15,12 @@ from ..engine.mount import Mount
 from ..errors import ConfinedError
 from ..fs.directory import Location
 from ..fs.lock import Lock, locked
-from ..project import Project
+from ..project import Project, refusal
+from ..project.boundaries import mark_of
 from ..project.mounts import HostMount
 from ..settings.files import ProjectFiles
-from ..state.store import LOCK, read_json, write_json
+from ..state.boundaries import is_a_sessions
+from ..state.store import LOCK, read_json, records_of, write_json
 from ..workspace import Workspace
 from . import hiding, records, repository
 from .rules import CONDA_MARK, DEPENDENCY_DIRECTORIES, VENV_MARK, Matcher, rules_for
@@ -69,18 +71,18 @@ def take_over(workspace: Workspace, key: str) -> Iterator[Lock]:
 def writable(workspace: Workspace, mounts: Iterable[HostMount]) -> Iterator[Beside]:
     """Yield the writable directories among the ``mounts`` of a session of ``workspace``.
 
-    Raises ConfinedError for what cannot be guarded by itself: it acts by the directory it is in.
+    Raises ConfinedError for what cannot be guarded by itself: it acts by the directory it is in, or is part of another
+    project, to which its changes belong.
     """
     matcher = Matcher(rules_for((), ()))
     for mount in mounts:
         if mount.writable:
-            if what := _acts_by_its_place(mount, matcher):
+            if what := _acts_by_its_place(mount, matcher) or _is_part(mount.source, workspace):
                 raise ConfinedError(
                     f"Cannot mount {mount.source} writable: {what}.",
                     "Mount the directory that it belongs to, where changes are found and reported, or mount it as :ro.",
                 )
-            if mount.is_directory:
-                yield Beside(workspace_at(workspace, mount.source), mount.target)
+            yield Beside(workspace_at(workspace, mount.source), mount.target)
 
 
 def hidden(workspace: Workspace, mounts: Iterable[HostMount]) -> Iterator[Mount]:
@@ -98,8 +100,28 @@ def hidden(workspace: Workspace, mounts: Iterable[HostMount]) -> Iterator[Mount]
             yield from map(place.placed, found.mounts(workspace.host))
 
 
+def _is_part(source: Path, workspace: Workspace) -> str:
+    """Return of which other project or repository ``source`` is a part; empty if it is of none.
+
+    Nor does it count as one of what the workspace's own project is in as well, which nobody could mount instead.
+    """
+    host = workspace.host
+
+    def is_a_project(place: Path) -> bool:
+        mark = mark_of(place)
+        return bool(mark) and not is_a_sessions(host, place / mark)
+
+    if is_a_project(source):
+        return ""
+    for place in source.parents:
+        is_mounted = is_a_project(place) or os.path.lexists(records_of(host, Project(place).id).path)
+        if is_mounted and place not in workspace.project.root.parents and not refusal(place, host):
+            return f"it is part of {place}"
+    return ""
+
+
 def _acts_by_its_place(mount: HostMount, matcher: Matcher) -> str:
-    """Return what uses the file or directory because of the place where it is; empty for most."""
+    """Return what uses the directory because of the place where it is; empty for most."""
     parts = mount.source.parts[1:]
     lower = [part.lower() for part in parts]
     if ".git" in lower:
@@ -110,6 +132,6 @@ def _acts_by_its_place(mount: HostMount, matcher: Matcher) -> str:
     ):
         return "it is part of installed packages"
     tails = (parts[count:] for count in range(len(parts)))
-    rules = (matcher.rule_of(tail, is_directory=mount.is_directory) for tail in tails)
+    rules = (matcher.rule_of(tail, is_directory=True) for tail in tails)
     rule = next((rule for rule in rules if rule is not None and not rule.is_safeguard), None)
     return f"{rule.runs} acts on it" if rule is not None else ""

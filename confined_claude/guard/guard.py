@@ -70,7 +70,8 @@ def plan(
     if workspace.settings.hide:
         from . import hiding
 
-        hidden = hiding.find(project.root, workspace.settings.hide, project.repository)
+        protected = (*planned.read_only, *planned.missing)
+        hidden = hiding.find(project.root, workspace.settings.hide, project.repository, protected)
         planned = planned.with_writable(hidden.parents)
     for record in running:  # what another session can replace must not be mounted
         planned = planned.restricted_to(project.root / path for path in (*record.pinned, *record.writable))

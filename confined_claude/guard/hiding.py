@@ -2,7 +2,8 @@
 
 A stand-in is mounted over each file and directory, which cannot be renamed away then. The directories on the way there
 are pinned as well: else a session could move one to where the next does not look. Directories of packages are left out,
-as is what is git's or the tool's own.
+as is what is git's or the tool's own. A directory of the user's that cannot be looked through is hidden whole: a
+session can close one, and the next opens it again.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import contextlib
 import fnmatch
 import os
 import re
+import shlex
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..engine.mount import Mount
@@ -49,7 +51,7 @@ class Hidden:
     """What is hidden of the tree at ``root``, by path from there.
 
     ``parents`` are the directories on the way there. ``held`` matches too, but git holds it as it is; what is
-    ``changed`` git knows otherwise.
+    ``changed`` git knows otherwise. ``kept`` has what only a link names, and is protected.
     """
 
     root: Path
@@ -58,6 +60,7 @@ class Hidden:
     parents: tuple[Path, ...] = ()
     held: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     def covers(self, target: str) -> bool:
         """Return whether what would be mounted at ``target`` is hidden."""
@@ -70,10 +73,11 @@ class Hidden:
                 yield Mount(host.data, (STAND_INS, kind), f"{self.root}/{path}", read_only=True, pin=True)
 
     def notes(self) -> Iterator[str]:
-        """Yield what to say of what git has."""
+        """Yield what to say of what is named and not hidden, and of what git knows otherwise."""
         for paths, what in (
             (self.held, "is not hidden, as git holds it as it is"),
             (self.changed, "is hidden, and git in the session takes it for emptied, as git holds it otherwise"),
+            (self.kept, "is not hidden, as only a link has such a name, and what your machine runs by itself stays"),
         ):
             if paths:
                 more = f" and {len(paths) - _MAX_NAMED} more" if len(paths) > _MAX_NAMED else ""
@@ -89,22 +93,34 @@ def make_stand_ins(host: Host) -> None:
         directory.make(DIRECTORY, _READ_ONLY[DIRECTORY]).close()
 
 
-def find(root: Path, patterns: Sequence[str], repository: Repository | None) -> Hidden:
-    """Return what ``patterns`` hide in the tree at ``root``. Raises ConfinedError if that is too much."""
+def find(
+    root: Path, patterns: Sequence[str], repository: Repository | None, protected: Collection[Path] = ()
+) -> Hidden:
+    """Return what ``patterns`` hide in the tree at ``root``.
+
+    A link hides none of what is ``protected``: a session could have made it, for the next to find that empty.
+    Raises ConfinedError if that is too much, or closed.
+    """
     matched = _Patterns(patterns)
     files: list[str] = []
     directories: dict[str, None] = {}
+    closed: list[str] = []
+    kept: set[str] = set()
     passed = left_out(root)
     try:
-        for _, prefix, entries in walk(root, passed, _MAX_ENTRIES, _MAX_SECONDS):
+        for _, prefix, entries in walk(root, passed, _MAX_ENTRIES, _MAX_SECONDS, closed.append):
             is_inside = prefix[:-1] in directories
             for entry in entries:
-                is_directory = entry.is_dir()  # a link may lead to one
+                is_link = entry.is_symlink()  # it may lead to a directory, to itself, or to where nobody may look
+                is_directory = os.path.isdir(root / (prefix + entry.name)) if is_link else entry.is_dir()  # noqa: PTH112
                 if not (is_inside or matched(prefix, entry.name, is_directory=is_directory)):
                     continue
                 path = prefix + entry.name
-                if entry.is_symlink() and not (path := _real(root, path, passed)):
+                if is_link and not (path := _real(root, path, passed)):
                     continue  # it leads nowhere that a session sees
+                if is_link and any(_overlap(root / path, place) for place in protected):
+                    kept.add(path)
+                    continue
                 if is_directory:
                     directories[path] = None
                 else:
@@ -113,7 +129,16 @@ def find(root: Path, patterns: Sequence[str], repository: Repository | None) -> 
         raise ConfinedError(
             f"There is too much in {root} to look for what `hide` names.", "Name a smaller project, or hide less."
         ) from None
-    return _hidden(root, files, directories, repository)
+    if "" in closed:
+        raise ConfinedError(
+            f"{root} cannot be looked through for what `hide` names.", f"Open it: chmod u+rx {shlex.quote(str(root))}"
+        )
+    found = _hidden(root, files, (*directories, *closed), repository)
+    return replace(found, kept=tuple(sorted(path for path in kept if not found.covers(f"{root}/{path}"))))
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    return one == other or one in other.parents or other in one.parents
 
 
 def left_out(root: Path) -> frozenset[str]:
@@ -126,7 +151,7 @@ def left_out(root: Path) -> frozenset[str]:
 def _real(root: Path, path: str, passed: frozenset[str]) -> str:
     """Return where in the tree a link leads; empty if that is nowhere, elsewhere, or where nothing is hidden."""
     real = Path(os.path.realpath(root / path))
-    if not real.is_relative_to(root) or real == root or not real.exists():
+    if not real.is_relative_to(root) or real == root or not os.path.exists(real):  # noqa: PTH110 - it may be closed
         return ""
     parts = real.relative_to(root).parts
     return "" if parts[0] in passed or ".git" in parts else "/".join(parts)
@@ -179,12 +204,17 @@ def _blob(root: Path, path: str, like: str) -> str:
 
 
 def walk(
-    root: Path, passed: frozenset[str], most: int, seconds: float
+    root: Path,
+    passed: frozenset[str],
+    most: int,
+    seconds: float,
+    closed: Callable[[str], object] = lambda _path: None,
 ) -> Iterator[tuple[Directory, str, list[os.DirEntry[str]]]]:
     """Yield each directory of the tree at ``root``, open, with its path, which ends with a slash, and its entries.
 
     Directories of packages, git's and those at the paths ``passed`` are passed over, and no link is followed. What
-    cannot be opened is left out. Raises TooMuch beyond ``most`` entries or so many seconds.
+    cannot be opened is left out; ``closed`` is told of the path of what its owner could open again, and of the root's,
+    which is empty. Raises TooMuch beyond ``most`` entries or so many seconds.
     """
     deadline, left = time.monotonic() + seconds, most
 
@@ -203,11 +233,30 @@ def walk(
                 entries.append(entry)
         yield directory, prefix, entries
         for name in inner if depth < _MAX_DEPTH else ():
-            with contextlib.suppress(OSError), directory.child(name) as opened:
-                yield from below(opened, f"{prefix}{name}/", depth + 1)
+            try:
+                with directory.child(name) as opened:
+                    yield from below(opened, f"{prefix}{name}/", depth + 1)
+            except PermissionError:
+                if _is_ours(directory, name):
+                    closed(prefix + name)
+            except OSError:
+                continue  # it is gone, or a link by now
 
-    with contextlib.suppress(OSError), Location(root).open() as top:
-        yield from below(top, "", 0)
+    try:
+        with Location(root).open() as top:
+            yield from below(top, "", 0)
+    except OSError:
+        closed("")
+
+
+def _is_ours(directory: Directory, name: str) -> bool:
+    """Return whether a session could open what is closed now: it acts as the user. So it is in case of doubt."""
+    try:
+        return os.stat(name, dir_fd=directory.fileno(), follow_symlinks=False).st_uid == os.geteuid()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
 
 
 class _Patterns:

@@ -40,11 +40,18 @@ _SYSTEM = frozenset(
 _SYSTEM_TREES = tuple(
     map(
         Path,
-        """/bin /boot /dev /etc /lib /lib64 /opt/confined-claude /proc /run /sbin /sys
-        /usr/bin /usr/lib /usr/lib64 /usr/libexec /usr/local/bin /usr/local/lib /usr/sbin /usr/share
-        /var/cache /var/lib/containerd /var/lib/docker /var/run /Library /System /private/etc""".split(),
+        """/bin /boot /dev /etc /lib /lib32 /lib64 /libx32 /opt/confined-claude /proc /run /sbin /sys
+        /usr/bin /usr/games /usr/include /usr/lib /usr/lib32 /usr/lib64 /usr/libexec /usr/libx32 /usr/sbin /usr/share
+        /usr/local/bin /usr/local/etc /usr/local/games /usr/local/include /usr/local/lib /usr/local/sbin
+        /usr/local/share
+        /var/cache /var/lib/apt /var/lib/containerd /var/lib/dbus /var/lib/docker /var/lib/dpkg /var/lib/pam
+        /var/lib/systemd /var/lib/ucf /var/run /var/spool/cron /Library /System /private/etc""".split(),
     )
 )
+# Where root in the container looks, apt and dpkg above all; below the others it does not, and users have things there.
+_ROOTS_TREES = tuple(map(Path, ("/root", "/usr", "/var")))
+_NOT_ROOTS = tuple(map(Path, ("/usr/local/src", "/usr/src", "/var/www")))
+_ROOTS_HOME = Path("/root")
 # Where some systems mount a user's USB disks.
 _REMOVABLE = Path("/run/media")
 # What the container mounts below its HOME, see session/mounts.py.
@@ -198,10 +205,16 @@ def refusal(root: Path, host: Host) -> str:
     return next((reason for reason, applies in reasons.items() if applies), "")
 
 
-def hides_the_containers(target: Path) -> bool:
-    """Return whether something mounted at ``target`` would be in the place of what the container needs there."""
+def hides_the_containers(target: Path, source: Path) -> bool:
+    """Return whether ``source``, which a session may see, would be in the place of what the container needs.
+
+    At its own path it could be a project as well, so that all there is left to refuse are files of root's home.
+    """
+    if target == source:
+        return _ROOTS_HOME in target.parents and target.relative_to(_ROOTS_HOME).parts[0].startswith(".")
     link = CONTAINER_HOME / "workspace"  # to the project
-    return _is_of_the_system(target) or _is_of_the_container(target) or _is_within(target, (link,))
+    is_roots = _is_within(target, _ROOTS_TREES) and not any(tree in target.parents for tree in _NOT_ROOTS)
+    return is_roots or _is_of_the_system(target) or _is_of_the_container(target) or _is_within(target, (link,))
 
 
 def _is_of_the_system(root: Path) -> bool:

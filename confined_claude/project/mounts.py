@@ -88,7 +88,12 @@ def _bound(source: Path, target: Path, writable: bool, host: Host) -> HostMount:
         raise ConfinedError(f"Cannot mount {source}: it is neither a directory nor a regular file.", "Name another.")
     if reason := refusal(source, host):
         raise ConfinedError(f"No session may see {source}: {reason}.", "Take it out of `mounts`, or name less of it.")
-    if target != source and hides_the_containers(target):
+    if writable and not stat.S_ISDIR(status.st_mode):
+        raise ConfinedError(
+            f"Cannot mount {source} writable: it is a file, and what uses it on this machine is not known.",
+            "Mount its directory, where changes are found and reported, or mount the file as :ro.",
+        )
+    if hides_the_containers(target, source):
         raise ConfinedError(
             f"Nothing can be mounted at {target}: the container has its own files there.",
             "Name another place, /data for instance.",

@@ -20,8 +20,11 @@ from ..errors import ConfinedError
 from ..project import CONTAINER_HOME
 
 SECRETS_FILE, VARIABLES_FILE = "run/confined-claude/secrets", "run/confined-claude/variables"
+# A user and a password with a slash look like host and port, but for the @ that follows.
 _HOST = re.compile(
-    r"https?://(?:[^\s/@]*@)?([A-Za-z0-9.-]+(?::[0-9]+)?)(?=[/\s'\"]|$)|^\s*machine\s+([A-Za-z0-9.-]+)", re.M
+    r"https?://(?:[^\s/@]*@)?([A-Za-z0-9.-]+(?::[0-9]+(?![^\s'\"]{0,999}@))?)(?=[/\s'\"]|$)"
+    r"|^[ \t]*machine\s+([A-Za-z0-9.-]+)",
+    re.M,
 )
 _USUAL_PORT = re.compile(":(80|443)$")
 

@@ -19,6 +19,8 @@ def read(path: Path, places: tuple[Path, ...], most_bytes: int) -> bytes:
     place = within(path, places)
     base = place or real.parent
     parts = (path if path.is_relative_to(base) else real).relative_to(base).parts
+    if not parts:  # a place where sessions can write, or the root directory
+        raise ConfinedError(f"Cannot read {path}: it is a directory.", "Name a file, or take it out of your settings.")
     try:
         with Location(base, parts[:-1]).open() as directory:
             directory.stat(parts[-1])

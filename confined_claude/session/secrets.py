@@ -61,7 +61,7 @@ def values(
             _check(secret, value)
             found[secret.name] = value
     finally:
-        for process in running:
+        for process in tuple(running):
             _kill(process)
     return found
 
@@ -110,6 +110,8 @@ def _printed(
         except subprocess.TimeoutExpired:
             _kill(process)
             raise _failure(secret, f"has not ended after {SECONDS:.0f} s") from None
+        finally:
+            running.remove(process)
     if process.returncode:
         reason = f"ended with {process.returncode}"
         if secret.source == "keyring":  # a command could print the value there as well
@@ -143,6 +145,6 @@ def _failure(secret: Secret, reason: str) -> ConfinedError:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        with contextlib.suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)
+    """End what prints a secret, with all it has started, which may outlive it and hold its output open."""
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)

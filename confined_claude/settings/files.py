@@ -161,12 +161,21 @@ def _check(values: Mapping[str, Any], source: str) -> dict[str, Value]:
         texts = [str(entry) if spec.is_number and type(entry) in (int, float) else entry for entry in entries]
         if not all(map(spec.allows, texts)):
             quotes = "" if spec.is_number else ", each in quotes" if is_list else ", in quotes"
-            shown = [spec.shown(entry) if isinstance(entry, str) else entry for entry in entries]
-            raise ConfinedError(
-                f"{source}: {name} cannot be {shown if entries is value else value!r}.", f"It is {spec.values}{quotes}."
-            )
+            if entries is value:
+                what = repr([spec.shown(each) if isinstance(each, str) else _shown(each, spec) for each in entries])
+            else:
+                what = _shown(value, spec)
+            raise ConfinedError(f"{source}: {name} cannot be {what}.", f"It is {spec.values}{quotes}.")
         for text in filter(spec.problem, texts if is_list else ()):
             message = f"{source}: {name} cannot have {spec.shown(text)}: {spec.problem(text)}."
             raise ConfinedError(message, "Remove that entry.")
         checked[name] = texts[0] if spec.kind is Kind.CHOICE else tuple(texts)
     return checked
+
+
+def _shown(value: Any, spec: Spec) -> str:
+    """Return a value for a message: of one that should be a list, or a text in one, what it is, as it may be secret."""
+    if not spec.is_list:
+        return repr(value)
+    kinds = {str: "a text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a table"}
+    return kinds.get(type(value), "a date or time")

@@ -55,6 +55,15 @@ def test_a_session_cannot_move_it_to_where_the_next_does_not_look(field: Field) 
     assert SECRET in field.session("cat node_modules/x/app/.env", **HIDE).stdout, "packages are not looked through"
 
 
+def test_what_is_closed_to_the_start_is_not_opened_by_the_session(field: Field) -> None:
+    """One that a session closes ends the next start, until someone accepts it; this one was closed before."""
+    field.prepare("chmod 0111 app deploy")
+    script = "chmod 755 app deploy; cat app/.env deploy/keys/k; true"
+    done = field.session(script, **HIDE)
+    assert (done.returncode, SECRET in done.stdout) == (0, False), done.stderr
+    assert field.session(script).stdout.count(SECRET) == 2  # the control
+
+
 def test_a_session_cannot_have_git_vouch_for_it(field: Field) -> None:
     """What git holds as it is may be read; whoever cannot read it knows other contents alone."""
     other = "$(git hash-object -w file)"

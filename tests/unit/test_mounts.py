@@ -14,6 +14,7 @@ import pytest
 from confined_claude.errors import ConfinedError
 from confined_claude.fs.identity import status_without_links
 from confined_claude.host import Host
+from confined_claude.project import hides_the_containers, refusal
 from confined_claude.project.mounts import HostMount, bind
 from confined_claude.settings import SPECS
 from confined_claude.settings.files import ProjectFiles
@@ -146,6 +147,13 @@ KEYS = """~ ~/.ssh ~/.gnupg ~/.aws ~/.config ~/.config/gh ~/.docker ~/.local ~/.
 FILES = """~/.ssh/id_ed25519 ~/.netrc ~/.git-credentials ~/.bashrc ~/.npmrc ~/.claude.json ~/.bash_history""".split()
 
 
+def test_a_file_is_not_mounted_writable(root: Path, host: Host, tmp_path: Path) -> None:
+    put(tmp_path / "tool")
+    for mode in (":rw", ":/data/tool:rw"):
+        assert "tool writable: it is a file" in refused(root, host, f"../../tool{mode}")
+    assert bound(root, host, "../../tool:ro")  # the control
+
+
 @pytest.mark.parametrize("mode", ["", ":ro", ":rw", ":/data:ro"])
 @pytest.mark.parametrize("path", [*KEYS, *FILES])
 def test_keys_settings_and_programs_of_the_user_are_refused(path: str, mode: str, root: Path, host: Host) -> None:
@@ -197,7 +205,11 @@ def test_what_holds_keys_elsewhere_is_refused(root: Path, host: Host, tmp_path: 
 
 @pytest.mark.parametrize(
     "target",
-    ["/", "/usr/local/bin", "/etc/x", "/home/claude", "/home/claude/.claude", "/home/claude/workspace/x", "/proc/x"],
+    """/ /bin /boot /dev/x /etc/x /home /home/claude /home/claude/.claude /home/claude/workspace/x /lib32/x /mnt /opt
+    /opt/confined-claude/x /proc/x /root /root/.bashrc /root/x /run/x /sbin /srv /sys/x /tmp /usr /usr/games
+    /usr/include/x /usr/local /usr/local/bin /usr/local/sbin /usr/local/sbin/x /usr/local/share/ca-certificates
+    /usr/local/etc/x /usr/src /usr/x /var /var/backups /var/cache/apt /var/lib/apt/lists /var/lib/dpkg
+    /var/lib/dpkg/info /var/lib/x /var/spool/cron /var/tmp/x /var/www""".split(),
 )
 def test_nothing_can_be_in_the_place_of_what_the_container_has(
     target: str, root: Path, host: Host, tmp_path: Path
@@ -205,6 +217,35 @@ def test_nothing_can_be_in_the_place_of_what_the_container_has(
     (tmp_path / "data").mkdir()
     assert "the container has its own" in refused(root, host, f"../../data:{target}")
     assert bound(root, host, "../../data:/home/claude/data")  # the control
+
+
+@pytest.mark.parametrize(
+    "target",
+    """/data /home/me/x /home/claude/x /media/x /mnt/x /models /opt/x /srv/x /tmp/x /usr/local/src/x /usr/src/app
+    /var/www/html /workspace""".split(),
+)
+def test_other_places_are_free(target: str, root: Path, host: Host, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    assert bound(root, host, f"../../data:{target}") == [(str(tmp_path / "data"), target, False)]
+
+
+@pytest.mark.parametrize(
+    ("path", "refused"),
+    [
+        ("/root/.profile", True),
+        ("/root/.x/y", True),
+        ("/root/x", False),
+        ("/var/lib/jenkins/x", False),
+        ("/usr/local/src/x", False),
+    ],
+)
+def test_at_its_own_path_only_what_root_starts_with_is_in_the_way(path: str, refused: bool) -> None:
+    assert hides_the_containers(Path(path), Path(path)) == refused
+
+
+@pytest.mark.parametrize("path", ["/var/lib/dpkg/info", "/var/lib/apt", "/usr/local/sbin", "/usr/local/sbin/x"])
+def test_what_the_containers_root_trusts_is_no_source_and_no_project_either(path: str, host: Host) -> None:
+    assert refusal(Path(path), host) == "it is part of the system"
 
 
 @pytest.mark.parametrize(

@@ -557,6 +557,23 @@ def test_what_is_no_list_of_paths(value: str, files: Files) -> None:
     assert "protect cannot be" in files.error(user=f"protect = {value}").message
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[env]\nTOKEN = "hunter2"', "a table"),
+        ('env = "TOKEN=hunter2"', "a text"),
+        ('env = [["TOKEN=hunter2"]]', "['a list']"),
+        ('env = [{TOKEN = "hunter2"}]', "['a table']"),
+        ('env = ["TO KEN=hunter2"]', "['"),
+        ('[[env]]\nTOKEN = "hunter2"', "['a table']"),
+    ],
+)
+def test_a_message_on_what_is_no_list_has_no_value(text: str, said: str, files: Files) -> None:
+    message = files.error(user=text).message
+    assert f"env cannot be {said}" in message
+    assert "hunter2" not in message
+
+
 @pytest.mark.parametrize("file", ["user", "project"])
 @pytest.mark.parametrize("content", [b'network = "none', b"network none", b'network = "none"\nnetwork = "open"', b"{}"])
 def test_a_file_that_is_not_toml(file: str, content: bytes, files: Files) -> None:

@@ -188,27 +188,54 @@ def test_the_records_are_those_of_the_project_that_it_is(ground: Ground) -> None
 @pytest.mark.parametrize(
     ("entry", "why"),
     [
-        ("library/.envrc:rw", "your shell"),
         ("library/.git:rw", "git's own"),
         ("library/.git/hooks:rw", "git's own"),
         ("library/.vscode:rw", "editor"),
         ("library/sub/.github/workflows:rw", "GitHub"),
         ("library/node_modules/x:rw", "installed packages"),
         ("library/env/lib:rw", "installed packages"),
-        ("library/Makefile:rw", "make"),
     ],
 )
 def test_what_acts_by_its_place_is_not_mounted_writable(entry: str, why: str, ground: Ground) -> None:
     for directory in (".vscode", "sub/.github/workflows", "node_modules/x", "env/lib", ".git/hooks"):
         (ground.library / directory).mkdir(parents=True, exist_ok=True)
-    put(ground.library / "Makefile")
     put(ground.library / "env/pyvenv.cfg")
     with pytest.raises(ConfinedError, match=why):
         ground.beside(replace(ground.one, settings=Settings(mounts=(f"../{entry}",))))
     assert ground.beside(replace(ground.one, settings=Settings(mounts=(f"../{entry[:-1]}o",)))) == ()  # the control
 
 
-def test_a_plain_file_is_mounted_writable_and_there_is_nothing_to_scan(ground: Ground) -> None:
-    put(ground.library / "notes.txt")
-    workspace = replace(ground.one, settings=Settings(mounts=("../library/notes.txt:rw",)))
-    assert ground.beside(workspace) == ()
+def mounted(ground: Ground, entry: str, root: Path | None = None) -> list[Path]:
+    workspace = replace(ground.one, settings=Settings(mounts=(entry,)))
+    workspace = workspace if root is None else replace(workspace, project=Project(root))
+    return [place.workspace.project.root for place in ground.beside(workspace)]
+
+
+@pytest.mark.parametrize("made", [".git", ".confined-claude/config.toml", "records"])
+def test_a_part_of_another_project_is_not_mounted_writable(made: str, ground: Ground, tmp_path: Path) -> None:
+    """What is left there would be in none of its reports."""
+    other = tmp_path / "other"
+    put(other / "src/deep/x")
+    assert mounted(ground, "../other/src/deep:rw") == [other / "src/deep"]  # the control
+    if made == "records":
+        ground.session(replace(ground.one, project=Project(other), settings=Settings()))
+    elif made == ".git":
+        made_repository(other)
+    else:
+        put(other / made)
+    with pytest.raises(ConfinedError, match=f"it is part of {other}"):
+        mounted(ground, "../other/src/deep:rw")
+    assert mounted(ground, "../other/src/deep:ro") == []
+    assert mounted(ground, "../other:rw") == [other]
+    made_repository(other / "src/deep")
+    assert mounted(ground, "../other/src/deep:rw") == [other / "src/deep"]  # a project of its own
+
+
+def test_a_part_of_what_the_project_is_in_as_well_is_mounted_writable(ground: Ground, tmp_path: Path) -> None:
+    """Nobody could mount all of that beside it."""
+    around = made_repository(tmp_path / "around")
+    for name in ("app", "lib"):
+        put(around / name / "x")
+    assert mounted(ground, "../lib:rw", around / "app") == [around / "lib"]
+    with pytest.raises(ConfinedError, match=f"it is part of {around}"):
+        mounted(ground, "../around/lib:rw")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from confined_claude.project import Project
 from confined_claude.settings import Settings
 from confined_claude.workspace import Workspace
 
+from ..conftest import as_plain_user
 from ..guarding import commit, git, made_repository, put
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n"  # gitleaks:allow
@@ -90,6 +92,59 @@ def test_a_link_hides_what_it_leads_to_in_the_project_and_nothing_elsewhere(root
     ):
         (root / name).symlink_to(target)
     assert hidden(root, ".env*") == ["config/real"]
+
+
+@pytest.mark.parametrize("mode", [0o111, 0o000, 0o300, 0o444])
+def test_a_directory_that_is_closed_is_hidden_whole(mode: int) -> None:
+    """A session could close it, for the next to open it again."""
+
+    def seen() -> list[str]:
+        root = Path(parent, "project")
+        for path in ("deploy/keys/.env", "deploy/.env", "src/.env"):
+            put(root / path)
+        (root / "deploy").chmod(mode)
+        try:
+            return hidden(root, ".env", "nothing/")
+        finally:
+            (root / "deploy").chmod(0o755)
+
+    with tempfile.TemporaryDirectory(dir="/tmp") as parent:  # pytest's own is closed to others
+        Path(parent).chmod(0o777)
+        expected = ["deploy/.env", "deploy/keys/"] if mode == 0o444 else ["deploy/"]
+        assert as_plain_user(seen) == [*expected, "src/.env"]
+
+
+def test_what_nobody_may_look_through_is_an_error_at_the_root_and_left_where_it_is_anothers() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as parent:
+        Path(parent).chmod(0o755)
+        put(Path(parent, "database/.env"))
+        Path(parent, "database").chmod(0o700)
+        if os.geteuid() == 0:  # its owner is another, so no session opens it
+            assert as_plain_user(lambda: hidden(Path(parent), ".env")) == []
+            with pytest.raises(ConfinedError, match="cannot be looked through"):
+                as_plain_user(lambda: hidden(Path(parent, "database"), ".env"))
+        assert hidden(Path(parent), ".env") == ["database/.env"]  # the control
+
+
+@pytest.mark.parametrize("name", [".env", "other"])
+def test_a_link_to_itself_or_to_a_closed_place_is_no_error(name: str) -> None:
+    def seen() -> list[str]:
+        root = Path(parent, "project")
+        put(root / "x/.env")
+        put(root / "closed/inner/y")
+        (root / name).symlink_to(name)
+        (root / f"a/{name}").parent.mkdir()
+        (root / f"a/{name}").symlink_to("/root/x/y" if os.geteuid() else "/nowhere")
+        (root / f"x/{name}.2").symlink_to("../closed/inner/y")
+        (root / "closed").chmod(0)
+        try:
+            return hidden(root, ".env*")
+        finally:
+            (root / "closed").chmod(0o755)
+
+    with tempfile.TemporaryDirectory(dir="/tmp") as parent:
+        Path(parent).chmod(0o777)
+        assert as_plain_user(seen) == ["closed/", "x/.env"]
 
 
 # What git has
@@ -188,6 +243,29 @@ def test_a_stand_in_takes_the_place_of_the_guards_own_mounts(root: Path, host: H
     assert [mount.source for mount in planned(root, host).mounts if mount.target == f"{root}/.envrc"] == [
         root / ".envrc"
     ]
+
+
+def test_a_link_does_not_empty_what_is_protected(root: Path, host: Host) -> None:
+    """A session could leave one, for the next to have no settings of Claude's that refuse something."""
+    put(root / ".claude/settings.local.json")
+    put(root / "config/real")
+    put(root / ".envrc")
+    for name, target in (
+        (".env.z", ".claude/settings.local.json"),
+        (".env.d", ".claude"),
+        (".env.r", "config/real"),
+        (".env.n", ".envrc"),
+    ):
+        (root / name).symlink_to(target)
+    found = planned(root, host, ".env.*").hidden
+    assert found is not None
+    assert (found.files, found.directories) == (("config/real",), ())
+    assert found.kept == (".claude", ".claude/settings.local.json", ".envrc")
+    assert f"{root}/.claude/settings.local.json" in " ".join(found.notes())
+    named = planned(root, host, ".env*").hidden  # the control: by its own name
+    assert named is not None
+    assert ".envrc" in named.files
+    assert ".envrc" not in named.kept
 
 
 def test_what_is_on_the_way_stays_in_its_place(root: Path, host: Host) -> None:

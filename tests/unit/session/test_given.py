@@ -249,9 +249,20 @@ def test_the_allowlist_is_proposed_the_hosts_that_are_named(here: Place) -> None
         "/home/claude/.netrc names git.example",
     ]
     assert lines[0].endswith('allow = ["b.example:8080"]')
+    assert list(hosts_to_allow({"X": "https://user:1234/secret@h.example/"}, {}, ())) == []
+    assert list(hosts_to_allow({"X": "https://h.example/@scope/x"}, {}, ()))  # the control
+    since = time.monotonic()
+    assert list(hosts_to_allow({}, {"x": b"\n" * 100_000 + b"https://a:1/" * 5000}, ("a:1",))) == []
+    assert time.monotonic() - since < 2
     launch = planned(here.root, here.host, Settings(network="allowlist"), given=Given(given))
     assert any("pypi.corp.example" in line for line in launch.remarks)
     assert not any("pypi" in line for line in planned(here.root, here.host, given=Given(given)).remarks)
+
+
+@pytest.mark.parametrize("path", [".", "sub/..", "/"])
+def test_a_directory_in_the_place_of_a_file_is_named(path: str, here: Place) -> None:
+    assert "it is a directory" in here.error(f'env_file = ["{path}"]').message
+    assert "it is a directory" in here.error(f'[secrets.X]\nfile = "{path}"\nalways = true').message
 
 
 # Secrets
@@ -345,11 +356,14 @@ def test_a_secret_that_cannot_be_had_ends_the_start_without_its_value(table: str
     assert said in here.error(f"[secrets.X]\n{table}\nalways = true").message
 
 
-def test_a_command_that_hangs_is_ended_with_all_it_started(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("end", ["wait", "exit"])
+def test_a_command_that_hangs_is_ended_with_all_it_started(
+    end: str, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(secrets, "SECONDS", 0.3)
     mark = here.root.parent / "mark"
     since = time.monotonic()
-    error = here.error(f'[secrets.X]\ncommand = "(sleep 2; touch {mark}) & wait"\nalways = true')
+    error = here.error(f'[secrets.X]\ncommand = "(sleep 2; touch {mark}) & {end}"\nalways = true')
     assert "`(sleep` has not ended after" in error.message
     assert time.monotonic() - since < 2
     time.sleep(2)
