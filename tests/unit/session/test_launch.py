@@ -402,6 +402,9 @@ def test_a_repository_without_all_its_objects_is_reported_with_the_command_that_
     seen = HostMount(place.parent, place.parent, writable=False, is_directory=True, identity=(1, 1))
     assert "git lacks" not in " ".join(planned(root, host, alternates=alternates, mounts=(seen,)).notes)
     assert f"`git -C '{root}' repack -a -d && rm '{file}'`" in note
+    (note, *_) = planned(root, host, alternates=Alternates(file, (place / "\x1b[2J",))).notes
+    assert "\\x1b[2J" in note
+    assert note.isprintable()
 
 
 def test_the_project_is_named_where_it_is_not_the_callers_directory(root: Path, host: Host) -> None:
