@@ -53,10 +53,10 @@ class GuardedProject:
         self.prefix = f"{self.root}/" if is_beside else ""
         self.repository: Repository | None = None
         try:
-            found = repository.find(self.root)
-            if found is not None and self.root not in found.common.parents:
-                _refuse_private(found.common, workspace.host)
-            self.repository = found
+            own = repository.find(self.root)
+            if own is not None and self.root not in own.common.parents:
+                _refuse_private(own.common, workspace.host)
+            self.repository = own
         except ConfinedError:
             if workspace.settings.git != "open" and not lenient:
                 raise

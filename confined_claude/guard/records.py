@@ -162,8 +162,7 @@ class Records(ReadOnlyRecords):
         """
         known = self.before(key)
         if known is None:
-            now = self.boundaries()
-            self.save_boundaries(replace(now, before=frozenset(before.snapshot.boundaries) - now.made))
+            self.save_boundaries(self.boundaries().at_a_start(before.snapshot.boundaries))
         before = replace(known or before, session=before.session)
         write_json(self._directory, key + _BEFORE, _encode_before(before))
         for other, _ in self.session_keys():
