@@ -9,6 +9,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..environment import is_loopback
 from ..errors import ConfinedError, EngineError
@@ -37,8 +38,10 @@ def engine_address(environ: Mapping[str, str]) -> str:
 
 def port_of(address: str) -> int:
     """Return the port at which an engine on this machine listens; 0 for one that does not."""
-    _, _, port = address.rpartition(":")
-    return int(port) if address.startswith(_REMOTE_SCHEMES) and port.isdecimal() else 0
+    with contextlib.suppress(ValueError):
+        if address.startswith(_REMOTE_SCHEMES):
+            return urlsplit(address).port or 0
+    return 0
 
 
 def is_listening(address: str) -> bool:

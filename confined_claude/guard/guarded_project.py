@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from ..errors import ConfinedError
 from ..fs.directory import Location
-from ..project import CONTAINER_HOME
+from ..host import Host
+from ..project import CONTAINER_HOME, refusal
 from ..project.places import claude_links, start_up_links
 from ..state.boundaries import Boundaries
 from ..workspace import Workspace
@@ -52,7 +53,10 @@ class GuardedProject:
         self.prefix = f"{self.root}/" if is_beside else ""
         self.repository: Repository | None = None
         try:
-            self.repository = repository.find(self.root)
+            own = repository.find(self.root)
+            if own is not None and self.root not in own.common.parents:
+                _refuse_private(own.common, workspace.host)
+            self.repository = own
         except ConfinedError:
             if workspace.settings.git != "open" and not lenient:
                 raise
@@ -203,6 +207,15 @@ class GuardedProject:
         absolute = self.root / path
         base = next(base for base in (self.root, *self.outside, Path("/")) if absolute.is_relative_to(base))
         return Location(base, absolute.relative_to(base).parts[:-1])
+
+
+def _refuse_private(common: Path, host: Host) -> None:
+    """Raise ConfinedError for a repository outside the project where no project may be: all of it would be mounted."""
+    if reason := refusal(common, host):
+        raise ConfinedError(
+            f"The repository of this project is at {common}, which no session may see: {reason}.",
+            'Put it elsewhere. With git = "open" in your own config file sessions start, without git.',
+        )
 
 
 def identity(path: Path) -> Identity:

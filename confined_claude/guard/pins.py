@@ -172,7 +172,7 @@ def _other_version_control(root: Path) -> Iterator[Path]:
     """Yield what Mercurial obeys beside the files of the rules, also if it is missing, and Jujutsu's own git does."""
     if _real_directory(root / ".hg"):
         settings = (root / ".hg" / name for name in ("hgrc", "hgrc-not-shared"))
-        yield from (path for path in settings if not path.is_symlink())
+        yield from (path for path in settings if not os.path.islink(path))  # noqa: PTH114 - see _is_there
     store = root / ".jj/repo/store/git"
     if _real_directory(store):
         yield from _git_files(Repository(store, store), root)
@@ -180,7 +180,7 @@ def _other_version_control(root: Path) -> Iterator[Path]:
 
 def _real_directory(path: Path) -> bool:
     """Return whether a path is that of a directory, with no link on the way there."""
-    return path.is_dir() and os.path.realpath(path) == str(path)
+    return os.path.isdir(path) and os.path.realpath(path) == str(path)  # noqa: PTH112 - see _is_there
 
 
 def _git_files(repository: Repository, root: Path) -> Iterator[Path]:

@@ -162,7 +162,7 @@ class Records(ReadOnlyRecords):
         """
         known = self.before(key)
         if known is None:
-            self.save_boundaries(replace(self.boundaries(), before=frozenset(before.snapshot.boundaries)))
+            self.save_boundaries(self.boundaries().at_a_start(before.snapshot.boundaries))
         before = replace(known or before, session=before.session)
         write_json(self._directory, key + _BEFORE, _encode_before(before))
         for other, _ in self.session_keys():

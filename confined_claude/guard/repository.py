@@ -16,6 +16,7 @@ from ..project.boundaries import GIT_MARKS, SCAFFOLD
 from . import gitalternates, gitconfig
 
 _MODULES_DEPTH = 8
+_PARTS = ("HEAD", "objects", "refs")  # without one of them git takes a directory for no repository, see its setup.c
 _OPEN_HINT = 'With git = "open" in your own config file sessions start, without git.'
 
 
@@ -55,7 +56,7 @@ def find(root: Path) -> Repository | None:
     """Return the repository of the project at ``root``, a real path; None if it has none of its own.
 
     Raises ConfinedError if ``.git`` is a link, or a file that names a directory outside the project which does not name
-    this project in turn: a clone could choose what is mounted that way.
+    this project in turn, or contains it: a clone could choose what is mounted that way.
     """
     git = root / ".git"
     try:
@@ -78,6 +79,11 @@ def find(root: Path) -> Repository | None:
     if (repository := _worktree_of(named, git) or _separate(named, root)) is None:
         raise ConfinedError(
             f"{git} names {named}, which does not name this project in turn.", f"{_mending(named, root)} {_OPEN_HINT}"
+        )
+    if repository.common in (root, *root.parents):
+        raise ConfinedError(
+            f"{git} names {repository.common}, which contains this project: sessions would see all of it.",
+            f"`git worktree move` moves a worktree out of its git directory. {_OPEN_HINT}",
         )
     return repository
 
@@ -189,6 +195,8 @@ def _separate(common: Path, root: Path) -> Repository | None:
         pointer = parse_pointer(_content(root, ".git") or b"") or ""
         is_direct = root / pointer == common and common.relative_to(root).parts[0] != SCAFFOLD
         return Repository(common, common) if is_direct else None
+    if not all(os.path.lexists(common / name) for name in _PARTS):
+        return None
     try:
         settings = dict(gitconfig.parse_config(_content(common, "config") or b""))
     except ValueError:

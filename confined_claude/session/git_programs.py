@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ..host import GitVariable
 from ..image.recipe import BASE
 from ..settings import Settings
+from ..text import escape
 
 OWN = "/opt/confined-claude/git"
 # What the image has for settings of git, beside what is built into the shell.
@@ -58,14 +59,20 @@ def plan_programs(
     ``attributes`` say which filters are used.
     """
     said = {key: value for key, value, _ in its}
-    absent = {key for key, value in said.items() if not _is_inside(value, root, settings)}
+    absent = {key for key, value in said.items() if not _is_inside(key, value, root, settings)}
     elsewhere = {key: value for key, value, _ in theirs}
     of_host = {name for name in _filters(elsewhere) if name != _LFS} - _filters(said)
     missing = of_host | _filters(absent)
+    # Where one fails that is not required, git stores the file unfiltered; required, it must not lack a smudge.
+    of_it = {name for name in _filters(key for key, value in said.items() if value) if name != _LFS}
+    plain = (
+        name for name in sorted(of_it) if not (said.get(f"filter.{name}.smudge") or f"filter.{name}.process" in said)
+    )
     return Programs(
-        tuple(line for name in sorted(of_host) for line in _refused(name, elsewhere.get(f"filter.{name}.smudge", ""))),
+        tuple(line for name in sorted(of_host) for line in _refused(name, elsewhere)),
         (
-            *((f"filter.{name}.required", "true") for name in sorted(missing)),
+            *((f"filter.{name}.required", "true") for name in sorted(missing | of_it)),
+            *(_smudge(name, elsewhere) for name in plain),
             *((key, instead) for key in said if key in absent for name, instead in _INSTEAD if name.fullmatch(key)),
             *((key, "false") for key in _SIGNING if key in said),
             *([("commit.template", "")] if _is_elsewhere(said.get("commit.template", ""), root) else []),
@@ -78,15 +85,23 @@ def _filters(keys: Iterable[str]) -> set[str]:
     return {found[1] for key in keys if (found := _FILTER.fullmatch(key))}
 
 
-def _refused(name: str, smudge: str) -> Iterator[tuple[str, str]]:
+def _refused(name: str, elsewhere: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the settings with which git refuses what goes through a filter, and writes it only if that is no change."""
-    refusal = f"{OWN}/no-filter {shlex.quote(name)} %f"
-    yield f"filter.{name}.clean", refusal
-    yield f"filter.{name}.smudge", "cat" if smudge in ("", "cat") else refusal
+    yield f"filter.{name}.clean", _refusal(name)
+    yield _smudge(name, elsewhere)
 
 
-def _is_inside(command: str, root: Path, settings: Settings) -> bool:
-    """Return whether a session has the program that a command begins with, as far as that is known."""
+def _smudge(name: str, elsewhere: dict[str, str]) -> tuple[str, str]:
+    key = f"filter.{name}.smudge"
+    return key, "cat" if elsewhere.get(key, "") in ("", "cat") else _refusal(name)
+
+
+def _refusal(name: str) -> str:
+    return f"{OWN}/no-filter {shlex.quote(name)} %f"
+
+
+def _is_inside(key: str, command: str, root: Path, settings: Settings) -> bool:
+    """Return whether a session has the program that the command of a setting begins with, as far as that is known."""
     if _NO_PROGRAM.fullmatch(command):
         return True
     try:
@@ -97,7 +112,10 @@ def _is_inside(command: str, root: Path, settings: Settings) -> bool:
     if "/" in program:
         is_systems = path.parent in (Path("/bin"), Path("/usr/bin")) and path.name in _PROGRAMS
         return is_systems or not _is_elsewhere(program, root)
-    has_more = bool(settings.packages) or settings.base != BASE
+    if key.startswith("filter."):  # git refuses what goes through one that is not there after all
+        has_more = bool(settings.packages) or settings.base != BASE
+    else:
+        has_more = any(program in package for package in settings.packages)  # such as delta in git-delta
     return has_more or program in _PROGRAMS
 
 
@@ -109,11 +127,11 @@ def _is_elsewhere(path: str, root: Path) -> bool:
 def _remarks(said: dict[str, str], filters: Iterable[str], settings: Settings) -> Iterator[str]:
     if any(said.get(key, "").lower() in _TRUE for key in _SIGNING[:2]):
         yield _UNSIGNED
-    if names := ", ".join(sorted(filters)):
+    if names := escape(", ".join(sorted(filters))):
         yield f"git refuses to add files that go through the filter {names}: it is not in this session."
     if settings.base == BASE and said.get("core.repositoryformatversion", "0") != "0":
         keys = (key.removeprefix("extensions.") for key in said if key.startswith("extensions."))
-        if unknown := ", ".join(sorted(set(keys) - _EXTENSIONS)):
+        if unknown := escape(", ".join(sorted(set(keys) - _EXTENSIONS))):
             yield (
                 f"git in this session is too old for the repository, whose extensions it does not know ({unknown}): "
                 "no git command works. The setting `base` can name a newer Debian."

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..container.egress.networks import SOCKETS
 from ..engine.context import DEFAULT_ADDRESS, engine_address
 from ..engine.mount import Mount
+from ..errors import system_error
 from ..fs.directory import Location
+from ..fs.identity import status_without_links
 from ..host import Host
-from ..project import CONTAINER_HOME
+from ..project import CONTAINER_HOME, Project
+from ..state.store import records_of
 from ..workspace import DOWNLOADERS, SHARED, Workspace
 
 if TYPE_CHECKING:
@@ -75,6 +79,27 @@ def make_directories(workspace: Workspace, mounts: Iterable[Mount]) -> None:
         for name in DOWNLOADERS:
             with contextlib.suppress(OSError):  # it is there, or a session has put something else in its place
                 downloads.mkdir(name)
+
+
+def replaceable(mounts: Iterable[Mount], bound: Collection[str], host: Host) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield the targets of ``mounts`` that sessions of known projects around them can replace, with device and inode.
+
+    Those at or below one of the targets ``bound`` are left out. Raises ConfinedError for what is gone, or behind a
+    link.
+    """
+    mounts = tuple(mounts)
+    bases = {base for base in {mount.base for mount in mounts} if _is_in_a_known_project(base, host)}
+    for mount in mounts:
+        if mount.base in bases and not any(f"{mount.target}/".startswith(f"{target}/") for target in bound):
+            try:
+                status = status_without_links(mount.source)
+            except OSError as error:
+                raise system_error("mount", mount.source, error) from None
+            yield mount.target, (status.st_dev, status.st_ino)
+
+
+def _is_in_a_known_project(place: Path, host: Host) -> bool:
+    return any(os.path.lexists(records_of(host, Project(root).id).path) for root in place.parents)
 
 
 def kept_groups(mounts: Iterable[Mount], host: Host) -> list[int]:

@@ -37,11 +37,11 @@ def _missing_objects(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
     file, directories = facts.alternates
     missing = [str(path) for path in directories if not any(path.is_relative_to(place) for place in seen)]
     if missing:
-        root = shlex.quote(str(workspace.project.root))
+        root = shlex.quote(escape(str(workspace.project.root)))
         yield (
-            f"git lacks objects in this session: the repository takes some from {', '.join(missing)}. "
+            f"git lacks objects in this session: the repository takes some from {escape(', '.join(missing))}. "
             f"`mounts = {json.dumps(missing)}` in your own config file shows them, or "
-            f"`git -C {root} repack -a -d && rm {shlex.quote(str(file))}` copies them into the repository."
+            f"`git -C {root} repack -a -d && rm {shlex.quote(escape(str(file)))}` copies them into the repository."
         )
 
 

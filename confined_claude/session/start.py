@@ -37,7 +37,7 @@ from . import CLAUDE, orphans
 from .git import plan_git
 from .host_facts import HostFacts, gather_given
 from .launch import Launch, plan_launch
-from .mounts import bound_mounts, kept_groups, make_directories
+from .mounts import bound_mounts, kept_groups, make_directories, replaceable
 from .supervisor import Supervisor, connect
 from .telling import Teller
 
@@ -75,8 +75,7 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, 
                     facts = replace(gather_facts(workspace, address, chosen, reservation), given=given)
                     launch = plan(workspace, facts, command)
                     places = beside(workspace, facts)
-                carried = facts.carried
-                code = _start(workspace, launch, chosen, carried, caught, places=places, needs_sign_in=needs_sign_in)
+                code = _start(workspace, launch, chosen, facts, caught, places=places, needs_sign_in=needs_sign_in)
         from ..image.inventory import Inventory, is_prune_pending
 
         if is_prune_pending(state_of(workspace.host)):
@@ -195,7 +194,7 @@ def _start(
     workspace: Workspace,
     launch: Launch,
     sign_in: Chosen,
-    carried: Carried,
+    facts: HostFacts,
     caught: signals.Signals,
     *,
     places: Sequence[Beside],
@@ -223,7 +222,9 @@ def _start(
         since = 0.0
 
         def prepare() -> None:
-            prepared = _prepare(workspace, claude, carried, needs_sign_in=needs_sign_in, is_watched=launch.terminal)
+            prepared = _prepare(
+                workspace, claude, facts.carried, needs_sign_in=needs_sign_in, is_watched=launch.terminal
+            )
             notes.extend(prepared)
 
         def closing() -> list[str]:
@@ -245,6 +246,8 @@ def _start(
             launch = launch.with_mounts(guard.mounts, guard.bound() if launch.bound else ())
             launch = in_groups(workspace, launch).telling(notes)
             make_directories(workspace, launch.mounts)
+            if facts.shares_kernel:
+                launch = launch.with_mounts((), replaceable(launch.mounts, launch.bound, workspace.host))
             watch = claude.watch(teller.tell)
             supervisor = Supervisor(
                 workspace,

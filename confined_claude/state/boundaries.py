@@ -33,6 +33,10 @@ class Boundaries:
     before: frozenset[str] | None = None
     made: frozenset[str] = frozenset()
 
+    def at_a_start(self, there: Iterable[str]) -> Boundaries:
+        """Return what is known once a session starts where these are ``there``, and none is on record."""
+        return replace(self, before=frozenset(there) - self.made)
+
     def after(self, before: Iterable[str], found: Iterable[str], root: Path) -> Boundaries:
         """Return what is known once a session is over, with what it has left in the project at ``root``.
 

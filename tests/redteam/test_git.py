@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 from attacks import REVIEW, Attack, Field, table
-from helpers import docker, sessions_of, wait_until
+from helpers import User, docker, sessions_of, wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -696,12 +697,38 @@ def test_a_clone_cannot_choose_what_is_mounted(worktree: Field) -> None:
     repository.prepare("mkdir ../secret; echo ref: x > ../secret/HEAD; echo gitdir: ../secret > .git")
     done = repository.session("true")
     assert done.returncode == 2
-    assert "does not belong to this project" in done.stderr
+    assert "does not name this project in turn" in done.stderr
     assert sessions_of(repository.project) == []
     with repository.user.running(
         "confined-claude", "shell", "--git", "open", "--", "sleep", "60", cwd=repository.project
     ):
         assert str(repository.project.parent / "secret") not in sources(repository.project)
+
+
+def unpacked(place: str) -> str:
+    """Shell words that make what an archive can leave in a home directory: at ``place`` a repository of ``nice``."""
+    return f"""mkdir -p {place}/objects {place}/refs nice; echo ref: refs/heads/main >{place}/HEAD
+        printf '[core]\\n\\tworktree = %s/nice\\n' "$PWD" >{place}/config; echo gitdir: ../{place} >nice/.git"""
+
+
+AROUND = unpacked(".")
+AROUND_AS_WORKTREE = f"""{AROUND}; mkdir -p worktrees/x; echo ../.. >worktrees/x/commondir
+    echo ../../nice/.git >worktrees/x/gitdir; echo gitdir: ../worktrees/x >nice/.git"""
+
+
+@pytest.mark.parametrize("script", [AROUND, AROUND_AS_WORKTREE, unpacked(".ssh")], ids=range(3))
+def test_an_archive_cannot_have_the_home_directory_mounted(script: str, user: User) -> None:
+    """G16. The control: the same in a directory that may be seen is mounted."""
+    for commands, mounted in ((script, None), (unpacked("elsewhere.git"), user.home / "elsewhere.git")):
+        subprocess.run(["sh", "-ec", commands], cwd=user.home, check=True)
+        project = user.folder(user.home / "nice")
+        done = user.run("confined-claude", "shell", "--", "sh", "-c", "cat /proc/mounts", cwd=project)
+        if mounted is None:
+            assert done.returncode == 2, done.stderr
+            assert "contains this project" in done.stderr or "no session may see" in done.stderr
+        else:
+            assert done.returncode == 0, done.stderr
+            assert f" {mounted} " in done.stdout
 
 
 # After the host has replaced .git/config: a file of another inode, and one of the inode that was kept.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from confined_claude.engine.context import configuration_fault, context_name, engine_address, with_proxies
+from confined_claude.engine.context import configuration_fault, context_name, engine_address, port_of, with_proxies
 from confined_claude.engine.sdk import Engine
 from confined_claude.errors import EngineError
 
@@ -232,3 +232,14 @@ def test_proxies_that_make_no_sense_or_are_another_engines_do_not_count(proxies:
     (tmp_path / "config.json").write_text(json.dumps({"proxies": proxies}))
     environ = {"DOCKER_CONFIG": str(tmp_path)}
     assert with_proxies(environ) == environ
+
+
+@pytest.mark.parametrize(
+    ("address", "port"),
+    [
+        *(("tcp://127.0.0.1:4000", 4000), ("tcp://127.0.0.1:4000/", 4000), ("http://[::1]:4000/v1?x", 4000)),
+        *(("tcp://127.0.0.1", 0), ("tcp://127.0.0.1:x", 0), ("tcp://[::1", 0), ("unix:///var/run/docker.sock:4000", 0)),
+    ],
+)
+def test_the_port_of_an_engine_is_found_whatever_follows_it(address: str, port: int) -> None:
+    assert port_of(address) == port

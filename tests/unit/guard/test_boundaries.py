@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -116,6 +117,20 @@ def test_filling_a_directory_that_was_none_makes_one(place: Place, root_of: Call
     place.session(fill)
     assert review.review(place.workspace).made == ("other", "part")
     assert root_of(place.root / "part") == root_of(place.root / "other") == place.root
+
+
+def test_what_a_session_takes_away_for_a_while_that_an_earlier_one_made_does_not_count_for_that(
+    place: Place, root_of: Callable[[Path], Path]
+) -> None:
+    place.session(lambda: made(place.root / "part", "git"))
+    one, other = place.start(), place.start()
+    shutil.rmtree(place.root / "part")
+    other.finish()
+    made(place.root / "part", "git")
+    assert root_of(place.root / "part") == place.root
+    one.finish()
+    assert root_of(place.root / "part") == place.root
+    assert review.review(place.workspace).made == ("part",)
 
 
 def test_what_is_gone_again_is_forgotten(place: Place) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from confined_claude.errors import ConfinedError
+from confined_claude.guard.guarded_project import GuardedProject
 from confined_claude.guard.repository import (
     Repository,
     above,
@@ -19,7 +20,11 @@ from confined_claude.guard.repository import (
     submodules,
     worktrees,
 )
+from confined_claude.project import Project
+from confined_claude.settings import Settings
+from confined_claude.workspace import Workspace
 
+from ..conftest import host_below
 from ..guarding import commit, git, made_repository, put, run_git
 
 
@@ -224,6 +229,79 @@ def test_submodules_of_worktrees_and_those_in_submodules_are_git_directories_of_
         assert find(place / "libs/mid") == Repository(inner, inner)
         inner /= "modules/libs/leaf"
         assert find(place / "libs/mid/libs/leaf") == Repository(inner, inner)
+
+
+def parts_of_a_git_directory(place: Path, settings: str) -> None:
+    for name in ("objects/x", "refs/x"):
+        put(place / name, "")
+    put(place / "HEAD", "ref: refs/heads/main\n")
+    put(place / "config", f"[core]\n\tworktree = {settings}\n")
+
+
+def as_separate(home: Path) -> None:
+    """What an archive unpacked in a home directory can leave there."""
+    parts_of_a_git_directory(home, "nice")
+    put(home / "nice/.git", "gitdir: ..\n")
+
+
+def as_worktree(home: Path) -> None:
+    parts_of_a_git_directory(home, "other")
+    put(home / "worktrees/x/commondir", "../..\n")
+    put(home / "worktrees/x/gitdir", "../../nice/.git\n")
+    put(home / "nice/.git", "gitdir: ../worktrees/x\n")
+
+
+@pytest.mark.parametrize("unpack", [as_separate, as_worktree])
+def test_a_directory_around_the_project_is_no_repository_of_it(unpack: Callable[[Path], None], tmp_path: Path) -> None:
+    unpack(tmp_path)
+    with pytest.raises(ConfinedError, match="which contains this project"):
+        find(tmp_path / "nice")
+
+
+def test_the_project_itself_is_no_repository_of_it(tmp_path: Path) -> None:
+    parts_of_a_git_directory(tmp_path, ".")
+    put(tmp_path / ".git", "gitdir: .\n")
+    with pytest.raises(ConfinedError, match="which contains this project"):
+        find(tmp_path)
+
+
+def test_a_worktree_in_a_bare_repository_counts_after_the_hints_own_command(tmp_path: Path) -> None:
+    made_repository(tmp_path / "origin")
+    git(tmp_path, "clone", "--quiet", "--bare", "origin", "bare.git")
+    git(tmp_path / "bare.git", "worktree", "add", "--quiet", "feature")
+    with pytest.raises(ConfinedError, match="which contains this project") as caught:
+        find(tmp_path / "bare.git/feature")
+    assert "`git worktree move`" in caught.value.hint
+    git(tmp_path / "bare.git", "worktree", "move", "feature", "../feature")
+    assert find(tmp_path / "feature") is not None
+
+
+@pytest.mark.parametrize("part", ["HEAD", "objects", "refs"])
+def test_a_directory_elsewhere_that_git_takes_for_no_repository_is_none(part: str, tmp_path: Path) -> None:
+    parts_of_a_git_directory(tmp_path / "elsewhere", "../project")
+    put(tmp_path / "project/.git", "gitdir: ../elsewhere\n")
+    assert find(tmp_path / "project") is not None
+    (tmp_path / "elsewhere" / part).rename(tmp_path / part)
+    with pytest.raises(ConfinedError, match="does not name this project in turn"):
+        find(tmp_path / "project")
+
+
+@pytest.mark.parametrize("place", [".ssh", ".config/x", "bin"])
+def test_a_repository_where_no_project_may_be_is_not_mounted(place: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for name, elsewhere in (("a", place), ("b", "repositories/b.git"), ("c", "main/.git")):
+        parts_of_a_git_directory(home / elsewhere, str(home / name))
+        put(home / name / ".git", f"gitdir: ../{elsewhere}\n")
+    host = host_below(tmp_path)
+
+    def project(name: str, settings: Settings) -> GuardedProject:
+        return GuardedProject(Workspace(host, Project(home / name), settings))
+
+    with pytest.raises(ConfinedError, match="which no session may see"):
+        project("a", Settings())
+    assert project("a", Settings(git="open")).repository is None
+    for name in ("b", "c"):
+        assert project(name, Settings()).repository is not None
 
 
 @pytest.mark.parametrize("option", ["--shared", "--reference"])

@@ -25,7 +25,7 @@ FILES = """.envrc .idea/workspace.xml .vscode/settings.json .vscode/tasks.json .
 .mcp.json CLAUDE.md tasks.py __pycache__/x.pyc tasks/__init__.py package.json node_modules/p/index.js
 .venv/pyvenv.cfg other/pyvenv.cfg pgdata/PG_VERSION pgdata/base/1 lost+found/x a/b/.envrc a/b/.git/HEAD
 .pre-commit-config.yaml .github/workflows/ci.yml .husky/pre-commit .gitattributes .gitmodules
-Makefile bin/tool""".split()
+Makefile bin/tool .hg/hgrc .jj/repo/store/git/config""".split()
 
 
 def full_project(root: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -172,6 +172,9 @@ def told(host: Host, root: Path, *lines: str, settings: Settings | None = None, 
     return plan_git(replace(host, environ={"GIT_CONFIG_NOSYSTEM": "1"}), root, settings or Settings())
 
 
+PLAIN = {"filter.x.required": "true", "filter.x.smudge": "cat"}
+
+
 @pytest.mark.parametrize(
     ("text", "overrides"),
     [
@@ -183,8 +186,11 @@ def told(host: Host, root: Path, *lines: str, settings: Settings | None = None, 
         ("[core]\n\tpager = less -FRX\n\teditor = /usr/bin/nano\n\tfsmonitor = true\n", {}),
         ("[commit]\n\ttemplate = /home/me/template\n", {"commit.template": ""}),
         ("[commit]\n\ttemplate = .template\n[merge]\n\ttool = meld\n[pager]\n\tlog = false\n", {}),
-        ('[filter "x"]\n\tclean = sed s/a/b/\n[filter "lfs"]\n\tclean = git-lfs clean -- %f\n', {}),
-        ('[filter "x"]\n\tclean = \\"git-crypt\\" clean\n', {"filter.x.required": "true"}),
+        ('[filter "x"]\n\tclean = sed s/a/b/\n[filter "lfs"]\n\tclean = git-lfs clean -- %f\n', PLAIN),
+        ('[filter "x"]\n\tclean = \\"git-crypt\\" clean\n', PLAIN),
+        ('[filter "x"]\n\tclean = x\n\tsmudge = y\n\trequired = false\n', {"filter.x.required": "true"}),
+        ('[filter "x"]\n\tprocess = x\n', {"filter.x.required": "true"}),
+        ('[filter "x"]\n\tclean =\n\tsmudge = y\n', {}),
         ("[core]\n\tfsmonitor = .git/monitor\n[diff]\n\texternal = ./difft\n", {}),
     ],
 )
@@ -194,10 +200,53 @@ def test_settings_of_the_repository_that_name_programs_of_the_host(
     assert dict(told(host, root, text).overrides[1:]) == overrides
 
 
-def test_a_session_with_packages_of_its_own_has_the_programs_that_it_names_by_name(host: Host, root: Path) -> None:
-    text = '[core]\n\tpager = delta\n[diff]\n\texternal = /opt/difft\n[filter "x"]\n\tclean = git-crypt clean\n'
-    found = told(host, root, text, settings=Settings(packages=("git-delta",)))
-    assert dict(found.overrides[1:]) == {"diff.external": "/opt/confined-claude/git/plain-diff"}
+@pytest.mark.parametrize("settings", [Settings(packages=("git-delta",)), Settings(base="debian:trixie-slim")])
+def test_a_session_has_the_programs_that_its_packages_name_and_maybe_filters(
+    settings: Settings, host: Host, root: Path
+) -> None:
+    text = "[core]\n\tpager = delta\n\teditor = hx\n[diff]\n\texternal = /opt/difft\n"
+    found = told(host, root, text, '[filter "x"]\n\tclean = git-crypt clean\n', settings=settings)
+    diff = {"diff.external": "/opt/confined-claude/git/plain-diff", "core.editor": "nano"}
+    assert dict(found.overrides[1:]) == PLAIN | diff | ({} if settings.packages else {"core.pager": "less"})
+
+
+@pytest.mark.parametrize("settings", [Settings(), Settings(packages=("jq",))])
+@pytest.mark.parametrize("clean", ["missing-program", "false"])
+def test_git_stores_nothing_unfiltered_where_a_filter_of_the_repository_fails(
+    clean: str, settings: Settings, host: Host, root: Path
+) -> None:
+    put(root / ".gitattributes", "*.x filter=x\n")
+    put(root / "a.x", "plain\n")
+
+    def added(overrides: Iterable[tuple[str, str]]) -> int:
+        options = [word for key, value in overrides for word in ("-c", f"{key}={value}")]
+        words = ("git", *options, "add", "a.x")
+        done = subprocess.run(words, cwd=root, env=variables(host), capture_output=True, check=False)
+        git(host, root, "reset", "--quiet")
+        return done.returncode
+
+    found = told(host, root, f'[filter "x"]\n\tclean = {clean}\n', settings=settings)
+    assert added(()) == 0  # the control
+    assert added(found.overrides) != 0
+
+
+def test_where_a_filter_of_the_repository_works_it_goes_both_ways(host: Host, root: Path) -> None:
+    put(root / ".gitattributes", "*.x filter=x\n")
+    put(root / "a.x", "plain\n")
+    found = told(host, root, '[filter "x"]\n\tclean = sed s/plain/clean/\n')
+    options = [word for key, value in found.overrides for word in ("-c", f"{key}={value}")]
+    git(host, root, *options, "add", "a.x")
+    (root / "a.x").unlink()
+    git(host, root, *options, "checkout-index", "a.x")
+    assert (root / "a.x").read_text() == "clean\n"
+
+
+def test_a_name_from_a_repository_cannot_write_to_the_terminal(host: Host, root: Path) -> None:
+    put(root / ".gitattributes", "*.x filter=x\x1b[2J\n")
+    text = "[core]\n\trepositoryFormatVersion = 1\n"
+    remarks = told(host, root, f'{text}[filter "x\x1b[2J"]\n\tclean = missing-program\n').remarks
+    assert "the filter x\\x1b[2J:" in remarks[0]
+    assert all(map(str.isprintable, remarks))
 
 
 def test_a_filter_of_the_host_is_refused_and_named_where_it_is_used(host: Host, root: Path) -> None:

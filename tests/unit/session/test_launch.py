@@ -35,9 +35,10 @@ from confined_claude.session.git import SessionGit, plan_git
 from confined_claude.session.handover import SECRETS_FILE, VARIABLES_FILE
 from confined_claude.session.host_facts import HostFacts
 from confined_claude.session.launch import CAPABILITIES, SUDO_CAPABILITIES, Launch, plan_launch
-from confined_claude.session.mounts import kept_groups, make_directories
+from confined_claude.session.mounts import kept_groups, make_directories, replaceable
 from confined_claude.settings import Settings
 from confined_claude.state.facts import EngineFacts
+from confined_claude.state.store import records_of
 from confined_claude.workspace import Workspace
 
 from ..conftest import as_plain_user, full_disk, host_below, mode_of, tree
@@ -104,6 +105,24 @@ def test_the_mounts_of_a_session(root: Path, host: Host) -> None:
     }
     assert mounts[0].target == str(root)
     assert len(mounts) == 8
+
+
+def test_what_sessions_of_a_project_around_can_replace_is_bound(root: Path, host: Host) -> None:
+    workspace = place(root / "inner", host)
+    launch = planned(root / "inner", host)
+    make_directories(workspace, launch.mounts)
+    assert dict(replaceable(launch.mounts, (), host)) == {}  # no session was ever around it
+    records_of(host, Project(root).id).make().close()
+    bound = dict(replaceable(launch.mounts, (), host))
+    scaffold = ("venvs", ".local/bin", ".local/lib", ".local/bin/.lib")
+    assert bound.keys() == {str(root / "inner"), *(f"/home/claude/{name}" for name in scaffold)}
+    status = (root / "inner").stat()
+    assert bound[str(root / "inner")] == (status.st_dev, status.st_ino)
+    assert dict(replaceable(launch.mounts, [str(root / "inner")], host)).keys() == bound.keys() - {str(root / "inner")}
+    (root / "inner").rename(root / "moved")
+    (root / "inner").symlink_to("moved")
+    with pytest.raises(ConfinedError, match="Cannot mount"):
+        dict(replaceable(launch.mounts, (), host))
 
 
 def test_what_is_one_projects_is_in_a_directory_of_its_own(root: Path, tmp_path: Path, host: Host) -> None:
@@ -402,6 +421,9 @@ def test_a_repository_without_all_its_objects_is_reported_with_the_command_that_
     seen = HostMount(place.parent, place.parent, writable=False, is_directory=True, identity=(1, 1))
     assert "git lacks" not in " ".join(planned(root, host, alternates=alternates, mounts=(seen,)).notes)
     assert f"`git -C '{root}' repack -a -d && rm '{file}'`" in note
+    (note, *_) = planned(root, host, alternates=Alternates(file, (place / "\x1b[2J",))).notes
+    assert "\\x1b[2J" in note
+    assert note.isprintable()
 
 
 def test_the_project_is_named_where_it_is_not_the_callers_directory(root: Path, host: Host) -> None:
