@@ -74,7 +74,7 @@ def find(root: Path) -> Repository | None:
     named = _named(root, ".git")
     if named is None:
         raise ConfinedError(
-            f"{git} is neither a folder nor a file that names one.", "Git takes it for none either: look what it is."
+            f"{git} is neither a directory nor a file that names one.", "Git takes it for none either: look what it is."
         )
     if (repository := _worktree_of(named, git) or _separate(named, root)) is None:
         raise ConfinedError(

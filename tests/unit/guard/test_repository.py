@@ -347,7 +347,7 @@ def test_what_names_no_directory_is_refused(kind: str, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / ".git")
     else:
         put(tmp_path / ".git", {"text": "x", "empty": "", "huge": "gitdir: " + "x" * (2 << 20)}[kind])
-    with pytest.raises(ConfinedError, match="neither a folder nor a file that names one"):
+    with pytest.raises(ConfinedError, match="neither a directory nor a file that names one"):
         find(tmp_path)
 
 
