@@ -6,38 +6,46 @@ import contextlib
 import ipaddress
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import sys
+from collections.abc import Iterator
 
-# See rtnetlink(7).
-_GET_ADDRESSES, _NEW_ADDRESS, _ERROR, _DONE = 22, 20, 2, 3
+# See rtnetlink(7). Each is a kind of request, whose answers have the number before it.
+_LINKS, _ADDRESSES, _ROUTES = 18, 22, 26
+_ERROR, _DONE = 2, 3
 _REQUEST_ALL = 0x301
-_HEADER, _ADDRESS, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=BBBBI"), struct.Struct("=HH")
+_HEADER, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=HH")
+_LINK, _ADDRESS, _ROUTE = struct.Struct("=BBHiII"), struct.Struct("=BBBBI"), struct.Struct("=8BI")
 _PEERS_OR_OWN, _OWN = 1, 2
+_DESTINATION, _INTERFACE, _GATEWAY, _VIA = 1, 4, 5, 18
+_OTHERS, _THIS_MACHINE = 1, 2
+# Of an interface that has all of a network beside it, as Ethernet, Wi-Fi and bridges; a tunnel has the other flags.
+_BROADCAST, _POINT_TO_POINT, _NO_ARP = 0x2, 0x10, 0x80
+_NO_ADDRESS = {socket.AF_INET: bytes(4), socket.AF_INET6: bytes(16)}
 _PIECE = 1 << 16
 # An interface with a larger network is a tunnel to everywhere: this machine is not in all of that.
 _LEAST_LENGTH = {4: 8, 6: 32}
 
 
-def networks(proc: Path = Path("/proc/net")) -> tuple[str, ...]:
+def networks() -> tuple[str, ...]:
     """Return the networks this machine is in and its own addresses, IPv4 and IPv6, in CIDR notation.
 
-    It is in the networks of its interfaces' addresses. Where routes lead alone it is not: a VPN may have routes to most
-    of the internet. Elsewhere than on Linux, where the engine runs in a virtual machine anyway, there are none.
+    It is in the networks of its interfaces' addresses, and in those to which a route leads without a gateway, unless
+    that is through a tunnel: a VPN may have routes to most of the internet. Elsewhere than on Linux, where the engine
+    runs in a virtual machine anyway, there are none.
     """
     found: set[str] = set()
-    readers: tuple[Callable[[], Iterator[str]], ...] = (lambda: attached(_addresses()), lambda: _own_addresses(proc))
-    for reader in readers:
-        with contextlib.suppress(OSError, ValueError, LookupError, AttributeError, struct.error):
-            found.update(reader())
+    with contextlib.suppress(OSError, ValueError, LookupError, AttributeError, struct.error):
+        found.update(attached(_answer(_ADDRESSES)))
+    with contextlib.suppress(OSError, ValueError, LookupError, AttributeError, struct.error):
+        found.update(routed(_answer(_ROUTES), with_neighbours(_answer(_LINKS))))
     return tuple(sorted(found))
 
 
-def _addresses() -> bytes:
-    """Return the kernel's answer on the addresses of all interfaces. Raises OSError."""
+def _answer(request: int) -> bytes:
+    """Return all that the kernel answers to a ``request``. Raises OSError."""
     answer = b""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as kernel:  # type: ignore[attr-defined,unused-ignore]
-        kernel.send(_HEADER.pack(_HEADER.size + _ADDRESS.size, _GET_ADDRESSES, _REQUEST_ALL, 1, 0) + bytes(8))
+        kernel.send(_HEADER.pack(_HEADER.size + _LINK.size, request, _REQUEST_ALL, 1, 0) + bytes(_LINK.size))
         while True:
             piece = kernel.recv(_PIECE)
             answer += piece
@@ -46,17 +54,44 @@ def _addresses() -> bytes:
 
 
 def attached(answer: bytes) -> Iterator[str]:
-    """Yield the networks and own addresses in the kernel's answer. Raises struct.error or ValueError if it is none."""
+    """Yield the networks and addresses of interfaces in an answer. Raises struct.error or ValueError if it is none."""
     for kind, body in _messages(answer):
-        if kind != _NEW_ADDRESS:
+        if kind == _ADDRESSES - 2:
+            _, length, *_ = _ADDRESS.unpack_from(body)
+            attributes = dict(_attributes(body[_ADDRESS.size :]))
+            peer = attributes.get(_PEERS_OR_OWN) or attributes[_OWN]
+            yield from _near(peer, length)
+            yield str(ipaddress.ip_network(attributes.get(_OWN, peer)))
+
+
+def with_neighbours(answer: bytes) -> frozenset[int]:
+    """Return the numbers of the interfaces in an answer that are no tunnels. Raises struct.error if it is none."""
+    links = (_LINK.unpack_from(body) for kind, body in _messages(answer) if kind == _LINKS - 2)
+    tunnel = _POINT_TO_POINT | _NO_ARP
+    return frozenset(number for _, _, _, number, flags, _ in links if flags & (_BROADCAST | tunnel) == _BROADCAST)
+
+
+def routed(answer: bytes, interfaces: frozenset[int]) -> Iterator[str]:
+    """Yield the networks in an answer to which routes lead through ``interfaces`` without a gateway.
+
+    With them are this machine's addresses, of which some are of none of its interfaces, as with cloud providers.
+    Raises struct.error or ValueError if it is no answer.
+    """
+    for kind, body in _messages(answer):
+        if kind != _ROUTES - 2:
             continue
-        _, length, *_ = _ADDRESS.unpack_from(body)
-        attributes = dict(_attributes(body[_ADDRESS.size :]))
-        peer = attributes.get(_PEERS_OR_OWN) or attributes[_OWN]
-        network = ipaddress.ip_network((peer, length), strict=False)
-        if network.prefixlen >= _LEAST_LENGTH[network.version]:
-            yield str(network)
-        yield str(ipaddress.ip_network(attributes.get(_OWN, peer)))
+        family, length, *_, what, _ = _ROUTE.unpack_from(body)
+        attributes = dict(_attributes(body[_ROUTE.size :]))
+        through = int.from_bytes(attributes.get(_INTERFACE, b""), sys.byteorder)
+        is_near = through in interfaces and attributes.keys().isdisjoint((_GATEWAY, _VIA))
+        if family in _NO_ADDRESS and (what == _THIS_MACHINE or (what == _OTHERS and is_near)):
+            yield from _near(attributes.get(_DESTINATION, _NO_ADDRESS[family]), length)
+
+
+def _near(address: bytes, length: int) -> Iterator[str]:
+    network = ipaddress.ip_network((address, length), strict=False)
+    if network.prefixlen >= _LEAST_LENGTH[network.version]:
+        yield str(network)
 
 
 def _messages(answer: bytes) -> Iterator[tuple[int, bytes]]:
@@ -76,14 +111,3 @@ def _attributes(body: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _aligned(length: int) -> int:
     return (length + 3) & ~3
-
-
-def _own_addresses(proc: Path) -> Iterator[str]:
-    """Yield this machine's addresses, of which some are of none of its interfaces, as with cloud providers."""
-    address = ""
-    for line in (proc / "fib_trie").read_text().splitlines():
-        words = line.split()
-        if words[:1] == ["|--"]:
-            address = words[1]
-        elif words[:3] == ["/32", "host", "LOCAL"]:
-            yield f"{address}/32"

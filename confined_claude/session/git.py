@@ -65,18 +65,19 @@ def plan_git(host: Host, root: Path, settings: Settings) -> SessionGit:
         inside.append(common)
     theirs = tuple(resolved(host.git_config, place, plain=False))
     its = tuple(resolved(local, place))
+    named = tuple(resolved(host.git_environment, place))  # after all files
     of_user = _lines_with_filters(theirs, host)
     attributes = (of_user, _read(root, ".gitattributes"), *(_read(path / "info", "attributes") for path in inside[1:]))
     programs = git_programs.plan_programs(theirs, its, "\n".join(attributes), root, settings)
     return SessionGit(
         (
-            *_found_out_by_git(host, {variable.key for variable in (*theirs, *its)}),
+            *_found_out_by_git(host, {variable.key for variable in (*theirs, *its, *named)}),
             *((key, value) for key, value, _ in theirs if key in SAFE_GIT_KEYS),
             *programs.settings,
         ),
         (
             *([_NO_HOOKS] if settings.git != "open" else []),
-            *_said_in_files_outside(theirs, its, inside),
+            *_said_outside(theirs, its, named, inside),
             *programs.overrides,
         ),
         of_user,
@@ -106,13 +107,16 @@ def _found_out_by_git(host: Host, keys: Iterable[str]) -> Iterator[tuple[str, st
             yield from [("user.email", f"{user.pw_name}@{machine}")] if "." in machine else []
 
 
-def _said_in_files_outside(
-    theirs: Iterable[GitVariable], its: Iterable[GitVariable], inside: Iterable[Path]
+def _said_outside(
+    theirs: Iterable[GitVariable], its: Iterable[GitVariable], named: Iterable[GitVariable], inside: Iterable[Path]
 ) -> Iterator[tuple[str, str]]:
-    """Yield what the repository's settings say of who commits in files that they include and a session does not see."""
+    """Yield who commits by settings that a session does not see.
+
+    They are in files outside that ``its`` own include, and in what the caller's environment has ``named``.
+    """
     seen = (variable for variable in its if any(variable.directory.is_relative_to(path) for path in inside))
     there = {key: value for key, value, _ in (*theirs, *seen)}
-    everything = {key: value for key, value, _ in (*theirs, *its)}
+    everything = {key: value for key, value, _ in (*theirs, *its, *named)}
     for key in _IDENTITY:
         if key in everything and everything[key] != there.get(key):
             yield key, everything[key]

@@ -8,31 +8,14 @@ import json
 import struct
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from confined_claude.container.egress.networks import CLOSED
-from confined_claude.egress.local_networks import attached, networks
+from confined_claude.egress.local_networks import attached, networks, routed, with_neighbours
 
-FIB_TRIE = """\
-Main:
-  +-- 0.0.0.0/0 3 0 5
-     |-- 0.0.0.0
-        /0 universe UNICAST
-     +-- 192.168.7.0/24 2 0 1
-        |-- 192.168.7.0
-           /24 link UNICAST
-        |-- 192.168.7.9
-           /32 host LOCAL
-        |-- 192.168.7.255
-           /32 link BROADCAST
-Local:
-  |-- 203.0.113.4
-     /32 host LOCAL
-"""
 DONE = struct.pack("=IHHII", 20, 3, 2, 1, 0) + bytes(4)
 
 
@@ -71,20 +54,9 @@ def test_a_network_of_an_address_is_one_unless_it_is_too_large_to_be_in(answer: 
 
 @given(st.binary(max_size=200))
 def test_whatever_the_kernel_says_it_is_read_to_an_end(answer: bytes) -> None:
-    with contextlib.suppress(ValueError, LookupError, struct.error):
-        assert all(ipaddress.ip_network(network) for network in attached(answer))
-
-
-def test_own_addresses_of_no_interface_are_found(tmp_path: Path) -> None:
-    (tmp_path / "fib_trie").write_text(FIB_TRIE)
-    assert {"192.168.7.9/32", "203.0.113.4/32"} <= set(networks(tmp_path))
-
-
-@pytest.mark.parametrize("content", [None, b"\xff\xfe", b"head\nx y\n", b"|--\n"])
-def test_a_broken_file_leaves_what_the_kernel_says(content: bytes | None, tmp_path: Path) -> None:
-    if content is not None:
-        (tmp_path / "fib_trie").write_bytes(content)
-    assert "127.0.0.0/8" in networks(tmp_path)
+    for read in (attached, lambda answer: routed(answer, with_neighbours(answer))):
+        with contextlib.suppress(ValueError, LookupError, struct.error):
+            assert all(ipaddress.ip_network(network) for network in read(answer))
 
 
 # As `wg-quick` sets them for "all but private", with some of those that the owner's own address is in.
@@ -97,7 +69,9 @@ VPN = """
 SURROUNDINGS = """
 set -e
 ip link set lo up
-for name in eth0 wg0 docker0; do
+ip tuntap add dev wg0 mode tun
+ip link set wg0 up
+for name in eth0 docker0; do
     ip link add $name type veth peer name peer-$name
     ip link set $name up
     ip link set peer-$name up
@@ -109,6 +83,15 @@ ip address add 172.17.0.1/16 dev docker0
 ip route add local 198.51.100.7/32 dev eth0
 ip route add 93.0.0.0/9 dev wg0
 for network in $VPN; do ip route add $network dev wg0; done
+ip -6 route add 2000::/3 dev wg0
+ip -6 route add 2001:db8:9::/48 dev wg0
+ip -6 address add 2001:db8:7::5/128 dev eth0 nodad
+ip -6 route add 2001:db8:7::/64 dev eth0
+ip -6 route add 2001:db8:8::/64 via fe80::1 dev eth0
+ip route add 203.0.113.0/26 dev eth0 table 77
+ip route add 203.0.113.64/26 via 93.184.216.1
+ip route add 203.0.113.128/26 dev eth0 via inet6 fe80::1
+ip route add default via 93.184.216.1
 exec "$@"
 """
 ASK = "import json; from confined_claude.egress.local_networks import networks; print(json.dumps(networks()))"
@@ -121,8 +104,13 @@ def test_routes_through_a_vpn_are_no_networks_one_is_in_and_what_is_near_stays_c
     environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "VPN": " ".join(VPN)}
     done = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found = {network for network in json.loads(done.stdout) if ":" not in network}
+    everything = json.loads(done.stdout)
+    assert {network for network in everything if ":" in network and not network.startswith("fe80:")} == {
+        *("::1/128", "2001:db8:7::/64", "2001:db8:7::5/128"),
+    }
+    found = {network for network in everything if ":" not in network}
     assert found == {
+        "203.0.113.0/26",
         *("127.0.0.0/8", "127.0.0.1/32", "10.8.0.2/32", "172.17.0.0/16", "172.17.0.1/32", "198.51.100.7/32"),
         *("93.184.216.0/24", "93.184.216.5/32", "192.168.7.0/24", "192.168.7.9/32"),
     }

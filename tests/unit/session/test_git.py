@@ -149,6 +149,14 @@ def test_who_commits_in_a_linked_worktree_is_the_same(host: Host, root: Path, tm
         {"GIT_COMMITTER_NAME": "C", "GIT_COMMITTER_EMAIL": "c@example.invalid"},
         {"EMAIL": "e@example.invalid"},
         {"XDG_CONFIG_HOME": "/nowhere"},
+        {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "user.NAME", "GIT_CONFIG_VALUE_0": "V"},
+        {"GIT_CONFIG_PARAMETERS": "'user.email'='p@example.invalid' 'author.name'='P Q'"},
+        {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "include.path",
+            "GIT_CONFIG_VALUE_0": "~/work.inc",
+            "GIT_CONFIG_PARAMETERS": "'user.name'='Last'",
+        },
     ],
 )
 @pytest.mark.parametrize("text", [HOME, "", "[user]\n\tuseConfigOnly = true\n", "[committer]\n\temail = c@c.invalid\n"])
