@@ -71,11 +71,12 @@ _AZURE = tuple(
     ANTHROPIC_FOUNDRY_AUTH_TOKEN""".split()
 )
 
-# What the names of a family's other variables begin with: its tools and SDKs take credentials from many of them.
+# What the names of a family's other variables begin with: its tools and SDKs take credentials from many of them, or
+# from the service that they name.
 PREFIXES = {
     "aws": ("AWS_",),
-    "google": ("GOOGLE_", "GCLOUD_", "CLOUDSDK_", "CLOUD_ML_", "VERTEX_"),
-    "azure": ("AZURE_",),
+    "google": ("GOOGLE_", "GCLOUD_", "CLOUDSDK_", "CLOUD_ML_", "VERTEX_", "GCE_METADATA_", "METADATA_SERVER_"),
+    "azure": ("AZURE_", "IDENTITY_", "MSI_", "IMDS_"),
 }
 
 # In the order in which Claude Code (2.1.332) prefers them, as `claude auth status` tells it for every pair.

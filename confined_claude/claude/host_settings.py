@@ -18,6 +18,7 @@ from typing import Any
 from ..environment import cloud_in, is_of_connection
 from ..errors import ConfinedError
 from ..fs.directory import read_config
+from ..fs.identity import ways
 from ..host import Host
 from ..state import projects
 from ..state.store import records_of, state_of
@@ -108,8 +109,8 @@ def writable_by_sessions(host: Host, written: Iterable[Path]) -> Iterator[Path]:
 
 
 def within(path: Path, places: tuple[Path, ...]) -> Path | None:
-    """Return the first of ``places`` that ``path``, or what it leads to as a link, is in; None if it is in none."""
-    for each in (os.path.normpath(path), os.path.realpath(path)):
+    """Return the first of ``places`` that ``path``, or what is looked up on its way, is in; None if it is in none."""
+    for each in (os.path.normpath(path), *ways(path)):
         for place in places:
             if f"{each}/".startswith(f"{place}/"):
                 return place

@@ -45,15 +45,18 @@ def note(
     published: Sequence[tuple[int, int]] = (),
     relayed: Sequence[int] = (),
     mounts: Sequence[str] = (),
+    given: Sequence[str] = (),
 ) -> str:
     """Return the note for the agent of a session in the project at ``root``, in Markdown; empty if it is off.
 
     ``published`` are the session's ports with those at which the user's machine has them, ``relayed`` are ports of
-    that machine which the session reaches. ``mounts`` says what there is beside the project.
+    that machine which the session reaches. ``mounts`` says what there is beside the project, ``given`` has the names
+    of variables and the paths of files that the user gives it.
     """
     if settings.agent_note != "on":
         return ""
-    return "\n".join(_lines(settings, root, published, relayed, mounts, has_repository=has_repository)) + "\n"
+    lines = _lines(settings, root, published, relayed, mounts=mounts, given=given, has_repository=has_repository)
+    return "\n".join(lines) + "\n"
 
 
 def _lines(
@@ -61,8 +64,9 @@ def _lines(
     root: Path,
     published: Sequence[tuple[int, int]],
     relayed: Sequence[int],
-    mounts: Sequence[str],
     *,
+    mounts: Sequence[str],
+    given: Sequence[str],
     has_repository: bool,
 ) -> Iterator[str]:
     home = str(CONTAINER_HOME)
@@ -93,6 +97,9 @@ def _lines(
         yield f"- Empty here, as the user keeps it from sessions: {', '.join(f'`{entry}`' for entry in settings.hide)}."
     if mounts:
         yield f"- Also of the user's machine: {', '.join(mounts)}."
+    if given:
+        named = ", ".join(f"`{name}`" for name in given)
+        yield f"- Given to you by the user, as variables or files: {named}. Use them, and never show or store a value."
     yield (
         f"- Read-only: `{root}/.confined-claude`, and files that the user's machine runs by itself, if they exist: "
         "`.envrc`, `.vscode/`, `.mcp.json`, `.claude/settings.json` and others. Say what you want changed there."

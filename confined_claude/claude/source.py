@@ -1,4 +1,4 @@
-"""Commands of the host that print a credential: run with a time-out, and again while a session runs."""
+"""Commands of the host that print a secret: run with a time-out, and a sign-in's again while a session runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,53 @@ _REASON_LENGTH = 200
 _LONG_WORD = re.compile(r"(?<![/\w])[A-Za-z0-9+_=.-]{20,}(?![/\w])")
 # After a failure it is tried again earlier: the user may be signing in somewhere.
 _AGAIN_SECONDS = 30.0
+
+
+class Failed(Exception):
+    """A command has printed no value, for a ``reason``; ``said`` is the last line of its errors."""
+
+    def __init__(self, reason: str, said: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.said = reason, said
+
+
+class Command:
+    """A command of the user's that prints a secret: runs in ``/``, which no session can write, without a terminal."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def run(self, words: Sequence[str], environ: Mapping[str, str]) -> bytes:
+        """Return what it prints. Raises Failed, which has nothing of that."""
+        import subprocess  # few hosts have such a command
+
+        pipe = subprocess.PIPE
+        try:
+            with subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, cwd="/", env=environ, start_new_session=True
+            ) as process:
+                self._process = process
+                try:
+                    printed, errors = process.communicate(timeout=SECONDS)
+                except BaseException as error:
+                    self.close()
+                    if isinstance(error, subprocess.TimeoutExpired):
+                        raise Failed(f"has not ended after {SECONDS:.0f} s") from None
+                    raise
+        except OSError as error:
+            raise Failed(f"cannot run: {error.strerror or error}") from None
+        finally:
+            self._process = None
+        if process.returncode:
+            last = escape(errors.decode("utf-8", "replace").strip().split("\n")[-1])
+            raise Failed(f"ended with {process.returncode}", last)
+        return printed
+
+    def close(self) -> None:
+        """End it with all that it has started, which may outlive it and hold its output open."""
+        if self._process is not None:
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
@@ -61,13 +108,13 @@ class Source:
 class Renewal:
     """The value that ``source`` prints, from a command that is run in the background, again after each time-to-live.
 
-    ``path`` is the PATH of its programs. It runs in ``/``, which no session can write, without a terminal.
+    ``path`` is the PATH of its programs.
     """
 
     def __init__(self, source: Source, path: str) -> None:
         self.source = source
         self._path = path
-        self._process: subprocess.Popen[bytes] | None = None
+        self._command = Command()
         self._work: Background[str] | None = Background(self._run)
         self._due = 0.0
         self.failure = ""
@@ -108,39 +155,23 @@ class Renewal:
 
     def close(self) -> None:
         """End the command if it runs."""
-        if self._process is not None and self._process.poll() is None:
-            with contextlib.suppress(OSError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        self._command.close()
 
     def _run(self) -> str:
         import shutil  # few hosts have such a command
-        import subprocess
 
         source, command = self.source, self.source.command
-        environ = {**source.environ, "PATH": self._path}
         if isinstance(command, str):
             words = ["/bin/sh", "-c", command]
         elif (program := shutil.which(command[0], path=self._path)) is None:
             raise _failure(source, f"the {command[0]} command is missing on this machine")
         else:
             words = [program, *command[1:]]
-        pipe = subprocess.PIPE
         try:
-            with subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, cwd="/", env=environ, start_new_session=True
-            ) as self._process:
-                try:
-                    printed, errors = self._process.communicate(timeout=SECONDS)
-                except subprocess.TimeoutExpired:
-                    raise _failure(source, f"it has not ended after {SECONDS:.0f} s") from None
-                finally:
-                    self.close()
-        except OSError as error:
-            raise _failure(source, error.strerror or str(error)) from None
-        if self._process.returncode:
-            said = escape(errors.decode("utf-8", "replace").strip().split("\n")[-1])
-            said = _LONG_WORD.sub("…", said)[:_REASON_LENGTH].rstrip(".")
-            raise _failure(source, said or f"it ended with {self._process.returncode}")
+            printed = self._command.run(words, {**source.environ, "PATH": self._path})
+        except Failed as failed:
+            said = _LONG_WORD.sub("…", failed.said)[:_REASON_LENGTH].rstrip(".")
+            raise _failure(source, said or f"it {failed.reason}") from None
         return checked(source, printed[: _LIMIT_BYTES + 1])
 
 

@@ -5,6 +5,7 @@ Imported only where a setting names something. Values are text as ``os.fsdecode`
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from ..errors import ConfinedError
 from ..project import CONTAINER_HOME
 from ..settings import variables
 from ..workspace import Workspace
-from . import named_files
+from . import handover, named_files
 
 _MOST_FILE_BYTES = 1 << 20
 
@@ -41,7 +42,8 @@ def gather(workspace: Workspace, *, runs_commands: bool = True) -> Given:
     remarks = []
     for entry in settings.env_file:
         text = named_files.read(variables.located(entry, root), places, _MOST_FILE_BYTES)
-        for name, value in variables.parse_file(os.fsdecode(text), entry).items():
+        lines = os.fsdecode(text.removeprefix(codecs.BOM_UTF8))
+        for name, value in variables.parse_file(lines, entry).items():
             if problem := variables.problem(name):
                 remarks.append(f"{name} in {entry} is left out: {problem}.")
             else:
@@ -59,7 +61,9 @@ def gather(workspace: Workspace, *, runs_commands: bool = True) -> Given:
         values = secrets.values(wanted, host, root, places, runs_commands=runs_commands)
         for secret in wanted:
             if secret.path:
-                files[secret.path.replace("~", str(CONTAINER_HOME), 1)] = values[secret.name]
+                path = secret.path.replace("~", str(CONTAINER_HOME), 1)
+                handover.refuse_overlap(path, files, "another secret is there")
+                files[path] = values[secret.name]
             if secret.variable:
                 found[secret.variable] = os.fsdecode(values[secret.name].rstrip(b"\r\n"))
     for message in _too_large(found):

@@ -12,21 +12,19 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from .. import environment
 from ..claude.sign_in import Chosen
 from ..engine.mount import FileInside
 from ..errors import ConfinedError
 from ..project import CONTAINER_HOME
+from ..settings import SPECS
 
 SECRETS_FILE, VARIABLES_FILE = "run/confined-claude/secrets", "run/confined-claude/variables"
-# A user and a password with a slash look like host and port, but for the @ that follows.
-_HOST = re.compile(
-    r"https?://(?:[^\s/@]*@)?([A-Za-z0-9.-]+(?::[0-9]+(?![^\s'\"]{0,999}@))?)(?=[/\s'\"]|$)"
-    r"|^[ \t]*machine\s+([A-Za-z0-9.-]+)",
-    re.M,
-)
-_USUAL_PORT = re.compile(":(80|443)$")
+_URL = re.compile(r"(?=(https?://[^\s'\"]{1,2000}))", re.IGNORECASE)  # one may stand right behind another
+_MACHINE = re.compile(r"^[ \t]*machine\s+([A-Za-z0-9.-]+)", re.MULTILINE)
+_USUAL_PORTS = (None, 80, 443)
 
 
 def files(
@@ -71,13 +69,12 @@ def left_out(given: Iterable[str], sign_in: Chosen | None) -> Iterator[str]:
         yield f"{', '.join(names)} would stand beside the session's sign-in by {sign_in.kind}, and is left out."
 
 
-def refuse_mounted(paths: Iterable[str], targets: Iterable[str]) -> None:
-    """Raise ConfinedError for a path inside that is below one of the mounts' ``targets``: it would be on the host."""
-    below = {target for target in targets if target != str(CONTAINER_HOME)}
-    for path in paths:
-        if any(f"{path}/".startswith(f"{target}/") for target in below):
+def refuse_overlap(path: str, others: Iterable[str], what: str) -> None:
+    """Raise ConfinedError for a secret's path that is one of ``others``, or in one, or the other way round."""
+    for other in others:
+        if f"{path}/".startswith(f"{other}/") or f"{other}/".startswith(f"{path}/"):
             raise ConfinedError(
-                f"A secret cannot be the file {path}: that is a directory of this machine.",
+                f"A secret cannot be the file {path} in the session: {what}{'' if other == path else f', at {other}'}.",
                 "Give it another place with as_file, ~/.netrc for instance.",
             )
 
@@ -87,7 +84,19 @@ def hosts_to_allow(given: Mapping[str, str], own: Mapping[str, bytes], allow: It
     allowed = tuple(allow)
     texts = {**given, **{path: os.fsdecode(content) for path, content in own.items()}}
     for name, text in texts.items():
-        hosts = {_USUAL_PORT.sub("", (url or machine).lower()) for url, machine in _HOST.findall(text)}
-        for host in sorted(hosts):
+        for host in sorted({*filter(None, map(_host, _URL.findall(text))), *map(str.lower, _MACHINE.findall(text))}):
             if not any(host == each or (each[:2] == "*." and host.endswith(each[1:])) for each in allowed):
                 yield f'{name} names {host}. If this allowlist is to have it: allow = ["{host}"]'
+
+
+def _host(url: str) -> str:
+    """Return the host of a URL with an unusual port; empty in doubt: a part of a password can look like one."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return ""
+    if port is not None and "@" not in parts.netloc and "@" in url:
+        return ""
+    host = host if port in _USUAL_PORTS else f"{host}:{port}"
+    return host if SPECS["allow"].allows(host) else ""

@@ -21,6 +21,7 @@ from ..engine import labels
 from ..engine.mount import FileInside, Mount, bind_value
 from ..host import USUAL_UMASK, gitconfig_text
 from ..image.recipe import ImageChain
+from ..project import CONTAINER_HOME
 from ..settings import Settings
 from ..state.facts import EngineFacts
 from ..workspace import Workspace
@@ -168,9 +169,12 @@ def plan_launch(
     terminal = facts.stdin_is_terminal and facts.stdout_is_terminal
     secret = {name: value for name, value in secret.items() if name not in egress.environment}
     given, files = (facts.given.variables, facts.given.files) if facts.given else ({}, {})
-    variables = {name: value for name, value in given.items() if not handover.is_of_cloud(name, sign_in)} | secret
+    given = {name: value for name, value in given.items() if not handover.is_of_cloud(name, sign_in)}
+    variables = {**given, **secret}
     mounts = (*plan_mounts(workspace, facts.mounts), *relay_mounts(workspace, key, egress.relayed))
-    handover.refuse_mounted(files, (mount.target for mount in mounts))
+    targets = [mount.target for mount in mounts if mount.target != str(CONTAINER_HOME)]
+    for path in files:
+        handover.refuse_overlap(path, targets, "a directory or file of this machine is there")
     return Launch(
         key=key,
         name=f"{NAME}-{workspace.project.slug}",
@@ -203,6 +207,7 @@ def plan_launch(
             published=[(each.session, each.host) for each in facts.published],
             relayed=egress.relayed,
             mounts=[*map(str, facts.mounts)],
+            given=(*given, *files),
         ),
         # Of the variables the entrypoint needs the proxies alone: what it starts as root fetches packages.
         secrets={name: secret[name] for name in environment.PROXIES if name in secret}

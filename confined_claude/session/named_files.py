@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import os
+import stat
 from pathlib import Path
 
-from ..claude.host_settings import within
 from ..errors import ConfinedError, system_error
-from ..fs.directory import Location
+from ..fs.identity import parent_without_links, ways
 
 
 def read(path: Path, places: tuple[Path, ...], most_bytes: int) -> bytes:
-    """Return the content of a file. In ``places``, where sessions can write, no link is followed.
+    """Return the content of a file. Nothing in ``places``, where sessions can write, may lead to another place.
 
     Raises ConfinedError if it cannot be read or is no file of a sensible size.
     """
-    real = Path(os.path.realpath(path))
-    place = within(path, places)
-    base = place or real.parent
-    parts = (path if path.is_relative_to(base) else real).relative_to(base).parts
-    if not parts:  # a place where sessions can write, or the root directory
-        raise ConfinedError(f"Cannot read {path}: it is a directory.", "Name a file, or take it out of your settings.")
+    way = [*map(Path, ways(path))]
+    real = way[-1] if way else path
+    theirs = (each for each in way if any(map(each.is_relative_to, places)))
+    if leading := next((each for each in theirs if not real.is_relative_to(each)), None):
+        raise ConfinedError(
+            f"Cannot read {path}: {leading} leads elsewhere, and sessions can write there.",
+            f"Look at where it leads, {real}, and name that place itself if you want it.",
+        )
     try:
-        with Location(base, parts[:-1]).open() as directory:
-            directory.stat(parts[-1])
-            content = directory.read(parts[-1], most_bytes)
+        with parent_without_links(real) as directory:
+            is_directory = stat.S_ISDIR(directory.stat(real.name or ".").st_mode)
+            content = None if is_directory else directory.read(real.name, most_bytes)
     except OSError as error:
         raise system_error("read", path, error) from None
     if content is None:
-        raise ConfinedError(
-            f"Cannot read {path}: it is a link, no file, not yours to read, or larger than {most_bytes} bytes.",
-            "Look at what it is, or take it out of your settings.",
-        )
+        reason = "a directory" if is_directory else f"no file, not yours to read, or larger than {most_bytes} bytes"
+        raise ConfinedError(f"Cannot read {path}: it is {reason}.", "Name a file, or take it out of your settings.")
     return content

@@ -6,27 +6,23 @@ which no session can write, for a limited time. Imported only where a session ha
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
-import signal
-import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
 from .. import signals
 from ..background import Background
 from ..claude.host_settings import leads_into, search_path, within
+from ..claude.source import Command, Failed
 from ..errors import ConfinedError
 from ..host import Host
 from ..settings import variables
 from ..settings.secrets import Secret
-from ..text import escape
 from .named_files import read
 
-SECONDS = 30.0
 MOST_BYTES = 1 << 20
 _REASON_LENGTH = 200
 
@@ -39,30 +35,31 @@ def values(
     ``places`` are where sessions can write. Unless it ``runs_commands``, what they would print is empty. Raises
     ConfinedError, without a value, if one cannot be had or is empty.
     """
-    running: list[subprocess.Popen[bytes]] = []
+    environ = {**host.environ, "PATH": search_path(host, places)}
+    commands: dict[Secret, Command] = {}
+    work: dict[Secret, Background[bytes]] = {}
     found: dict[str, bytes] = {}
     try:
-        work = {
-            secret: Background(partial(_printed, secret, words, host, places, running) if runs_commands else bytes)
-            for secret in secrets
-            if (words := _words(secret, host, places))
-        }
+        for secret in secrets:
+            if (words := _words(secret, host, places)) and runs_commands:
+                commands[secret] = Command()
+                work[secret] = Background(partial(_printed, secret, commands[secret], words, environ))
         for secret in secrets:
             if secret in work:
                 with signals.interruptible():
                     value = work[secret].result()
-                if not runs_commands:
-                    found[secret.name] = value
-                    continue
             elif secret.source == "file":
                 value = read(variables.located(secret.place, root), places, MOST_BYTES)
-            else:
+            elif secret.source == "variable":
                 value = os.fsencode(host.environ.get(secret.place, ""))
+            else:
+                found[secret.name] = b""
+                continue
             _check(secret, value)
             found[secret.name] = value
     finally:
-        for process in tuple(running):
-            _kill(process)
+        for command in commands.values():
+            command.close()
     return found
 
 
@@ -75,7 +72,9 @@ def _words(secret: Secret, host: Host, places: tuple[Path, ...]) -> tuple[str, .
                 "Install it beside this tool: with pip, or `pipx inject confined-claude keyring`.",
             )
         service, _, username = secret.place.rpartition("/")
-        return (sys.executable, "-I", "-m", "keyring", "get", service, username)
+        # Not -I without need: it may be among what pip has installed for the user. Nobody else can write in /.
+        alone = "-I" if sys.flags.isolated else "-E"
+        return (sys.executable, alone, "-m", "keyring", "get", service, username)
     if secret.source != "command":
         return ()
     own = within(host.user_config_file, places)
@@ -88,37 +87,14 @@ def _words(secret: Secret, host: Host, places: tuple[Path, ...]) -> tuple[str, .
     return ("/bin/sh", "-c", secret.place)
 
 
-def _printed(
-    secret: Secret,
-    words: tuple[str, ...],
-    host: Host,
-    places: tuple[Path, ...],
-    running: list[subprocess.Popen[bytes]],
-) -> bytes:
-    environ = {**host.environ, "PATH": search_path(host, places)}
-    pipe = subprocess.PIPE
+def _printed(secret: Secret, command: Command, words: tuple[str, ...], environ: Mapping[str, str]) -> bytes:
     try:
-        process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, cwd="/", env=environ, start_new_session=True
-        )
-    except OSError as error:
-        raise _failure(secret, error.strerror or str(error)) from None
-    running.append(process)
-    with process:
-        try:
-            printed, errors = process.communicate(timeout=SECONDS)
-        except subprocess.TimeoutExpired:
-            _kill(process)
-            raise _failure(secret, f"has not ended after {SECONDS:.0f} s") from None
-        finally:
-            running.remove(process)
-    if process.returncode:
-        reason = f"ended with {process.returncode}"
+        return command.run(words, environ)
+    except Failed as failed:
+        reason = failed.reason
         if secret.source == "keyring":  # a command could print the value there as well
-            said = escape(errors.decode("utf-8", "replace").strip().split("\n")[-1])[:_REASON_LENGTH]
-            reason = f"says: {said}" if said else "has no such entry"
-        raise _failure(secret, reason)
-    return printed
+            reason = f"says: {failed.said[:_REASON_LENGTH]}" if failed.said else "has no such entry"
+        raise _failure(secret, reason) from None
 
 
 def _check(secret: Secret, value: bytes) -> None:
@@ -142,9 +118,3 @@ def _failure(secret: Secret, reason: str) -> ConfinedError:
         f"No session without the secret {secret.name}: {_name(secret)} {reason}.",
         "Try that yourself, or leave the secret out, then start again.",
     )
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End what prints a secret, with all it has started, which may outlive it and hold its output open."""
-    with contextlib.suppress(OSError):
-        os.killpg(process.pid, signal.SIGKILL)

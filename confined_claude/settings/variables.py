@@ -27,7 +27,7 @@ _OUR_PROGRAMS = re.compile(
     # the dynamic linker and the C library, in every program
     r"|LD_\w+|GLIBC_TUNABLES|GCONV_PATH|LOCPATH|NLSPATH|MALLOC_\w+"
     # what shells run or change before a script's first line
-    r"|BASH_ENV|ENV|SHELLOPTS|BASHOPTS|BASH_COMPAT|BASH_XTRACEFD|PROMPT_COMMAND|PS4|IFS"
+    r"|BASH_(?!MAX_|DEFAULT_)\w+|ENV|SHELLOPTS|BASHOPTS|PROMPT_COMMAND|PS4|IFS"
     # Claude Code's own interpreter, which would load code before its first line
     r"|NODE_OPTIONS|NODE_REPL_EXTERNAL_MODULE|BUN_\w+"
     # which repository git means, whose programs it runs, and the settings that keep its hooks from running here
@@ -35,11 +35,21 @@ _OUR_PROGRAMS = re.compile(
     r"|EXEC_PATH|TEMPLATE_DIR)"
 )
 _CLAUDES = re.compile(
-    r"ANTHROPIC_\w+|CLAUDE_?\w+|OTEL_\w+|\w*_proxy"
+    r"ANTHROPIC_\w+|CLAUDE_?\w+|OTEL_\w+|BETA_TRACING_\w+|\w*_proxy"
+    # what it is told where it runs as a service, and which of its own services it means
+    r"|(CCR|SELF_HOSTED_RUNNER|SESSION_INGRESS)_\w+|USE_\w*OAUTH\w*"
     # whom it takes for its own servers
-    r"|SSL_CERT_(FILE|DIR)|NODE_(EXTRA_CA_CERTS|TLS_REJECT_UNAUTHORIZED)",
+    r"|SSL_CERT_(FILE|DIR)|NODE_(EXTRA_CA_CERTS|TLS_REJECT_UNAUTHORIZED|USE_SYSTEM_CA)|GRPC_DEFAULT_SSL_\w+",
     re.IGNORECASE,
 )
+# Lines in a file: empty ones and comments, NAME=VALUE in three forms, and others. As fast whatever is in them.
+_LINE = re.compile(
+    rf"""^(?:[ \t]*(?:\#.*)?|[ \t]*(?:export[ \t]+)?({NAME})[ \t]*=
+    (?:[ \t]*'([^']*)'[ \t]*(?:\#.*)?|[ \t]*"((?:[^"\\]|\\[\s\S])*)"[ \t]*(?:\#.*)?|(.*))|(.+))$""",
+    re.MULTILINE | re.VERBOSE,
+)
+_COMMENT = re.compile(r"\s#.*")
+_ESCAPE, _ESCAPED = re.compile(r"""\\([nrt"\\$])"""), {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def split(text: str) -> list[str]:
@@ -55,11 +65,18 @@ def problem(entry: str) -> str:
     name, _, value = entry.partition("=")
     if _OUR_PROGRAMS.fullmatch(name):
         return "it changes what the session's own programs do"
-    if _CLAUDES.fullmatch(name):
+    if _CLAUDES.fullmatch(name) or (name.startswith("MCP_") and _leads(name)):
         return (
             "how Claude Code signs in and connects follows from your own environment by itself, and from nothing else"
         )
     return f"{MASK} stands for a value that is not shown" if value == MASK else ""
+
+
+def _leads(name: str) -> bool:
+    """Return whether a variable for Claude Code's MCP servers is more than a switch or a number of its."""
+    from ..environment import is_behaviour  # not for listing and completing the tasks
+
+    return not is_behaviour(name, "1")
 
 
 def shown(entry: str) -> str:
@@ -89,18 +106,22 @@ def resolve_file(path: str, root: Path) -> str:
 
 
 def parse_file(text: str, name: str) -> dict[str, str]:
-    """Return the variables in a file called ``name``: NAME=VALUE lines, with quotes around a value, ``#`` comments.
+    """Return the variables in a file called ``name``: NAME=VALUE lines as docker compose and direnv take them.
 
-    Nothing in a value is expanded. Raises ConfinedError for another line, without its content.
+    Quotes around a value go, which may then have several lines; nothing in it is expanded but the escapes between
+    double quotes. Raises ConfinedError for another line, without its content.
     """
     found = {}
-    for number, line in enumerate(text.split("\n"), 1):
-        stripped = line.strip().removeprefix("export ").lstrip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        variable, sign, value = (part.strip() for part in stripped.partition("="))
-        if not sign or not re.fullmatch(NAME, variable) or "\0" in value:
+    text = text.replace("\r\n", "\n")
+    for line in _LINE.finditer(text):
+        variable, single, double, plain, other = line.groups()
+        if other or "\0" in line[0]:
+            number = text.count("\n", 0, line.start()) + 1
             raise ConfinedError(f"Line {number} of {name} is no NAME=VALUE.", "Correct that line, or put # before it.")
-        is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-        found[variable] = value[1:-1] if is_quoted else value
+        if single is not None:
+            found[variable] = single
+        elif double is not None:
+            found[variable] = _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), double)
+        elif variable:
+            found[variable] = _COMMENT.sub("", plain).strip()
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -113,6 +114,11 @@ def test_settings_that_lead_to_where_a_session_can_write_are_not_used(place: Pla
     found = place.read()
     assert (found.env, found.helpers) == ({}, {})
     assert str(target) in found.problems[0]
+    # A link on the way there, too, which the next session could turn.
+    (target / "settings.json").rename(real)
+    (target / "settings.json").symlink_to(real)
+    assert place.read() == replace(found, problems=place.read().problems)
+    assert str(target) in place.read().problems[0]
 
 
 @pytest.mark.parametrize("writable", [True, False], ids=["in a project", "control: elsewhere"])
@@ -139,6 +145,7 @@ def test_no_variable_of_what_a_session_can_write_reaches_a_program_that_signs_in
         "'{}/with blank'",
         "~/link/get-key",
         "$HOME/link/get-key",
+        "~/between/get-key",
         "$TOOLS/get-key",
         "echo `{}/get-key`",
         "in-path",
@@ -148,6 +155,8 @@ def test_a_helper_that_a_session_could_have_written_is_not_run(place: Place, com
     (place.host.home / "link").symlink_to(place.other)
     programs = place.host.home / "programs"
     programs.mkdir()
+    (place.other / "away").symlink_to(programs)
+    (place.host.home / "between").symlink_to(place.other / "away")
     (place.other / "in-path").write_text("")
     (place.other / "in-path").chmod(0o755)
     (programs / "in-path").symlink_to(place.other / "in-path")
@@ -156,7 +165,8 @@ def test_a_helper_that_a_session_could_have_written_is_not_run(place: Place, com
     assert found.helpers == {}
     assert "it is not run" in found.problems[0]
     # Control: the same in a directory of the user's.
-    write(place.user, apiKeyHelper=command.format(place.host.home).replace("in-path", "cat").replace("/link", ""))
+    usual = re.sub("/(link|between)", "", command.format(place.host.home).replace("in-path", "cat"))
+    write(place.user, apiKeyHelper=usual)
     assert place.read(PATH=f"{programs}:/usr/bin:/bin").helpers
 
 

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from confined_claude.claude import source
 from confined_claude.claude.sign_in import Chosen
 from confined_claude.errors import ConfinedError, ReviewNeeded
 from confined_claude.host import Host
-from confined_claude.project import Project
+from confined_claude.project import Project, mounts
 from confined_claude.session import secrets
 from confined_claude.session.given import Given, gather
 from confined_claude.session.handover import hosts_to_allow
@@ -30,14 +31,17 @@ from confined_claude.workspace import Workspace
 from ..guarding import put
 from .test_launch import planned
 
-REFUSED = """PATH HOME LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT GLIBC_TUNABLES BASH_ENV ENV SHELLOPTS PS4 NODE_OPTIONS
+REFUSED = """BASH_LOADABLES_PATH USE_STAGING_OAUTH USE_LOCAL_OAUTH MCP_PROXY_URL MCP_PROXY_PATH MCP_OAUTH_CALLBACK_PORT
+    SELF_HOSTED_RUNNER_EXEC_PATH SESSION_INGRESS_URL CCR_AGENT_PROXY_TOKEN_FILE_DESCRIPTOR BETA_TRACING_ENDPOINT
+    PATH HOME LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT GLIBC_TUNABLES BASH_ENV ENV SHELLOPTS PS4 NODE_OPTIONS
     BUN_OPTIONS
     CONFINED_CLAUDE_SIGN_IN CONFINED_CLAUDE_SUDO GIT_CONFIG_COUNT GIT_CONFIG_KEY_0 GIT_CONFIG_GLOBAL GIT_CONFIG GIT_DIR
     GIT_EXEC_PATH ANTHROPIC_API_KEY ANTHROPIC_BASE_URL ANTHROPIC_ANYTHING_NEW CLAUDE_CODE_OAUTH_TOKEN CLAUDE_CONFIG_DIR
     CLAUDECODE CLAUDE_CODE_USE_BEDROCK HTTP_PROXY https_proxy all_proxy OTEL_EXPORTER_OTLP_ENDPOINT SSL_CERT_FILE
     NODE_EXTRA_CA_CERTS NODE_TLS_REJECT_UNAUTHORIZED""".split()
 LET_IN = (
-    "NPM_TOKEN NODE_ENV PYTHONPATH GIT_AUTHOR_NAME GIT_ASKPASS AWS_REGION PATHS MY_HOME ENVIRONMENT _x GH_TOKEN".split()
+    "NPM_TOKEN NODE_ENV PYTHONPATH GIT_AUTHOR_NAME GIT_ASKPASS AWS_REGION PATHS MY_HOME ENVIRONMENT _x GH_TOKEN "
+    "MCP_TIMEOUT MAX_FILES DISABLE_TELEMETRY BASH_MAX_TIMEOUT_MS IDENTITY_ENDPOINT".split()
 )
 
 
@@ -109,6 +113,18 @@ def test_other_names_are_let_in(name: str, here: Place) -> None:
     assert dict(here.given(f'env = ["{name}=1"]').variables) == {name: "1"}
 
 
+LEADING = """URL HOST ENDPOINT PROXY OAUTH SECRET TOKEN KEY PATH AUTH PORT DIR HEADER HEADERS IDP CERT DESCRIPTOR
+    CREDENTIALS GATEWAY ORIGIN""".split()
+
+
+def test_of_what_claude_code_knows_nothing_is_let_in_that_leads_elsewhere_or_signs_in() -> None:
+    """Of the names in its program; those of its SDKs' clouds are left out of sessions that these clouds sign in."""
+    names = [line.split()[1] for line in (Path(__file__).parents[1] / "claude_variables.txt").read_text().splitlines()]
+    let_in = [name for name in names if not variables.problem(name)]
+    assert [name for name in let_in if set(LEADING) & set(name.split("_"))] == []
+    assert 100 < len(let_in) < 150  # the control
+
+
 @pytest.mark.parametrize("entry", ["", "=s3cret", "A B=s3cret", "1A=s3cret", "A-B=s3cret", "A\\u0000=s3cret", "A=***"])
 def test_what_is_no_variable_is_an_error_without_its_value(entry: str, here: Place) -> None:
     assert "env cannot" in here.error(f'env = ["{entry}"]').message
@@ -167,14 +183,33 @@ def test_variables_have_room_together(here: Place) -> None:
 # Files of variables
 
 
-def test_a_file_has_lines_of_variables_and_nothing_is_expanded(here: Place) -> None:
-    text = "# a comment\n\n A=1 \nexport B='two $A'\r\nC=\"x y\"\nD=a=b # c\nE=\nF='\nexport  G=\xff\n"
-    put(here.root / "x.env", "").write_bytes(text.encode("latin-1"))
-    expected = {"A": "1", "B": "two $A", "C": "x y", "D": "a=b # c", "E": "", "F": "'", "G": "\udcff"}
-    assert dict(here.given('env_file = ["x.env"]').variables) == expected
+FILE = b"""\xef\xbb\xbf# a comment
+\n A=1 \nexport B='two $A'\r\nC="x y"  # why\r\nD=a=b # c\r\nE=\nF='\nexport  G=\xff
+H=a#b\nI="say \\"hi\\"\\n$A \\d"\nJ='C:\\n'\nK= "it's"#\nL = # none\nM="-----BEGIN KEY-----
+x # y
+-----END KEY-----"
+   # the end
+N='z'"""
+
+
+def test_a_file_has_lines_of_variables_as_compose_and_direnv_take_them_and_nothing_is_expanded(here: Place) -> None:
+    put(here.root / "x.env", "").write_bytes(FILE)
+    assert dict(here.given('env_file = ["x.env"]').variables) == {
+        **{"A": "1", "B": "two $A", "C": "x y", "D": "a=b", "E": "", "F": "'", "G": "\udcff", "H": "a#b"},
+        **{"I": 'say "hi"\n$A \\d', "J": "C:\\n", "K": "it's", "L": "", "N": "z"},
+        "M": "-----BEGIN KEY-----\nx # y\n-----END KEY-----",
+    }
     put(here.host.home / "y.env", "A=2")
     assert here.given('env_file = ["x.env", "~/y.env"]').variables["A"] == "2"
     assert here.given('env_file = ["x.env"]', env_file=str(here.host.home / "y.env")).variables["A"] == "2"
+
+
+@pytest.mark.parametrize("line", ['A="', "A='", 'A="\\', "A='\nB=\"", "#", " " * 50])
+def test_no_file_takes_long_to_read(line: str, here: Place) -> None:
+    put(here.root / "x.env", f"{line}\n" * ((1 << 20) // (len(line) + 1)))
+    since = time.monotonic()
+    here.given('env_file = ["x.env"]')
+    assert time.monotonic() - since < 3
 
 
 @pytest.mark.parametrize("line", ["s3cret", "NAME", "A B=s3cret", "=s3cret", "-A=s3cret", "A\0=s3cret", "A=\0s3cret"])
@@ -221,18 +256,27 @@ def test_what_the_user_names_may_be_behind_a_link_of_theirs_and_no_sessions(here
     assert dict(here.given('env_file = ["~/mine/x.env"]').variables) == {"A": "1"}
     (here.root / "theirs").symlink_to(here.host.home / "real")
     assert "theirs" in here.error('env_file = ["theirs/x.env"]').message
+    # Between the two ends, too: what is named is no session's, and where it leads neither.
+    (here.host.home / "there").symlink_to(here.root / "theirs")
+    assert "sessions can write there" in here.error('env_file = ["~/there/x.env"]').message
+    put(here.root / "sub/y.env", "A=2")
+    (here.host.home / "into").symlink_to(here.root / "sub")
+    assert dict(here.given('env_file = ["~/into/y.env"]').variables) == {"A": "2"}
 
 
 # The sign-in, and the network
 
 
 def test_variables_of_the_cloud_that_signs_in_are_left_out(here: Place) -> None:
-    given = Given({"AWS_ACCESS_KEY_ID": "mine", "AWS_PROFILE": "x", "GOOGLE_CLOUD_PROJECT": "p", "A": "1"})
+    given = Given({"AWS_ACCESS_KEY_ID": "mine", "AWS_PROFILE": "x", "GCE_METADATA_HOST": "p", "A": "1"})
     bedrock = {"CLAUDE_CODE_USE_BEDROCK": "1", "AWS_REGION": "eu-1"}
     host = replace(here.host, environ=bedrock)
     launch = planned(here.root, host, given=given, sign_in=Chosen("Amazon Bedrock", bedrock))
-    assert dict(launch.variables) == {"GOOGLE_CLOUD_PROJECT": "p", "A": "1", **bedrock}
+    assert dict(launch.variables) == {"GCE_METADATA_HOST": "p", "A": "1", **bedrock}
     assert any("AWS_ACCESS_KEY_ID, AWS_PROFILE would stand beside" in line for line in launch.remarks)
+    vertex = {"CLAUDE_CODE_USE_VERTEX": "1"}
+    google = planned(here.root, here.host, given=given, sign_in=Chosen("Google Vertex AI", vertex))
+    assert set(google.variables) == {"AWS_ACCESS_KEY_ID", "AWS_PROFILE", "A", *vertex}
     assert set(planned(here.root, here.host, given=given).variables) == set(given.variables)
 
 
@@ -250,7 +294,8 @@ def test_the_allowlist_is_proposed_the_hosts_that_are_named(here: Place) -> None
     ]
     assert lines[0].endswith('allow = ["b.example:8080"]')
     assert list(hosts_to_allow({"X": "https://user:1234/secret@h.example/"}, {}, ())) == []
-    assert list(hosts_to_allow({"X": "https://h.example/@scope/x"}, {}, ()))  # the control
+    for url in ("https://h.example/@scope/x", "https://a.example/,https://h.example/"):
+        assert any("names h.example." in line for line in hosts_to_allow({"X": url}, {}, ()))  # the control
     since = time.monotonic()
     assert list(hosts_to_allow({}, {"x": b"\n" * 100_000 + b"https://a:1/" * 5000}, ("a:1",))) == []
     assert time.monotonic() - since < 2
@@ -360,7 +405,7 @@ def test_a_secret_that_cannot_be_had_ends_the_start_without_its_value(table: str
 def test_a_command_that_hangs_is_ended_with_all_it_started(
     end: str, here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(secrets, "SECONDS", 0.3)
+    monkeypatch.setattr(source, "SECONDS", 0.3)
     mark = here.root.parent / "mark"
     since = time.monotonic()
     error = here.error(f'[secrets.X]\ncommand = "(sleep 2; touch {mark}) & {end}"\nalways = true')
@@ -414,11 +459,30 @@ def test_a_dry_run_runs_no_command(here: Place) -> None:
     assert mark.exists()
 
 
-def test_a_file_in_a_directory_of_the_hosts_is_refused(here: Place) -> None:
-    for path in ("~/.local/bin/x", "~/.claude/x", "~/venvs/a/b"):
-        given = here.given(f'[secrets.X]\ncommand = "echo s3cret"\nas_file = "{path}"\nalways = true')
-        with pytest.raises(ConfinedError, match="a directory of this machine"):
-            planned(here.root, here.host, given=given)
+def test_a_file_where_something_else_is_is_refused(here: Place) -> None:
+    table = '[secrets.{}]\ncommand = "echo s3cret"\nas_file = "{}"\nalways = true\n'
+    for path in ("~/.local/bin/x", "~/.claude/x", "~/venvs/a/b", "~/.local"):
+        with pytest.raises(ConfinedError, match="of this machine is there"):
+            planned(here.root, here.host, given=here.given(table.format("X", path)))
+    for other in ("~/.netrc", "~/.netrc/b"):
+        two = table.format("X", "~/.netrc") + table.format("Y", other)
+        assert "another secret is there" in here.error(two).message
+    mount = put(here.root.parent / "data/x").parent
+    beside = mounts.bind((f"{mount}:/home/claude/data/x",), here.root, here.host)
+    given = here.given(table.format("X", "~/data"))
+    with pytest.raises(ConfinedError, match="there, at /home/claude/data/x"):
+        planned(here.root, here.host, given=given, mounts=beside)
+    planned(here.root, here.host, given=given)  # the control
+
+
+def test_the_agent_is_told_the_names_of_what_it_is_given_and_no_value(here: Place) -> None:
+    here.environ["TOKEN"] = "s3cret"
+    user = 'env = ["TOKEN", "AWS_PROFILE=s3cret"]\n[secrets.X]\nvariable = "TOKEN"\nas_file = "~/.netrc"\nalways = true'
+    cloud = {"CLAUDE_CODE_USE_BEDROCK": "1"}
+    told = planned(here.root, here.host, given=here.given(user), sign_in=Chosen("x", cloud)).agent_note
+    assert "as variables or files: `TOKEN`, `/home/claude/.netrc`." in told
+    assert "s3cret" not in told
+    assert "Given to you" not in planned(here.root, here.host).agent_note
 
 
 # The keyring
@@ -455,6 +519,21 @@ def test_a_secret_is_in_the_keyring(keyring: Place) -> None:
     assert "has no such entry" in keyring.error('[secrets.X]\nkeyring = "git/other"\nalways = true').message
     locked = keyring.error('[secrets.X]\nkeyring = "locked/me"\nalways = true')
     assert "the keyring says: keyring.errors.KeyringLocked: Failed to unlock the collection" in locked.message
+
+
+def test_the_library_may_be_what_pip_has_installed_for_the_user(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the system's own Python: that of a virtual environment has no such packages."""
+    python = "/usr/bin/python3"
+    where = [python, "-c", "import site; print(site.getusersitepackages())"]
+    environ = {"HOME": str(here.host.home)}
+    site = subprocess.run(where, env=environ, capture_output=True, text=True, check=True).stdout.strip()
+    put(Path(site, "keyring/__init__.py"), "")
+    put(Path(site, "keyring/__main__.py"), "import sys; print('s3cret', *sys.argv[1:])")
+    here.environ |= environ
+    monkeypatch.setattr(sys, "executable", python)
+    monkeypatch.setattr(secrets.importlib.util, "find_spec", lambda _name: True)
+    found = here.given('[secrets.X]\nkeyring = "git/me"\nalways = true')
+    assert dict(found.variables) == {"X": "s3cret get git me"}
 
 
 def test_without_the_library_the_error_says_how_to_get_it(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
