@@ -10,6 +10,11 @@ from typing import Any
 
 _QUOTED = re.compile("`[^`]*`")
 _SPACE = "\0"  # of those that stay; text on its way to a terminal has none
+# What file systems that fold names ignore in them: Default_Ignorable_Code_Point of Unicode.
+_IGNORED = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
+    "\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 _SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
@@ -18,6 +23,15 @@ def escape(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def folded(name: str) -> str:
+    """Return what names have in common that are one for APFS, NTFS, or ext4 where it folds them."""
+    if name.isascii():
+        return name.lower()
+    from unicodedata import normalize
+
+    return normalize("NFD", _IGNORED.sub("", normalize("NFD", name)).casefold())
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

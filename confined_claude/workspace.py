@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from . import project as projects
 from .errors import ConfinedError
 from .fs.directory import Location
+from .fs.spelling import as_listed
 from .host import Host, leave_out_of_path
 from .project import SCAFFOLD, Project
 from .settings import Settings
@@ -230,6 +231,6 @@ def leave_project_out_of_path(host: Host) -> None:
 def current_directory() -> Path:
     """Return the current directory. Raises ConfinedError if it is gone."""
     try:
-        return Path.cwd()
+        return as_listed(Path.cwd())
     except OSError:
         raise ConfinedError("The current directory is gone.", "Go to a project's directory and start again.") from None

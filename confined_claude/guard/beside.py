@@ -21,6 +21,7 @@ from ..project.mounts import HostMount
 from ..settings.files import ProjectFiles
 from ..state.boundaries import is_a_sessions
 from ..state.store import LOCK, read_json, records_of, write_json
+from ..text import folded
 from ..workspace import Workspace
 from . import hiding, records, repository
 from .rules import CONDA_MARK, DEPENDENCY_DIRECTORIES, VENV_MARK, Matcher, rules_for
@@ -123,7 +124,7 @@ def _is_part(source: Path, workspace: Workspace) -> str:
 def _acts_by_its_place(mount: HostMount, matcher: Matcher) -> str:
     """Return what uses the directory because of the place where it is; empty for most."""
     parts = mount.source.parts[1:]
-    lower = [part.lower() for part in parts]
+    lower = [folded(part) for part in parts]
     if ".git" in lower:
         return "it is git's own"
     above = (mount.source, *mount.source.parents)

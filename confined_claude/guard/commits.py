@@ -12,6 +12,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from ..fs.directory import Location
+from ..text import folded
 from .findings import Finding
 from .gitobjects import TREE_MODE, Objects, blob_id
 from .known_files import branches
@@ -138,7 +139,7 @@ class CommittedFiles:
             if self._left < 0:
                 raise _Unread
             part = raw.decode("utf-8", "surrogateescape")
-            lower, path = part.lower(), f"{prefix}{part}"
+            lower, path = folded(part), f"{prefix}{part}"
             if mode == TREE_MODE:
                 own = rule or (self._matcher.find(lower, parents, is_directory=True) if is_ruled else None)
                 inner = frozenset(one for kind, one in there if kind == TREE_MODE)

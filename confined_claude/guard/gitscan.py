@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from ..fs.directory import Directory
+from ..text import folded
 from . import gitalternates, gitconfig, gitindex, gitrefs, gitstate
 from .repository import work_tree
 from .snapshot import KEPT_BYTES, Item, Kind
@@ -162,7 +163,7 @@ class GitScan:
         for entry in entries:
             if entry.name in ("attributes", "exclude", "grafts") and path.endswith("/info"):
                 self._walk.add_file(directory, f"{path}/{entry.name}", Kind.GIT_FILE)
-        if path.rpartition("/")[2].lower() in gitstate.DIRECTORIES:
+        if folded(path.rpartition("/")[2]) in gitstate.DIRECTORIES:
             self._states(entries, directory, path)
         self._each(entries, directory, path, lambda _: self._data)
 
@@ -273,7 +274,7 @@ class GitScan:
 def _work_tree(directory: Directory) -> Path | None:
     """Return the work tree of a git directory; None if it names none."""
     path = directory.path
-    return path.parent if path.name.lower() == ".git" else work_tree(path)
+    return path.parent if folded(path.name) == ".git" else work_tree(path)
 
 
 def _identity(directory: Directory, name: str) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ..fs.directory import Location
 from ..host import GitVariable as Variable
 from ..project import SCAFFOLD
+from ..text import folded
 from . import gitconfig, repository
 from .repository import Repository
 
@@ -259,7 +260,7 @@ def settings_of(directory: Path, limit: int = _MAX_CONFIG_BYTES) -> list[Variabl
 
 def is_in_git(path: Path, root: Path) -> bool:
     """Return whether a path is in a git directory, as far as its name says, or outside the project."""
-    return not path.is_relative_to(root) or ".git" in (part.lower() for part in path.relative_to(root).parts)
+    return not path.is_relative_to(root) or ".git" in (folded(part) for part in path.relative_to(root).parts)
 
 
 def _work_trees(root: Path, own: Repository | None) -> Iterator[tuple[Path, Path]]:

@@ -21,9 +21,10 @@ from pathlib import Path
 from ..engine.mount import Mount
 from ..errors import ConfinedError
 from ..fs.directory import Directory, Location
+from ..fs.spelling import as_listed
 from ..host import Host
 from ..project import SCAFFOLD
-from ..text import escape
+from ..text import escape, folded
 from . import gitindex
 from .gitobjects import blob_id
 from .pins import virtual_environments
@@ -150,11 +151,11 @@ def left_out(root: Path) -> frozenset[str]:
 
 def _real(root: Path, path: str, passed: frozenset[str]) -> str:
     """Return where in the tree a link leads; empty if that is nowhere, elsewhere, or where nothing is hidden."""
-    real = Path(os.path.realpath(root / path))
+    real = as_listed(Path(os.path.realpath(root / path)))
     if not real.is_relative_to(root) or real == root or not os.path.exists(real):  # noqa: PTH110 - it may be closed
         return ""
     parts = real.relative_to(root).parts
-    return "" if parts[0] in passed or ".git" in parts else "/".join(parts)
+    return "" if parts[0] in passed or ".git" in map(folded, parts) else "/".join(parts)
 
 
 def _hidden(root: Path, files: list[str], directories: Iterable[str], repository: Repository | None) -> Hidden:
@@ -263,7 +264,7 @@ class _Patterns:
     """The entries of ``hide``: names and paths, with a slash at the end for directories alone."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        split = [(entry.lower().strip("/").split("/"), entry.endswith("/")) for entry in patterns]
+        split = [(folded(entry).strip("/").split("/"), entry.endswith("/")) for entry in patterns]
         names = [(parts[0], is_directory) for parts, is_directory in split if len(parts) == 1]
         self._paths = [one for one in split if len(one[0]) > 1]
         self._any = _joined(name for name, is_directory in names if not is_directory)
@@ -271,11 +272,11 @@ class _Patterns:
 
     def __call__(self, prefix: str, name: str, *, is_directory: bool) -> bool:
         """Return whether ``name`` in the directory at ``prefix`` is hidden."""
-        if (self._directories if is_directory else self._any).match(name.lower()):
+        if (self._directories if is_directory else self._any).match(folded(name)):
             return True
         if not self._paths:
             return False
-        parts = (prefix + name).lower().split("/")
+        parts = folded(prefix + name).split("/")
         fitting = (names for names, of_directory in self._paths if is_directory or not of_directory)
         return any(len(parts) == len(names) and all(map(fnmatch.fnmatchcase, parts, names)) for names in fitting)
 

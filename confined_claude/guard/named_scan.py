@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..fs.directory import Directory, Location
+from ..text import folded
 from .gitsettings import commands, led_to, links_of_hooks, settings_of
 from .reach import Start
 from .snapshot import Kind
@@ -29,7 +30,7 @@ class NamedScan:
         for git in nested:
             self._walk.check(git)
             directory = self._root / git
-            top = directory.parent if directory.name.lower() == ".git" else directory
+            top = directory.parent if folded(directory.name) == ".git" else directory
             variables = settings_of(directory)
             self.commands += [(top, command) for command in commands(variables)]
             for path in (*led_to(variables, top), *links_of_hooks(directory / "hooks")):

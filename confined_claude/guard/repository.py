@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ..errors import ConfinedError
 from ..fs.directory import Location
 from ..project.boundaries import GIT_MARKS, SCAFFOLD
+from ..text import folded
 from . import gitalternates, gitconfig
 
 _MODULES_DEPTH = 8
@@ -193,7 +194,7 @@ def _separate(common: Path, root: Path) -> Repository | None:
     if root in common.parents:
         # Through a link in the project a session could lead it elsewhere, and what is in the scaffold is not scanned.
         pointer = parse_pointer(_content(root, ".git") or b"") or ""
-        is_direct = root / pointer == common and common.relative_to(root).parts[0] != SCAFFOLD
+        is_direct = root / pointer == common and folded(common.relative_to(root).parts[0]) != SCAFFOLD
         return Repository(common, common) if is_direct else None
     if not all(os.path.lexists(common / name) for name in _PARTS):
         return None

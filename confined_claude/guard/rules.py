@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ..text import folded
 from .rule_table import OWN, RULES, SAFEGUARDS, Rule
 
 # The file that makes a directory a virtual environment of Python.
 VENV_MARK = "pyvenv.cfg"
 # Conda's. An environment of either kind is also known by what is in its bin/, should the mark be missing.
 CONDA_MARK = "conda-meta"
-ENVIRONMENT_PROGRAM = re.compile(r"activate|conda|pypy[\d.]*|python[\d.]*")
+ENVIRONMENT_PROGRAM = re.compile(r"activate|conda|pypy[\d.]*|python[\d.]*", re.IGNORECASE)
 # Package managers fill these: their files are too many to report one by one, and change all the time.
 DEPENDENCY_DIRECTORIES = frozenset(
     ("node_modules", "bower_components", "site-packages", ".tox", ".nox", "__pypackages__")
@@ -30,7 +31,7 @@ class _Pattern:
     name: str
 
     def fits(self, parents: Sequence[str]) -> bool:
-        """Return whether the parent directories, in lower case, are those of the pattern."""
+        """Return whether the parent directories, folded, are those of the pattern."""
         count = len(self.parents)
         if len(parents) < count or (self.anchored and len(parents) != count):
             return False
@@ -50,7 +51,7 @@ class Matcher:
     def __post_init__(self) -> None:
         for order, rule in enumerate(self.rules):
             for text in rule.patterns:
-                *parents, name = text.lower().strip("/").split("/")
+                *parents, name = folded(text).strip("/").split("/")
                 anchored = text.startswith("/")
                 for count, parent in enumerate(parents):
                     self._holders.append(_Pattern(tuple(parents[:count]), anchored, True, rule, order, parent))
@@ -75,7 +76,7 @@ class Matcher:
 
     def _pattern_of(self, path: Sequence[str], *, is_directory: bool) -> tuple[_Pattern, int] | None:
         """Return the pattern that a path has its rule from, and how many names are before the one that matches it."""
-        parts = [part.lower() for part in path]
+        parts = [folded(part) for part in path]
         last = len(parts) - 1
         found = [
             (pattern, count)
@@ -85,7 +86,7 @@ class Matcher:
         return min(found, key=lambda match: match[0].order, default=None)
 
     def find(self, name: str, parents: Sequence[str], *, is_directory: bool) -> Rule | None:
-        """Return the rule of ``name``, in lower case like ``parents``; None for most."""
+        """Return the rule of ``name``, folded like ``parents``; None for most."""
         pattern = self._find(name, parents, is_directory=is_directory)
         return pattern.rule if pattern else None
 

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from ..fs.directory import Directory, Location
 from ..project import SCAFFOLD, boundaries
+from ..text import folded
 from .contents import lock_digest
 from .gitscan import GitScan, is_git_directory
 from .named_scan import NamedScan
@@ -113,7 +114,7 @@ class _TreeScan:
     ) -> None:
         """Scan a directory and those below it.
 
-        ``prefix`` is its path with a slash, ``parents`` are that path's names in lower case. With a ``rule``
+        ``prefix`` is its path with a slash, ``parents`` are that path's names, folded. With a ``rule``
         everything in it belongs to that; ``packages`` is the directory of packages that it is in.
         """
         if self._ends:
@@ -145,11 +146,11 @@ class _TreeScan:
                     continue
                 if path == SCAFFOLD:
                     self._scaffold(inner)
-                elif name.lower() == ".git":
+                elif folded(name) == ".git":
                     self._snapshot.add(path, Kind.REPOSITORY)
                     self._git.scan(inner, path)
                 else:
-                    lower = name.lower()
+                    lower = folded(name)
                     own = rule or (self._find(lower, parents, is_directory=True) if is_ruled else None)
                     self.scan(inner, path + "/", (*parents, lower), own, packages)
 
@@ -165,7 +166,7 @@ class _TreeScan:
     ) -> None:
         """Note an entry that is no directory, if it matters."""
         name = entry.name
-        lower = name.lower()
+        lower = folded(name)
         if self.since_ns is not None:
             try:
                 status = entry.stat(follow_symlinks=False)
@@ -237,7 +238,7 @@ class _TreeScan:
         self._walk.check(prefix, self._inner_bytes)
         if self._ends:
             self._find_programs(prefix + name)
-        if rule is not None or name.lower() == ".git":
+        if rule is not None or folded(name) == ".git":
             content = self._linked_content(prefix + name)
             self._snapshot.add(prefix + name, Kind.LINK, os.fsencode(target) + (b"\0\n" + content if content else b""))
 
@@ -249,7 +250,7 @@ class _TreeScan:
         real = self._real_location(prefix + name)
         if real is not None:
             with contextlib.suppress(OSError), real.open() as directory:
-                self.scan(directory, f"{prefix}{name}/", (*parents, name.lower()), rule, "")
+                self.scan(directory, f"{prefix}{name}/", (*parents, folded(name)), rule, "")
 
     def _linked_content(self, path: str) -> bytes:
         """Return the content of the project's file that the link at ``path`` leads to; nothing if there is none."""

@@ -10,6 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
+from ..text import folded
 from . import contents, gitaddresses, gitalternates, gitconfig, gitindex, gitrefs, gitstate
 from .repository import parse_pointer
 from .rules import Matcher
@@ -187,7 +188,7 @@ def _judge_pointer(path: str, item: Item, context: Context) -> Verdict | None:
 def _judge_link(path: str, item: Item, new: str, context: Context) -> Verdict:
     target = _text(item.content).partition("\0")[0]
     prefix = path.rpartition("/")[0]
-    *parents, last = path.lower().split("/")
+    *parents, last = map(folded, path.split("/"))
     rule = context.matcher.rule_of(path.split("/")) or context.matcher.find_link(last, parents)
     leads_out = resolve_inside(Path(context.root), prefix, target) is None
     # The system's own files are no secret, and only root can write them.
@@ -279,7 +280,7 @@ def _is_own_worktree(path: str, key: str, value: str, context: Context) -> bool:
     if key != "core.worktree" or "/modules/" not in path:
         return False
     place = _normalized(path, value, context)
-    return place.startswith(context.root + "/") and ".git" not in place[len(context.root) :].split("/")
+    return place.startswith(context.root + "/") and ".git" not in map(folded, place[len(context.root) :].split("/"))
 
 
 def _judge_file(path: str, old: Item | None, item: Item, new: str, context: Context) -> Verdict | None:

@@ -11,8 +11,12 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from typing import cast
 
 from ..fs.directory import Directory
+from ..project.boundaries import NAMES
+from ..text import folded
+from .rules import CONDA_MARK, VENV_MARK
 from .snapshot import MAX_SIZE, TOO_DEEP, TOO_FULL, TOO_LONG, TOO_MUCH, CutShort, Item, Kind, Snapshot
 
 MAX_FILE_BYTES = 4 << 20
@@ -23,6 +27,37 @@ _MAX_ALL_ENTRIES = 4_000_000
 _MAX_SECONDS = 30.0
 _EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 _ENTRIES_PER_CLOCK = 4096
+
+# Names that are looked for in what a directory lists. Some file systems list another spelling of them than git finds.
+_SPELLINGS = {
+    folded(name): name
+    for name in (
+        *(*NAMES, VENV_MARK, CONDA_MARK),
+        *"""HEAD ORIG_HEAD FETCH_HEAD MERGE_HEAD CHERRY_PICK_HEAD REVERT_HEAD REBASE_HEAD BISECT_HEAD AUTO_MERGE
+        MERGE_AUTOSTASH BISECT_EXPECTED_REV NOTES_MERGE_PARTIAL NOTES_MERGE_REF config config.worktree commondir index
+        packed-refs hooks refs replace modules worktrees remotes branches objects lfs annex info attributes exclude
+        grafts alternates http-alternates rebase-merge rebase-apply sequencer lazygit.yml""".split(),
+    )
+}
+
+
+class _Spelled:
+    """An entry of a directory, under another name that leads to it too."""
+
+    def __init__(self, entry: os.DirEntry[str], name: str) -> None:
+        self.name = name
+        self.is_dir, self.is_file, self.is_symlink = entry.is_dir, entry.is_file, entry.is_symlink
+        self.stat, self.inode = entry.stat, entry.inode
+
+
+def _spelled(directory: Directory, entry: os.DirEntry[str]) -> os.DirEntry[str]:
+    """Return an entry under the name by which it is looked for, if it is found by that."""
+    name = _SPELLINGS.get(folded(entry.name), entry.name)
+    if name != entry.name:
+        with contextlib.suppress(OSError):
+            if directory.stat(name).st_ino == entry.inode():
+                return cast("os.DirEntry[str]", _Spelled(entry, name))
+    return entry
 
 
 class Walk:
@@ -44,7 +79,7 @@ class Walk:
         try:
             with directory.entries() as listing:
                 for entry in listing:
-                    found.append(entry)
+                    found.append(_spelled(directory, entry))
                     if not len(found) % _ENTRIES_PER_CLOCK:
                         self.check(path)
                         if len(found) > _MAX_ENTRIES:

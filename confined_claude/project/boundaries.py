@@ -11,6 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ..fs.directory import Location
+from ..text import folded
 
 SCAFFOLD = ".confined-claude"
 # What sessions make in it, and what a start and a cleanup leave there.
@@ -22,6 +23,7 @@ REPOSITORIES = (".git", ".hg", ".jj", ".sl")
 NAMES = frozenset((*REPOSITORIES, SCAFFOLD))
 # A git directory has all of them; a session can take any of its parts away, not all.
 GIT_MARKS = frozenset(("HEAD", "config", "commondir"))
+_FOLDED_GIT_MARKS = frozenset(map(folded, GIT_MARKS))
 
 
 def mark_of(place: Path) -> str:
@@ -40,7 +42,7 @@ def is_mark(name: str, names: Collection[str] | None) -> bool:
     if name == SCAFFOLD:
         return names is None or not all(map(_OURS.fullmatch, names))
     if name == ".git":  # git passes over a directory that is none of its own
-        return names is None or not GIT_MARKS.isdisjoint(names)
+        return names is None or not _FOLDED_GIT_MARKS.isdisjoint(map(folded, names))
     return name in REPOSITORIES and names is not None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import ConfinedError
 from ..fs.identity import status_without_links
+from ..fs.spelling import as_listed
 from ..host import Host
 from . import hides_the_containers, refusal
 
@@ -63,7 +64,9 @@ def bind(entries: Iterable[str], root: Path, host: Host) -> tuple[HostMount, ...
     """
     found: dict[HostMount, None] = {}
     for entry in entries:
-        mount = _bound(*parse(entry, root, host), host)
+        named, target, writable = parse(entry, root, host)
+        source = as_listed(named)
+        mount = _bound(source, source if target == named else target, writable, host)
         if mount not in found:
             _refuse_overlap(mount, "the project", root, root)
             for other in found:

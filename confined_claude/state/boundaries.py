@@ -7,14 +7,16 @@ One counts once its user has accepted it in a review of the project around it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..fs.directory import Directory
+from ..fs.spelling import as_listed
 from ..host import Host
 from ..project import Project
+from ..text import folded
 from .projects import moved_from
 from .store import read_json, records_of, state_of, write_json
 
@@ -83,9 +85,15 @@ def is_a_sessions(host: Host, mark: Path) -> bool:
         except OSError:
             continue
         name = str(mark.relative_to(root))
-        if name in known.made or (is_open and name not in (known.before or ())):
+        if _is_among(known.made, name, root) or (is_open and not _is_among(known.before or (), name, root)):
             return True
     return False
+
+
+def _is_among(names: Collection[str], name: str, root: Path) -> bool:
+    """Return whether ``name`` is one of ``names`` below ``root``, or another spelling that finds the same."""
+    others = (one for one in names if folded(one) == folded(name))
+    return name in names or any(as_listed(root / one) == as_listed(root / name) for one in others)
 
 
 def _decode(value: Any) -> Boundaries:
