@@ -18,8 +18,9 @@ PASS, SWALLOW, DROP = "pass", "swallow", "drop"
 class Relay:
     """Passes connections on to the engine; ``decide`` is called with the first line of each request."""
 
-    def __init__(self, server: socket.socket, decide: Callable[[str], str]) -> None:
+    def __init__(self, server: socket.socket, decide: Callable[[str], str], engine: str = ENGINE) -> None:
         self._server = server
+        self._engine = engine
         self._decide = decide
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -44,7 +45,7 @@ class Relay:
             decision = self._decide(first.partition(b"\r\n")[0].decode())
             if decision == DROP:
                 return
-            engine.connect(ENGINE)
+            engine.connect(self._engine)
             engine.sendall(first)
             if decision == SWALLOW:
                 engine.recv(1 << 16)
@@ -64,8 +65,10 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def relayed(directory: Path | None, decide: Callable[[str], str] = lambda _line: PASS) -> Iterator[tuple[str, Relay]]:
-    """Listen in ``directory``, or at a port of the loopback; yield the address and the relay."""
+def relayed(
+    directory: Path | None, decide: Callable[[str], str] = lambda _line: PASS, engine: str = ENGINE
+) -> Iterator[tuple[str, Relay]]:
+    """Listen in ``directory``, or at a port of the loopback, for ``engine``; yield the address and the relay."""
     with socket.socket(socket.AF_UNIX if directory else socket.AF_INET) as server:
         if directory:
             path = str(directory / "relay.sock")
@@ -78,6 +81,6 @@ def relayed(directory: Path | None, decide: Callable[[str], str] = lambda _line:
         server.listen(100)
         address = f"unix://{path}" if directory else f"tcp://127.0.0.1:{server.getsockname()[1]}"
         try:
-            yield address, Relay(server, decide)
+            yield address, Relay(server, decide, engine)
         finally:
             server.shutdown(socket.SHUT_RDWR)

@@ -8,8 +8,12 @@ from ..errors import ConfinedError
 from ..host import Host
 from ..image.build import RebuildOptions, ensure
 from ..image.recipe import image_chain
+from ..session.start import engine_address
 from ..settings.files import parse_words
 from ..settings.resolution import resolve
+from ..state import sight
+from ..state.facts import current_facts
+from ..state.store import state_of
 from ..workspace import Workspace, current_directory
 
 _LATEST = "latest"
@@ -41,4 +45,6 @@ def _build(host: Host, rebuild: RebuildOptions) -> None:
             f"The setting claude_version says {settings.claude_version}, so that is what sessions get.",
             "Change it there; see `confined-claude config` for where it is set.",
         )
+    address = engine_address(host)
+    current_facts(state_of(host), address, lambda info, version: sight.check(host, address, info, version))
     ensure(Engine.connect(host.environ), image_chain(settings, host.environ, dockerfile), host, rebuild)

@@ -14,7 +14,7 @@ INSTALL_HINT = "Install Docker (Debian, Ubuntu: apt-get install docker.io) or ru
 SECONDS = 60
 _UNREACHABLE = re.compile(r"(?i)(cannot|failed to|trying to) connect to|error during connect|docker endpoint")
 # It is not seen at all; or it is on a file system that only its user may enter, as with FUSE, and NFS with root_squash.
-_OTHER_FILES = (
+OTHER_FILES = (
     "The engine sees other files than you do: it is in a virtual machine, a snap, or on another machine. Choose one of "
     "this machine (`docker context ls`), or share that directory with it."
 )
@@ -23,7 +23,7 @@ _HIDDEN_FILES = (
     "root_squash). Work in a directory on another one, or mount it otherwise."
 )
 _HINTS = (
-    ("bind source path does not exist|[Mm]ounts denied|creating mount source path|statfs .*no such", _OTHER_FILES),
+    ("bind source path does not exist|[Mm]ounts denied|creating mount source path|statfs .*no such", OTHER_FILES),
     (r"(?s)mount.*(stat|mount|open|lstat) .*permission denied", _HIDDEN_FILES),
     ("no space left", "Free some disk space on the engine's disk and start again."),
     ("network .*not found", "See `docker network ls` for the networks there are."),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-# What it is: SESSION, SIDECAR or IMAGE.
+# What it is: SESSION, SIDECAR or IMAGE; CHECK for what is there for a moment, see sight.py.
 KIND = "confined-claude"
-SESSION, SIDECAR, IMAGE = "session", "sidecar", "image"
+SESSION, SIDECAR, IMAGE, CHECK = "session", "sidecar", "image", "check"
 
 PROJECT = f"{KIND}.project"
 PATH = f"{KIND}.path"

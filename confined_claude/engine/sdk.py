@@ -97,14 +97,6 @@ class Engine:
             return None if file is None else file.read()
         return None
 
-    def check_mount(self, identity: str, directory: str) -> None:
-        """Have the engine mount a directory in a container of an image, which never runs. It may refuse."""
-        mounts = [docker.types.Mount(directory, directory, "bind", read_only=True)]
-        with _translated("create a container"):
-            config = self._api.create_host_config(mounts=mounts)
-            made = self._api.create_container(identity, ["true"], host_config=config, use_config_proxy=False)["Id"]
-            self._api.remove_container(made, force=True, v=True)
-
     def pull(self, name: str) -> None:
         """Fetch an image from its registry."""
         with _translated(f"pull {name}"):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..claude.carried import Carried
 from ..claude.sign_in import Chosen
 from ..egress.ports import Published
 from ..guard.repository import Alternates
-from ..state.facts import EngineFacts
+from ..state.facts import Check, EngineFacts
 from .git import SessionGit
 
 if TYPE_CHECKING:
@@ -66,3 +66,14 @@ def gather_given(workspace: Workspace, *, runs_commands: bool = True) -> Given |
     from .given import gather
 
     return gather(workspace, runs_commands=runs_commands)
+
+
+def sees_files(workspace: Workspace, address: str) -> Check:
+    """Return the check that the engine at ``address`` has this machine's files, the project's directory among them."""
+
+    def check(info: Mapping[str, Any], version: Mapping[str, Any]) -> None:
+        from ..state import sight  # once for each engine
+
+        sight.check(workspace.host, address, info, version, workspace.project.root)
+
+    return check

@@ -35,7 +35,7 @@ from ..state.store import state_of
 from ..workspace import CLAUDE_PROJECTS, Workspace
 from . import CLAUDE, orphans
 from .git import plan_git
-from .host_facts import HostFacts, gather_given
+from .host_facts import HostFacts, gather_given, sees_files
 from .launch import Launch, plan_launch
 from .mounts import bound_mounts, kept_groups, make_directories, replaceable
 from .supervisor import Supervisor, connect
@@ -122,11 +122,11 @@ def gather_facts(
 ) -> HostFacts:
     """Find out what a launch depends on beside the workspace; its ports are chosen by ``reservation``.
 
-    The engine's part is recorded if ``record``.
+    The engine's part is recorded if ``record``. Raises EngineError for one that has other files than this machine.
     """
     root = workspace.project.root
     with signals.interruptible():
-        engine = current_facts(state_of(workspace.host), address, record=record)
+        engine = current_facts(state_of(workspace.host), address, sees_files(workspace, address), record=record)
     has_repository = (root / ".git").exists()
     is_versioned = any((root / name).is_dir() for name in REPOSITORIES)
     own = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,14 @@ from ..text import parse_json
 
 _FILE = "engine.json"
 _VALID_SECONDS = 24 * 3600.0
+# 1: the engine has passed a check; before that there was none.
+_VERSION = 1
 _SECCOMP = Path(containers.__file__).with_name("seccomp") / "profile.json"
 # As engines name the profile that is theirs by default, or none: one that somebody has written for an engine is kept.
 _REPLACEABLE = {f"name=seccomp,profile={name}" for name in ("default", "builtin", "unconfined")}
+
+# Raises ConfinedError for an engine that gave these answers to ``docker info`` and ``docker version``.
+Check = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -85,21 +90,27 @@ def is_podman(version: Mapping[str, Any]) -> bool:
     return any("Podman" in str(part.get("Name")) for part in parts if isinstance(part, Mapping))
 
 
-def current_facts(state: Location, address: str, *, record: bool = True) -> EngineFacts:
+def current_facts(
+    state: Location, address: str, check: Check = lambda _info, _version: None, *, record: bool = True
+) -> EngineFacts:
     """Return the facts of the engine at ``address``: those recorded in <state>, or what the engine answers.
 
     An engine that has been restarted has another socket, and what was recorded before does not count. The answer is
-    recorded if ``record``. Raises EngineError if the engine does not answer.
+    recorded if ``record``, and the engine has passed ``check``. Raises EngineError if the engine does not answer, and
+    what that raises.
     """
     identity = _identity(address)
     with contextlib.suppress(OSError, TypeError, LookupError):
         with state.open() as directory:
             known = parse_json(directory.read(_FILE))
-        if identity and known["identity"] == identity and 0 <= time.time() - known["asked"] < _VALID_SECONDS:
+        is_current = 0 <= time.time() - known["asked"] < _VALID_SECONDS and known["version"] == _VERSION
+        if identity and known["identity"] == identity and is_current:
             return EngineFacts(**{field.name: known["facts"][field.name] for field in fields(EngineFacts)})
-    facts = from_answers(containers.info(), containers.version())
+    info, version = containers.info(), containers.version()
+    facts = from_answers(info, version)
     if record:
-        answer = {"identity": identity, "asked": time.time(), "facts": asdict(facts)}
+        check(info, version)
+        answer = {"identity": identity, "asked": time.time(), "facts": asdict(facts), "version": _VERSION}
         with contextlib.suppress(OSError, ConfinedError), state.make() as directory:
             directory.write(_FILE, json.dumps(answer).encode())
     return facts

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from helpers import ALONE, LABEL, User, docker, sessions_of, sidecars_of, up, wait_until
+from own_engine import OwnEngine, own_engine
 from relay import DROP, PASS, SWALLOW, relayed
 from terminals import PROMPT, terminal
 
@@ -309,88 +308,35 @@ def test_a_stopped_tool_goes_on_as_after_sleep(user: User, project: Path) -> Non
     assert sessions_of(project) == []
 
 
-class OwnEngine:
-    """A second engine, of the test's own, that it may stop and kill. Sessions on it have no network.
-
-    Its network and its mounts are in namespaces that go with it, so that nothing of them stays on this machine.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.address = f"unix://{folder}/docker.sock"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        options = [
-            f"--host={self.address}", f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec",
-            f"--pidfile={self.folder}/pid", "--iptables=false", "--ip6tables=false",
-            "--storage-driver=vfs" if os.environ.get("CONFINED_CLAUDE_TEST_VFS") else "--storage-driver=overlay2",
-        ]  # fmt: skip
-        with (self.folder / "log").open("ab") as log:
-            command = ["unshare", "--net", "--mount", "dockerd", *options]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        wait_until(lambda: self.docker("version", "--format", "{{.Server.Version}}", check=False).strip(), 60)
-
-    def docker(self, *words: str, check: bool = True) -> str:
-        return docker("--host", self.address, *words, check=check)
-
-    def end(self, ending: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(ending)
-            self._process.wait(60)
-            self._process = None
-            # What was killed has left them, and another process may have such a number by now.
-            for name in ("pid", "exec/containerd/containerd.pid"):
-                (self.folder / name).unlink(missing_ok=True)
-
-
 @pytest.fixture(scope="module")
-def own_engine(installed: Path) -> Iterator[OwnEngine]:
-    engine = OwnEngine(Path(tempfile.mkdtemp(prefix="confined-claude-engine-", dir="/tmp")))
-    try:
-        engine.start()
-        copy = 'docker save "$1" | docker --host "$2" load --quiet'
-        words = ["bash", "-o", "pipefail", "-c", copy, "bash", "confined-claude:latest", engine.address]
-        copied = subprocess.run(words, capture_output=True, text=True, check=False)
-        assert copied.returncode == 0, copied.stderr
-        name = next(
-            name
-            for name in docker(
-                "image", "inspect", "--format", '{{join .RepoTags " "}}', "confined-claude:latest"
-            ).split()
-            if not name.endswith(":latest")
-        )
-        engine.docker("tag", "confined-claude:latest", name)
-        yield engine
-    finally:
-        engine.end(signal.SIGTERM)
-        shutil.rmtree(engine.folder)
+def engine(installed: Path) -> Iterator[OwnEngine]:
+    with own_engine() as made:
+        made.copy_image()
+        yield made
 
 
 @ALONE
 @pytest.mark.root
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
 def test_an_engine_that_starts_again_in_the_middle(
-    user: User, project: Path, own_engine: OwnEngine, ending: signal.Signals
+    user: User, project: Path, engine: OwnEngine, ending: signal.Signals
 ) -> None:
-    mine = replace(
-        user, variables={**user.variables, "CONFINED_CLAUDE_NETWORK": "none", "DOCKER_HOST": own_engine.address}
-    )
+    mine = replace(user, variables={**user.variables, "CONFINED_CLAUDE_NETWORK": "none", "DOCKER_HOST": engine.address})
     labels = ("--filter", f"label={LABEL}.path={project}")
     words = ("confined-claude", "shell", "--", "sh", "-c", "echo planted >.envrc; echo kept >kept; sleep 300")
     with mine.running(*words, cwd=project) as tool:
         wait_until((project / "kept").exists)
-        own_engine.end(ending)
+        engine.end(ending)
         said = tool.communicate(timeout=90)[0]
         assert tool.returncode not in (0, None)
         assert "Traceback" not in said
     away = mine.run("confined-claude", "run", cwd=project)
     assert (away.returncode, "does not answer" in away.stderr) == (3, True)
-    own_engine.start()
+    engine.start()
     done = mine.run("confined-claude", "shell", "--", "cat", "kept", cwd=project)
     # What the session had left is still known, and waits for review.
     assert (done.returncode, ".envrc" in done.stderr) == (4, True), done.stdout + done.stderr
     accepted = mine.run("confined-claude", "review", "--accept", cwd=project)
     assert accepted.returncode == 0
     assert mine.run("confined-claude", "shell", "--", "cat", "kept", cwd=project).stdout == "kept\n"
-    assert own_engine.docker("ps", "--all", "--quiet", *labels) == ""
+    assert engine.docker("ps", "--all", "--quiet", *labels) == ""

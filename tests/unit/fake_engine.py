@@ -36,8 +36,11 @@ VERBS = {
     ("GET", "containers/json"): "ps", ("POST", "containers/create"): "create", ("PUT", "archive"): "cp",
     ("POST", "start"): "start", ("POST", "stop"): "stop", ("POST", "kill"): "kill", ("DELETE", ""): "rm",
     ("POST", "attach"): "attach", ("POST", "wait"): "wait", ("POST", "resize"): "resize",
-    ("GET", "json"): "inspect",
+    ("GET", "json"): "inspect", ("GET", "images/json"): "images", ("POST", "images/create"): "import",
+    ("GET", "archive"): "read",
 }  # fmt: skip
+# The first file that the container has of this machine.
+READ = """cat "$(sed 's/.*"Mounts": \\[{"Type": "bind", "Source": "\\([^"]*\\)".*/\\1/' create.body)\""""
 REMOVE = 'case $1 in identity) rm -f container ;; *) kill $(cat pid) 2>/dev/null ;; esac; true'  # fmt: skip
 
 
@@ -125,6 +128,9 @@ class FakeEngine:
         self.does("""echo '{"Id": "identity"}'""", "create")
         self.does("exit 0", "command")
         self.does("echo '[]'", "ps")
+        self.does("echo '[]'", "images")
+        self.does("""echo '{"status": "image"}'""", "import")
+        self.does(READ, "read")
         self.does("echo '{}'", "info")
         self.does("echo '{}'", "version")
         self.does("""echo '{"Action": "oom", "timeNano": 1}'""", "events")

@@ -1,10 +1,12 @@
-"""Checks of an engine by its answers. Pure, except for ``ask`` and ``context``."""
+"""Checks of an engine by its answers. Pure, except for ``ask``, ``context`` and ``files``."""
 
 from __future__ import annotations
 
+import contextlib
 import re
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from ...project import Project
 from ...session import limits
 from ...settings import Settings
 from ...state import facts as engine_facts
+from ...state import sight
 from . import owners
 from .results import Result, ok, warning
 from .vulnerabilities import components, known_vulnerabilities
@@ -127,6 +130,18 @@ def users(info: Mapping[str, Any], host: Host, here: Project | None) -> Result:
         what = "you are root, so sessions are uid 0 inside; their files are root's"
         return warning(what, "Work as another user, see SECURITY.md.")
     return ok(f"sessions are uid {host.uid}, gid {host.gid}; their files are yours")
+
+
+def files(answers: Answers, host: Host, here: Project | None) -> Result:
+    """Check that the engine has this machine's files. Raises EngineError with what it has instead."""
+    address = docker_context.engine_address(host.environ) or docker_context.DEFAULT_ADDRESS
+    root = None if here is None else here.root
+    with contextlib.ExitStack() as stack:
+        if not host.state.is_dir():  # no command has made it, nor does this one
+            near = next(place for place in host.state.parents if place.is_dir())
+            host = replace(host, state=Path(stack.enter_context(tempfile.TemporaryDirectory(dir=near))))
+        sight.check(host, address, answers.info, answers.version, root, is_recorded=False)
+    return ok("the engine has this machine's files" if root is None else "the engine sees the project")
 
 
 def root_directory(answers: Answers) -> Path | None:

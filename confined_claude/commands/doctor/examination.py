@@ -42,7 +42,6 @@ class _Examination:
         self._report: list[tuple[str, Result]] = [("tool", ok(f"confined-claude {__version__}"))]
         self._here: Project | None = None
         self._answers: Answers | None = None
-        self._image_id = ""  # of the image of sessions, if there is one
 
     def run(self) -> Report:
         host = self._host
@@ -62,11 +61,10 @@ class _Examination:
             if (root := engines.root_directory(answers)) is not None:
                 self._check("space for engine", machine.space, root, machine.IMAGE_BYTES, False)
             self._check("image", self._image, settings, files.dockerfile)
-            if here is not None and self._image_id:
-                self._check("files", self._files, here)
             self._check("sessions", records.sessions, host)
         self._check("space for data", machine.space, host.data)
-        self._check("space for state", machine.space, host.state, machine.STATE_BYTES)
+        if self._check("space for state", machine.space, host.state, machine.STATE_BYTES) and answers is not None:
+            self._check("files", engines.files, answers, host, here, seconds=_ENGINE_SECONDS)
         if here is not None:
             self._check("space for project", machine.space, here.root)
         self._check("sign-in", self._sign_in, settings)
@@ -126,15 +124,7 @@ class _Examination:
         engine = Engine.connect(self._host.environ)
         found = engine.image(chain.name)
         if found is not None:
-            self._image_id = found.id
             with contextlib.suppress(EngineError):  # on a full disk, say
                 version = Inventory(engine, self._host).claude_version(found.id, record=False)
                 found = replace(found, claude_version=version)
         return machine.its_image(found, chain, time.time())
-
-    def _files(self, here: Project) -> Result:
-        """Check that the engine sees the project. Raises EngineError with what it sees instead."""
-        from ...engine.sdk import Engine
-
-        Engine.connect(self._host.environ).check_mount(self._image_id, str(here.root))
-        return ok("the engine sees the project")

@@ -1,0 +1,66 @@
+"""Whether the engine has this machine's files: a container that never runs has one of them, and it is read back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import EngineError
+from ..text import parse_json
+from . import api, containers, labels
+from .failures import OTHER_FILES, refused
+
+_DOING = "look at this machine's files"
+_FILE, _DIRECTORY = "/file", "/directory"
+# What an image without files is made from; there may be no other image yet.
+_EMPTY_ARCHIVE = bytes(10240)
+
+
+def check(file: Path, content: bytes, directory: Path | None, owner: str) -> None:
+    """Raise EngineError unless the engine finds ``content`` in ``file``, and a ``directory`` at its path.
+
+    What it takes for that is labelled as ``owner``'s, and removed; also what an earlier check has left, whose
+    engine went away. So the caller sees to it that there is one check at a time.
+    """
+    mark = {labels.KIND: labels.CHECK, labels.OWNER: owner}
+    _remove(mark)
+    try:
+        binds = [_bind(file, _FILE), *([] if directory is None else [_bind(directory, _DIRECTORY)])]
+        body = {
+            **{"Image": _import_image(mark), "Cmd": ["-"], "Labels": mark},
+            "HostConfig": {"Mounts": binds, "NetworkMode": "none"},
+        }
+        made = api.ask("POST", "/containers/create", body=body).checked(_DOING).value
+        found = api.ask("GET", f"/containers/{made['Id']}/archive", {"path": _FILE}).checked(_DOING)
+    except BaseException:
+        with contextlib.suppress(EngineError):
+            _remove(mark)
+        raise
+    _remove(mark)
+    if content not in found.content:
+        raise EngineError(f"The engine has the files of another machine: {file} is not the one here.", OTHER_FILES)
+
+
+def _bind(source: Path, target: str) -> dict[str, object]:
+    return {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": True}
+
+
+def _import_image(mark: Mapping[str, str]) -> str:
+    """Make an image without files, and return its id."""
+    changes = "LABEL " + " ".join("=".join(label) for label in mark.items())
+    answer = api.ask("POST", "/images/create", {"fromSrc": "-", "changes": changes}, _EMPTY_ARCHIVE).checked(_DOING)
+    last = parse_json(answer.content.splitlines()[-1] if answer.content else b"")
+    if not isinstance(last, dict) or "status" not in last:
+        reason = last.get("error") if isinstance(last, dict) else None
+        raise refused(_DOING, str(reason or "its answer makes no sense"))
+    return str(last["status"])
+
+
+def _remove(mark: Mapping[str, str]) -> None:
+    """Remove the containers and images with the labels ``mark``."""
+    containers.remove(*(found["Id"] for found in containers.containers(mark)))
+    filters = {"label": [f"{name}={value}" for name, value in mark.items()]}
+    for image in api.ask("GET", "/images/json", {"filters": json.dumps(filters)}).checked(_DOING).value or ():
+        api.ask("DELETE", f"/images/{image['Id']}", {"force": "1"})

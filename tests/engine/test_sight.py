@@ -1,0 +1,118 @@
+"""Engines that have other files than their user: recognized before anything is built or changed there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers import LABEL, User, docker, own_name, up
+from own_engine import OwnEngine, own_engine
+from relay import DROP, PASS, relayed
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.root]
+
+
+def requests(lines: list[str], what: str) -> list[str]:
+    return [line for line in lines if what in line]
+
+
+@pytest.fixture(scope="module")
+def away(installed: Path, ground: Path) -> Iterator[tuple[OwnEngine, Path]]:
+    """An engine whose machine has other files in a directory, and that directory."""
+    folder = ground / "elsewhere"
+    folder.mkdir()
+    paths = "home/.local/state/confined-claude project"
+    there = f"mkdir -p {paths}; echo other >home/.local/state/confined-claude/engine-check; echo theirs >project/file"
+    with own_engine(f"mount -t tmpfs none {folder}; (cd {folder}; {there})") as engine:
+        yield engine, folder
+
+
+def left_over(engine: OwnEngine) -> str:
+    """What there is of ours in the engine."""
+    return engine.docker("ps", "--all", "--quiet") + engine.docker("images", "--all", "--quiet")
+
+
+@pytest.mark.parametrize("kind", ["socket", "port"])
+@pytest.mark.parametrize("command", ["run", "build"])
+def test_a_tunnel_to_a_machine_with_the_same_paths_is_refused_before_anything_is_built(
+    away: tuple[OwnEngine, Path], installed: Path, place: Path, kind: str, command: str
+) -> None:
+    engine, folder = away
+    user = User(folder / "home", installed, variables={"ANTHROPIC_API_KEY": "sk-made-up"})
+    project = user.folder(folder / "project")
+    user.folder(folder / "home")
+    lines: list[str] = []
+    with relayed(place if kind == "socket" else None, lambda line: lines.append(line) or PASS,  # type: ignore[func-returns-value]
+                 engine.address.removeprefix("unix://")) as (address, _):  # fmt: skip
+        done = user.run("confined-claude", command, cwd=project, DOCKER_HOST=address)
+        file = folder / "home/.local/state/confined-claude/engine-check"
+        assert done.returncode == 3, done.stderr
+        said, hint = done.stderr.splitlines()
+        said = said.removeprefix("confined-claude: ")
+        hint = hint.removeprefix("confined-claude: ")
+        assert said == f"The engine has the files of another machine: {file} is not the one here."
+        assert hint.startswith("The engine sees other files than you do")
+        checks = json.loads(user.run("confined-claude", "doctor", "--json", cwd=project, DOCKER_HOST=address).stdout)
+    (found,) = [check for check in checks["checks"] if check["name"] == "files"]
+    assert (found["status"], found["what"], found["cure"]) == ("problem", said, hint)
+    assert not requests(lines, "/build")
+    assert left_over(engine) == ""
+    assert [path.name for path in project.iterdir()] == []
+
+
+def test_an_engine_without_our_files_is_refused(away: tuple[OwnEngine, Path], installed: Path, place: Path) -> None:
+    engine, folder = away
+    user = User(folder / "nobody", installed, variables={"ANTHROPIC_API_KEY": "sk-made-up"})
+    user.folder(user.home)
+    done = user.run("confined-claude", "run", cwd=user.folder(own_name(place)), DOCKER_HOST=engine.address)
+    assert done.returncode == 3
+    assert "The engine could not look at this machine's files" in done.stderr
+    assert "The engine sees other files than you do" in done.stderr
+    assert left_over(engine) == ""
+
+
+def test_an_engine_with_our_files_is_asked_before_its_first_use_alone(user: User, project: Path, place: Path) -> None:
+    """It may have another address each time: then it is asked what it is, and no more."""
+    lines: list[str] = []
+    words = ("confined-claude", "shell", "--", "echo", "works")
+    with relayed(place, lambda line: lines.append(line) or PASS) as (address, _):  # type: ignore[func-returns-value]
+        for _ in range(2):
+            done = user.run(*words, cwd=project, DOCKER_HOST=address)
+            assert (done.stdout, done.stderr) == ("works\n", "")
+            (user.home / ".local/state/confined-claude/engine.json").unlink()
+    assert len(requests(lines, "POST /images/create")) == 1
+    assert len(requests(lines, "GET /info")) == 2
+    assert len(requests(lines, "/archive?path=%2Ffile")) == 1
+
+
+@pytest.mark.parametrize("after", ["POST /images/create", "POST /containers/create", "archive?path=%2Ffile"])
+def test_an_engine_that_goes_away_in_the_middle_of_the_check(
+    user: User, project: Path, place: Path, after: str
+) -> None:
+    """What is left there then goes with the next check, and nothing is recorded of the first."""
+    gone: list[str] = []
+
+    def decide(line: str) -> str:
+        if gone:
+            return DROP
+        if after in line:
+            gone.append(line)
+        return PASS
+
+    state = os.path.realpath(bytes(user.home / ".local/state/confined-claude"))
+    owner = hashlib.sha256(b"%d\0%b" % (user.uid, state)).hexdigest()[:12]
+    mark = ("--filter", f"label={LABEL}=check", "--filter", f"label={LABEL}.owner={owner}")
+    with relayed(place, decide) as (address, _):
+        done = user.run("confined-claude", "shell", "--", "true", cwd=project, DOCKER_HOST=address)
+        assert (done.returncode, "does not answer" in done.stderr) == (3, True), done.stderr
+        assert docker("images", "--quiet", *mark) != ""
+        assert up(project) == []
+        gone.clear()
+        after = "nothing"
+        done = user.run("confined-claude", "shell", "--", "echo", "works", cwd=project, DOCKER_HOST=address)
+        assert (done.stdout, done.stderr) == ("works\n", "")
+    assert docker("ps", "--all", "--quiet", *mark) + docker("images", "--quiet", *mark) == ""
