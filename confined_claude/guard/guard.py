@@ -62,7 +62,7 @@ def plan(
 
     ``new_copy`` names a copy of the repository that has to be made. Raises ConfinedError for what cannot be guarded.
     """
-    workspace = project.workspace
+    workspace, running = project.workspace, tuple(running)
     git = workspace.settings.git
     repository = project.repository if git == "guarded" else None
     planned = pins.plan_pins(workspace.project, repository, project.matcher, project.named.in_git)
@@ -73,6 +73,7 @@ def plan(
         protected = (*planned.read_only, *planned.missing)
         hidden = hiding.find(project.root, workspace.settings.hide, project.repository, protected)
         planned = planned.with_writable(hidden.parents)
+        hidden = hidden.beside(record.hidden for record in running)
     for record in running:  # what another session can replace must not be mounted
         planned = planned.restricted_to(project.root / path for path in (*record.pinned, *record.writable))
     if git != "isolated" or project.repository is None:
@@ -156,6 +157,7 @@ class Guard:
                 {project.name(path): identity(path) for path in (*planned.pins.read_only, *missing)},
                 tuple(map(project.name, planned.pins.writable)),
                 tuple(map(project.name, project.repository.git_directories())) if project.repository else (),
+                planned.hidden.paths if planned.hidden is not None else (),
             )
             self._pinned.open(project.root, self._record.pinned)
             self._owner = records.begin(self.key, self._record)

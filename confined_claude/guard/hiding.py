@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import glob
 import os
 import re
 import shlex
@@ -41,6 +42,7 @@ _ENTRIES_PER_CLOCK = 1024
 _MAX_DEPTH = 100
 _MAX_INDEX_BYTES = 128 << 20
 _MAX_NAMED = 3
+_OF_CLAUDE = re.compile(r"/\.claude/settings(\.local)?\.json$")
 
 
 class TooMuch(Exception):
@@ -52,7 +54,8 @@ class Hidden:
     """What is hidden of the tree at ``root``, by path from there.
 
     ``parents`` are the directories on the way there. ``held`` matches too, but git holds it as it is; what is
-    ``changed`` git knows otherwise. ``kept`` has what only a link names, and is protected.
+    ``changed`` git knows otherwise. ``kept`` has what restricts sessions: Claude Code's settings, and what is protected
+    and only a link names. Sessions that run without all of it see what is ``exposed``.
     """
 
     root: Path
@@ -62,10 +65,21 @@ class Hidden:
     held: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    exposed: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (*self.files, *self.directories)
 
     def covers(self, target: str) -> bool:
         """Return whether what would be mounted at ``target`` is hidden."""
-        return any(f"{target}/".startswith(f"{self.root}/{path}/") for path in (*self.files, *self.directories))
+        return any(f"{target}/".startswith(f"{self.root}/{path}/") for path in self.paths)
+
+    def beside(self, running: Iterable[Iterable[str]]) -> Hidden:
+        """Return this with what is exposed beside sessions each of which hides some paths of the same tree."""
+        others = [tuple(f"{path}/" for path in paths) for paths in running]
+        exposed = (path for path in self.paths if not all(f"{path}/".startswith(other) for other in others))
+        return replace(self, exposed=tuple(exposed))
 
     def mounts(self, host: Host) -> Iterator[Mount]:
         """Yield the mounts that hide it, where the session has the tree at its own path."""
@@ -78,7 +92,8 @@ class Hidden:
         for paths, what in (
             (self.held, "is not hidden, as git holds it as it is"),
             (self.changed, "is hidden, and git in the session takes it for emptied, as git holds it otherwise"),
-            (self.kept, "is not hidden, as only a link has such a name, and what your machine runs by itself stays"),
+            (self.kept, "is not hidden, as it may say what sessions must not do, or only a link to it has such a name"),
+            (self.exposed, "is not hidden from a session that runs beside this one, and could show it to this one"),
         ):
             if paths:
                 more = f" and {len(paths) - _MAX_NAMED} more" if len(paths) > _MAX_NAMED else ""
@@ -99,33 +114,45 @@ def find(
 ) -> Hidden:
     """Return what ``patterns`` hide in the tree at ``root``.
 
-    A link hides none of what is ``protected``: a session could have made it, for the next to find that empty.
-    Raises ConfinedError if that is too much, or closed.
+    A link hides none of what is ``protected``: a session could have made it, for the next to find that empty. Nor does
+    anything hide Claude Code's settings, which may refuse something. Raises ConfinedError if that is too much, or
+    closed.
     """
-    matched = _Patterns(patterns)
     files: list[str] = []
     directories: dict[str, None] = {}
     closed: list[str] = []
     kept: set[str] = set()
     passed = left_out(root)
-    try:
-        for _, prefix, entries in walk(root, passed, _MAX_ENTRIES, _MAX_SECONDS, closed.append):
+
+    def look(entries: Iterable[str], *, by_link: bool = False) -> None:
+        matched, beyond = _Patterns(entries), []
+        for _, prefix, listing in walk(root, passed, _MAX_ENTRIES, _MAX_SECONDS, closed.append):
             is_inside = prefix[:-1] in directories
-            for entry in entries:
+            for entry in listing:
                 is_link = entry.is_symlink()  # it may lead to a directory, to itself, or to where nobody may look
-                is_directory = os.path.isdir(root / (prefix + entry.name)) if is_link else entry.is_dir()  # noqa: PTH112
-                if not (is_inside or matched(prefix, entry.name, is_directory=is_directory)):
-                    continue
                 path = prefix + entry.name
-                if is_link and not (path := _real(root, path, passed)):
+                is_directory = os.path.isdir(root / path) if is_link else entry.is_dir()  # noqa: PTH112
+                is_matched = is_inside or matched(path, is_directory=is_directory)
+                further = [*matched.below(path)] if is_link and is_directory else []
+                if is_link and (is_matched or further):
+                    path = _real(root, path, passed)
+                if not path:
                     continue  # it leads nowhere that a session sees
-                if is_link and any(_overlap(root / path, place) for place in protected):
-                    kept.add(path)
+                beyond += [f"{glob.escape(path)}/{rest}" for rest in further]
+                if not is_matched:
                     continue
-                if is_directory:
+                led = (is_link or by_link) and any(_overlap(root / path, place) for place in protected)
+                if led or _OF_CLAUDE.search(f"/{folded(path)}"):
+                    kept.add(path)
+                elif is_directory:
                     directories[path] = None
                 else:
                     files.append(path)
+        if beyond:
+            look(beyond, by_link=True)
+
+    try:
+        look(patterns)
     except TooMuch:
         raise ConfinedError(
             f"There is too much in {root} to look for what `hide` names.", "Name a smaller project, or hide less."
@@ -134,7 +161,7 @@ def find(
         raise ConfinedError(
             f"{root} cannot be looked through for what `hide` names.", f"Open it: chmod u+rx {shlex.quote(str(root))}"
         )
-    found = _hidden(root, files, (*directories, *closed), repository)
+    found = _hidden(root, files, (*directories, *closed), kept, repository)
     return replace(found, kept=tuple(sorted(path for path in kept if not found.covers(f"{root}/{path}"))))
 
 
@@ -158,11 +185,13 @@ def _real(root: Path, path: str, passed: frozenset[str]) -> str:
     return "" if parts[0] in passed or ".git" in map(folded, parts) else "/".join(parts)
 
 
-def _hidden(root: Path, files: list[str], directories: Iterable[str], repository: Repository | None) -> Hidden:
+def _hidden(
+    root: Path, files: list[str], directories: Iterable[str], kept: set[str], repository: Repository | None
+) -> Hidden:
     held, changed = names_held(root, repository, files)
     whole: list[str] = []
     for path in sorted(directories):  # those above first
-        if not _is_in(path, whole) and not any(one.startswith(f"{path}/") for one in held):
+        if not _is_in(path, whole) and not any(one.startswith(f"{path}/") for one in held | kept):
             whole.append(path)
     single = [path for path in dict.fromkeys(files) if path not in held and not _is_in(path, whole)]
     if len(whole) + len(single) > _MAX_HIDDEN:
@@ -213,9 +242,9 @@ def walk(
 ) -> Iterator[tuple[Directory, str, list[os.DirEntry[str]]]]:
     """Yield each directory of the tree at ``root``, open, with its path, which ends with a slash, and its entries.
 
-    Directories of packages, git's and those at the paths ``passed`` are passed over, and no link is followed. What
-    cannot be opened is left out; ``closed`` is told of the path of what its owner could open again, and of the root's,
-    which is empty. Raises TooMuch beyond ``most`` entries or so many seconds.
+    What is git's, directories of packages and those at the paths ``passed`` are passed over, and no link is followed.
+    What cannot be opened is left out; ``closed`` is told of the path of what its owner could open again, and of the
+    root's, which is empty. Raises TooMuch beyond ``most`` entries or so many seconds.
     """
     deadline, left = time.monotonic() + seconds, most
 
@@ -227,8 +256,10 @@ def walk(
                 left -= 1
                 if left < 0 or (not left % _ENTRIES_PER_CLOCK and time.monotonic() > deadline):
                     raise TooMuch
+                if entry.name == ".git":
+                    continue
                 if entry.is_dir(follow_symlinks=False):
-                    if entry.name == ".git" or entry.name in DEPENDENCY_DIRECTORIES or prefix + entry.name in passed:
+                    if entry.name in DEPENDENCY_DIRECTORIES or prefix + entry.name in passed:
                         continue
                     inner.append(entry.name)
                 entries.append(entry)
@@ -270,15 +301,21 @@ class _Patterns:
         self._any = _joined(name for name, is_directory in names if not is_directory)
         self._directories = _joined(name for name, _ in names)
 
-    def __call__(self, prefix: str, name: str, *, is_directory: bool) -> bool:
-        """Return whether ``name`` in the directory at ``prefix`` is hidden."""
-        if (self._directories if is_directory else self._any).match(folded(name)):
+    def __call__(self, path: str, *, is_directory: bool) -> bool:
+        """Return whether what is at ``path`` is hidden."""
+        if (self._directories if is_directory else self._any).match(folded(path.rpartition("/")[2])):
             return True
-        if not self._paths:
-            return False
-        parts = folded(prefix + name).split("/")
-        fitting = (names for names, of_directory in self._paths if is_directory or not of_directory)
-        return any(len(parts) == len(names) and all(map(fnmatch.fnmatchcase, parts, names)) for names in fitting)
+        return "" in (rest for rest, of_directory in self._rests(path) if is_directory or not of_directory)
+
+    def below(self, path: str) -> Iterator[str]:
+        """Yield the ends of the entries that begin with the directory at ``path``."""
+        yield from (f"{rest}{'/' * of_directory}" for rest, of_directory in self._rests(path) if rest)
+
+    def _rests(self, path: str) -> Iterator[tuple[str, bool]]:
+        parts = folded(path).split("/") if self._paths else []
+        for names, of_directory in self._paths:
+            if len(names) >= len(parts) and all(map(fnmatch.fnmatchcase, parts, names)):
+                yield "/".join(names[len(parts) :]), of_directory
 
 
 def _joined(names: Iterable[str]) -> re.Pattern[str]:

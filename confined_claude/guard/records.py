@@ -24,11 +24,8 @@ from .findings import Finding
 from .snapshot import Item, Kind, Snapshot
 
 FINDINGS = "findings.json"
-_ACCEPTED = "accepted.json"
-_ACCEPTED_LIMITS = "accepted-limits.json"
-_COPIES = "copies.json"
-_MADE = "made.json"
-_MADE_TIPS = "made-tips.json"
+_ACCEPTED, _ACCEPTED_LIMITS = "accepted.json", "accepted-limits.json"
+_COPIES, _MADE, _MADE_TIPS = "copies.json", "made.json", "made-tips.json"
 _TRASH, _UNSCANNED = "removed", ".unseen"
 CARRIED = (FINDINGS, _ACCEPTED, _ACCEPTED_LIMITS, _COPIES, _MADE_TIPS, boundaries.FILE, _TRASH)  # by a moved project
 
@@ -40,12 +37,13 @@ class Record:
     """What a session protects, from its start on. Paths are those of a snapshot.
 
     ``pinned`` has the device and inode of each read-only path, ``writable`` the exceptions within those,
-    ``git_directories`` those from which git took settings at that time.
+    ``git_directories`` those from which git took settings at that time, ``hidden`` what the session does not see.
     """
 
     pinned: Mapping[str, Identity] = field(default_factory=dict)
     writable: tuple[str, ...] = ()
     git_directories: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -277,13 +275,15 @@ def count_findings(location: Location) -> FindingCounts:
 
 
 def _encode_record(record: Record) -> Any:
-    return {"kept": record.pinned, "opened": record.writable, "git_folders": record.git_directories}
+    added = {"hidden": record.hidden} if record.hidden else {}  # version 0.1 refuses that
+    return {"kept": record.pinned, "opened": record.writable, "git_folders": record.git_directories, **added}
 
 
 def _decode_record(value: Any) -> Record:
     pinned = {path: (device, inode) for path, (device, inode) in value.pop("kept").items()}
     writable, git_directories = tuple(value.pop("opened")), tuple(value.pop("git_folders"))
-    return Record(pinned, writable, git_directories, **value)  # TypeError for a field that only newer code knows
+    hidden = tuple(value.pop("hidden", ()))
+    return Record(pinned, writable, git_directories, hidden, **value)  # TypeError for a field of newer code alone
 
 
 def _encode_before(before: Before) -> Any:

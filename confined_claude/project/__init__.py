@@ -54,6 +54,8 @@ _NOT_ROOTS = tuple(map(Path, ("/usr/local/src", "/usr/src", "/var/www")))
 _ROOTS_HOME = Path("/root")
 # Where some systems mount a user's USB disks.
 _REMOVABLE = Path("/run/media")
+# Agents, terminals, editors and buses that do what they are told: a path, maybe with something before and behind it.
+_SOCKETS = "SSH_AUTH_SOCK GPG_AGENT_INFO DBUS_SESSION_BUS_ADDRESS TMUX NVIM KITTY_LISTEN_ON VSCODE_IPC_HOOK_CLI".split()
 # What the container mounts below its HOME, see session/mounts.py.
 _CONTAINER_TREES = tuple(CONTAINER_HOME / name for name in (".claude", ".cache", ".config", ".local", "venvs"))
 
@@ -196,7 +198,7 @@ def refusal(root: Path, host: Host) -> str:
         "it is on your PATH": not places.identities([str(root)]).isdisjoint(
             places.identities(entry for entry in host.path if entry.startswith("/"))
         ),
-        "whoever reaches a socket there, of the engine or an ssh agent, acts as you": any(
+        "whoever reaches a socket there, of the engine, an agent or a terminal, acts as you": any(
             root == socket or root in socket.parents for socket in _sockets(host.environ)
         ),
         "it is part of the system": _is_of_the_system(root),
@@ -226,13 +228,16 @@ def _is_of_the_container(root: Path) -> bool:
 
 
 def _sockets(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Yield the sockets with the rights of the user: the engine's, and the ssh agent's."""
+    """Yield sockets with the rights of the user: the engine's, those that variables name, and where tmux has its."""
     with contextlib.suppress(EngineError):  # the start says what is wrong
         scheme, _, path = engine_address(environ).partition("://")
         if scheme == "unix":
             yield _real(Path(path))
-    if agent := environ.get("SSH_AUTH_SOCK"):
-        yield _real(Path(agent))
+    named = (re.search(r"/[^,;]*", environ.get(name, "")) for name in _SOCKETS)
+    yield from (_real(Path(found[0])) for found in named if found)
+    tmux = Path(environ.get("TMUX_TMPDIR") or "/tmp", f"tmux-{os.getuid()}")
+    if tmux.is_dir():
+        yield _real(tmux)
 
 
 def _is_within(root: Path, trees: Iterable[Path]) -> bool:

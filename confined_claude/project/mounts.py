@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,13 +16,15 @@ from ..host import Host
 from . import hides_the_containers, refusal
 
 _MODES = ("ro", "rw")
+_LISTENING = re.compile(r"^\S+ \S+ \S+ 00010000 \S+ \S+ +\S+ (/.*)$", re.MULTILINE)  # by its flags, see proc(5)
 
 
 @dataclass(frozen=True)
 class HostMount:
     """The file or directory ``source`` of this machine at ``target`` in the container, writable or not.
 
-    ``identity`` has the device and inode that it had when it was bound.
+    ``identity`` has the device and inode that it had when it was bound, ``sockets`` the paths in it at which something
+    on this machine listened.
     """
 
     source: Path
@@ -29,6 +32,7 @@ class HostMount:
     writable: bool
     is_directory: bool
     identity: tuple[int, int]
+    sockets: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         inside = "" if self.target == self.source else f" at {self.target}"
@@ -101,7 +105,16 @@ def _bound(source: Path, target: Path, writable: bool, host: Host) -> HostMount:
             f"Nothing can be mounted at {target}: the container has its own files there.",
             "Name another place, /data for instance.",
         )
-    return HostMount(source, target, writable, stat.S_ISDIR(status.st_mode), (status.st_dev, status.st_ino))
+    sockets = tuple(path for path in _listening() if path.startswith(f"{source}/"))
+    return HostMount(source, target, writable, stat.S_ISDIR(status.st_mode), (status.st_dev, status.st_ino), sockets)
+
+
+def _listening() -> list[str]:
+    """Return the paths of sockets at which something listens, where the system has a table of them (Linux)."""
+    try:
+        return _LISTENING.findall(Path("/proc/net/unix").read_text("utf-8", "surrogateescape"))
+    except OSError:
+        return []
 
 
 def _linked(source: Path, link: Path) -> ConfinedError:

@@ -18,6 +18,7 @@ _REAL_SUDO = "sudo is real in this session: its root can leave files in the proj
 _NO_NETWORK = "This session has no network: Claude Code cannot reach its model and answers nothing; commands work."
 _NO_REPOSITORY = "There is no git repository here. With one (`git init`) you can see what Claude changes, and undo it."
 _ROOTLESS = "This engine is rootless: in the session you are uid 0, which is you on this machine."
+_MOST_NAMED = 3
 _ROOT = "You are root, so this session is uid 0 in its container: see SECURITY.md."
 
 
@@ -50,6 +51,8 @@ def remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
     yield from _which_project(workspace, facts)
     if opened := openings.line(workspace.settings):
         yield opened
+    if sockets := [path for mount in facts.mounts for path in mount.sockets]:
+        yield f"Programs on this machine listen in what is mounted, and the session can reach them: {_few(sockets)}."
     if facts.given:
         yield from facts.given.remarks
         yield from handover.left_out(facts.given.variables, facts.sign_in)
@@ -72,6 +75,11 @@ def remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
         )
     elif not (facts.has_repository or facts.is_versioned):
         yield _NO_REPOSITORY
+
+
+def _few(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - _MOST_NAMED} more" if len(paths) > _MOST_NAMED else ""
+    return escape(", ".join(paths[:_MOST_NAMED]) + more)
 
 
 def _which_project(workspace: Workspace, facts: HostFacts) -> Iterator[str]:

@@ -14,10 +14,13 @@ import pytest
 from confined_claude.errors import ConfinedError
 from confined_claude.fs.identity import status_without_links
 from confined_claude.host import Host
-from confined_claude.project import hides_the_containers, refusal
+from confined_claude.project import Project, hides_the_containers, refusal
 from confined_claude.project.mounts import HostMount, bind
-from confined_claude.settings import SPECS
+from confined_claude.session.host_facts import HostFacts
+from confined_claude.session.remarks import remarks
+from confined_claude.settings import SPECS, Settings
 from confined_claude.settings.files import ProjectFiles
+from confined_claude.workspace import Workspace
 
 from .conftest import as_plain_user
 from .guarding import put
@@ -182,17 +185,50 @@ def test_the_system_is_refused_wherever_it_would_be_inside(path: str, root: Path
     assert "No session may see" in refused(root, host, f"{path}:/data")
 
 
-def test_the_sockets_of_the_engine_and_the_agent_are_refused(root: Path, host: Host, tmp_path: Path) -> None:
-    for name, variable in (("engine", "DOCKER_HOST"), ("agent", "SSH_AUTH_SOCK")):
-        place = tmp_path / name
-        place.mkdir()
-        with socket.socket(socket.AF_UNIX) as listening:
-            listening.bind(os.path.relpath(place / "s"))
-        address = f"unix://{place}/s" if variable == "DOCKER_HOST" else str(place / "s")
-        there = replace(host, environ={**host.environ, variable: address})
-        assert "acts as you" in refused(root, there, str(place))
-        assert "neither a directory nor a regular file" in refused(root, there, f"{place}/s:/s")
-        assert bound(root, host, str(place))  # the control
+ADDRESSES = {
+    "DOCKER_HOST": "unix://{}",
+    "SSH_AUTH_SOCK": "{}",
+    "TMUX": "{},4711,0",
+    "DBUS_SESSION_BUS_ADDRESS": "unix:path={},guid=1",
+}
+
+
+@pytest.mark.parametrize("variable", ADDRESSES)
+def test_sockets_at_which_one_acts_as_the_user_are_refused(
+    variable: str, root: Path, host: Host, tmp_path: Path
+) -> None:
+    place = put(tmp_path / "place/x").parent
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(os.path.relpath(place / "s"))
+    there = replace(host, environ={**host.environ, variable: ADDRESSES[variable].format(place / "s")})
+    assert "acts as you" in refused(root, there, str(place))
+    assert "neither a directory nor a regular file" in refused(root, there, f"{place}/s:/s")
+    assert bound(root, host, str(place))  # the control
+
+
+def test_the_directory_of_tmux_is_refused_wherever_the_start_is_called_from(
+    root: Path, host: Host, tmp_path: Path
+) -> None:
+    place = put(tmp_path / f"tmux-{os.getuid()}/default").parent
+    there = replace(host, environ={**host.environ, "TMUX_TMPDIR": str(tmp_path)})
+    assert "acts as you" in refused(root, there, str(place))
+    assert bound(root, host, str(place))  # the control
+
+
+def test_where_something_listens_in_what_is_mounted_is_known(root: Path, host: Host) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as parent:  # a socket's path has at most 107 bytes
+        place = put(Path(os.path.realpath(parent), "a b/x")).parent
+        with socket.socket(socket.AF_UNIX) as taken, socket.socket(socket.AF_UNIX) as listening:
+            taken.bind(f"{place}/other")
+            listening.bind(f"{place}/d b")
+            listening.listen()
+            (mount,) = bind([str(place)], root, host)
+            assert mount.sockets == (f"{place}/d b",)
+            facts = HostFacts(mounts=(mount,))
+            said = " ".join(remarks(Workspace(host, Project(root), Settings()), facts))
+            assert f"the session can reach them: {place}/d b." in said
+        (mount,) = bind([str(place)], root, host)
+        assert mount.sockets == ()  # the control
 
 
 def test_what_holds_keys_elsewhere_is_refused(root: Path, host: Host, tmp_path: Path) -> None:

@@ -94,6 +94,41 @@ def test_a_link_hides_what_it_leads_to_in_the_project_and_nothing_elsewhere(root
     assert hidden(root, ".env*") == ["config/real"]
 
 
+def test_a_path_is_found_behind_links_on_its_way(root: Path, tmp_path: Path) -> None:
+    put(root / "infra/deploy/keys/x.pem")
+    put(root / "infra/deploy/[1]/x.pem")
+    put(root / "infra/deploy/1/x.pem")
+    put(tmp_path / "outside/keys/x.pem")
+    links = {"deploy": "to", "to": "infra/deploy", "out": "../outside", "self": "self", "top": "."}
+    for name, target in links.items():
+        (root / name).symlink_to(target)
+    (root / "one").symlink_to("infra/deploy/[1]")
+    assert hidden(root, "Deploy/keys/") == ["infra/deploy/keys/"]
+    assert hidden(root, "deploy/*/*.pem", "out/keys/x.pem", "self/x", "top/x") == [
+        *("infra/deploy/1/x.pem", "infra/deploy/[1]/x.pem", "infra/deploy/keys/x.pem")
+    ]
+    assert hidden(root, "one/x.pem") == ["infra/deploy/[1]/x.pem"]
+
+
+def test_what_restricts_sessions_is_not_hidden_and_is_named(root: Path, host: Host) -> None:
+    """Else a clone could bring a setting that takes from its user what Claude Code's own settings refuse."""
+    for path in ("settings.json", "settings.local.json", "agents/x.md", "notes.json"):
+        put(root / ".claude" / path)
+    put(root / "api/.claude/settings.local.json")
+    seen = planned(root, host, "*.json", ".claude/", "settings.local.json").hidden
+    assert seen is not None
+    kept = (".claude/settings.json", ".claude/settings.local.json", "api/.claude/settings.local.json")
+    assert (seen.kept, seen.files, seen.directories) == (kept, (".claude/notes.json",), (".claude/agents",))
+    assert "may say what sessions must not do" in " ".join(seen.notes())
+    assert hidden(root, ".claude/agents/") == [".claude/agents/"]  # the control
+
+
+def test_what_leads_to_the_repository_stays_as_it_is(root: Path) -> None:
+    put(root / "sub/.git", "gitdir: ../elsewhere\n")
+    put(root / ".gitconfig")
+    assert hidden(root, ".git*") == [".gitconfig"]
+
+
 @pytest.mark.parametrize("mode", [0o111, 0o000, 0o300, 0o444])
 def test_a_directory_that_is_closed_is_hidden_whole(mode: int) -> None:
     """A session could close it, for the next to open it again."""
@@ -278,6 +313,22 @@ def test_what_is_on_the_way_stays_in_its_place(root: Path, host: Host) -> None:
     beside = planned(root, host, "deploy/all/keys/", running=(Record(),))
     assert not any(mount.target == f"{root}/deploy" for mount in beside.mounts)
     assert any(mount.target == f"{root}/deploy/all/keys" for mount in beside.mounts)
+
+
+def test_what_a_session_beside_this_one_sees_is_named(root: Path, host: Host) -> None:
+    put(root / ".env")
+    put(root / "deploy/keys/x")
+    patterns = (".env", "deploy/keys/")
+    for others, seen in (
+        ((), ()),
+        ((Record(hidden=(".env", "deploy")),), ()),
+        ((Record(hidden=(".env", "deploy/keys")), Record(hidden=(".env", "deploy/keys2"))), ("deploy/keys",)),
+        ((Record(),), (".env", "deploy/keys")),
+    ):
+        found = planned(root, host, *patterns, running=others).hidden
+        assert found is not None
+        assert found.exposed == seen
+        assert ("runs beside this one" in " ".join(found.notes())) == bool(seen)
 
 
 def test_without_the_setting_nothing_is_looked_through(root: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
