@@ -28,13 +28,13 @@ class HostFacts:
     value for TZ, ``has_repository`` says whether the project's root is one of git, and
     ``is_versioned`` whether anything keeps its versions,
     ``repository_above`` is the directory of the repository that the project is only a part of, ``passed_over`` that
-    of a repository or scaffold in the project that a session has made where the caller stands, ``alternates`` where
-    else the repository takes objects from. ``sign_in`` is what
-    signs in beside credentials in Claude's config, ``set_inside`` are the variables of sign-ins that files which a
-    session can write set. ``carried`` is what it gets of the user's hooks and servers, ``mounts`` what it sees beside
-    the project, ``given`` what settings give it by name. ``published`` is where this machine finds the session's ports,
-    ``engine_port`` the one at which the engine listens, if it does. Where that ``shares_kernel``, a file has the same
-    inode in a container.
+    of a repository or scaffold in the project that a session has made where the caller stands, ``former`` that of a
+    directory there that was a project of its own, ``alternates`` where else the repository takes objects from.
+    ``sign_in`` is what signs in beside credentials in Claude's config, ``set_inside`` are the variables of sign-ins
+    that files which a session can write set. ``carried`` is what it gets of the user's hooks and servers, ``mounts``
+    what it sees beside the project, ``given`` what settings give it by name. ``published`` is where this machine finds
+    the session's ports, ``engine_port`` the one at which the engine listens, if it does. Where that ``shares_kernel``,
+    a file has the same inode in a container.
     """
 
     engine: EngineFacts = field(default_factory=EngineFacts)
@@ -45,6 +45,7 @@ class HostFacts:
     is_versioned: bool = True
     repository_above: Path | None = None
     passed_over: Path | None = None
+    former: Path | None = None
     alternates: Alternates = field(default_factory=Alternates)
     stdin_is_terminal: bool = True
     stdout_is_terminal: bool = True

@@ -95,3 +95,6 @@ def _which_project(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
         yield f"The conversation goes on where it was held, at the root of the project: {root}."
     elif workspace.workdir != root:
         yield f"The project is {root}, which this directory is a part of; `--here` takes this directory alone."
+    if (former := facts.former) is not None:
+        where = "" if former == workspace.workdir else f" in {escape(str(former))}"
+        yield f"`--here`{where} goes on with the environments and conversations of earlier sessions there."

@@ -27,7 +27,7 @@ from ..guard import enclosing, repository
 from ..guard.guards import guarded
 from ..host import Host, time_zone
 from ..image.recipe import image_chain
-from ..project import IGNORED, IGNORED_BEFORE
+from ..project import IGNORED, IGNORED_BEFORE, Project
 from ..project.boundaries import REPOSITORIES, mark_of
 from ..state import locks, profiles, projects
 from ..state.facts import current_facts
@@ -63,10 +63,6 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, 
 
                 moved.carry_records(workspace, old)
             enclosing.refuse_while_red(workspace)
-            if workspace.directory is not None:
-                from .moving import offer  # not for a start at the project's root
-
-                offer(workspace)
         if code is None:
             with Reservation() as reservation:
                 with timing.phase("launch"):
@@ -144,6 +140,7 @@ def gather_facts(
         is_versioned=is_versioned,
         alternates=repository.Alternates() if own is None else own.alternates(root),
         passed_over=next(filter(mark_of, below), None),
+        former=next((place for place in below if projects.is_known(workspace.host, Project(place))), None),
         stdin_is_terminal=sys.stdin.isatty(),
         stdout_is_terminal=sys.stdout.isatty(),
         sign_in=sign_in,

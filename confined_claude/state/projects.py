@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ..console import say
 from ..errors import ConfinedError, system_error
 from ..fs.directory import Directory, Location
+from ..host import Host
 from ..project import SCAFFOLD, Project
 from ..text import parse_json
 from . import store
@@ -66,6 +67,11 @@ def moved_from(state: Location, project: Project) -> Path | None:
         if known.identity == its_own and known.root is not None and not os.path.lexists(known.root):
             return known.root
     return None
+
+
+def is_known(host: Host, project: Project) -> bool:
+    """Return whether a session was started in the project."""
+    return os.path.lexists(store.records_of(host, project.id).at(FILE).path)
 
 
 def remember(records: Location, root: Path) -> None:

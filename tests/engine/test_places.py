@@ -8,8 +8,6 @@ import pytest
 from helpers import GITCONFIG, User, sessions_of, up, wait_until
 from terminals import PROMPT, terminal
 
-from confined_claude.project import Project
-
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -96,25 +94,17 @@ def test_continue_finds_the_conversation_of_the_directory_first_and_then_that_of
     assert ask(src, "-c") == "FAKE ANSWER: hello AFTER 1 MESSAGES"
 
 
-def test_what_a_directory_has_as_a_project_of_its_own_is_offered_once_to_the_one_around_it(
+def test_what_a_directory_has_as_a_project_of_its_own_stays_there_and_a_start_says_how_it_is_found(
     app: Path, user: User
 ) -> None:
     src = user.folder(app / "src")
-    make = "mkdir -p ~/venvs/mine ~/.local/bin && echo x > ~/venvs/mine/x && echo y > ~/.local/bin/y"
-    inside(user, src, make, "--here")
+    inside(user, src, "mkdir -p ~/venvs/mine", "--here")
     assert user.run("confined-claude", "--here", "-p", "hello", cwd=src).returncode == 0
-    with terminal(user, src, "confined-claude", "shell", "--", "ls", "/home/claude/venvs/mine") as opened:
-        opened.wait_for("Move them there?")
-        opened.send("y\r")
-        opened.wait_for("x")
+    with terminal(user, src, "confined-claude", "shell", "--", "ls", "/home/claude/venvs") as opened:
         assert opened.wait_for_end() == 0
-    assert (app / ".confined-claude/venvs/mine/x").read_text() == "x\n"
-    assert (app / ".confined-claude/local-bin/y").read_text() == "y\n"
-    done = user.run("confined-claude", "--continue", "-p", "hello", cwd=src)
+        said = " ".join(opened.everything.split())
+    assert "mine" not in said
+    assert "`--here` goes on with the environments and conversations of earlier sessions there" in said
+    assert inside(user, src, "ls ~/venvs", "--here")[0] == "mine\n"
+    done = user.run("confined-claude", "--here", "--continue", "-p", "hello", cwd=src)
     assert done.stdout == "FAKE ANSWER: hello AFTER 1 MESSAGES\n"
-    data = user.home / ".local/share/confined-claude/projects"
-    assert not list((data / Project(src).id / "conversations").iterdir())
-    inside(user, src, make, "--here")
-    with terminal(user, src, "confined-claude", "shell", "--", "true") as opened:
-        assert opened.wait_for_end() == 0
-        assert "Move them" not in opened.everything

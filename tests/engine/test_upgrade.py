@@ -122,7 +122,7 @@ def test_a_start_among_records_of_newer_code_is_refused_and_they_stay(user: User
     assert sorted(path.name for path in records("trusted").iterdir()) == before
 
 
-def test_a_project_in_a_subdirectory_of_a_repository_is_found_by_its_path_and_moves_there(user: User) -> None:
+def test_a_project_in_a_subdirectory_of_a_repository_is_still_found_with_here(user: User) -> None:
     cut = PROJECTS / "cut"
     shutil.rmtree(cut / ".git")
     user.git(PROJECTS, "init", "--quiet")
@@ -131,10 +131,8 @@ def test_a_project_in_a_subdirectory_of_a_repository_is_found_by_its_path_and_mo
     venvs = cut / ".confined-claude/venvs"
     (venvs / "mine").mkdir()
     with terminal(user, cut, "confined-claude", "shell", "--", "ls", "/home/claude/venvs") as opened:
-        opened.wait_for("Move them there?")
-        opened.send("y\r")
         assert opened.wait_for_end() == 0
-        assert "mine" in opened.everything
-    assert (PROJECTS / ".confined-claude/venvs/mine").is_dir()
-    answered = run(user, "cut", "run", "--", "-p", "--continue", "the next question")
+        assert "`--here` goes on with the environments" in " ".join(opened.everything.split())
+    assert run(user, "cut", "shell", "--here", "--", "ls", "/home/claude/venvs").stdout == "mine\n"
+    answered = run(user, "cut", "run", "--here", "--", "-p", "--continue", "the next question")
     assert "AFTER 1 MESSAGES" in answered.stdout

@@ -436,6 +436,9 @@ def test_the_project_is_named_where_it_is_not_the_callers_directory(root: Path, 
     assert launch.with_mounts([dataclasses.replace(hidden, pin=True)]).workdir == str(root / "src")
     launch = plan_launch(workspace, HostFacts(passed_over=root / "src"), IMAGE, COMMAND, key="k")
     assert ["review --accept src" in remark for remark in launch.remarks] == [True]
+    for former, where in ((root / "src", "`--here` goes on"), (root / "other", f"`--here` in {root}/other goes on")):
+        launch = plan_launch(workspace, HostFacts(former=former), IMAGE, COMMAND, key="k")
+        assert [where in remark for remark in launch.remarks] == [False, True]
 
 
 # Whose the files are
