@@ -17,6 +17,7 @@ from ..engine import labels
 from ..engine.mount import bind_value
 from ..environment import HOST_GATEWAY, PROXIES
 from ..fs.directory import Location
+from ..state.facts import EngineFacts
 from ..workspace import Workspace
 from . import ports
 from .ports import Published
@@ -30,6 +31,8 @@ _LOOPBACK = "localhost,127.0.0.1,::1"
 HOSTNAME_LENGTH = 63
 _OPEN = "This session is on the engine's plain network: your local network and this machine are within reach."
 _OWN = "/opt/confined-claude"
+# Where ids are kept, Podman would begin as the caller, without the entrypoint's work. In the image, root has this name.
+_AS_ROOT = ("--user", "claude")
 # It prints "ready" as soon as its network can be joined; the session's entrypoint waits for the rules.
 _INTERNET = f'echo ready; {_OWN}/egress/rules "$@" && exec /usr/bin/python3 -IS {_OWN} egress.internet'
 # The engine's own way to the host: what listens on its bridge, too. The other name leads to the session's relays.
@@ -58,14 +61,17 @@ _UPSTREAM = {
 class SidecarPlan:
     """The container beside a session's that controls its network.
 
-    ``arguments`` are those of ``docker run``. If ``must_exist_first``, it must exist before the session's container is
-    created, and the session waits for it by itself; else it must be ready before the session is started. It reads
-    ``config``, which may have passwords, from the file CONFIG in ``directory``, which it shares with the host.
+    ``arguments`` are those of ``docker run``, or of ``podman run``. If ``must_exist_first``, it must exist before the
+    session's container is created, and if ``must_be_ready``, it must be that before the session is started; else the
+    session waits for it by itself. It reads ``config``, which may have passwords, from the file CONFIG in
+    ``directory``, which it shares with the host.
     """
 
     name: str
     arguments: tuple[str, ...]
+    podman: bool = False
     must_exist_first: bool = False
+    must_be_ready: bool = True
     directory: Location | None = None
     config: str = ""
 
@@ -101,21 +107,23 @@ def plan_egress(
     key: str,
     image: str,
     sets_rules: bool,
+    engine: EngineFacts,
     blocked_networks: Sequence[str] = (),
-    isolation: Sequence[str] = (),
     published: Sequence[Published] = (),
     engine_port: int = 0,
 ) -> Egress:
     """Return the network of the session ``key``, by the settings of ``workspace``.
 
     ``image`` is that of a sidecar. If ``sets_rules``, the session's own entrypoint can be trusted with its network's
-    rules, and ``internet`` needs no sidecar. ``blocked_networks`` are the networks that this machine is in (CIDR), and
-    ``isolation`` are arguments with which every container is created. ``published`` is where the session's ports are,
-    ``engine_port`` the one of the engine in use. Raises ConfinedError for a port of an engine among the host's.
+    rules, and ``internet`` needs no sidecar. ``blocked_networks`` are the networks that this machine is in (CIDR).
+    ``published`` is where the session's ports are, ``engine_port`` the one of the engine in use. Raises ConfinedError
+    for a port of an engine among the host's.
     """
-    planner = _Planner(workspace, key, image, blocked_networks, isolation, published)
+    planner = _Planner(workspace, key, image, blocked_networks, engine, published)
     ports.refuse_engines(planner.relayed, engine_port)
     egress = _plan_mode(planner, sets_rules=sets_rules)
+    if engine.keeps_ids and egress.join != "internet":
+        egress = replace(egress, arguments=(*egress.arguments, "--userns", "keep-id", *_AS_ROOT))
     notes = (*egress.notes, *ports.notes(workspace.settings, planner.relayed, published))
     forward = " ".join(planner.forward)
     return replace(egress, forward=forward, relayed=planner.relayed, notes=notes)
@@ -137,7 +145,7 @@ def _plan_mode(planner: _Planner, *, sets_rules: bool) -> Egress:
 
 def allowlist_config(workspace: Workspace, blocked_networks: Sequence[str]) -> str:
     """Return what the proxy of a session with an allowlist reads; ``blocked_networks`` is as for ``plan_egress``."""
-    return _Planner(workspace, "", "", blocked_networks, (), ()).allowlist_config()
+    return _Planner(workspace, "", "", blocked_networks, EngineFacts(), ()).allowlist_config()
 
 
 def mask_config(config: str, mask: str) -> str:
@@ -155,7 +163,7 @@ class _Planner:
     key: str
     image: str
     blocked_networks: Sequence[str]
-    isolation: Sequence[str]
+    engine: EngineFacts
     published: Sequence[Published]
 
     def internet(self) -> Egress:
@@ -169,12 +177,17 @@ class _Planner:
         arguments = (
             *self.common_arguments,
             *("--hostname", f"{_NAME}-{self.workspace.project.slug}"[:HOSTNAME_LENGTH]),
+            *(("--userns", "keep-id") if self.engine.keeps_ids else ()),
             *("--cap-add", "NET_ADMIN", "--cap-add", "SETGID", "--cap-add", "SETUID", "--user", "0:0"),
             *("--pids-limit", "32", "--memory", "128m", *self.names, *self.publish),
             *("--entrypoint", "/bin/sh", self.image, "-c", _INTERNET, "sh", *self.rules),
         )
-        sidecar = SidecarPlan(sidecar_name(self.key), arguments)
-        return Egress(("--network", f"container:{sidecar.name}"), hostname=False, sidecar=sidecar, join="internet")
+        name, podman = sidecar_name(self.key), self.engine.podman
+        # Podman looks for it when the session's container is created. A network belongs to a namespace of users, and
+        # the session has to be in that as well.
+        sidecar = SidecarPlan(name, arguments, podman=podman, must_exist_first=podman)
+        users = ("--userns", f"container:{name}", *_AS_ROOT) if self.engine.keeps_ids else ()
+        return Egress(("--network", f"container:{name}", *users), hostname=False, sidecar=sidecar, join="internet")
 
     @property
     def rules(self) -> Iterator[str]:
@@ -190,7 +203,14 @@ class _Planner:
         directory = self.workspace.egress.at(self.key)
         arguments = (
             *self.common_arguments,
-            *("--user", f"{host.uid}:{host.gid}", "--pids-limit", "64", "--memory", "256m"),
+            *(
+                "--user",
+                "0:0" if self.engine.rootless else f"{host.uid}:{host.gid}",
+                "--pids-limit",
+                "64",
+                "--memory",
+                "256m",
+            ),
             # No name is tried a second time under a company's domain, and no silent server is waited for.
             *("--dns-search", ".", "--env", "RES_OPTIONS=timeout:2 attempts:2"),
             *("--mount", f"type=volume,target={_SOCKET_DIRECTORY}"),
@@ -202,7 +222,9 @@ class _Planner:
         sidecar = SidecarPlan(
             sidecar_name(self.key),
             arguments,
+            podman=self.engine.podman,
             must_exist_first=True,
+            must_be_ready=False,
             directory=directory,
             config=self.allowlist_config(),
         )
@@ -214,6 +236,8 @@ class _Planner:
         return Egress(
             (
                 *("--network", "none", "--volumes-from", f"{sidecar.name}:ro", "--dns", "127.0.0.1"),
+                # As Docker has it by default: its entrypoint serves port 53.
+                *("--sysctl", "net.ipv4.ip_unprivileged_port_start=0"),
                 *self.names[:2],
             ),
             sidecar=sidecar,
@@ -304,7 +328,7 @@ class _Planner:
             *("--name", sidecar_name(self.key), "--rm", "--pull", "never"),
             *("--label", f"{labels.KIND}={labels.SIDECAR}", "--label", f"{labels.PROJECT}={self.workspace.project.id}"),
             *("--label", f"{labels.KEY}={self.key}", "--label", f"{labels.OWNER}={self.workspace.host.owner}"),
-            *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", *self.isolation),
+            *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", *self.engine.isolation),
             *("--log-driver", "none", "--network", "bridge"),
             # The docker command would put the proxies of its own configuration there, for `inspect` to show.
             *(word for name in (*PROXIES, "FTP_PROXY", "ftp_proxy") for word in ("--env", f"{name}=")),

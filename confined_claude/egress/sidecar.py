@@ -73,7 +73,7 @@ class Sidecar:
         if self._process is not None:  # it may have left a container
             containers.remove(self._plan.name)
         self.configure(self._plan.config)
-        self._process = command.run(self._plan.arguments)
+        self._process = command.run(self._plan.arguments, podman=self._plan.podman)
 
     def configure(self, config: str) -> None:
         """Write ``config`` to where the sidecar reads it. Raises ConfinedError."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _PIECE = 1 << 16
 _END_OF_HEAD = b"\r\n\r\n"
 _MOST_HEAD = 1 << 16
+_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d{1,18})(?:\r|$)")
 _STATUS = re.compile(rb"HTTP/1\.\d ([1-5]\d\d)(?:[ \r]|$)")
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _REFUSED = 400
@@ -35,8 +36,9 @@ _REFUSED = 400
 class Answer:
     """What the engine answers to one request: the ``status``, then as much of the content as is read."""
 
-    def __init__(self, connection: _Connection, status: int, begin: bytes) -> None:
+    def __init__(self, connection: _Connection, status: int, begin: bytes, length: int | None = None) -> None:
         self.status = status
+        self._length = length
         self.socket = connection.socket
         self._connection = connection
         self._pieces = [begin] if begin else []
@@ -77,7 +79,10 @@ class Answer:
         try:
             piece = self.socket.recv(_PIECE)
         except OSError as error:
-            raise _broken(error) from None
+            # An engine that closes before it has read all that was sent, an archive's end say, resets the connection.
+            if self._length is None or sum(map(len, self._pieces)) < self._length:
+                raise _broken(error) from None
+            piece = b""
         self._pieces.append(piece)
         self._is_whole = not piece
         return self._is_whole
@@ -171,14 +176,14 @@ def begin(
     try:
         try:
             connection.socket.sendall(_request(method, path, query or {}, body, is_stream=is_stream))
-            status, rest = _read_head(connection.socket)
+            status, length, rest = _read_head(connection.socket)
         except TimeoutError:
             raise no_answer(seconds or 0) from None
         except OSError:
             raise connection.failure() from None
         if status is None:
             raise connection.failure()
-        return Answer(connection, status, rest)
+        return Answer(connection, status, rest, length)
     except BaseException:
         connection.close()
         raise
@@ -218,22 +223,25 @@ def percent(value: str) -> str:
     return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in os.fsencode(value))
 
 
-def _read_head(connection: socket.socket) -> tuple[int | None, bytes]:
-    """Return the status of the answer and what follows its head; no status if there is no answer."""
+def _read_head(connection: socket.socket) -> tuple[int | None, int | None, bytes]:
+    """Return the status of the answer, the length of its content if that is said, and what follows its head.
+
+    There is no status if there is no answer.
+    """
     head = b""
     while _END_OF_HEAD not in head and len(head) < _MOST_HEAD:
         piece = connection.recv(_PIECE)
         if not piece:
-            return None, b""
+            return None, None, b""
         head += piece
     return parse_head(head)
 
 
-def parse_head(received: bytes) -> tuple[int | None, bytes]:
-    """Return the status at the begin of an answer and what follows its head; no status if this is no answer."""
+def parse_head(received: bytes) -> tuple[int | None, int | None, bytes]:
+    """Return what ``_read_head`` does, from the begin of an answer."""
     head, end, rest = received.partition(_END_OF_HEAD)
-    found = _STATUS.match(head)
-    return (int(found[1]), rest) if end and found else (None, b"")
+    found, length = _STATUS.match(head), _LENGTH.search(head)
+    return (int(found[1]), int(length[1]) if length else None, rest) if end and found else (None, None, b"")
 
 
 def _broken(error: OSError) -> EngineError:

@@ -1,19 +1,22 @@
 """Image builds by ``docker build``: with BuildKit where the docker command has it, else with the classic builder.
 
-Both read the same arguments; only what they print differs.
+Both read the same arguments, and so does ``podman build``; only what they print differs.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import signal
 import subprocess
+import tarfile
 import tempfile
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import command
 
@@ -107,21 +110,21 @@ def build(
     labels: Mapping[str, str],
     fresh: bool,
     host_network: bool,
+    podman: bool = False,
     on_line: Callable[[str], None],
 ) -> int:
     """Build an image from a tar archive of its context, and return the docker command's exit code.
 
-    ``on_line`` gets each line that the builder prints. ``fresh`` ignores cached layers. Raises EngineError if the
-    docker command is missing.
+    ``on_line`` gets each line that the builder prints. ``fresh`` ignores cached layers, ``podman`` is as for
+    ``command.words``. Raises EngineError if the docker command is missing.
     """
     words = [
-        *(command.program(), "build", "--force-rm", "--tag", name),
+        *(*command.words(podman=podman), "build", "--force-rm", "--tag", name),
         *(["--no-cache"] if fresh else []),
         *(["--network", "host"] if host_network else []),
         # By name alone: the password of a proxy does not show in `ps`.
         *(word for argument in arguments for word in ("--build-arg", argument)),
         *(word for label, value in labels.items() for word in ("--label", f"{label}={value}")),
-        "-",
     ]
     environ = {
         **command.environment(),
@@ -133,7 +136,7 @@ def build(
     with (
         tempfile.TemporaryDirectory(prefix="confined-claude-") as state,
         subprocess.Popen(
-            words,
+            [*words, _unpacked(context, Path(state)) if podman else "-"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -144,7 +147,7 @@ def build(
         try:
             if process.stdin is not None:
                 with contextlib.suppress(BrokenPipeError), process.stdin:
-                    process.stdin.write(context)
+                    process.stdin.write(b"" if podman else context)
             for line in process.stdout or ():
                 on_line(line.decode("utf-8", "replace").rstrip("\n"))
         except BaseException:
@@ -153,3 +156,15 @@ def build(
                 os.killpg(process.pid, signal.SIGKILL)
             raise
     return process.returncode
+
+
+def _unpacked(context: bytes, directory: Path) -> str:
+    """Put the files of a context into ``directory`` and return its path: Podman takes no archive from a pipe."""
+    with tarfile.open(fileobj=io.BytesIO(context)) as archive:
+        for entry in archive:
+            path = directory / entry.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if file := archive.extractfile(entry):
+                path.write_bytes(file.read())
+                path.chmod(entry.mode)
+    return str(directory)

@@ -1,17 +1,29 @@
-"""The docker command: where it is, and what stays its own: sidecars, and the way to an engine behind no unix socket."""
+"""The engine's command: where it is, and what stays its own: sidecars, and the way to an engine behind no unix socket.
+
+That is the docker command, or podman for one of Podman's: docker knows nothing of ids that are kept, nor podman of
+Docker's engine.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..errors import EngineError
+from .context import DEFAULT_ADDRESS, engine_address
 from .failures import INSTALL_HINT
 
+_TWO_ENGINES = (
+    "Install Docker's own (Debian, Ubuntu: apt-get install docker-cli, in place of podman-docker), or use Podman's "
+    "engine: `systemctl --user enable --now podman.socket`, and DOCKER_HOST=unix://$XDG_RUNTIME_DIR/podman/podman.sock."
+)
 _ENDING_SECONDS = 5
+_SCRIPT_BYTES = 1 << 12
 # Where the engine is, is the user's to say; what the docker command does there is not. A builder of the user's own
 # would not leave the image in the engine.
 _CHANGING = frozenset(
@@ -20,10 +32,41 @@ _CHANGING = frozenset(
 
 
 def program() -> str:
-    """Return the path of the docker command. Raises EngineError if it is missing."""
-    if found := shutil.which("docker"):
-        return found
-    raise EngineError("The docker command is missing.", INSTALL_HINT)
+    """Return the path of the docker command. Raises EngineError if it is missing, or Podman's by that name."""
+    found = shutil.which("docker")
+    if found is None:
+        raise EngineError("The docker command is missing.", INSTALL_HINT)
+    if _is_podmans(found):
+        raise EngineError(f"The docker command, {found}, is Podman's, but the engine in use is Docker's.", _TWO_ENGINES)
+    return found
+
+
+def _is_podmans(program: str) -> bool:
+    """Return whether a docker command is Podman by another name: a link to it, or the script of podman-docker."""
+    path = Path(program).resolve()
+    if path.name == "podman":
+        return True
+    try:
+        with path.open("rb") as file:
+            begin = file.read(_SCRIPT_BYTES)
+    except OSError:
+        return False
+    return begin.startswith(b"#!") and re.search(rb"\bexec\b.*\bpodman\b", begin) is not None
+
+
+def words(*, podman: bool) -> list[str]:
+    """Return the words with which every command to the engine begins, by whether that is Podman's.
+
+    Raises EngineError if the command is missing.
+    """
+    if not podman:
+        return [program()]
+    if found := shutil.which("podman"):
+        return [found, "--url", engine_address(os.environ) or DEFAULT_ADDRESS]
+    raise EngineError(
+        "The podman command is missing, and the engine in use is Podman's.",
+        "Install it (Debian, Ubuntu: apt-get install podman).",
+    )
 
 
 def environment() -> dict[str, str]:
@@ -31,21 +74,25 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in _CHANGING}
 
 
-def run(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Run a container in the background, by the arguments of ``docker run``, with pipes for what it prints."""
-    words, none, pipe = [program(), "run", *arguments], subprocess.DEVNULL, subprocess.PIPE
+def run(arguments: Sequence[str], *, podman: bool = False) -> subprocess.Popen[bytes]:
+    """Run a container in the background, by the arguments of ``docker run``, with pipes for what it prints.
+
+    ``podman`` is as for ``words``.
+    """
+    none, pipe = subprocess.DEVNULL, subprocess.PIPE
     # Unbuffered: nothing that it prints is where no selector sees it.
     return subprocess.Popen(
-        words, stdin=none, stdout=pipe, stderr=pipe, env=environment(), start_new_session=True, bufsize=0
-    )
+        [*words(podman=podman), "run", *arguments],
+        stdin=none, stdout=pipe, stderr=pipe, env=environment(), start_new_session=True, bufsize=0,
+    )  # fmt: skip
 
 
 def forward(connection: int) -> subprocess.Popen[bytes]:
     """Have the docker command connect the file descriptor ``connection`` with the engine."""
-    words, pipe = [program(), "system", "dial-stdio"], subprocess.PIPE
     return subprocess.Popen(
-        words, stdin=connection, stdout=connection, stderr=pipe, env=environment(), start_new_session=True
-    )
+        [program(), "system", "dial-stdio"],
+        stdin=connection, stdout=connection, stderr=subprocess.PIPE, env=environment(), start_new_session=True,
+    )  # fmt: skip
 
 
 def reason_of(process: subprocess.Popen[bytes]) -> str:

@@ -30,19 +30,35 @@ _MOST_NAMES = 256
 # No terminal that speaks UTF-8 ever sends these bytes.
 NO_DETACH = os.fsdecode(b"\xff,\xfe,\xff,\xfe")
 _MISSING, _CONFLICT = 404, 409
+# Podman's own API has what the one that is Docker's leaves out.
+_LIBPOD_INFO = "v4.0.0/libpod/info"
+CONTROLLERS = "CgroupControllers"
 _UNLIMITED = None
 
 # The engine
 
 
 def info(seconds: float = SECONDS) -> dict[str, Any]:
-    """Return what the engine says of itself. Raises EngineError if there is no answer within ``seconds``."""
-    return _ask("info", seconds)
+    """Return what the engine says of itself. Raises EngineError if there is no answer within ``seconds``.
+
+    Podman's has the cgroup controllers that its containers have, at CONTROLLERS.
+    """
+    found = _ask("info", seconds)
+    if "Rootless" in found:  # Podman's alone
+        own = _ask(_LIBPOD_INFO, seconds).get("host")
+        found[CONTROLLERS] = own.get("cgroupControllers") if isinstance(own, dict) else None
+    return found
 
 
 def version(seconds: float = SECONDS) -> dict[str, Any]:
     """Return the engine's version and its components'. Raises EngineError if there is none within ``seconds``."""
     return _ask("version", seconds)
+
+
+def is_podman(version: Mapping[str, Any]) -> bool:
+    """Return whether the engine that has this ``version`` is Podman's."""
+    parts = version.get("Components") or ()
+    return any("Podman" in str(part.get("Name")) for part in parts if isinstance(part, Mapping))
 
 
 def _ask(what: str, seconds: float) -> dict[str, Any]:

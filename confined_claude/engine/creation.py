@@ -57,6 +57,10 @@ class Creation:
         bindings = self.host.setdefault("PortBindings", {}).setdefault(f"{inside}/tcp", [])
         bindings.append({"HostIp": address, "HostPort": port})
 
+    def sysctl(self, value: str) -> None:
+        name, _, setting = value.partition("=")
+        self.host.setdefault("Sysctls", {})[name] = setting
+
     def security_opt(self, value: str) -> None:
         name, sign, path = value.partition("=")
         if name == "seccomp" and sign:
@@ -88,6 +92,7 @@ _OPTIONS: dict[str, Callable[[Creation, str], None]] = {
     "--pull": lambda _made, _value: None,  # the API never does
     "--stop-signal": _put("config", "StopSignal"),
     "--hostname": _put("config", "Hostname"),
+    "--user": _put("config", "User"),
     "--workdir": _put("config", "WorkingDir"),
     "--env": Creation.env,
     "--label": Creation.label,
@@ -101,6 +106,7 @@ _OPTIONS: dict[str, Callable[[Creation, str], None]] = {
     "--group-add": _append("GroupAdd"),
     "--volumes-from": _append("VolumesFrom"),
     "--network": _put("host", "NetworkMode"),
+    "--sysctl": Creation.sysctl,
     "--userns": _put("host", "UsernsMode"),
     "--log-driver": _put("host", "LogConfig", lambda value: {"Type": value}),
     "--pids-limit": _put("host", "PidsLimit", int),

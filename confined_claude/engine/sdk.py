@@ -16,7 +16,7 @@ import docker.types
 from requests.exceptions import RequestException, Timeout
 
 from ..errors import EngineError
-from . import builder, failures, labels, usage
+from . import builder, containers, failures, labels, usage
 from .context import engine_address
 from .image import Image, chains_of, layers_of
 from .usage import Usage
@@ -104,8 +104,11 @@ class Engine:
                 if "error" in record:
                     raise EngineError(f"Cannot pull {name}: {record['error']}")
 
-    # Through the docker command, as the SDK knows the classic builder only.
-    build = staticmethod(builder.build)
+    def build(self, context: bytes, name: str, arguments: Mapping[str, str], **how: Any) -> int:
+        """Build an image, see ``builder.build``: by the engine's command, as the SDK knows the classic builder only."""
+        with _translated("tell its version"):
+            podman = containers.is_podman(self._api.version())
+        return builder.build(context, name, arguments, podman=podman, **how)
 
     def tag(self, name: str, new: str) -> None:
         """Give an image another name as well."""
@@ -129,6 +132,9 @@ class Engine:
         """
         if not identities:
             return {}
+        with _translated("tell what containers take"):
+            if not _counts(self._api.info()):
+                return {}
         with ThreadPoolExecutor(min(_MOST_AT_ONCE, len(identities))) as pool:
             found = dict(zip(identities, pool.map(self._usage, identities), strict=True))
         return {identity: used for identity, used in found.items() if used is not None}
@@ -141,9 +147,16 @@ class Engine:
             return None
 
 
+def _counts(info: Mapping[str, Any]) -> bool:
+    """Return whether an engine has cgroups, so that its figures are its containers' and not all of the machine's."""
+    is_rootless = info.get("Rootless") is True or "name=rootless" in (info.get("SecurityOptions") or ())
+    return info.get("CgroupDriver") != "none" and not (is_rootless and str(info.get("CgroupVersion")) == "1")
+
+
 def _image(found: Mapping[str, Any], history: Sequence[Mapping[str, Any]], *, is_used: bool) -> Image:
     """Return the image that the engine describes as ``found``."""
-    names = (name for name in found["RepoTags"] or () if name != "<none>:<none>")
+    # Podman has what was built here under the name of a registry that is none.
+    names = (name.removeprefix("localhost/") for name in found["RepoTags"] or () if name != "<none>:<none>")
     layers = layers_of(found["RootFS"].get("Layers") or (), history)
     return Image(
         id=found["Id"],

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 _CGROUPS = Path("/sys/fs/cgroup")
-# Where engines put a container, by its id: with cgroupfs, with systemd, and a rootless engine.
+# Where Docker and Podman put a container, by its id: with cgroupfs, with systemd, and a rootless engine.
 _PLACES = (
     "docker/{id}",
     "system.slice/docker-{id}.scope",
     "user.slice/user-{uid}.slice/user@{uid}.service/user.slice/docker-{id}.scope",
+    "libpod_parent/libpod-{id}",
+    "machine.slice/libpod-{id}.scope",
+    "user.slice/user-{uid}.slice/user@{uid}.service/user.slice/libpod-{id}.scope",
 )
 
 

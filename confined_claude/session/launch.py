@@ -156,7 +156,7 @@ def plan_launch(
         image=image.shared,  # no project has a say in what controls its network
         sets_rules=_sets_rules(settings, facts.engine, image, is_root=uid == 0),
         blocked_networks=facts.networks,
-        isolation=facts.engine.isolation,
+        engine=facts.engine,
         published=facts.published,
         engine_port=facts.engine_port,
     )
@@ -219,8 +219,8 @@ def plan_launch(
 
 
 def _ids(workspace: Workspace, facts: HostFacts) -> tuple[int, int]:
-    """Return the uid and gid of the session. With a rootless engine the container's root is the caller on the host."""
-    return (0, 0) if facts.engine.rootless else (workspace.host.uid, workspace.host.gid)
+    """Return the uid and gid of the session. With rootless Docker the container's root is the caller on the host."""
+    return (0, 0) if facts.engine.maps_caller_to_root else (workspace.host.uid, workspace.host.gid)
 
 
 def _sets_rules(settings: Settings, engine: EngineFacts, image: ImageChain, *, is_root: bool) -> bool:

@@ -60,7 +60,7 @@ def remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
             yield from handover.hosts_to_allow(facts.given.variables, facts.given.files, workspace.settings.allow)
     yield from not_counted(facts.set_inside, workspace.project.root, environment.cloud_in(workspace.host.environ))
     yield from facts.git.remarks
-    if facts.engine.rootless:
+    if facts.engine.maps_caller_to_root:
         yield _ROOTLESS
     elif workspace.host.uid == 0:
         yield _ROOT

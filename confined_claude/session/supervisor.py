@@ -123,7 +123,7 @@ class Supervisor:
         """
         self._signals.check()
         plan = self._launch.egress.sidecar
-        if plan is not None and not plan.must_exist_first:
+        if plan is not None and plan.must_be_ready:
             with timing.phase("sidecar"):
                 self._sidecar.wait_until_ready()
         for note in notes:

@@ -49,6 +49,16 @@ class EngineFacts:
     limits_cpus: bool = True
 
     @property
+    def keeps_ids(self) -> bool:
+        """Whether containers can have the caller's own uid although the engine is rootless."""
+        return self.podman and self.rootless
+
+    @property
+    def maps_caller_to_root(self) -> bool:
+        """Whether the caller is uid 0 in containers, and cannot be another."""
+        return self.rootless and not self.podman
+
+    @property
     def isolation(self) -> tuple[str, ...]:
         """The arguments of ``docker create`` for every container: uids are the host's, system calls are filtered.
 
@@ -66,10 +76,11 @@ def from_answers(info: Mapping[str, Any], version: Mapping[str, Any]) -> EngineF
     """Return the facts in an engine's answers to ``docker info`` and ``docker version``."""
     options = [str(option) for option in info.get("SecurityOptions") or ()]
     default = EngineFacts()
-    podman = is_podman(version)
+    podman = containers.is_podman(version)
+    rootless = "name=rootless" in options or info.get("Rootless") is True
     return EngineFacts(
         podman=podman,
-        rootless="name=rootless" in options,
+        rootless=rootless,
         remaps_users="name=userns" in options,
         labels_files=any(option.partition(",")[0] == "name=selinux" for option in options),
         # Podman's API takes the path of a profile on its own machine instead.
@@ -77,17 +88,17 @@ def from_answers(info: Mapping[str, Any], version: Mapping[str, Any]) -> EngineF
         kernel=str(info.get("KernelVersion") or ""),
         memory=int(info.get("MemTotal") or default.memory),
         cpus=int(info.get("NCPU") or default.cpus),
-        limits_pids=bool(info.get("PidsLimit", True)),
-        limits_memory=bool(info.get("MemoryLimit", True)),
-        limits_swap=bool(info.get("SwapLimit", True)),
-        limits_cpus=bool(info.get("CpuCfsQuota", True)),
+        limits_pids=_limits(info, "PidsLimit", "pids"),
+        limits_memory=_limits(info, "MemoryLimit", "memory"),
+        limits_swap=_limits(info, "SwapLimit", "memory"),
+        limits_cpus=_limits(info, "CpuCfsQuota", "cpu"),
     )
 
 
-def is_podman(version: Mapping[str, Any]) -> bool:
-    """Return whether Podman gave this answer to ``docker version``."""
-    parts = version.get("Components") or ()
-    return any("Podman" in str(part.get("Name")) for part in parts if isinstance(part, Mapping))
+def _limits(info: Mapping[str, Any], name: str, controller: str) -> bool:
+    """Return whether an engine limits something: what Podman says itself is about the machine, not about its user."""
+    controllers = info.get(containers.CONTROLLERS)
+    return bool(info.get(name, True)) and (not isinstance(controllers, list) or controller in controllers)
 
 
 def current_facts(

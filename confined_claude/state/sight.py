@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from .. import signals
-from ..engine import sight
+from ..engine import containers, sight
 from ..errors import system_error
 from ..fs.directory import Directory
 from ..fs.lock import locked
 from ..host import Host
 from ..text import parse_json
-from .facts import is_podman
 from .store import state_of
 
 _RECORD = "engines.json"
@@ -62,7 +61,11 @@ def check(
 
 def _identity(address: str, info: Mapping[str, Any], version: Mapping[str, Any]) -> str:
     """Return what no other engine has. Copies of a virtual machine have the same id; Podman makes up a new one."""
-    parts = [address, *(info.get(name) for name in ("Name", "DockerRootDir")), is_podman(version) or info.get("ID")]
+    parts = [
+        address,
+        *(info.get(name) for name in ("Name", "DockerRootDir")),
+        containers.is_podman(version) or info.get("ID"),
+    ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

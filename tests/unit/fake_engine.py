@@ -240,8 +240,8 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngi
     monkeypatch.setattr(command, "program", lambda: str(made.directory / "engine"))
     run = command.run
 
-    def run_sidecar(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-        made.started.append(run(arguments))
+    def run_sidecar(arguments: Sequence[str], *, podman: bool = False) -> subprocess.Popen[bytes]:
+        made.started.append(run(arguments, podman=podman))
         return made.started[-1]
 
     monkeypatch.setattr(command, "run", run_sidecar)

@@ -57,7 +57,7 @@ def context(host: Host) -> Result:
 
 def engine(answers: Answers) -> Result:
     version, api = (answers.version.get(name, "?") for name in ("Version", "ApiVersion"))
-    name = "Podman" if engine_facts.is_podman(answers.version) else "Docker"
+    name = "Podman" if client.is_podman(answers.version) else "Docker"
     return ok(f"{name} {version}, API {api}")
 
 
@@ -73,8 +73,8 @@ def mode(version: Mapping[str, Any], info: Mapping[str, Any]) -> Result:
         words.append("with SELinux labels, which sessions are kept out of: none of your files is relabelled for them")
     if str(info.get("DockerRootDir")).startswith(_SNAP):
         return warning(f"{', '.join(words)}, from a snap: it sees part of this machine's files", _NO_SNAP)
-    if desktop or facts.rootless or facts.podman:
-        return warning(f"{', '.join(words)}: not tested", "What is tested is Docker Engine, rootful.")
+    if desktop:
+        return warning(f"{', '.join(words)}: not tested", "What is tested is in docs/reference/machines.md.")
     return ok(", ".join(words))
 
 
@@ -119,12 +119,12 @@ def kernel(info: Mapping[str, Any], settings: Settings) -> Result:
     return warning(f"this engine's kernel cannot limit {', '.join(missing)}", hint)
 
 
-def users(info: Mapping[str, Any], host: Host, here: Project | None) -> Result:
+def users(version: Mapping[str, Any], info: Mapping[str, Any], host: Host, here: Project | None) -> Result:
     """Check that the files which sessions make belong to the user, who may make them."""
-    facts = engine_facts.from_answers(info, {})
+    facts = engine_facts.from_answers(info, version)
     if here is not None and here.root.stat().st_uid != host.uid:
         return owners.others_project(here, host)
-    if facts.rootless:
+    if facts.maps_caller_to_root:
         return ok("sessions are uid 0 inside, which is you; their files are yours")
     if host.uid == 0:
         what = "you are root, so sessions are uid 0 inside; their files are root's"

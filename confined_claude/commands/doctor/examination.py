@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__, project
+from ...engine import command, containers
 from ...errors import ConfinedError, EngineError
 from ...host import Host
 from ...image.inventory import Inventory
@@ -57,7 +58,7 @@ class _Examination:
             self._check("versions", engines.versions, answers.version, answers.info)
             self._check("system calls", engines.system_calls, answers.version, answers.info)
             self._check("limits", engines.kernel, answers.info, settings)
-            self._check("users", engines.users, answers.info, host, here)
+            self._check("users", engines.users, answers.version, answers.info, host, here)
             if (root := engines.root_directory(answers)) is not None:
                 self._check("space for engine", machine.space, root, machine.IMAGE_BYTES, False)
             self._check("image", self._image, settings, files.dockerfile)
@@ -108,6 +109,7 @@ class _Examination:
 
     def _ask_engine(self) -> Result:
         self._answers = engines.ask()
+        command.words(podman=containers.is_podman(self._answers.version))
         return engines.engine(self._answers)
 
     def _sign_in(self, settings: Settings) -> Result:

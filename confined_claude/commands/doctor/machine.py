@@ -31,7 +31,7 @@ _DAY = 24 * 3600
 
 
 def docker_command(host: Host) -> Result:
-    if program := _on_path("docker", host):
+    if program := _on_path("docker", host) or _on_path("podman", host):
         return ok(program)
     return problem("the docker command is missing", INSTALL_HINT)
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 RUNC, CONTAINERD, DOCKER = "runc", "containerd", "Engine"
+_RUNTIME = re.compile(r"^OCI Runtime \((\w+)\): \1 version (\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,12 @@ def known_vulnerabilities(version: Mapping[str, Any], info: Mapping[str, Any]) -
 
 
 def components(version: Mapping[str, Any]) -> dict[str, str]:
-    """Return the versions of an engine's parts by name."""
-    listed = version.get("Components") or ()
-    return {str(part.get("Name")): str(part.get("Version") or "") for part in listed if isinstance(part, Mapping)}
+    """Return the versions of an engine's parts by name. Podman's runtime has a page of them."""
+    listed = [part for part in version.get("Components") or () if isinstance(part, Mapping)]
+    found = {str(part.get("Name")): str(part.get("Version") or "") for part in listed}
+    for runtime, its_version in _RUNTIME.findall("\n".join(f"{name}: {text}" for name, text in found.items())):
+        found[runtime] = its_version
+    return found
 
 
 def _is_fixed(version: str, fixed: tuple[str, ...]) -> bool:

@@ -138,9 +138,9 @@ PODMAN: dict[str, Any] = {
             WARNING,
             "rootful, from a snap: it sees part of this machine's files",
         ),
-        (ROOTLESS, WARNING, "rootless: not tested"),
+        (ROOTLESS, OK, "rootless"),
         (DESKTOP, WARNING, "Docker Desktop, rootful: not tested"),
-        (PODMAN, WARNING, "Podman, rootless: not tested"),
+        (PODMAN, OK, "Podman, rootless"),
     ],
 )
 def test_the_mode_follows_from_the_engines_answers(answers: dict[str, Any], status: str, words: str) -> None:
@@ -230,8 +230,11 @@ def test_vulnerabilities_are_a_warning_that_mentions_distributions() -> None:
     assert engines.versions(**DOCKER_CE) == ok("no known vulnerabilities, containerd v2.2.5, runc 1.3.6")
 
 
-def test_podman_has_none_of_dockers_vulnerabilities() -> None:
+def test_podman_has_none_of_dockers_vulnerabilities_but_those_of_its_runtime() -> None:
     assert engines.versions(**PODMAN).status == OK
+    runtime = {"Name": "OCI Runtime (runc)", "Version": "runc version 1.1.5+ds1\ncommit: 1\nspec: 1.2.0"}
+    found = engines.versions({"Components": [runtime]}, PODMAN["info"])
+    assert "runc 1.1.5+ds1 has CVE-2024-21626" in found.what
 
 
 def test_every_vulnerability_names_its_source() -> None:
@@ -270,8 +273,12 @@ def test_whose_the_files_are(host: Host, tmp_path: Path) -> None:
     here = Project(tmp_path)
     own = replace(host, uid=os.getuid(), gid=77)
     ordinary = replace(own, uid=1000)
-    assert engines.users(DEBIAN["info"], ordinary, None).what == "sessions are uid 1000, gid 77; their files are yours"
-    assert "which is you" in engines.users(ROOTLESS["info"], own, here).what
+    assert (
+        engines.users(DEBIAN["version"], DEBIAN["info"], ordinary, None).what
+        == "sessions are uid 1000, gid 77; their files are yours"
+    )
+    assert "which is you" in engines.users(ROOTLESS["version"], ROOTLESS["info"], own, here).what
+    assert "sessions are uid 1000" in engines.users(PODMAN["version"], PODMAN["info"], ordinary, None).what
 
 
 TEAM = 54321
@@ -299,7 +306,7 @@ def test_why_a_session_may_or_may_not_write_in_a_project_of_anothers(
     os.chown(here.root, 0, gid)
     here.root.chmod(mode)
     host = replace(host_below(plain_folder, PLAIN_ID, PLAIN_ID), groups=groups, umask=umask)
-    found = as_plain_user(lambda: engines.users(DEBIAN["info"], host, here))
+    found = as_plain_user(lambda: engines.users(DEBIAN["version"], DEBIAN["info"], host, here))
     assert (found.status, found.what.startswith("the project belongs to uid 0 and the group")) == (status, True)
     assert words in found.what
     assert bool(found.hint) == (status != OK)
@@ -314,10 +321,10 @@ def test_a_membership_that_this_login_does_not_have_yet(plain_folder: Path, monk
     team = grp.struct_group(("team", "x", TEAM, [str(PLAIN_ID)]))
     monkeypatch.setattr(owners.grp, "getgrgid", lambda _gid: team)
     host = host_below(plain_folder, PLAIN_ID, PLAIN_ID)
-    found = as_plain_user(lambda: engines.users(DEBIAN["info"], host, here))
+    found = as_plain_user(lambda: engines.users(DEBIAN["version"], DEBIAN["info"], host, here))
     assert (found.status, found.hint) == (PROBLEM, "Log out and in again.")
     team.gr_mem.clear()
-    found = as_plain_user(lambda: engines.users(DEBIAN["info"], host, here))
+    found = as_plain_user(lambda: engines.users(DEBIAN["version"], DEBIAN["info"], host, here))
     assert "usermod -aG team 12345" in found.hint
 
 
@@ -330,13 +337,13 @@ def test_a_project_in_which_another_user_has_sessions(plain_folder: Path) -> Non
     here.scaffold.chmod(0o700)
     host = replace(host_below(plain_folder, PLAIN_ID, PLAIN_ID), groups=(TEAM,), umask=0o002)
     here.root.chmod(0o2777)  # this process is no member
-    found = as_plain_user(lambda: engines.users(DEBIAN["info"], host, here))
+    found = as_plain_user(lambda: engines.users(DEBIAN["version"], DEBIAN["info"], host, here))
     assert found.status == PROBLEM
     assert "another user's sessions" in found.what
 
 
 def test_root_is_warned(host: Host) -> None:
-    assert engines.users(DEBIAN["info"], replace(host, uid=0), None).status == WARNING
+    assert engines.users(DEBIAN["version"], DEBIAN["info"], replace(host, uid=0), None).status == WARNING
 
 
 # Context

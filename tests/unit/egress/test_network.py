@@ -54,6 +54,9 @@ HIDDEN = {
 
 CLOSED = ("192.168.7.0/24", "fd00::/64")
 IMAGE = ImageChain((Recipe("x", {}),))
+ORDINARY = EngineFacts(remaps_users=True)
+ROOTLESS_PODMAN = EngineFacts(podman=True, rootless=True)
+KEEPS_ID = ("--userns", "keep-id", "--user", "claude")
 
 
 def place(host: Host, network: str, environ: dict[str, str] | None = None, **settings: Any) -> Workspace:
@@ -62,14 +65,16 @@ def place(host: Host, network: str, environ: dict[str, str] | None = None, **set
     return Workspace(host, Project(Path("/home/me/My App")), Settings(network=network, **settings))
 
 
-def planned_for(workspace: Workspace, key: str = KEY, *, sets_rules: bool = False) -> Egress:
+def planned_for(
+    workspace: Workspace, key: str = KEY, *, sets_rules: bool = False, engine: EngineFacts = ORDINARY
+) -> Egress:
     return plan_egress(
         workspace,
         key=key,
         image="an:image",
         sets_rules=sets_rules,
         blocked_networks=CLOSED,
-        isolation=("--userns", "host"),
+        engine=engine,
         published=published(workspace),
     )
 
@@ -211,6 +216,7 @@ def test_internet_the_sidecar_has_what_the_engine_refuses_the_session(host: Host
         ({}, 1000, dataclasses.replace(IMAGE, is_custom=True), {}),
         ({}, 1000, IMAGE, {"podman": True}),
         ({}, 1000, IMAGE, {"rootless": True}),
+        ({}, 1000, IMAGE, {"podman": True, "rootless": True}),
         ({}, 1000, IMAGE, {"remaps_users": True}),
     ],
 )
@@ -225,6 +231,25 @@ def test_internet_the_sidecar_alone_can_set_the_rules_where_a_session_could_keep
         assert flag not in arguments
     # The control: any other session sets them itself.
     assert launched(place(dataclasses.replace(host, uid=1000), "internet")).egress.sidecar is None
+
+
+def test_internet_podman_has_the_sidecar_first_and_a_rootless_one_its_users_too(host: Host) -> None:
+    workspace = place(host, "internet")
+    for engine in (EngineFacts(podman=True), ROOTLESS_PODMAN):
+        made = sidecar(planned_for(workspace, engine=engine))
+        assert (made.podman, made.must_exist_first, made.must_be_ready) == (True, True, True)
+        assert values_of("--userns", made.arguments) == ["keep-id"] * engine.rootless
+        assert values_of("--user", made.arguments) == ["0:0"]
+    arguments = planned_for(workspace, engine=ROOTLESS_PODMAN).arguments
+    assert arguments[2:] == ("--userns", f"container:{NAME}", "--user", "claude")
+    assert values_of("--userns", planned_for(workspace, engine=EngineFacts(podman=True)).arguments) == []
+
+
+@pytest.mark.parametrize("network", ["none", "open", "allowlist", "docker:mine"])
+def test_a_rootless_podman_keeps_the_callers_id_and_begins_as_root(network: str, host: Host) -> None:
+    assert planned_for(place(host, network), engine=ROOTLESS_PODMAN).arguments[-4:] == KEEPS_ID
+    for engine in (ORDINARY, EngineFacts(podman=True), EngineFacts(rootless=True)):
+        assert not set(KEEPS_ID) & set(planned_for(place(host, network), engine=engine).arguments)
 
 
 def test_internet_the_rules_are_what_is_closed_and_what_is_open(host: Host) -> None:
@@ -268,10 +293,11 @@ def test_allowlist_the_session_has_no_network_and_meets_its_sidecar_in_a_directo
     assert values_of("--network", egress.arguments) == ["none"]
     assert values_of("--volumes-from", egress.arguments) == [f"{NAME}:ro"]
     assert values_of("--dns", egress.arguments) == ["127.0.0.1"]
+    assert values_of("--sysctl", egress.arguments) == ["net.ipv4.ip_unprivileged_port_start=0"]
     assert egress.hostname
     for flag in ("--publish", "--add-host", "--cap-add"):
         assert flag not in egress.arguments
-    assert sidecar(egress).must_exist_first
+    assert (sidecar(egress).must_exist_first, sidecar(egress).must_be_ready) == (True, False)
     assert egress.join == "allowlist api.anthropic.com:443"
 
 
@@ -280,6 +306,8 @@ def test_allowlist_the_sidecar_is_the_caller_and_has_no_capability(host: Host) -
     directory = sidecar(planned_for(workspace)).directory
     arguments = sidecar(planned_for(workspace)).arguments
     assert values_of("--user", arguments) == ["501:20"]
+    for engine in (EngineFacts(rootless=True), ROOTLESS_PODMAN):  # whose root is the caller
+        assert values_of("--user", sidecar(planned_for(workspace, engine=engine)).arguments) == ["0:0"]
     assert "--cap-add" not in arguments
     assert "--publish" not in arguments
     volume, shared = mounts(arguments)
@@ -432,7 +460,7 @@ def test_what_is_published_leads_past_the_ports_that_a_session_uses(host: Host) 
 def test_a_port_that_is_not_where_it_was_wanted_is_said(host: Host) -> None:
     moved = (Published(8000, 8001, 8000, "the session x"), Published(80, 80, 80))
     egress = plan_egress(
-        place(host, "open", ports=("8000", "80")), key=KEY, image="x", sets_rules=True, published=moved
+        place(host, "open", ports=("8000", "80")), key=KEY, image="x", sets_rules=True, engine=ORDINARY, published=moved
     )
     assert egress.notes[1:] == ("Port 8000 of this session is at localhost:8001, as 8000 is taken by the session x.",)
 
@@ -446,7 +474,7 @@ def test_no_session_reaches_an_engine(
 ) -> None:
     workspace = place(host, network, environ, host_ports=ports)
     with pytest.raises(ConfinedError, match="container engine"):
-        plan_egress(workspace, key=KEY, image="x", sets_rules=True, engine_port=4243)
+        plan_egress(workspace, key=KEY, image="x", sets_rules=True, engine=ORDINARY, engine_port=4243)
 
 
 # What never shows

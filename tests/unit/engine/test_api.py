@@ -48,6 +48,21 @@ def test_a_refusal_is_an_error_with_its_reason(
         api.ask("GET", "/x").checked("do it")
 
 
+@pytest.mark.parametrize("says_length", [True, False])
+def test_an_answer_that_is_whole_counts_though_the_engine_has_not_read_all_of_the_request(
+    says_length: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b'{"message":"no space left on device"}'
+    length = b"Content-Length: %d\r\n" % len(content) if says_length else b""
+    answer = b"HTTP/1.0 500 Oh\r\n" + length + b"\r\n" + content
+    with answering(answer, tmp_path, monkeypatch):
+        if says_length:
+            assert api.ask("PUT", "/x", body=bytes(100_000)).reason == "no space left on device"
+            return
+        with pytest.raises(EngineError, match="connection to the Docker engine broke"):
+            api.ask("PUT", "/x", body=bytes(100_000))
+
+
 @pytest.mark.parametrize(
     "answer", [b"", b"\r\n\r\n", b"HTTP/1.0 200 OK\r\n", b"220 smtp\r\n\r\n", b"HTTP/1.0 2000 OK\r\n\r\n"]
 )
@@ -60,11 +75,17 @@ def test_what_is_no_answer_is_an_engine_that_does_not_answer(
 
 @given(st.binary(max_size=200), st.integers(100, 599), st.binary(max_size=50))
 def test_any_bytes_are_an_answer_or_none(noise: bytes, status: int, content: bytes) -> None:
-    found, rest = api.parse_head(noise)
+    found, _, rest = api.parse_head(noise)
     assert found is None or (100 <= found <= 599 and noise.endswith(rest))
     headers = noise.replace(b"\r\n\r\n", b"")
     head = b"HTTP/1.1 %d %s" % (status, headers.strip(b"\r\n"))
-    assert api.parse_head(head + b"\r\n\r\n" + content) == (status, content)
+    assert api.parse_head(head + b"\r\n\r\n" + content)[::2] == (status, content)
+    lengths = b"\r\nContent-Length: %d" % len(content)
+    assert api.parse_head(b"HTTP/1.1 %d OK" % status + lengths + b"\r\n\r\n" + content) == (
+        status,
+        len(content),
+        content,
+    )
 
 
 @given(st.text(st.characters(blacklist_categories=["Cs"])))

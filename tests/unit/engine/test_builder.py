@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from confined_claude.engine import builder
 from confined_claude.engine.builder import Step, Transcript
+from confined_claude.image.recipe import Recipe
 
 from .conftest import Program
 
@@ -156,6 +158,23 @@ def test_the_builder_gets_context_labels_and_arguments_and_no_secret_on_its_comm
         "build --force-rm --tag a:name --no-cache --network host "
         "--build-arg BASE --build-arg HTTP_PROXY --label k=v=w -"
     )
+
+
+def test_podman_gets_the_context_as_a_directory(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "podman").symlink_to(program.path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    program.does('for last; do :; done; cd "$last" && ls -l Dockerfile bin/run | cut -c-10; cat bin/run; cat')
+    context = Recipe("x", {"Dockerfile": b"FROM x\n", "bin/run": b"#!/bin/sh\n"}).context()
+    lines: list[str] = []
+    code = builder.build(
+        context, "a:name", {}, labels={}, fresh=False, host_network=False, podman=True, on_line=lines.append
+    )
+    assert (code, lines) == (0, ["-rw-r--r--", "-rwxr-xr-x", "#!/bin/sh"])
+    (call,) = program.calls()
+    assert call.startswith("--url unix:///")
+    assert not Path(call.rpartition(" ")[2]).exists()
 
 
 def test_a_builder_of_the_users_own_is_not_used(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:

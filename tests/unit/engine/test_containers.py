@@ -24,6 +24,11 @@ esac"""
 NAMES = """echo '[{"Names": ["/name"]}, {"Names": ["/other/link", "/name-2"]}]'"""
 
 
+def make(directory: Path) -> Path:
+    directory.mkdir()
+    return directory
+
+
 def arguments(name: str) -> list[str]:
     return ["--name", name, "an:image"]
 
@@ -49,6 +54,18 @@ def test_an_answer_that_makes_no_sense_is_an_error(answer: str, docker: FakeEngi
             docker.does("cat ./answer", verb)
         with pytest.raises(EngineError, match="makes no sense"):
             ask()
+
+
+def test_podman_is_asked_for_the_controllers_of_its_user_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = b'HTTP/1.0 200 OK\r\n\r\n{"Rootless": true, "host": {"cgroupControllers": ["memory"]}}'
+    with answering(both, tmp_path, monkeypatch) as asked:
+        assert containers.info()[containers.CONTROLLERS] == ["memory"]
+        assert [request.split()[1] for request in asked] == [b"/info", b"/v4.0.0/libpod/info"]
+    with answering(both.replace(b"Rootless", b"Other"), make(tmp_path / "docker"), monkeypatch) as asked:
+        assert containers.CONTROLLERS not in containers.info()
+        assert len(asked) == 1
 
 
 def test_an_engine_that_hangs_is_given_up(docker: FakeEngine) -> None:

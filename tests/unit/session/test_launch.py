@@ -313,7 +313,9 @@ def test_the_network_is_the_settings(root: Path, host: Host) -> None:
     assert plan.environment["CONFINED_CLAUDE_JOIN"] == "internet"
     assert (
         planned(root, host, Settings(network="open")).notes
-        == plan_egress(place(root, host, Settings(network="open")), key="", image="", sets_rules=True).notes
+        == plan_egress(
+            place(root, host, Settings(network="open")), key="", image="", sets_rules=True, engine=EngineFacts()
+        ).notes
     )
 
 
@@ -350,7 +352,14 @@ def test_a_session_is_limited_by_its_settings(root: Path, host: Host) -> None:
     assert value_of("--cpus", arguments) == "1.00"
 
 
-def test_with_a_rootless_engine_the_caller_is_the_containers_root(root: Path, host: Host) -> None:
+def test_with_a_rootless_podman_the_session_is_the_caller(root: Path, host: Host) -> None:
+    plan = planned(root, host, engine=EngineFacts(podman=True, rootless=True))
+    assert plan.command[0] == f"{host.uid}:{host.gid}"
+    assert "IS_SANDBOX" not in plan.environment
+    assert not [remark for remark in plan.remarks if "rootless" in remark]
+
+
+def test_with_a_rootless_docker_the_caller_is_the_containers_root(root: Path, host: Host) -> None:
     plan = planned(root, host, engine=EngineFacts(rootless=True))
     assert plan.command[0] == "0:0"
     assert plan.environment["IS_SANDBOX"] == "1"

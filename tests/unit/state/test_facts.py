@@ -64,6 +64,15 @@ def test_a_rootless_engine() -> None:
     assert "--userns" not in found.isolation
 
 
+def test_podman_says_that_it_is_rootless_in_a_field_of_its_own_and_what_it_limits_for_its_user() -> None:
+    found = from_answers({**INFO, "Rootless": True, "CgroupControllers": ["memory"]}, PODMAN)
+    assert (found.rootless, found.keeps_ids, found.maps_caller_to_root) == (True, True, False)
+    assert (found.limits_memory, found.limits_swap, found.limits_pids, found.limits_cpus) == (True, True, False, False)
+    assert not from_answers({**INFO, "Rootless": False, "CgroupControllers": None}, PODMAN).rootless
+    docker = from_answers({**INFO, "SecurityOptions": ["name=rootless"]}, VERSION)
+    assert (docker.keeps_ids, docker.maps_caller_to_root) == (False, True)
+
+
 def test_an_engine_that_remaps_users() -> None:
     found = from_answers({**INFO, "SecurityOptions": ["name=seccomp,profile=builtin", "name=userns"]}, VERSION)
     assert found == dataclasses.replace(KNOWN, remaps_users=True)

@@ -1,0 +1,63 @@
+"""Which command talks to the engine: the docker command, and podman where the engine is Podman's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from confined_claude.engine import command
+from confined_claude.errors import EngineError
+
+# As Debian's and Fedora's package podman-docker has it.
+PODMAN_DOCKER = (
+    '#!/bin/sh\n[ -e /etc/containers/nodocker ] || \\\necho "Emulate Docker CLI using podman." >&2\nexec {} "$@"\n'
+)
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def put(file: Path, content: str | bytes = b"\x7fELF") -> Path:
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    file.chmod(0o755)
+    return file
+
+
+def test_docker_is_what_talks_to_a_docker_engine(programs: Path) -> None:
+    docker = put(programs / "docker")
+    put(programs / "podman")
+    assert command.words(podman=False) == [str(docker)]
+
+
+@pytest.mark.parametrize("content", ['#!/bin/sh\nexec /usr/lib/docker/docker "$@"\n', b"\x7fELF exec podman"])
+def test_another_program_of_that_name_is_docker_as_well(content: str | bytes, programs: Path) -> None:
+    docker = put(programs / "docker", content)
+    assert command.program() == str(docker)
+
+
+@pytest.mark.parametrize("kind", ["/usr/bin/podman", "podman", "link"])
+def test_a_docker_command_that_is_podman_is_not_used_for_a_docker_engine(kind: str, programs: Path) -> None:
+    if kind == "link":
+        (programs / "docker").symlink_to(put(programs / "podman"))
+    else:
+        put(programs / "docker", PODMAN_DOCKER.format(kind))
+    with pytest.raises(EngineError, match=r"is Podman's, but the engine in use is Docker's") as caught:
+        command.words(podman=False)
+    assert "apt-get install docker-cli" in caught.value.hint
+    assert "podman.socket" in caught.value.hint
+
+
+def test_podman_is_told_which_engine_is_meant(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///run/user/7/podman/podman.sock")
+    put(programs / "docker")
+    with pytest.raises(EngineError, match="The podman command is missing"):
+        command.words(podman=True)
+    podman = put(programs / "podman")
+    assert command.words(podman=True) == [str(podman), "--url", "unix:///run/user/7/podman/podman.sock"]
+    monkeypatch.delenv("DOCKER_HOST")
+    monkeypatch.setenv("DOCKER_CONFIG", str(programs))
+    assert command.words(podman=True)[2] == "unix:///var/run/docker.sock"
