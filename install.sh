@@ -132,49 +132,10 @@ build_image() {
     "$venv/bin/confined-claude" build
 }
 
-# check_project DIRECTORY: ends with exit code 2 if it cannot be a project, before anything is created there.
-check_project() {
-    "$venv/bin/python" -I -c 'import sys
-from pathlib import Path
-from confined_claude import errors, host, project
-try:
-    project.check_new(Path(sys.argv[1]).absolute(), host.Host.current())
-except errors.ConfinedError as error:
-    sys.exit(f"confined-claude: {error}")' "$1" || exit 2
-}
-
-# in_clone DIRECTORY: succeeds if the directory, which may be missing, is this repository or inside it.
-in_clone() {
-    local place=$1
-    until [ -d "$place" ]; do
-        case $place in */*) place=${place%/*} ;; *) place=. ;; esac
-        [ -n "$place" ] || place=/
-    done
-    case "$(cd -- "$place" && pwd -P)/" in "$here"/*) ;; *) return 1 ;; esac
-}
-
-# Prints the arguments of copier for what is committed here: without them it would include changes that are not.
-template_version() {
-    local commit
-    [ -e "$here/.git" ] && commit=$(git -C "$here" rev-parse --verify --quiet HEAD 2>/dev/null) || return 0
-    printf -- '--vcs-ref %s' "$commit"
-}
-
 start_project() {
-    local project=$1 link
+    local project=$1
     shift
-    mkdir -p -- "$project" && cd -- "$project" || fail 2 "$project cannot be created or entered." "Choose another directory."
-    if [ ! -e .confined-claude/config.toml ]; then
-        # copier writes through links, and a clone may contain some that lead out of it.
-        for link in .confined-claude .confined-claude/* .confined-claude/.gitignore .copier-answers.yml tasks.py; do
-            [ ! -L "$link" ] || fail 2 "$project/$link is a link, which could lead anywhere on this machine." \
-                "Look at where it leads, remove it, and start again."
-        done
-        have git || { may_install git && apt_install git; } || fail 2 "git is missing; the scaffold is copied with it." "Install git and start again."
-        # shellcheck disable=SC2046 # two words, or none
-        "$venv/bin/copier" copy --defaults --quiet $(template_version) "$here" . ||
-            fail 2 "The scaffold could not be copied to $project; copier's reason is above." "Fix that, and start again."
-    fi
+    cd -- "$project"
     # The project may have a tasks.py of its own, but the command needs none.
     if grep -q confined_claude tasks.py 2>/dev/null; then
         exec "$venv/bin/inv" run "$@"
@@ -213,7 +174,8 @@ uninstall() {
         fi
     done
     rm -rf "$venv"
-    rm -rf "$state/locks" "$state/logs"
+    rm -rf "$state/locks" "$state/logs" "$HOME/.local/share/confined-claude/template.bundle"
+    rmdir "$HOME/.local/share/confined-claude" 2>/dev/null || true
     if [ -d "$data" ] || [ -d "$state" ] || [ -d "$config" ]; then
         [ -z "$plan" ] || say "In your data:" "$plan"
         if ask "Delete the sessions' sign-in, history, settings, caches, records and copies of repositories in $data, $state and $config? It cannot be undone."; then
@@ -250,13 +212,13 @@ main() {
         return
     fi
     [ -z "$yes" ] || fail 2 "--yes belongs to --uninstall."
-    [ -z "$project" ] || ! in_clone "$project" ||
-        fail 2 "$project is inside $here, the clone of Confined Claude." \
-            "Choose a directory elsewhere, for instance: ./install.sh ../my-project"
     [ $# -eq 0 ] || [ -n "$project" ] || fail 2 "Arguments for Claude need a project: ./install.sh PROJECT -- ARGS"
     ensure_engine
     install_package
-    [ -z "$project" ] || check_project "$project"
+    if [ -n "$project" ]; then
+        have git || ! may_install git || apt_install git
+        "$venv/bin/confined-claude" init --defaults --directory="$project" >/dev/null || exit 2
+    fi
     link_commands
     link_completion
     build_image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +31,17 @@ def rewrite(words: list[str]) -> list[str]:
         words = ["run", *words]
     if words[0] == "review":
         return _with_one_value_each(words)
+    if words[0] == "init":
+        return _with_directory(words)
     return _with_separator(words) if words[0] == "run" and len(words) > 1 else words
+
+
+def _with_directory(words: list[str]) -> list[str]:
+    """Return the words of an ``init`` with its directory, where that has no flag, after one."""
+    for number, (before, word) in enumerate(itertools.pairwise(words), 1):
+        if not word.startswith("-") and before != "--directory":
+            return [*words[:number], "--directory", *words[number:]]
+    return words
 
 
 def _with_one_value_each(words: list[str]) -> list[str]:

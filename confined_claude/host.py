@@ -141,6 +141,11 @@ class Host:
         return hashlib.sha256(b"%d\0%b" % (self.uid, os.path.realpath(bytes(self.state)))).hexdigest()[:12]
 
     @property
+    def template(self) -> Path:
+        """The template that comes with the tool, where the answers of all projects name it, whatever XDG says."""
+        return self.home / f".local/share/{APP}/template.bundle"
+
+    @property
     def user_config_file(self) -> Path:
         return self.config / "config.toml"
 

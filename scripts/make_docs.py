@@ -1,25 +1,35 @@
 #!/usr/bin/env python3
 """Make what of the manual is made: pages from the code, and the site from all pages.
 
-``make_docs.py`` writes the pages in docs/reference that derive from the code. ``make_docs.py site DIRECTORY`` collects
-the pages of docs/ and those of the repository's root, as the source of the site that zensical.toml describes.
+``make_docs.py`` writes the pages in docs/reference that derive from the code, and the schema of a project's
+config.toml. ``make_docs.py site DIRECTORY`` collects the pages of docs/ and those of the repository's root, as the
+source of the site that zensical.toml describes.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from confined_claude import errors
 from confined_claude.commands import catalogue
+from confined_claude.settings import SPECS, Kind
+from confined_claude.settings.specs import Spec
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 OF_THE_ROOT = ("SECURITY.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
 LINK = re.compile(r"(\]\()([^)#:]+)(?=[)#])")
+# Of the settings that take numbers, those that are no ports.
+NUMBERS = {
+    "pids": {"type": "integer", "minimum": 1, "maximum": 9_999_999},
+    "cpus": {"type": "number", "exclusiveMinimum": 0, "maximum": 9999},
+}
 EXIT_CODES = {
     0: "All is well, or Claude itself ended with 0.",
     1: "`doctor` has found a problem; or Claude's own.",
@@ -59,7 +69,41 @@ def exit_codes_page() -> str:
     return "\n".join(["# Exit codes", "", text, "", "| Code | Meaning |", "|---|---|", *rows]) + "\n"
 
 
-MADE = {"reference/commands.md": commands_page, "reference/exit-codes.md": exit_codes_page}
+def schema() -> str:
+    """Return the JSON schema of a project's config.toml, by which editors complete and check it."""
+    may_be = {name: spec for name, spec in SPECS.items() if spec.widens or spec.narrow or spec.is_free}
+    described: dict[str, Any] = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Settings of Confined Claude in a project",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {name: _property(name, spec) for name, spec in may_be.items()},
+    }
+    return json.dumps(described, indent=1) + "\n"
+
+
+def _property(name: str, spec: Spec) -> dict[str, Any]:
+    meanings = "; ".join(f"{value}: {text}" for value, text in spec.meanings.items())
+    trust = f"beyond the default it needs trust: {spec.widens}" if spec.widens else ""
+    text = ". ".join(filter(None, (spec.help, spec.values, meanings, trust)))
+    choices = [value for value in spec.scale if spec.widens or spec.is_harmless(value)]
+    kinds: list[dict[str, Any]] = [{"enum": choices}] if choices else []
+    if spec.pattern and (spec.widens or spec.is_free):
+        kinds.append({"type": "string", "pattern": f"^({spec.pattern})$"})
+    if spec.is_number:
+        kinds.append(NUMBERS.get(name, {"type": "integer", "minimum": 1, "maximum": 65535}))
+    entry = kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
+    lists = {"type": "array", "items": entry}
+    if spec.kind is Kind.LIMIT:
+        return {"description": text, "anyOf": [*kinds, {**lists, "minItems": 1}]}
+    return {"description": text, **(lists if spec.is_list else entry)}
+
+
+MADE = {
+    "docs/reference/commands.md": commands_page,
+    "docs/reference/exit-codes.md": exit_codes_page,
+    "template/.confined-claude/config.schema.json": schema,
+}
 
 
 def collect(target: Path) -> None:
@@ -85,4 +129,4 @@ if __name__ == "__main__":
         collect(Path(sys.argv[2]))
     else:
         for name, make in MADE.items():
-            (DOCS / name).write_text(make())
+            (ROOT / name).write_text(make())

@@ -153,10 +153,10 @@ def make_template(clone: Path) -> None:
     subprocess.run([*git, "init", "--quiet"], cwd=clone, check=True, env=environ)
     scaffold = clone / "template/.confined-claude"
     answers = clone / "template/{{ _copier_conf.answers_file }}.jinja"
-    now = {path: path.read_text() for path in (clone / "template/tasks.py", scaffold / "config.toml", answers)}
+    now = {path: path.read_text() for path in (clone / "template/tasks.py", scaffold / "config.toml.jinja", answers)}
     (clone / "template/tasks.py").write_text('"""An older shim."""\nfrom confined_claude.tasks import ns\n')
     (scaffold / ".gitignore").write_text("/venvs/\n/local-bin/\n")
-    (scaffold / "config.toml").write_text("# older\n")
+    (scaffold / "config.toml.jinja").write_text("# older\n")
     answers.write_text(now[answers].removesuffix("confined_claude_scaffold: true\n"))
     assert answers.read_text() != now[answers]
     commit("v0.0.1")

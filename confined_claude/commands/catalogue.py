@@ -48,7 +48,7 @@ class Command:
         return {f"--{name.replace('_', '-')}": name for name in self.flags}
 
 
-_WITHOUT_PROJECT = ("clean-global",)
+_WITHOUT_PROJECT = ("init", "clean-global")
 COMMANDS: dict[str, Command] = {}
 
 
@@ -257,6 +257,18 @@ def doctor(host: Host, json: bool = False) -> int:
     return doctor.doctor(host, as_json=json)
 
 
+@command(directory="the directory, made if it is missing; by default the current one", defaults="ask no questions")
+def init(host: Host, *, directory: str | None = None, defaults: bool = False) -> None:
+    """Put the scaffold into a directory: tasks for inv, and settings
+
+    At a terminal it asks how Claude works there. Nothing of the
+    answers needs `confined-claude trust`.
+    """
+    from . import init
+
+    init.init(host, directory, defaults=defaults)
+
+
 @command()
 def update(host: Host) -> None:
     """Bring the scaffold up to date with its template"""
@@ -297,10 +309,10 @@ def clean_global(host: Host, all: bool = False, dry_run: bool = False, yes: bool
 
 
 # What follows the options of a task, for its help.
-ARGUMENTS = {"run": "[ARGUMENTS of claude]", "shell": "[-- COMMAND]", "exec": "[-- COMMAND]"}
+ARGUMENTS = {"run": "[ARGUMENTS of claude]", "shell": "[-- COMMAND]", "exec": "[-- COMMAND]", "init": "[DIRECTORY]"}
 # The tasks as help lists them.
 GROUPS = {
     "Daily work": ("run", "shell", "exec", "fetch", "status", "stop"),
     "Safety": ("review", "trust", "setup", "blocked", "config"),
-    "Housekeeping": ("login", "doctor", "build", "rebuild", "update", "clean", "clean-global"),
+    "Housekeeping": ("init", "update", "login", "doctor", "build", "rebuild", "clean", "clean-global"),
 }

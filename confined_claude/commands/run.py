@@ -17,8 +17,9 @@ from ..workspace import Workspace, current_directory
 
 def run(host: Host, arguments: Sequence[str], flags: Mapping[str, str | None], *, yolo: bool, dry_run: bool) -> int:
     """Run Claude Code with ``arguments``; return its exit code. A ``dry_run`` only prints what would be done."""
-    command = [CLAUDE, *([YOLO] if yolo else []), *arguments]
-    return _start(_workspace(host, flags), command, needs_sign_in=True, dry_run=dry_run)
+    workspace = _workspace(host, flags)
+    command = [CLAUDE, *([YOLO] if yolo or workspace.settings.yolo == "on" else []), *arguments]
+    return _start(workspace, command, needs_sign_in=True, dry_run=dry_run)
 
 
 def shell(host: Host, command: Sequence[str], flags: Mapping[str, str | None], *, dry_run: bool) -> int:

@@ -124,6 +124,12 @@ def check_new(directory: Path, host: Host) -> None:
     """Raise ConfinedError if ``directory``, an absolute path, cannot become a project. It may be missing."""
     import tempfile  # too slow to import for a start
 
+    real = _real(directory)
+    if clone := next((place for place in (real, *real.parents) if all(map(os.path.lexists, _clone(place)))), None):
+        raise ConfinedError(
+            f"{directory} is inside {clone}, the clone of Confined Claude.",
+            "Choose a directory elsewhere, for instance one beside it.",
+        )
     there = next(place for place in (directory, *directory.parents) if os.path.lexists(place))
     if there == directory:
         find(directory, host, alone=True)
@@ -138,6 +144,11 @@ def check_new(directory: Path, host: Host) -> None:
             continue
         except OSError as error:
             raise system_error("write to", place, error) from None
+
+
+def _clone(place: Path) -> tuple[Path, ...]:
+    """Return what a clone of the tool has, if one is at ``place``."""
+    return place / "copier.yml", place / "template" / SCAFFOLD, place / "confined_claude/template.bundle"
 
 
 def refuse_python_path(environ: Mapping[str, str]) -> None:

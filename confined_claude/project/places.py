@@ -20,7 +20,7 @@ _SETTINGS = """.vim .nvim .emacs.d .doom.d .spacemacs.d .oh-my-zsh .zsh .zsh.d .
     .cursor-server .windsurf .windsurf-server .zed .fleet .gradle .m2 .ivy2 .sbt .bloop .codex .gemini .copilot
     .continue .i3 .xmonad .fluxbox .openbox .awesome .sway .kde .kde4
     .local/share/nvim .local/share/vim .local/share/emacs .local/share/zsh .local/share/fish
-    .local/share/bash-completion .local/share/JetBrains .local/share/code-server"""
+    .local/share/bash-completion .local/share/JetBrains .local/share/code-server .local/share/confined-claude"""
 # Programs on the PATH of many, by the tools that put them there, and the libraries of these programs.
 _PROGRAMS = """.local/lib .cargo .rustup .nvm .fnm .n .volta .nodenv .deno .bun .npm-global .npm-packages
     .npm .yarn .pnpm .pyenv .virtualenvs .rye .pixi .conda miniconda3 anaconda3 miniforge3 mambaforge .rbenv .rvm .gem

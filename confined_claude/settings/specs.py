@@ -188,6 +188,9 @@ class Settings:
         Kind.LIST,
         widens="the image of its sessions has these Debian packages; they are installed as root while it is built",
     ).field()
+    yolo: str = Spec(
+        "off", "off or on", scale=("off", "on"), widens="Claude acts in its sessions without asking for permission"
+    ).field()
     sudo: str = Spec(
         "apt",
         "apt, full or off",

@@ -8,45 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers import GITCONFIG, User
+from helpers import User
+from scaffolds import ANSWERS, SCAFFOLD, commit_all, copier, files
 
-ANSWERS = ".copier-answers.yml"
 THEIRS = "_src_path: gh:someone/something\n_commit: v1\nproject_name: theirs\n"
-SCAFFOLD = {
-    "tasks.py",
-    ".confined-claude/config.toml",
-    ".confined-claude/Dockerfile",
-    ANSWERS,
-}
-
-
-def files(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_text()
-        for path in folder.rglob("*")
-        if path.is_file() and ".git" not in path.relative_to(folder).parts
-    }
-
-
-@pytest.fixture
-def person(place: Path, installed: Path) -> User:
-    home = place / "home"
-    home.mkdir()
-    (home / ".gitconfig").write_text(GITCONFIG)
-    return User(home, installed)
-
-
-def copier(person: User, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    done = person.run("copier", *words, cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "Warning" not in done.stderr
-    return done
-
-
-def commit_all(person: User, project: Path) -> None:
-    for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "all"]):
-        person.git(project, *words)
+CONFIG = ".confined-claude/config.toml"
 
 
 def test_a_copy_has_the_scaffold_and_nothing_else(template: Path, place: Path, person: User) -> None:
@@ -88,8 +54,12 @@ def test_the_update_task_does_what_copier_does(template: Path, place: Path, pers
     copier(person, "update", "--defaults", cwd=expected)
     done = person.run("confined-claude", "update", cwd=made)
     assert done.returncode == 0, done.stderr
-    assert files(made) == files(expected)
-    assert files(made)["tasks.py"].startswith('"""Confined Claude')
+    updated, by_copier = files(made), files(expected)
+    # What copier leaves alone follows as well, as long as it is as it came.
+    assert by_copier.pop(CONFIG) == "# older\n"
+    assert updated.pop(CONFIG).startswith("#:schema ")
+    assert updated == by_copier
+    assert updated["tasks.py"].startswith('"""Confined Claude')
 
 
 def test_the_update_task_names_what_cannot_be_merged(template: Path, place: Path, person: User) -> None:
@@ -237,21 +207,25 @@ def test_an_answer_given_as_data_does_not_make_anothers_answers_ours(template: P
     assert not (ours / ".confined-claude/answers.yml").exists()
 
 
+@pytest.mark.parametrize("collection", ["", "from invoke import Collection\nns = Collection(hello)\n"])
 @pytest.mark.parametrize("name", ["tasks.py", "tasks/__init__.py"])
-def test_tasks_of_the_projects_own_stay(template: Path, place: Path, person: User, name: str) -> None:
+def test_tasks_of_the_projects_own_stay_and_the_lines_to_add_work(
+    template: Path, place: Path, person: User, name: str, collection: str
+) -> None:
     project = place / "mine"
     (project / name).parent.mkdir(parents=True)
-    mine = "import confined_claude.tasks as claude\nfrom invoke import Collection, task\n\n@task\ndef hello(c):\n"
-    mine += '    """Greet"""\n    print("hi")\n\nns = Collection(hello)\nns.add_collection(claude.ns, name="claude")\n'
+    mine = f'from invoke import task\n\n@task\ndef hello(c):\n    """Greet"""\n    print("hi")\n\n{collection}'
     (project / name).write_text(mine)
     done = copier(person, "copy", "--defaults", "--vcs-ref", "v0.0.1", str(template), ".", cwd=project)
-    assert "claude.ns" in done.stderr
     commit_all(person, project)
     copier(person, "update", "--defaults", cwd=project)
     assert (project / name).read_text() == mine
     assert [path.name for path in project.glob("tasks.py")] == (["tasks.py"] if name == "tasks.py" else [])
+    lines = re.findall("^    (.*)$", done.stderr, re.MULTILINE)
+    assert len(lines) == 3
+    (project / name).write_text("\n".join((mine, *lines, "")))
     listed = person.run("inv", "--list", cwd=project)
-    assert "hello" in listed.stdout
+    assert re.search("^  hello +Greet", listed.stdout, re.MULTILINE), listed.stderr
     assert "claude.run" in listed.stdout
 
 

@@ -85,7 +85,7 @@ def test_the_pages_made_from_the_code_are_up_to_date() -> None:
     codes = {getattr(errors, name) for name in ("USAGE", "ENGINE", "REVIEW", "INTERRUPTED", "READER_GONE")}
     assert codes < set(made["EXIT_CODES"])
     for name, make in made["MADE"].items():
-        assert (ROOT / "docs" / name).read_text() == make(), "Run `tests/run docs`, which makes the page anew."
+        assert (ROOT / name).read_text() == make(), "Run `tests/run docs`, which makes the page anew."
 
 
 def test_the_capabilities_are_named_in_security() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +35,7 @@ NARROW = (
     ("git", "isolated"),
     ("sudo", "off"),
     ("plugin_scripts", "off"),
+    ("yolo", "off"),
 )
 DEFAULT = {name: spec.default for name, spec in SPECS.items()}
 LIMITS = {"pids": "100", "memory": "2g", "cpus": "1.5", "shm": "1g"}
@@ -172,7 +175,7 @@ def test_an_empty_variable_and_those_of_others_set_nothing(files: Files) -> None
 
 @pytest.mark.parametrize(
     ("wrong", "right"),
-    [("netwrok", "network"), ("Network", "network"), ("host-ports", "host_ports"), ("ram", ""), ("colour", "")],
+    [("netwrok", "network"), ("Network", "network"), ("host-ports", "host_ports"), ("ram", ""), ("quux", "")],
 )
 def test_a_misspelt_name_is_an_error_with_the_nearest_one(wrong: str, right: str, files: Files) -> None:
     error = files.error(user=f'{wrong} = "none"')
@@ -727,15 +730,56 @@ def test_whatever_a_session_leaves_as_dockerfile_is_one_or_a_clear_error(content
 # The scaffold
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "template/.confined-claude"
-EXAMPLES = re.findall(r"^# (\w+ = .*)$", (TEMPLATE / "config.toml").read_text(), re.MULTILINE)
+EXAMPLES = re.findall(r"^# (\w+ = .*)$", (TEMPLATE / "config.toml.jinja").read_text(), re.MULTILINE)
+SCHEMA = json.loads((TEMPLATE / "config.schema.json").read_text())
 
 
 def test_the_scaffold_as_it_comes_asks_for_nothing() -> None:
-    assert resolve(None, ProjectFiles.read(TEMPLATE), {}, {}).settings == Settings()
+    text = re.sub("{%.*?%}", "", (TEMPLATE / "config.toml.jinja").read_text())
+    settings = "\n".join(line for line in text.splitlines() if "{{" not in line and not line.startswith("yolo"))
+    assert resolve(None, ProjectFiles(TEMPLATE, settings), {}, {}).settings == Settings()
+    assert ProjectFiles.read(TEMPLATE).dockerfile == ""
+
+
+def is_valid(text: str) -> bool:
+    return jsonschema.Draft7Validator(SCHEMA).is_valid(tomllib.loads(text))
+
+
+WORDS = [
+    "",
+    "none",
+    "on",
+    "off",
+    "project",
+    "8g",
+    "50%",
+    "graphviz",
+    "a b",
+    "*.example.com",
+    "x:0",
+    "../y",
+    "A=1",
+    "host",
+]
+
+
+@given(
+    st.sampled_from([*SPECS, "nonsense"]),
+    st.one_of(entries := st.sampled_from([*WORDS, 0, 1, 5432, 1.5, True, {}]), st.lists(entries, max_size=2)),
+)
+def test_the_schema_takes_what_the_tool_takes(name: str, value: object) -> None:
+    text = f"{name} = {json.dumps(value)}"
+    try:
+        ProjectFiles(Path("/nowhere"), text).values()
+    except ConfinedError as error:
+        assert not is_valid(text) or "cannot have" in error.message  # a list of names is beyond a schema
+    else:
+        assert is_valid(text)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_of_the_scaffold_is_a_setting_and_says_if_it_needs_trust(example: str, tmp_path: Path) -> None:
+    assert is_valid(example)
     asked = ProjectFiles(tmp_path, example).requests()
     assert bool(asked) == ("needs trust" in example)
     # The user's own, who may have allowed what a project then takes back.

@@ -1,0 +1,84 @@
+"""``init``: put the scaffold into a directory, from the template that comes with the tool."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from .. import project as projects
+from ..errors import ConfinedError, system_error
+from ..fs.directory import link_error
+from ..host import Host
+from ..project import Project
+from ..settings.files import ProjectFiles
+from ..settings.specs import Value
+from ..state import trust
+from ..state.store import records_of
+from ..workspace import current_directory
+from . import template
+
+# What copier writes outside of .confined-claude.
+_FILES = ("tasks.py", ".copier-answers.yml")
+_OWN_TASKS = """\
+It has tasks of its own, which stay as they are. Add these lines at their end for `inv claude.run`:
+
+    import sys, invoke, confined_claude.tasks
+    ns = invoke.Collection.from_module(sys.modules[__name__])
+    ns.add_collection(confined_claude.tasks.ns, name="claude")
+"""
+
+
+def init(host: Host, directory: str | None, *, defaults: bool) -> None:
+    """Put the scaffold into ``directory``, by default the current one; it is made if it is missing.
+
+    At a terminal copier asks its questions, unless the ``defaults`` are wanted, and what the answers make the project's
+    config ask for is allowed. Raises ConfinedError for a directory that can be no project, for links where copier
+    would write, and for what copier refuses.
+    """
+    root = current_directory() / (directory or "")
+    projects.check_new(root, host)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise system_error("make", root, error) from None
+    project = Project(root.resolve())
+    for name in _FILES:
+        if (file := project.root / name).is_symlink():
+            raise link_error(file)
+    if template.answers_of(project.root):
+        print(f"{project.root} has the scaffold. `confined-claude update` brings it up to date.")
+        return
+    if shutil.which("git") is None:
+        raise ConfinedError("git is missing; the scaffold is copied with it.", "Install git and start again.")
+    template.place(host)
+    from copier import run_copy
+
+    asks = not defaults and sys.stdin.isatty() and sys.stdout.isatty()
+    newest = template.Versions().newest
+    with template.explained():
+        made = run_copy(template.SOURCE, project.root, vcs_ref=newest, defaults=not asks, quiet=True)
+    answers = made.answers.combined
+    if asks:
+        _allow(host, project, answers)
+    print(f"The scaffold is in {project.root}. Start Claude Code there, confined, with:  confined-claude")
+    if not answers["confined_claude_shim"]:
+        print(_OWN_TASKS, end="")
+
+
+def _allow(host: Host, project: Project, answers: Mapping[str, Any]) -> None:
+    """Allow the project's files what they ask for, if that is what its user has just answered, and nothing else."""
+    files = ProjectFiles.read(project.scaffold)
+    if files.requests() and not files.dockerfile and files.values() == _answered(answers):
+        trust.allow(records_of(host, project.id), files, trust.digest_of(files))
+
+
+def _answered(answers: Mapping[str, Any]) -> dict[str, Value]:
+    """Return the settings that the template makes of the answers."""
+    found: dict[str, Value] = {"yolo": "on"} if answers["confined_claude_yolo"] else {}
+    if answers["confined_claude_network"] != "internet":
+        found["network"] = answers["confined_claude_network"]
+    if packages := answers["confined_claude_packages"].split():
+        found["packages"] = tuple(packages)
+    return found
