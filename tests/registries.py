@@ -1,20 +1,25 @@
 """Private registries over https, each closed without its own kind of sign-in: pip's, npm's and git's.
 
-    registries.py DIRECTORY CERTIFICATE
+    registries.py DIRECTORY CERTIFICATE [PORT]
 
 DIRECTORY has ``simple/`` with wheels (user:password), ``npm/`` with tarballs of packages (a token), and bare
-repositories in ``git/`` (any user with the token as password). It runs in a container of the image, and writes each
-request and its status to ``DIRECTORY/log``.
+repositories in ``git/`` (any user with the token as password); at ``echo/`` a request's headers come back. It runs in
+a container of the image, and writes each request and its status to ``DIRECTORY/log``. At PORT is a company's proxy, for
+which each name is this machine's.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import socket
+import socketserver
 import ssl
 import subprocess
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -30,7 +35,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         kind, _, rest = path.lstrip("/").partition("/")
-        if not self.is_signed_in(kind):
+        if kind == "echo":
+            self.answer(200, json.dumps(dict(self.headers)).encode())
+        elif not self.is_signed_in(kind):
             self.answer(401, b"", **{"WWW-Authenticate": f'Basic realm="{kind}"'})
         elif kind == "simple":
             self.simple(rest)
@@ -102,8 +109,38 @@ class Handler(BaseHTTPRequestHandler):
             log.write(f"{arguments[0]} {arguments[1] if len(arguments) > 1 else ''}\n")
 
 
+class Tunnels(socketserver.StreamRequestHandler):
+    """A company's proxy: CONNECT alone."""
+
+    def handle(self) -> None:
+        method, target, _ = self.rfile.readline().decode().split(" ")
+        while self.rfile.readline().strip():
+            pass
+        if method != "CONNECT":
+            self.wfile.write(b"HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n")
+            return
+        with (ROOT / "log").open("a") as log:
+            log.write(f"CONNECT {target}\n")
+        with socket.create_connection(("127.0.0.1", int(target.rpartition(":")[2]))) as server:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            there = threading.Thread(target=self.copy, args=(self.connection, server))
+            there.start()
+            self.copy(server, self.connection)
+            there.join()
+
+    @staticmethod
+    def copy(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+
 def main() -> None:
     """Run the program."""
+    if len(sys.argv) > 3:
+        proxy = socketserver.ThreadingTCPServer(("0.0.0.0", int(sys.argv[3])), Tunnels)
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
     server = ThreadingHTTPServer(("0.0.0.0", 443), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(sys.argv[2])

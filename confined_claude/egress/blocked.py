@@ -1,7 +1,6 @@
-"""What the sidecars of a project's sessions have refused: collected in ``<state>``.
+"""What the sidecars of a project's sessions have refused, and lent: collected in ``<state>``.
 
-A sidecar writes what it refused into its session's own directory. When the session is over, that becomes a file of
-the project.
+A sidecar writes it into its session's own directory. When the session is over, that becomes files of the project.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..fs.directory import Directory
@@ -21,6 +21,9 @@ from ..workspace import Workspace
 
 _WRITTEN = "blocked.json"
 _SUFFIX = ".blocked"
+_LENT = "lent.log"
+_LENT_SUFFIX = ".lent"
+_KEPT = {_WRITTEN: _SUFFIX, _LENT: _LENT_SUFFIX}
 _MOST_BYTES = 1 << 20
 _MOST_SESSIONS = 100
 _LONGEST = 255
@@ -53,6 +56,8 @@ def blocked(workspace: Workspace) -> list[Blocked]:
     found: list[Blocked] = []
     with contextlib.suppress(OSError), workspace.egress.open() as directory:
         for name in directory.names():
+            if name.endswith(_LENT_SUFFIX):
+                continue
             with contextlib.suppress(OSError):  # another session may just have ended
                 found += _read(directory, name)
     return sorted(_merged(found), key=lambda entry: entry.last, reverse=True)
@@ -65,6 +70,14 @@ def blocked_in(workspace: Workspace, key: str) -> int:
     return 0
 
 
+def lent_in(workspace: Workspace, key: str) -> tuple[int, Path]:
+    """Return into how many requests the session ``key``, which is over, got what is lent, and the file with them."""
+    with contextlib.suppress(OSError), workspace.egress.open() as directory:
+        content = directory.read(key + _LENT_SUFFIX, 2 * _MOST_BYTES)
+        return (content or b"").count(b"\n"), workspace.egress.path / (key + _LENT_SUFFIX)
+    return 0, workspace.egress.path
+
+
 def collect(workspace: Workspace, key: str) -> None:
     """Turn the directory of the session ``key`` into a file of the project, and those of sessions that were cut off.
 
@@ -74,12 +87,13 @@ def collect(workspace: Workspace, key: str) -> None:
         for name in directory.names():
             with contextlib.suppress(OSError):
                 is_cut_off = _is_old(directory, name) and not records.exists(name + liveness.SUFFIX)
-                if not name.endswith(_SUFFIX) and (name == key or is_cut_off):
+                if not name.endswith(tuple(_KEPT.values())) and (name == key or is_cut_off):
                     _collect(directory, name)
-        files = [name for name in directory.names() if name.endswith(_SUFFIX)]
-        files.sort(key=lambda name: directory.stat(name).st_mtime)
-        for name in files[:-_MOST_SESSIONS]:
-            directory.unlink(name)
+        for suffix in _KEPT.values():
+            files = [name for name in directory.names() if name.endswith(suffix)]
+            files.sort(key=lambda name: directory.stat(name).st_mtime)
+            for name in files[:-_MOST_SESSIONS]:
+                directory.unlink(name)
 
 
 def _is_old(directory: Directory, name: str) -> bool:
@@ -88,8 +102,9 @@ def _is_old(directory: Directory, name: str) -> bool:
 
 def _collect(directory: Directory, key: str) -> None:
     with directory.child(key) as own:
-        with contextlib.suppress(FileNotFoundError):
-            own.rename(_WRITTEN, key + _SUFFIX, into=directory)
+        for name, suffix in _KEPT.items():
+            with contextlib.suppress(FileNotFoundError):
+                own.rename(name, key + suffix, into=directory)
         for name in own.names():
             own.unlink(name)
     directory.rmdir(key)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from .. import environment
-from ..claude import cloud
 from ..container.egress.networks import CLOSED
 from ..engine import labels
 from ..engine.mount import bind_value
 from ..environment import HOST_GATEWAY, PROXIES
+from ..errors import ConfinedError
 from ..fs.directory import Location
 from ..state.facts import EngineFacts
 from ..workspace import Workspace
-from . import ports
+from . import endpoints, ports
+from .endpoints import allowlist_config
 from .ports import Published
 
 _NAME = "confined-claude"
@@ -40,21 +37,8 @@ _BRIDGE = "gateway.docker.internal"
 _PROXY_PORTS = frozenset((3128, 53))
 # With these a session's entrypoint sets the rules, and gives both up.
 _RULES_CAPABILITIES = ("NET_ADMIN", "SETPCAP")
-_PORTS = {"http": 80, "https": 443}
-_ENDPOINT = re.compile("|".join((*PROXIES, "OTEL_.*_ENDPOINT")))
-_HOST = re.compile(r"[A-Za-z0-9_.:-]+")
-
-# What Claude Code itself connects to: its API, its sign-in, and its downloads.
-CLAUDE_HOSTS = ("api.anthropic.com", "platform.claude.com", "claude.ai", "downloads.claude.ai")
-_API = ("api.anthropic.com", 443)
-
-# The proxies between an allowlist's own proxy and the internet, by their names in its configuration: the variables
-# that may name each, the first one set counts.
-_UPSTREAM = {
-    "http": ("http_proxy", "HTTP_PROXY"),
-    "https": ("https_proxy", "HTTPS_PROXY"),
-    "no_proxy": ("no_proxy", "NO_PROXY"),
-}
+# The networks in which a session can have a sidecar that lends.
+_LENDING = ("allowlist",)
 
 
 @dataclass(frozen=True)
@@ -111,15 +95,17 @@ def plan_egress(
     blocked_networks: Sequence[str] = (),
     published: Sequence[Published] = (),
     engine_port: int = 0,
+    lent: Sequence[tuple[str, int]] = (),
 ) -> Egress:
     """Return the network of the session ``key``, by the settings of ``workspace``.
 
     ``image`` is that of a sidecar. If ``sets_rules``, the session's own entrypoint can be trusted with its network's
     rules, and ``internet`` needs no sidecar. ``blocked_networks`` are the networks that this machine is in (CIDR).
-    ``published`` is where the session's ports are, ``engine_port`` the one of the engine in use. Raises ConfinedError
-    for a port of an engine among the host's.
+    ``published`` is where the session's ports are, ``engine_port`` the one of the engine in use. Secrets are ``lent``
+    to these (host, port) pairs. Raises ConfinedError for a port of an engine among the host's, and for a network in
+    which nothing can be lent.
     """
-    planner = _Planner(workspace, key, image, blocked_networks, engine, published)
+    planner = _Planner(workspace, key, image, blocked_networks, engine, published, lent)
     ports.refuse_engines(planner.relayed, engine_port)
     egress = _plan_mode(planner, sets_rules=sets_rules)
     if engine.keeps_ids and egress.join != "internet":
@@ -131,6 +117,11 @@ def plan_egress(
 
 def _plan_mode(planner: _Planner, *, sets_rules: bool) -> Egress:
     mode = planner.workspace.settings.network
+    if planner.lent and mode not in _LENDING:
+        raise ConfinedError(
+            f"Nothing can be lent to a session with network = {mode}, and a secret of this one has `lend`.",
+            f"Choose network = {' or '.join(_LENDING)}, leave the secret out, or give it: take `lend` out.",
+        )
     if mode == "internet":
         return planner.internet() if sets_rules else planner.internet_by_sidecar()
     if mode == "allowlist":
@@ -143,18 +134,6 @@ def _plan_mode(planner: _Planner, *, sets_rules: bool) -> Egress:
     return Egress(("--network", mode.removeprefix("docker:"), *reach))
 
 
-def allowlist_config(workspace: Workspace, blocked_networks: Sequence[str]) -> str:
-    """Return what the proxy of a session with an allowlist reads; ``blocked_networks`` is as for ``plan_egress``."""
-    return _Planner(workspace, "", "", blocked_networks, EngineFacts(), ()).allowlist_config()
-
-
-def mask_config(config: str, mask: str) -> str:
-    """Return a sidecar's configuration with ``mask`` in place of the proxies, which may have passwords."""
-    value = json.loads(config)
-    value["upstream"] = {kind: proxy and mask for kind, proxy in value["upstream"].items()}
-    return json.dumps(value)
-
-
 @dataclass(frozen=True)
 class _Planner:
     """What the modes have in common, see ``plan_egress``."""
@@ -165,6 +144,7 @@ class _Planner:
     blocked_networks: Sequence[str]
     engine: EngineFacts
     published: Sequence[Published]
+    lent: Sequence[tuple[str, int]]
 
     def internet(self) -> Egress:
         """Have rules that block all but the public internet, set by the session's entrypoint."""
@@ -211,6 +191,7 @@ class _Planner:
                 "--memory",
                 "256m",
             ),
+            *(["--interactive"] if self.lent else []),  # by standard input it learns what it lends
             # No name is tried a second time under a company's domain, and no silent server is waited for.
             *("--dns-search", ".", "--env", "RES_OPTIONS=timeout:2 attempts:2"),
             *("--mount", f"type=volume,target={_SOCKET_DIRECTORY}"),
@@ -218,6 +199,7 @@ class _Planner:
             *(["--add-host", f"{HOST_GATEWAY}:host-gateway"] if self.names_host else []),
             *("--entrypoint", "/usr/bin/python3", self.image),
             *("-I", _OWN, "egress.allowlist", str(_SHARED_IN_SIDECAR)),
+            *(f"{host}:{port}" for host, port in self.lent),
         )
         sidecar = SidecarPlan(
             sidecar_name(self.key),
@@ -226,9 +208,9 @@ class _Planner:
             must_exist_first=True,
             must_be_ready=False,
             directory=directory,
-            config=self.allowlist_config(),
+            config=allowlist_config(self.workspace, self.blocked_networks),
         )
-        api, port = self.api
+        api, port = endpoints.api(host.environ)
         needed = "-" if api == HOST_GATEWAY else f"{f'[{api}]' if ':' in api else api}:{port}"
         proxies = dict.fromkeys(PROXIES, _PROXY)
         loopback = f"{_LOOPBACK},{HOST_GATEWAY}" if self.relayed else _LOOPBACK
@@ -239,48 +221,16 @@ class _Planner:
                 # As Docker has it by default: its entrypoint serves port 53.
                 *("--sysctl", "net.ipv4.ip_unprivileged_port_start=0"),
                 *self.names[:2],
+                *(word for host, place in self.places.items() for word in ("--add-host", f"{host}:{place}")),
             ),
             sidecar=sidecar,
-            join=f"allowlist {needed}",
+            join=" ".join(("allowlist", needed, *(f"{self.places[host]}:{port}" for host, port in self.lent))),
             environment={**proxies, **direct, "NODE_USE_ENV_PROXY": "1"},
         )
 
-    def allowlist_config(self) -> str:
-        settings = self.workspace.settings
-        upstream = {
-            kind: next((value for name in names if (value := self.endpoints.get(name))), None)
-            for kind, names in _UPSTREAM.items()
-        }
-        config = {
-            "allow": [*CLAUDE_HOSTS, *cloud.hosts(self.workspace.host.environ), *settings.allow],
-            "named": [*self.named, *((HOST_GATEWAY, int(port)) for port in settings.host_ports)],
-            "closed": list(self.blocked_networks),
-            "upstream": {**upstream, "no_proxy": upstream["no_proxy"] or ""},
-        }
-        return json.dumps(config)
-
-    @property
-    def api(self) -> tuple[str, int]:
-        """The (host, port) that Claude Code cannot do without."""
-        environ = self.workspace.host.environ
-        used, hosts = environment.cloud_in(environ), cloud.hosts(environ)
-        default = (hosts[0], _API[1]) if hosts else _API
-        return next(_endpoints({"": self.endpoints.get(used.base_url if used else "ANTHROPIC_BASE_URL", "")}), default)
-
-    @cached_property
-    def endpoints(self) -> dict[str, str]:
-        """Those of the session's variables that name what it connects to."""
-        variables = environment.split(self.workspace.host.environ)[1]
-        return {
-            name: value
-            for name, value in variables.items()
-            if _ENDPOINT.fullmatch(name) or environment.is_endpoint(name)
-        }
-
     @cached_property
     def named(self) -> list[tuple[str, int]]:
-        """The (host, port) pairs in them: the user wants the session to reach these wherever they are."""
-        return sorted(set(_endpoints(self.endpoints)))
+        return endpoints.named(self.workspace.host.environ)
 
     @cached_property
     def relayed(self) -> tuple[int, ...]:
@@ -289,14 +239,24 @@ class _Planner:
         if mode == "none":
             return ()
         # With an allowlist the proxies are the sidecar's to reach, and two ports are its own.
-        own = {name: value for name, value in self.endpoints.items() if mode != "allowlist" or name not in PROXIES}
-        wanted.update(port for host, port in _endpoints(own) if host == HOST_GATEWAY)
+        own = {
+            name: value
+            for name, value in endpoints.variables(self.workspace.host.environ).items()
+            if mode != "allowlist" or name not in PROXIES
+        }
+        wanted.update(port for host, port in endpoints.pairs(own) if host == HOST_GATEWAY)
         return tuple(sorted(wanted - (_PROXY_PORTS if mode == "allowlist" else set())))
 
     @property
     def names_host(self) -> bool:
         """Whether something of this machine is named."""
         return bool(self.workspace.settings.host_ports) or any(host == HOST_GATEWAY for host, _ in self.named)
+
+    @cached_property
+    def places(self) -> dict[str, str]:
+        """Where on the session's loopback each host is that something is lent to: not every program uses a proxy."""
+        found = dict.fromkeys(host for host, _ in self.lent)
+        return {host: f"127.1.0.{number}" for number, host in enumerate(found, 1)}
 
     @property
     def names(self) -> list[str]:
@@ -333,15 +293,3 @@ class _Planner:
             # The docker command would put the proxies of its own configuration there, for `inspect` to show.
             *(word for name in (*PROXIES, "FTP_PROXY", "ftp_proxy") for word in ("--env", f"{name}=")),
         )
-
-
-def _endpoints(variables: Mapping[str, str]) -> Iterator[tuple[str, int]]:
-    """Yield the (host, port) pairs in URLs; skip what is none."""
-    for name, value in variables.items():
-        try:
-            parts = urlsplit(value if "://" in value else f"http://{value}")
-            host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme, 0)
-        except ValueError:
-            continue
-        if host and _HOST.fullmatch(host) and port and name.lower() != "no_proxy":
-            yield host, port

@@ -29,11 +29,13 @@ _RETRY_SECONDS = 0.1
 class Sidecar:
     """The sidecar of one session. At the end of the block, however that comes, it is gone.
 
-    A session may have none: ``plan`` is None then, and every method does nothing.
+    A session may have none: ``plan`` is None then, and every method does nothing. ``lent`` is the line that tells it
+    what it lends, empty if that is nothing.
     """
 
-    def __init__(self, plan: SidecarPlan | None, workspace: Workspace, key: str) -> None:
+    def __init__(self, plan: SidecarPlan | None, workspace: Workspace, key: str, lent: bytes = b"") -> None:
         self._plan = plan
+        self._lent = lent
         self._workspace = workspace
         self._key = key
         self._config = ""
@@ -51,6 +53,8 @@ class Sidecar:
         """End it, and keep what it has refused; nothing if that is done."""
         try:
             self._remove()
+            if self._process is not None and self._process.stdin is not None:
+                self._process.stdin.close()
             self._process = None
         finally:
             if self._plan is not None and self._plan.directory is not None:
@@ -73,7 +77,15 @@ class Sidecar:
         if self._process is not None:  # it may have left a container
             containers.remove(self._plan.name)
         self.configure(self._plan.config)
-        self._process = command.run(self._plan.arguments, podman=self._plan.podman)
+        self._process = command.run(self._plan.arguments, podman=self._plan.podman, has_input=bool(self._lent))
+        self.lend(self._lent)
+
+    def lend(self, lent: bytes) -> None:
+        """Have it lend what the line ``lent`` says, and nothing of before; it may have ended."""
+        self._lent = lent
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.write(lent)
 
     def configure(self, config: str) -> None:
         """Write ``config`` to where the sidecar reads it. Raises ConfinedError."""

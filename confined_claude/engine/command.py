@@ -74,16 +74,17 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in _CHANGING}
 
 
-def run(arguments: Sequence[str], *, podman: bool = False) -> subprocess.Popen[bytes]:
+def run(arguments: Sequence[str], *, podman: bool = False, has_input: bool = False) -> subprocess.Popen[bytes]:
     """Run a container in the background, by the arguments of ``docker run``, with pipes for what it prints.
 
-    ``podman`` is as for ``words``.
+    ``podman`` is as for ``words``. If it ``has_input``, there is a pipe for what it reads, too.
     """
     none, pipe = subprocess.DEVNULL, subprocess.PIPE
     # Unbuffered: nothing that it prints is where no selector sees it.
     return subprocess.Popen(
         [*words(podman=podman), "run", *arguments],
-        stdin=none, stdout=pipe, stderr=pipe, env=environment(), start_new_session=True, bufsize=0,
+        stdin=pipe if has_input else none, stdout=pipe, stderr=pipe,
+        env=environment(), start_new_session=True, bufsize=0,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..egress.blocked import blocked_in
+from ..egress.blocked import blocked_in, lent_in
 from ..workspace import Workspace
 from . import YOLO
 from .launch import Launch
@@ -13,7 +13,7 @@ from .launch import Launch
 def closing_lines(
     workspace: Workspace, launch: Launch, notes: Sequence[str], meanwhile: Sequence[str], since: float
 ) -> Iterator[str]:
-    """Yield the lines on a session that is over: refused hosts, the ``notes`` of its start, and how to continue.
+    """Yield the lines on a session that is over: refusals, uses of what is lent, its ``notes``, how to continue.
 
     What was to be said ``meanwhile``, while Claude had the screen, comes first. ``since`` is when the session started,
     in epoch seconds.
@@ -22,6 +22,9 @@ def closing_lines(
     if refused := blocked_in(workspace, launch.key):
         were = "connection was" if refused == 1 else "connections were"
         yield f"{refused} {were} refused: `confined-claude blocked` shows them."
+    lent, file = lent_in(workspace, launch.key)
+    if lent:
+        yield f"What is lent went into {lent} request{'s' * (lent > 1)}: {file}"
     if not launch.has_claudes_screen:
         return
     from ..claude import conversations  # with what it needs it takes longer than a start may

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ..claude.source import Source
-from ..egress.network import CONFIG, SidecarPlan, mask_config
+from ..egress.endpoints import mask_config
+from ..egress.network import CONFIG, SidecarPlan
 from ..egress.ports import Reservation
 from ..engine import containers
 from ..guard import enclosing

@@ -16,17 +16,33 @@ from ..project import CONTAINER_HOME
 from ..settings import variables
 from ..workspace import Workspace
 from . import handover, named_files
+from . import lent as lending
+from .lent import Lent, lend
 
 _MOST_FILE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Given:
-    """Variables by name, files by their path in the session, and lines on what is not among them, and why."""
+    """Variables by name, files by their path in the session, and lines on what is not among them, and why.
+
+    Of the secrets in ``lent`` they have the placeholders.
+    """
 
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     remarks: tuple[str, ...] = ()
+    lent: tuple[Lent, ...] = ()
+
+    @property
+    def hosts(self) -> tuple[tuple[str, int], ...]:
+        """All (host, port) pairs that something is lent to."""
+        return tuple(sorted({host for one in self.lent for host in one.hosts}))
+
+    @property
+    def message(self) -> bytes:
+        """The line that tells a sidecar what it lends; empty if that is nothing."""
+        return lending.message(self.lent) if self.lent else b""
 
 
 def gather(workspace: Workspace, *, runs_commands: bool = True) -> Given:
@@ -40,6 +56,7 @@ def gather(workspace: Workspace, *, runs_commands: bool = True) -> Given:
     found: dict[str, str] = {}
     files: dict[str, bytes] = {}
     remarks = []
+    lent: dict[str, Lent] = {}
     for entry in settings.env_file:
         text = named_files.read(variables.located(entry, root), places, _MOST_FILE_BYTES)
         lines = os.fsdecode(text.removeprefix(codecs.BOM_UTF8))
@@ -59,6 +76,8 @@ def gather(workspace: Workspace, *, runs_commands: bool = True) -> Given:
         from . import secrets
 
         values = secrets.values(wanted, host, root, places, runs_commands=runs_commands)
+        lent = {secret.name: lend(secret, values[secret.name]) for secret in wanted if secret.lend is not None}
+        values.update((name, one.placeholder.encode()) for name, one in lent.items())
         for secret in wanted:
             if secret.path:
                 path = secret.path.replace("~", str(CONTAINER_HOME), 1)
@@ -68,7 +87,7 @@ def gather(workspace: Workspace, *, runs_commands: bool = True) -> Given:
                 found[secret.variable] = os.fsdecode(values[secret.name].rstrip(b"\r\n"))
     for message in _too_large(found):
         raise ConfinedError(message, "Give less, or give what is large as a file: a secret with as_file.")
-    return Given(found, files, tuple(remarks))
+    return Given(found, files, tuple(remarks), tuple(lent.values()))
 
 
 def _too_large(found: Mapping[str, str]) -> Iterator[str]:

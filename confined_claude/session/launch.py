@@ -159,6 +159,7 @@ def plan_launch(
         engine=facts.engine,
         published=facts.published,
         engine_port=facts.engine_port,
+        lent=facts.given.hosts if facts.given else (),
     )
     sign_in = facts.sign_in or Chosen("", workspace.host.environ)
     # Without a network the password of a proxy would be there for nothing.

@@ -202,7 +202,9 @@ def _start(
     ``places`` are what the session writes beside its project.
     """
     with contextlib.ExitStack() as stack:
-        sidecar = stack.enter_context(Sidecar(launch.egress.sidecar, workspace, launch.key))
+        sidecar = stack.enter_context(
+            Sidecar(launch.egress.sidecar, workspace, launch.key, facts.given.message if facts.given else b"")
+        )
         with signals.interruptible():
             stack.enter_context(locks.in_use(state_of(workspace.host)))
         sidecar.start()  # first of all, as it takes the longest

@@ -15,7 +15,7 @@ from ..background import Background
 from ..claude.following import Watch
 from ..claude.sign_in import VALUE_FILE
 from ..console import say
-from ..egress.network import allowlist_config
+from ..egress.endpoints import allowlist_config
 from ..egress.sidecar import TOGETHER_SECONDS, Sidecar
 from ..engine import containers, inside
 from ..errors import ENGINE, ConfinedError, EngineError

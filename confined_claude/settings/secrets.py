@@ -9,12 +9,30 @@ from typing import Any
 
 from ..errors import ConfinedError
 from . import variables
+from .specs import SPECS
 
 # Where a value comes from, and what the key names.
 SOURCES = ("variable", "file", "command", "keyring")
-_KEYS = (*SOURCES, "as_variable", "as_file", "always")
+_TEXTS = (*SOURCES, "as_variable", "as_file")
+_KEYS = (*_TEXTS, "always", "lend")
+_HTTPS_PORT = 443
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
+# They are about the connection, or say where a request goes and where it ends.
+_NO_HEADERS = frozenset(
+    "host connection content-length transfer-encoding te trailer upgrade expect keep-alive proxy-authorization "
+    "proxy-connection proxy-authenticate".split()
+)
+_MOST_HOSTS = 50
 # Inside: in the home directory, or where Docker has its secrets.
 _PATH = re.compile(r"(~|/run/secrets)(/(?!\.\.?(/|$))[^/\0\n]+)+")
+
+
+@dataclass(frozen=True)
+class Lend:
+    """To whom a secret is lent: (host, port) pairs, and the header of requests that it is put into, in lower case."""
+
+    hosts: tuple[tuple[str, int], ...]
+    header: str
 
 
 @dataclass(frozen=True)
@@ -22,7 +40,8 @@ class Secret:
     """A secret's definition: where its value comes from, and what it is in a session.
 
     ``source`` is one of SOURCES and ``place`` what it names. ``variable`` and ``path`` are empty if it is not given
-    so. Every session has it if ``always``, else those of which a setting names it.
+    so. Every session has it if ``always``, else those of which a setting names it. If there is ``lend``, a session has
+    a placeholder in its place.
     """
 
     name: str
@@ -31,6 +50,7 @@ class Secret:
     variable: str
     path: str
     always: bool
+    lend: Lend | None = None
 
 
 def parse(tables: Mapping[str, Any], source: str) -> dict[str, Secret]:
@@ -51,7 +71,7 @@ def _parse(name: str, table: Any, source: str) -> Secret:
             f"{where} has {len(given)} places that it comes from.", f"Give one of {', '.join(SOURCES)}."
         )
     always = table.get("always", False)
-    texts = {key: table[key] for key in _KEYS[:-1] if key in table}
+    texts = {key: table[key] for key in _TEXTS if key in table}
     for key, text in texts.items():
         if not isinstance(text, str) or not text.strip() or "\0" in text:
             raise ConfinedError(f"{where}: {key} is no text.", f'Write it in quotes: {key} = "…".')
@@ -66,4 +86,22 @@ def _parse(name: str, table: Any, source: str) -> Secret:
         raise ConfinedError(f"{where} cannot be the variable {variable}: {reason}.", "Give it another as_variable.")
     if given[0] == "keyring" and not all(texts["keyring"].rpartition("/")):
         raise ConfinedError(f"{where}: keyring is no SERVICE/USERNAME.", "Write both, with a slash between them.")
-    return Secret(name, given[0], texts[given[0]], variable, path, always)
+    lend = _lend(table["lend"], where) if "lend" in table else None
+    return Secret(name, given[0], texts[given[0]], variable, path, always, lend)
+
+
+def _lend(table: Any, where: str) -> Lend:
+    """Return to whom a secret is lent. Raises ConfinedError for a mistake."""
+    if not isinstance(table, dict) or set(table) - {"hosts", "header"}:
+        raise ConfinedError(f"{where}: lend has hosts and a header.", 'lend = {hosts = ["api.github.com"]}')
+    hosts, header = table.get("hosts"), table.get("header", "Authorization")
+    known = isinstance(hosts, list) and [host for host in hosts if SPECS["allow"].allows(host) and host[:2] != "*."]
+    if not known or known != hosts or len(known) > _MOST_HOSTS:
+        raise ConfinedError(
+            f"{where}: the hosts that it is lent to are no list of names.",
+            f'Name each in full, 1 to {_MOST_HOSTS} of them: hosts = ["api.github.com", "git.example.com:8443"].',
+        )
+    if not isinstance(header, str) or not _HEADER.fullmatch(header) or header.lower() in _NO_HEADERS:
+        raise ConfinedError(f"{where}: the header cannot be {header!r}.", "It is Authorization, X-Api-Key or the like.")
+    pairs = (host.lower().partition(":") for host in known)
+    return Lend(tuple(sorted({(host, int(port or _HTTPS_PORT)) for host, _, port in pairs})), header.lower())

@@ -81,7 +81,20 @@ EGRESS = Fuzzer(
     b"api.example.com x.wild.example evil :443 :8443 @ % . [::1] 127.0.0.1 Host: CONNECT http:// HTTP/1.1".split(),
     ["suffix", "host"],
 )
-FUZZERS = [PACKAGE_HELPER, EGRESS]
+LENT = Fuzzer(
+    "fuzz_lent.py",
+    [
+        b"GET /a?b HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer placeholder-0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: api.example.com:443\r\nAuthorization: placeholder-0\r\nX: placeholder-0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: API.example.com\r\nAuthorization: Basic eDpwbGFjZWhvbGRlci0w\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n",
+        b"PUT /placeholder-0 HTTP/1.1\r\nHost: api.example.com\r\nX-Api-Key: placeholder-0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: evil.example\r\nAuthorization: token placeholder-0\r\n\r\n",
+    ],
+    b"api.example.com evil placeholder-0 :443 Host: Authorization: Bearer token Basic eDpwbGFjZWhvbGRlci0w".split(),
+    ["host", "anywhere"],
+)
+FUZZERS = [PACKAGE_HELPER, EGRESS, LENT]
 
 
 @pytest.mark.parametrize("fuzzer", FUZZERS, ids=lambda fuzzer: fuzzer.file)

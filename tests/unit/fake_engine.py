@@ -240,8 +240,10 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngi
     monkeypatch.setattr(command, "program", lambda: str(made.directory / "engine"))
     run = command.run
 
-    def run_sidecar(arguments: Sequence[str], *, podman: bool = False) -> subprocess.Popen[bytes]:
-        made.started.append(run(arguments, podman=podman))
+    def run_sidecar(
+        arguments: Sequence[str], *, podman: bool = False, has_input: bool = False
+    ) -> subprocess.Popen[bytes]:
+        made.started.append(run(arguments, podman=podman, has_input=has_input))
         return made.started[-1]
 
     monkeypatch.setattr(command, "run", run_sidecar)

@@ -1,11 +1,12 @@
 """The sidecar of ``network = "allowlist"``: the only way out of a session, deciding by name.
 
-    egress.allowlist DIRECTORY
+    egress.allowlist DIRECTORY [HOST:PORT]...
 
 The session's container has no network but its loopback. Before the agent starts, its entrypoint opens sockets there and
 hands them over through SOCKET: this process accepts on the session's loopback, and connects from its own container.
-DIRECTORY holds config.json, which is read again whenever the host replaces it, and receives blocked.json. The program
-ends when the session does.
+DIRECTORY holds config.json, which is read again whenever the host replaces it, and receives blocked.json. Each
+HOST:PORT is one that something is lent to: what that is comes by standard input, and its uses are in lent.log. The
+program ends when the session does.
 """
 
 from __future__ import annotations
@@ -17,15 +18,20 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from .blocked import Blocked
 from .policy import Policy
 from .proxy import Proxy
 from .relay import cancel, discard
+from .request import parse_target
+
+if TYPE_CHECKING:
+    from .lender import Lender
 
 SOCKET = Path("/run/confined-claude-egress/socket")
 REGISTRIES = Path("/opt/confined-claude/registries")
@@ -35,7 +41,9 @@ _POLL_SECONDS = 0.5
 _WRITE_SECONDS = 1.0
 _LOOK_UPS = 16  # at once, each in a thread: a name server that is silent must not delay the others
 _JOINING = b"sockets\n"
-_MOST_FDS = 3  # one too many is noticed
+_MOST_FDS = 100
+_MOST_LOG_BYTES = 1 << 20
+_LONGEST_LINE = 500
 
 
 class Sidecar:
@@ -44,6 +52,7 @@ class Sidecar:
     def __init__(self, directory: Path, registries: Path = REGISTRIES) -> None:
         self._config = directory / "config.json"
         self._blocked = directory / "blocked.json"
+        self._log = directory / "lent.log"
         self._registries = json.loads(registries.read_text()) if registries.exists() else []
         self._seen: tuple[int, ...] = ()
         self.blocked = Blocked()
@@ -93,14 +102,40 @@ class Sidecar:
         else:
             self.blocked.changed = False
 
-    async def run(self, peer: socket.socket, policy: Policy, sockets: Sequence[socket.socket]) -> None:
+    def lender(self, endpoints: Iterable[str]) -> Lender | None:
+        """Return what lends to ``endpoints`` (HOST:PORT), once it knows what; None if there are none.
+
+        Raises OSError or ValueError if it cannot have certificates.
+        """
+        if not (targets := [parse_target(b"CONNECT", endpoint.encode()) for endpoint in endpoints]):
+            return None
+        from .lender import Lender  # most sessions have none
+
+        lender = Lender(targets, self._note)
+        while not lender.secrets and lender.receive():
+            pass
+        return lender
+
+    def _note(self, line: str) -> None:
+        """Write down a use of what is lent, as long as there is room."""
+        with contextlib.suppress(OSError):
+            fd = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            with open(fd, "a", encoding="ascii", errors="replace") as file:
+                if file.tell() < _MOST_LOG_BYTES:
+                    file.write(f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ} {line[:_LONGEST_LINE]}\n")
+
+    async def run(
+        self, peer: socket.socket, policy: Policy, sockets: Sequence[socket.socket], lender: Lender | None = None
+    ) -> None:
         """Serve ``sockets`` until ``peer`` is closed at its other end, or SIGTERM. Raises what else ends it."""
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(_LOOK_UPS))
-        proxy = Proxy(policy, self.blocked)
+        proxy = Proxy(policy, self.blocked, lender=lender)
+        if lender is not None:
+            lender.follow()
         serving = [asyncio.create_task(proxy.serve(*sockets))]
         serving += [asyncio.create_task(self._follow(proxy)), asyncio.create_task(self._write_often())]
-        end = asyncio.create_task(_until_closed(peer))
+        end = asyncio.create_task(_until_closed(peer, lender.certificate if lender is not None else b""))
         loop.add_signal_handler(signal.SIGTERM, end.cancel)
         try:
             done, _ = await asyncio.wait({end, *serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -111,10 +146,10 @@ class Sidecar:
             self._write()
 
 
-async def _until_closed(peer: socket.socket) -> None:
+async def _until_closed(peer: socket.socket, certificate: bytes) -> None:
     peer.setblocking(False)
     with contextlib.suppress(OSError):
-        await asyncio.get_running_loop().sock_sendall(peer, b"ready\n")
+        await asyncio.get_running_loop().sock_sendall(peer, certificate + b"ready\n")
         await discard(peer)
 
 
@@ -141,29 +176,33 @@ def accept_one(path: Path, seconds: float) -> socket.socket:
     return peer
 
 
-def receive(peer: socket.socket) -> list[socket.socket]:
-    """Return the sockets that ``peer`` hands over. Raises OSError or ValueError if they are not a session's."""
+def receive(peer: socket.socket, lent: int = 0) -> list[socket.socket]:
+    """Return the sockets that ``peer`` hands over: HTTP, DNS, and one for each host that something is ``lent`` to.
+
+    Raises OSError or ValueError if they are not a session's.
+    """
     message, fds, _, _ = socket.recv_fds(peer, len(_JOINING), _MOST_FDS)
     sockets = [socket.socket(fileno=fd) for fd in fds]
     kinds = [sock.type for sock in sockets]
-    if message != _JOINING or kinds != [socket.SOCK_STREAM, socket.SOCK_DGRAM]:
+    if message != _JOINING or kinds != [socket.SOCK_STREAM, socket.SOCK_DGRAM, *[socket.SOCK_STREAM] * lent]:
         raise ValueError("what joined is not a session")
     return sockets
 
 
-def serve_session(directory: Path) -> int:
-    """Serve the one session that joins, to its end; return the exit code."""
+def serve_session(directory: Path, endpoints: Sequence[str] = ()) -> int:
+    """Serve the one session that joins, to its end; return the exit code. ``endpoints`` are lent to."""
     try:
         sidecar = Sidecar(directory)
+        lender = sidecar.lender(endpoints)
         peer = accept_one(SOCKET, _JOIN_SECONDS)
     except (OSError, ValueError) as error:
         return _failed(error)
     try:
-        sockets = receive(peer)
+        sockets = receive(peer, len(endpoints))
         policy = sidecar.load()
         if not policy:
             raise ValueError("config.json is missing")
-        asyncio.new_event_loop().run_until_complete(sidecar.run(peer, policy, sockets))
+        asyncio.new_event_loop().run_until_complete(sidecar.run(peer, policy, sockets, lender))
     except (OSError, ValueError) as error:
         with contextlib.suppress(OSError):
             peer.sendall(f"error: {error}\n".encode())
@@ -179,4 +218,4 @@ def _failed(error: Exception) -> int:
 def main(arguments: Sequence[str]) -> NoReturn:
     """Run the program."""
     # Not sys.exit: that would wait for threads that still wait for a name server.
-    os._exit(serve_session(Path(arguments[0])))
+    os._exit(serve_session(Path(arguments[0]), arguments[1:]))

@@ -1,12 +1,13 @@
 """Ties a session's container to its sidecar, and makes sure that it is confined; then it becomes the command.
 
     egress.join internet -- COMMAND...
-    egress.join allowlist HOST:PORT -- COMMAND...
+    egress.join allowlist HOST:PORT [ADDRESS:PORT]... -- COMMAND...
 
 Runs as root in the session's container, before anything of the agent's does. Its connection to the sidecar stays open
 as file descriptor TIE, so that the sidecar ends when the session does. ``HOST:PORT`` is what Claude Code cannot do
-without, or ``-``: a port of the host needs no sidecar. Ends with exit code 3 if the sidecar is missing or does not
-confine the session.
+without, or ``-``: a port of the host needs no sidecar. At each ADDRESS:PORT of the loopback is a host that something is
+lent to; programs are made to trust the sidecar's certificate for that. Ends with exit code 3 if the sidecar is missing
+or does not confine the session.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ TIE = 9
 SIDECARS = {"internet": "\0confined-claude", "allowlist": "/run/confined-claude-egress/socket"}
 PROXY_PORT = 3128
 _DNS_PORT = 53
+_CHUNK = 1 << 16
+_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+_CERTIFICATES = "/usr/local/share/ca-certificates"
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _SECONDS = 30
 _REACH_SECONDS = 5
@@ -47,11 +51,13 @@ def main(words: Sequence[str]) -> NoReturn:
     tie = _connect(SIDECARS[mode])
     try:
         if mode == "allowlist":
-            _hand_over(tie)
-        answer = tie.recv(1000)
+            _hand_over(tie, rest[1:])
+        certificate, answer = _answer(tie)
+        if certificate:
+            _trust(certificate)
     except OSError as error:
         _fail(f"its sidecar cannot be joined ({error.strerror or error})")
-    if answer != b"ready\n":
+    if answer != b"ready":
         _fail(answer.decode("utf-8", "replace").strip() or "its sidecar has ended")
     if mode == "allowlist":
         _check_allowlist(rest[0])
@@ -80,12 +86,30 @@ def _connect(address: str) -> socket.socket:
             return tie
 
 
-def _hand_over(tie: socket.socket) -> None:
+def _answer(tie: socket.socket) -> tuple[bytes, bytes]:
+    """Return the sidecar's certificate, if there is one, and the last line of what it says."""
+    said = b""
+    while not said.endswith(b"ready\n") and (more := tie.recv(_CHUNK)):
+        said += more
+    before, _, line = said.removesuffix(b"\n").rpartition(b"\n")
+    return before, line
+
+
+def _trust(certificate: bytes) -> None:
+    """Have programs trust ``certificate``, also after they have updated what they trust."""
+    for path in (f"{_CERTIFICATES}/confined-claude/lent.crt", _BUNDLE):
+        with open(path, "ab") as file:
+            file.write(b"\n" + certificate + b"\n")
+
+
+def _hand_over(tie: socket.socket, lent: Sequence[str]) -> None:
     """Hand over the sockets on which the sidecar serves this network namespace, which has only a loopback."""
     names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     names.bind(("127.0.0.1", _DNS_PORT))
     listener = socket.create_server(("127.0.0.1", PROXY_PORT), backlog=512)
-    socket.send_fds(tie, [b"sockets\n"], [listener.fileno(), names.fileno()])
+    places = (place.split(":") for place in lent)
+    listeners = [listener, names, *(socket.create_server((host, int(port)), backlog=512) for host, port in places)]
+    socket.send_fds(tie, [b"sockets\n"], [each.fileno() for each in listeners])
 
 
 def _check_internet() -> None:

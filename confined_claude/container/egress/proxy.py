@@ -9,17 +9,21 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import h11
 
 from . import dns
 from .blocked import Blocked
 from .policy import Policy, Upstream
-from .relay import HEAD_BYTES, Flow, cancel, discard, exchange, next_event, open_tunnel, tunnel
+from .relay import HEAD_BYTES, Flow, cancel, discard, exchange, new_origin, next_event, open_tunnel, run_all, tunnel
 from .request import Refused, Target, malformed, outgoing_headers, parse_target
+
+if TYPE_CHECKING:
+    from .lender import Lender
 
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _PAUSE_SECONDS = 0.1
@@ -44,26 +48,36 @@ LIMITS = Limits()
 
 
 class Proxy:
-    """Serves the sockets of one session under ``policy``, which may be replaced at any time."""
+    """Serves the sockets of one session under ``policy``, which may be replaced at any time.
 
-    def __init__(self, policy: Policy, blocked: Blocked, limits: Limits = LIMITS) -> None:
+    With a ``lender`` it ends TLS for the hosts that something is lent to, which are always allowed.
+    """
+
+    def __init__(self, policy: Policy, blocked: Blocked, limits: Limits = LIMITS, lender: Lender | None = None) -> None:
         self.policy = policy
+        self._lender = lender
         self.blocked = blocked
         self._limits = limits
         self._free = asyncio.Semaphore(limits.connections)
         self._connections: set[asyncio.Task[None]] = set()
 
-    async def serve(self, http: socket.socket, names: socket.socket) -> None:
-        """Serve HTTP, and DNS at ``names``, until cancelled."""
+    async def serve(self, http: socket.socket, names: socket.socket, *lent: socket.socket) -> None:
+        """Serve HTTP, DNS at ``names``, and TLS for each of the lender's targets at its socket, until cancelled."""
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(lambda: _Names(self), sock=names)
         try:
-            await self._accept(http)
+            await run_all(self._accept(http, self._client), *self.accept_lent(*lent))
         finally:
             transport.close()
             await cancel(*self._connections)
 
-    async def _accept(self, listener: socket.socket) -> None:
+    def accept_lent(self, *listeners: socket.socket) -> Iterator[Coroutine[Any, Any, None]]:
+        """Yield what serves each of the lender's targets at its socket."""
+        if self._lender is not None:
+            for listener, target in zip(listeners, self._lender.targets, strict=True):
+                yield self._accept(listener, partial(self._client_of, target))
+
+    async def _accept(self, listener: socket.socket, serve: Callable[[socket.socket], Awaitable[None]]) -> None:
         listener.setblocking(False)
         while True:
             await self._free.acquire()
@@ -76,16 +90,16 @@ class Proxy:
                 self._free.release()
                 raise
             else:
-                task = asyncio.create_task(self._connection(client))
+                task = asyncio.create_task(self._connection(client, serve))
                 self._connections.add(task)
                 task.add_done_callback(self._connections.discard)
 
-    async def _connection(self, client: socket.socket) -> None:
+    async def _connection(self, client: socket.socket, serve: Callable[[socket.socket], Awaitable[None]]) -> None:
         """Serve one connection to its end; whatever fails, it fails alone."""
         try:
             with client:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await self._client(client)
+                await serve(client)
         except (OSError, asyncio.TimeoutError, h11.ProtocolError, Refused):
             pass  # one of the two sides has gone, or broken off
         except Exception as error:
@@ -100,11 +114,15 @@ class Proxy:
             if request := await self._request(client, connection):
                 await self._serve(client, connection, request)
         except Refused as refused:
-            if refused.reason:
-                self.blocked.record(refused.host, refused.port, refused.reason)
-            last = _refusal(refused)
+            last = self._refuse(refused)
         with contextlib.suppress(OSError, asyncio.TimeoutError):
             await asyncio.wait_for(_close_gracefully(client, last), self._limits.linger)
+
+    def _refuse(self, refused: Refused) -> bytes:
+        """Record a refusal, and return the answer that says so."""
+        if refused.reason:
+            self.blocked.record(refused.host, refused.port, refused.reason)
+        return _refusal(refused)
 
     async def _request(self, client: socket.socket, connection: h11.Connection) -> h11.Request | None:
         """Return the request's head, None if the client sends none.
@@ -120,25 +138,60 @@ class Proxy:
         return event if isinstance(event, h11.Request) else None
 
     async def _serve(self, client: socket.socket, connection: h11.Connection, request: h11.Request) -> None:
+        flow = Flow()
         target = parse_target(request.method, request.target)
         headers = outgoing_headers(target, list(request.headers))
         policy = self.policy
+        if self._lender is not None and target in self._lender.targets:
+            await flow.send(client, _ESTABLISHED)
+            if connection.trailing_data[0]:
+                raise malformed("something was sent before the tunnel was there", target.authority)
+            await self._lend(target, client)
+            return
         policy.check(target)
         upstream = policy.upstream(target)
         server = await (self._dial(upstream.host, upstream.port) if upstream else self._dial_open(policy, target))
-        flow = Flow()
         with server:
             if target.path:
                 line = f"http://{target.host_header}{target.path}" if upstream else target.path
                 headers += upstream.headers() if upstream else []
                 passed_on = h11.Request(method=request.method, target=line, headers=headers)
-                work = exchange(flow, client, connection, server, passed_on)
+                work = exchange(flow, client, connection, server, new_origin(), request=passed_on)
             else:
                 greeting = await self._greeting(server, target, upstream) if upstream else b""
                 await flow.send(client, _ESTABLISHED)
                 early, _ = connection.trailing_data
                 work = tunnel(flow, client, server, early, greeting)
             await flow.run(work, self._limits.idle)
+
+    async def _client_of(self, target: Target, client: socket.socket) -> None:
+        """Serve a client that has connected to ``target`` without asking for it."""
+        await self._lend(target, client)
+        with contextlib.suppress(OSError, asyncio.TimeoutError):
+            await asyncio.wait_for(_close_gracefully(client, b""), self._limits.linger)
+
+    async def _lend(self, target: Target, client: socket.socket) -> None:
+        """Serve a connection to ``target``, to which something is lent."""
+        if self._lender is not None:
+            flow, limits = Flow(), self._limits
+            reach = partial(self._reach, target)
+            work = self._lender.serve(flow, target, client, reach=reach, refuse=self._refuse, linger=limits.linger)
+            await flow.run(work, limits.idle)
+
+    async def _reach(self, target: Target) -> socket.socket:
+        """Return a connection to ``target``, through the company's proxy where there is one."""
+        policy = self.policy
+        upstream = policy.upstream(target)
+        if upstream is None:
+            return await self._dial_open(policy, target)
+        server = await self._dial(upstream.host, upstream.port)
+        try:
+            if await self._greeting(server, target, upstream):
+                raise Refused(502, f"{target.authority} speaks first, which TLS does not")
+        except BaseException:
+            server.close()
+            raise
+        return server
 
     async def _greeting(self, server: socket.socket, target: Target, upstream: Upstream) -> bytes:
         try:

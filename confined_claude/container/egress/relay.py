@@ -19,7 +19,50 @@ HEAD_BYTES = 1 << 16
 Event = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
 
 
-async def cancel(*tasks: asyncio.Task[None]) -> None:
+class Encrypted:
+    """One side of a connection that is in TLS, with as much of a socket's methods as this module uses."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def receive(self) -> bytes:
+        """Return what comes next; nothing at the end."""
+        return await self._reader.read(CHUNK)
+
+    async def send_all(self, data: bytes) -> None:
+        """Send ``data``, and wait until there is room for more."""
+        self._writer.write(data)
+        await self._writer.drain()
+
+    def shutdown(self, _how: int) -> None:
+        """Break off: TLS has no end of one direction that others understand."""
+        # One that is closed twice loses what it needs to be aborted (Python 3.11).
+        if not self._writer.transport.is_closing():
+            self._writer.transport.abort()
+
+    async def close(self, seconds: float) -> None:
+        """End the connection as TLS wants it, or break off after so many ``seconds``."""
+        if not self._writer.transport.is_closing():
+            self._writer.transport.close()
+            try:
+                with contextlib.suppress(OSError, asyncio.TimeoutError):
+                    await asyncio.wait_for(self._writer.wait_closed(), seconds)
+            finally:
+                self._writer.transport.abort()
+
+
+Side = socket.socket | Encrypted
+
+
+async def receive(side: Side) -> bytes:
+    """Return what comes next from one side of a connection; nothing at the end."""
+    if isinstance(side, Encrypted):
+        return await side.receive()
+    return await asyncio.get_running_loop().sock_recv(side, CHUNK)
+
+
+async def cancel(*tasks: asyncio.Task[Any]) -> None:
     """End tasks before the sockets that they wait for are closed."""
     for task in tasks:
         task.cancel()
@@ -48,10 +91,10 @@ class Flow:
         self._loop = asyncio.get_running_loop()
         self._moved = self._loop.time()
 
-    async def send(self, sink: socket.socket, data: bytes | None) -> None:
+    async def send(self, sink: Side, data: bytes | None) -> None:
         """Send ``data``, if there is any, to the end."""
         if data:
-            await self._loop.sock_sendall(sink, data)
+            await (sink.send_all(data) if isinstance(sink, Encrypted) else self._loop.sock_sendall(sink, data))
         self._moved = self._loop.time()
         await asyncio.sleep(0)  # other connections have a turn, though neither side ever has to be waited for
 
@@ -79,21 +122,35 @@ async def tunnel(flow: Flow, client: socket.socket, server: socket.socket, early
     await run_all(flow.copy(client, server, early), flow.copy(server, client, greeting))
 
 
+def new_origin() -> h11.Connection:
+    """Return the state of a new connection to a server."""
+    return h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
+
+
 async def exchange(
-    flow: Flow, client: socket.socket, connection: h11.Connection, server: socket.socket, request: h11.Request
+    flow: Flow,
+    client: Side,
+    connection: h11.Connection,
+    server: Side,
+    origin: h11.Connection,
+    *,
+    request: h11.Request,
+    is_last: bool = True,
 ) -> None:
-    """Pass one request on, and its answer back. Both are read and written anew: no byte crosses unread."""
-    origin = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
+    """Pass one request on, and its answer back. Both are read and written anew: no byte crosses unread.
+
+    Unless it ``is_last``, another one may follow if both connections end up in the state for that.
+    """
     await flow.send(server, origin.send(request))
     body = asyncio.create_task(_pass_body(flow, client, connection, server, origin))
     try:
-        await _pass_answer(flow, server, origin, client, connection)
+        await _pass_answer(flow, server, origin, client, connection, is_last=is_last)
     finally:
         await cancel(body)
 
 
 async def _pass_body(
-    flow: Flow, client: socket.socket, connection: h11.Connection, server: socket.socket, origin: h11.Connection
+    flow: Flow, client: Side, connection: h11.Connection, server: Side, origin: h11.Connection
 ) -> None:
     try:
         while isinstance(event := await next_event(client, connection), h11.Data):
@@ -106,14 +163,16 @@ async def _pass_body(
 
 
 async def _pass_answer(
-    flow: Flow, server: socket.socket, origin: h11.Connection, client: socket.socket, connection: h11.Connection
+    flow: Flow, server: Side, origin: h11.Connection, client: Side, connection: h11.Connection, *, is_last: bool
 ) -> None:
     while isinstance(head := await _answer(server, origin), h11.InformationalResponse):
         headers = end_to_end(list(head.headers))
         await flow.send(
             client, connection.send(h11.InformationalResponse(status_code=head.status_code, headers=headers))
         )
-    headers = [*end_to_end(list(head.headers)), (b"connection", b"close")]
+    headers = end_to_end(list(head.headers))
+    if is_last or any(name == b"connection" and value.lower() == b"close" for name, value in head.headers):
+        headers.append((b"connection", b"close"))
     response = h11.Response(status_code=head.status_code, headers=headers, reason=head.reason)
     await flow.send(client, connection.send(response))
     while isinstance(event := await next_event(server, origin), h11.Data):
@@ -121,19 +180,22 @@ async def _pass_answer(
     await flow.send(client, connection.send(h11.EndOfMessage()))
 
 
-async def _answer(server: socket.socket, origin: h11.Connection) -> h11.InformationalResponse | h11.Response:
+async def _answer(server: Side, origin: h11.Connection) -> h11.InformationalResponse | h11.Response:
     """Return the next head of the server's answer. Raises Refused if there is none."""
-    with contextlib.suppress(OSError, h11.RemoteProtocolError):
+    reason = ""
+    try:
         event = await next_event(server, origin)
         if isinstance(event, h11.InformationalResponse | h11.Response):
             return event
-    raise Refused(502, "the server broke off without an answer")
+    except (OSError, h11.RemoteProtocolError) as error:
+        reason = f" ({alert})" if (alert := getattr(error, "reason", None)) else ""  # of TLS: it wants a certificate
+    raise Refused(502, f"the server broke off without an answer{reason}")
 
 
-async def next_event(sock: socket.socket, connection: h11.Connection) -> Event:
+async def next_event(side: Side, connection: h11.Connection) -> Event:
     """Return the next part of what the other side says. Raises OSError or h11.RemoteProtocolError."""
     while (event := connection.next_event()) is h11.NEED_DATA:
-        connection.receive_data(await asyncio.get_running_loop().sock_recv(sock, CHUNK))
+        connection.receive_data(await receive(side))
     return event
 
 
@@ -142,7 +204,7 @@ async def open_tunnel(server: socket.socket, target: Target, upstream: Upstream)
 
     Raises Refused if it does not connect.
     """
-    origin = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
+    origin = new_origin()
     headers = [(b"host", target.authority.encode("ascii")), *upstream.headers()]
     head = origin.send(h11.Request(method="CONNECT", target=target.authority, headers=headers)) or b""
     await asyncio.get_running_loop().sock_sendall(server, head)

@@ -307,3 +307,17 @@ def test_an_entry_is_shown_once() -> None:
 def test_a_look_up_is_of_a_name_and_no_port(directory: Path, workspace: Workspace) -> None:
     running(directory, "one", text_of({**ONE, "reason": "dns", "port": 53}))
     assert [(entry.port, entry.entry) for entry in blocked(workspace)] == [(0, "pypi.example")]
+
+
+def test_the_uses_of_what_is_lent_are_kept_beside_and_counted(directory: Path, workspace: Workspace) -> None:
+    from confined_claude.egress.blocked import lent_in
+
+    running(directory, "one")
+    (directory / "one/lent.log").write_text("t GET a.example:443 /\nt GET a.example:443 /b\n")
+    assert lent_in(workspace, "one")[0] == 0, "only once it is over"
+    collect(workspace, "one")
+    count, file = lent_in(workspace, "one")
+    assert (count, file) == (2, directory / "one.lent")
+    assert file.read_text().startswith("t GET")
+    assert [entry.host for entry in blocked(workspace)] == ["pypi.example"]
+    assert lent_in(workspace, "other")[0] == 0

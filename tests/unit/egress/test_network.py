@@ -16,14 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from confined_claude.container.egress import networks
-from confined_claude.egress.network import (
-    CLAUDE_HOSTS,
-    Egress,
-    SidecarPlan,
-    allowlist_config,
-    mask_config,
-    plan_egress,
-)
+from confined_claude.egress.endpoints import CLAUDE_HOSTS, allowlist_config, mask_config
+from confined_claude.egress.network import Egress, SidecarPlan, plan_egress
 from confined_claude.egress.ports import Published
 from confined_claude.errors import ConfinedError
 from confined_claude.host import Host

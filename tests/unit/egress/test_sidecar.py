@@ -341,3 +341,21 @@ def test_when_both_are_gone_what_was_refused_is_collected(
         (config_of(shared).parent / "blocked.json").write_text(text_of(ONE))
     assert os.listdir(workspace.egress.path) == ["key.blocked"]
     assert json.loads((workspace.egress.path / "key.blocked").read_text())["blocked"] == [ONE]
+
+
+# What it lends
+
+
+def test_it_learns_what_it_lends_by_its_standard_input(docker: FakeEngine, workspace: Workspace) -> None:
+    (docker.directory / "run").write_text("head -n 1 >first; echo ready; head -n 1 >second; exec cat end")
+    with Sidecar(PLAIN, workspace, "key", b"one value\n") as sidecar:
+        sidecar.start()
+        sidecar.wait_until_ready()
+        assert (docker.directory / "first").read_text() == "one value\n"
+        sidecar.lend(b"another\n")
+        deadline = time.monotonic() + SECONDS
+        while not (second := docker.directory / "second").exists() or second.read_text() != "another\n":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert "value" not in (docker.directory / "calls").read_text()
+    sidecar.lend(b"too late\n")

@@ -357,7 +357,7 @@ def test_a_secret_that_nothing_names_is_given_only_if_it_is_always(here: Place) 
     [
         ("", "0 places"),
         ('variable = "A"\nfile = "B"', "2 places"),
-        ('variable = "A"\nlend = true', "has lend"),
+        ('variable = "A"\nlend = true', "lend has hosts and a header"),
         ("variable = 1", "variable is no text"),
         ('command = " "', "command is no text"),
         ('variable = "A"\nalways = "yes"', "always is true or false"),

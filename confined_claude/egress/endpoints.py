@@ -1,0 +1,83 @@
+"""What the variables of a session name on the network, and what its proxy is told of that. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import urlsplit
+
+from .. import environment
+from ..claude import cloud
+from ..environment import HOST_GATEWAY, PROXIES
+from ..workspace import Workspace
+
+_PORTS = {"http": 80, "https": 443}
+_ENDPOINT = re.compile("|".join((*PROXIES, "OTEL_.*_ENDPOINT")))
+_HOST = re.compile(r"[A-Za-z0-9_.:-]+")
+
+# What Claude Code itself connects to: its API, its sign-in, and its downloads.
+CLAUDE_HOSTS = ("api.anthropic.com", "platform.claude.com", "claude.ai", "downloads.claude.ai")
+_API = ("api.anthropic.com", 443)
+
+# The proxies between an allowlist's own proxy and the internet, by their names in its configuration: the variables
+# that may name each, the first one set counts.
+_UPSTREAM = {
+    "http": ("http_proxy", "HTTP_PROXY"),
+    "https": ("https_proxy", "HTTPS_PROXY"),
+    "no_proxy": ("no_proxy", "NO_PROXY"),
+}
+
+
+def variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return those variables of a session that name what it connects to; ``environ`` is the user's environment."""
+    found = environment.split(environ)[1]
+    return {name: value for name, value in found.items() if _ENDPOINT.fullmatch(name) or environment.is_endpoint(name)}
+
+
+def named(environ: Mapping[str, str]) -> list[tuple[str, int]]:
+    """Return the (host, port) pairs in them: the user wants the session to reach these wherever they are."""
+    return sorted(set(pairs(variables(environ))))
+
+
+def api(environ: Mapping[str, str]) -> tuple[str, int]:
+    """Return the (host, port) that Claude Code cannot do without."""
+    used, hosts = environment.cloud_in(environ), cloud.hosts(environ)
+    default = (hosts[0], _API[1]) if hosts else _API
+    base = variables(environ).get(used.base_url if used else "ANTHROPIC_BASE_URL", "")
+    return next(pairs({"": base}), default)
+
+
+def allowlist_config(workspace: Workspace, blocked_networks: Sequence[str]) -> str:
+    """Return what the proxy of a session with an allowlist reads; ``blocked_networks`` are those of this machine."""
+    environ, settings = workspace.host.environ, workspace.settings
+    given = variables(environ)
+    upstream = {
+        kind: next((value for name in names if (value := given.get(name))), None) for kind, names in _UPSTREAM.items()
+    }
+    config = {
+        "allow": [*CLAUDE_HOSTS, *cloud.hosts(environ), *settings.allow],
+        "named": [*named(environ), *((HOST_GATEWAY, int(port)) for port in settings.host_ports)],
+        "closed": list(blocked_networks),
+        "upstream": {**upstream, "no_proxy": upstream["no_proxy"] or ""},
+    }
+    return json.dumps(config)
+
+
+def mask_config(config: str, mask: str) -> str:
+    """Return a sidecar's configuration with ``mask`` in place of the proxies, which may have passwords."""
+    value = json.loads(config)
+    value["upstream"] = {kind: proxy and mask for kind, proxy in value["upstream"].items()}
+    return json.dumps(value)
+
+
+def pairs(variables: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    """Yield the (host, port) pairs in URLs; skip what is none."""
+    for name, value in variables.items():
+        try:
+            parts = urlsplit(value if "://" in value else f"http://{value}")
+            host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme, 0)
+        except ValueError:
+            continue
+        if host and _HOST.fullmatch(host) and port and name.lower() != "no_proxy":
+            yield host, port

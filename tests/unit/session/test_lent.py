@@ -1,0 +1,190 @@
+"""What is lent: who may say so, what the session has in its place, and where the value is on this machine."""
+
+from __future__ import annotations
+
+import json
+import string
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from confined_claude.container.egress.lent import parse
+from confined_claude.errors import ConfinedError
+from confined_claude.host import Host
+from confined_claude.session.given import Given
+from confined_claude.session.lent import placeholder
+from confined_claude.state.facts import EngineFacts
+
+from .test_given import Place
+
+VALUE = "ghp_s3cret0123456789"
+TABLE = '[secrets.T]\nvariable = "SOURCE"\nalways = true\n'
+
+
+@pytest.fixture
+def here(host: Host, tmp_path: Path) -> Place:
+    place = Place(host, tmp_path / "project")
+    place.environ["SOURCE"] = VALUE
+    return place
+
+
+def lent(here: Place, lend: str, value: str = VALUE) -> Given:
+    here.environ["SOURCE"] = value
+    return here.given(f"{TABLE}lend = {lend}\n")
+
+
+def test_the_session_has_a_placeholder_and_the_sidecar_the_value(here: Place) -> None:
+    found = lent(here, '{hosts = ["API.github.com", "git.example.com:8443", "api.github.com:443"]}')
+    (one,) = found.lent
+    assert one.hosts == (("api.github.com", 443), ("git.example.com", 8443)) == found.hosts
+    assert one.header == "authorization"
+    assert found.variables == {"T": one.placeholder}
+    assert one.placeholder[:4] == "ghp_"
+    assert len(one.placeholder) == len(VALUE)
+    (theirs,) = parse(found.message.rstrip(b"\n"))
+    assert (theirs.value, theirs.placeholder) == (VALUE.encode(), one.placeholder.encode())
+    assert theirs.header == b"authorization"
+    assert VALUE not in repr(found)
+    assert lent(here, '{hosts = ["api.github.com"]}').lent[0].placeholder != one.placeholder
+
+
+def test_a_file_has_the_placeholder_too(here: Place) -> None:
+    found = here.given(TABLE + 'as_file = "~/.token"\nlend = {hosts = ["a.example"], header = "X-Api-Key"}\n')
+    assert list(found.files.values()) == [found.lent[0].placeholder.encode()]
+    assert found.variables == {}
+    assert found.lent[0].header == "x-api-key"
+
+
+def test_what_is_not_lent_is_given_as_before(here: Place) -> None:
+    found = here.given(TABLE)
+    assert (found.variables, found.lent, found.message, found.hosts) == ({"T": VALUE}, (), b"", ())
+
+
+@pytest.mark.parametrize(
+    "lend",
+    [
+        "true",
+        "{}",
+        "{hosts = []}",
+        '{hosts = "a.example"}',
+        '{hosts = ["*.example.com"]}',
+        '{hosts = ["https://a.example"]}',
+        '{hosts = ["127.0.0.1"]}',
+        '{hosts = ["a.example:0"]}',
+        '{hosts = ["a.example/path"]}',
+        "{hosts = [1]}",
+        '{hosts = ["a.example"], header = "Host"}',
+        '{hosts = ["a.example"], header = "Content-Length"}',
+        '{hosts = ["a.example"], header = "A: b"}',
+        '{hosts = ["a.example"], header = ""}',
+        '{hosts = ["a.example"], other = 1}',
+        f"{{hosts = {[f'h{number}.example' for number in range(51)]}}}",
+    ],
+)
+def test_a_mistake_is_one_line(here: Place, lend: str) -> None:
+    error = here.error(f"{TABLE}lend = {lend}\n")
+    assert "[secrets.T]" in error.message
+    assert "\n" not in error.message
+
+
+@pytest.mark.parametrize("value", ["short", "two words of a text", "ümläut-s3cret-value", "x" * 8193])
+def test_a_value_that_no_header_can_hold_is_not_lent(here: Place, value: str) -> None:
+    here.environ["SOURCE"] = value
+    error = here.error(TABLE + 'lend = {hosts = ["a.example"]}\n')
+    assert error.message.startswith("The secret T cannot be lent: ")
+    assert value not in str(error)
+
+
+def test_a_project_can_name_what_is_lent_but_not_lend(here: Place) -> None:
+    user = TABLE.replace("always = true\n", "") + 'lend = {hosts = ["a.example"]}\n'
+    assert here.given(user, 'secrets = ["T"]').lent
+    error = here.error(user, '[secrets.T]\nvariable = "SOURCE"\nlend = {hosts = ["evil.example"]}\n')
+    assert "a project cannot define a secret" in error.message
+
+
+def test_a_dry_run_lends_nothing_real(here: Place) -> None:
+    from confined_claude.session.given import gather
+
+    workspace = here.workspace('[secrets.T]\ncommand = "false"\nalways = true\nlend = {hosts = ["a.example"]}\n')
+    found = gather(workspace, runs_commands=False)
+    assert (found.variables, found.lent[0].value) == ({"T": ""}, "")
+
+
+@pytest.mark.parametrize("network", ["none", "open", "docker:mine"])
+def test_a_network_without_a_sidecar_is_refused(host: Host, network: str) -> None:
+    from ..egress.test_network import place, plan_egress
+
+    with pytest.raises(ConfinedError) as caught:
+        plan_egress(
+            place(host, network), key="k", image="i", sets_rules=True, engine=EngineFacts(), lent=[("a.example", 443)]
+        )
+    assert f"network = {network}" in caught.value.message
+    assert caught.value.exit_code == 2
+
+
+def test_with_an_allowlist_the_hosts_are_on_the_loopback_and_the_sidecar_learns_the_rest_by_its_input(
+    host: Host,
+) -> None:
+    from ..egress.test_network import place, plan_egress, sidecar, values_of
+
+    lent = [("a.example", 443), ("a.example", 8443), ("b.example", 443)]
+    workspace = place(host, "allowlist")
+    egress = plan_egress(workspace, key="k", image="i", sets_rules=True, engine=EngineFacts(), lent=lent)
+    assert values_of("--add-host", egress.arguments) == ["a.example:127.1.0.1", "b.example:127.1.0.2"]
+    assert egress.join == "allowlist api.anthropic.com:443 127.1.0.1:443 127.1.0.1:8443 127.1.0.2:443"
+    words = sidecar(egress).arguments
+    assert words[-4:] == ("/egress", "a.example:443", "a.example:8443", "b.example:443")
+    assert "--interactive" in words
+    without = plan_egress(workspace, key="k", image="i", sets_rules=True, engine=EngineFacts())
+    assert "--interactive" not in sidecar(without).arguments
+    assert sidecar(without).arguments[-1] == "/egress"
+    assert "--add-host" not in without.arguments
+
+
+@given(st.text("".join(map(chr, range(33, 127))), min_size=8, max_size=80))
+def test_a_placeholder_has_nothing_of_the_value_but_its_length_and_kind(value: str) -> None:
+    made = placeholder(value)
+    assert len(made) == len(value)
+    assert set(made) <= set(string.ascii_letters + string.digits + "-_")
+    # Two of one value are as different as random texts are.
+    rest = [text.removeprefix("sk-") for text in (made, placeholder(value))]
+    assert rest[0] != rest[1] or len(set(value)) < 4
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("github_pat_11AAAA_bbbb", "github_pat_"),
+        ("sk-ant-oat01-abcdefgh", "sk-ant-oat01-"),
+        ("npm_0123456789", "npm_"),
+        ("correct-horse-battery-staple", ""),
+    ],
+)
+def test_only_what_is_known_to_tell_the_kind_stays(value: str, kind: str) -> None:
+    made = placeholder(value)
+    assert made.startswith(kind)
+    assert "horse" not in made
+    assert value[len(kind) :][:4] not in made
+
+
+def test_a_hexadecimal_value_has_a_hexadecimal_placeholder() -> None:
+    assert set(placeholder("0123456789abcdef" * 2)) <= set("0123456789abcdef")
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"{}", b'[{"hosts": 1}]', b"[1]", b"[[", b'[{"hosts": [["a", 0]]}]', b"[" * 9999]
+)
+def test_a_broken_line_is_an_error_that_says_nothing_of_it(line: bytes) -> None:
+    if line == b"{}":
+        assert parse(line) == ()
+        return
+    with pytest.raises(ValueError, match=r"^what is lent cannot be read$"):
+        parse(line)
+
+
+def test_a_line_is_one_line(here: Place) -> None:
+    found = lent(here, '{hosts = ["a.example"]}')
+    assert found.message.count(b"\n") == 1
+    assert json.loads(found.message)[0]["value"] == VALUE
