@@ -206,6 +206,15 @@ class User:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def write(self, path: Path, text: str) -> Path:
+        """Make a file of the user's, with the directories that lead to it."""
+        for directory in reversed(path.parents):
+            if not directory.exists():
+                self.folder(directory)
+        path.write_text(text)
+        self.own(path)
+        return path
+
     def own(self, *paths: Path) -> None:
         for path in paths:
             os.chown(path, self.uid, self.gid)

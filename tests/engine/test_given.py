@@ -36,20 +36,11 @@ def given(plain_user: User, place: Path) -> tuple[User, Path]:
     """A user whose config file gives variables and a secret to sessions, and a project."""
     user = plain_user
     project = user.folder(own_name(place))
-    write(user, user.home / ".config/confined-claude/config.toml", CONFIG)
-    write(user, user.home / "netrc", f"machine x password {MARK}\n")
-    write(user, project / "dev.env", f"FROM_FILE='{MARK} of a file'\n")
+    user.write(user.home / ".config/confined-claude/config.toml", CONFIG)
+    user.write(user.home / "netrc", f"machine x password {MARK}\n")
+    user.write(project / "dev.env", f"FROM_FILE='{MARK} of a file'\n")
     user.variables.update(ODD=ODD, LARGE=LARGE)
     return user, project
-
-
-def write(user: User, path: Path, text: str) -> Path:
-    for directory in reversed(path.parents):
-        if not directory.exists():
-            user.folder(directory)
-    path.write_text(text)
-    user.own(path)
-    return path
 
 
 def variables(file: Path) -> dict[str, str]:
@@ -121,7 +112,7 @@ def kept(user: User) -> list[Path]:
 def test_claude_and_its_hooks_have_them_and_the_sign_in_stays(given: tuple[User, Path]) -> None:
     user, project = given
     hook = {"hooks": [{"type": "command", "command": f"env -0 >{project}/hooked"}]}
-    write(user, project / ".claude/settings.json", json.dumps({"hooks": {"SessionStart": [hook]}}))
+    user.write(project / ".claude/settings.json", json.dumps({"hooks": {"SessionStart": [hook]}}))
     done = user.run("confined-claude", "--", "-p", "hello", cwd=project)
     assert done.stdout == "FAKE ANSWER: hello\n", done.stderr
     has = variables(project / "hooked")
@@ -142,10 +133,10 @@ def test_claude_and_its_hooks_have_them_and_the_sign_in_stays(given: tuple[User,
 def test_what_cannot_be_given_ends_the_start_and_nothing_has_begun(
     config: str, said: str, user: User, project: Path
 ) -> None:
-    write(user, user.home / ".config/confined-claude/config.toml", config)
+    user.write(user.home / ".config/confined-claude/config.toml", config)
     words = ("confined-claude", "shell", "--network", "allowlist", "--", "true")
     if "huge.env" in config:
-        write(user, project / "huge.env", f"HUGE={'x' * 1_000_000}\n")
+        user.write(project / "huge.env", f"HUGE={'x' * 1_000_000}\n")
     before = list(project.iterdir())
     done = user.run(*words, cwd=project)
     assert done.returncode == 2

@@ -340,18 +340,12 @@ def new_layers() -> Iterator[Callable[[], set[str]]]:
     remove(new())
 
 
-def write(user: User, path: Path, text: str) -> None:
-    user.folder(path.parent)
-    path.write_text(text)
-    user.own(path)
-
-
 def test_packages_of_the_user_are_a_layer_that_projects_share(
     user: User, project: Path, place: Path, new_layers: Callable[[], set[str]], builder: dict[str, str]
 ) -> None:
     other = user.folder(place / "other")
     assert user.run("confined-claude", "shell", "--", "hello", cwd=project).returncode == 127
-    write(user, user.home / ".config/confined-claude/config.toml", 'packages = ["hello"]\n')
+    user.write(user.home / ".config/confined-claude/config.toml", 'packages = ["hello"]\n')
     done = user.run("confined-claude", "shell", "--", "hello", cwd=project, **builder)
     assert (done.returncode, done.stdout) == (0, "Hello, world!\n"), done.stderr
     assert "Building the image with these packages: hello." in done.stderr
@@ -401,7 +395,7 @@ def test_a_projects_dockerfile_waits_for_trust_and_is_a_layer_then(
 
     dockerfile = project / ".confined-claude/Dockerfile"
     assert "made" not in start().stdout
-    write(user, dockerfile, DOCKERFILE)
+    user.write(dockerfile, DOCKERFILE)
     for task in ("shell", "build", "rebuild"):
         done = user.run("confined-claude", task, cwd=project)
         assert done.returncode == 4
@@ -418,17 +412,17 @@ def test_a_projects_dockerfile_waits_for_trust_and_is_a_layer_then(
     assert len(new_layers()) == 1
     assert start().stderr == ""
 
-    write(user, dockerfile, DOCKERFILE.replace("echo made", "echo changed"))
+    user.write(dockerfile, DOCKERFILE.replace("echo made", "echo changed"))
     assert start().returncode == 4
     assert "  +RUN echo changed >/etc/made" in trust().stdout.splitlines()
-    write(user, dockerfile, DOCKERFILE)
+    user.write(dockerfile, DOCKERFILE)
     assert start().returncode == 0
-    write(user, dockerfile, "FROM debian\n")
+    user.write(dockerfile, "FROM debian\n")
     assert start().returncode == 2
 
 
 def test_a_projects_dockerfile_that_fails_says_where(user: User, project: Path, builder: dict[str, str]) -> None:
-    write(user, project / ".confined-claude/Dockerfile", "ARG BASE\nFROM ${BASE}\nRUN echo this way; exit 7\n")
+    user.write(project / ".confined-claude/Dockerfile", "ARG BASE\nFROM ${BASE}\nRUN echo this way; exit 7\n")
     asked = user.run("confined-claude", "trust", cwd=project)
     digest = re.search(r"--hash (\w+)", asked.stderr)[1]  # type: ignore[index]
     assert user.run("confined-claude", "trust", "--hash", digest, cwd=project).returncode == 0

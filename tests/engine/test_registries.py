@@ -76,20 +76,12 @@ def registry(place: Path, api: Api) -> Iterator[Path]:
         docker("rm", "--force", name)
 
 
-def write(user: User, path: Path, text: str) -> None:
-    for directory in reversed(path.parents):
-        if not directory.exists():
-            user.folder(directory)
-    path.write_text(text)
-    user.own(path)
-
-
 def test_pip_npm_and_git_sign_in_with_what_the_session_is_given(plain_user: User, place: Path, registry: Path) -> None:
     user = plain_user
     project = user.folder(own_name(place))
-    write(user, project / "ca.pem", (registry / "ca.pem").read_text())
-    write(user, user.home / "netrc", f"machine {HOST}\nlogin someone\npassword {TOKEN}\n")
-    write(user, project / ".npmrc", f"registry=https://{HOST}/npm/\n//{HOST}/npm/:_authToken=${{NPM_TOKEN}}\n")
+    user.write(project / "ca.pem", (registry / "ca.pem").read_text())
+    user.write(user.home / "netrc", f"machine {HOST}\nlogin someone\npassword {TOKEN}\n")
+    user.write(project / ".npmrc", f"registry=https://{HOST}/npm/\n//{HOST}/npm/:_authToken=${{NPM_TOKEN}}\n")
     config = f"""
         env = ["PIP_INDEX_URL", "NPM_TOKEN", "REQUESTS_CA_BUNDLE={project}/ca.pem",
                "NPM_CONFIG_CAFILE={project}/ca.pem", "GIT_SSL_CAINFO={project}/ca.pem"]
@@ -97,7 +89,7 @@ def test_pip_npm_and_git_sign_in_with_what_the_session_is_given(plain_user: User
         file = "~/netrc"
         as_file = "~/.netrc"
     """
-    write(user, user.home / ".config/confined-claude/config.toml", config)
+    user.write(user.home / ".config/confined-claude/config.toml", config)
     user.variables["PIP_INDEX_URL"] = f"https://{USER}:{PASSWORD}@{HOST}/simple"
     user.variables["NPM_TOKEN"] = TOKEN
     script = f"""
@@ -107,7 +99,7 @@ def test_pip_npm_and_git_sign_in_with_what_the_session_is_given(plain_user: User
         git clone -q https://{HOST}/git/x.git && cd x && git commit -qm made --allow-empty &&
             git push -q https://{HOST}/git/x.git HEAD:refs/heads/main && echo git works
     """
-    write(user, user.home / ".gitconfig", "[user]\nname = Test\nemail = test@example.invalid\n")
+    user.write(user.home / ".gitconfig", "[user]\nname = Test\nemail = test@example.invalid\n")
     # The control: without a sign-in each refuses.
     paths = "simple/secretpkg/ npm/secretpkg git/x.git/info/refs?service=git-upload-pack"
     ask = f"curl -s -o /dev/null -w '%{{http_code}} ' --cacert {project}/ca.pem https://{HOST}"
@@ -194,14 +186,14 @@ RUN echo {key} | base64 -d >/etc/apt/keyrings/corp.gpg \\
  && apt-get update {only} && apt-get install -y {only} secretpkg
 """
         file = project / ".confined-claude/Dockerfile"
-        write(user, file, dockerfile)
+        user.write(file, dockerfile)
         refused = user.run("confined-claude", "trust", cwd=project)
         digest = refused.stderr.rpartition("--hash ")[2].split()[0]
         assert user.run("confined-claude", "trust", "--hash", digest, cwd=project).returncode == 0
         done = user.run("confined-claude", "shell", "--", "cat", "/usr/share/secretpkg", cwd=project)
         assert done.stdout == "from a private repository\n", done.stderr
         # The control: what another key has signed is not installed.
-        write(user, file, dockerfile.replace("base64 -d >/etc", "base64 -d | tail -c +9 >/etc"))
+        user.write(file, dockerfile.replace("base64 -d >/etc", "base64 -d | tail -c +9 >/etc"))
         refused = user.run("confined-claude", "trust", cwd=project)
         digest = refused.stderr.rpartition("--hash ")[2].split()[0]
         user.run("confined-claude", "trust", "--hash", digest, cwd=project)

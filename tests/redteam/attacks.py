@@ -12,6 +12,7 @@ import pytest
 from helpers import User, docker
 
 REVIEW = 4
+SECRET = "private-key"
 
 
 @dataclass(frozen=True)

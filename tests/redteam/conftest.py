@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from attacks import Field
+from attacks import SECRET, Field
 from helpers import User
 from probes import Service, service
 
@@ -49,4 +49,11 @@ def repository(field: Field) -> Field:
     field.prepare(
         "git init -q && echo x > file && git add file && git commit -qm first && git commit -qm second --allow-empty"
     )
+    return field
+
+
+@pytest.fixture
+def private(field: Field) -> Field:
+    """A project with something private beside it."""
+    field.prepare(f"echo {SECRET} >OUTSIDE/key")
     return field

@@ -27,15 +27,8 @@ __attribute__((constructor)) static void loaded(void)
 """
 
 
-def put(field: Field, path: Path, text: str) -> Path:
-    field.user.folder(path.parent)
-    path.write_text(text)
-    field.user.own(path)
-    return path
-
-
 def own_config(field: Field, text: str) -> None:
-    put(field, field.user.home / ".config/confined-claude/config.toml", text)
+    field.user.write(field.user.home / ".config/confined-claude/config.toml", text)
 
 
 @pytest.mark.root  # so that the session can be another user's than root's
@@ -47,15 +40,15 @@ def test_no_program_of_roots_sees_a_variable_even_if_its_name_were_let_in(
     someone = make_user(12345, 12345)
     # What a dry run prints names its container after the project.
     field = Field(someone, *(someone.folder(folder) for folder in (own_name(place), place / "outside")))
-    put(field, field.project / "evil.c", field.text(LIBRARY))
-    put(field, field.project / "evil.sh", field.text("id -u >>PROJECT/loaded\n"))
+    field.user.write(field.project / "evil.c", field.text(LIBRARY))
+    field.user.write(field.project / "evil.sh", field.text("id -u >>PROJECT/loaded\n"))
     built = field.session("cc -shared -fPIC -o evil.so evil.c")
     assert built.returncode == 0, built.stderr
     evil = field.project / ("evil.so" if name == "LD_PRELOAD" else "evil.sh")
     loaded = field.project / "loaded"
     loaded.touch(mode=0o666)
     loaded.chmod(0o666)
-    put(field, field.project / ".confined-claude/config.toml", f'env = ["{name}={evil}"]')
+    field.user.write(field.project / ".confined-claude/config.toml", f'env = ["{name}={evil}"]')
     refused = field.user.run("confined-claude", "shell", "--", "true", cwd=field.project)
     assert refused.returncode == 2
     assert f"{name}=***: it changes what the session's own programs do" in " ".join(refused.stderr.split())
@@ -72,7 +65,7 @@ def test_no_program_of_roots_sees_a_variable_even_if_its_name_were_let_in(
     place = field.user.folder(field.outside / "pasted")
     with tarfile.open(place / "secrets.tar", "w") as archive:
         archive.addfile(entry, io.BytesIO(content))
-    put(field, place / "script", text)
+    field.user.write(place / "script", text)
     by_hand = field.user.run("bash", "script", cwd=place)
     assert by_hand.returncode == 0, by_hand.stderr
     assert set(loaded.read_text().split()) == {str(uid)}, "the session's command has it, and nothing of root's"
@@ -87,23 +80,25 @@ def test_no_program_of_roots_sees_a_variable_even_if_its_name_were_let_in(
 
 @pytest.mark.parametrize("name", ["ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "HTTPS_PROXY", "CLAUDE_CODE_USE_BEDROCK"])
 def test_a_project_leads_no_sign_in_elsewhere_by_a_variable(field: Field, api: Api, name: str) -> None:
-    config = put(field, field.project / ".confined-claude/config.toml", f'env = ["{name}=http://elsewhere.invalid"]')
+    config = field.user.write(
+        field.project / ".confined-claude/config.toml", f'env = ["{name}=http://elsewhere.invalid"]'
+    )
     done = field.user.run("confined-claude", "--", "-p", "hello", cwd=field.project)
     assert done.returncode == 2
     config.unlink()
-    put(field, field.project / "some.env", f"{name}=http://elsewhere.invalid\n")
+    field.user.write(field.project / "some.env", f"{name}=http://elsewhere.invalid\n")
     trusted(field, 'env_file = ["some.env"]')
     done = field.user.run("confined-claude", "--", "-p", "hello", cwd=field.project)
     assert done.stdout == "FAKE ANSWER: hello\n", done.stderr
     assert json.loads(api.log().splitlines()[-1])["headers"] == {"x-api-key": API_KEY}
     # The control: a variable by another name does arrive in that way.
-    put(field, field.project / "some.env", "ELSEWHERE=http://elsewhere.invalid\n")
+    field.user.write(field.project / "some.env", "ELSEWHERE=http://elsewhere.invalid\n")
     assert field.session("echo $ELSEWHERE").stdout == "http://elsewhere.invalid\n"
 
 
 def trusted(field: Field, config: str) -> None:
     """Have a project's config trusted, as its user does who has read what it asks for."""
-    put(field, field.project / ".confined-claude/config.toml", config)
+    field.user.write(field.project / ".confined-claude/config.toml", config)
     shown = field.user.run("confined-claude", "trust", cwd=field.project)
     assert shown.returncode == 4
     digest = re.search(r"--hash (\w+)", shown.stderr)
@@ -114,13 +109,13 @@ def trusted(field: Field, config: str) -> None:
 
 def test_a_project_gets_no_secret_by_asking_and_none_that_the_user_has_not_defined(field: Field) -> None:
     own_config(field, '[secrets.TOKEN]\ncommand = "echo s3cret"\n')
-    put(field, field.project / ".confined-claude/config.toml", 'secrets = ["TOKEN"]')
+    field.user.write(field.project / ".confined-claude/config.toml", 'secrets = ["TOKEN"]')
     done = field.session("echo $TOKEN")
     assert (done.returncode, "s3cret" in done.stdout + done.stderr) == (4, False)
     shown = field.user.run("confined-claude", "trust", cwd=field.project).stdout
     assert "secrets = 'TOKEN': sessions have these secrets of yours" in shown
     own = f'[secrets.TOKEN]\ncommand = "touch {field.outside}/canary; echo s3cret"\n'
-    put(field, field.project / ".confined-claude/config.toml", own)
+    field.user.write(field.project / ".confined-claude/config.toml", own)
     done = field.session("echo $TOKEN")
     assert done.returncode == 2
     assert "a project cannot define a secret" in " ".join(done.stderr.split())
@@ -133,8 +128,8 @@ def test_a_project_gets_no_secret_by_asking_and_none_that_the_user_has_not_defin
 
 
 def test_a_link_that_a_session_puts_in_place_of_a_trusted_file_is_not_read(field: Field) -> None:
-    put(field, field.outside / "secret.env", "TOKEN=s3cret\n")
-    put(field, field.project / "own.env", "TOKEN=fine\n")
+    field.user.write(field.outside / "secret.env", "TOKEN=s3cret\n")
+    field.user.write(field.project / "own.env", "TOKEN=fine\n")
     trusted(field, 'env_file = ["own.env"]')
     assert field.session(field.text("echo $TOKEN; ln -sf OUTSIDE/secret.env own.env")).stdout == "fine\n"
     done = field.user.run("confined-claude", "shell", "--", "sh", "-c", "echo $TOKEN", cwd=field.project)
@@ -142,7 +137,7 @@ def test_a_link_that_a_session_puts_in_place_of_a_trusted_file_is_not_read(field
     assert "behind a link" in " ".join(done.stderr.split())
     assert "s3cret" not in done.stdout + done.stderr
     # The control: the user's own config file may name that file, where no session can write.
-    put(field, field.project / ".confined-claude/config.toml", "")
+    field.user.write(field.project / ".confined-claude/config.toml", "")
     (field.project / "own.env").unlink()
     own_config(field, f'env_file = ["{field.outside}/secret.env"]')
     assert field.session("echo $TOKEN").stdout == "s3cret\n"

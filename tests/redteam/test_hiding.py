@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from attacks import Field
+from attacks import SECRET, Field
 
 pytestmark = pytest.mark.timeout(180)
 
-SECRET = "private-key"
 HIDE = {"CONFINED_CLAUDE_HIDE": ".env,deploy/keys/"}
 READ = "find . -name .git -prune -o -type f -print0 | xargs -0 cat; cat /proc/self/cwd/.env ~/workspace/app/.env"
 

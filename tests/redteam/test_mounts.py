@@ -5,20 +5,17 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from attacks import REVIEW, Field
+from attacks import REVIEW, SECRET, Field
 from helpers import docker, sessions_of, wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
-SECRET = "private-key"
 OWN_FOLDERS = [".confined-claude", ".confined-claude/venvs", ".confined-claude/local-bin"]
 
 
 @pytest.fixture
-def field(field: Field) -> Field:
-    """A project with something private beside it."""
-    field.prepare(f"echo {SECRET} > OUTSIDE/key")
-    return field
+def field(private: Field) -> Field:
+    return private
 
 
 def assert_untouched(field: Field) -> None:

@@ -6,22 +6,18 @@ import re
 from pathlib import Path
 
 import pytest
-from attacks import REVIEW, Field
+from attacks import REVIEW, SECRET, Field
 from helpers import User, sessions_of, wait_until
 
 pytestmark = pytest.mark.timeout(180)
 
-SECRET = "private-key"
-
 
 @pytest.fixture
-def field(field: Field) -> Field:
+def field(private: Field) -> Field:
     """A project with something private beside it, and a library that its user mounts."""
-    field.user.folder(library(field))
-    field.prepare(
-        f"echo {SECRET} >OUTSIDE/key; mkdir ~/.ssh; cp OUTSIDE/key ~/.ssh/key; echo data >{library(field)}/data"
-    )
-    return field
+    private.user.write(library(private) / "data", "data\n")
+    private.prepare("mkdir ~/.ssh; cp OUTSIDE/key ~/.ssh/key")
+    return private
 
 
 def library(field: Field) -> Path:
