@@ -6,12 +6,15 @@ Without it an agent finds out by failing: packages that are gone the next day, p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..project import CONTAINER_HOME
 from ..settings import Settings
 
+# A project can hide what it likes: no entry of its is a sentence to the agent.
+_PLAIN = re.compile(r"[\w.*?/+@~\[\]-]{1,60}")
 _NETWORKS = {
     "internet": "everything outside, but nothing on the user's machine or in its local networks.",
     "allowlist": (
@@ -94,7 +97,9 @@ def _lines(
     if has_repository:
         yield f"- git: {_GIT[settings.git]}"
     if settings.hide:
-        yield f"- Empty here, as the user keeps it from sessions: {', '.join(f'`{entry}`' for entry in settings.hide)}."
+        plain = [f"`{entry}`" for entry in settings.hide if _PLAIN.fullmatch(entry)]
+        plain += [f"{len(settings.hide) - len(plain)} more"] * (len(plain) < len(settings.hide))
+        yield f"- Empty here, as the user keeps it from sessions: {', '.join(plain)}."
     if mounts:
         yield f"- Also of the user's machine: {', '.join(mounts)}."
     if given:

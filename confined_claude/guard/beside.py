@@ -97,6 +97,7 @@ def hidden(workspace: Workspace, mounts: Iterable[HostMount]) -> Iterator[Mount]
             with contextlib.suppress(ConfinedError):  # one that could not be guarded
                 own = repository.find(mount.source)
             place = Beside(workspace_at(workspace, mount.source), mount.target)
+            # Whoever writes there makes a virtual environment of any directory by a file, and here nothing hides that.
             found = hiding.find(mount.source, workspace.settings.hide, own)
             yield from map(place.placed, found.mounts(workspace.host))
 

@@ -71,7 +71,8 @@ def plan(
         from . import hiding
 
         protected = (*planned.read_only, *planned.missing)
-        hidden = hiding.find(project.root, workspace.settings.hide, project.repository, protected)
+        passed = hiding.left_out(project.root)
+        hidden = hiding.find(project.root, workspace.settings.hide, project.repository, protected, passed)
         planned = planned.with_writable(hidden.parents)
         hidden = hidden.beside(record.hidden for record in running)
     for record in running:  # what another session can replace must not be mounted

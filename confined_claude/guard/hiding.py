@@ -110,9 +110,13 @@ def make_stand_ins(host: Host) -> None:
 
 
 def find(
-    root: Path, patterns: Sequence[str], repository: Repository | None, protected: Collection[Path] = ()
+    root: Path,
+    patterns: Sequence[str],
+    repository: Repository | None,
+    protected: Collection[Path] = (),
+    passed: Collection[str] = frozenset(),
 ) -> Hidden:
-    """Return what ``patterns`` hide in the tree at ``root``.
+    """Return what ``patterns`` hide in the tree at ``root``, but for what is at the paths ``passed``.
 
     A link hides none of what is ``protected``: a session could have made it, for the next to find that empty. Nor does
     anything hide Claude Code's settings, which may refuse something. Raises ConfinedError if that is too much, or
@@ -122,7 +126,6 @@ def find(
     directories: dict[str, None] = {}
     closed: list[str] = []
     kept: set[str] = set()
-    passed = left_out(root)
 
     def look(entries: Iterable[str], *, by_link: bool = False) -> None:
         matched, beyond = _Patterns(entries), []
@@ -176,7 +179,7 @@ def left_out(root: Path) -> frozenset[str]:
     return frozenset((SCAFFOLD,))
 
 
-def _real(root: Path, path: str, passed: frozenset[str]) -> str:
+def _real(root: Path, path: str, passed: Collection[str]) -> str:
     """Return where in the tree a link leads; empty if that is nowhere, elsewhere, or where nothing is hidden."""
     real = as_listed(Path(os.path.realpath(root / path)))
     if not real.is_relative_to(root) or real == root or not os.path.exists(real):  # noqa: PTH110 - it may be closed
@@ -235,7 +238,7 @@ def _blob(root: Path, path: str, like: str) -> str:
 
 def walk(
     root: Path,
-    passed: frozenset[str],
+    passed: Collection[str],
     most: int,
     seconds: float,
     closed: Callable[[str], object] = lambda _path: None,

@@ -109,7 +109,8 @@ def _check(secret: Secret, value: bytes) -> None:
 
 def _name(secret: Secret) -> str:
     if secret.source == "command":
-        return f"`{(secret.place.split() or [''])[0]}`"
+        words = (word for word in secret.place.split() if "=" not in word)  # NAME=VALUE before it may be a secret
+        return f"`{next(words, 'its command')}`"
     return {"keyring": "the keyring", "variable": f"the variable {secret.place}", "file": secret.place}[secret.source]
 
 

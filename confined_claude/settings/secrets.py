@@ -23,8 +23,8 @@ _NO_HEADERS = frozenset(
     "proxy-connection proxy-authenticate".split()
 )
 _MOST_HOSTS = 50
-# Inside: in the home directory, or where Docker has its secrets.
-_PATH = re.compile(r"(~|/run/secrets)(/(?!\.\.?(/|$))[^/\0\n]+)+")
+# Inside: in the home directory, but not in the place of what it has there, or where Docker has its secrets.
+_PATH = re.compile(r"(~(?!/workspace(/|$)|/\.config$)|/run/secrets)(/(?!\.\.?(/|$))[^/\0\n]+)+")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ MOST_IN_ALL = 1 << 20
 _OUR_PROGRAMS = re.compile(
     r"PATH|HOME|CONFINED_CLAUDE_\w+|IS_SANDBOX|DISABLE_AUTOUPDATER"
     # the dynamic linker and the C library, in every program
-    r"|LD_\w+|GLIBC_TUNABLES|GCONV_PATH|LOCPATH|NLSPATH|MALLOC_\w+"
+    r"|LD_\w+|GLIBC_TUNABLES|GCONV_PATH|LOCPATH|NLSPATH|MALLOC_\w+|HOSTALIASES|LOCALDOMAIN|RES_OPTIONS"
     # what shells run or change before a script's first line
     r"|BASH_(?!MAX_|DEFAULT_)\w+|ENV|SHELLOPTS|BASHOPTS|PROMPT_COMMAND|PS4|IFS"
     # Claude Code's own interpreter, which would load code before its first line

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from attacks import SECRET, Field
+from helpers import wait_until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -90,6 +91,50 @@ def test_a_project_may_hide_and_mounts_are_hidden_in_too(field: Field) -> None:
     assert (data / ".env").read_text() == f"{SECRET}\n"
     config.unlink()
     assert field.session(script, "--mount", f"{data}:/data").stdout.count(SECRET) == 4  # the control
+
+
+def test_a_session_cannot_have_a_read_only_mount_passed_over(field: Field) -> None:
+    """One that writes there may make a virtual environment of any directory, which its own project hides whole."""
+    there = Field(field.user, field.user.folder(field.project.parent / "data"), field.outside)
+    there.prepare(f"mkdir deep; echo {SECRET} >deep/.env; echo {SECRET} >open")
+    done = there.session("touch deep/pyvenv.cfg; cat deep/.env", **HIDE)
+    assert SECRET not in done.stdout
+    done = field.session("cat /data/deep/.env; cat /data/open", "--mount", f"{there.project}:/data", **HIDE)
+    assert done.stdout == f"{SECRET}\n", done.stderr  # the control is what is not hidden
+
+
+def test_a_path_is_hidden_behind_a_link_of_the_project(field: Field) -> None:
+    field.prepare("mv deploy infra; ln -s infra deploy")
+    script = "cat deploy/keys/k infra/keys/k; true"
+    assert field.session(script, **HIDE).stdout == ""
+    assert field.session(script).stdout.count(SECRET) == 2  # the control
+
+
+def test_a_clone_cannot_empty_what_its_users_settings_of_claude_refuse(field: Field) -> None:
+    field.user.write(field.project / ".claude/settings.local.json", '{"permissions": {"deny": ["WebFetch"]}}\n')
+    field.user.write(field.project / ".confined-claude/config.toml", 'hide = [".claude", "*.json"]\n')
+    field.user.write(field.project / ".claude/notes", f"{SECRET}\n")
+    done = field.session("cat .claude/settings.local.json .claude/notes")
+    assert "WebFetch" in done.stdout
+    assert SECRET not in done.stdout  # the control: the rest of it is hidden
+    assert f"{field.project}/.claude/settings.local.json is not hidden" in done.stderr
+
+
+def test_a_start_names_what_a_session_beside_it_sees(field: Field) -> None:
+    words = ("confined-claude", "shell", "--", "sh", "-c", "touch on; until [ -e go ]; do sleep .1; done; cp .env copy")
+    said = "is not hidden from a session that runs beside this one"
+    with field.user.running(*words, cwd=field.project) as open_one:
+        wait_until((field.project / "on").exists)
+        done = field.session("touch go; until [ -s copy ]; do sleep .1; done; cat .env; cat copy", **HIDE)
+        open_one.communicate(timeout=60)
+    assert done.stdout == f"{SECRET}\n", "the other one has shown it"
+    assert f"{field.project}/.env" in done.stderr
+    assert said in done.stderr
+    field.prepare("rm -f on go copy")
+    with field.user.running(*words, cwd=field.project, **HIDE) as hidden_too:  # the control
+        wait_until((field.project / "on").exists)
+        assert said not in field.session("touch go", **HIDE).stderr
+        hidden_too.communicate(timeout=60)
 
 
 def test_the_first_start_counts_what_looks_like_a_secret_and_no_other(field: Field) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -55,6 +58,32 @@ def test_what_no_session_may_see_is_refused_before_the_start(field: Field, entry
     assert SECRET not in done.stdout
     assert re.search("No session may see|is a link|No such file", done.stderr)
     assert sessions_of(field.project) == []
+
+
+def greet(server: socket.socket) -> None:
+    for _ in range(2):
+        with server.accept()[0] as client:
+            client.send(b"hello")
+
+
+SPEAK = "python3 -c 'import socket; s = socket.socket(1); s.connect(\"{}\"); print(s.recv(99).decode())'"
+
+
+def test_no_session_speaks_to_a_terminal(field: Field) -> None:
+    """Like tmux, which runs what it is told. A read-only mount keeps nobody from connecting."""
+    place = field.user.folder(library(field) / f"tmux-{field.user.uid}")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(place / "default"))
+        server.listen()
+        field.user.own(place / "default")
+        threading.Thread(target=greet, args=(server,), daemon=True).start()
+        flags = ("--mount", f"{place}:/there")
+        done = field.session(SPEAK.format("/there/default"), *flags, TMUX_TMPDIR=str(library(field)))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "acts as you" in done.stderr
+        # The controls: it is reached where nothing says that it is a terminal's, and by a plain container.
+        assert field.session(SPEAK.format("/there/default"), *flags).stdout == "hello\n"
+        assert "hello" in field.unguarded(SPEAK.format(place / "default"), place)
 
 
 SWAPPING = """

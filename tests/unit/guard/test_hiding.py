@@ -15,7 +15,7 @@ from confined_claude.errors import ConfinedError
 from confined_claude.guard import hiding, repository, secret_look
 from confined_claude.guard.guard import GuardPlan, plan
 from confined_claude.guard.guarded_project import GuardedProject
-from confined_claude.guard.hiding import Hidden, find
+from confined_claude.guard.hiding import Hidden, find, left_out
 from confined_claude.guard.records import Record
 from confined_claude.host import Host
 from confined_claude.project import Project
@@ -34,7 +34,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def found(root: Path, *patterns: str) -> Hidden:
-    return find(root, patterns, repository.find(root))
+    return find(root, patterns, repository.find(root), passed=left_out(root))
 
 
 def hidden(root: Path, *patterns: str) -> list[str]:
@@ -79,6 +79,9 @@ def test_packages_environments_git_and_our_own_files_are_left_out(root: Path) ->
         put(root / path)
     put(root / "sub/x.pem")
     assert hidden(root, "*.pem", ".g*", "node_modules/") == ["sub/x.pem"]
+    # Where nothing hides the environments, as in what is mounted read-only, they are looked through.
+    whole = find(root, ("*.pem",), None).files
+    assert sorted(whole) == [".confined-claude/x.pem", ".venv/lib/x.pem", "sub/x.pem", "venv/x.pem"]
 
 
 def test_a_link_hides_what_it_leads_to_in_the_project_and_nothing_elsewhere(root: Path, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from .test_launch import planned
 
 REFUSED = """BASH_LOADABLES_PATH USE_STAGING_OAUTH USE_LOCAL_OAUTH MCP_PROXY_URL MCP_PROXY_PATH MCP_OAUTH_CALLBACK_PORT
     SELF_HOSTED_RUNNER_EXEC_PATH SESSION_INGRESS_URL CCR_AGENT_PROXY_TOKEN_FILE_DESCRIPTOR BETA_TRACING_ENDPOINT
+    LOCALDOMAIN HOSTALIASES RES_OPTIONS
     PATH HOME LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT GLIBC_TUNABLES BASH_ENV ENV SHELLOPTS PS4 NODE_OPTIONS
     BUN_OPTIONS
     CONFINED_CLAUDE_SIGN_IN CONFINED_CLAUDE_SUDO GIT_CONFIG_COUNT GIT_CONFIG_KEY_0 GIT_CONFIG_GLOBAL GIT_CONFIG GIT_DIR
@@ -365,6 +366,8 @@ def test_a_secret_that_nothing_names_is_given_only_if_it_is_always(here: Place) 
         ('variable = "A"\nas_file = "x"', "as_file cannot be x"),
         ('variable = "A"\nas_file = "~/../x"', "as_file cannot be"),
         ('variable = "A"\nas_file = "/etc/passwd"', "as_file cannot be"),
+        ('variable = "A"\nas_file = "~/workspace/x"', "as_file cannot be"),
+        ('variable = "A"\nas_file = "~/.config"', "as_file cannot be"),
         ('keyring = "service"', "no SERVICE/USERNAME"),
     ],
 )
@@ -386,6 +389,8 @@ def test_only_the_user_defines_a_secret_and_a_name_without_one_is_an_error(here:
     ("table", "said"),
     [
         ('command = "echo s3cret; echo s3cret >&2; exit 7"', "`echo` ended with 7"),
+        ('command = "KEY=s3cret false"', "`false` ended with 1"),
+        ('command = "KEY=s3cret"', "`its command` printed nothing"),
         ('command = "true"', "`true` printed nothing"),
         ("command = \"printf '\\\\n\\\\n'\"", "printed nothing"),
         ('command = "nosuchprogram --s3cret"', "`nosuchprogram` ended with 127"),
