@@ -6,8 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from .commands.catalogue import COMMANDS, REPEATED, Command
-from .settings import SEPARATOR
+from .commands.catalogue import COMMANDS, Command
 
 # The flags of the shell script that this command replaced.
 OLD_FLAGS = {
@@ -27,7 +26,7 @@ def rewrite(words: list[str]) -> list[str]:
     """
     if words and words[0] in OLD_FLAGS:
         words = [*OLD_FLAGS[words[0]], *words[1:]]
-    elif not words or (_is_claudes(words[0]) and not _is_own(words[0])) or words[0] in COMMANDS["run"].options:
+    elif not words or (_is_claudes(words[0]) and not _is_own(words[0])):
         words = ["run", *words]
     if words[0] == "review":
         return _with_one_value_each(words)
@@ -55,6 +54,8 @@ def _with_one_value_each(words: list[str]) -> list[str]:
             return words  # Invoke's words say what is wrong
         else:
             values[flag].append(word)
+    from .settings import SEPARATOR
+
     return [words[0], *(word for flag, paths in values.items() for word in (flag, SEPARATOR.join(paths)) if word)]
 
 
@@ -95,7 +96,7 @@ def parse(words: Sequence[str]) -> tuple[Command, dict[str, str | bool]] | None:
     while own:
         flag, sign, value = own.pop(0).partition("=")
         name = command.options.get(flag)
-        if name is None or (name in values and name not in REPEATED):
+        if name is None or (name in values and name not in command.repeated):
             return None
         if command.flags[name] is False:
             if sign:
@@ -106,5 +107,9 @@ def parse(words: Sequence[str]) -> tuple[Command, dict[str, str | bool]] | None:
             value = own.pop(0) if own else ""
         if not value or value.startswith("-"):
             return None
-        values[name] = SEPARATOR.join(filter(None, (values.get(name), value)))
+        if name in values:
+            from .settings import SEPARATOR  # most commands have no settings
+
+            value = SEPARATOR.join((values[name], value))
+        values[name] = value
     return command, values

@@ -9,7 +9,6 @@ import contextlib
 import io
 import os
 import sys
-import textwrap
 import time
 from typing import IO, Any, TypeVar
 
@@ -137,6 +136,8 @@ class BuildProgress(Progress):
 
     def step(self, number: int, total: int, what: str) -> None:
         """Show the ``number`` and the text of the step that begins."""
+        import textwrap  # only for a build
+
         what = " ".join(what.split())
         self.show(number - 1, total, what)
         if not sys.stderr.isatty():

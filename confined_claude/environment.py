@@ -10,7 +10,7 @@ import fnmatch
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 HOST_GATEWAY = "host.docker.internal"
@@ -19,8 +19,7 @@ HOST_GATEWAY = "host.docker.internal"
 SIGN_IN = ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN")
 
 
-@dataclass(frozen=True)
-class Cloud:
+class Cloud(NamedTuple):
     """A cloud through which Claude Code reaches its models.
 
     ``family`` says whose credentials it takes (aws, google, azure), and ``base_url`` is the variable that leads it to a

@@ -6,10 +6,8 @@ import contextlib
 import hashlib
 import os
 import re
-import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,7 +21,7 @@ APP = "confined-claude"
 CLAUDE_CONFIG_DIR = "CLAUDE_CONFIG_DIR"
 
 USUAL_UMASK, _PRIVATE_UMASK = 0o022, 0o077
-_ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
+_ZONE = r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*"
 
 # Keys whose values hold no commands, paths or credentials. The rest of the host's git configuration stays there.
 SAFE_GIT_KEYS = frozenset(
@@ -81,14 +79,7 @@ def _directories(home: Path) -> tuple[Path, Path, Path]:
     )
 
 
-@dataclass(frozen=True)
-class Host:
-    """The host, as far as a session depends on it. ``environ`` is a copy taken at the start.
-
-    With ``here`` its user wants the current directory alone as the project, whatever that is a part of. ``groups`` are
-    the caller's beside ``gid``, ``umask`` has the bits that new files of the caller lack.
-    """
-
+class _Facts(NamedTuple):
     uid: int
     gid: int
     home: Path
@@ -99,6 +90,14 @@ class Host:
     here: bool = False
     groups: tuple[int, ...] = ()
     umask: int = USUAL_UMASK
+
+
+class Host(_Facts):
+    """The host, as far as a session depends on it. ``environ`` is a copy taken at the start.
+
+    With ``here`` its user wants the current directory alone as the project, whatever that is a part of. ``groups`` are
+    the caller's beside ``gid``, ``umask`` has the bits that new files of the caller lack.
+    """
 
     @classmethod
     def current(cls) -> Host:
@@ -173,9 +172,12 @@ class Host:
             for number in range(min(int(get("GIT_CONFIG_COUNT", "0")), _MAX_GIT_VARIABLES)):
                 key = get(f"GIT_CONFIG_KEY_{number}", "")
                 found.append((_lower(key), get(f"GIT_CONFIG_VALUE_{number}", "")))
-        with contextlib.suppress(ValueError):
-            words = shlex.split(get("GIT_CONFIG_PARAMETERS", ""))
-            found += [(_lower(key), value) for key, _, value in (word.partition("=") for word in words)]
+        if parameters := get("GIT_CONFIG_PARAMETERS"):
+            import shlex  # git itself sets the variable, for what it starts
+
+            with contextlib.suppress(ValueError):
+                words = shlex.split(parameters)
+                found += [(_lower(key), value) for key, _, value in (word.partition("=") for word in words)]
         return tuple(GitVariable(key, value, self.home) for key, value in found)
 
     @property
@@ -238,11 +240,11 @@ def time_zone(environ: Mapping[str, str], etc: Path = Path("/etc")) -> str:
         return named
     with contextlib.suppress(OSError):
         _, found, zone = str((etc / "localtime").readlink()).partition("zoneinfo/")
-        if found and _ZONE.fullmatch(zone):
+        if found and re.fullmatch(_ZONE, zone):
             return zone
     with contextlib.suppress(OSError, UnicodeDecodeError):
         zone = (etc / "timezone").read_text().strip()
-        return zone if _ZONE.fullmatch(zone) else ""
+        return zone if re.fullmatch(_ZONE, zone) else ""
     return ""
 
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 _QUOTED = re.compile("`[^`]*`")
 _SPACE = "\0"  # of those that stay; text on its way to a terminal has none
@@ -32,6 +32,12 @@ def folded(name: str) -> str:
     from unicodedata import normalize
 
     return normalize("NFD", _IGNORED.sub("", normalize("NFD", name)).casefold())
+
+
+def repr_without(value: NamedTuple, *hidden: str) -> str:
+    """Return the repr of a named tuple without the fields ``hidden``, which may hold secrets."""
+    shown = (f"{name}={field!r}" for name, field in zip(value._fields, value, strict=True) if name not in hidden)
+    return f"{type(value).__name__}({', '.join(shown)})"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -9,21 +9,21 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import project as projects
 from .errors import ConfinedError
 from .fs.directory import Location
-from .fs.spelling import as_listed
-from .host import Host, leave_out_of_path
+from .host import Host
 from .project import SCAFFOLD, Project
 from .settings import Settings
 from .settings.files import ProjectFiles
 from .settings.resolution import resolve
-from .state import boundaries, profiles, trust
+from .state import profiles, trust
+from .state.current import current_directory, current_project
 from .state.profiles import DEFAULT, Profile
 from .state.store import PROJECTS, records_of
 
@@ -43,8 +43,7 @@ CACHES = (DOWNLOADS, "pip-cache", "npm-cache")  # the latter of earlier versions
 CLAUDE_PROJECTS = "projects"  # in a Claude config: the conversations
 
 
-@dataclass(frozen=True)
-class Workspace:
+class Workspace(NamedTuple):
     """A project on this host, with the settings in force there.
 
     ``files`` are the project's own files that had a say in the settings, ``flags`` the command line's by setting; a
@@ -55,12 +54,12 @@ class Workspace:
 
     host: Host
     project: Project
-    settings: Settings = field(default_factory=Settings)
-    files: ProjectFiles = field(default_factory=lambda: ProjectFiles(Path()))
-    flags: Flags = field(default_factory=dict)
-    profile: Profile = field(default=Profile(DEFAULT, Path()))
+    settings: Settings = Settings()
+    files: ProjectFiles = ProjectFiles(Path())
+    flags: Flags = MappingProxyType({})
+    profile: Profile = Profile(DEFAULT, Path())
     directory: Path | None = None
-    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = MappingProxyType({})
 
     @classmethod
     def current(cls, host: Host, flags: Flags | None = None) -> Workspace:
@@ -71,7 +70,7 @@ class Workspace:
         """
         project = current_project(host)
         here = current_directory().resolve()
-        return replace(cls.load(host, project, flags), directory=None if here == project.root else here)
+        return cls.load(host, project, flags)._replace(directory=None if here == project.root else here)
 
     @classmethod
     def load(cls, host: Host, project: Project, flags: Flags | None = None) -> Workspace:
@@ -99,11 +98,11 @@ class Workspace:
         host = profile.bind(self.host)
         if host is not self.host:
             projects.check_place(self.project.root, host)
-        return replace(self, host=host, profile=profile)
+        return self._replace(host=host, profile=profile)
 
     def reloaded(self) -> Workspace:
         """Return the workspace as its files are by now. Raises as ``current`` does."""
-        return replace(self.load(self.host, self.project, self.flags), directory=self.directory)
+        return self.load(self.host, self.project, self.flags)._replace(directory=self.directory)
 
     # Locations
 
@@ -199,38 +198,3 @@ def profile_data(host: Host) -> list[tuple[str, Location]]:
 def in_profile(location: Location, profile: str) -> Location:
     """Return where a profile's own data are below ``location``; the default one's are there themselves."""
     return location if profile == DEFAULT else location.at(PROFILES, profile)
-
-
-def current_project(host: Host) -> Project:
-    """Return the project that the current directory belongs to; no program of it, or around it, is run from now on.
-
-    Raises ConfinedError if there can be none.
-    """
-    is_a_sessions = partial(boundaries.is_a_sessions, host)
-    project = projects.find(current_directory(), host, alone=host.here, is_a_sessions=is_a_sessions)
-    leave_out_of_path(project.root)
-    for root in project.root.parents:  # sessions of projects around it can put programs there
-        if records_of(host, Project(root).id).path.is_dir():
-            leave_out_of_path(root)
-    return project
-
-
-def ask_git(host: Host) -> None:
-    """Have git asked for its settings in the background, once no program of the current project is run any more."""
-    with contextlib.suppress(ConfinedError):  # the start says what is wrong
-        current_project(host)
-        host.ask_git()
-
-
-def leave_project_out_of_path(host: Host) -> None:
-    """Run no program from the current project, if there is one, from now on. For commands that need no project."""
-    with contextlib.suppress(ConfinedError):
-        current_project(host)
-
-
-def current_directory() -> Path:
-    """Return the current directory. Raises ConfinedError if it is gone."""
-    try:
-        return as_listed(Path.cwd())
-    except OSError:
-        raise ConfinedError("The current directory is gone.", "Go to a project's directory and start again.") from None

@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..fs.directory import Location
 from ..fs.lock import locked
@@ -19,8 +18,7 @@ DIRECTORY, LOCK = "setup", "lock"
 _FILE = "allowed.json"
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """A hook or an MCP server of the user's.
 
     ``name`` is what ``setup --allow`` takes, ``what`` says in plain words what it does, ``problem`` why it cannot be

@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from .. import environment
@@ -36,8 +35,7 @@ _URL = re.compile(r"https?://[^\s\"'/]+/[^\s\"']+")
 _LOCAL_SERVER = "on this machine, which sessions reach if `host_ports` has its port"
 
 
-@dataclass(frozen=True)
-class Carried:
+class Carried(NamedTuple):
     """What of the user's hooks and servers a session gets: two JSON texts, empty without any.
 
     ``servers`` is a file for ``--mcp-config``, ``hooks`` one of managed settings, ``scripts`` are files of the config

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from .. import environment
@@ -35,7 +34,7 @@ def find(host: Host, written: Iterable[Path], config: Location) -> Chosen:
     if chosen.source is None or chosen.source.form != AWS or any(chosen.environ.get(name) for name in AWS_REGIONS):
         return chosen
     region = _aws_region(host, chosen.source.environ)
-    return replace(chosen, environ={**chosen.environ, **({AWS_REGIONS[0]: region} if region else {})})
+    return chosen._replace(environ={**chosen.environ, **({AWS_REGIONS[0]: region} if region else {})})
 
 
 def renewal(chosen: Chosen, host: Host, written: Iterable[Path]) -> Renewal | None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from ..environment import CLOUDS, Cloud, cloud_in, is_of_sign_in, is_true
+from ..text import repr_without
 from .host_settings import AWS_HELPER, AWS_REFRESH, GCP_REFRESH, KEY_HELPER, HostSettings
 from .source import AWS, KEY, Source
 
@@ -46,14 +48,16 @@ _AZURE = (
 _LONG_LIVED = "AWS_ACCESS_KEY_ID is a long-lived key: a session can read it, and it works until you delete it at AWS."
 
 
-@dataclass(frozen=True)
-class CloudSignIn:
+class CloudSignIn(NamedTuple):
     """What a cloud's sign-in takes: as in ``sign_in.Chosen``."""
 
-    environ: Mapping[str, str] = field(repr=False)
+    environ: Mapping[str, str]
     source: Source | None = None
-    inside: Mapping[str, str] = field(default_factory=dict)
+    inside: Mapping[str, str] = MappingProxyType({})
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return repr_without(self, "environ")
 
 
 def choose(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from ..errors import ConfinedError, system_error
 from ..fs.directory import Location
@@ -78,7 +77,7 @@ class ClaudeConfig:
         theirs, mine = found.theirs, found.mine
         if found.decision.action is not Action.KEEP:
             mine = copied.copy_of(theirs.oauth) if theirs.oauth else None
-        sign_in = self._sign_in(replace(found, mine=mine), (theirs.problem,) if theirs.problem else ())
+        sign_in = self._sign_in(found._replace(mine=mine), (theirs.problem,) if theirs.problem else ())
         if sign_in.kind != CREDENTIALS_KIND or mine is None or credentials.can_renew(mine):
             return sign_in, None
         return sign_in, credentials.expiry(mine) / 1000

@@ -11,9 +11,8 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..fs.directory import Directory, Location
 from ..fs.lock import LONGER_THAN_STALE_SECONDS, lock_directory
@@ -78,8 +77,7 @@ def _move(entry: Location, into: Location) -> None:
 # A project that was moved
 
 
-@dataclass(frozen=True)
-class Move:
+class Move(NamedTuple):
     """A project's way from ``old``, which is gone, to ``new``, its root now."""
 
     old: Path

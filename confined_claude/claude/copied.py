@@ -8,10 +8,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..fs.directory import Directory
 from ..state import store
@@ -28,8 +27,7 @@ _OWN = (
 )
 
 
-@dataclass(frozen=True)
-class Copied:
+class Copied(NamedTuple):
     """What the record says of one config.
 
     ``token`` is the hash of the access token that was copied last, empty if it was taken away again; ``source`` says
@@ -50,8 +48,7 @@ class Action(Enum):
     REMOVE = auto()
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """What to do, what the record says afterwards (None: nothing), and what to tell the user."""
 
     action: Action
@@ -115,7 +112,7 @@ def read_record(state: Directory, config: Path) -> Copied | None:
     """
     try:
         entry = _read(state)[str(config)]
-        return Copied(**{field.name: entry[field.name] for field in fields(Copied)})
+        return Copied(**{name: entry[name] for name in Copied._fields})
     except (TypeError, LookupError):
         return None
 
@@ -128,7 +125,7 @@ def write_record(state: Directory, config: Path, record: Copied | None) -> None:
     entries = {path: entry for path, entry in _read(state).items() if os.path.lexists(path)}
     entries.pop(str(config), None)
     if record is not None:
-        entries[str(config)] = asdict(record)
+        entries[str(config)] = record._asdict()
     store.write_json(state, _FILE, {"version": store.VERSION, "configs": entries})
 
 

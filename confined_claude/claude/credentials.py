@@ -7,13 +7,12 @@ the access token and never refreshes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ConfinedError
 from ..fs.directory import read_config
-from ..text import parse_json
+from ..text import parse_json, repr_without
 
 CREDENTIALS = ".credentials.json"
 LIMIT_BYTES = 1 << 20
@@ -23,8 +22,7 @@ OAUTH_KEYS = ("accessToken", "expiresAt", "scopes", "subscriptionType", "rateLim
 _NEVER_MS = 10**14
 
 
-@dataclass(frozen=True)
-class HostSignIn:
+class HostSignIn(NamedTuple):
     """What the host's client is signed in with.
 
     ``source`` says where that is stored. ``oauth`` is None if the client is signed out; if that cannot be told,
@@ -32,8 +30,11 @@ class HostSignIn:
     """
 
     source: str
-    oauth: Mapping[str, Any] | None = field(default=None, repr=False)
+    oauth: Mapping[str, Any] | None = None
     problem: str = ""
+
+    def __repr__(self) -> str:
+        return repr_without(self, "oauth")
 
     @property
     def is_signed_out(self) -> bool:

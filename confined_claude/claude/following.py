@@ -7,16 +7,15 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ConfinedError, system_error
 from ..fs.directory import Directory, Location
 from ..fs.lock import Lock, lock_directory, locked
 from ..host import Host
 from ..state.store import state_of
-from ..text import parse_json
+from ..text import parse_json, repr_without
 from . import account, copied, credentials, expiry
 from .copied import Action, Copied, Decision, token_hash
 from .credentials import CREDENTIALS, HostSignIn
@@ -41,17 +40,19 @@ _LOCKED = "another session writes to its credentials."
 _Decide = Callable[[HostSignIn, Mapping[str, Any] | None, Copied | None], Decision]
 
 
-@dataclass(frozen=True)
-class Followed:
+class Followed(NamedTuple):
     """How things stand: the host's sign-in, that in the container's config, and what is, or was, done about it.
 
     ``address`` is that of the account that the config names, empty if it names none, or if nobody needs to know.
     """
 
     theirs: HostSignIn
-    mine: Mapping[str, Any] | None = field(repr=False)
+    mine: Mapping[str, Any] | None
     decision: Decision
     address: str = ""
+
+    def __repr__(self) -> str:
+        return repr_without(self, "mine")
 
 
 class Follower:
@@ -120,7 +121,7 @@ class Follower:
                     followed = self._carry_out(config, self._judge(config, record, decide))
             self._record(state, record, followed)
             self._name_account(config, followed)
-            return replace(followed, address=account.address_in(parse_json(config.read(GLOBAL_STATE))))
+            return followed._replace(address=account.address_in(parse_json(config.read(GLOBAL_STATE))))
 
     def identity(self) -> tuple[int, ...]:
         """Return what changes when the host's credentials are written; empty if there are none."""
@@ -154,7 +155,7 @@ class Follower:
                 config.unlink(CREDENTIALS)
         except OSError as error:
             raise system_error("write to", config.path, error) from None
-        return replace(followed, mine=mine)
+        return followed._replace(mine=mine)
 
     def _name_account(self, config: Directory, followed: Followed) -> None:
         """Have ``config`` name the host's account, if it has the host's sign-in."""

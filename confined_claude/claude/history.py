@@ -13,9 +13,8 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..fs.directory import Directory, Location
 from ..fs.lock import LONGER_THAN_STALE_SECONDS, lock_directory
@@ -39,8 +38,7 @@ PROMPTS_BYTES = 256 << 20
 _BUSY = "something is writing to it, perhaps a session of another project"
 
 
-@dataclass(frozen=True)
-class ProjectScope:
+class ProjectScope(NamedTuple):
     """The paths that belong to a project: its root and everything below it, except other known projects.
 
     ``others`` are the roots of those. Of the ``unreadable`` ones only the ids are known.
@@ -70,8 +68,7 @@ class ProjectScope:
         return any(directory_name(other) == name for other in self.others if other != self.root)
 
 
-@dataclass(frozen=True)
-class History:
+class History(NamedTuple):
     """What there is of a project: the number of conversations and prompts, and whether there are settings.
 
     ``entries`` are the files and directories that hold nothing else, in the order of their deletion; ``bytes`` is
@@ -89,8 +86,7 @@ class History:
         return not (self.conversations or self.prompts or self.has_settings or self.entries)
 
 
-@dataclass(frozen=True)
-class Conversations:
+class Conversations(NamedTuple):
     """The transcripts of the project in one of Claude's directories, and the ``entries`` to delete there."""
 
     transcripts: tuple[str, ...]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..project import CONTAINER_HOME
 
@@ -30,8 +30,7 @@ _INTERPRETED = re.compile(rf"(?:\S*/)?(?:python[\d.]*|node|bash|sh|ruby|perl)\s+
 _SHELL_WORDS = frozenset("! [ [[ { if for while until case function time : . source eval cd test true false".split())
 
 
-@dataclass(frozen=True)
-class HostPaths:
+class HostPaths(NamedTuple):
     """Where on the host Claude's config, the user's home, and the session's project are."""
 
     config: Path
@@ -39,8 +38,7 @@ class HostPaths:
     project: Path | None = None
 
 
-@dataclass(frozen=True)
-class InSession:
+class InSession(NamedTuple):
     """A command in a session: its ``text`` there, the ``scripts`` it names by their paths in the config, the
     ``program`` that it begins with (empty if that is the shell's own), and why it cannot run there, if it cannot.
     """

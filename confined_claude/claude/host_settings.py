@@ -10,10 +10,9 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from string import Template
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from ..environment import cloud_in, is_of_connection
 from ..errors import ConfinedError
@@ -36,16 +35,15 @@ _HOME = re.compile(r"^(~|\$HOME|\$\{HOME\})(?=/|$)")
 _LIMIT_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class HostSettings:
+class HostSettings(NamedTuple):
     """What they say.
 
     ``env`` are their variables, ``helpers`` their commands around credentials by name of the setting. ``problems`` are
     lines on what is not used, and why.
     """
 
-    env: Mapping[str, str] = field(default_factory=dict)
-    helpers: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = MappingProxyType({})
+    helpers: Mapping[str, str] = MappingProxyType({})
     problems: tuple[str, ...] = ()
 
 
@@ -132,6 +130,7 @@ def leads_into(command: str, host: Host, places: tuple[Path, ...]) -> Path | Non
     What a script runs in turn is not known.
     """
     import shutil  # few hosts have such a command
+    from string import Template
 
     try:
         words = shlex.split(command)

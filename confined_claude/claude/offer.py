@@ -9,8 +9,8 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ..fs.directory import Directory, Location
 
@@ -47,8 +47,7 @@ _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 Parts = tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Offered:
+class Offered(NamedTuple):
     """A file that is offered: where it lies below the host's config, links resolved, and its stamp.
 
     The stamp is (size, time of the last change in ns, inode): while that is the same, so is the content.
@@ -59,13 +58,13 @@ class Offered:
     is_executable: bool = False
 
 
-@dataclass
 class Offer:
     """All that is offered, by path below the config, and what is left out, by path, with the reason."""
 
-    files: dict[str, Offered] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    bytes: int = 0
+    def __init__(self) -> None:
+        self.files: dict[str, Offered] = {}
+        self.left_out: dict[str, str] = {}
+        self.bytes = 0
 
     def covers(self, path: str) -> bool:
         """Return whether ``path`` is in what is left out: it is still there on the host, just not copied."""
@@ -256,13 +255,13 @@ class HostConfig:
         return f"{self._home}/{path[2:]}" if path.startswith("~/") else path
 
 
-@dataclass
 class _Walk:
     """What was found on the way through one entry."""
 
-    files: dict[str, Offered] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    bytes: int = 0
+    def __init__(self) -> None:
+        self.files: dict[str, Offered] = {}
+        self.left_out: dict[str, str] = {}
+        self.bytes = 0
 
     def add(self, path: str, file: Offered) -> None:
         if file.stamp[0] > _FILE_BYTES:

@@ -12,7 +12,6 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -51,8 +50,7 @@ class Copied(NamedTuple):
         return (self.size, self.changed, self.inode, self.is_executable) == (*offered.stamp, offered.is_executable)
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """A file that does not follow the host, as a session changed it (``inside``, None if deleted)."""
 
     path: str
@@ -62,7 +60,6 @@ class Change:
     is_executable: bool = False
 
 
-@dataclass
 class Record:
     """What was copied to one config.
 
@@ -70,10 +67,18 @@ class Record:
     user was told of.
     """
 
-    files: dict[str, Copied] = field(default_factory=dict)
-    settings: str | None = None
-    is_done: bool = False
-    left_out: list[str] = field(default_factory=list)
+    def __init__(
+        self,
+        files: dict[str, Copied] | None = None,
+        settings: str | None = None,
+        *,
+        is_done: bool = False,
+        left_out: Iterable[str] = (),
+    ) -> None:
+        self.files = files or {}
+        self.settings = settings
+        self.is_done = is_done
+        self.left_out = list(left_out)
 
 
 class Setup:
@@ -341,4 +346,4 @@ def _write_record(records: Directory, location: Location, record: Record) -> Non
 
 def _decoded(value: Any) -> Record:
     files = {str(path): Copied(*entry) for path, entry in value["files"].items()}
-    return Record(files, value["settings"], value["is_done"], value.get("left_out", []))
+    return Record(files, value["settings"], is_done=value["is_done"], left_out=value.get("left_out", ()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..environment import is_of_connection
@@ -32,13 +31,13 @@ _SECRET = re.compile(r"(?i).*(token(?!s)|secret|passw|credential|api_?key|_key\b
 _OF_THE_SESSION = re.compile(r"HOME|PATH|SHELL|TMPDIR|USER|LOGNAME|CLAUDE_CONFIG_DIR|CONFINED_CLAUDE_.*")
 
 
-@dataclass
 class SettingsCopy:
     """What of the settings is copied, the scripts that this needs, and what is left out, with the reason."""
 
-    content: dict[str, Any]
-    scripts: list[str] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)
+    def __init__(self, content: dict[str, Any]) -> None:
+        self.content = content
+        self.scripts: list[str] = []
+        self.left_out: dict[str, str] = {}
 
 
 def copy_of(settings: Mapping[str, Any], paths: HostPaths) -> SettingsCopy:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from .. import environment
+from ..text import repr_without
 from . import cloud
 from .host_settings import KEY_HELPER, HostSettings
 from .source import KEY, Source
@@ -43,8 +45,7 @@ _STAYS = "{} is set: what it signs in with stays on this machine, and no session
 _UNTIL = "`claude` there uses it again once you allow it in /config."
 
 
-@dataclass(frozen=True)
-class SignIn:
+class SignIn(NamedTuple):
     """How a session is signed in, as far as can be told without asking anyone.
 
     ``kind`` is a variable's name, a cloud's, "credentials" and the like, or empty; ``notes`` are lines for the user,
@@ -56,8 +57,7 @@ class SignIn:
     remarks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Chosen:
+class Chosen(NamedTuple):
     """What signs in beside credentials in Claude's own config.
 
     ``kind`` is as in SignIn, empty if nothing does. ``environ`` is the caller's environment with no more of sign-ins
@@ -65,11 +65,14 @@ class Chosen:
     """
 
     kind: str
-    environ: Mapping[str, str] = field(repr=False)
+    environ: Mapping[str, str]
     source: Source | None = None
-    inside: Mapping[str, str] = field(default_factory=dict)
+    inside: Mapping[str, str] = MappingProxyType({})
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return repr_without(self, "environ")
 
 
 def choose(environ: Mapping[str, str], settings: HostSettings, refused_keys: Collection[str], token: str) -> Chosen:

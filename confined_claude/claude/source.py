@@ -9,12 +9,11 @@ import re
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..background import Background, Unfinished
 from ..errors import ConfinedError
-from ..text import escape, parse_json
+from ..text import escape, parse_json, repr_without
 
 if TYPE_CHECKING:
     import subprocess
@@ -82,8 +81,7 @@ class Command:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """A command that prints a credential: a line for the shell, or a program's words.
 
     ``name`` is the setting it is from, or the program; ``form`` is what it prints; ``environ`` has its variables.
@@ -93,8 +91,11 @@ class Source:
     name: str
     command: str | tuple[str, ...]
     form: str
-    environ: Mapping[str, str] = field(repr=False)
+    environ: Mapping[str, str]
     refresh: str = ""
+
+    def __repr__(self) -> str:
+        return repr_without(self, "environ")
 
     @property
     def ttl(self) -> float:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..claude import account, choosing
 from ..claude.config import ClaudeConfig
@@ -20,8 +19,7 @@ from ..text import escape
 from ..workspace import Workspace, shared_config
 
 
-@dataclass(frozen=True)
-class Account:
+class Account(NamedTuple):
     """A profile with its Claude config and the host as the profile sees it.
 
     ``sign_in`` is what its sessions are signed in with, ``address`` the e-mail address of the account; both may be

@@ -10,8 +10,9 @@ from ..console import show
 from ..egress import blocked as egress
 from ..egress.blocked import Blocked
 from ..host import Host
+from ..state.current import current_project
 from ..text import escape
-from ..workspace import Workspace, current_project
+from ..workspace import Workspace
 
 _REASONS = {
     "name": "not in the allowlist",
@@ -38,8 +39,8 @@ def lines(found: Sequence[Blocked], config: Path) -> Iterator[str]:
     width = max(len(_address(entry)) for entry in found)
     yield "Refused to this project's sessions (times in UTC):"
     for entry in found:
-        times = "once" if entry.count == 1 else f"{entry.count} times"
-        since = "" if entry.count == 1 else f", since {_minute(entry.first)}"
+        times = "once" if entry.times == 1 else f"{entry.times} times"
+        since = "" if entry.times == 1 else f", since {_minute(entry.first)}"
         reason = _REASONS.get(entry.reason, entry.reason)
         yield escape(f"  {_address(entry):<{width}}  {times}, last {_minute(entry.last)}{since}; {reason}")
     if entries := list(dict.fromkeys(entry.entry for entry in found if entry.entry)):

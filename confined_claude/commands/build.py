@@ -12,9 +12,10 @@ from ..session.start import engine_address
 from ..settings.files import parse_words
 from ..settings.resolution import resolve
 from ..state import sight
+from ..state.current import current_directory
 from ..state.facts import current_facts
 from ..state.store import state_of
-from ..workspace import Workspace, current_directory
+from ..workspace import Workspace
 
 _LATEST = "latest"
 

@@ -7,81 +7,90 @@ when it runs, so that listing and completing stay fast.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from functools import cached_property, wraps
 from typing import TYPE_CHECKING
-
-from ..settings import SEPARATOR, SPECS
 
 if TYPE_CHECKING:
     from ..host import Host
+    from ..settings import Spec
 
-_SETTINGS = {spec.parameter: spec.explanation for spec in SPECS.values() if spec.has_flag}
-# The flags that may be given more than once.
-REPEATED = frozenset(spec.parameter for spec in SPECS.values() if spec.has_flag and spec.is_list)
 _DRY_RUN = {"dry_run": "print what a start would do, and its docker commands, with secrets masked"}
 _DELETE = {"dry_run": "show what would be deleted, and delete nothing", "yes": "delete without asking"}
 _SESSION = {"session": "the session's number, or its name"}
 _JSON = {"json": "print JSON for programs"}
 _HERE = {"here": "take this directory alone as the project, whatever it is a part of"}
+_WITHOUT_PROJECT = ("init", "clean-global")
+_WITH_SETTINGS = ("run", "shell")
 
 
-@dataclass(frozen=True)
 class Command:
     """A command: ``body`` takes the host and the ``flags`` by name, and returns an exit code or None.
 
-    ``flags`` are those that it has, with their defaults: False where one takes no value, None where it takes one.
-    ``help`` explains them.
+    The flags of the settings are found out when they are wanted, as importing the settings takes a while.
     """
 
-    name: str
-    body: Callable[..., int | None]
-    flags: Mapping[str, bool | None]
-    help: Mapping[str, str]
+    def __init__(self, name: str, function: Callable[..., int | None], help: Mapping[str, str]) -> None:
+        self.name = name
+        self.body = _placed(function)
+        self._flags: Mapping[str, bool | None] = function.__kwdefaults__ or {}
+        self._help = help
+        self._here = {} if name in _WITHOUT_PROJECT else _HERE
+
+    @cached_property
+    def flags(self) -> Mapping[str, bool | None]:
+        """Its flags, with their defaults: False where one takes no value, None where it takes one."""
+        settings = {spec.parameter: None for spec in self._settings}
+        return {**self._flags, **settings, **dict.fromkeys(self._here, False)}
+
+    @property
+    def help(self) -> Mapping[str, str]:
+        """What its flags mean."""
+        settings = {spec.parameter: spec.explanation for spec in self._settings}
+        return {**settings, **self._help, **self._here}
 
     @property
     def options(self) -> dict[str, str]:
         """The names of the flags, by how they are typed."""
         return {f"--{name.replace('_', '-')}": name for name in self.flags}
 
+    @property
+    def repeated(self) -> frozenset[str]:
+        """The flags that may be given more than once."""
+        return frozenset(spec.parameter for spec in self._settings if spec.is_list)
 
-_WITHOUT_PROJECT = ("init", "clean-global")
+    @property
+    def _settings(self) -> list[Spec]:
+        if self.name not in _WITH_SETTINGS:
+            return []
+        from ..settings import SPECS
+
+        return [spec for spec in SPECS.values() if spec.has_flag]
+
+
 COMMANDS: dict[str, Command] = {}
 
 
 def command(name: str | None = None, **help: str) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
     """Add a function to the commands, under its own name or ``name``; ``help`` explains its flags.
 
-    A parameter ``**settings`` becomes a flag for each setting that has one. Commands that concern a project get the
-    flag ``--here``, which their host knows.
+    Its keyword-only parameters are its flags. Of those that start a session, each setting that has one is a flag as
+    well. Commands that concern a project get the flag ``--here``, which their host knows.
     """
 
     def add(body: Callable[..., int | None]) -> Callable[..., int | None]:
-        flags: dict[str, bool | None] = {}
-        explained: Mapping[str, str] = help
-        for parameter in list(inspect.signature(body).parameters.values())[1:]:  # the first is the host
-            if parameter.kind is parameter.VAR_KEYWORD:
-                flags |= dict.fromkeys(_SETTINGS)
-                explained = _SETTINGS | help
-            else:
-                flags[parameter.name] = parameter.default
         of_name = name or body.__name__.replace("_", "-")
-        if of_name not in _WITHOUT_PROJECT:
-            flags |= {"here": False}
-            explained = {**explained, **_HERE}
-        COMMANDS[of_name] = Command(of_name, _placed(body), flags, explained)
+        COMMANDS[of_name] = Command(of_name, body, help)
         return body
 
     return add
 
 
 def _placed(body: Callable[..., int | None]) -> Callable[..., int | None]:
-    @functools.wraps(body)
+    @wraps(body)
     def placed(host: Host, *, here: bool = False, **flags: str | bool | None) -> int | None:
-        return body(replace(host, here=here), **flags)
+        return body(host._replace(here=here), **flags)
 
     return placed
 
@@ -101,9 +110,9 @@ def run(host: Host, *, yolo: bool = False, dry_run: bool = False, **settings: st
     run -- -p "what is this?"  print one answer
     confined-claude takes claude's options without -- as well.
     """
-    from .. import workspace
+    from ..state.current import ask_git
 
-    workspace.ask_git(host)
+    ask_git(host)
     from . import run
 
     return run.run(host, passthrough(sys.argv), settings, yolo=yolo, dry_run=dry_run)
@@ -112,16 +121,16 @@ def run(host: Host, *, yolo: bool = False, dry_run: bool = False, **settings: st
 @command(**_DRY_RUN)
 def shell(host: Host, *, dry_run: bool = False, **settings: str | None) -> int:
     """Open a shell where Claude Code would run, or run a command there"""
-    from .. import workspace
+    from ..state.current import ask_git
 
-    workspace.ask_git(host)
+    ask_git(host)
     from . import run
 
     return run.shell(host, passthrough(sys.argv), settings, dry_run=dry_run)
 
 
 @command("exec", **_SESSION)
-def exec_(host: Host, session: str | None = None) -> int:
+def exec_(host: Host, *, session: str | None = None) -> int:
     """Join a running session with a shell or a command"""
     from . import execute
 
@@ -129,7 +138,7 @@ def exec_(host: Host, session: str | None = None) -> int:
 
 
 @command(all="end every session, of all projects", **_SESSION)
-def stop(host: Host, session: str | None = None, all: bool = False) -> None:
+def stop(host: Host, *, session: str | None = None, all: bool = False) -> None:
     """End this project's session; it saves its state first"""
     from . import stop
 
@@ -137,7 +146,7 @@ def stop(host: Host, session: str | None = None, all: bool = False) -> None:
 
 
 @command(json="print JSON for programs, see docs/status.schema.json", watch="keep it up to date, until Ctrl-C")
-def status(host: Host, json: bool = False, watch: bool = False) -> int | None:
+def status(host: Host, *, json: bool = False, watch: bool = False) -> int | None:
     """Show sessions, the disk space in use, and what deletes it"""
     from . import status
 
@@ -148,7 +157,7 @@ def status(host: Host, json: bool = False, watch: bool = False) -> int | None:
     token="by a token of `claude setup-token`, which runs at a terminal; else the input is the token",  # noqa: S106
     from_host="return to this machine's sign-in, and delete the token",
 )
-def login(host: Host, token: bool = False, from_host: bool = False) -> int:
+def login(host: Host, *, token: bool = False, from_host: bool = False) -> int:
     """Sign sessions in by themselves, whatever this machine's Claude is"""
     from . import login
 
@@ -166,7 +175,7 @@ def build(host: Host) -> None:
 @command(
     pull="fetch the base image again", claude="replace only Claude Code: by this version, or latest; takes seconds"
 )
-def rebuild(host: Host, pull: bool = False, claude: str | None = None) -> None:
+def rebuild(host: Host, *, pull: bool = False, claude: str | None = None) -> None:
     """Build the image from scratch, or with another Claude Code"""
     from . import build
 
@@ -178,7 +187,9 @@ def rebuild(host: Host, pull: bool = False, claude: str | None = None) -> None:
     restore="put the paths named back as they were before the session",
     all="show the older ones too",
 )
-def review(host: Host, accept: str | bool | None = None, restore: str | None = None, all: bool = False) -> int | None:
+def review(
+    host: Host, *, accept: str | bool | None = None, restore: str | None = None, all: bool = False
+) -> int | None:
     """Show what sessions left that this machine could run
 
     At a terminal it asks about one after the other.
@@ -186,6 +197,7 @@ def review(host: Host, accept: str | bool | None = None, restore: str | None = N
     What is yellow is only counted once three more sessions
     have ended; --all shows that too.
     """
+    from ..settings import SEPARATOR
     from . import review
 
     closed = accept.split(SEPARATOR) if isinstance(accept, str) else []
@@ -206,7 +218,7 @@ def fetch(host: Host) -> None:
 
 
 @command(hash="allow the content with this hash, without a question")
-def trust(host: Host, hash: str | None = None) -> None:
+def trust(host: Host, *, hash: str | None = None) -> None:
     """Allow what this project's files ask for beyond the defaults"""
     from . import trust
 
@@ -242,7 +254,7 @@ def setup(
 
 
 @command(**_JSON)
-def config(host: Host, json: bool = False) -> None:
+def config(host: Host, *, json: bool = False) -> None:
     """Show the settings in force here, and where each comes from"""
     from . import config
 
@@ -250,7 +262,7 @@ def config(host: Host, json: bool = False) -> None:
 
 
 @command(**_JSON)
-def doctor(host: Host, json: bool = False) -> int:
+def doctor(host: Host, *, json: bool = False) -> int:
     """Check everything that a session needs, with hints on what is missing"""
     from . import doctor
 
@@ -290,7 +302,9 @@ def blocked(host: Host) -> None:
     project="clean another known project, by its directory or id; it may be gone",
     **_DELETE,
 )
-def clean(host: Host, all: bool = False, project: str | None = None, dry_run: bool = False, yes: bool = False) -> None:
+def clean(
+    host: Host, *, all: bool = False, project: str | None = None, dry_run: bool = False, yes: bool = False
+) -> None:
     """Delete what sessions have installed in this project"""
     from . import clean
 
@@ -301,7 +315,7 @@ def clean(host: Host, all: bool = False, project: str | None = None, dry_run: bo
     all="also delete Claude's own config: sign-in, settings, plugins, prompts, of all profiles",
     **_DELETE,
 )
-def clean_global(host: Host, all: bool = False, dry_run: bool = False, yes: bool = False) -> None:
+def clean_global(host: Host, *, all: bool = False, dry_run: bool = False, yes: bool = False) -> None:
     """Delete the caches that projects share, build logs and unused images"""
     from . import clean
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -16,9 +15,9 @@ from ..settings import SPECS, openings
 from ..settings.files import ProjectFiles
 from ..settings.resolution import Resolved, resolve
 from ..state import trust
+from ..state.current import current_project
 from ..state.store import records_of
 from ..text import escape
-from ..workspace import current_project
 from . import accounts
 
 VERSION = 1
@@ -84,7 +83,7 @@ def in_json(resolved: Resolved) -> dict[str, Any]:
 
 def values(resolved: Resolved) -> dict[str, str | list[str]]:
     """Return by name what is in force, without secrets: texts, and lists of texts."""
-    found = {name: SPECS[name].masked(value) for name, value in asdict(resolved.settings).items()}
+    found = {name: SPECS[name].masked(value) for name, value in resolved.settings._asdict().items()}
     return {name: value if isinstance(value, str) else list(value) for name, value in found.items()}
 
 

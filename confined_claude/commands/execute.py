@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ..errors import ConfinedError
 from ..host import Host
 from ..session import CLAUDE, WITH_PLUGINS, join, listing
-from ..workspace import current_directory
+from ..state.current import current_directory
 from .stop import project_for
 
 

@@ -9,8 +9,9 @@ import subprocess
 from ..errors import ConfinedError
 from ..guard import review as guard
 from ..host import Host
+from ..state.current import current_project
 from ..text import escape
-from ..workspace import Workspace, current_project
+from ..workspace import Workspace
 
 # Nothing of the copy runs, and no object that it lacks is asked for elsewhere.
 _GIT = {"GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}

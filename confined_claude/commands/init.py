@@ -15,8 +15,8 @@ from ..project import Project
 from ..settings.files import ProjectFiles
 from ..settings.specs import Value
 from ..state import trust
+from ..state.current import current_directory
 from ..state.store import records_of
-from ..workspace import current_directory
 from . import template
 
 # What copier writes outside of .confined-claude.

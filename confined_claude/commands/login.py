@@ -17,7 +17,8 @@ from ..errors import ConfinedError
 from ..host import Host
 from ..session import CLAUDE
 from ..session.start import start
-from ..workspace import Workspace, current_project
+from ..state.current import current_project
+from ..workspace import Workspace
 from . import accounts
 from .config import resolve_here
 

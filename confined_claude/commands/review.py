@@ -13,8 +13,9 @@ from ..guard import review as guard
 from ..guard.findings import Finding
 from ..guard.review import Review
 from ..host import Host
+from ..state.current import current_project
 from ..text import escape
-from ..workspace import Workspace, current_project
+from ..workspace import Workspace
 
 _MAX_FINDINGS = 200
 _LIMITS = report.Limits(lines=400, width=1000)

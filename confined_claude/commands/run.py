@@ -12,7 +12,8 @@ from ..host import Host
 from ..session import CLAUDE, SHELL, YOLO
 from ..session.start import start
 from ..settings import SEPARATOR, SPECS
-from ..workspace import Workspace, current_directory
+from ..state.current import current_directory
+from ..workspace import Workspace
 
 
 def run(host: Host, arguments: Sequence[str], flags: Mapping[str, str | None], *, yolo: bool, dry_run: bool) -> int:

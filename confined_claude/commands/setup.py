@@ -21,9 +21,10 @@ from ..host import Host
 from ..image import programs
 from ..image.recipe import image_chain
 from ..settings import Settings
+from ..state.current import current_project
 from ..state.store import state_of
 from ..text import diff, escape
-from ..workspace import Workspace, current_project
+from ..workspace import Workspace
 
 _ALL = "all"
 _MOST_LINES = 40

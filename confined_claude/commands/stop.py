@@ -7,8 +7,8 @@ from ..errors import ConfinedError
 from ..host import Host
 from ..project import Project
 from ..session import join, listing
+from ..state.current import current_project, leave_project_out_of_path
 from ..state.store import records_of
-from ..workspace import current_project, leave_project_out_of_path
 
 
 def stop(host: Host, wanted: str | None, *, all_projects: bool) -> None:

@@ -11,9 +11,9 @@ from ..host import Host
 from ..settings import dockerfile
 from ..settings.files import ProjectFiles
 from ..state import trust as state
+from ..state.current import current_project
 from ..state.store import records_of
 from ..text import diff, escape
-from ..workspace import current_project
 
 
 def trust(host: Host, digest: str | None) -> None:

@@ -12,7 +12,8 @@ from ..errors import ConfinedError
 from ..guard.review import refuse_while_red
 from ..host import Host
 from ..project import SCAFFOLD, Project
-from ..workspace import Workspace, current_project, scaffold_of
+from ..state.current import current_project
+from ..workspace import Workspace, scaffold_of
 from . import template
 
 # The files that copier may write.

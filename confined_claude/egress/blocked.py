@@ -9,9 +9,8 @@ import contextlib
 import json
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..fs.directory import Directory
 from ..settings import SPECS
@@ -31,8 +30,7 @@ _OLD_SECONDS = 3600
 _NAMES = ("name", "port", "dns")
 
 
-@dataclass(frozen=True)
-class Blocked:
+class Blocked(NamedTuple):
     """What was refused: to which host and port (0 if none was asked for), why, when (UTC), and how often."""
 
     host: str
@@ -40,7 +38,7 @@ class Blocked:
     reason: str
     first: str
     last: str
-    count: int
+    times: int
 
     @property
     def entry(self) -> str:
@@ -66,7 +64,7 @@ def blocked(workspace: Workspace) -> list[Blocked]:
 def blocked_in(workspace: Workspace, key: str) -> int:
     """Return how many requests were refused to the session ``key``, which is over."""
     with contextlib.suppress(OSError), workspace.egress.open() as directory:
-        return sum(entry.count for entry in _read(directory, key + _SUFFIX))
+        return sum(entry.times for entry in _read(directory, key + _SUFFIX))
     return 0
 
 
@@ -136,4 +134,4 @@ def _merged(found: Iterable[Blocked]) -> Iterator[Blocked]:
         same.setdefault((entry.host, entry.port, entry.reason), []).append(entry)
     for (host, port, reason), entries in same.items():
         first, last = min(entry.first for entry in entries), max(entry.last for entry in entries)
-        yield Blocked(host, port, reason, first, last, sum(entry.count for entry in entries))
+        yield Blocked(host, port, reason, first, last, sum(entry.times for entry in entries))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from ..container.egress.networks import CLOSED
 from ..engine import labels
@@ -41,8 +42,7 @@ _RULES_CAPABILITIES = ("NET_ADMIN", "SETPCAP")
 _LENDING = ("allowlist",)
 
 
-@dataclass(frozen=True)
-class SidecarPlan:
+class SidecarPlan(NamedTuple):
     """The container beside a session's that controls its network.
 
     ``arguments`` are those of ``docker run``, or of ``podman run``. If ``must_exist_first``, it must exist before the
@@ -60,8 +60,7 @@ class SidecarPlan:
     config: str = ""
 
 
-@dataclass(frozen=True)
-class Egress:
+class Egress(NamedTuple):
     """What a session reaches on the network, and how.
 
     ``arguments`` are the session's own of ``docker create``; it has a host name of its own unless ``hostname`` is
@@ -76,7 +75,7 @@ class Egress:
     join: str = ""
     forward: str = ""
     relayed: tuple[int, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = MappingProxyType({})
     notes: tuple[str, ...] = ()
 
 
@@ -109,10 +108,10 @@ def plan_egress(
     ports.refuse_engines(planner.relayed, engine_port)
     egress = _plan_mode(planner, sets_rules=sets_rules)
     if engine.keeps_ids and egress.join != "internet":
-        egress = replace(egress, arguments=(*egress.arguments, "--userns", "keep-id", *_AS_ROOT))
+        egress = egress._replace(arguments=(*egress.arguments, "--userns", "keep-id", *_AS_ROOT))
     notes = (*egress.notes, *ports.notes(workspace.settings, planner.relayed, published))
     forward = " ".join(planner.forward)
-    return replace(egress, forward=forward, relayed=planner.relayed, notes=notes)
+    return egress._replace(forward=forward, relayed=planner.relayed, notes=notes)
 
 
 def _plan_mode(planner: _Planner, *, sets_rules: bool) -> Egress:
@@ -134,10 +133,7 @@ def _plan_mode(planner: _Planner, *, sets_rules: bool) -> Egress:
     return Egress(("--network", mode.removeprefix("docker:"), *reach))
 
 
-@dataclass(frozen=True)
-class _Planner:
-    """What the modes have in common, see ``plan_egress``."""
-
+class _Plan(NamedTuple):
     workspace: Workspace
     key: str
     image: str
@@ -145,6 +141,10 @@ class _Planner:
     engine: EngineFacts
     published: Sequence[Published]
     lent: Sequence[tuple[str, int]]
+
+
+class _Planner(_Plan):
+    """What the modes have in common, see ``plan_egress``."""
 
     def internet(self) -> Egress:
         """Have rules that block all but the public internet, set by the session's entrypoint."""

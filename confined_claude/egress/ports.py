@@ -10,8 +10,8 @@ import re
 import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..engine import containers, labels
 from ..environment import is_loopback
@@ -31,8 +31,7 @@ _LISTENING = "0A"
 _EVERYWHERE_OR_LOOPBACK = ("00000000", "0100007F", "0" * 32, "0" * 24 + "01000000")
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(NamedTuple):
     """Port ``session`` of a session, at port ``host`` of this machine's loopback.
 
     If that is not the one that was ``wanted``, ``holder`` has it: words for people.

@@ -15,16 +15,15 @@ import tarfile
 import tempfile
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from . import command
 
 _TAIL = 20
 
 
-@dataclass(frozen=True)
-class _Format:
+class _Format(NamedTuple):
     """How a builder prints a step, a line of its output and its failure. A ``key`` is that of one of several steps."""
 
     step: re.Pattern[str]
@@ -47,8 +46,7 @@ _BUILDKIT = _Format(
 _CLASSIC_IMAGE = re.compile(r" ---> ([0-9a-f]{12})")
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """A step of a build, as the builder counts them."""
 
     number: int

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,12 +32,17 @@ _CHANGING = frozenset(
 
 def program() -> str:
     """Return the path of the docker command. Raises EngineError if it is missing, or Podman's by that name."""
-    found = shutil.which("docker")
-    if found is None:
+    if (found := _which("docker")) is None:
         raise EngineError("The docker command is missing.", INSTALL_HINT)
     if _is_podmans(found):
         raise EngineError(f"The docker command, {found}, is Podman's, but the engine in use is Docker's.", _TWO_ENGINES)
     return found
+
+
+def _which(name: str) -> str | None:
+    import shutil  # with three libraries for compression, and most starts look for no command
+
+    return shutil.which(name)
 
 
 def _is_podmans(program: str) -> bool:
@@ -61,7 +65,7 @@ def words(*, podman: bool) -> list[str]:
     """
     if not podman:
         return [program()]
-    if found := shutil.which("podman"):
+    if found := _which("podman"):
         return [found, "--url", engine_address(os.environ) or DEFAULT_ADDRESS]
     raise EngineError(
         "The podman command is missing, and the engine in use is Podman's.",

@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..background import Background
 from ..errors import EngineError
@@ -19,7 +19,9 @@ from ..text import parse_json
 from . import api, labels
 from .api import Answer
 from .failures import SECONDS, refused
-from .mount import FileInside
+
+if TYPE_CHECKING:
+    from .mount import FileInside
 
 # The exit code of what SIGKILL ended.
 KILLED = 128 + signal.SIGKILL

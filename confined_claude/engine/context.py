@@ -9,9 +9,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from ..environment import is_loopback
 from ..errors import ConfinedError, EngineError
 from ..fs.directory import read_config
 from ..text import parse_json
@@ -28,18 +26,23 @@ def engine_address(environ: Mapping[str, str]) -> str:
     not mount this machine's files.
     """
     address = environ.get("DOCKER_HOST") or _context_address(environ)
-    if address.startswith(_REMOTE_SCHEMES) and not is_loopback(address):
-        raise EngineError(
-            "The docker context points to an engine on another machine, which cannot mount your files.",
-            "Choose a local one with `docker context use`, or unset DOCKER_HOST.",
-        )
+    if address.startswith(_REMOTE_SCHEMES):
+        from ..environment import is_loopback  # most engines listen at a socket
+
+        if not is_loopback(address):
+            raise EngineError(
+                "The docker context points to an engine on another machine, which cannot mount your files.",
+                "Choose a local one with `docker context use`, or unset DOCKER_HOST.",
+            )
     return address
 
 
 def port_of(address: str) -> int:
     """Return the port at which an engine on this machine listens; 0 for one that does not."""
-    with contextlib.suppress(ValueError):
-        if address.startswith(_REMOTE_SCHEMES):
+    if address.startswith(_REMOTE_SCHEMES):
+        from urllib.parse import urlsplit
+
+        with contextlib.suppress(ValueError):
             return urlsplit(address).port or 0
     return 0
 

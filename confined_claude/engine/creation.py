@@ -8,21 +8,20 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 _NANO = 10**9
 
 
-@dataclass
 class Creation:
     """A container as the API describes it, ``name`` apart, while its arguments are read one after the other."""
 
-    name: str = ""
-    environment: dict[str, str] = field(default_factory=dict)
-    config: dict[str, Any] = field(default_factory=dict)
-    host: dict[str, Any] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.name = ""
+        self.environment: dict[str, str] = {}
+        self.config: dict[str, Any] = {"AttachStdout": True, "AttachStderr": True}
+        self.host: dict[str, Any] = {}
 
     @property
     def body(self) -> dict[str, Any]:
@@ -122,7 +121,7 @@ def read_arguments(arguments: Sequence[str]) -> Creation:
 
     Raises LookupError for an option that is not known here.
     """
-    made = Creation(config={"AttachStdout": True, "AttachStderr": True})
+    made = Creation()
     words = iter(arguments)
     for word in words:
         if word in _FLAGS:

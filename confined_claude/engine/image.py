@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # The instructions that make a layer, as BuildKit writes them into an image's history.
 _LAYER_INSTRUCTIONS = ("RUN ", "COPY ", "ADD ", "WORKDIR ")
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(NamedTuple):
     """An image in the engine. ``created`` is in epoch seconds.
 
     ``names`` are its tags, ``latest`` at the end. ``layers`` are its layers from the bottom on, each as (the digests

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
+
+from ..text import repr_without
 
 
-@dataclass(frozen=True)
-class FileInside:
+class FileInside(NamedTuple):
     """A file to be put into a container: its ``path`` from the root there, with a slash at the end of a directory's."""
 
     path: str
-    content: bytes = field(repr=False)
+    content: bytes
     mode: int
     uid: int = 0
     gid: int = 0
 
+    def __repr__(self) -> str:
+        return repr_without(self, "content")
 
-@dataclass(frozen=True)
-class Mount:
+
+class Mount(NamedTuple):
     """The host directory ``base/parts...`` at ``target`` in the container.
 
     ``base`` is trusted; ``parts`` are directories made if missing, and none of them may be a link. A ``pin``

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _CGROUPS = Path("/sys/fs/cgroup")
 # Where Docker and Podman put a container, by its id: with cgroupfs, with systemd, and a rootless engine.
@@ -24,8 +23,7 @@ _PLACES = (
 )
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(NamedTuple):
     """Bytes of memory, without what only caches files, and seconds of processor time since the start."""
 
     memory: int

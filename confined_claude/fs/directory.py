@@ -12,9 +12,8 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, NamedTuple
 
 from ..errors import ConfinedError, system_error
 
@@ -25,8 +24,7 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | os.O_CLOEXEC
 _MAKE_ATTEMPTS = 8
 
 
-@dataclass(frozen=True)
-class Location:
+class Location(NamedTuple):
     """The directory ``base/parts...``: ``base`` is trusted, and none of ``parts`` may be a link."""
 
     base: Path

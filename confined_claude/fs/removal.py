@@ -11,8 +11,8 @@ import contextlib
 import errno
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .directory import PRIVATE, Directory
 
@@ -24,8 +24,7 @@ _ATTEMPTS = 8
 _LONGEST_PATH = 200
 
 
-@dataclass(frozen=True)
-class Leftover:
+class Leftover(NamedTuple):
     """What could not be deleted: the number of entries, the path of the first of them, and the reason."""
 
     number: int = 0
@@ -39,7 +38,7 @@ class Leftover:
         first = str(path)
         return cls(1, first if len(first) <= _LONGEST_PATH else f"{first[:_LONGEST_PATH]}…", reason)
 
-    def __add__(self, other: Leftover) -> Leftover:
+    def __add__(self, other: Leftover) -> Leftover:  # type: ignore[override]  # no tuple is put after another
         first = self if self.number else other
         return Leftover(self.number + other.number, first.first, first.reason)
 

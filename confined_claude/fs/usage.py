@@ -13,8 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from rich.filesize import decimal
 
@@ -34,8 +33,7 @@ _PATIENCE_SECONDS = 0.05
 _MOST_THREADS = 16
 
 
-@dataclass(frozen=True)
-class Size:
+class Size(NamedTuple):
     """Bytes on disk; more than that if the time was up, or at least that if directories could not be read.
 
     ``is_there`` says whether the trusted base of the location is.
@@ -51,7 +49,7 @@ class Size:
         """Whether nothing is left out."""
         return not (self.unreadable or self.is_cut_off)
 
-    def __add__(self, other: Size) -> Size:
+    def __add__(self, other: Size) -> Size:  # type: ignore[override]  # no tuple is put after another
         return Size(
             self.bytes + other.bytes,
             self.unreadable + other.unreadable,

@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..engine.mount import Mount
 from ..errors import ConfinedError
@@ -29,8 +29,7 @@ from .rules import CONDA_MARK, DEPENDENCY_DIRECTORIES, VENV_MARK, Matcher, rules
 _FILE = "beside.json"
 
 
-@dataclass(frozen=True)
-class Beside:
+class Beside(NamedTuple):
     """The workspace of a directory that a session writes beside its project, which has it at ``target``."""
 
     workspace: Workspace
@@ -40,12 +39,12 @@ class Beside:
         """Return one of the guard's mounts there as it has to be in the session."""
         place, root = Path(mount.target), self.workspace.project.root
         inside = place.is_relative_to(root)
-        return replace(mount, target=str(self.target / place.relative_to(root))) if inside else mount
+        return mount._replace(target=str(self.target / place.relative_to(root))) if inside else mount
 
 
 def workspace_at(workspace: Workspace, root: Path) -> Workspace:
     """Return the workspace of the directory ``root`` that sessions of ``workspace`` write, with the same settings."""
-    return replace(workspace, project=Project(root), files=ProjectFiles(Path()))
+    return workspace._replace(project=Project(root), files=ProjectFiles(Path()))
 
 
 def roots(location: Location) -> list[Path]:

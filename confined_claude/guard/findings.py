@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .snapshot import CUT_SHORT, Item, Kind, Snapshot, key_of
 
@@ -17,8 +16,7 @@ _MAX_CONTENT_BYTES = 8 << 20
 OLDER_AFTER = 3
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """A change that the host could run, or that could lead it astray.
 
     A ``red`` one acts by itself or at a routine command; ``runs`` is what would act, ``why`` what there is. ``before``
@@ -68,8 +66,8 @@ def audit(
     """
     from .verdicts import is_limit, judge, submodules  # not before the end of a session
 
-    context = replace(context, scanned=frozenset(after.git_directories), reached=after.reached)
-    context = replace(context, submodules=submodules(after, context))
+    context = context._replace(scanned=frozenset(after.git_directories), reached=after.reached)
+    context = context._replace(submodules=submodules(after, context))
     protected = tuple(f"{path}/" for path in unchanged)
     writable = tuple(f"{path}/" for path in context.writable)
     found = []
@@ -131,7 +129,7 @@ def without_later_contents(findings: list[Finding]) -> list[Finding]:
     found, left = [], _MAX_CONTENT_BYTES
     for finding in findings:
         left -= len(finding.before or b"") + len(finding.after or b"")
-        found.append(finding if left >= 0 else replace(finding, before=None, after=None))
+        found.append(finding if left >= 0 else finding._replace(before=None, after=None))
     return found
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ..host import GitVariable as Variable
 from .gitsettings import MAX_DEPTH, expanded, is_include, read_variables
@@ -16,8 +16,7 @@ _ANY_URL = "hasconfig:remote.*.url"
 _MAX_FILES = 200  # a file may include itself
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """What the conditions of includes ask for: the git directory, the branch, the addresses of remotes, the home.
 
     ``git_directory`` is None where there is no repository, ``branch`` empty where none is checked out.
@@ -26,7 +25,7 @@ class Place:
     home: Path
     git_directory: Path | None = None
     branch: str = ""
-    urls: tuple[str, ...] = field(default=())
+    urls: tuple[str, ...] = ()
 
     def meets(self, condition: str, directory: Path) -> bool:
         """Return whether a condition holds that is in a file of ``directory``."""

@@ -6,9 +6,8 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import signals, timing
 from ..background import Background
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
 _CLOCK_SECONDS = 0.02
 
 
-@dataclass(frozen=True)
-class GuardPlan:
+class GuardPlan(NamedTuple):
     """What a session may not change or see, and the copy of the repository that it works on, if it does."""
 
     project: GuardedProject
@@ -101,7 +99,7 @@ def plan_dry_run(workspace: Workspace, key: str, *, is_beside: bool = False) -> 
     if is_beside or os.path.lexists(workspace.scaffold.path):
         return planned
     # A start makes the scaffold before it plans.
-    return replace(planned, pins=replace(planned.pins, read_only=(workspace.scaffold.path, *planned.pins.read_only)))
+    return planned._replace(pins=planned.pins._replace(read_only=(workspace.scaffold.path, *planned.pins.read_only)))
 
 
 class Guard:
@@ -191,7 +189,7 @@ class Guard:
                 scanned = self._project.scan()
                 before = Before(session, since, scanned, self._project.programs, tips=tips, made=made)
             with locked(self._location) as records:
-                self._before = records.save_before(self.key, replace(before, session=session))
+                self._before = records.save_before(self.key, before._replace(session=session))
 
     def shown(self, findings: Iterable[Finding]) -> list[Finding]:
         """Return findings of this place with their paths as they are shown, see ``GuardedProject``."""
@@ -228,7 +226,7 @@ class Guard:
                 self._before = (
                     records.before(self.key) or self._before
                 )  # others may have accepted or restored something
-            before = replace(self._before, session=self.session or self._before.session)
+            before = self._before._replace(session=self.session or self._before.session)
             left = project.compare(self._record, before, self._pinned.unchanged(project.root))
             self.found = left.findings
         with locked(self._location) as records:

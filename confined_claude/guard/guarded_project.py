@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -159,7 +158,7 @@ class GuardedProject:
         if self.repository is not None and found:
             files = KnownFiles(self.root, self.repository, before, self.matcher)
             place = f"{self.name(self.repository.common)}/worktrees/"
-            context = replace(context, scanned=frozenset(after.git_directories))
+            context = context._replace(scanned=frozenset(after.git_directories))
             trees = {
                 path.removesuffix("/.git"): self.root / named
                 for path, named in pointers(after, context)
@@ -175,7 +174,7 @@ class GuardedProject:
             )
             forged = commits.forged(own, list(self._red_files(before.snapshot)))
             committed = (*committed, *forged)
-            found += [replace(finding, session=before.session, since=before.since) for finding in committed]
+            found += [finding._replace(session=before.session, since=before.since) for finding in committed]
         # Baselines of earlier versions have no others.
         known_before = [key for key in items if f"/{key}".endswith("/.git")]
         return Left(without_later_contents(sorted(found, key=order)), after.boundaries, known_before)
@@ -183,7 +182,7 @@ class GuardedProject:
     def shown(self, findings: Iterable[Finding]) -> list[Finding]:
         """Return the findings with their paths as they are shown."""
         found = list(findings)
-        return [replace(one, path=self.shown_path(one.path)) for one in found] if self.prefix else found
+        return [one._replace(path=self.shown_path(one.path)) for one in found] if self.prefix else found
 
     def shown_path(self, path: str) -> str:
         """Return a path of a snapshot as it is shown."""

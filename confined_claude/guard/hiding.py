@@ -16,8 +16,8 @@ import re
 import shlex
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..engine.mount import Mount
 from ..errors import ConfinedError
@@ -49,8 +49,7 @@ class TooMuch(Exception):
     """A look through a tree has reached its bounds."""
 
 
-@dataclass(frozen=True)
-class Hidden:
+class Hidden(NamedTuple):
     """What is hidden of the tree at ``root``, by path from there.
 
     ``parents`` are the directories on the way there. ``held`` matches too, but git holds it as it is; what is
@@ -79,7 +78,7 @@ class Hidden:
         """Return this with what is exposed beside sessions each of which hides some paths of the same tree."""
         others = [tuple(f"{path}/" for path in paths) for paths in running]
         exposed = (path for path in self.paths if not all(f"{path}/".startswith(other) for other in others))
-        return replace(self, exposed=tuple(exposed))
+        return self._replace(exposed=tuple(exposed))
 
     def mounts(self, host: Host) -> Iterator[Mount]:
         """Yield the mounts that hide it, where the session has the tree at its own path."""
@@ -165,7 +164,7 @@ def find(
             f"{root} cannot be looked through for what `hide` names.", f"Open it: chmod u+rx {shlex.quote(str(root))}"
         )
     found = _hidden(root, files, (*directories, *closed), kept, repository)
-    return replace(found, kept=tuple(sorted(path for path in kept if not found.covers(f"{root}/{path}"))))
+    return found._replace(kept=tuple(sorted(path for path in kept if not found.covers(f"{root}/{path}"))))
 
 
 def _overlap(one: Path, other: Path) -> bool:

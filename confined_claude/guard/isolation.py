@@ -11,8 +11,8 @@ import os
 import shlex
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..console import say
 from ..engine.mount import Mount
@@ -33,8 +33,7 @@ _PATIENCE_SECONDS = 1.0
 References = dict[str, str]
 
 
-@dataclass(frozen=True)
-class CopyPlan:
+class CopyPlan(NamedTuple):
     """The copy that a session works on: the directory ``name`` in ``copies``, to be made if it ``is_new``.
 
     ``original`` is the repository's git directory. ``references`` has those of the host by copy, as they were when
@@ -54,8 +53,7 @@ class CopyPlan:
         return Mount(location.base, location.parts, str(self.original))
 
 
-@dataclass(frozen=True)
-class Unfetched:
+class Unfetched(NamedTuple):
     """A copy with branches that differ from the host's, and the command that fetches them."""
 
     branches: tuple[str, ...]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ReviewNeeded
@@ -32,8 +31,7 @@ def merge(
         if finding.digest_after in (accepted.get(finding.key), first and first.digest_after):
             continue
         if first is not None:  # what there was before the first of them is what counts
-            finding = replace(  # noqa: PLW2901
-                finding,
+            finding = finding._replace(  # noqa: PLW2901
                 before=first.before,
                 digest_before=first.digest_before,
                 red=first.red or finding.red,
@@ -88,7 +86,7 @@ def add(records: Records, new: Iterable[Finding]) -> list[Finding]:
     known = records.findings()
     found, fresh = merge(known, records.accepted(), without_accepted_limits(new, records.accepted_limits()))
     findings = [
-        finding if finding.red or finding.is_older or finding in fresh else replace(finding, ended=finding.ended + 1)
+        finding if finding.red or finding.is_older or finding in fresh else finding._replace(ended=finding.ended + 1)
         for finding in found
     ]
     if findings != known:

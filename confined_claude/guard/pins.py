@@ -10,8 +10,8 @@ import contextlib
 import fnmatch
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..engine.mount import Mount
 from ..errors import ConfinedError, system_error
@@ -37,8 +37,7 @@ _HOST_VENV = ".venv"
 _MAX_GIT_DIRECTORIES = 100
 
 
-@dataclass(frozen=True)
-class Pins:
+class Pins(NamedTuple):
     """What a session may not change: paths below the project, or below a repository outside it.
 
     ``read_only`` are pinned, ``writable`` ones within them are not. ``missing`` are to be made before the session, as
@@ -55,7 +54,7 @@ class Pins:
         """Return the pins with more that cannot be renamed, but for what cannot be so already."""
         fixed = (*self.read_only, *self.missing)
         more = (path for path in paths if path not in fixed and not _is_inside(path, fixed))
-        return replace(self, writable=(*self.writable, *more))
+        return self._replace(writable=(*self.writable, *more))
 
     def restricted_to(self, paths: Iterable[Path]) -> Pins:
         """Return the pins without those that are not among ``paths``."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..fs.directory import Directory, Location
@@ -32,22 +32,20 @@ CARRIED = (FINDINGS, _ACCEPTED, _ACCEPTED_LIMITS, _COPIES, _MADE_TIPS, boundarie
 Identity = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """What a session protects, from its start on. Paths are those of a snapshot.
 
     ``pinned`` has the device and inode of each read-only path, ``writable`` the exceptions within those,
     ``git_directories`` those from which git took settings at that time, ``hidden`` what the session does not see.
     """
 
-    pinned: Mapping[str, Identity] = field(default_factory=dict)
+    pinned: Mapping[str, Identity] = MappingProxyType({})
     writable: tuple[str, ...] = ()
     git_directories: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Before:
+class Before(NamedTuple):
     """A session's baseline: its container's name, the time of the scan (epoch seconds), and what was found.
 
     ``programs`` are the directories of the caller's PATH that were scanned, see ``programs.py``. It ``has_packages``
@@ -142,7 +140,7 @@ class Records(ReadOnlyRecords):
         with_baseline = (session for session in self.sessions() if self._directory.exists(session.key + _BEFORE))
         other = next(with_baseline, None)
         if other is not None:
-            record = replace(record, git_directories=other.record.git_directories)
+            record = record._replace(git_directories=other.record.git_directories)
         write_json(self._directory, key + liveness.SUFFIX, _encode_record(record))
         owner = liveness.own(self._directory, key)
         if other is not None and (before := self.before(other.key)) is not None:
@@ -161,7 +159,7 @@ class Records(ReadOnlyRecords):
         known = self.before(key)
         if known is None:
             self.save_boundaries(self.boundaries().at_a_start(before.snapshot.boundaries))
-        before = replace(known or before, session=before.session)
+        before = (known or before)._replace(session=before.session)
         write_json(self._directory, key + _BEFORE, _encode_before(before))
         for other, _ in self.session_keys():
             if not self._directory.exists(other + _BEFORE):
@@ -174,7 +172,7 @@ class Records(ReadOnlyRecords):
             if (before := self.before(key)) is not None:
                 changed = {**before.snapshot.items, **items}
                 snapshot = Snapshot({name: item for name, item in changed.items() if item is not None})
-                write_json(self._directory, key + _BEFORE, _encode_before(replace(before, snapshot=snapshot)))
+                write_json(self._directory, key + _BEFORE, _encode_before(before._replace(snapshot=snapshot)))
 
     def mark_unscanned(self, key: str) -> None:
         """Keep the record of a session that is over, but could not be scanned completely."""
@@ -240,8 +238,7 @@ def locked_if_exist(location: Location) -> Iterator[ReadOnlyRecords | None]:
             yield ReadOnlyRecords(directory)
 
 
-@dataclass(frozen=True)
-class FindingCounts:
+class FindingCounts(NamedTuple):
     """How many findings are open by the records, and how many sessions that are over were not scanned yet.
 
     The ``older`` ones are yellow too, and not among the ``yellow``.
@@ -276,7 +273,7 @@ def count_findings(location: Location) -> FindingCounts:
 
 def _encode_record(record: Record) -> Any:
     added = {"hidden": record.hidden} if record.hidden else {}  # version 0.1 refuses that
-    return {"kept": record.pinned, "opened": record.writable, "git_folders": record.git_directories, **added}
+    return {"kept": dict(record.pinned), "opened": record.writable, "git_folders": record.git_directories, **added}
 
 
 def _decode_record(value: Any) -> Record:
@@ -307,7 +304,7 @@ def _decode_before(value: Any) -> Before:
 
 
 def _encode_finding(finding: Finding) -> Any:
-    return asdict(finding) | {"before": _as_text(finding.before), "after": _as_text(finding.after)}
+    return finding._asdict() | {"before": _as_text(finding.before), "after": _as_text(finding.after)}
 
 
 def _decode_finding(value: Any) -> Finding:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple
 
 from ..engine import containers
 from ..state.boundaries import Boundaries
@@ -18,8 +19,7 @@ from .snapshot import Kind
 _INTERRUPTED = "A session that was cut off, or could not be looked through,"
 
 
-@dataclass(frozen=True)
-class Recovery:
+class Recovery(NamedTuple):
     """What interrupted sessions have left.
 
     ``running`` are the records of all sessions that still run. ``over`` are the others by key, each with what was found
@@ -28,10 +28,10 @@ class Recovery:
     """
 
     running: tuple[Record, ...] = ()
-    over: Mapping[str, list[Finding]] = field(default_factory=dict)
+    over: Mapping[str, list[Finding]] = MappingProxyType({})
     tips: Sequence[Sequence[str]] = ()
-    findings: list[Finding] = field(default_factory=list)
-    fresh: list[Finding] = field(default_factory=list)
+    findings: Sequence[Finding] = ()
+    fresh: Sequence[Finding] = ()
     boundaries: Boundaries | None = None
 
 
@@ -123,5 +123,5 @@ def remove_made(records: Records, project: GuardedProject) -> tuple[str, ...]:
         records.save_made(())
     records.save_accepted({})
     if not records.unscanned():
-        records.save_boundaries(replace(records.boundaries(), before=None))
+        records.save_boundaries(records.boundaries()._replace(before=None))
     return () if project.repository is None else marks.clear(project.repository, project.matcher)

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shlex
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,8 +27,7 @@ class Alternates(NamedTuple):
     directories: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True)
-class Repository:
+class Repository(NamedTuple):
     """A project's git directories, by their real paths.
 
     ``common`` holds settings, hooks and objects. ``own`` is a linked worktree's part of it, else the same. If ``.git``

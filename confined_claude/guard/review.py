@@ -7,8 +7,8 @@ import secrets
 import shlex
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import ConfinedError, system_error
 from ..text import escape
@@ -29,8 +29,7 @@ _LINKS = (Kind.LINK, Kind.GIT_LINK)
 _RESTORABLE = (Kind.FILE, Kind.GIT_FILE, Kind.POINTER, Kind.PROGRAM, Kind.REACHED)
 
 
-@dataclass(frozen=True)
-class Review:
+class Review(NamedTuple):
     """The open findings, red first, and the copies of the repository with something to fetch.
 
     ``made`` are the directories of which sessions have made projects of their own.
@@ -113,7 +112,7 @@ def accept(workspace: Workspace, findings: Iterable[Finding]) -> None:
     by_place: dict[Path, tuple[Workspace, list[Finding]]] = {}
     for finding in findings:
         place, path = _place_of(workspace, finding.path)
-        by_place.setdefault(place.project.root, (place, []))[1].append(replace(finding, path=path))
+        by_place.setdefault(place.project.root, (place, []))[1].append(finding._replace(path=path))
     for place, found in by_place.values():
         _accept(place, found)
 

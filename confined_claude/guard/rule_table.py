@@ -6,11 +6,10 @@ docs/rules.md the sources.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """Files that ``runs`` executes or obeys.
 
     The parts of a pattern match whole names in lower case, ``*`` any part of one. A leading ``/`` is the project's root

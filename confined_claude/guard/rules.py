@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..text import folded
 from .rule_table import OWN, RULES, SAFEGUARDS, Rule
@@ -21,8 +21,7 @@ DEPENDENCY_DIRECTORIES = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class _Pattern:
+class _Pattern(NamedTuple):
     parents: tuple[str, ...]
     anchored: bool
     is_directory: bool
@@ -38,18 +37,15 @@ class _Pattern:
         return all(map(fnmatch.fnmatchcase, parents[len(parents) - count :], self.parents))
 
 
-@dataclass
 class Matcher:
     """Finds the rule of a path, one name at a time, for scans of large trees."""
 
-    rules: tuple[Rule, ...]
-    _exact: dict[str, list[_Pattern]] = field(default_factory=dict, init=False)
-    _globs: list[_Pattern] = field(default_factory=list, init=False)
-    _any_glob: re.Pattern[str] = field(init=False)
-    _holders: list[_Pattern] = field(default_factory=list, init=False)
-
-    def __post_init__(self) -> None:
-        for order, rule in enumerate(self.rules):
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        self.rules = rules
+        self._exact: dict[str, list[_Pattern]] = {}
+        self._globs: list[_Pattern] = []
+        self._holders: list[_Pattern] = []
+        for order, rule in enumerate(rules):
             for text in rule.patterns:
                 *parents, name = folded(text).strip("/").split("/")
                 anchored = text.startswith("/")

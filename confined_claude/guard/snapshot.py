@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -57,8 +57,7 @@ class Kind(str, Enum):
 _EXTRA_KINDS = (Kind.SETID, Kind.PACKAGES, Kind.PROGRAM, Kind.REACHED, Kind.COMMITTED, Kind.UNSEEN)
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """What is at a path. Two items with the same kind and digest are the same.
 
     ``content`` is that of a file, or a link's target; None if it is longer than ``KEPT_BYTES``. ``shared`` is a file
@@ -88,7 +87,6 @@ class Reached(NamedTuple):
     is_recent: bool = False
 
 
-@dataclass
 class Snapshot:
     """The items of one scan by key. Paths are relative to the project's root; those outside it are absolute.
 
@@ -97,12 +95,21 @@ class Snapshot:
     ``size`` is about how many bytes all of it takes.
     """
 
-    items: dict[str, Item] = field(default_factory=dict)
-    git_directories: set[str] = field(default_factory=set)
-    reached: dict[str, Reached] = field(default_factory=dict, compare=False)
-    boundaries: set[str] = field(default_factory=set, compare=False)
-    size: int = field(default=0, compare=False)
-    _content_left: int = field(default=_MAX_CONTENT_BYTES, compare=False)
+    def __init__(self, items: dict[str, Item] | None = None, git_directories: Iterable[str] = ()) -> None:
+        self.items = items or {}
+        self.git_directories = set(git_directories)
+        self.reached: dict[str, Reached] = {}
+        self.boundaries: set[str] = set()
+        self.size = 0
+        self._content_left = _MAX_CONTENT_BYTES
+
+    __hash__ = None  # type: ignore[assignment]  # it is filled during a scan
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the items are the same, and where git was found."""
+        if not isinstance(other, Snapshot):
+            return NotImplemented
+        return (self.items, self.git_directories) == (other.items, other.git_directories)
 
     def add(
         self, path: str, kind: Kind, content: bytes = b"", *, shared: bool = False, digest: str | None = None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ..text import folded
@@ -33,8 +33,7 @@ class Verdict(NamedTuple):
     why: str
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(NamedTuple):
     """What a verdict depends on beside the item itself. Paths are those of a snapshot.
 
     ``replaced`` are pinned paths that the host itself replaced meanwhile, which ended their protection, ``writable``
@@ -52,7 +51,7 @@ class Context:
     container_only: tuple[str, ...] = ()
     scanned: frozenset[str] = frozenset()
     submodules: frozenset[str] = frozenset()
-    reached: Mapping[str, Reached] = field(default_factory=dict)
+    reached: Mapping[str, Reached] = MappingProxyType({})
 
 
 # The variables that git refuses, checks or converts something for.

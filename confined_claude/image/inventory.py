@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..engine.image import Image
 from ..errors import ConfinedError, system_error
@@ -28,8 +27,7 @@ _MOST_BYTES = 1 << 20
 _PACKAGE = "/usr/local/lib/node_modules/@anthropic-ai/claude-code/package.json"
 
 
-@dataclass(frozen=True)
-class ImageInventory:
+class ImageInventory(NamedTuple):
     """The images that were built here, and the ``others`` of the tool that serve sessions.
 
     ``removable`` are those of ``images`` that nothing needs, ``freed_bytes`` what removing them frees.
@@ -71,7 +69,7 @@ class Inventory:
             if image.id in built or any(name.startswith(f"{REPOSITORY}:") for name in image.names)
         ]
         if with_versions:
-            images = [replace(image, claude_version=self.claude_version(image.id)) for image in images]
+            images = [image._replace(claude_version=self.claude_version(image.id)) for image in images]
         own = [image for image in images if image.id in built]
         others = [image for image in images if image.id not in built]
         # The latest image, and what is on top of it, may be wanted any time.
@@ -137,7 +135,7 @@ class Inventory:
             with self._records() as directory, contextlib.suppress(OSError):
                 remaining = self.own()
                 directory.write(_BUILT, json.dumps([image.id for image in remaining]).encode())
-                in_use = [replace(image, is_used=False) for image in remaining if image.is_used]
+                in_use = [image._replace(is_used=False) for image in remaining if image.is_used]
                 if obsolete(in_use, current):
                     directory.write(_PENDING, b"")
                 elif directory.exists(_PENDING):

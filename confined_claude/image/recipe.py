@@ -10,9 +10,10 @@ import hashlib
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from ..engine import labels
 from ..settings import Settings
@@ -38,19 +39,20 @@ _SETTINGS = {"BASE": "base", "CLAUDE_VERSION": "claude_version"}
 _MOST_NAMED = 5
 
 
-@dataclass(frozen=True)
-class Recipe:
+class _Parts(NamedTuple):
+    title: str
+    files: Mapping[str, bytes]
+    arguments: Mapping[str, str] = MappingProxyType({})
+    base: str = BASE
+    hint: str = ""
+
+
+class Recipe(_Parts):
     """Everything that goes into an image, except the packages' own versions.
 
     ``files`` is the build context, by path, and ``base`` the name of the image that it is built on. ``title`` says
     what is built, ``hint`` what to check if that fails.
     """
-
-    title: str
-    files: Mapping[str, bytes]
-    arguments: Mapping[str, str] = field(default_factory=dict)
-    base: str = BASE
-    hint: str = ""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -112,8 +114,7 @@ def _is_ca(name: str) -> bool:
     return name.startswith(_CA)
 
 
-@dataclass(frozen=True)
-class ImageChain:
+class ImageChain(NamedTuple):
     """The images that a session's is made of, each on top of the one before; the first is the shared one.
 
     Unless ``is_custom``, all that is in them is Debian's and the tool's own.

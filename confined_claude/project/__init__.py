@@ -7,8 +7,8 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..engine.context import engine_address
 from ..errors import ConfinedError, EngineError, system_error
@@ -60,8 +60,7 @@ _SOCKETS = "SSH_AUTH_SOCK GPG_AGENT_INFO DBUS_SESSION_BUS_ADDRESS TMUX NVIM KITT
 _CONTAINER_TREES = tuple(CONTAINER_HOME / name for name in (".claude", ".cache", ".config", ".local", "venvs"))
 
 
-@dataclass(frozen=True)
-class Project:
+class Project(NamedTuple):
     """A project, by the real path of its root."""
 
     root: Path

@@ -6,8 +6,8 @@ import os
 import re
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import ConfinedError
 from ..fs.identity import status_without_links
@@ -19,8 +19,7 @@ _MODES = ("ro", "rw")
 _LISTENING = re.compile(r"^\S+ \S+ \S+ 00010000 \S+ \S+ +\S+ (/.*)$", re.MULTILINE)  # by its flags, see proc(5)
 
 
-@dataclass(frozen=True)
-class HostMount:
+class HostMount(NamedTuple):
     """The file or directory ``source`` of this machine at ``target`` in the container, writable or not.
 
     ``identity`` has the device and inode that it had when it was bound, ``sockets`` the paths in it at which something

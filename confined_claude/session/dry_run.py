@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from ..claude.source import Source
 from ..egress.endpoints import mask_config
@@ -40,7 +39,7 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
     workspace, sign_in = signed_in(at_its_conversation(workspace, command))
     with Reservation() as reservation:
         facts = gather_facts(workspace, engine_address(workspace.host), sign_in, reservation, record=False)
-    facts = replace(facts, given=given)
+    facts = facts._replace(given=given)
     launch = plan(workspace, facts, command)
     guarded = [plan_dry_run(workspace, launch.key)]
     mounts = {mount.target: mount for mount in guarded[0].mounts}

@@ -10,8 +10,9 @@ import os
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from ..fs.directory import Location
 from ..guard import repository
@@ -29,8 +30,7 @@ _MAX_BYTES = 1 << 20
 _MAX_OVERRIDES = 200  # an environment has bounds, a repository's settings have none
 
 
-@dataclass(frozen=True)
-class SessionGit:
+class SessionGit(NamedTuple):
     """What git in a session has of the host.
 
     ``settings`` and ``attributes`` are for the container's own files, which the repository's come after. ``overrides``
@@ -40,7 +40,7 @@ class SessionGit:
     settings: tuple[tuple[str, str], ...] = ()
     overrides: tuple[tuple[str, str], ...] = (_NO_HOOKS,)
     attributes: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = MappingProxyType({})
     remarks: tuple[str, ...] = ()
 
     @property

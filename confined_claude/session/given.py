@@ -8,12 +8,14 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from ..claude.host_settings import writable_by_sessions
 from ..errors import ConfinedError
 from ..project import CONTAINER_HOME
 from ..settings import variables
+from ..text import repr_without
 from ..workspace import Workspace
 from . import handover, named_files
 from . import lent as lending
@@ -22,15 +24,14 @@ from .lent import Lent, lend
 _MOST_FILE_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Given:
+class Given(NamedTuple):
     """Variables by name, files by their path in the session, and lines on what is not among them, and why.
 
     Of the secrets in ``lent`` they have the placeholders.
     """
 
-    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
-    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    variables: Mapping[str, str] = MappingProxyType({})
+    files: Mapping[str, bytes] = MappingProxyType({})
     remarks: tuple[str, ...] = ()
     lent: tuple[Lent, ...] = ()
 
@@ -43,6 +44,9 @@ class Given:
     def message(self) -> bytes:
         """The line that tells a sidecar what it lends; empty if that is nothing."""
         return lending.message(self.lent) if self.lent else b""
+
+    def __repr__(self) -> str:
+        return repr_without(self, "variables", "files")
 
 
 def gather(workspace: Workspace, *, runs_commands: bool = True) -> Given:

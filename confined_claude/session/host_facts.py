@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..claude.carried import Carried
 from ..claude.sign_in import Chosen
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from .given import Given
 
 
-@dataclass(frozen=True)
-class HostFacts:
+class HostFacts(NamedTuple):
     """What a launch depends on beside the workspace, found out once for each start.
 
     ``networks`` are those that this machine is in (CIDR), ``git`` is what git is told, ``time_zone`` a
@@ -37,21 +36,21 @@ class HostFacts:
     a file has the same inode in a container.
     """
 
-    engine: EngineFacts = field(default_factory=EngineFacts)
+    engine: EngineFacts = EngineFacts()
     networks: tuple[str, ...] = ()
-    git: SessionGit = field(default_factory=SessionGit)
+    git: SessionGit = SessionGit()
     time_zone: str = ""
     has_repository: bool = True
     is_versioned: bool = True
     repository_above: Path | None = None
     passed_over: Path | None = None
     former: Path | None = None
-    alternates: Alternates = field(default_factory=Alternates)
+    alternates: Alternates = Alternates()
     stdin_is_terminal: bool = True
     stdout_is_terminal: bool = True
     sign_in: Chosen | None = None
-    set_inside: Mapping[str, Path] = field(default_factory=dict)
-    carried: Carried = field(default_factory=Carried)
+    set_inside: Mapping[str, Path] = MappingProxyType({})
+    carried: Carried = Carried()
     published: tuple[Published, ...] = ()
     engine_port: int = 0
     mounts: tuple[HostMount, ...] = ()

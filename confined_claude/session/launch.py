@@ -7,7 +7,8 @@ secrets. The supervisor carries it out; a dry run prints it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple
 
 from .. import environment
 from ..claude import managed
@@ -24,6 +25,7 @@ from ..image.recipe import ImageChain
 from ..project import CONTAINER_HOME
 from ..settings import Settings
 from ..state.facts import EngineFacts
+from ..text import repr_without
 from ..workspace import Workspace
 from . import CLAUDE, SHELL, handover, limits, remarks
 from .host_facts import HostFacts
@@ -53,8 +55,7 @@ FORWARD_VARIABLE = "CONFINED_CLAUDE_FORWARD"
 _PRINTING = frozenset(("-p", "--print", "-v", "--version", "-h", "--help"))
 
 
-@dataclass(frozen=True)
-class Launch:
+class Launch(NamedTuple):
     """Everything about one start.
 
     ``key`` is the session's own, random; ``name`` the first one to try for the container: ``-2``, ``-3``, … follow
@@ -83,10 +84,13 @@ class Launch:
     stop_signal: str
     networks: tuple[str, ...]
     agent_note: str
-    secrets: Mapping[str, str] = field(repr=False)
-    variables: Mapping[str, str] = field(repr=False)
-    files: Mapping[str, bytes] = field(repr=False)
-    bound: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    secrets: Mapping[str, str]
+    variables: Mapping[str, str]
+    files: Mapping[str, bytes]
+    bound: Mapping[str, tuple[int, int]] = MappingProxyType({})
+
+    def __repr__(self) -> str:
+        return repr_without(self, "secrets", "variables", "files")
 
     def with_mounts(self, mounts: Iterable[Mount], bound: Iterable[tuple[str, tuple[int, int]]] = ()) -> Launch:
         """Return this launch with more mounts, after its own, and more that is ``bound``.
@@ -96,11 +100,11 @@ class Launch:
         mounts = tuple(mounts)
         is_hidden = any(f"{self.workdir}/".startswith(f"{mount.target}/") for mount in mounts if not mount.pin)
         workdir = self.command[1] if is_hidden else self.workdir
-        return replace(self, mounts=(*self.mounts, *mounts), bound={**self.bound, **dict(bound)}, workdir=workdir)
+        return self._replace(mounts=(*self.mounts, *mounts), bound={**self.bound, **dict(bound)}, workdir=workdir)
 
     def with_credential(self, value: str) -> Launch:
         """Return this launch with the credential that a command of the host has printed."""
-        return replace(self, secrets={**self.secrets, VALUE_VARIABLE: value})
+        return self._replace(secrets={**self.secrets, VALUE_VARIABLE: value})
 
     @property
     def has_claudes_screen(self) -> bool:
@@ -114,7 +118,7 @@ class Launch:
         There are announcements only where Claude Code takes the screen.
         """
         told = managed.variables(announcements if self.has_claudes_screen else (), self.agent_note)
-        return replace(self, environment={**self.environment, **told})
+        return self._replace(environment={**self.environment, **told})
 
     @property
     def private(self) -> tuple[FileInside, ...]:
@@ -164,7 +168,7 @@ def plan_launch(
     sign_in = facts.sign_in or Chosen("", workspace.host.environ)
     # Without a network the password of a proxy would be there for nothing.
     useless = environment.PROXIES if settings.network == "none" else ()
-    sign_in = replace(sign_in, environ={name: sign_in.environ[name] for name in sign_in.environ if name not in useless})
+    sign_in = sign_in._replace(environ={name: sign_in.environ[name] for name in sign_in.environ if name not in useless})
     public, secret = environment.split(sign_in.environ)
     settings_inside = session_settings(sign_in, facts.set_inside, egress.environment)
     terminal = facts.stdin_is_terminal and facts.stdout_is_terminal

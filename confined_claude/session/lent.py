@@ -7,10 +7,11 @@ import re
 import secrets as random
 import string
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..errors import ConfinedError
 from ..settings.secrets import Secret
+from ..text import repr_without
 
 # What tells one kind of token from another is no secret, and programs look at it. All else is random.
 _KIND = re.compile(r"github_pat_|gh[oprsu]_|sk-ant-[a-z]+[0-9]+-|sk-|npm_|pypi-|glpat-|hf_|xox[a-z]-|")
@@ -19,14 +20,16 @@ _HEX = string.digits + "abcdef"
 _VALUE = re.compile(r"[!-~]{8,8192}")
 
 
-@dataclass(frozen=True)
-class Lent:
+class Lent(NamedTuple):
     """A lent secret: the (host, port) pairs that it is lent to, its header, what the session has, and its value."""
 
     hosts: tuple[tuple[str, int], ...]
     header: str
     placeholder: str
-    value: str = field(repr=False)
+    value: str
+
+    def __repr__(self) -> str:
+        return repr_without(self, "value")
 
 
 def lend(secret: Secret, printed: bytes) -> Lent:

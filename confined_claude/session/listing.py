@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..engine import containers, labels
 from ..errors import ConfinedError, EngineError
@@ -17,8 +16,7 @@ from ..state.store import records_of
 _UP = ("running", "paused", "restarting")
 
 
-@dataclass(frozen=True)
-class Session:
+class Session(NamedTuple):
     """A session's container. ``since`` is when it was created, in epoch seconds.
 
     ``user`` is the uid:gid of its processes, ``network`` is its setting, ``ports`` are those of this machine at which

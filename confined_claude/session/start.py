@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .. import signals, timing
@@ -68,7 +67,7 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, 
                 with timing.phase("launch"):
                     given = gather_given(workspace)
                     workspace, chosen = signed_in(at_its_conversation(workspace, command), sign_in)
-                    facts = replace(gather_facts(workspace, address, chosen, reservation), given=given)
+                    facts = gather_facts(workspace, address, chosen, reservation)._replace(given=given)
                     launch = plan(workspace, facts, command)
                     places = beside(workspace, facts)
                 code = _start(workspace, launch, chosen, facts, caught, places=places, needs_sign_in=needs_sign_in)
@@ -98,7 +97,7 @@ def at_its_conversation(workspace: Workspace, command: Sequence[str]) -> Workspa
     continues = command[0] == CLAUDE and not _CONTINUES.isdisjoint(command)
     if workspace.workdir == root or not continues or has_conversations(held, workspace.workdir):
         return workspace
-    return replace(workspace, directory=root) if has_conversations(held, root) else workspace
+    return workspace._replace(directory=root) if has_conversations(held, root) else workspace
 
 
 def signed_in(workspace: Workspace, chosen: Chosen | None = None) -> tuple[Workspace, Chosen]:
@@ -109,8 +108,8 @@ def signed_in(workspace: Workspace, chosen: Chosen | None = None) -> tuple[Works
     ``chosen`` is by default what signs in on this host. Raises ConfinedError as ``choosing.find`` does.
     """
     chosen = chosen or choosing.find(workspace.host, workspace.written, workspace.claude_config)
-    chosen = replace(chosen, environ=context.with_proxies(chosen.environ))
-    return replace(workspace, host=replace(workspace.host, environ=chosen.environ)), chosen
+    chosen = chosen._replace(environ=context.with_proxies(chosen.environ))
+    return workspace._replace(host=workspace.host._replace(environ=chosen.environ)), chosen
 
 
 def gather_facts(
@@ -184,7 +183,7 @@ def in_groups(workspace: Workspace, launch: Launch) -> Launch:
     if launch.command[0].startswith("0:"):  # its root needs none
         return launch
     groups = (word for group in kept_groups(launch.mounts, workspace.host) for word in ("--group-add", str(group)))
-    return replace(launch, privileges=(*launch.privileges, *groups))
+    return launch._replace(privileges=(*launch.privileges, *groups))
 
 
 def _start(

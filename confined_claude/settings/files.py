@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ConfinedError
 from ..fs.directory import read_config
@@ -20,16 +19,14 @@ if TYPE_CHECKING:
 CONFIG = "config.toml"
 
 
-@dataclass(frozen=True)
-class WideningRequest:
+class WideningRequest(NamedTuple):
     """Something that a project asks for beyond the defaults, and its consequence."""
 
     what: str
     consequence: str
 
 
-@dataclass(frozen=True)
-class ProjectFiles:
+class ProjectFiles(NamedTuple):
     """What a project asks for: its config file and its Dockerfile, each read once.
 
     So what was checked, and trusted, is what is used. ``dockerfile`` is empty if it holds no instruction.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ConfinedError, ReviewNeeded
 from .files import CONFIG, ProjectFiles, parse_words, read_user_file, unknown
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from .secrets import Secret
 
 
-@dataclass(frozen=True)
-class Resolved:
+class Resolved(NamedTuple):
     """The settings in force, and by name where each comes from, beginning with what counts least.
 
     A name is missing from ``sources`` if its default is in force. ``not_taken`` names the project's values that do
@@ -26,7 +25,7 @@ class Resolved:
     settings: Settings
     sources: Mapping[str, tuple[str, ...]]
     not_taken: tuple[str, ...] = ()
-    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = MappingProxyType({})
 
 
 def resolve(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ConfinedError
 from . import variables
@@ -27,16 +26,14 @@ _MOST_HOSTS = 50
 _PATH = re.compile(r"(~(?!/workspace(/|$)|/\.config$)|/run/secrets)(/(?!\.\.?(/|$))[^/\0\n]+)+")
 
 
-@dataclass(frozen=True)
-class Lend:
+class Lend(NamedTuple):
     """To whom a secret is lent: (host, port) pairs, and the header of requests that it is put into, in lower case."""
 
     hosts: tuple[tuple[str, int], ...]
     header: str
 
 
-@dataclass(frozen=True)
-class Secret:
+class Secret(NamedTuple):
     """A secret's definition: where its value comes from, and what it is in a session.
 
     ``source`` is one of SOURCES and ``place`` what it names. ``variable`` and ``path`` are empty if it is not given

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from . import variables
 
@@ -20,6 +20,7 @@ OTHER_VARIABLES = (f"{PREFIX}TIMING", f"{PREFIX}EXEC")
 SEPARATOR = "\0"  # of the values of a flag that is given more than once: none of them can have it
 
 Value = str | tuple[str, ...]
+_OF_FIELDS: list[Spec] = []  # those of the fields of Settings, in their order
 
 # A path from the project's root, `*` for any part of a name. It cannot name what the guard itself depends on.
 _PATH = r"(?!\.confined-claude(/|$)|\.git(/|$)|\*+(/|$))(?!(.*/)?\.\.?(/|$))[^/\s,]([^,\n]*[^,\s])?"
@@ -56,8 +57,7 @@ class Kind(Enum):
     LIMIT = "a limit: a project's is added, and the lowest counts"
 
 
-@dataclass(frozen=True)
-class Spec:
+class Spec(NamedTuple):
     """Everything about one setting.
 
     ``values`` describes what it may be: one of ``scale``, which begins with the narrowest, or what matches
@@ -92,7 +92,7 @@ class Spec:
     has_flag: bool = False
     flag_name: str = ""
     help: str = ""
-    meanings: Mapping[str, str] = field(default_factory=dict)
+    meanings: Mapping[str, str] = MappingProxyType({})
     name: str = ""
 
     @property
@@ -125,8 +125,9 @@ class Spec:
         return self.scale[: max(1, self.scale.index(self.default))] if self.default in self.scale else ()
 
     def field(self) -> Any:
-        """Return the dataclass field of ``Settings`` that this describes."""
-        return field(default=self.default, metadata={"spec": self})
+        """Return the default of the field of ``Settings`` that this describes, and remember it as that field's."""
+        _OF_FIELDS.append(self)
+        return self.default
 
     def entries(self, text: str) -> list[str]:
         """Return the entries of a list in the words of a flag or a variable."""
@@ -154,8 +155,7 @@ class Spec:
         return is_narrowest or (value != self.default and current in self.scale[self.scale.index(value) :])
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """One session's settings. README.md has the table for users."""
 
     profile: str = Spec(
@@ -343,6 +343,7 @@ class Settings:
     ).field()
 
 
-SPECS: Mapping[str, Spec] = {item.name: replace(item.metadata["spec"], name=item.name) for item in fields(Settings)}
+_NAMED = zip(Settings._fields, _OF_FIELDS, strict=True)
+SPECS: Mapping[str, Spec] = {name: spec._replace(name=name) for name, spec in _NAMED}
 # The settings by the names of their flags.
 OF_FLAG = {spec.parameter: spec.name for spec in SPECS.values() if spec.has_flag}

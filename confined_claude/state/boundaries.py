@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..fs.directory import Directory
 from ..fs.spelling import as_listed
@@ -24,8 +23,7 @@ FILE = "boundaries.json"
 BASELINE = ".before"  # the suffix of what there was before a session, which is on record until it is looked through
 
 
-@dataclass(frozen=True)
-class Boundaries:
+class Boundaries(NamedTuple):
     """Paths below a project's root, such as ``sub/.git``.
 
     ``before`` has those that there were before the sessions on record; None if an earlier version started them.
@@ -37,7 +35,7 @@ class Boundaries:
 
     def at_a_start(self, there: Iterable[str]) -> Boundaries:
         """Return what is known once a session starts where these are ``there``, and none is on record."""
-        return replace(self, before=frozenset(there) - self.made)
+        return self._replace(before=frozenset(there) - self.made)
 
     def after(self, before: Iterable[str], found: Iterable[str], root: Path) -> Boundaries:
         """Return what is known once a session is over, with what it has left in the project at ``root``.
@@ -45,7 +43,7 @@ class Boundaries:
         ``before`` counts where none is recorded.
         """
         made = self.made | (frozenset(found) - (frozenset(before) if self.before is None else self.before))
-        return replace(self, made=frozenset(name for name in made if os.path.lexists(root / name)))
+        return self._replace(made=frozenset(name for name in made if os.path.lexists(root / name)))
 
     def accept(self, names: Iterable[str]) -> Boundaries:
         """Return what is known once the user has accepted ``names``, also while sessions run."""

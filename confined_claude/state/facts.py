@@ -6,9 +6,8 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..engine import containers
 from ..errors import ConfinedError
@@ -27,8 +26,7 @@ _REPLACEABLE = {f"name=seccomp,profile={name}" for name in ("default", "builtin"
 Check = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
 
 
-@dataclass(frozen=True)
-class EngineFacts:
+class EngineFacts(NamedTuple):
     """Facts about an engine.
 
     Whose uids its containers have, whether SELinux labels keep them from files, whether it takes a seccomp profile from
@@ -116,12 +114,12 @@ def current_facts(
             known = parse_json(directory.read(_FILE))
         is_current = 0 <= time.time() - known["asked"] < _VALID_SECONDS and known["version"] == _VERSION
         if identity and known["identity"] == identity and is_current:
-            return EngineFacts(**{field.name: known["facts"][field.name] for field in fields(EngineFacts)})
+            return EngineFacts(**{name: known["facts"][name] for name in EngineFacts._fields})
     info, version = containers.info(), containers.version()
     facts = from_answers(info, version)
     if record:
         check(info, version)
-        answer = {"identity": identity, "asked": time.time(), "facts": asdict(facts), "version": _VERSION}
+        answer = {"identity": identity, "asked": time.time(), "facts": facts._asdict(), "version": _VERSION}
         with contextlib.suppress(OSError, ConfinedError), state.make() as directory:
             directory.write(_FILE, json.dumps(answer).encode())
     return facts

@@ -9,9 +9,8 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ConfinedError
 from ..fs.directory import Directory
@@ -32,8 +31,7 @@ _MAX_BYTES = 1 << 20
 _SLUG_LENGTH = 22
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(NamedTuple):
     """A profile, and the host's Claude config that it copies from. ``is_new`` if it was never used."""
 
     name: str
@@ -48,7 +46,7 @@ class Profile:
         # The client keeps some files elsewhere if the variable is set, so for its own default it is not.
         if self.source != host.home / ".claude":
             environ[CLAUDE_CONFIG_DIR] = str(self.source)
-        return replace(host, environ=environ)
+        return host._replace(environ=environ)
 
 
 def find(host: Host, wanted: str) -> Profile:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,8 +24,7 @@ FILE = "project.json"
 _MAX_BYTES = 1 << 16
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(NamedTuple):
     """A project by its id. ``root`` is None if its record cannot be read, ``last_used`` is in epoch seconds.
 
     ``identity`` is None if a version that knew none has recorded it.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..errors import ConfinedError, ReviewNeeded, system_error
 from ..fs.directory import Location
@@ -20,8 +20,7 @@ _DIRECTORY = "trusted"
 _SEPARATOR = "\0"
 
 
-@dataclass(frozen=True)
-class Allowed:
+class Allowed(NamedTuple):
     """A content that was allowed: the text of both files, and the places that they led to."""
 
     config: str

@@ -8,7 +8,6 @@ import re
 import subprocess
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -192,7 +191,7 @@ def test_a_session_that_starts_at_the_same_moment_loses_nothing(
 
 @ALONE
 def test_of_images_only_what_was_built_here_and_nothing_uses(user: User, project: Path, place: Path) -> None:
-    host = replace(Host.current(), uid=user.uid, state=user.home / ".local/state/confined-claude")
+    host = Host.current()._replace(uid=user.uid, state=user.home / ".local/state/confined-claude")
     user.run("confined-claude", "shell", "--", "true", cwd=project)
     # The tool's name only for the one that is not this user's: other users' `status` looks into those.
     repositories = ("confined-claude-test", "confined-claude-test", "confined-claude")

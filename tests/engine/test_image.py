@@ -7,7 +7,6 @@ import re
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -291,7 +290,7 @@ def test_the_image_builds_with_buildkit_too(user: User, project: Path, other_ima
 
 def assert_known(user: User, name: str, identity: str) -> None:
     """The image of that name is the one that the user has built, with what is in it and what its layers take."""
-    host = replace(Host.current(), home=user.home, state=user.home / ".local/state/confined-claude")
+    host = Host.current()._replace(home=user.home, state=user.home / ".local/state/confined-claude")
     inventory = Inventory(Engine.connect({}), host)
     (image,) = inventory.own()
     assert (image.id, name in image.names) == (identity, True)

@@ -9,7 +9,6 @@ import re
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +83,7 @@ def test_what_runs_and_what_it_takes(user: User, project: Path, make_user: Calla
 
 @ALONE
 def test_images_with_what_they_share_counted_once(user: User, project: Path, place: Path) -> None:
-    host = replace(Host.current(), uid=user.uid, state=user.home / ".local/state/confined-claude")
+    host = Host.current()._replace(uid=user.uid, state=user.home / ".local/state/confined-claude")
     # Only this user's records make them the tool's: with its name, other users' `status` would look into them, too.
     made = [f"confined-claude-test:{uuid.uuid4().hex[:8]}" for _ in range(2)]
     label = f"confined-claude.owner={host.owner}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from confined_claude.guard.findings import Finding
@@ -94,7 +93,7 @@ class Scanned:
     """A project that was scanned before something is done to it."""
 
     def __init__(self, root: Path, chosen: Settings | None = None, since: float = 0.0, path: str = "") -> None:
-        host = replace(nowhere(root.with_name("nowhere")), environ={"PATH": path})
+        host = nowhere(root.with_name("nowhere"))._replace(environ={"PATH": path})
         workspace = Workspace(host, Project(root), chosen or Settings())
         self.project = GuardedProject(workspace, lenient=True)
         repository = self.project.repository

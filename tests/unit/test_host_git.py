@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import platformdirs
@@ -38,7 +37,7 @@ def gitconfig(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
 
 def told(host: Host) -> tuple[tuple[str, str], ...]:
     """What git in a session is told of the configuration; a user without an account has nothing else that says it."""
-    return plan_git(replace(host, uid=4_000_000), host.home / "no repository", Settings()).settings
+    return plan_git(host._replace(uid=4_000_000), host.home / "no repository", Settings()).settings
 
 
 def git(file: Path, *words: str) -> str:
@@ -153,7 +152,7 @@ def test_the_users_two_files_come_after_the_machines_own(
     (tmp_path / "system").write_text("[user]\n\temail = everybody@example.invalid\n")
     (host.home / ".config/git").mkdir(parents=True)
     (host.home / ".config/git/config").write_text("[user]\n\tname = Before\n\temail = ann@example.invalid\n")
-    host = replace(host, environ={"GIT_CONFIG_SYSTEM": str(tmp_path / "system")})
+    host = host._replace(environ={"GIT_CONFIG_SYSTEM": str(tmp_path / "system")})
     names = ("email", "everybody"), ("name", "Before"), ("email", "ann"), ("name", "Ann")
     assert told(host) == tuple(
         (f"user.{key}", f"{value}@example.invalid" if key == "email" else value) for key, value in names
@@ -171,7 +170,7 @@ def test_a_missing_or_broken_configuration_gives_nothing(
 
 def test_a_host_without_git_gives_nothing(host: Host, gitconfig: Callable[[str], Path], tmp_path: Path) -> None:
     gitconfig("[user]\n\tname = Ann\n")
-    host = replace(host, environ={"PATH": str(tmp_path)})
+    host = host._replace(environ={"PATH": str(tmp_path)})
     assert told(host) == ()
 
 
@@ -325,7 +324,7 @@ def test_git_is_asked_once_also_when_that_began_early(
     program.chmod(0o755)
     path = f"{program.parent}:{os.environ['PATH']}"
     monkeypatch.setenv("PATH", path)
-    asking = replace(host, environ={"PATH": path})
+    asking = host._replace(environ={"PATH": path})
     asking.ask_git()
     for _ in range(2):
         assert [variable.value for variable in asking.git_config] == ["config"]

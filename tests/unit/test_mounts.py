@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -200,7 +199,7 @@ def test_sockets_at_which_one_acts_as_the_user_are_refused(
     place = put(tmp_path / "place/x").parent
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(os.path.relpath(place / "s"))
-    there = replace(host, environ={**host.environ, variable: ADDRESSES[variable].format(place / "s")})
+    there = host._replace(environ={**host.environ, variable: ADDRESSES[variable].format(place / "s")})
     assert "acts as you" in refused(root, there, str(place))
     assert "neither a directory nor a regular file" in refused(root, there, f"{place}/s:/s")
     assert bound(root, host, str(place))  # the control
@@ -210,7 +209,7 @@ def test_the_directory_of_tmux_is_refused_wherever_the_start_is_called_from(
     root: Path, host: Host, tmp_path: Path
 ) -> None:
     place = put(tmp_path / f"tmux-{os.getuid()}/default").parent
-    there = replace(host, environ={**host.environ, "TMUX_TMPDIR": str(tmp_path)})
+    there = host._replace(environ={**host.environ, "TMUX_TMPDIR": str(tmp_path)})
     assert "acts as you" in refused(root, there, str(place))
     assert bound(root, host, str(place))  # the control
 
@@ -233,7 +232,7 @@ def test_where_something_listens_in_what_is_mounted_is_known(root: Path, host: H
 
 def test_what_holds_keys_elsewhere_is_refused(root: Path, host: Host, tmp_path: Path) -> None:
     (tmp_path / "keys/gnupg").mkdir(parents=True)
-    there = replace(host, environ={**host.environ, "GNUPGHOME": f"{tmp_path}/keys/gnupg"})
+    there = host._replace(environ={**host.environ, "GNUPGHOME": f"{tmp_path}/keys/gnupg"})
     for name in ("keys", "keys/gnupg"):
         assert "keys of yours" in refused(root, there, str(tmp_path / name))
         assert bound(root, host, str(tmp_path / name))  # the control

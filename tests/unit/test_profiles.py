@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ def home(host: Host) -> Path:
 
 
 def named(host: Host, directory: Path | str) -> Host:
-    return replace(host, environ={"CLAUDE_CONFIG_DIR": str(directory)})
+    return host._replace(environ={"CLAUDE_CONFIG_DIR": str(directory)})
 
 
 def use(host: Host, wanted: str = "host") -> Profile:
@@ -47,8 +46,8 @@ def test_it_follows_claude_config_dir_and_is_the_same_each_time(host: Host, home
         assert first.is_new
         assert first.source == directory
         assert first.name.startswith(name)
-        assert use(named(host, f"{directory}/")) == replace(first, is_new=False)
-        assert use(host, first.name) == replace(first, is_new=False)
+        assert use(named(host, f"{directory}/")) == first._replace(is_new=False)
+        assert use(host, first.name) == first._replace(is_new=False)
     assert use(host) == Profile("default", home / ".claude")
     assert [each.name for each in profiles.known(host)] == ["default", first.name, "work"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -247,13 +246,13 @@ def bare_home(host: Host, tmp_path: Path) -> Host:
     """A host whose home directory holds none of the directories that are refused for themselves."""
     away = tmp_path / "away"
     environ = {"CLAUDE_CONFIG_DIR": str(away / "claude")}
-    return replace(host, environ=environ, data=away / "data", state=away / "state", config=away / "config")
+    return host._replace(environ=environ, data=away / "data", state=away / "state", config=away / "config")
 
 
 def test_the_home_directory_and_all_that_hold_it_are_refused(tmp_path: Path, bare_home: Host) -> None:
     deep = tmp_path / "users/me"
     deep.mkdir(parents=True)
-    host = replace(bare_home, home=deep)
+    host = bare_home._replace(home=deep)
     for path in (deep, deep.parent):
         with pytest.raises(ConfinedError, match="home directory"):
             find(path, host)
@@ -267,7 +266,7 @@ def test_the_home_directory_behind_a_link_is_refused(tmp_path: Path, bare_home: 
     named.symlink_to(bare_home.home)
     for path, home in ((bare_home.home, named), (named, bare_home.home), (named, named)):
         with pytest.raises(ConfinedError, match="home directory"):
-            find(path, replace(bare_home, home=home))
+            find(path, bare_home._replace(home=home))
 
 
 @pytest.mark.parametrize("directory", ["data", "state", "config", "claude_config"])
@@ -275,8 +274,7 @@ def test_own_directories_what_holds_them_and_what_is_inside_are_refused(
     directory: str, host: Host, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "elsewhere" / directory
-    moved = replace(
-        host,
+    moved = host._replace(
         environ={"CLAUDE_CONFIG_DIR": str(elsewhere)} if directory == "claude_config" else {},
         **({} if directory == "claude_config" else {directory: elsewhere}),
     )
@@ -346,13 +344,13 @@ def test_other_directories_of_the_home_are_fine(path: str, bare_home: Host) -> N
 
 
 def test_the_config_directory_by_its_variable_is_refused(bare_home: Host, tmp_path: Path) -> None:
-    host = replace(bare_home, environ={**bare_home.environ, "XDG_CONFIG_HOME": str(tmp_path / "settings")})
+    host = bare_home._replace(environ={**bare_home.environ, "XDG_CONFIG_HOME": str(tmp_path / "settings")})
     assert "keys of yours" in refusal(tmp_path / "settings/nvim", host)
 
 
 @pytest.mark.parametrize("name", ["CARGO_HOME", "GNUPGHOME", "NVM_DIR", "DOCKER_CONFIG"])
 def test_where_a_variable_has_keys_or_programs_is_refused(bare_home: Host, tmp_path: Path, name: str) -> None:
-    host = replace(bare_home, environ={**bare_home.environ, name: str(tmp_path / "elsewhere")})
+    host = bare_home._replace(environ={**bare_home.environ, name: str(tmp_path / "elsewhere")})
     assert "keys of yours" in refusal(tmp_path / "elsewhere/inner", host)
     assert refusal(tmp_path / "elsewhere/inner", bare_home) == ""
 
@@ -371,7 +369,7 @@ def test_what_the_home_links_to_as_such_a_directory_is_refused(bare_home: Host, 
 
 
 def with_path(host: Host, path: str) -> Host:
-    return replace(host, environ={**host.environ, "PATH": path})
+    return host._replace(environ={**host.environ, "PATH": path})
 
 
 def test_a_directory_on_the_callers_path_is_refused(bare_home: Host, tmp_path: Path) -> None:

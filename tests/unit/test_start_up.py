@@ -64,6 +64,14 @@ def test_what_a_start_goes_through_brings_in_no_sdk() -> None:
     assert (
         modules & {"docker", "rich", "copier", "requests", "confined_claude.engine.sdk", "invoke", "tarfile"} == set()
     )
+    # A dataclass compiles its methods at each import, with half of the standard library's tools for that.
+    assert modules & {"dataclasses", "inspect", "ast", "zlib", "string"} == set()
+
+
+def test_the_public_authorities_are_found_without_the_import_of_certifi() -> None:
+    asked = "from confined_claude.image import certificates; certificates.extra_certificates({})"
+    assert not {"certifi", "importlib.resources", "zipfile"} & imported_by(asked)
+    assert "certifi" in imported_by(f"{asked}; import certifi")  # the control
 
 
 def test_what_judges_a_session_is_not_imported_before_the_engine_works() -> None:
@@ -71,5 +79,11 @@ def test_what_judges_a_session_is_not_imported_before_the_engine_works() -> None
     assert not {f"confined_claude.{name}" for name in ("guard.verdicts", "guard.scan", "image.inventory")} & modules
 
 
-def test_joining_a_session_starts_no_program_and_so_imports_nothing_for_that() -> None:
-    assert not {"subprocess", "shutil", "random"} & imported_by("import confined_claude.commands.execute")
+def test_joining_a_session_imports_nothing_that_only_a_start_needs() -> None:
+    modules = imported_by("import confined_claude.command_line, confined_claude.commands.execute")
+    assert "confined_claude.session.join" in modules
+    assert not {"subprocess", "shutil", "random"} & modules  # it starts no program
+    assert not {"dataclasses", "inspect", "ast", "csv", "textwrap", "shlex"} & modules
+    assert (
+        not {f"confined_claude.{name}" for name in ("workspace", "settings", "environment", "engine.mount")} & modules
+    )

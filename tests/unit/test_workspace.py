@@ -11,8 +11,9 @@ from confined_claude.errors import ConfinedError, ReviewNeeded
 from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.settings import Settings
+from confined_claude.state.current import current_project
 from confined_claude.state.store import records_of
-from confined_claude.workspace import Workspace, current_project
+from confined_claude.workspace import Workspace
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ an interrupted clean has left there, the next one deletes.
 from __future__ import annotations
 
 from ...host import Host
-from ...workspace import leave_project_out_of_path
+from ...state.current import leave_project_out_of_path
 from . import confirm
 from .confirm import Options
 from .project import ProjectCleanup

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ... import console
 from ...errors import ConfinedError, EngineError
@@ -17,8 +16,7 @@ from .plan import Item, Plan, sizes_of
 NOTHING = "Nothing was deleted."
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """``everything`` includes the memory, ``dry_run`` only lists, ``sure`` asks nothing."""
 
     everything: bool = False

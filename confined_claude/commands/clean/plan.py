@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...fs.directory import Location
 from ...fs.usage import Size, measure
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """Something to delete. ``bytes`` is what it takes in addition to the ``locations``."""
 
     text: str
@@ -18,8 +17,7 @@ class Item:
     bytes: int = 0
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What there is to delete: ``data`` after one question, and ``memory``, which cannot be restored, after a second.
 
     The titles say whose it is. ``losses`` are lines on what is lost with the memory, ``notes`` on what is left out.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ...claude import history, tokens
 from ...claude.history import ProjectScope
@@ -21,17 +21,10 @@ from ...host import Host
 from ...project import IGNORED, IGNORED_BEFORE, SCAFFOLD, Project
 from ...project.boundaries import IN_SCAFFOLD
 from ...state import projects
+from ...state.current import current_project
 from ...state.profiles import DEFAULT
 from ...state.store import LOCK, records_of, state_of
-from ...workspace import (
-    CONVERSATIONS,
-    current_project,
-    data_of,
-    in_profile,
-    profile_data,
-    scaffold_of,
-    shared_config,
-)
+from ...workspace import CONVERSATIONS, data_of, in_profile, profile_data, scaffold_of, shared_config
 from . import trash
 from .confirm import refuse_while_running
 from .plan import Item, Plan, counted
@@ -41,8 +34,7 @@ _IGNORE = ".gitignore"
 _AT_REST = ("created", "exited", "dead")
 
 
-@dataclass(frozen=True)
-class ProjectCleanup:
+class ProjectCleanup(NamedTuple):
     """A project to be cleaned.
 
     ``root`` is None if its record cannot be read; ``exists`` says whether there still is a directory.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...claude import tokens
 from ...errors import EngineError
@@ -22,8 +22,7 @@ from .confirm import refuse_while_running
 from .plan import Item, Plan, counted
 
 
-@dataclass(frozen=True)
-class SharedCleanup:
+class SharedCleanup(NamedTuple):
     """The data of all projects. Its memory is Claude's own config."""
 
     host: Host

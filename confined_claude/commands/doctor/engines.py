@@ -6,9 +6,8 @@ import contextlib
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...engine import containers as client
 from ...engine import context as docker_context
@@ -31,8 +30,7 @@ _NO_SNAP = (
 )
 
 
-@dataclass(frozen=True)
-class Answers:
+class Answers(NamedTuple):
     """What an engine answered to ``docker version`` and ``docker info``."""
 
     version: Mapping[str, Any]
@@ -139,7 +137,7 @@ def files(answers: Answers, host: Host, here: Project | None) -> Result:
     with contextlib.ExitStack() as stack:
         if not host.state.is_dir():  # no command has made it, nor does this one
             near = next(place for place in host.state.parents if place.is_dir())
-            host = replace(host, state=Path(stack.enter_context(tempfile.TemporaryDirectory(dir=near))))
+            host = host._replace(state=Path(stack.enter_context(tempfile.TemporaryDirectory(dir=near))))
         sight.check(host, address, answers.info, answers.version, root, is_recorded=False)
     return ok("the engine has this machine's files" if root is None else "the engine sees the project")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from ...project import Project
 from ...settings import Settings
 from ...settings.files import ProjectFiles
 from ...state import profiles
-from ...workspace import current_project
+from ...state.current import current_project
 from .. import accounts
 from ..config import resolve_here
 from . import engines, machine, records
@@ -117,7 +116,7 @@ class _Examination:
         result = machine.sign_in(found.config, found.host, (self._here.root,) if self._here else ())
         if found.profile.name == profiles.DEFAULT:
             return result
-        return replace(result, what=f"profile {found.profile.name}: {result.what}")
+        return result._replace(what=f"profile {found.profile.name}: {result.what}")
 
     def _image(self, settings: Settings, dockerfile: str) -> Result:
         from ...engine.sdk import Engine
@@ -128,5 +127,5 @@ class _Examination:
         if found is not None:
             with contextlib.suppress(EngineError):  # on a full disk, say
                 version = Inventory(engine, self._host).claude_version(found.id, record=False)
-                found = replace(found, claude_version=version)
+                found = found._replace(claude_version=version)
         return machine.its_image(found, chain, time.time())

@@ -8,8 +8,8 @@ import sys
 import sysconfig
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ...claude import account, choosing
 from ...claude.config import ClaudeConfig
@@ -43,8 +43,7 @@ def git_command(host: Host) -> Result:
     return warning(what, "Install git (Debian, Ubuntu: apt-get install git).")
 
 
-@dataclass(frozen=True)
-class _Installer:
+class _Installer(NamedTuple):
     """A program that installs each tool in an environment of its own, which has the file ``mark``.
 
     ``path_command`` puts the tools' commands on PATH. With ``option`` it exposes those of dependencies, such as inv.

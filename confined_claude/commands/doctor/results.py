@@ -6,8 +6,7 @@ import json
 import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ... import __version__
 from ...background import Background, Unfinished
@@ -20,8 +19,7 @@ _INDENT = 9
 _REPORT = "Look at it yourself; if all is well there, report this."
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """What a check found, and a hint on what to do about it."""
 
     status: str

@@ -17,15 +17,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 RUNC, CONTAINERD, DOCKER = "runc", "containerd", "Engine"
 _RUNTIME = re.compile(r"^OCI Runtime \((\w+)\): \1 version (\S+)", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Vulnerability:
+class Vulnerability(NamedTuple):
     """A vulnerability of ``component``. ``fixed`` are the first versions without it, one for each series.
 
     Only an engine with the kind ``plugins`` of plug-ins in its ``docker info`` has it; with any plug-ins if empty.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,17 +26,10 @@ from ...project.boundaries import IN_SCAFFOLD
 from ...session import listing
 from ...session.listing import Session
 from ...state import projects
+from ...state.current import current_project
 from ...state.projects import Known
 from ...state.store import LOGS, records_of, state_of
-from ...workspace import (
-    CACHES,
-    CLAUDE_CONFIG,
-    current_project,
-    data_of,
-    profile_data,
-    scaffold_of,
-    shared_data,
-)
+from ...workspace import CACHES, CLAUDE_CONFIG, data_of, profile_data, scaffold_of, shared_data
 from .. import accounts
 from ..accounts import Account
 from ..clean.trash import outside_projects
@@ -162,7 +154,7 @@ class StatusCollector:
         due = {key: data for key, data in wanted.items() if self._is_due(key, data, is_old=is_old)}
         locations = {key: [each.location for each in data] for key, data in due.items()}
         for key, sizes in disk.measure(locations, waiting=waiting).items():
-            with_sizes = [replace(data, size=size) for data, size in zip(due[key], sizes, strict=True)]
+            with_sizes = [data._replace(size=size) for data, size in zip(due[key], sizes, strict=True)]
             self._measured[key] = (due[key], with_sizes)
         if is_old:
             self._measured_at = time.monotonic()

@@ -20,7 +20,7 @@ def document(found: Status) -> dict[str, Any]:
     return {
         "version": VERSION,
         "time": _moment(found.time),
-        "problems": [vars(problem) for problem in found.problems],
+        "problems": [problem._asdict() for problem in found.problems],
         "sessions": None if found.sessions is None else [_session(each) for each in found.sessions],
         "project": own,
         "shared": _data(found.shared),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ...engine.usage import Usage
 from ...errors import ConfinedError
@@ -18,8 +18,7 @@ from ..accounts import Account
 CLEAN, CLEAN_ALL, CLEAN_GLOBAL, CLEAN_GLOBAL_ALL = "clean", "clean --all", "clean-global", "clean-global --all"
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """What could not be found out: ``about`` the engine, the images, the project, or records."""
 
     about: str
@@ -31,8 +30,7 @@ class Problem:
         return cls(about, error.message, error.hint)
 
 
-@dataclass(frozen=True)
-class SessionUsage:
+class SessionUsage(NamedTuple):
     """A session and what it takes. ``cpu_percent`` is known only if there was an earlier look at it."""
 
     session: Session
@@ -48,24 +46,22 @@ class SessionUsage:
         return "running" if self.session.is_up else "starting"
 
 
-@dataclass(frozen=True)
-class Data:
+class Data(NamedTuple):
     """A directory of the tool's and what it takes. ``removed_by`` is the command that deletes it."""
 
     name: str
     location: Location
     removed_by: str
-    size: Size = field(default_factory=Size)
+    size: Size = Size()
 
 
-@dataclass(frozen=True)
-class KnownProject:
+class KnownProject(NamedTuple):
     """A known project with what is stored for it, and what is open to review there."""
 
     known: Known
     exists: bool
     size: Size
-    open: FindingCounts = field(default_factory=FindingCounts)
+    open: FindingCounts = FindingCounts()
 
     @property
     def forgotten_by(self) -> list[str]:
@@ -73,8 +69,7 @@ class KnownProject:
         return ["confined-claude", "clean", "--all", "--project", self.known.id]
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """All there is to say at a ``time`` in epoch seconds.
 
     ``sessions`` and ``images`` are None if the engine could not be asked, ``project`` if there can be none here.

@@ -6,8 +6,8 @@ import shlex
 import textwrap
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.filesize import decimal
 
@@ -22,8 +22,7 @@ _PLAIN, _TITLE, _YELLOW = "", "bold", "yellow"
 _Rows = Sequence[Sequence[str]]
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A line of text, and its style in rich's words."""
 
     text: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +153,7 @@ HOOKS = {
 def filled(host: Host, paths: HostPaths) -> Host:
     put(host.home / ".claude.json", {"mcpServers": SERVERS, "projects": {"/x": {"mcpServers": {"p": {}}}}})
     put(paths.config / "settings.json", {"hooks": HOOKS})
-    return replace(host, environ={"MINE": "from the environment"})
+    return host._replace(environ={"MINE": "from the environment"})
 
 
 def items(host: Host) -> dict[str, Item]:
@@ -235,7 +234,7 @@ def test_what_does_not_fit_into_a_variable_is_left_out(host: Host) -> None:
 
 def test_with_another_config_its_own_state_counts(filled: Host, tmp_path: Path) -> None:
     put(tmp_path / "work/.claude.json", {"mcpServers": {"work": {"command": "npx"}}})
-    host = replace(filled, environ={"CLAUDE_CONFIG_DIR": str(tmp_path / "work")})
+    host = filled._replace(environ={"CLAUDE_CONFIG_DIR": str(tmp_path / "work")})
     assert [item.name for item in HostSetup(host).items] == ["work"]
 
 

@@ -9,7 +9,6 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,7 @@ class Place:
         self.theirs.mkdir(exist_ok=True)
 
     def prepare(self, **environ: str) -> SignIn:
-        return ClaudeConfig(self.location, replace(self.host, environ=environ)).prepare()
+        return ClaudeConfig(self.location, self.host._replace(environ=environ)).prepare()
 
     def error(self, **environ: str) -> ConfinedError:
         with pytest.raises(ConfinedError) as caught:

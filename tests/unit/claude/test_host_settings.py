@@ -6,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ class Place:
         self.user = self.host.home / ".claude/settings.json"
 
     def read(self, **environ: str) -> HostSettings:
-        host = replace(self.host, environ={**self.host.environ, **environ})
+        host = self.host._replace(environ={**self.host.environ, **environ})
         return read(host, (self.project, self.mounted), self.managed)
 
 
@@ -117,7 +116,7 @@ def test_settings_that_lead_to_where_a_session_can_write_are_not_used(place: Pla
     # A link on the way there, too, which the next session could turn.
     (target / "settings.json").rename(real)
     (target / "settings.json").symlink_to(real)
-    assert place.read() == replace(found, problems=place.read().problems)
+    assert place.read() == found._replace(problems=place.read().problems)
     assert str(target) in place.read().problems[0]
 
 
@@ -183,7 +182,7 @@ def test_a_config_directory_where_a_session_can_write_is_refused(place: Place) -
 
 
 def find(place: Place, **environ: str) -> Any:
-    host = replace(place.host, environ={**place.host.environ, **environ})
+    host = place.host._replace(environ={**place.host.environ, **environ})
     return choosing.find(host, (place.project,), shared_data(host).at("claude-config"))
 
 

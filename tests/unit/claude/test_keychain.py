@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +40,7 @@ class Mac:
         program.chmod(0o755)
         monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
         self.program = program
-        self.host: Host = replace(host_below(folder), environ={"USER": "me", **environ})
+        self.host: Host = host_below(folder)._replace(environ={"USER": "me", **environ})
         self.item.write_text(json.dumps({"claudeAiOauth": OAUTH}))
 
 
@@ -66,7 +65,7 @@ def test_another_config_directory_has_another_item(tmp_path: Path, monkeypatch: 
     found = Keychain(mac.host).read()
     assert found is not None
     assert (found.oauth, found.source) == (OAUTH, f"Keychain: {service}")
-    assert Keychain(replace(mac.host, environ={"USER": "me"})).read() is None
+    assert Keychain(mac.host._replace(environ={"USER": "me"})).read() is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -622,6 +621,6 @@ def test_looking_through_200_skills_is_quick(place: Place) -> None:
 def test_another_claude_config_of_the_host_is_the_one_followed(place: Place, tmp_path: Path) -> None:
     put(tmp_path / "named/CLAUDE.md", b"named")
     put(place.theirs / "CLAUDE.md", b"default")
-    place.host = replace(place.host, environ={"CLAUDE_CONFIG_DIR": str(tmp_path / "named")})
+    place.host = place.host._replace(environ={"CLAUDE_CONFIG_DIR": str(tmp_path / "named")})
     place.start()
     assert place.files() == {"CLAUDE.md": b"named"}

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,7 +53,7 @@ class Terminal(io.StringIO):
 def host(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     """A host without an engine."""
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    return replace(host, environ={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
+    return host._replace(environ={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,11 +48,11 @@ def test_the_account_is_named(
     monkeypatch.chdir(root)
     put(host.home / ".claude-work/.claude.json", json.dumps({"oauthAccount": {"emailAddress": "me@work.invalid"}}))
     put(host.home / ".claude-work/.credentials.json", json.dumps({"claudeAiOauth": {"accessToken": "t"}}))
-    config.config(replace(host, environ={"CONFINED_CLAUDE_PROFILE": "work"}), as_json=False)
+    config.config(host._replace(environ={"CONFINED_CLAUDE_PROFILE": "work"}), as_json=False)
     source = host.home / ".claude-work"
     expected = f"# The profile is work: me@work.invalid; it copies from {source}."
     assert capsys.readouterr().out.splitlines()[-1] == expected
-    config.config(replace(host, environ={"CONFINED_CLAUDE_PROFILE": "work"}), as_json=True)
+    config.config(host._replace(environ={"CONFINED_CLAUDE_PROFILE": "work"}), as_json=True)
     assert json.loads(capsys.readouterr().out)["profile"] == {
         "name": "work",
         "copies_from": str(source),
@@ -66,7 +65,7 @@ def test_the_account_is_named(
 def test_each_value_names_where_it_comes_from(host: Host) -> None:
     environ = {"CONFINED_CLAUDE_NETWORK": "open", "CONFINED_CLAUDE_GIT": "open"}
     found = resolved(
-        replace(host, environ=environ),
+        host._replace(environ=environ),
         project='sudo = "off"\nmemory = "4g"\nprotect = ["b"]',
         user='network = "none"\nmemory = "8g"\nprotect = ["a"]\nallow = ["x.y"]',
         git="isolated",
@@ -107,7 +106,7 @@ def test_the_lines_are_a_config_file(host: Host) -> None:
 def test_what_is_printed_is_taken_back(paths: list[str], cpus: str, host: Host) -> None:
     protect = tuple(path for path in paths if SPECS["protect"].allows(path))
     limits = {"pids": ("100", "4096"), "memory": ("75%", "4g"), "cpus": ("100%", cpus)}
-    found = Resolved(replace(Settings(network="docker:mine", ports=("80",)), protect=protect, **limits), {})
+    found = Resolved(Settings(network="docker:mine", ports=("80",))._replace(protect=protect, **limits), {})
     assert resolved(host, user="\n".join(config.lines(found))).settings == found.settings
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -271,8 +270,8 @@ def test_processors_are_missed_only_where_they_are_limited() -> None:
 
 def test_whose_the_files_are(host: Host, tmp_path: Path) -> None:
     here = Project(tmp_path)
-    own = replace(host, uid=os.getuid(), gid=77)
-    ordinary = replace(own, uid=1000)
+    own = host._replace(uid=os.getuid(), gid=77)
+    ordinary = own._replace(uid=1000)
     assert (
         engines.users(DEBIAN["version"], DEBIAN["info"], ordinary, None).what
         == "sessions are uid 1000, gid 77; their files are yours"
@@ -305,7 +304,7 @@ def test_why_a_session_may_or_may_not_write_in_a_project_of_anothers(
     here.root.mkdir()
     os.chown(here.root, 0, gid)
     here.root.chmod(mode)
-    host = replace(host_below(plain_folder, PLAIN_ID, PLAIN_ID), groups=groups, umask=umask)
+    host = host_below(plain_folder, PLAIN_ID, PLAIN_ID)._replace(groups=groups, umask=umask)
     found = as_plain_user(lambda: engines.users(DEBIAN["version"], DEBIAN["info"], host, here))
     assert (found.status, found.what.startswith("the project belongs to uid 0 and the group")) == (status, True)
     assert words in found.what
@@ -335,7 +334,7 @@ def test_a_project_in_which_another_user_has_sessions(plain_folder: Path) -> Non
     os.chown(here.root, 0, TEAM)
     here.root.chmod(0o2770)
     here.scaffold.chmod(0o700)
-    host = replace(host_below(plain_folder, PLAIN_ID, PLAIN_ID), groups=(TEAM,), umask=0o002)
+    host = host_below(plain_folder, PLAIN_ID, PLAIN_ID)._replace(groups=(TEAM,), umask=0o002)
     here.root.chmod(0o2777)  # this process is no member
     found = as_plain_user(lambda: engines.users(DEBIAN["version"], DEBIAN["info"], host, here))
     assert found.status == PROBLEM
@@ -343,7 +342,7 @@ def test_a_project_in_which_another_user_has_sessions(plain_folder: Path) -> Non
 
 
 def test_root_is_warned(host: Host) -> None:
-    assert engines.users(DEBIAN["version"], DEBIAN["info"], replace(host, uid=0), None).status == WARNING
+    assert engines.users(DEBIAN["version"], DEBIAN["info"], host._replace(uid=0), None).status == WARNING
 
 
 # Context
@@ -354,29 +353,29 @@ def test_root_is_warned(host: Host) -> None:
     [("unix:///x.sock", "unix:///x.sock"), (f"tcp://me:{SECRET}@127.0.0.1:1", "tcp://127.0.0.1:1")],
 )
 def test_the_context_without_secrets(host: Host, address: str, shown: str) -> None:
-    found = engines.context(replace(host, environ={"DOCKER_HOST": address}))
+    found = engines.context(host._replace(environ={"DOCKER_HOST": address}))
     assert found == ok(f"DOCKER_HOST, {shown}")
 
 
 def test_the_context_by_name(host: Host) -> None:
     config = host.home / "docker"
-    assert engines.context(replace(host, environ={"DOCKER_CONFIG": str(config)})) == ok(
+    assert engines.context(host._replace(environ={"DOCKER_CONFIG": str(config)})) == ok(
         f"context default, {context.DEFAULT_ADDRESS}"
     )
     put(config / "config.json", "{")
-    found = engines.context(replace(host, environ={"DOCKER_CONFIG": str(config)}))
+    found = engines.context(host._replace(environ={"DOCKER_CONFIG": str(config)}))
     assert found.status == WARNING
     assert f"{config}/config.json is damaged, and does not count" in found.what
     (config / "config.json").unlink()
     with pytest.raises(ConfinedError, match="no docker context called nope"):
-        engines.context(replace(host, environ={"DOCKER_CONFIG": str(config), "DOCKER_CONTEXT": "nope"}))
+        engines.context(host._replace(environ={"DOCKER_CONFIG": str(config), "DOCKER_CONTEXT": "nope"}))
 
 
 # The machine
 
 
 def test_commands_on_path(host: Host, tmp_path: Path) -> None:
-    nowhere = replace(host, environ={"PATH": str(tmp_path)})
+    nowhere = host._replace(environ={"PATH": str(tmp_path)})
     assert machine.docker_command(nowhere).status == PROBLEM
     assert machine.git_command(nowhere).status == WARNING
     for name in ("docker", "git"):
@@ -388,7 +387,7 @@ def test_commands_on_path(host: Host, tmp_path: Path) -> None:
 def test_the_commands_that_a_shell_finds_are_this_installations(host: Host, tmp_path: Path) -> None:
     bin_directory, mine = tmp_path / "bin", Path(os.__file__).parent  # some directory without them
     bin_directory.mkdir()
-    there = replace(host, environ={"PATH": f"{bin_directory}:{mine}"})
+    there = host._replace(environ={"PATH": f"{bin_directory}:{mine}"})
     missing = machine.own_commands(there)
     assert missing.status == WARNING
     assert missing.what == "confined-claude is not found; inv is not found"
@@ -420,7 +419,7 @@ def test_pipx_and_uv_have_their_own_way_to_path(
 ) -> None:
     put(tmp_path / "venv" / mark)
     bin_directory = put(tmp_path / "bin/x").parent
-    there = replace(host, environ={"PATH": str(bin_directory)})
+    there = host._replace(environ={"PATH": str(bin_directory)})
     missing = machine.own_commands(there, tmp_path / "venv")
     assert (missing.what, missing.hint) == (
         "confined-claude is not found",
@@ -495,7 +494,7 @@ def test_the_sign_in(host: Host) -> None:
 
     def look(**environ: str) -> Result:
         before = tree(host.home)
-        found = machine.sign_in(inside, replace(host, environ=environ))
+        found = machine.sign_in(inside, host._replace(environ=environ))
         assert tree(host.home) == before
         assert SECRET not in str(found)
         return found
@@ -720,7 +719,7 @@ def test_without_an_engine_all_else_is_checked(
     path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
     environ = {"DOCKER_HOST": f"unix://{tmp_path}/none.sock", "PATH": path, "ANTHROPIC_API_KEY": SECRET}
     before = tree(tmp_path)
-    found = examination.examine(replace(host, environ=environ))
+    found = examination.examine(host._replace(environ=environ))
     assert tree(tmp_path) == before
     by_name = {name: result.status for name, result in found}
     assert by_name["engine"] == PROBLEM

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,8 +79,8 @@ def test_a_server_elsewhere_that_the_network_does_not_reach_is_named(
 ) -> None:
     url = {"type": "http", "url": "https://mcp.example.com/mcp"}
     put(place.host.home / ".claude.json", {"mcpServers": {"remote": url}})
-    place.host = replace(
-        place.host, environ={"CONFINED_CLAUDE_NETWORK": network, **({"CONFINED_CLAUDE_ALLOW": allow} if allow else {})}
+    place.host = place.host._replace(
+        environ={"CONFINED_CLAUDE_NETWORK": network, **({"CONFINED_CLAUDE_ALLOW": allow} if allow else {})}
     )
     lines = shown(place, capsys)
     following = lines[lines.index("waiting  remote: talks to https://mcp.example.com") + 1]

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ def session(name: str = "confined-claude-demo", **changed: Any) -> Session:
     demo = Project(HOME / "demo")
     ids = (demo.id, demo.root, "1" * 16, "1000:1000")
     made = Session("0" * 64, name, "confined-claude:abc", NOW - 3600, True, *ids, True)
-    return replace(made, **changed)
+    return made._replace(**changed)
 
 
 def image(digit: str, name: str, version: str, size: int, *, is_used: bool = False) -> Image:
@@ -129,7 +128,7 @@ def collect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Status]:
 
 
 def without_engine(host: Host) -> Host:
-    return replace(host, environ={"DOCKER_HOST": os.environ["DOCKER_HOST"], "PATH": ""})
+    return host._replace(environ={"DOCKER_HOST": os.environ["DOCKER_HOST"], "PATH": ""})
 
 
 Collect = Callable[..., Status]
@@ -189,7 +188,7 @@ def test_known_projects_come_from_the_state_alone(host: Host, collect: Collect) 
 @asks_for_the_engine
 def test_a_project_whose_data_is_elsewhere_is_not_gone(host: Host, collect: Collect) -> None:
     known(host)
-    (found,) = collect(replace(host, data=host.home / "not/there")).projects
+    (found,) = collect(host._replace(data=host.home / "not/there")).projects
     assert found.exists
 
 
@@ -262,9 +261,9 @@ def test_what_is_open_to_review_is_read_without_a_lock(host: Host) -> None:
     records = records_of(host, demo.id)
     assert count_findings(records) == count_findings(records.at("missing")) == FindingCounts()
     red = Finding(".envrc", Kind.FILE, True, "your shell", "new", None, b"x", "", "1")
-    yellow = replace(red, path="Makefile", red=False)
+    yellow = red._replace(path="Makefile", red=False)
     with locked(records) as kept:
-        kept.save_findings([red, yellow, replace(yellow, path="other")])
+        kept.save_findings([red, yellow, yellow._replace(path="other")])
         with kept.begin("a" * 16, Record()):
             kept.begin("b" * 16, Record()).close()
             kept.mark_unscanned("b" * 16)
@@ -386,7 +385,7 @@ This project: ~/demo
 
 def test_a_session_is_shown_with_its_network_and_ports() -> None:
     listed = session(network="allowlist", ports=("80", "8080"), profile="work")
-    found = replace(everything(), sessions=(SessionUsage(listed), SessionUsage(session("old"))))
+    found = everything()._replace(sessions=(SessionUsage(listed), SessionUsage(session("old"))))
     shown = text(found).splitlines()[1:3]
     assert shown[0].endswith("  network allowlist, localhost:80, localhost:8080  profile work")
     assert shown[1] == "  old                   ~/demo  since today 14:00"
@@ -418,8 +417,7 @@ def test_in_forty_columns_only_names_and_commands_are_longer() -> None:
 def test_nothing_a_session_named_steers_the_terminal(width: int | None) -> None:
     odd = session(f"name{HOSTILE}", path=HOME / HOSTILE, has_owner=False)
     odd_image = image("1", HOSTILE, HOSTILE, 1)
-    found = replace(
-        everything(),
+    found = everything()._replace(
         sessions=(SessionUsage(odd, HOSTILE),),
         problems=(Problem("records", HOSTILE, HOSTILE),),
         images=ImageInventory((odd_image,), (), 0, (odd_image,)),
@@ -444,11 +442,11 @@ def test_a_live_view_shortens_the_list_of_known_projects_alone(height: int) -> N
     many = tuple(
         KnownProject(Known(f"p-{number:08}", HOME / f"p-{number}", NOW), True, Size(1)) for number in range(100)
     )
-    shown = text(replace(everything(), projects=many), 120, height).splitlines()
+    shown = text(everything()._replace(projects=many), 120, height).splitlines()
     assert len(shown) <= height
     assert "  … and more: `confined-claude status` lists them all." in shown
     assert any(line.startswith("  confined-claude clean-global") for line in shown)
-    assert len(text(replace(everything(), projects=many), 120).splitlines()) > 100
+    assert len(text(everything()._replace(projects=many), 120).splitlines()) > 100
 
 
 def test_an_engine_that_never_answers_is_given_up(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -171,7 +170,7 @@ def leads(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ConfinedError("No project may have that.", "Leave it out.")
         return os.path.realpath(root / entry)
 
-    specs = {**SPECS, "writable": replace(SPECS["writable"], resolve=resolve)}
+    specs = {**SPECS, "writable": SPECS["writable"]._replace(resolve=resolve)}
     monkeypatch.setattr("confined_claude.settings.files.SPECS", specs)
 
 

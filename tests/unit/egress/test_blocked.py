@@ -83,7 +83,7 @@ def test_the_same_is_one_and_the_latest_comes_first(directory: Path, workspace: 
     collect(workspace, "")
     running(directory, "two", text_of(later, {**ONE, "reason": "address", "last": "2026-01-09T00:00:00+00:00"}))
     found = blocked(workspace)
-    assert [(entry.port, entry.reason, entry.count) for entry in found] == [
+    assert [(entry.port, entry.reason, entry.times) for entry in found] == [
         (443, "name", 5),
         (443, "address", 1),
         (80, "name", 1),

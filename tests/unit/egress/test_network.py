@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import json
 import re
@@ -55,7 +54,7 @@ KEEPS_ID = ("--userns", "keep-id", "--user", "claude")
 
 def place(host: Host, network: str, environ: dict[str, str] | None = None, **settings: Any) -> Workspace:
     """A workspace by the mode of its network, the host's variables and other settings."""
-    host = dataclasses.replace(host, environ=environ or {})
+    host = host._replace(environ=environ or {})
     return Workspace(host, Project(Path("/home/me/My App")), Settings(network=network, **settings))
 
 
@@ -207,7 +206,7 @@ def test_internet_the_sidecar_has_what_the_engine_refuses_the_session(host: Host
     [
         ({"sudo": "full"}, 1000, IMAGE, {}),
         ({}, 0, IMAGE, {}),
-        ({}, 1000, dataclasses.replace(IMAGE, is_custom=True), {}),
+        ({}, 1000, IMAGE._replace(is_custom=True), {}),
         ({}, 1000, IMAGE, {"podman": True}),
         ({}, 1000, IMAGE, {"rootless": True}),
         ({}, 1000, IMAGE, {"podman": True, "rootless": True}),
@@ -217,14 +216,14 @@ def test_internet_the_sidecar_has_what_the_engine_refuses_the_session(host: Host
 def test_internet_the_sidecar_alone_can_set_the_rules_where_a_session_could_keep_that(
     settings: dict[str, Any], uid: int, image: ImageChain, engine: dict[str, bool], host: Host
 ) -> None:
-    launch = launched(place(dataclasses.replace(host, uid=uid), "internet", **settings), image, **engine)
+    launch = launched(place(host._replace(uid=uid), "internet", **settings), image, **engine)
     assert set(values_of("--cap-add", sidecar(launch.egress).arguments)) == {"NET_ADMIN", "SETUID", "SETGID"}
     arguments = tuple(launch.create_arguments("x"))
     assert not {"NET_ADMIN", "SETPCAP", "NET_RAW", "ALL"} & set(values_of("--cap-add", arguments))
     for flag in ("--hostname", "--add-host", "--publish", "--dns", "--rules"):
         assert flag not in arguments
     # The control: any other session sets them itself.
-    assert launched(place(dataclasses.replace(host, uid=1000), "internet")).egress.sidecar is None
+    assert launched(place(host._replace(uid=1000), "internet")).egress.sidecar is None
 
 
 def test_internet_podman_has_the_sidecar_first_and_a_rootless_one_its_users_too(host: Host) -> None:
@@ -296,7 +295,7 @@ def test_allowlist_the_session_has_no_network_and_meets_its_sidecar_in_a_directo
 
 
 def test_allowlist_the_sidecar_is_the_caller_and_has_no_capability(host: Host) -> None:
-    workspace = place(dataclasses.replace(host, uid=501, gid=20), "allowlist")
+    workspace = place(host._replace(uid=501, gid=20), "allowlist")
     directory = sidecar(planned_for(workspace)).directory
     arguments = sidecar(planned_for(workspace)).arguments
     assert values_of("--user", arguments) == ["501:20"]
@@ -321,7 +320,7 @@ def test_allowlist_what_the_sidecar_shares_is_the_sessions_alone(host: Host) -> 
 
 @pytest.mark.parametrize("name", ["a,b", 'q"u', "two\nlines", "a:b", "readonly", ",source=/", "trailing "])
 def test_allowlist_a_directory_of_any_name_is_the_one_that_is_mounted(name: str, tmp_path: Path) -> None:
-    workspace = place(dataclasses.replace(host_below(tmp_path), state=tmp_path / name), "allowlist")
+    workspace = place(host_below(tmp_path)._replace(state=tmp_path / name), "allowlist")
     _, shared = mounts(sidecar(planned_for(workspace)).arguments)
     assert shared == {"type": "bind", "source": str(workspace.egress.at(KEY).path), "target": "/egress"}
 

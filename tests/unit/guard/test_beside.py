@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,7 +51,7 @@ class Ground:
         return guarded(workspace, secrets.token_hex(8), beside=self.beside(workspace))  # type: ignore[return-value]
 
     def on_record(self, root: Path) -> list[str]:
-        state = replace(self.one, project=Project(root)).state.path
+        state = self.one._replace(project=Project(root)).state.path
         return sorted(path.suffix for path in state.glob("*.session")) if state.exists() else []
 
 
@@ -78,7 +77,7 @@ def test_what_a_session_leaves_beside_its_project_is_reported_by_its_path(
 
 def test_what_stands_there_is_pinned_where_the_session_has_it(ground: Ground) -> None:
     mounts = ("../library:/library:rw",)
-    workspace = replace(ground.one, settings=Settings(mounts=mounts))
+    workspace = ground.one._replace(settings=Settings(mounts=mounts))
     with ground.guarded(workspace) as guards:
         pinned = {mount.target: mount.source for mount in guards.mounts if mount.pin and mount.read_only}
         assert pinned["/library/.envrc"] == ground.library / ".envrc"
@@ -98,7 +97,7 @@ def test_red_there_stops_every_start_that_writes_there_until_it_is_reviewed(grou
         assert ground.on_record(workspace.project.root) == []  # nothing half-started
     with pytest.raises(ReviewNeeded, match=r"\.vscode/tasks\.json"):
         Guard(there, "0123").begin()
-    ground.session(replace(ground.one, settings=Settings()))  # one that does not is none of its business
+    ground.session(ground.one._replace(settings=Settings()))  # one that does not is none of its business
     found = review.review(ground.one).findings
     assert [finding.path for finding in found] == [f"{ground.library}/.vscode/tasks.json"]
     assert [finding.path for finding in review.review(there).findings] == [".vscode/tasks.json"]
@@ -201,13 +200,13 @@ def test_what_acts_by_its_place_is_not_mounted_writable(entry: str, why: str, gr
         (ground.library / directory).mkdir(parents=True, exist_ok=True)
     put(ground.library / "env/pyvenv.cfg")
     with pytest.raises(ConfinedError, match=why):
-        ground.beside(replace(ground.one, settings=Settings(mounts=(f"../{entry}",))))
-    assert ground.beside(replace(ground.one, settings=Settings(mounts=(f"../{entry[:-1]}o",)))) == ()  # the control
+        ground.beside(ground.one._replace(settings=Settings(mounts=(f"../{entry}",))))
+    assert ground.beside(ground.one._replace(settings=Settings(mounts=(f"../{entry[:-1]}o",)))) == ()  # the control
 
 
 def mounted(ground: Ground, entry: str, root: Path | None = None) -> list[Path]:
-    workspace = replace(ground.one, settings=Settings(mounts=(entry,)))
-    workspace = workspace if root is None else replace(workspace, project=Project(root))
+    workspace = ground.one._replace(settings=Settings(mounts=(entry,)))
+    workspace = workspace if root is None else workspace._replace(project=Project(root))
     return [place.workspace.project.root for place in ground.beside(workspace)]
 
 
@@ -218,7 +217,7 @@ def test_a_part_of_another_project_is_not_mounted_writable(made: str, ground: Gr
     put(other / "src/deep/x")
     assert mounted(ground, "../other/src/deep:rw") == [other / "src/deep"]  # the control
     if made == "records":
-        ground.session(replace(ground.one, project=Project(other), settings=Settings()))
+        ground.session(ground.one._replace(project=Project(other), settings=Settings()))
     elif made == ".git":
         made_repository(other)
     else:

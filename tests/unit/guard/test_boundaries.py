@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,9 @@ from confined_claude.guard.moved import carry_over
 from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.state import boundaries, projects
+from confined_claude.state.current import current_project
 from confined_claude.state.store import records_of
-from confined_claude.workspace import Workspace, current_project
+from confined_claude.workspace import Workspace
 
 from ..guarding import HOOK, git, made_repository, put
 from .test_guard import Place, place
@@ -159,7 +159,7 @@ def test_in_a_project_that_is_moved_it_waits_all_the_same(place: Place, root_of:
     projects.remember(place.workspace.state, place.root)
     moved = place.root.rename(place.root.with_name("moved"))
     assert root_of(moved / "part") == moved
-    new = replace(place.workspace, project=Project(moved))
+    new = place.workspace._replace(project=Project(moved))
     carry_over(place.workspace.state, new.state, place.workspace.data, new.data)
     projects.remember(new.state, moved)
     assert root_of(moved / "part") == moved
@@ -208,14 +208,14 @@ def test_what_is_red_in_a_directory_that_was_a_project_of_its_own_counts_where_i
     earlier = Place(part, host, monkeypatch)
     earlier.leave(".envrc")
     with pytest.raises(ReviewNeeded, match=f"{part}/.envrc"):
-        enclosing.refuse_while_red(replace(place.workspace, directory=part))
+        enclosing.refuse_while_red(place.workspace._replace(directory=part))
     enclosing.refuse_while_red(place.workspace)
     review.accept(earlier.workspace, earlier.findings())
-    enclosing.refuse_while_red(replace(place.workspace, directory=part))
+    enclosing.refuse_while_red(place.workspace._replace(directory=part))
 
 
 def test_boundaries_are_read_from_the_projects_around_alone(place: Place, host: Host) -> None:
     place.session(lambda: made(place.root / "part", "git"))
     assert boundaries.is_a_sessions(host, place.root / "part/.git")
-    assert not boundaries.is_a_sessions(replace(host, state=host.state / "other"), place.root / "part/.git")
+    assert not boundaries.is_a_sessions(host._replace(state=host.state / "other"), place.root / "part/.git")
     assert records_of(host, Project(place.root).id).path.is_dir()

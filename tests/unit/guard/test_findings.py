@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -471,7 +471,7 @@ def test_no_text_makes_a_gitlink_pass_for_one_of_another_repository_format(direc
 def test_a_replaced_pin_is_reported_with_what_changed_there(root: Path) -> None:
     put(root / ".envrc")
     scanned = Scanned(root)
-    scanned.record = replace(scanned.record, pinned={".envrc": (0, 1), "gone": (0, 1)})
+    scanned.record = scanned.record._replace(pinned={".envrc": (0, 1), "gone": (0, 1)})
     put(root / ".envrc", "changed")
     finding = only(scanned.findings())
     assert finding.red
@@ -485,7 +485,7 @@ def test_what_was_pinned_all_the_time_is_not_reported_but_what_was_writable_in_i
     scanned = Scanned(root)
     status = (root / ".vscode").stat()
     pinned = {".vscode": (status.st_dev, status.st_ino)}
-    scanned.record = replace(scanned.record, pinned=pinned, writable=(".vscode/tasks.json",))
+    scanned.record = scanned.record._replace(pinned=pinned, writable=(".vscode/tasks.json",))
     os.link(root / ".vscode/shared.json", root / "other")
     scanned.snapshot = scanned.project.scan()
     put(root / "other", "by another name")

@@ -6,7 +6,6 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ class Place:
         return put(self.root / path, content)
 
     def start(self, settings: Settings | None = None, name: str = "made-up") -> Guard:
-        one = Guard(replace(self.workspace, settings=settings or Settings()), secrets.token_hex(8))
+        one = Guard(self.workspace._replace(settings=settings or Settings()), secrets.token_hex(8))
         one.begin()
         with one.scanning(name):
             pass
@@ -599,7 +598,7 @@ def test_with_isolated_git_the_copy_is_mounted_in_place_of_the_repository(place:
 
 
 def project_of(place: Place, *, lenient: bool = False, **settings: Any) -> GuardedProject:
-    return GuardedProject(replace(place.workspace, settings=Settings(**settings)), lenient=lenient)
+    return GuardedProject(place.workspace._replace(settings=Settings(**settings)), lenient=lenient)
 
 
 def test_a_repository_that_cannot_be_guarded_is_refused_unless_git_is_open(place: Place) -> None:
@@ -629,7 +628,7 @@ def test_tasks_that_are_a_package_have_a_rule_if_they_are_invokes(place: Place) 
 @pytest.mark.parametrize("git_setting", ["guarded", "open", "isolated"])
 def test_a_dry_run_comes_to_the_mounts_of_a_start_and_changes_nothing(git_setting: str, place: Place) -> None:
     place.put(".confined-claude/config.toml", "")
-    place.workspace = replace(place.workspace, settings=Settings(git=git_setting))
+    place.workspace = place.workspace._replace(settings=Settings(git=git_setting))
     one = Guard(place.workspace, "interrupted")
     one.begin()
     one.close()
@@ -656,7 +655,7 @@ def test_a_dry_run_is_refused_where_a_start_is(place: Place) -> None:
 
 
 def test_a_dry_run_names_what_a_start_would_make_first(place: Place) -> None:
-    planned = plan_dry_run(replace(place.workspace, settings=Settings(git="isolated")), "0123")
+    planned = plan_dry_run(place.workspace._replace(settings=Settings(git="isolated")), "0123")
     assert planned.pins.read_only[0] == place.root / ".confined-claude"
     assert planned.pins.missing == (place.root / "__pycache__",)
     assert planned.copy is not None

@@ -6,7 +6,6 @@ import os
 import re
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from confined_claude.guard.hiding import Hidden, find, left_out
 from confined_claude.guard.records import Record
 from confined_claude.host import Host
 from confined_claude.project import Project
-from confined_claude.settings import Settings
+from confined_claude.settings import SPECS, Settings
 from confined_claude.workspace import Workspace
 
 from ..conftest import as_plain_user
@@ -412,8 +411,8 @@ def test_the_look_is_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_setting_is_free_for_a_project_and_cannot_name_gits_own_files() -> None:
-    spec = Settings.__dataclass_fields__["hide"].metadata["spec"]
-    assert replace(spec, name="hide").is_free
+    spec = SPECS["hide"]
+    assert spec.is_free
     for entry in (".git", ".git/config", ".confined-claude", "*", "**", "../x", "/etc", "a/../b"):
         assert not spec.allows(entry)
     for entry in (".env*", "*.pem", "deploy/keys/", "a b"):

@@ -6,7 +6,6 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,7 +53,7 @@ def test_a_session_on_record_has_an_owner_until_its_lock_is_closed(records: Reco
     with records.begin("ab", RECORD):
         assert records.sessions() == [("ab", RECORD, True)]
         assert records.before("ab") is None
-        for before in (replace(some_before(), session="first and longer" * 100), some_before()):
+        for before in (some_before()._replace(session="first and longer" * 100), some_before()):
             records.save_before("ab", before)
             assert records.before("ab") == before
     assert records.sessions() == [("ab", RECORD, False)]
@@ -86,7 +85,7 @@ def test_an_empty_record_and_an_empty_project_are_on_record_too(records: Records
 
 
 findings = st.builds(
-    Finding,
+    lambda **fields: Finding(**fields),  # noqa: PLW0108 - of the class itself hypothesis fills in every field
     path=st.text(),
     kind=st.sampled_from(Kind),
     red=st.booleans(),
@@ -170,7 +169,7 @@ def test_all_of_it_is_private(location: Location, host: Host) -> None:
 def test_a_full_disk_is_a_clear_error_and_keeps_what_was(records: Records) -> None:
     records.save_made([Path("/x")])
     records.save_before("ab", some_before())
-    later = replace(some_before(), since=99.0)
+    later = some_before()._replace(since=99.0)
     writes: list[Callable[[], object]] = [
         lambda: records.save_made([Path("/y")]),
         lambda: records.save_before("ab", later),

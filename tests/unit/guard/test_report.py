@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,7 @@ contents = (
     | odd.map(lambda text: text.encode("utf-8", "surrogateescape" if 0 else "replace"))
 )
 findings = st.builds(
-    Finding,
+    lambda **fields: Finding(**fields),  # noqa: PLW0108 - of the class itself hypothesis fills in every field
     path=odd,
     kind=st.just(Kind.FILE),
     red=st.booleans(),
@@ -167,7 +166,7 @@ def test_a_session_that_left_nothing_red_ends_with_one_line(capfd: pytest.Captur
 
 def test_beside_red_there_is_one_yellow_line_for_each_tool(capfd: pytest.CaptureFixture[str]) -> None:
     yellow = [finding(red=False, path=path) for path in ("package.json", ".npmrc")]
-    report.report([finding(), *yellow, replace(yellow[0], path="Makefile", runs="make")])
+    report.report([finding(), *yellow, yellow[0]._replace(path="Makefile", runs="make")])
     lines = [line for line in capfd.readouterr().err.splitlines() if "yellow  " in line]
     assert lines == [
         "  yellow  package.json, .npmrc; acted on by your shell",

@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,8 +19,8 @@ from confined_claude.guard import repository
 from confined_claude.guard.hiding import find
 from confined_claude.host import Host
 from confined_claude.project import mounts
+from confined_claude.state.current import current_project
 from confined_claude.text import folded
-from confined_claude.workspace import current_project
 
 from ..guarding import HOOK, Scanned, git, made_repository, put
 from .test_guard import Place
@@ -139,7 +138,7 @@ class TestOnSuchADisk:
         put(home / "data/x")
 
         def bound(name: str) -> Callable[[], object]:
-            return lambda: mounts.bind((str(home / name),), place.root, replace(host, home=home))
+            return lambda: mounts.bind((str(home / name),), place.root, host._replace(home=home))
 
         assert bound("DATA")()
         for name in (".ssh", ".SSH", ".Ssh/ID"):

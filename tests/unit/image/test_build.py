@@ -6,7 +6,6 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +281,6 @@ def test_what_a_failed_build_leaves_is_known_as_built_here(engine: Any, host: Ho
 
 def test_a_proxy_on_loopback_needs_the_hosts_network(engine: Any, host: Host) -> None:
     for url, on_host in (("http://proxy.example:3128", False), ("http://127.0.0.1:3128", True)):
-        proxied = replace(host, environ={"https_proxy": url})
+        proxied = host._replace(environ={"https_proxy": url})
         ensure(engine, chain(host), proxied, RebuildOptions(everything=True))
         assert (engine.arguments["https_proxy"], engine.host_network) == (url, on_host)

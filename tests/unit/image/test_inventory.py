@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -140,7 +139,7 @@ def test_an_image_that_is_to_go_waits_for_the_container_that_uses_it(
         inventory.note_built(its.id)
     inventory.prune()
     assert (engine.removed, is_prune_pending(state_of(host))) == ([], True)
-    engine.images[0] = replace(engine.images[0], is_used=False)
+    engine.images[0] = engine.images[0]._replace(is_used=False)
     inventory.prune()
     assert engine.removed == ["old"]
     engine.images.pop(0)

@@ -6,7 +6,6 @@ import io
 import os
 import shutil
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -198,7 +197,7 @@ def test_full_sudo_is_a_package(host: Host) -> None:
 def test_a_layer_changes_with_what_is_below_it_and_with_its_own(host: Host) -> None:
     settings = Settings(packages=("hello",))
     made = names(settings, host, DOCKERFILE)
-    newer = names(replace(settings, claude_version="2.1.330"), host, DOCKERFILE)
+    newer = names(settings._replace(claude_version="2.1.330"), host, DOCKERFILE)
     assert not set(made) & set(newer)
     assert names(settings, host, DOCKERFILE + "\n")[:2] == made[:2]
     assert names(settings, host, DOCKERFILE + "\n")[2] != made[2]

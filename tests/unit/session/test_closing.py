@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -32,7 +31,7 @@ def workspace(host: Host, tmp_path: Path) -> Workspace:
 
 def launch_of(workspace: Workspace, *command: str, terminal: bool = True) -> Launch:
     launch = planned(workspace.project.root, workspace.host, command=command)
-    return dataclasses.replace(launch, terminal=terminal)
+    return launch._replace(terminal=terminal)
 
 
 def hold_conversation(workspace: Workspace, when: float, session: str = ID) -> None:
@@ -69,7 +68,7 @@ def test_a_conversation_can_be_continued(workspace: Workspace) -> None:
 
 def test_a_profile_that_was_chosen_for_this_session_is_named(workspace: Workspace) -> None:
     hold_conversation(workspace, SINCE + 1)
-    in_work = dataclasses.replace(workspace, flags={"profile": "work", "network": None})
+    in_work = workspace._replace(flags={"profile": "work", "network": None})
     assert said(in_work, "claude") == [CONTINUE[0], f"  confined-claude --profile work --resume {ID}"]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,7 +125,7 @@ NOTHING = [
 def test_who_commits_is_the_same_as_on_the_host(
     prepare: Callable[[Host, Path], None], host: Host, root: Path, tmp_path: Path
 ) -> None:
-    host = replace(host, uid=os.getuid(), environ={"GIT_CONFIG_NOSYSTEM": "1"})
+    host = host._replace(uid=os.getuid(), environ={"GIT_CONFIG_NOSYSTEM": "1"})
     before = who(root, variables(host))
     prepare(host, root)
     on_host = who(root, variables(host))
@@ -135,7 +134,7 @@ def test_who_commits_is_the_same_as_on_the_host(
 
 
 def test_who_commits_in_a_linked_worktree_is_the_same(host: Host, root: Path, tmp_path: Path) -> None:
-    host = replace(host, environ={"GIT_CONFIG_NOSYSTEM": "1"})
+    host = host._replace(environ={"GIT_CONFIG_NOSYSTEM": "1"})
     linked(host, root)
     for place in (root, root / "linked"):
         assert inside(host, place, plan_git(host, place, Settings()), tmp_path) == who(place, variables(host))
@@ -164,7 +163,7 @@ def test_what_the_environment_and_the_account_say_counts_as_on_the_host(
     environ: dict[str, str], text: str, host: Host, root: Path, tmp_path: Path
 ) -> None:
     put(host.home / ".gitconfig", text)
-    host = replace(host, uid=os.getuid(), environ={**environ, "GIT_CONFIG_NOSYSTEM": "1"})
+    host = host._replace(uid=os.getuid(), environ={**environ, "GIT_CONFIG_NOSYSTEM": "1"})
     on_host = who(root, variables(host))
     assert inside(host, root, plan_git(host, root, Settings()), tmp_path) == on_host
 
@@ -177,7 +176,7 @@ def told(host: Host, root: Path, *lines: str, settings: Settings | None = None, 
     in_repository("".join(lines))(host, root)
     with (host.home / ".gitconfig").open("a") as file:
         file.write(own)
-    return plan_git(replace(host, environ={"GIT_CONFIG_NOSYSTEM": "1"}), root, settings or Settings())
+    return plan_git(host._replace(environ={"GIT_CONFIG_NOSYSTEM": "1"}), root, settings or Settings())
 
 
 PLAIN = {"filter.x.required": "true", "filter.x.smudge": "cat"}

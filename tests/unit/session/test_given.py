@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,7 +56,7 @@ class Place:
     def workspace(self, user: str = "", project: str = "", **flags: str) -> Workspace:
         put(self.host.user_config_file, user)
         put(self.root / ".confined-claude/config.toml", project)
-        host = replace(self.host, environ={**self.environ, "PATH": os.environ["PATH"]})
+        host = self.host._replace(environ={**self.environ, "PATH": os.environ["PATH"]})
         files = ProjectFiles.read(self.root / ".confined-claude")
         found = resolve(host.user_config_file, files, host.environ, flags, lambda _files: True)
         return Workspace(host, Project(self.root), found.settings, files, secrets=found.secrets)
@@ -271,7 +270,7 @@ def test_what_the_user_names_may_be_behind_a_link_of_theirs_and_no_sessions(here
 def test_variables_of_the_cloud_that_signs_in_are_left_out(here: Place) -> None:
     given = Given({"AWS_ACCESS_KEY_ID": "mine", "AWS_PROFILE": "x", "GCE_METADATA_HOST": "p", "A": "1"})
     bedrock = {"CLAUDE_CODE_USE_BEDROCK": "1", "AWS_REGION": "eu-1"}
-    host = replace(here.host, environ=bedrock)
+    host = here.host._replace(environ=bedrock)
     launch = planned(here.root, host, given=given, sign_in=Chosen("Amazon Bedrock", bedrock))
     assert dict(launch.variables) == {"GCE_METADATA_HOST": "p", "A": "1", **bedrock}
     assert any("AWS_ACCESS_KEY_ID, AWS_PROFILE would stand beside" in line for line in launch.remarks)
@@ -441,7 +440,7 @@ def test_nothing_that_a_session_could_have_written_is_run(how: str, here: Place)
     else:
         workspace = here.workspace(user)
     path = f"{here.root}:{os.environ['PATH']}"
-    workspace = replace(workspace, host=replace(workspace.host, environ={"PATH": path}))
+    workspace = workspace._replace(host=workspace.host._replace(environ={"PATH": path}))
     with pytest.raises(ConfinedError) as caught:
         gather(workspace)
     assert "s3cret" not in str(caught.value).replace(command, "")

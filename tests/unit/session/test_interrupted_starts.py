@@ -10,7 +10,6 @@ import signal
 import sys
 import termios
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -113,7 +112,7 @@ def test_a_start_that_ends_at_any_moment_leaves_nothing(
     docker.does("""[ ! -e container ] && echo '[]' || echo '[{"Id": "identity"}]'""", "ps")
     project = Project(tmp_path / "app")
     project.scaffold.mkdir(parents=True)
-    host = replace(host, uid=os.getuid(), gid=os.getgid(), environ={"DOCKER_HOST": "tcp://localhost:1"})
+    host = host._replace(uid=os.getuid(), gid=os.getgid(), environ={"DOCKER_HOST": "tcp://localhost:1"})
     workspace = Workspace(host, project, Settings(network="internet"))
     code, lines = interrupted(workspace, how, -1)
     assert (code, lines > 200) == (0, True)

@@ -21,7 +21,7 @@ memories = st.lists(amounts | shares, min_size=1, max_size=3).map(tuple)
 numbers = st.builds("{}.{:02}".format, st.integers(0, 9999), st.integers(1, 99))
 cpus = st.lists(numbers | shares, min_size=1, max_size=3).map(tuple)
 pids = st.lists(st.integers(1, 9_999_999).map(str), min_size=1, max_size=3).map(tuple)
-machines = st.builds(EngineFacts, memory=st.integers(1 << 20, 1 << 43), cpus=st.integers(1, 1024))
+machines = st.builds(EngineFacts()._replace, memory=st.integers(1 << 20, 1 << 43), cpus=st.integers(1, 1024))
 
 
 def limits(settings: Settings, facts: EngineFacts = MACHINE) -> dict[str, str]:

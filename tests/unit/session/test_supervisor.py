@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -58,7 +57,7 @@ class Trial:
 def session(host: Host, tmp_path: Path, docker: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Trial:
     project = Project(tmp_path / "app")
     project.scaffold.mkdir(parents=True)
-    host = replace(host, uid=os.getuid(), gid=os.getgid(), environ={"DOCKER_HOST": "tcp://localhost:1"})
+    host = host._replace(uid=os.getuid(), gid=os.getgid(), environ={"DOCKER_HOST": "tcp://localhost:1"})
     made = Trial(Workspace(host, project, Settings(network="internet")), docker)
     monkeypatch.setattr(module, "connect", lambda _host: None)
     monkeypatch.setattr("confined_claude.state.sight.check", lambda *_arguments: None)  # test_interrupted_starts has it
@@ -87,7 +86,7 @@ def soon(session: Trial, call: Callable[[], object]) -> None:
 
 
 def test_a_session_is_created_attached_to_and_over(session: Trial, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    session.workspace = replace(session.workspace, settings=Settings(network="open"))
+    session.workspace = session.workspace._replace(settings=Settings(network="open"))
     session.docker.does("printf out; printf err >&2", "command")
     assert session.run() == 0
     asked = [call.split()[0] for call in session.calls("create", "attach", "wait", "start", "stop", "rm", "events")]

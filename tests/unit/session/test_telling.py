@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ class Told:
     def __init__(self, root: Path, host: Host, *, terminal: bool, command: tuple[str, ...]) -> None:
         self.printed: list[str] = []
         self.put: list[FileInside] = []
-        self.teller = Teller(replace(planned(root, host, command=command), terminal=terminal))
+        self.teller = Teller(planned(root, host, command=command)._replace(terminal=terminal))
         self.teller.container = "identity"
 
     def __call__(self, line: str) -> Told:

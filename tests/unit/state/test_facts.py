@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import socket
@@ -42,10 +41,10 @@ def test_an_ordinary_engine() -> None:
 
 
 def test_podman_and_an_engine_with_a_profile_of_somebodys_get_none_of_ours() -> None:
-    assert from_answers(INFO, PODMAN) == dataclasses.replace(KNOWN, podman=True, takes_seccomp=False)
+    assert from_answers(INFO, PODMAN) == KNOWN._replace(podman=True, takes_seccomp=False)
     for option in ("name=seccomp,profile=/etc/docker/seccomp.json", "name=apparmor"):
         found = from_answers({**INFO, "SecurityOptions": [option]}, VERSION)
-        assert found == dataclasses.replace(KNOWN, takes_seccomp=False)
+        assert found == KNOWN._replace(takes_seccomp=False)
         assert found.isolation == ()
     for name in ("default", "builtin", "unconfined"):
         assert from_answers({**INFO, "SecurityOptions": [f"name=seccomp,profile={name}"]}, VERSION) == KNOWN
@@ -54,13 +53,13 @@ def test_podman_and_an_engine_with_a_profile_of_somebodys_get_none_of_ours() -> 
 @pytest.mark.parametrize("option", ["name=selinux", "name=selinux,profile=default"])
 def test_an_engine_with_labels_keeps_containers_out_of_that_and_relabels_nothing(option: str) -> None:
     found = from_answers({**INFO, "SecurityOptions": [*INFO["SecurityOptions"], option]}, VERSION)  # type: ignore[misc]
-    assert found == dataclasses.replace(KNOWN, labels_files=True)
+    assert found == KNOWN._replace(labels_files=True)
     assert found.isolation == ("--security-opt", "label=disable", *KNOWN.isolation)
 
 
 def test_a_rootless_engine() -> None:
     found = from_answers({**INFO, "SecurityOptions": [*INFO["SecurityOptions"], "name=rootless"]}, VERSION)  # type: ignore[misc]
-    assert found == dataclasses.replace(KNOWN, rootless=True)
+    assert found == KNOWN._replace(rootless=True)
     assert "--userns" not in found.isolation
 
 
@@ -75,13 +74,13 @@ def test_podman_says_that_it_is_rootless_in_a_field_of_its_own_and_what_it_limit
 
 def test_an_engine_that_remaps_users() -> None:
     found = from_answers({**INFO, "SecurityOptions": ["name=seccomp,profile=builtin", "name=userns"]}, VERSION)
-    assert found == dataclasses.replace(KNOWN, remaps_users=True)
+    assert found == KNOWN._replace(remaps_users=True)
     assert found.isolation[:2] == ("--userns", "host")
 
 
 def test_a_kernel_with_the_older_cgroups_that_does_not_count_swap() -> None:
     found = from_answers({**INFO, "SwapLimit": False, "CgroupVersion": "1"}, VERSION)
-    assert found == dataclasses.replace(KNOWN, limits_swap=False)
+    assert found == KNOWN._replace(limits_swap=False)
 
 
 def test_a_rootless_engine_that_was_given_no_cgroups() -> None:
