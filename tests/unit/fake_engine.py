@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -199,7 +200,8 @@ class FakeEngine:
     def stop(self) -> None:
         """Kill the session's command, and wait until that is known."""
         if self._session is not None and self._session.poll() is None:
-            os.killpg(self._session.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and the thread that waits is about to say so
+                os.killpg(self._session.pid, signal.SIGKILL)
         if self._session is not None:
             self.ended.wait(SECONDS)
         self.begun.set()
