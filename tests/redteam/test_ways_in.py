@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from attacks import REVIEW, SECRET, Field
-from helpers import User, sessions_of, wait_until
+from gate import gate
+from helpers import User, docker, sessions_of, wait_until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -87,37 +90,87 @@ def test_no_session_speaks_to_a_terminal(field: Field) -> None:
 
 
 SWAPPING = """
-import ctypes, os
+import os, time
 os.chdir("OTHER")
-os.path.islink("link") or os.symlink("OUTSIDE", "link")
-libc = ctypes.CDLL(None)
-open("on", "w")
-while not os.path.exists("go"):
-    for _ in range(1000):
-        libc.renameat2(-100, b"data", -100, b"link", 2)
+os.symlink("OUTSIDE", "link")
+for turn in ("first", "second"):
+    open(f"{turn}-on", "w")
+    while not os.path.exists(turn):
+        time.sleep(0.01)
+    os.rename("data", "kept")
+    os.rename("link", "data")
+    open(f"{turn}-done", "w")
+    while not os.path.exists(f"{turn}-over"):
+        time.sleep(0.01)
+    os.rename("data", "link")
+    os.rename("kept", "data")
 """
 
 
+@contextlib.contextmanager
+def swapping(there: Field) -> Iterator[Callable[[str], str]]:
+    """A session of ``there`` that puts a link in the place of `data`, just before the engine starts a container.
+
+    Yields what opens the gate for a turn, and returns the engine's address.
+    """
+    script = there.text(SWAPPING).replace("OTHER", str(there.project))
+    turns: list[str] = []
+
+    def before_start() -> None:
+        if turns:
+            (there.project / turns[0]).touch()
+            wait_until((there.project / f"{turns[0]}-done").exists)
+
+    with gate(there.project.parent / "engine", before_start) as address:
+
+        def turn(name: str) -> str:
+            if turns:
+                (there.project / f"{turns[0]}-over").touch()
+            turns[:] = [name]
+            wait_until((there.project / f"{name}-on").exists)
+            return address
+
+        command = ("confined-claude", "shell", "--", "python3", "-c", script)
+        with there.user.running(*command, cwd=there.project) as session:
+            yield turn
+            (there.project / f"{turns[0]}-over").touch()
+            session.communicate(timeout=60)
+
+
 def test_a_session_cannot_swap_a_link_in_between_the_check_and_the_engines_mount(field: Field) -> None:
-    """It is in another project, whose running session swaps it all the time. The entrypoint has the last look."""
+    """It is in another project, whose running session swaps it. The entrypoint has the last look."""
     there = other(field)
     field.prepare(f"mkdir -p {there.project}/data; cp {library(field)}/data {there.project}/data/key")
-    script = field.text(SWAPPING).replace("OTHER", str(there.project))
-    with field.user.running("confined-claude", "shell", "--", "python3", "-c", script, cwd=there.project) as session:
-        wait_until((there.project / "on").exists)
-        starts = []
-        for _ in range(40):
-            starts.append(field.session("cat /data/key", "--mount", f"{there.project}/data:/data"))
-            if "is not what was to be mounted" in starts[-1].stderr:
-                break
-        field.prepare(f"touch {there.project}/go")
-        session.communicate(timeout=60)
-    assert not any(SECRET in done.stdout for done in starts)
-    assert {done.returncode for done in starts} <= {0, 2, 3}
-    assert starts[-1].returncode == 3, "none met the moment"
-    # The control: that is what a plain mount of that path shows, if it meets the moment.
-    field.prepare(f"cd {there.project}; rm -rf data link; ln -s OUTSIDE data")
-    assert SECRET in field.unguarded(f"cat {there.project}/data/key", there.project / "data")
+    flags = ("--mount", f"{there.project}/data:/data")
+    with swapping(there) as turn:
+        assert field.session("cat /data/key", *flags).stdout == "data\n"
+        done = field.session("cat /data/key", *flags, DOCKER_HOST=turn("first"))
+        assert SECRET not in done.stdout
+        assert "is not what was to be mounted" in done.stderr
+        assert done.returncode == 3
+        # The control: what a plain mount of that path shows at that moment.
+        address = turn("second")
+        assert SECRET in docker("-H", address, "run", "--rm", "--volume", f"{there.project}/data:/data",
+                                "--entrypoint", "cat", "confined-claude:latest", "/data/key")  # fmt: skip
+
+
+def test_a_session_cannot_swap_a_link_in_for_a_project_inside_its_own(field: Field) -> None:
+    there = other(field)
+    inner = Field(field.user, there.project / "data", field.outside)
+    field.prepare(f"git init -q {inner.project}; echo data >{inner.project}/key")
+    with swapping(there) as turn:
+        assert inner.session("cat key").stdout == "data\n"
+        # What is private has all that is mounted of the project, or the engine refuses it before that is looked at.
+        field.prepare(f"cp -an {inner.project}/. OUTSIDE; echo . >OUTSIDE/.git/commondir")
+        address = turn("first")
+        done = inner.session("cat key; echo x >new", DOCKER_HOST=address)
+        assert SECRET not in done.stdout
+        assert "is not what was to be mounted" in done.stderr
+        assert done.returncode == 3
+        assert not (field.outside / "new").exists()
+        address = turn("second")  # the control
+        assert SECRET in docker("-H", address, "run", "--rm", "--volume", f"{inner.project}:/data",
+                                "--entrypoint", "cat", "confined-claude:latest", "/data/key")  # fmt: skip
 
 
 def test_a_link_swapped_in_by_an_earlier_session_is_refused(field: Field) -> None:
