@@ -147,6 +147,11 @@ class Workspace(NamedTuple):
         return self.state.at("relays")
 
     @property
+    def requests(self) -> Location:
+        """What its sessions ask to push, while that waits for an answer."""
+        return self.state.at("requests")
+
+    @property
     def claude_config(self) -> Location:
         """The container's own Claude config in the profile: the one that all projects share, or this project's."""
         if self.settings.claude_config == SHARED:

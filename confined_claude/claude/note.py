@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..project import CONTAINER_HOME
 from ..settings import Settings
+from ..settings.specs import NEVER
 
 # A project can hide what it likes: no entry of its is a sentence to the agent.
 _PLAIN = re.compile(r"[\w.*?/+@~\[\]-]{1,60}")
@@ -96,6 +97,8 @@ def _lines(
         yield "- Nobody reaches what you serve here. For that, ask the user to set `ports = [PORT]`."
     if has_repository:
         yield f"- git: {_GIT[settings.git]}"
+        if settings.push != NEVER:
+            yield "- `git push` to the repository's remotes asks the user, and waits up to 10 minutes for the answer."
     if settings.hide:
         plain = [f"`{entry}`" for entry in settings.hide if _PLAIN.fullmatch(entry)]
         plain += [f"{len(settings.hide) - len(plain)} more"] * (len(plain) < len(settings.hide))

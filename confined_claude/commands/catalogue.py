@@ -290,6 +290,18 @@ def update(host: Host) -> None:
 
 
 @command()
+def requests(host: Host) -> None:
+    """Show the pushes that sessions ask for, and make those you agree to
+
+    With push = "ask" a session's git push waits for this, in
+    another terminal. This machine pushes, with your rights.
+    """
+    from . import requests
+
+    requests.requests(host)
+
+
+@command()
 def blocked(host: Host) -> None:
     """Show what an allowlist refused, and the line that allows it"""
     from . import blocked
@@ -327,6 +339,6 @@ ARGUMENTS = {"run": "[ARGUMENTS of claude]", "shell": "[-- COMMAND]", "exec": "[
 # The tasks as help lists them.
 GROUPS = {
     "Daily work": ("run", "shell", "exec", "fetch", "status", "stop"),
-    "Safety": ("review", "trust", "setup", "blocked", "config"),
+    "Safety": ("review", "trust", "setup", "requests", "blocked", "config"),
     "Housekeeping": ("init", "update", "login", "doctor", "build", "rebuild", "clean", "clean-global"),
 }

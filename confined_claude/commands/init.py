@@ -12,8 +12,8 @@ from ..errors import ConfinedError, system_error
 from ..fs.directory import link_error
 from ..host import Host
 from ..project import Project
+from ..settings import Value
 from ..settings.files import ProjectFiles
-from ..settings.specs import Value
 from ..state import trust
 from ..state.current import current_directory
 from ..state.store import records_of

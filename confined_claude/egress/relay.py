@@ -6,7 +6,8 @@ import contextlib
 import functools
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 from ..container.egress import forward, pipe
 from ..errors import system_error
@@ -19,12 +20,20 @@ _WAITING = 512
 class Relay:
     """Listens at a socket for each of ``ports`` in the directory ``location``, which one session has, within the block.
 
-    What connects there is connected to that port of this machine's loopback, and to nothing else.
+    What connects there is connected to that port of this machine's loopback, and to nothing else. ``services`` are
+    what else the session has sockets for, by their names, and who serves each.
     """
 
-    def __init__(self, location: Location, ports: Iterable[int]) -> None:
+    def __init__(
+        self,
+        location: Location,
+        ports: Iterable[int],
+        services: Mapping[str, Callable[[socket.socket], None]] = MappingProxyType({}),
+    ) -> None:
         self._location = location
-        self._ports = tuple(ports)
+        self._works: dict[str, Callable[[socket.socket], None]] = dict(services)
+        for port in ports:
+            self._works[str(port)] = functools.partial(pipe.serve, dial=functools.partial(_to_loopback, port))
         self._listeners: list[socket.socket] = []
 
     @classmethod
@@ -34,24 +43,23 @@ class Relay:
             return cls(location, map(int, filter(str.isdecimal, directory.names() if directory is not None else ())))
 
     def __enter__(self) -> Relay:
-        if not self._ports:
+        if not self._works:
             return self
         with self._location.make() as directory:
-            for port in self._ports:
-                if directory.exists(str(port)):
-                    directory.unlink(str(port))
+            for name in self._works:
+                if directory.exists(name):
+                    directory.unlink(name)
                 listener = socket.socket(socket.AF_UNIX)
                 self._listeners.append(listener)
                 try:
                     # By way of the directory's descriptor: the kernel takes no path of more than 107 bytes.
-                    listener.bind(f"/proc/self/fd/{directory.fileno()}/{port}")
+                    listener.bind(f"/proc/self/fd/{directory.fileno()}/{name}")
                     listener.listen(_WAITING)
                 except OSError as error:
                     self.__exit__()
                     raise system_error("listen in", directory.path, error) from None
-        for listener, port in zip(self._listeners, self._ports, strict=True):
-            dial = functools.partial(_to_loopback, port)
-            threading.Thread(target=pipe.serve, args=(listener, dial), daemon=True).start()
+        for listener, work in zip(self._listeners, self._works.values(), strict=True):
+            threading.Thread(target=work, args=(listener,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

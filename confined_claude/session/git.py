@@ -16,16 +16,20 @@ from typing import NamedTuple
 
 from ..fs.directory import Location
 from ..guard import repository
+from ..guard.gitconfig import is_harmless
 from ..guard.gitincludes import Place, resolved
 from ..guard.gitsettings import expanded, read_variables
 from ..host import SAFE_GIT_KEYS, GitVariable, Host
 from ..settings import Settings
+from ..settings.specs import NEVER
 from . import git_programs
 
 # The project's hooks are made for the host: they name its paths and programs. The image has one, for Git LFS.
 _NO_HOOKS = ("core.hooksPath", f"{git_programs.OWN}/hooks")
 _IDENTITY = ("user.name", "user.email", "author.name", "author.email", "committer.name", "committer.email")
 _IDENTITY_VARIABLES = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "EMAIL")
+_REMOTE_URL = re.compile(r"remote\.(.*)\.(url|pushurl)")
+_HELPER = "confined-claude"  # the image's git-remote-confined-claude
 _MAX_BYTES = 1 << 20
 _MAX_OVERRIDES = 200  # an environment has bounds, a repository's settings have none
 
@@ -34,7 +38,8 @@ class SessionGit(NamedTuple):
     """What git in a session has of the host.
 
     ``settings`` and ``attributes`` are for the container's own files, which the repository's come after. ``overrides``
-    come after all. ``environment`` are the caller's variables that say who commits.
+    come after all. ``environment`` are the caller's variables that say who commits. ``pushes`` are the addresses of
+    remotes to which the session may ask for pushes.
     """
 
     settings: tuple[tuple[str, str], ...] = ()
@@ -42,6 +47,7 @@ class SessionGit(NamedTuple):
     attributes: str = ""
     environment: Mapping[str, str] = MappingProxyType({})
     remarks: tuple[str, ...] = ()
+    pushes: tuple[str, ...] = ()
 
     @property
     def variables(self) -> dict[str, str]:
@@ -66,6 +72,7 @@ def plan_git(host: Host, root: Path, settings: Settings) -> SessionGit:
     theirs = tuple(resolved(host.git_config, place, plain=False))
     its = tuple(resolved(local, place))
     named = tuple(resolved(host.git_environment, place))  # after all files
+    pushes = () if settings.push == NEVER else tuple(dict.fromkeys(_pushes(its)))
     of_user = _lines_with_filters(theirs, host)
     attributes = (of_user, _read(root, ".gitattributes"), *(_read(path / "info", "attributes") for path in inside[1:]))
     programs = git_programs.plan_programs(theirs, its, "\n".join(attributes), root, settings)
@@ -78,12 +85,27 @@ def plan_git(host: Host, root: Path, settings: Settings) -> SessionGit:
         (
             *([_NO_HOOKS] if settings.git != "open" else []),
             *_said_outside(theirs, its, named, inside),
+            *((f"url.{_HELPER}::{url}.{key}", url) for url, key in pushes),
             *programs.overrides,
         ),
         of_user,
         {name: value for name in _IDENTITY_VARIABLES if (value := host.environ.get(name))},
         programs.remarks,
+        tuple(url for url, _ in pushes),
     )
+
+
+def _pushes(variables: Iterable[GitVariable]) -> Iterator[tuple[str, str]]:
+    """Yield each address that git pushes to on another machine, and the setting by which a session asks for that."""
+    found = [(match, value) for key, value, _ in variables if (match := _REMOTE_URL.fullmatch(key))]
+    named = [(match, value) for match, value in found if is_harmless(match[0], value)]
+    fetched = {value for match, value in named if match[2] == "url"}
+    with_own = {match[1] for match, _ in named if match[2] == "pushurl"}
+    for match, value in named:
+        if match[2] == "url" and match[1] not in with_own:
+            yield value, "pushInsteadOf"
+        elif match[2] == "pushurl" and value not in fetched:  # git applies no other setting to these
+            yield value, "insteadOf"
 
 
 def _branch(git_directory: Path) -> str:

@@ -176,7 +176,8 @@ def plan_launch(
     given, files = (facts.given.variables, facts.given.files) if facts.given else ({}, {})
     given = {name: value for name, value in given.items() if not handover.is_of_cloud(name, sign_in)}
     variables = {**given, **secret}
-    mounts = (*plan_mounts(workspace, facts.mounts), *relay_mounts(workspace, key, egress.relayed))
+    ways = (*egress.relayed, *facts.git.pushes)
+    mounts = (*plan_mounts(workspace, facts.mounts), *relay_mounts(workspace, key, ways))
     targets = [mount.target for mount in mounts if mount.target != str(CONTAINER_HOME)]
     for path in files:
         handover.refuse_overlap(path, targets, "a directory or file of this machine is there")

@@ -63,10 +63,10 @@ def _own_conversations(workspace: Workspace, target: str) -> Iterator[Mount]:
         yield _mount(workspace.conversations, target)
 
 
-def relay_mounts(workspace: Workspace, key: str, ports: Sequence[int]) -> list[Mount]:
-    """Return the mount of the sockets that lead the session ``key`` to ``ports`` of this machine, if there are any."""
+def relay_mounts(workspace: Workspace, key: str, ways: Sequence[object]) -> list[Mount]:
+    """Return the mount of the sockets that are the session's ``ways`` to this machine, if there are any."""
     location = workspace.relays.at(key)
-    return [Mount(location.base, location.parts, SOCKETS, read_only=True)] if ports else []
+    return [Mount(location.base, location.parts, SOCKETS, read_only=True)] if ways else []
 
 
 def make_directories(workspace: Workspace, mounts: Iterable[Mount]) -> None:

@@ -86,10 +86,12 @@ def look_through(host: Host, session: Session) -> None:
 def _remove_sidecar(workspace: Workspace, key: str) -> None:
     """Remove what is left of a session's sidecar."""
     from ..egress import relay
+    from ..guard import outgoing
 
     containers.remove(sidecar_name(key))
     blocked.collect(workspace, key)
     relay.remove(workspace.relays.at(key))
+    outgoing.remove(workspace.requests.at(key))
 
 
 def _is_wanted(session: Session) -> bool:

@@ -207,16 +207,20 @@ def _start(
         with signals.interruptible():
             stack.enter_context(locks.in_use(state_of(workspace.host)))
         sidecar.start()  # first of all, as it takes the longest
-        if launch.egress.relayed:
-            from ..egress.relay import Relay  # most sessions have none
-
-            stack.enter_context(Relay(workspace.relays.at(launch.key), launch.egress.relayed))
         claude = ClaudeConfig(workspace.claude_config, workspace.host, sign_in)
         renewal = choosing.renewal(sign_in, workspace.host, workspace.written)
         if renewal is not None:
             stack.callback(renewal.close)
         notes: list[str] = []
         teller = Teller(launch)
+        pushes = None
+        if launch.egress.relayed or facts.git.pushes:
+            from ..egress.relay import Relay  # most sessions have none of these
+            from .pushing import SOCKET, Pushes
+
+            pushes = stack.enter_context(Pushes(workspace, launch.key, facts.git.pushes, teller.tell))
+            services = {SOCKET: pushes.serve} if facts.git.pushes else {}
+            stack.enter_context(Relay(workspace.relays.at(launch.key), launch.egress.relayed, services))
         since = 0.0
 
         def prepare() -> None:
@@ -235,7 +239,8 @@ def _start(
                 teller.tell(renewal.failure)
             from .closing import closing_lines
 
-            return list(closing_lines(workspace, launch, notes, teller.kept, since))
+            meanwhile = [*teller.kept, *(pushes.made if pushes else ())]
+            return list(closing_lines(workspace, launch, notes, meanwhile, since))
 
         with guarded(workspace, launch.key, prepare, closing, places) as guard:
             notes += (*guard.notes, *launch.notes, *(launch.remarks if launch.terminal else ()))

@@ -5,6 +5,7 @@ A way into a session (a variable, a directory, a secret) is a list whose ``Spec`
 entries, and a project's need trust. See ``Spec`` for what such an entry says of itself.
 """
 
-from .specs import PREFIX, SEPARATOR, SPECS, Kind, Settings, Spec, Value
+from .spec import PREFIX, SEPARATOR, Kind, Spec, Value
+from .specs import SPECS, Settings
 
 __all__ = ["PREFIX", "SEPARATOR", "SPECS", "Kind", "Settings", "Spec", "Value"]

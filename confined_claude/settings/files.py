@@ -11,7 +11,8 @@ from ..errors import ConfinedError
 from ..fs.directory import read_config
 from ..text import nearest
 from . import dockerfile
-from .specs import SPECS, Kind, Spec, Value
+from .spec import Kind, Spec, Value
+from .specs import SPECS
 
 if TYPE_CHECKING:
     from .secrets import Secret
@@ -152,6 +153,8 @@ def _check(values: Mapping[str, Any], source: str) -> dict[str, Value]:
             raise unknown(f"Unknown setting in {source}: {name}.", name)
         spec = SPECS[name]
         is_list = spec.is_list
+        if spec.is_joined and isinstance(value, list) and value and all(type(entry) is str for entry in value):
+            value = ",".join(value)  # noqa: PLW2901
         # A limit may be a list as well, as `config` prints what the user and the project have set.
         takes_list = is_list or (spec.kind is Kind.LIMIT and value)
         entries: list[Any] = value if takes_list and isinstance(value, list) else [None if is_list else value]

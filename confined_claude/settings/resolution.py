@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ConfinedError, ReviewNeeded
 from .files import CONFIG, ProjectFiles, parse_words, read_user_file, unknown
-from .specs import OF_FLAG, OTHER_VARIABLES, PREFIX, SPECS, Kind, Settings, Value
+from .spec import PREFIX, Kind, Value
+from .specs import OF_FLAG, OTHER_VARIABLES, SPECS, Settings
 
 if TYPE_CHECKING:
     from .secrets import Secret

@@ -5,22 +5,16 @@ Listing and completing the tasks imports this module, so it imports nothing heav
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from enum import Enum
+from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from . import variables
+from .spec import OF_FIELDS, PREFIX, Kind, Spec
 
-PREFIX = "CONFINED_CLAUDE_"
 # Of its variables those that are no settings; the second marks what `exec` runs.
 OTHER_VARIABLES = (f"{PREFIX}TIMING", f"{PREFIX}EXEC")
-SEPARATOR = "\0"  # of the values of a flag that is given more than once: none of them can have it
-
-Value = str | tuple[str, ...]
-_OF_FIELDS: list[Spec] = []  # those of the fields of Settings, in their order
+NEVER, ASK = "never", "ask"  # of the setting `push`
 
 # A path from the project's root, `*` for any part of a name. It cannot name what the guard itself depends on.
 _PATH = r"(?!\.confined-claude(/|$)|\.git(/|$)|\*+(/|$))(?!(.*/)?\.\.?(/|$))[^/\s,]([^,\n]*[^,\s])?"
@@ -37,6 +31,8 @@ _IMAGE = (
 )
 # SOURCE[:TARGET][:ro|rw]
 _MOUNT = r"(?!~[^/:])[^:,\s\x00-\x1f]([^:,\x00-\x1f]*[^:,\s\x00-\x1f])?(:/[^:,\x00-\x1f]+)?(:r[ow])?"
+# What is likely to be meant otherwise is no branch.
+_BRANCH = r"(?!(?:all|allow|always|false|no|off|on|true|yes)(?:,|$))[A-Za-z0-9_*][A-Za-z0-9_.*/-]*"
 _BYTES = r"[1-9][0-9]{0,6}[mgMG]|([1-9][0-9]?|100)%"
 _CPUS = r"(?![0.]+$)[0-9]{1,4}(\.[0-9]{1,2})?|([1-9][0-9]?|100)%"
 
@@ -46,113 +42,6 @@ def _mounted(entry: str, root: Path) -> str:
     from ..project.mounts import place_of
 
     return place_of(entry, root, Host.current())
-
-
-class Kind(Enum):
-    """How many values a setting holds, and what a project's value does to the user's."""
-
-    CHOICE = "one value: a project may replace it with a narrower one"
-    LIST = "a list: a project's entries are added"
-    WAY = "a way into the session: the entries of every source are added"
-    LIMIT = "a limit: a project's is added, and the lowest counts"
-
-
-class Spec(NamedTuple):
-    """Everything about one setting.
-
-    ``values`` describes what it may be: one of ``scale``, which begins with the narrowest, or what matches
-    ``pattern``. ``is_number`` allows numbers without quotes in a file. ``has_flag`` makes it a flag of ``run`` and
-    ``shell``, with its own name or ``flag_name``, explained by ``help``; ``meanings`` explains each value where that is
-    not obvious.
-
-    A project may ask for what is narrower than the default; if ``is_free``, for anything. Anything else needs the
-    user's trust and has the consequence ``widens``; without a consequence no project can have it. What is open beyond
-    the defaults is said at the start, if it ``is_opening``.
-
-    Of a list, ``split`` makes entries of the words of a flag or a variable, ``problem`` says what is wrong with an
-    entry whoever asks for it (nothing if it is empty), and ``shown`` returns it without what may be a secret. An entry
-    that leads somewhere on this machine has ``resolve``: it returns that place, for an entry and the project's root,
-    with all links resolved. Trust shows it and is bound to it, so an entry that leads elsewhere later asks again. It
-    raises ConfinedError for what no project may ask for.
-    """
-
-    default: Value
-    values: str
-    pattern: str = ""
-    kind: Kind = Kind.CHOICE
-    scale: tuple[str, ...] = ()
-    is_number: bool = False
-    is_free: bool = False
-    widens: str = ""
-    is_opening: bool = False
-    split: Callable[[str], list[str]] = lambda text: text.split(",")
-    problem: Callable[[str], str] = lambda _entry: ""
-    shown: Callable[[str], str] = lambda entry: entry
-    resolve: Callable[[str, Path], str] | None = None
-    has_flag: bool = False
-    flag_name: str = ""
-    help: str = ""
-    meanings: Mapping[str, str] = MappingProxyType({})
-    name: str = ""
-
-    @property
-    def variable(self) -> str:
-        """The environment variable that sets it."""
-        return PREFIX + self.name.upper()
-
-    @property
-    def is_list(self) -> bool:
-        return self.kind in (Kind.LIST, Kind.WAY)
-
-    @property
-    def parameter(self) -> str:
-        """The name of the flag among those of a command."""
-        return self.flag_name or self.name
-
-    @property
-    def flag(self) -> str:
-        return f"--{self.parameter.replace('_', '-')}"
-
-    @property
-    def explanation(self) -> str:
-        """What it is, with each value explained."""
-        values = (f"{value}{' (default)' * (value == self.default)}: {text}" for value, text in self.meanings.items())
-        return "; ".join((self.help, *values))
-
-    @property
-    def narrow(self) -> tuple[str, ...]:
-        """What a project may ask for without trust, from the narrowest on."""
-        return self.scale[: max(1, self.scale.index(self.default))] if self.default in self.scale else ()
-
-    def field(self) -> Any:
-        """Return the default of the field of ``Settings`` that this describes, and remember it as that field's."""
-        _OF_FIELDS.append(self)
-        return self.default
-
-    def entries(self, text: str) -> list[str]:
-        """Return the entries of a list in the words of a flag or a variable."""
-        return [entry for part in text.split(SEPARATOR) for entry in self.split(part)]
-
-    def masked(self, value: Value) -> Value:
-        """Return ``value`` without what may be a secret."""
-        return value if isinstance(value, str) else tuple(map(self.shown, value))
-
-    def allows(self, text: object) -> bool:
-        """Return whether ``text`` is a valid value, or a valid entry of a list."""
-        pattern = "|".join(filter(None, (*self.scale, self.pattern)))
-        return isinstance(text, str) and re.fullmatch(pattern, text) is not None
-
-    def is_harmless(self, value: Value) -> bool:
-        """Return whether a project may ask for ``value`` without trust."""
-        return self.is_free or value == self.default or value in self.narrow
-
-    def is_narrower(self, value: Value, current: Value) -> bool:
-        """Return whether ``value``, which a project may ask for, is certainly no wider than ``current``.
-
-        Compared to a value outside the scale (the user's own Docker network) only the narrowest is certain.
-        """
-        is_narrowest = value in self.scale[:1]
-        return is_narrowest or (value != self.default and current in self.scale[self.scale.index(value) :])
 
 
 class Settings(NamedTuple):
@@ -327,6 +216,21 @@ class Settings(NamedTuple):
         },
         is_opening=True,
     ).field()
+    push: str = Spec(
+        NEVER,
+        "ask, never, or a list of branches like agent/*",
+        rf"{_BRANCH}(,{_BRANCH})*",
+        scale=(NEVER, ASK),
+        is_joined=True,
+        has_flag=True,
+        help="what becomes of a git push of the session to the repository's remotes",
+        meanings={
+            NEVER: "it has the rights of the session alone",
+            ASK: "this machine pushes, once you agree to it with `requests`",
+            "BRANCHES": "the same, without a question for branches that match, such as agent/*",
+        },
+        is_opening=True,
+    ).field()
     protect: tuple[str, ...] = Spec(
         (), "a list of paths in the project, * in a name", _PATH, Kind.LIST, is_free=True
     ).field()
@@ -343,7 +247,7 @@ class Settings(NamedTuple):
     ).field()
 
 
-_NAMED = zip(Settings._fields, _OF_FIELDS, strict=True)
+_NAMED = zip(Settings._fields, OF_FIELDS, strict=True)
 SPECS: Mapping[str, Spec] = {name: spec._replace(name=name) for name, spec in _NAMED}
 # The settings by the names of their flags.
 OF_FLAG = {spec.parameter: spec.name for spec in SPECS.values() if spec.has_flag}

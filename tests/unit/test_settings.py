@@ -784,7 +784,7 @@ def test_an_example_of_the_scaffold_is_a_setting_and_says_if_it_needs_trust(exam
     assert bool(asked) == ("needs trust" in example)
     # The user's own, who may have allowed what a project then takes back.
     own = tmp_path / "user.toml"
-    own.write_text('plugin_scripts = "on"\n[secrets.GH_TOKEN]\nvariable = "X"')
+    own.write_text('plugin_scripts = "on"\npush = "ask"\n[secrets.GH_TOKEN]\nvariable = "X"')
     settings = resolve(own, ProjectFiles(tmp_path, example), {}, {}, lambda _files: True).settings
     assert settings != resolve(own, None, {}, {}).settings
 

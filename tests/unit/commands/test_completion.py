@@ -18,7 +18,7 @@ from ..test_cli import COMMAND, Run, directory, home, run  # noqa: F401 - fixtur
 TASKS = set(tasks.ns.task_names)
 FLAGS = {"--help", "--list", "--version", "--yolo", "--shell", "--rebuild"}
 OF_SHELL = set(
-    """--allow --dry-run --env --env-file --git --here --host-ports --mount --network --ports --profile --secrets
+    """--allow --dry-run --env --env-file --git --here --host-ports --mount --network --ports --profile --push --secrets
     --sudo""".split()
 )
 OF_RUN = {"--yolo", *OF_SHELL}

@@ -1,0 +1,126 @@
+"""Pushes that a session asks for: received, and made with the user's own rights once that is allowed.
+
+A session reaches this by one socket, see container/git/remote.py. One request is answered after the other.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Collection
+from typing import BinaryIO
+
+from ..errors import ConfinedError
+from ..guard.outgoing import WAITING_SECONDS, Outgoing, remove
+from ..guard.push_request import Request
+from ..settings.specs import ASK
+from ..text import escape
+from ..workspace import Workspace
+
+SOCKET = "push"
+_MAX_LINE = 1 << 14
+_SECONDS = 20.0  # for each piece of a request
+_PAUSE_SECONDS = 0.5
+_PUSHING_SECONDS = 600.0
+_MAX_NOTED = 20
+_COMMAND = "confined-claude requests"
+
+
+class Pushes:
+    """Answers the session ``key`` of ``workspace``, which may ask for pushes to the ``urls`` recorded at its start.
+
+    ``tell`` tells the user that one waits. ``made`` says at the end what was pushed.
+    """
+
+    def __init__(self, workspace: Workspace, key: str, urls: Collection[str], tell: Callable[[str], None]) -> None:
+        self.made: list[str] = []
+        self._workspace = workspace
+        self._location = workspace.requests.at(key)
+        self._urls = urls
+        self._tell = tell
+        self._is_over = threading.Event()
+        self._number = 0
+
+    def __enter__(self) -> Pushes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        remove(self._location)
+
+    def serve(self, listener: socket.socket) -> None:
+        """Answer what connects to ``listener`` until that is closed."""
+        while listener.fileno() >= 0 and not self._is_over.is_set():
+            try:
+                client, _ = listener.accept()
+                client.settimeout(_SECONDS)
+                with client, client.makefile("rb") as source:
+                    self._answer(client, source, listener)
+            except (OSError, ValueError, ConfinedError):  # it is closed, or the session or the disk has failed
+                pass
+            self._is_over.wait(_PAUSE_SECONDS)  # a flood of them costs this machine little
+
+    def _answer(self, client: socket.socket, source: BinaryIO, listener: socket.socket) -> None:
+        request = Request.parse(source.readline(_MAX_LINE))
+        if request is None:
+            return
+        self._number += 1
+        place = self._location.at(str(self._number))
+        place.make().close()
+        workspace = self._workspace
+        outgoing = Outgoing(workspace.host, workspace.project.id, place, request, asks=False)
+        try:
+            if request.url not in self._urls:
+                raise ConfinedError("this is no remote that the repository had when the session started")
+            outgoing.receive(source)
+            if not (results := self._passed(outgoing)):
+                results = self._asked(outgoing, client, listener)
+        except ConfinedError as error:
+            results = outgoing.refused(error.message)
+        finally:
+            remove(place)
+        self._note(request, results)
+        lines = (f"{f'error {ref} {escape(why)}' if why else f'ok {ref}'}\n" for ref, why in results.items())
+        client.sendall("".join(lines).encode())
+
+    def _passed(self, outgoing: Outgoing) -> dict[str, str]:
+        """Push what needs no question, and return the answer; nothing if it needs one."""
+        wanted = self._workspace.settings.push
+        if wanted == ASK:
+            return {}
+        changes = outgoing.examine(self._workspace)
+        return outgoing.push() if all(change.may_pass(wanted) for change in changes) else {}
+
+    def _asked(self, outgoing: Outgoing, client: socket.socket, listener: socket.socket) -> dict[str, str]:
+        """Wait for the answer of a person, who is asked elsewhere, and return it."""
+        outgoing.wait()
+        minutes = int(WAITING_SECONDS / 60)
+        asks = f"asks for a push to {escape(outgoing.request.url)}"
+        self._tell(f"The session {asks}: `{_COMMAND}` in another terminal shows it, and answers.")
+        said = f"The user is asked, by `{_COMMAND}` in another terminal. This waits up to {minutes} minutes for that."
+        client.sendall(f"say {said}\n".encode())
+        deadline = time.monotonic() + WAITING_SECONDS
+        while (results := outgoing.answered()) is None:
+            time.sleep(_PAUSE_SECONDS)
+            late = time.monotonic() - deadline
+            is_replaced = _has_gone(client) and select.select([listener], [], [], 0)[0]
+            if (late > 0 or is_replaced or self._is_over.is_set()) and outgoing.claim():
+                return outgoing.refused(f"nobody has answered for {minutes} minutes")
+            if late > _PUSHING_SECONDS:  # somebody has agreed
+                return outgoing.refused("it is not known whether it was pushed")
+        return results
+
+    def _note(self, request: Request, results: dict[str, str]) -> None:
+        url = escape(request.url)
+        for update in request.updates:
+            if not results[update.ref] and len(self.made) < _MAX_NOTED:
+                self.made.append(f"Pushed {escape(update.name)} ({update.new[:10]}) to {url}.")
+
+
+def _has_gone(client: socket.socket) -> bool:
+    """Return whether the session waits no more for an answer. It has nothing more to send."""
+    poll = select.poll()
+    poll.register(client, 0)
+    return bool(poll.poll(0))

@@ -1,0 +1,602 @@
+"""Pushes that a session asks for: git with the session's helper, the host's answer, and a forge of the tests' own."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forge import Forge, forge, helper
+
+from confined_claude.commands import requests
+from confined_claude.egress.relay import Relay
+from confined_claude.errors import ConfinedError, ReviewNeeded
+from confined_claude.guard import outgoing
+from confined_claude.host import Host
+from confined_claude.project import Project
+from confined_claude.session import pushing
+from confined_claude.session.git import plan_git
+from confined_claude.settings import Settings
+from confined_claude.state import projects
+from confined_claude.workspace import Workspace
+
+pytestmark = pytest.mark.timeout(60)
+
+CLIENT = """#!{python}
+import sys
+from confined_claude.container.git import remote
+remote.GIT, remote.SOCKET = "git", "{socket}"
+sys.exit(remote.main(sys.argv[1:]))
+"""
+NUMBERS = itertools.count()
+WHO = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
+
+
+@dataclass
+class Ground:
+    """A project whose repository has a remote, and a session in it."""
+
+    forge: Forge
+    url: str
+    host: Host
+    root: Path
+    place: Path
+    told: list[str] = field(default_factory=list)
+    pushes: pushing.Pushes | None = None
+
+    @property
+    def workspace(self) -> Workspace:
+        return Workspace(self.host, Project(self.root), Settings(push="ask"))
+
+    def environ(self, *, settings: Settings | None = None) -> dict[str, str]:
+        """What git in the session has of the host: the helper, and what it is told."""
+        told = plan_git(self.host, self.root, settings or Settings(push="ask"))
+        base = {
+            "HOME": str(self.place),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+            "PYTHONPATH": str(REPO),
+        }
+        return {**base, "PATH": f"{self.place}:{os.environ['PATH']}", **told.variables}
+
+    def git(self, *words: str) -> str:
+        """Work in the project, as the session or its user."""
+        done = subprocess.run(
+            ["git", *WHO, *words], cwd=self.root, env=self.environ(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def commit(self, name: str = "file", content: str = "", subject: str = "A change") -> str:
+        file = self.root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content or f"{next(NUMBERS)}\n")
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", subject)
+        return self.git("rev-parse", "HEAD")
+
+    @contextlib.contextmanager
+    def session(self, push: str = "ask") -> Iterator[pushing.Pushes]:
+        workspace = self.workspace._replace(settings=Settings(push=push))
+        urls = plan_git(self.host, self.root, workspace.settings).pushes
+        with (
+            pushing.Pushes(workspace, "key", urls, self.told.append) as pushes,
+            Relay(workspace.relays.at("key"), (), {pushing.SOCKET: pushes.serve}),
+        ):
+            yield pushes
+
+    @contextlib.contextmanager
+    def pushing(self, *words: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+        """`git push` of the session, which waits."""
+        with subprocess.Popen(
+            ["git", "push", *words],
+            cwd=self.root,
+            env={**self.environ(), **more},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            yield process
+
+    def push(self, *words: str, **more: str) -> tuple[int, str]:
+        with self.pushing(*words, **more) as process:
+            printed, _ = process.communicate(timeout=60)
+            return process.returncode, printed
+
+    def waiting(self) -> bool:
+        return any(self.workspace.requests.path.glob("*/*/open"))
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 30
+        while not self.waiting():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def raw(self, line: bytes, pack: bytes = b"") -> str:
+        """Send the host what no git would; return its answer."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(60)
+            sock.connect(str(self.place / "run/push"))
+            with contextlib.suppress(OSError):
+                sock.sendall(line + b"\n" + pack)
+                sock.shutdown(socket.SHUT_WR)
+            said = b""
+            with contextlib.suppress(ConnectionResetError):
+                while data := sock.recv(1 << 16):
+                    said += data
+            return said.decode()
+
+    def asked(self, updates: Any, url: str = "") -> bytes:
+        return json.dumps({"url": url or self.url, "updates": updates}).encode()
+
+    def pack(self, *objects: str) -> bytes:
+        words = ["git", "pack-objects", "--stdout", "-q"]
+        return subprocess.run(
+            words, input="\n".join([*objects, ""]).encode(), cwd=self.root, stdout=subprocess.PIPE, check=True
+        ).stdout
+
+
+REPO = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def ground(tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
+    with tempfile.TemporaryDirectory() as short, forge(tmp_path / "forge") as served:
+        (tmp_path / "forge").mkdir()
+        url = served.make("app.git")
+        (host.home / ".gitconfig").write_text(helper(served))
+        for name, value in {"HOME": str(host.home), "GIT_CONFIG_NOSYSTEM": "1"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(pushing, "_PAUSE_SECONDS", 0.05)
+        root = tmp_path / "project"
+        ground = Ground(served, url, host._replace(environ=dict(os.environ)), root, Path(short))
+        subprocess.run(["git", "init", "--quiet", "--initial-branch=main", root], check=True)
+        subprocess.run(["git", "-C", root, "remote", "add", "origin", url], check=True)
+        client = ground.place / "git-remote-confined-claude"
+        client.write_text(CLIENT.format(python=sys.executable, socket=ground.place / "run/push"))
+        client.chmod(0o755)
+        (ground.place / "run").symlink_to(ground.workspace.relays.at("key").path)
+        projects.remember(ground.workspace.state, root)
+        ground.commit(subject="First")
+        subprocess.run(["git", "-C", root, "push", "--quiet", "origin", "main"], check=True)
+        yield ground
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch, ground: Ground, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
+    """Answers what waits, as its user at a terminal; returns what that showed."""
+
+    def run(letter: str) -> str:
+        ground.wait()
+        monkeypatch.setattr(requests.sys, "stdin", type("Terminal", (), {"isatty": lambda _: True})())
+        monkeypatch.setattr(requests, "ask", lambda _question, letters: letter if letter in letters else letters[-1])
+        capsys.readouterr()
+        requests.requests(ground.host)
+        return capsys.readouterr().out
+
+    return run
+
+
+Answer = Callable[[str], str]
+
+
+def test_a_push_that_its_user_agrees_to_is_made_by_the_host(ground: Ground, answer: Answer) -> None:
+    new = ground.commit("src/file", "a\nb\n", "Add a file")
+    with ground.session() as pushes:
+        with ground.pushing("origin", "main") as process:
+            shown = answer("y")
+            printed = process.communicate(timeout=60)[0]
+        assert process.returncode == 0, printed
+        assert "`confined-claude requests` in another terminal" in printed
+        assert pushes.made == [f"Pushed main ({new[:10]}) to {ground.url}."]
+    assert ground.forge.refs("app.git") == {"refs/heads/main": new}
+    assert ground.git("rev-parse", "origin/main") == new  # as after any push
+    assert f"asks for a push to {ground.url}" in shown
+    assert "1 commit:" in shown
+    assert "Add a file" in shown
+    assert "src/file +2 -0" in shown
+    assert len(ground.told) == 1
+    assert not ground.workspace.requests.at("key").path.exists()
+
+
+def test_without_the_setting_a_push_has_the_sessions_own_rights_alone(ground: Ground) -> None:
+    ground.commit()
+    environ = ground.environ(settings=Settings())
+    done = subprocess.run(
+        ["git", "push", "origin", "main"], cwd=ground.root, env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 128
+    assert "could not read Username" in done.stderr
+
+
+def test_a_refused_push_leaves_a_message_and_an_exit_code(ground: Ground, answer: Answer) -> None:
+    before = ground.forge.refs("app.git")
+    ground.commit()
+    with ground.session(), ground.pushing("origin", "main") as process:
+        answer("n")
+        printed = process.communicate(timeout=60)[0]
+    assert process.returncode == 1
+    assert "the user has refused it" in printed
+    assert ground.forge.refs("app.git") == before
+
+
+def test_a_push_that_nobody_answers_is_refused(ground: Ground, monkeypatch: pytest.MonkeyPatch, answer: Answer) -> None:
+    monkeypatch.setattr(pushing, "WAITING_SECONDS", 0.2)
+    ground.commit()
+    with ground.session():
+        code, printed = ground.push("origin", "main")
+    assert (code, "nobody has answered" in printed) == (1, True)
+
+
+def test_what_waits_is_only_shown_without_a_terminal(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+    ground.commit()
+    with ground.session(), ground.pushing("origin", "main") as process:
+        ground.wait()
+        with pytest.raises(ReviewNeeded):
+            requests.requests(ground.host)
+        assert process.poll() is None
+        process.kill()
+    assert "A change" in capsys.readouterr().out
+
+
+def test_nothing_waits(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+    requests.requests(ground.host)
+    assert capsys.readouterr().out == "No session asks for anything.\n"
+
+
+def test_branches_that_the_user_has_named_are_pushed_without_a_question(ground: Ground) -> None:
+    ground.git("switch", "--quiet", "--create", "agent/fix")
+    new = ground.commit()
+    with ground.session("agent/*"):
+        assert ground.push("origin", "agent/fix")[0] == 0
+        assert ground.push("origin", "agent/fix")[0] == 0  # up to date
+    assert ground.forge.refs("app.git")["refs/heads/agent/fix"] == new
+
+
+@pytest.mark.parametrize(
+    ("branch", "file", "why"),
+    [
+        ("main", "src/x", ""),
+        ("agent/x", ".github/workflows/x.yml", "yellow: .github/workflows/x.yml"),
+        ("agent/x", ".gitlab-ci.yml", "yellow: .gitlab-ci.yml"),
+        ("agent/x", ".vscode/tasks.json", "red: .vscode/tasks.json"),
+    ],
+)
+def test_what_no_pattern_names_and_what_runs_by_itself_is_asked_for(
+    ground: Ground, answer: Answer, branch: str, file: str, why: str
+) -> None:
+    ground.git("switch", "--quiet", "-C", branch)
+    ground.commit(file)
+    with ground.session("agent/*"), ground.pushing("origin", branch) as process:
+        shown = answer("n")
+        process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert why in shown
+
+
+def test_tags_and_several_branches_at_once(ground: Ground, answer: Answer) -> None:
+    ground.git("tag", "--annotate", "--message=x", "v1")
+    ground.git("branch", "other")
+    ground.commit()
+    with ground.session(), ground.pushing("origin", "main", "other", "v1") as process:
+        answer("y")
+        printed = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, printed
+    assert set(ground.forge.refs("app.git")) == {"refs/heads/main", "refs/heads/other", "refs/tags/v1"}
+
+
+def test_the_first_push_to_an_empty_remote(ground: Ground, answer: Answer) -> None:
+    url = ground.forge.make("empty.git")
+    subprocess.run(["git", "-C", ground.root, "remote", "add", "empty", url], check=True)
+    with ground.session(), ground.pushing("empty", "main") as process:
+        assert "First" in answer("y")
+        assert process.wait(60) == 0
+    assert ground.forge.refs("empty.git") == {"refs/heads/main": ground.git("rev-parse", "main")}
+
+
+def test_a_remote_that_is_ahead_is_not_overwritten(ground: Ground, answer: Answer) -> None:
+    theirs = ground.commit(subject="Theirs")
+    subprocess.run(["git", "-C", ground.root, "push", "--quiet", "origin", "main"], check=True)
+    ground.git("reset", "--quiet", "--hard", "HEAD~")
+    ground.git("update-ref", "refs/remotes/origin/main", "HEAD")  # as if the session had not heard of it
+    ground.commit("other", subject="Ours")
+    with ground.session(), ground.pushing("origin", "main") as process:
+        shown = answer("y")
+        printed = process.communicate(timeout=60)[0]
+    assert process.returncode == 1
+    assert "nothing is ever forced" in shown
+    assert "nothing is ever forced" in printed
+    assert ground.forge.refs("app.git") == {"refs/heads/main": theirs}
+
+
+# Attacks of the session
+
+
+@pytest.mark.parametrize("words", [("--force", "origin", "main"), ("origin", ":main"), ("origin", "+main")])
+def test_nothing_is_forced_or_deleted(ground: Ground, words: tuple[str, ...]) -> None:
+    ground.git("commit", "--quiet", "--amend", "--message=Other")
+    before = ground.forge.refs("app.git")
+    with ground.session():
+        code, printed = ground.push(*words)
+    assert code == 1, printed
+    assert ground.forge.refs("app.git") == before
+    # With the user's own rights it would be.
+    subprocess.run(["git", "-C", ground.root, "push", "--quiet", "-f", "origin", "main"], check=True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"x" * (1 << 15),
+        b"[" * 5000,
+        b'{"url": "%(url)s"}',
+        b'{"url": "%(url)s", "updates": []}',
+        b'{"url": "%(url)s", "updates": [["refs/heads/x", "%(new)s"]], "force": true}',
+        b'{"url": "%(url)s", "updates": [["refs/heads/x", "main"]]}',
+        b'{"url": "%(url)s", "updates": [["refs/heads/x", "%(new)s"], ["refs/heads/x", "%(new)s"]]}',
+        b'{"url": "%(url)s", "updates": {"refs/heads/x": "%(new)s"}}',
+        *(
+            b'{"url": "%(url)s", "updates": [["' + ref + b'", "%(new)s"]]}'
+            for ref in (
+                b"+refs/heads/main",
+                b"refs/heads/../x",
+                b"refs/heads/-x",
+                b"refs/heads/a:b",
+                b"refs/notes/x",
+                b"HEAD",
+                b"refs/heads/x.lock",
+                b"refs/heads/\\u001b[2Jx",
+                b"refs/heads/\\u202ex",
+                b"refs/heads/\\ud800",
+                b"refs/heads/" + b"x" * 300,
+            )
+        ),
+    ],
+)
+def test_what_is_no_request_is_not_even_looked_at(ground: Ground, line: bytes) -> None:
+    new = ground.git("rev-parse", "main").encode()
+    line = line.replace(b"%(url)s", ground.url.encode()).replace(b"%(new)s", new)
+    with ground.session():
+        assert ground.raw(line) == ""
+        assert not ground.waiting()
+        sound = b'{"url": "%b", "updates": [["refs/heads/x", "%b"]]}' % (ground.url.encode(), new[:-1] + b"0")
+        assert "damaged" in ground.raw(sound)  # the control: it is read to its end
+
+
+def test_only_the_remotes_of_the_start_are_pushed_to(ground: Ground) -> None:
+    ground.commit()
+    other = ground.forge.make("other.git")
+    with ground.session():
+        ground.git("remote", "set-url", "origin", other)
+        evil = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.confined-claude::{other}.pushInsteadOf"}
+        code, printed = ground.push("origin", "main", **evil, GIT_CONFIG_VALUE_0=other)
+    assert code == 1
+    assert "no remote that the repository had" in printed
+    assert ground.forge.refs("other.git") == {}
+
+
+EVIL = """
+[core]
+    sshCommand = touch {canary}
+    hooksPath = {hooks}
+    fsmonitor = touch {canary}
+    gitProxy = touch {canary}
+    alternateRefsCommand = touch {canary}
+[credential]
+    helper = "!touch {canary}"
+[url "{other}"]
+    insteadOf = {url}
+    pushInsteadOf = {url}
+[remote "origin"]
+    receivepack = touch {canary}
+    push = +refs/heads/*:refs/heads/*
+    pushurl = {other}
+[remote "recorded"]
+    pushurl = {other}
+[push]
+    pushOption = evil
+    recurseSubmodules = on-demand
+    followTags = true
+[uploadpack]
+    packObjectsHook = touch {canary}
+[include]
+    path = {hooks}/more
+"""
+
+
+def test_no_setting_and_no_hook_of_the_session_takes_part(ground: Ground, answer: Answer) -> None:
+    """All of it is obeyed by git in the project: the control says so for the hook and the address."""
+    canary, hooks, other = ground.place / "canary", ground.place / "hooks", ground.forge.make("other.git")
+    hooks.mkdir()
+    for name in ("pre-push", "reference-transaction", "post-index-change"):
+        (hooks / name).write_text(f"#!/bin/sh\ntouch {canary}\n")
+        (hooks / name).chmod(0o755)
+    new = ground.commit()
+    environ = ground.environ()
+    with (
+        ground.session(),
+        subprocess.Popen(
+            ["git", "push", "origin", "main"], cwd=ground.root, env=environ, stderr=subprocess.PIPE
+        ) as process,
+    ):
+        ground.wait()
+        text = EVIL.format(canary=canary, hooks=hooks, other=other, url=ground.url)
+        with (ground.root / ".git/config").open("a") as file:
+            file.write(text)
+        answer("y")
+        assert process.wait(60) == 0
+    assert ground.forge.refs("app.git") == {"refs/heads/main": new}
+    assert ground.forge.refs("other.git") == {}
+    assert not canary.exists()
+    subprocess.run(["git", "-C", ground.root, "push", "--quiet", "origin", "main"], check=False)
+    assert canary.exists()
+
+
+def test_what_was_shown_is_what_is_pushed(ground: Ground, answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session moves its branch, and damages its objects, between the request and the yes."""
+    new = ground.commit(subject="Harmless")
+    with ground.session(), ground.pushing("origin", "main") as process:
+        ground.wait()
+        ground.commit(subject="Evil")
+        loose = ground.root / ".git/objects" / new[:2] / new[2:]
+        loose.chmod(0o644)
+        loose.write_bytes(
+            (ground.root / ".git/objects" / (evil := ground.git("rev-parse", "HEAD"))[:2] / evil[2:]).read_bytes()
+        )
+        shown = answer("y")
+        assert process.wait(60) == 0
+    assert "Harmless" in shown
+    assert "Evil" not in shown
+    assert ground.forge.refs("app.git") == {"refs/heads/main": new}
+    assert ground.forge.git("app.git", "log", "-1", "--format=%s", "main") == "Harmless"
+
+
+def test_escape_codes_are_shown_as_text(ground: Ground, answer: Answer) -> None:
+    ground.commit("src/\x1b[8mfile\n+9 -9", subject="\x1b[2JHidden\u202e")
+    with ground.session(), ground.pushing("origin", "main") as process:
+        shown = answer("n")
+        process.communicate(timeout=60)
+    assert "\\x1b[2JHidden\\u202e" in shown
+    assert "src/\\x1b[8mfile\\n+9 -9 +1 -0" in shown
+    assert "\x1b" not in shown
+
+
+def malformed(ground: Ground, kind: str) -> tuple[str, bytes]:
+    """A commit that git's checks object to, or whose objects are not all there, and its pack."""
+
+    def hashed(type_: str, content: bytes) -> str:
+        words = ["git", "hash-object", "-w", "--literally", "-t", type_, "--stdin"]
+        return (
+            subprocess.run(words, input=content, cwd=ground.root, stdout=subprocess.PIPE, check=True)
+            .stdout.decode()
+            .strip()
+        )
+
+    blob = hashed("blob", b"x")
+    name = {"dotgit": b".git", "missing": b"file", "twice": b"file"}.get(kind, b"file")
+    entry = b"100644 " + name + b"\0" + bytes.fromhex(blob)
+    tree = hashed("tree", entry * (2 if kind == "twice" else 1))
+    who = b"x <x> 1 +0000" if kind != "author" else b"x"
+    text = b"tree " + tree.encode() + b"\nauthor " + who + b"\ncommitter x <x> 1 +0000\n\nx\n"
+    commit = hashed("commit", text)
+    return commit, ground.pack(commit, tree, *([] if kind == "missing" else [blob]))
+
+
+@pytest.mark.parametrize("kind", ["sound", "dotgit", "twice", "author", "missing"])
+def test_malformed_objects_are_refused(ground: Ground, answer: Answer, kind: str) -> None:
+    commit, pack = malformed(ground, kind)
+    with ground.session("agent/*"):
+        said = ground.raw(ground.asked([["refs/heads/agent/x", commit]]), pack)
+    if kind == "sound":
+        assert said == "ok refs/heads/agent/x\n"
+    else:
+        assert said.startswith("error refs/heads/agent/x ")
+        assert "lacks objects" in said if kind == "missing" else "damaged" in said
+        assert "refs/heads/agent/x" not in ground.forge.refs("app.git")
+
+
+def test_a_pack_that_is_cut_off_too_large_or_none_is_refused(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit, pack = malformed(ground, "sound")
+    line = ground.asked([["refs/heads/x", commit]])
+    with ground.session():
+        for broken in (b"", b"x" * 100_000, pack[:-1], pack[:-30]):
+            assert "damaged" in ground.raw(line, broken)
+        monkeypatch.setattr(outgoing, "_MAX_PACK", 1 << 20)
+        (ground.root / "large").write_bytes(os.urandom(2 << 20))
+        blob = ground.git("hash-object", "-w", "large")
+        assert "larger than 1 MB" in ground.raw(line, ground.pack(blob))
+        assert not ground.waiting()
+    assert not ground.workspace.requests.at("key").path.exists()
+
+
+def test_an_object_of_another_kind_becomes_no_branch(ground: Ground, answer: Answer) -> None:
+    blob = ground.git("rev-parse", "main:file")
+    with ground.session("agent/*"):
+        said = ground.raw(ground.asked([["refs/heads/agent/x", blob]]), ground.pack(blob))
+    assert "it names something that is no commit" in said
+
+
+def test_a_flood_waits_in_line_and_leaves_nothing(ground: Ground, answer: Answer) -> None:
+    new = ground.commit()
+    with ground.session(), ground.pushing("origin", "main") as process:
+        ground.wait()
+        flood = [socket.socket(socket.AF_UNIX) for _ in range(100)]
+        for sock in flood:
+            sock.setblocking(False)
+            with contextlib.suppress(OSError):
+                sock.connect(str(ground.place / "run/push"))
+        assert len(list(ground.workspace.requests.at("key").path.iterdir())) == 1
+        for sock in flood:
+            sock.close()
+        answer("y")
+        assert process.wait(60) == 0
+    assert ground.forge.refs("app.git") == {"refs/heads/main": new}
+
+
+def test_a_newer_push_takes_the_place_of_one_whose_git_is_gone(ground: Ground, answer: Answer) -> None:
+    ground.commit(subject="Old")
+    with ground.session():
+        with ground.pushing("origin", "main") as process:
+            ground.wait()
+            process.kill()
+        deadline = time.monotonic() + 30
+        new = ground.commit(subject="New")
+        with ground.pushing("origin", "main") as process:
+            while not (ground.workspace.requests.at("key", "2").path / "open").exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            assert "New" in answer("y")
+            assert process.wait(60) == 0
+    assert ground.forge.refs("app.git") == {"refs/heads/main": new}
+
+
+def test_only_addresses_of_other_machines_become_requests(ground: Ground) -> None:
+    def told(*urls: str) -> tuple[str, ...]:
+        (ground.root / ".git/config").write_text(
+            "".join(f'[remote "r{number}"]\n\t{url}\n' for number, url in enumerate(urls))
+        )
+        return plan_git(ground.host, ground.root, Settings(push="ask")).pushes
+
+    assert told("url = https://a.example/x", "url = git@b.example:y", "url = /srv/x", "url = ext::touch x") == (
+        "https://a.example/x",
+        "git@b.example:y",
+    )
+    assert told("url = https://a.example/x\n\tpushurl = ssh://b.example/y") == ("ssh://b.example/y",)
+
+
+def test_a_password_that_only_a_person_knows_is_told(ground: Ground) -> None:
+    (ground.host.home / ".gitconfig").write_text("")
+    ground.git("switch", "--quiet", "--create", "agent/fix")
+    ground.commit()
+    with ground.session("agent/*"):
+        code, printed = ground.push("origin", "agent/fix")
+    assert code == 1
+    assert "could not read Username" in printed
+
+
+def test_the_answer_of_a_session_that_is_over_goes_nowhere(ground: Ground, answer: Answer) -> None:
+    ground.commit()
+    with ground.session(), ground.pushing("origin", "main") as process:
+        ground.wait()
+        found = outgoing.Outgoing.waiting(
+            ground.host, ground.workspace.project.id, ground.workspace.requests.at("key", "1")
+        )
+        assert found is not None
+        assert found.claim()
+        assert not found.claim()
+        process.kill()
+    found.answer({})
+    with pytest.raises((ConfinedError, OSError)):
+        found.answered()
