@@ -102,6 +102,7 @@ class _TreeScan:
         self.since_ns = None if since is None else int(since * 1e9)
         self._inner_links: list[str] = []
         self._inner_bytes = 0
+        self._led_to: list[tuple[str, ...]] = []  # where the links on the way lead
         self._known_packages = packages
         self.packages: dict[str, int] = {}  # of the directories of packages
         self._changes: dict[str, int] = {}  # when something in one changed last (ctime in ns), if since the time given
@@ -177,8 +178,8 @@ class _TreeScan:
                 if status.st_mode & _SETID and stat.S_ISREG(status.st_mode):
                     self._snapshot.add(prefix + name, Kind.SETID, oct(stat.S_IMODE(status.st_mode)).encode())
         if entry.is_symlink():
-            own = self._find_link(lower, parents) if is_ruled and not rule else None
-            self._link(directory, prefix, name, own or rule)
+            own = rule or (self._find_link(lower, parents) if is_ruled else None)
+            self._link(directory, prefix, name, own)
             if own is not None:
                 self._linked_directory(prefix, name, parents, own)
         elif not entry.is_file(follow_symlinks=False):
@@ -245,12 +246,15 @@ class _TreeScan:
     def _linked_directory(self, prefix: str, name: str, parents: tuple[str, ...], rule: Rule) -> None:
         """Scan the directory of the project that a link leads to, as if it were in the link's place.
 
-        Links in it are not followed in turn.
+        Links in it are followed in turn, but not back to a directory that is on the way already.
         """
         real = self._real_location(prefix + name)
-        if real is not None:
+        ways = (tuple(prefix.split("/")), *self._led_to)
+        if real is not None and all(real.parts != way[: len(real.parts)] for way in ways):
+            self._led_to.append(real.parts)
             with contextlib.suppress(OSError), real.open() as directory:
                 self.scan(directory, f"{prefix}{name}/", (*parents, folded(name)), rule, "")
+            self._led_to.pop()
 
     def _linked_content(self, path: str) -> bytes:
         """Return the content of the project's file that the link at ``path`` leads to; nothing if there is none."""

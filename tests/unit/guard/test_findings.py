@@ -529,3 +529,48 @@ def test_settings_that_open_or_protect_change_the_colour(root: Path) -> None:
         ".vscode/tasks.json": (False, "whatever uses it (you made it writable)"),
         ".vscode/settings.json": (True, "your editor, on opening the directory"),
     }
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "file", "named"),
+    [
+        ("sub/.claude/skills/x", "../../../skills/x", "skills/x/SKILL.md", "sub/.claude/skills/x/SKILL.md"),
+        (".agents/skills/x", "../../skills/x", "skills/x/run.sh", ".agents/skills/x/run.sh"),
+        ("sub/.vscode", "../conf", "conf/tasks.json", "sub/.vscode/tasks.json"),
+        ("conf/tasks.json", "../real.json", "real.json", "sub/.vscode/tasks.json"),
+        (".agents/all", "../skills", "more/x/SKILL.md", ".agents/all/x/SKILL.md"),
+    ],
+)
+def test_what_is_read_through_links_in_a_directory_with_a_rule_is_looked_at(
+    link: str, target: str, file: str, named: str, root: Path
+) -> None:
+    """Skills are often so: a session changes what a link of the user's leads to."""
+    put(root / "skills/x/SKILL.md")
+    put(root / "more/x/SKILL.md")
+    put(root / "conf/other", "x")
+    (root / "skills/y").symlink_to("../more")
+    if link == "conf/tasks.json":
+        (root / "sub").mkdir()
+        (root / "sub/.vscode").symlink_to("../conf")
+    (root / link).parent.mkdir(parents=True, exist_ok=True)
+    (root / link).symlink_to(target)
+    put(root / file, "before")
+    before = Scanned(root)
+    put(root / "skills/other/x", "a control")
+    put(root / file, '{"runOn": "folderOpen"}')
+    named = named.replace(".agents/all/x", ".agents/all/y/x")
+    assert named in [finding.path for finding in before.findings()]
+
+
+@pytest.mark.timeout(10)
+def test_links_that_lead_back_are_followed_to_an_end(root: Path) -> None:
+    for number in range(4):
+        for other in range(4):
+            put(root / f"d{number}/file")
+            (root / f"d{number}/to-{other}").symlink_to(f"../d{other}")
+    (root / "sub/.vscode").mkdir(parents=True)
+    (root / "sub/.vscode/up").symlink_to("..")
+    (root / "sub/.vscode/d").symlink_to("../../d0")
+    before = Scanned(root)
+    put(root / "d2/file", "changed")
+    assert "sub/.vscode/d/to-1/to-2/file" in [finding.path for finding in before.findings()]
