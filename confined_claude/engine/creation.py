@@ -106,6 +106,8 @@ _OPTIONS: dict[str, Callable[[Creation, str], None]] = {
     "--volumes-from": _append("VolumesFrom"),
     "--network": _put("host", "NetworkMode"),
     "--sysctl": Creation.sysctl,
+    "--runtime": _put("host", "Runtime"),
+    "--gpus": _put("host", "DeviceRequests", lambda _all: [{"Count": -1, "Capabilities": [["gpu"]]}]),
     "--userns": _put("host", "UsernsMode"),
     "--log-driver": _put("host", "LogConfig", lambda value: {"Type": value}),
     "--pids-limit": _put("host", "PidsLimit", int),

@@ -22,10 +22,15 @@ _HIDDEN_FILES = (
     "The engine may not enter that directory: its file system is for you alone (FUSE without `allow_other`, NFS with "
     "root_squash). Work in a directory on another one, or mount it otherwise."
 )
+_NO_GPU = (
+    "The setting `gpus` needs a GPU on the engine's machine, and what brings it into containers: the NVIDIA Container "
+    "Toolkit. Without it leave the setting out."
+)
 _HINTS = (
     ("bind source path does not exist|[Mm]ounts denied|creating mount source path|statfs .*no such", OTHER_FILES),
     (r"(?s)mount.*(stat|mount|open|lstat) .*permission denied", _HIDDEN_FILES),
     ("no space left", "Free some disk space on the engine's disk and start again."),
+    (r"device driver .* with capabilities: \[\[gpu", _NO_GPU),
     ("network .*not found", "See `docker network ls` for the networks there are."),
 )
 

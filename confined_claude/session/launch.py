@@ -23,7 +23,7 @@ from ..engine.mount import FileInside, Mount, bind_value
 from ..host import USUAL_UMASK, gitconfig_text
 from ..image.recipe import ImageChain
 from ..project import CONTAINER_HOME
-from ..settings import Settings
+from ..settings import ENGINE, Settings
 from ..state.facts import EngineFacts
 from ..text import repr_without
 from ..workspace import Workspace
@@ -165,6 +165,8 @@ def plan_launch(
         engine_port=facts.engine_port,
         lent=facts.given.hosts if facts.given else (),
     )
+    if settings.network == "none" and settings.runtime != ENGINE:
+        egress = egress._replace(join="none")  # whatever it makes of a network, there must be none
     sign_in = facts.sign_in or Chosen("", workspace.host.environ)
     # Without a network the password of a proxy would be there for nothing.
     useless = environment.PROXIES if settings.network == "none" else ()
@@ -236,7 +238,8 @@ def _sets_rules(settings: Settings, engine: EngineFacts, image: ImageChain, *, i
     exec` takes it for uid 0, so no session may be or become that. An image that a project has a say in could keep it.
     """
     may_be_root = is_root or settings.sudo == "full"
-    return not (may_be_root or image.is_custom or engine.podman or engine.rootless or engine.remaps_users)
+    may_differ = engine.podman or engine.rootless or engine.remaps_users or settings.runtime != ENGINE
+    return not (may_be_root or image.is_custom or may_differ)
 
 
 def _own_environment(workspace: Workspace, facts: HostFacts, egress: Egress, *, is_root: bool) -> dict[str, str]:
@@ -280,6 +283,10 @@ def _labels(workspace: Workspace, key: str, published: Iterable[Published]) -> d
 def _privileges(settings: Settings) -> Iterator[str]:
     """Yield what the container's root may do; nobody else in it ever gets more than nothing."""
     yield from ("--cap-drop", "ALL", *_each("--cap-add", CAPABILITIES))
+    if settings.runtime != ENGINE:
+        yield from ("--runtime", settings.runtime)
+    if settings.gpus == "all":
+        yield from ("--gpus", "all")
     if settings.sudo == "full":
         yield from _each("--cap-add", SUDO_CAPABILITIES)
     else:

@@ -28,11 +28,12 @@ from ..host import Host, time_zone
 from ..image.recipe import image_chain
 from ..project import IGNORED, IGNORED_BEFORE, Project
 from ..project.boundaries import REPOSITORIES, mark_of
+from ..settings import ENGINE
 from ..state import locks, profiles, projects
 from ..state.facts import current_facts
 from ..state.store import state_of
 from ..workspace import CLAUDE_PROJECTS, Workspace
-from . import CLAUDE, orphans
+from . import CLAUDE, orphans, runtimes
 from .git import plan_git
 from .host_facts import HostFacts, gather_given, sees_files
 from .launch import Launch, plan_launch
@@ -122,6 +123,7 @@ def gather_facts(
     root = workspace.project.root
     with signals.interruptible():
         engine = current_facts(state_of(workspace.host), address, sees_files(workspace, address), record=record)
+    runtimes.refuse_missing(workspace.settings.runtime, engine)
     has_repository = (root / ".git").exists()
     is_versioned = any((root / name).is_dir() for name in REPOSITORIES)
     own = None
@@ -148,7 +150,7 @@ def gather_facts(
         published=_published(workspace, reservation),
         engine_port=context.port_of(address),
         mounts=bound_mounts(workspace),
-        shares_kernel=engine.kernel == os.uname().release,
+        shares_kernel=engine.kernel == os.uname().release and workspace.settings.runtime == ENGINE,
     )
 
 

@@ -6,6 +6,6 @@ entries, and a project's need trust. See ``Spec`` for what such an entry says of
 """
 
 from .spec import PREFIX, SEPARATOR, Kind, Spec, Value
-from .specs import SPECS, Settings
+from .specs import ENGINE, SPECS, Settings
 
-__all__ = ["PREFIX", "SEPARATOR", "SPECS", "Kind", "Settings", "Spec", "Value"]
+__all__ = ["ENGINE", "PREFIX", "SEPARATOR", "SPECS", "Kind", "Settings", "Spec", "Value"]

@@ -15,6 +15,7 @@ from .spec import OF_FIELDS, PREFIX, Kind, Spec
 # Of its variables those that are no settings; the second marks what `exec` runs.
 OTHER_VARIABLES = (f"{PREFIX}TIMING", f"{PREFIX}EXEC")
 NEVER, ASK = "never", "ask"  # of the setting `push`
+ENGINE = "engine"  # of the setting `runtime`: its own default
 
 # A path from the project's root, `*` for any part of a name. It cannot name what the guard itself depends on.
 _PATH = r"(?!\.confined-claude(/|$)|\.git(/|$)|\*+(/|$))(?!(.*/)?\.\.?(/|$))[^/\s,]([^,\n]*[^,\s])?"
@@ -201,6 +202,22 @@ class Settings(NamedTuple):
     ).field()
     shm: tuple[str, ...] = Spec(
         ("2g",), "an amount like 2g or 512m, or a share like 50%", _BYTES, Kind.LIMIT, is_free=True
+    ).field()
+    runtime: str = Spec(
+        ENGINE,
+        "engine, or a runtime that the engine has, like runsc",
+        r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+        has_flag=True,
+        help="what runs the container",
+        meanings={"engine": "the engine's own default", "NAME": "that runtime, such as gVisor's runsc"},
+    ).field()
+    gpus: str = Spec(
+        "none",
+        "none or all",
+        scale=("none", "all"),
+        has_flag=True,
+        help="which of this machine's GPUs the session has",
+        is_opening=True,
     ).field()
     git: str = Spec(
         "guarded",

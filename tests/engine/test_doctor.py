@@ -16,6 +16,7 @@ pytestmark = pytest.mark.timeout(300)
 
 OF_THE_ENGINE = (
     "mode",
+    "runtimes",
     "versions",
     "system calls",
     "limits",

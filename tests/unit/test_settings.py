@@ -791,7 +791,7 @@ def test_an_example_of_the_scaffold_is_a_setting_and_says_if_it_needs_trust(exam
 
 def test_every_setting_but_those_of_a_person_is_an_example_of_the_scaffold() -> None:
     named = {example.split()[0] for example in EXAMPLES}
-    assert named == set(DEFAULT) - {"profile", "claude_version", "base", "setup", "writable"}
+    assert named == set(DEFAULT) - {"profile", "claude_version", "base", "setup", "writable", "runtime", "gpus"}
 
 
 def test_the_scaffolds_dockerfile_is_one_once_it_is_uncommented(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from ...engine import context as docker_context
 from ...host import Host
 from ...project import Project
 from ...session import limits
-from ...settings import Settings
+from ...session import runtimes as session_runtimes
+from ...settings import ENGINE, Settings
 from ...state import facts as engine_facts
 from ...state import sight
 from . import owners
@@ -74,6 +75,14 @@ def mode(version: Mapping[str, Any], info: Mapping[str, Any]) -> Result:
     if desktop:
         return warning(f"{', '.join(words)}: not tested", "What is tested is in docs/reference/machines.md.")
     return ok(", ".join(words))
+
+
+def runtimes(answers: Answers, settings: Settings) -> Result:
+    """List the engine's runtimes. Raises EngineError if it lacks the one of the settings."""
+    session_runtimes.refuse_missing(settings.runtime, engine_facts.from_answers(answers.info, answers.version))
+    default, *others = session_runtimes.names(answers.info) or ["not told"]
+    chosen = f"; sessions have {settings.runtime}" if settings.runtime != ENGINE else ""
+    return ok(f"{', '.join((f'{default} (its default)', *others))}{chosen}")
 
 
 def versions(version: Mapping[str, Any], info: Mapping[str, Any]) -> Result:

@@ -54,6 +54,7 @@ class _Examination:
             self._check("engine", self._ask_engine, seconds=_ENGINE_SECONDS)
         if (answers := self._answers) is not None:
             self._check("mode", engines.mode, answers.version, answers.info)
+            self._check("runtimes", engines.runtimes, answers, settings)
             self._check("versions", engines.versions, answers.version, answers.info)
             self._check("system calls", engines.system_calls, answers.version, answers.info)
             self._check("limits", engines.kernel, answers.info, settings)

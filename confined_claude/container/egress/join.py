@@ -1,6 +1,7 @@
 """Ties a session's container to its sidecar, and makes sure that it is confined; then it becomes the command.
 
     egress.join internet -- COMMAND...
+    egress.join none -- COMMAND...
     egress.join allowlist HOST:PORT [ADDRESS:PORT]... -- COMMAND...
 
 Runs as root in the session's container, before anything of the agent's does. Its connection to the sidecar stays open
@@ -38,6 +39,8 @@ _ENGINE_ERROR = 3
 _SELF_TEST = "self-test.confined-claude.invalid:443"
 # Of a network for documentation, which nobody has.
 _OUTSIDE = ("198.51.100.1", 443)
+# A runtime with a kernel of its own may refuse what others connect to.
+_NOT_YET = (errno.ENOENT, errno.ECONNREFUSED)
 _REFUSALS = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM)
 
 
@@ -48,6 +51,9 @@ def main(words: Sequence[str]) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)  # the entrypoint blocks them
     end = words.index("--")
     mode, *rest = words[:end]
+    if mode == "none":
+        _check_nothing()
+        _become(words[end + 1 :])
     tie = _connect(SIDECARS[mode])
     try:
         if mode == "allowlist":
@@ -64,8 +70,12 @@ def main(words: Sequence[str]) -> NoReturn:
     else:
         _check_internet()
     os.dup2(tie.fileno(), TIE, inheritable=True)
+    _become(words[end + 1 :])
+
+
+def _become(command: Sequence[str]) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until the command is there to handle them
-    os.execv(words[end + 1], [*words[end + 1 :]])  # noqa: S606 - from the entrypoint
+    os.execv(command[0], [*command])  # noqa: S606 - from the entrypoint
 
 
 def _connect(address: str) -> socket.socket:
@@ -76,9 +86,9 @@ def _connect(address: str) -> socket.socket:
             tie.connect(address)
         except OSError as error:
             tie.close()
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or error.errno not in _NOT_YET:
                 _fail(f"its sidecar does not answer ({error.strerror})")
-            if address.startswith("\0") and os.listdir("/sys/class/net") == ["lo"]:
+            if address.startswith("\0") and [name for _, name in socket.if_nameindex()] == ["lo"]:
                 _fail("its sidecar has ended")
             time.sleep(0.002)
         else:
@@ -123,13 +133,28 @@ def _check_internet() -> None:
         _fail("this machine can be reached through its gateway")
 
 
-def _check_allowlist(needed: str) -> None:
+def _check_nothing() -> None:
+    """End the program unless this network is a loopback that works, and nothing else: a runtime may have its own."""
+    if not _is_closed():
+        _fail("there is a way out")
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            socket.create_connection(listener.getsockname(), _REACH_SECONDS).close()
+    except OSError as error:
+        _fail(f"its loopback does not work ({error.strerror or error})")
+
+
+def _is_closed() -> bool:
+    """Return whether a connection to the outside is refused at once."""
     try:
         socket.create_connection(_OUTSIDE, _REACH_SECONDS).close()
     except OSError as error:
-        if error.errno not in _REFUSALS:
-            _fail("there is a way out beside the proxy")
-    else:
+        return error.errno in _REFUSALS
+    return False
+
+
+def _check_allowlist(needed: str) -> None:
+    if not _is_closed():
         _fail("there is a way out beside the proxy")
     if _ask_proxy(_SELF_TEST) != "403":
         _fail("the proxy does not refuse what is not allowed")
@@ -155,7 +180,7 @@ def _leave(number: int, _frame: FrameType | None) -> NoReturn:
 def _fail(reason: str) -> NoReturn:
     print(
         f"confined-claude: The session's network is not as it should be: {reason}.\n"
-        "Start it again; network = none and network = open need no sidecar.",
+        "Start it again; network = none and network = open need no sidecar, and run with more of an engine's runtimes.",
         file=sys.stderr,
     )
     sys.exit(_ENGINE_ERROR)

@@ -18,8 +18,8 @@ from ..test_cli import COMMAND, Run, directory, home, run  # noqa: F401 - fixtur
 TASKS = set(tasks.ns.task_names)
 FLAGS = {"--help", "--list", "--version", "--yolo", "--shell", "--rebuild"}
 OF_SHELL = set(
-    """--allow --dry-run --env --env-file --git --here --host-ports --mount --network --ports --profile --push --secrets
-    --sudo""".split()
+    """--allow --dry-run --env --env-file --git --gpus --here --host-ports --mount --network --ports --profile --push
+    --runtime --secrets --sudo""".split()
 )
 OF_RUN = {"--yolo", *OF_SHELL}
 NETWORKS = {"internet", "allowlist", "none", "open"}
@@ -54,6 +54,7 @@ def offered(*words: str) -> set[str]:
         (["run", "--network", "="], NETWORKS),
         (["run", "--network="], {f"--network={name}" for name in NETWORKS}),
         (["run", "--sudo", ""], {"apt", "full", "off"}),
+        (["run", "--gpus", ""], {"none", "all"}),
         (["run", "--git", ""], {"guarded", "isolated", "open"}),
         (["run", "--host-ports", ""], FILES),
         (["review", "--restore", ""], FILES),

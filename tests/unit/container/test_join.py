@@ -178,7 +178,7 @@ def test_a_sidecar_that_does_not_come_is_not_waited_for_forever(
     mode: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(join, "_SECONDS", 0)
-    monkeypatch.setattr(join.os, "listdir", lambda _path: ["lo", "eth0"])
+    monkeypatch.setattr(socket, "if_nameindex", lambda: [(1, "lo"), (2, "eth0")])
     monkeypatch.setitem(join.SIDECARS, "internet", f"\0{secrets.token_hex(8)}")
     monkeypatch.setitem(join.SIDECARS, "allowlist", str(tmp_path / "socket"))
     assert "its sidecar does not answer" in refused(capfd, *mode)
@@ -188,7 +188,7 @@ def test_a_network_that_was_taken_away_with_its_sidecar_is_seen_at_once(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(join, "_SECONDS", SECONDS * 60)
-    monkeypatch.setattr(join.os, "listdir", lambda _path: ["lo"])
+    monkeypatch.setattr(socket, "if_nameindex", lambda: [(1, "lo")])
     monkeypatch.setitem(join.SIDECARS, "internet", f"\0{secrets.token_hex(8)}")
     assert "its sidecar has ended" in refused(capfd, "internet")
 
@@ -378,3 +378,45 @@ def test_a_signal_ends_it_while_it_waits(number: int, code: int) -> None:
     with pytest.raises(SystemExit) as caught:
         join._leave(number, None)
     assert caught.value.code == code
+
+
+# No network at all, under a runtime that may have one of its own
+
+
+def test_a_runtime_that_has_no_network_becomes_the_command(
+    nothing_of_this_process: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = socket.create_connection
+
+    def closed(address: tuple[str, int], *words: Any) -> socket.socket:
+        if address[0] == "127.0.0.1":
+            return connect(address, *words)
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    monkeypatch.setattr(socket, "create_connection", closed)
+    with pytest.raises(Started):
+        join.main(["none", "--", *COMMAND])
+    assert nothing_of_this_process == [(COMMAND[0], COMMAND)]
+
+
+@pytest.mark.parametrize("error", [None, TimeoutError(), OSError(errno.ECONNREFUSED, "Connection refused")])
+def test_a_runtime_that_has_a_network_all_the_same_is_refused(
+    error: OSError | None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def reach(*_: Any) -> socket.socket:
+        if error is not None:
+            raise error
+        return socket.socket()
+
+    monkeypatch.setattr(socket, "create_connection", reach)
+    assert "there is a way out" in refused(capfd, "none")
+
+
+def test_a_runtime_whose_loopback_does_not_work_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any) -> socket.socket:
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    assert "its loopback does not work" in refused(capfd, "none")

@@ -54,3 +54,9 @@ def test_a_mount_keeps_its_path_whatever_that_has(name: str, read_only: bool) ->
 def test_an_option_that_is_not_known_is_no_image(word: str) -> None:
     with pytest.raises(LookupError):
         read_arguments([word, "x", "image"])
+
+
+def test_a_runtime_and_gpus() -> None:
+    made = read_arguments(["--runtime", "runsc", "--gpus", "all", "image"])
+    # As the docker command asks for them.
+    assert made.host == {"Runtime": "runsc", "DeviceRequests": [{"Count": -1, "Capabilities": [["gpu"]]}]}

@@ -698,3 +698,27 @@ def test_a_project_that_may_not_be_written_is_a_clear_error(plain_folder: Path) 
 
     with pytest.raises(ConfinedError, match="Permission denied"):
         as_plain_user(work)
+
+
+# Another runtime
+
+
+@pytest.mark.parametrize("network", ["none", "internet", "allowlist", "open"])
+def test_a_session_with_another_runtime_proves_its_network_and_sets_no_rules(
+    network: str, root: Path, host: Host
+) -> None:
+    usual = planned(root, host, Settings(network=network))
+    other = planned(root, host, Settings(network=network, runtime="runsc"))
+    assert " --runtime runsc " in " ".join(other.privileges)
+    assert "--runtime" not in usual.privileges
+    assert not other.egress.rules
+    assert bool(other.egress.sidecar) is (network in ("internet", "allowlist"))
+    assert bool(other.environment["CONFINED_CLAUDE_JOIN"]) is (network != "open")
+    # The control: the engine's own needs no proof that it has the kernel's network.
+    assert bool(usual.egress.rules) is (network == "internet")
+    assert bool(usual.environment["CONFINED_CLAUDE_JOIN"]) is (network == "allowlist")
+
+
+def test_gpus_are_asked_for_by_name(root: Path, host: Host) -> None:
+    assert "--gpus" not in planned(root, host).privileges
+    assert " --gpus all " in " ".join(planned(root, host, Settings(gpus="all")).privileges)

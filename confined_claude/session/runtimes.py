@@ -1,0 +1,39 @@
+"""Another runtime than the engine's own: gVisor's, one with a GPU, one that starts a virtual machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..engine import containers
+from ..errors import EngineError
+from ..settings import ENGINE
+from ..state.facts import EngineFacts
+
+# Names that the engine looks up itself, as programs on its machine.
+_SHIM = "io.containerd."
+
+
+def refuse_missing(runtime: str, engine: EngineFacts) -> None:
+    """Raise EngineError unless the engine has the ``runtime`` of the settings, and starts containers with it."""
+    if runtime == ENGINE:
+        return
+    if engine.podman:
+        raise EngineError(
+            "Podman has one runtime for all containers, and would not heed the setting `runtime`.",
+            "Set it in Podman's containers.conf, and leave it out of these settings.",
+        )
+    found = names(containers.info())
+    if runtime not in found and not runtime.startswith(_SHIM):
+        raise EngineError(
+            f"The engine has no runtime {runtime}; it has {', '.join(found) or 'none'}.",
+            "Add it to `runtimes` in the engine's daemon.json and start that again, or change the setting `runtime`.",
+        )
+
+
+def names(info: Mapping[str, Any]) -> list[str]:
+    """Return the names of the runtimes in an engine's answer to ``docker info``, its default first."""
+    found = info.get("Runtimes")
+    default = str(info.get("DefaultRuntime") or "")
+    listed = sorted(str(name) for name in found) if isinstance(found, Mapping) else []
+    return [*([default] if default in listed else []), *(name for name in listed if name != default)]

@@ -1,0 +1,50 @@
+"""Which runtimes an engine has, and what is said of one that it lacks. On an engine: tests/engine/test_runtimes.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from confined_claude.engine import containers
+from confined_claude.errors import EngineError
+from confined_claude.session.runtimes import names, refuse_missing
+from confined_claude.state.facts import EngineFacts
+
+INFO = {"DefaultRuntime": "runc", "Runtimes": {"zzz": {}, "io.containerd.runc.v2": {}, "runc": {}}}
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containers, "info", lambda: INFO)
+
+
+def test_the_default_comes_first() -> None:
+    assert names(INFO) == ["runc", "io.containerd.runc.v2", "zzz"]
+
+
+@pytest.mark.parametrize("info", [{}, {"Runtimes": None}, {"Runtimes": [], "DefaultRuntime": "x"}])
+def test_an_engine_that_does_not_tell_has_none(info: dict[str, Any]) -> None:
+    assert names(info) == []
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("runtime", ["zzz", "runc", "io.containerd.runsc.v1"])
+def test_one_that_is_there_or_that_the_engine_looks_up_itself_is_taken(runtime: str) -> None:
+    refuse_missing(runtime, EngineFacts())
+
+
+@pytest.mark.usefixtures("engine")
+def test_one_that_is_missing_is_refused_with_those_that_are_there() -> None:
+    with pytest.raises(EngineError, match=r"no runtime runsc; it has runc, io\.containerd\.runc\.v2, zzz\."):
+        refuse_missing("runsc", EngineFacts())
+
+
+def test_podman_would_not_heed_it() -> None:
+    with pytest.raises(EngineError, match="would not heed"):
+        refuse_missing("runsc", EngineFacts(podman=True))
+
+
+def test_without_the_setting_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containers, "info", lambda: pytest.fail("asked"))
+    refuse_missing("engine", EngineFacts(podman=True))
