@@ -137,7 +137,8 @@ def leads_into(command: str, host: Host, places: tuple[Path, ...]) -> Path | Non
     except ValueError:
         words = command.split()
     for word in words:
-        for part in re.split(r"[=:;|&<>()`]", word):
+        # A word may be a script itself, and a path may have blanks.
+        for part in (*re.split(r"[=:;|&<>()`]", word), *re.split(r"[\s=:;|&<>()`'\"]", word)):
             text = Template(_HOME.sub(lambda _: str(host.home), part)).safe_substitute(host.environ)
             found = text if "/" in text else shutil.which(text, path=search_path(host, places)) or ""
             if found.startswith("/") and (place := within(Path(found), places)):

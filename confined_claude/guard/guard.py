@@ -14,6 +14,7 @@ from ..background import Background
 from ..engine.mount import Mount
 from ..errors import ConfinedError
 from ..fs.lock import Lock
+from ..project import SCAFFOLD
 from ..state import projects
 from ..text import escape
 from ..workspace import Workspace
@@ -69,7 +70,8 @@ def plan(
         from . import hiding
 
         protected = (*planned.read_only, *planned.missing)
-        passed = hiding.left_out(project.root)
+        # What is not looked through is what something else hides: looked up again, it could be more by now.
+        passed = (SCAFFOLD, *planned.hidden)
         hidden = hiding.find(project.root, workspace.settings.hide, project.repository, protected, passed)
         planned = planned.with_writable(hidden.parents)
         hidden = hidden.beside(record.hidden for record in running)

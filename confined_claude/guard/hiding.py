@@ -24,11 +24,9 @@ from ..errors import ConfinedError
 from ..fs.directory import Directory, Location
 from ..fs.spelling import as_listed
 from ..host import Host
-from ..project import SCAFFOLD
 from ..text import escape, folded
 from . import gitindex
 from .gitobjects import blob_id
-from .pins import virtual_environments
 from .repository import Repository
 from .rules import DEPENDENCY_DIRECTORIES
 
@@ -169,13 +167,6 @@ def find(
 
 def _overlap(one: Path, other: Path) -> bool:
     return one == other or one in other.parents or other in one.parents
-
-
-def left_out(root: Path) -> frozenset[str]:
-    """Return what is at ``root`` that no session sees as it is."""
-    with contextlib.suppress(ConfinedError):  # the guard says what is wrong
-        return frozenset((SCAFFOLD, *virtual_environments(root)))
-    return frozenset((SCAFFOLD,))
 
 
 def _real(root: Path, path: str, passed: Collection[str]) -> str:

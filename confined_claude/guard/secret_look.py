@@ -12,9 +12,11 @@ from pathlib import Path
 from ..claude.offer import SECRET_NAME
 from ..errors import ConfinedError
 from ..fs.directory import Directory
+from ..project import SCAFFOLD
 from ..text import escape
 from . import repository
-from .hiding import TooMuch, left_out, names_held, walk
+from .hiding import TooMuch, names_held, walk
+from .pins import virtual_environments
 
 _MAX_ENTRIES = 50_000
 _MAX_SECONDS = 0.3
@@ -41,8 +43,9 @@ def remarks(root: Path) -> Iterator[str]:
     """
     found: dict[str, str] = {}  # what hides each
     deadline, left = time.monotonic() + _MAX_SECONDS, _MAX_READ
-    with contextlib.suppress(TooMuch):
-        for directory, prefix, entries in walk(root, left_out(root), _MAX_ENTRIES, _MAX_SECONDS):
+    with contextlib.suppress(TooMuch, ConfinedError):  # the guard says what is wrong
+        passed = (SCAFFOLD, *virtual_environments(root))
+        for directory, prefix, entries in walk(root, passed, _MAX_ENTRIES, _MAX_SECONDS):
             for entry in entries:
                 if time.monotonic() > deadline or not left:
                     raise TooMuch

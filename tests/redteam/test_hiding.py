@@ -103,6 +103,18 @@ def test_a_session_cannot_have_a_read_only_mount_passed_over(field: Field) -> No
     assert done.stdout == f"{SECRET}\n", done.stderr  # the control is what is not hidden
 
 
+def test_a_session_cannot_have_a_directory_passed_over_by_a_start_beside_it(field: Field) -> None:
+    """It makes a virtual environment of one, and none, all the time: either is hidden, the whole or what is in it."""
+    flips = "touch on; until [ -e go ]; do touch app/pyvenv.cfg; rm -f app/pyvenv.cfg; done"
+    with field.user.running("confined-claude", "shell", "--", "sh", "-c", flips, cwd=field.project, **HIDE) as session:
+        wait_until((field.project / "on").exists)
+        shown = [field.session("cat app/.env; echo started", **HIDE).stdout for _ in range(12)]
+        field.prepare("touch go")
+        session.communicate(timeout=60)
+    assert set(shown) == {"started\n"}
+    assert SECRET in field.unguarded("cat app/.env")  # the control
+
+
 def test_a_path_is_hidden_behind_a_link_of_the_project(field: Field) -> None:
     field.prepare("mv deploy infra; ln -s infra deploy")
     script = "cat deploy/keys/k infra/keys/k; true"

@@ -142,6 +142,7 @@ def test_no_variable_of_what_a_session_can_write_reaches_a_program_that_signs_in
         "FILE={}/get-key; sh $FILE",
         "cat <{}/key|head -1",
         "'{}/with blank'",
+        """sh -c 'cd {} && "./get-key"'""",
         "~/link/get-key",
         "$HOME/link/get-key",
         "~/between/get-key",

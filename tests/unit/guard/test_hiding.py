@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from confined_claude.errors import ConfinedError
-from confined_claude.guard import hiding, repository, secret_look
+from confined_claude.guard import hiding, pins, repository, secret_look
 from confined_claude.guard.guard import GuardPlan, plan
 from confined_claude.guard.guarded_project import GuardedProject
-from confined_claude.guard.hiding import Hidden, find, left_out
+from confined_claude.guard.hiding import Hidden, find
 from confined_claude.guard.records import Record
 from confined_claude.host import Host
-from confined_claude.project import Project
+from confined_claude.project import SCAFFOLD, Project
 from confined_claude.settings import SPECS, Settings
 from confined_claude.workspace import Workspace
 
@@ -33,7 +33,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def found(root: Path, *patterns: str) -> Hidden:
-    return find(root, patterns, repository.find(root), passed=left_out(root))
+    return find(root, patterns, repository.find(root), passed=(SCAFFOLD, *pins.virtual_environments(root)))
 
 
 def hidden(root: Path, *patterns: str) -> list[str]:
@@ -159,7 +159,7 @@ def test_what_nobody_may_look_through_is_an_error_at_the_root_and_left_where_it_
         if os.geteuid() == 0:  # its owner is another, so no session opens it
             assert as_plain_user(lambda: hidden(Path(parent), ".env")) == []
             with pytest.raises(ConfinedError, match="cannot be looked through"):
-                as_plain_user(lambda: hidden(Path(parent, "database"), ".env"))
+                as_plain_user(lambda: find(Path(parent, "database"), (".env",), None))
         assert hidden(Path(parent), ".env") == ["database/.env"]  # the control
 
 
@@ -336,6 +336,18 @@ def test_what_a_session_beside_this_one_sees_is_named(root: Path, host: Host) ->
 def test_without_the_setting_nothing_is_looked_through(root: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hiding, "walk", None)
     assert planned(root, host).hidden is None
+
+
+def test_what_becomes_a_virtual_environment_during_a_start_is_hidden(
+    root: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session beside it can make any directory one at any moment: it is hidden whole then, or looked through."""
+    put(root / "secrets/.env")
+    for before, target in ((2, "secrets/.env"), (1, "secrets"), (0, "secrets")):  # looks at it until it is one
+        looks = iter([*[()] * before, *[("secrets",)] * 9])
+        monkeypatch.setattr(pins, "virtual_environments", lambda _root, looks=looks: next(looks))
+        mounts = {mount.target: mount for mount in planned(root, host, ".env").mounts}
+        assert mounts[f"{root}/{target}"].base == host.data
 
 
 def test_the_stand_ins_are_empty_and_read_only(host: Host) -> None:
