@@ -48,8 +48,11 @@ def api(environ: Mapping[str, str]) -> tuple[str, int]:
     return next(pairs({"": base}), default)
 
 
-def allowlist_config(workspace: Workspace, blocked_networks: Sequence[str]) -> str:
-    """Return what the proxy of a session with an allowlist reads; ``blocked_networks`` are those of this machine."""
+def allowlist_config(workspace: Workspace, blocked_networks: Sequence[str], *, opens_all: bool = False) -> str:
+    """Return what the proxy of a session with an allowlist reads, or of one that lends and ``opens_all`` names.
+
+    ``blocked_networks`` are those of this machine.
+    """
     environ, settings = workspace.host.environ, workspace.settings
     given = variables(environ)
     upstream = {
@@ -60,6 +63,7 @@ def allowlist_config(workspace: Workspace, blocked_networks: Sequence[str]) -> s
         "named": [*named(environ), *((HOST_GATEWAY, int(port)) for port in settings.host_ports)],
         "closed": list(blocked_networks),
         "upstream": {**upstream, "no_proxy": upstream["no_proxy"] or ""},
+        **({"opens_all": True} if opens_all else {}),
     }
     return json.dumps(config)
 

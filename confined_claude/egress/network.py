@@ -33,13 +33,18 @@ _OWN = "/opt/confined-claude"
 _AS_ROOT = ("--user", "claude")
 # It prints "ready" as soon as its network can be joined; the session's entrypoint waits for the rules.
 _INTERNET = f'echo ready; {_OWN}/egress/rules "$@" && exec /usr/bin/python3 -IS {_OWN} egress.internet'
+# The same as this machine's user, without any right to change the rules.
+_LEND = (
+    f'echo ready; {_OWN}/egress/rules "$@" && exec /usr/bin/setpriv --reuid {{}} --regid {{}} --clear-groups '
+    f"--inh-caps=-all --bounding-set=-all /usr/bin/python3 -I {_OWN} egress.lending {{}}"
+)
 # The engine's own way to the host: what listens on its bridge, too. The other name leads to the session's relays.
 _BRIDGE = "gateway.docker.internal"
 _PROXY_PORTS = frozenset((3128, 53))
 # With these a session's entrypoint sets the rules, and gives both up.
 _RULES_CAPABILITIES = ("NET_ADMIN", "SETPCAP")
 # The networks in which a session can have a sidecar that lends.
-_LENDING = ("allowlist",)
+_LENDING = ("internet", "allowlist")
 
 
 class SidecarPlan(NamedTuple):
@@ -122,7 +127,7 @@ def _plan_mode(planner: _Planner, *, sets_rules: bool) -> Egress:
             f"Choose network = {' or '.join(_LENDING)}, leave the secret out, or give it: take `lend` out.",
         )
     if mode == "internet":
-        return planner.internet() if sets_rules else planner.internet_by_sidecar()
+        return planner.internet() if sets_rules and not planner.lent else planner.internet_by_sidecar()
     if mode == "allowlist":
         return planner.allowlist()
     if mode == "none":
@@ -159,15 +164,53 @@ class _Planner(_Plan):
             *("--hostname", f"{_NAME}-{self.workspace.project.slug}"[:HOSTNAME_LENGTH]),
             *(("--userns", "keep-id") if self.engine.keeps_ids else ()),
             *("--cap-add", "NET_ADMIN", "--cap-add", "SETGID", "--cap-add", "SETUID", "--user", "0:0"),
-            *("--pids-limit", "32", "--memory", "128m", *self.names, *self.publish),
-            *("--entrypoint", "/bin/sh", self.image, "-c", _INTERNET, "sh", *self.rules),
+            *(self.lending_arguments if self.lent else ("--pids-limit", "32", "--memory", "128m")),
+            *(*self.names, *self.publish),
+            *("--entrypoint", "/bin/sh", self.image, "-c", self.lending if self.lent else _INTERNET, "sh", *self.rules),
         )
         name, podman = sidecar_name(self.key), self.engine.podman
         # Podman looks for it when the session's container is created. A network belongs to a namespace of users, and
         # the session has to be in that as well.
         sidecar = SidecarPlan(name, arguments, podman=podman, must_exist_first=podman)
+        if self.lent:
+            config = allowlist_config(self.workspace, self.blocked_networks, opens_all=True)
+            sidecar = sidecar._replace(directory=self.workspace.egress.at(self.key), config=config)
         users = ("--userns", f"container:{name}", *_AS_ROOT) if self.engine.keeps_ids else ()
-        return Egress(("--network", f"container:{name}", *users), hostname=False, sidecar=sidecar, join="internet")
+        return Egress(
+            ("--network", f"container:{name}", *users),
+            hostname=False,
+            sidecar=sidecar,
+            join="internet",
+            environment=self.proxied if self.lent else {},
+        )
+
+    @property
+    def lending(self) -> str:
+        """The script of a sidecar that sets rules and lends; it becomes the one who owns its directory."""
+        host, is_root = self.workspace.host, self.engine.rootless and not self.engine.keeps_ids
+        ids = (0, 0) if is_root else (host.uid, host.gid)
+        return _LEND.format(*ids, " ".join((str(_SHARED_IN_SIDECAR), *self.lent_endpoints)))
+
+    @property
+    def lending_arguments(self) -> Iterator[str]:
+        yield from ("--cap-add", "SETPCAP", "--interactive", "--pids-limit", "64", "--memory", "256m")
+        yield from ("--mount", bind_value(self.workspace.egress.at(self.key).path, _SHARED_IN_SIDECAR))
+        yield from self.place_names
+
+    @property
+    def lent_endpoints(self) -> tuple[str, ...]:
+        return tuple(f"{host}:{port}" for host, port in self.lent)
+
+    @property
+    def proxied(self) -> dict[str, str]:
+        """The variables of programs that would use a company's proxy: the sidecar does, and lends on the way."""
+        given = endpoints.variables(self.workspace.host.environ)
+        if not any(name.lower() in ("http_proxy", "https_proxy") for name in given):
+            return {}
+        exempt = given.get("no_proxy") or given.get("NO_PROXY", "")
+        return dict.fromkeys(PROXIES, _PROXY) | dict.fromkeys(
+            ("NO_PROXY", "no_proxy"), ",".join(filter(None, (_LOOPBACK, exempt)))
+        )
 
     @property
     def rules(self) -> Iterator[str]:
@@ -199,7 +242,7 @@ class _Planner(_Plan):
             *(["--add-host", f"{HOST_GATEWAY}:host-gateway"] if self.names_host else []),
             *("--entrypoint", "/usr/bin/python3", self.image),
             *("-I", _OWN, "egress.allowlist", str(_SHARED_IN_SIDECAR)),
-            *(f"{host}:{port}" for host, port in self.lent),
+            *self.lent_endpoints,
         )
         sidecar = SidecarPlan(
             sidecar_name(self.key),
@@ -221,7 +264,7 @@ class _Planner(_Plan):
                 # As Docker has it by default: its entrypoint serves port 53.
                 *("--sysctl", "net.ipv4.ip_unprivileged_port_start=0"),
                 *self.names[:2],
-                *(word for host, place in self.places.items() for word in ("--add-host", f"{host}:{place}")),
+                *self.place_names,
             ),
             sidecar=sidecar,
             join=" ".join(("allowlist", needed, *(f"{self.places[host]}:{port}" for host, port in self.lent))),
@@ -257,6 +300,10 @@ class _Planner(_Plan):
         """Where on the session's loopback each host is that something is lent to: not every program uses a proxy."""
         found = dict.fromkeys(host for host, _ in self.lent)
         return {host: f"127.1.0.{number}" for number, host in enumerate(found, 1)}
+
+    @property
+    def place_names(self) -> list[str]:
+        return [word for host, place in self.places.items() for word in ("--add-host", f"{host}:{place}")]
 
     @property
     def names(self) -> list[str]:

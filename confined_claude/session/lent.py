@@ -57,4 +57,4 @@ def placeholder(value: str) -> str:
 
 def message(lent: Iterable[Lent]) -> bytes:
     """Return the line that tells the sidecar what it lends, and takes the place of every line before."""
-    return json.dumps([vars(one) for one in lent]).encode() + b"\n"
+    return json.dumps([one._asdict() for one in lent]).encode() + b"\n"

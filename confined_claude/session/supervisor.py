@@ -190,7 +190,8 @@ class Supervisor:
     def _refresh(self) -> None:
         """Bring the sidecar's configuration up to date with the settings."""
         with contextlib.suppress(ConfinedError):  # settings that are wrong, or wait for trust, change nothing
-            self._sidecar.configure(allowlist_config(self._workspace.reloaded(), self._launch.networks))
+            workspace, opens_all = self._workspace.reloaded(), self._launch.egress.join == "internet"
+            self._sidecar.configure(allowlist_config(workspace, self._launch.networks, opens_all=opens_all))
 
     def _renew(self) -> None:
         """Give the session a newer credential, if the user's command has printed one."""

@@ -5,93 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY, TEST_LABEL, User, docker, own_name, sidecars_of, up, wait_until
+from helpers import TEST_LABEL, User, docker, sidecars_of, up, wait_until
+from lending import HOST, NETWORKS, OTHER, VALUE, There, borrower, there
 
-from confined_claude.image.recipe import image_chain
-from confined_claude.settings import Settings
-
+__all__ = ["borrower", "there"]
 pytestmark = pytest.mark.timeout(400)
-
-HOST, OTHER = "registry.corp.test", "other.corp.test"
-VALUE = f"ghp_{uuid.uuid4().hex}"
-NETWORKS = ["allowlist"]
-
-
-@dataclass(frozen=True)
-class There:
-    """The host, in a ``container``: its ``directory``, and the variables with which a user's tool reaches it."""
-
-    directory: Path
-    container: str
-    variables: dict[str, str]
-
-    @property
-    def log(self) -> list[str]:
-        return (self.directory / "log").read_text().splitlines()
-
-
-@pytest.fixture(scope="module")
-def there(ground: Path, installed: Path) -> Iterator[There]:
-    """``HOST``, with a certificate that this machine trusts beyond the public authorities, as a company's are."""
-    directory = ground / f"lent-{uuid.uuid4().hex[:8]}"
-    for name in ("simple", "npm", "git"):
-        (directory / name).mkdir(parents=True)
-    names = f"subjectAltName=DNS:{HOST},DNS:{OTHER}"
-    make = f"-x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={HOST} -addext {names} -keyout key -out ca.pem"
-    subprocess.run(["openssl", "req", *make.split()], check=True, capture_output=True, cwd=directory)
-    (directory / "both").write_text((directory / "ca.pem").read_text() + (directory / "key").read_text())
-    (directory / "log").touch()
-    directory.chmod(0o755)
-    name = f"confined-claude-test-{uuid.uuid4().hex[:8]}"
-    mounts = [f"type=bind,source={REPOSITORY}/tests/registries.py,target=/registries.py,readonly"]
-    mounts.append(f"type=bind,source={directory},target={directory}")
-    # What a build would make for who trusts this certificate, without waiting for one.
-    environ = {"SSL_CERT_FILE": str(directory / "ca.pem")}
-    image = image_chain(Settings(), environ).shared
-    trust = "cat >/usr/local/share/ca-certificates/confined-claude/there.crt && update-ca-certificates"
-    base = ("--user", "0", "--label", TEST_LABEL, "--name", name)
-    command = ["docker", "run", "--interactive", *base, "--entrypoint", "sh", "confined-claude:latest", "-c", trust]
-    subprocess.run(command, check=True, capture_output=True, input=(directory / "ca.pem").read_bytes())
-    changes = ("USER claude", 'ENTRYPOINT ["/opt/confined-claude/init/entrypoint"]', "CMD []")
-    docker("commit", *(word for change in changes for word in ("--change", change)), name, image)
-    docker("rm", name)
-    try:
-        docker(
-            *("run", "--detach", *base, "--entrypoint", "python3"),
-            *(word for mount in mounts for word in ("--mount", mount)),
-            *(image, "/registries.py", str(directory), f"{directory}/both", "3128"),
-        )
-        address = docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", name).strip()
-        probe = f"curl -s -o /dev/null --resolve {HOST}:443:127.0.0.1 https://{HOST}/echo/"
-        wait_until(lambda: "ok" in docker("exec", name, "sh", "-c", f"{probe} && echo ok", check=False))
-        yield There(directory, name, environ | {"HTTPS_PROXY": f"http://{address}:3128", "GH_SOURCE": VALUE})
-    finally:
-        docker("rm", "--force", name, check=False)
-        docker("rmi", "--force", image, check=False)
-
-
-@pytest.fixture
-def borrower(plain_user: User, place: Path, there: There) -> tuple[User, Path]:
-    """A user who lends a secret to ``HOST`` in each session, and a project."""
-    user = plain_user
-    project = user.folder(own_name(place))
-    user.variables.update(there.variables)
-    config(user, f'[secrets.GH_TOKEN]\nvariable = "GH_SOURCE"\nalways = true\nlend = {{hosts = ["{HOST}"]}}\n')
-    return user, project
-
-
-def config(user: User, text: str) -> None:
-    file = user.home / ".config/confined-claude/config.toml"
-    user.folder(user.home / ".config")
-    user.folder(file.parent)
-    file.write_text(text)
-    user.own(file)
 
 
 def session(user: User, project: Path, script: str, network: str, *flags: str) -> str:
@@ -244,3 +165,37 @@ def test_a_project_lends_nothing(borrower: tuple[User, Path]) -> None:
     done = user.run("confined-claude", "shell", "--", "true", cwd=project)
     assert done.returncode == 2
     assert "a project cannot define a secret" in done.stderr
+
+
+DNS = """
+import socket
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); sock.bind(("0.0.0.0", 53))
+while True:
+    query, asker = sock.recvfrom(1000)
+    end = query.index(b"\\0", 12) + 5
+    answer = b"\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\1\\0\\4" + bytes((203, 0, 113, 7))
+    known = b"registry" in query and query[end - 4 : end - 2] == b"\\0\\1"
+    head = query[:2] + (b"\\x81\\x80\\0\\1\\0\\1" if known else b"\\x81\\x83\\0\\1\\0\\0") + b"\\0" * 4
+    sock.sendto(head + query[12:end] + answer * known, asker)
+"""
+
+
+def test_the_sidecar_asks_name_servers_although_its_hosts_file_has_the_loopback(there: There, place: Path) -> None:
+    """In ``internet`` both have one file, which leads the session's programs to the sidecar."""
+    name = f"{there.container}-dns"
+    base = ("--label", TEST_LABEL, "--entrypoint", "python3", "confined-claude:latest")
+    docker("run", "--detach", "--rm", "--name", name, "--user", "0", *base, "-c", DNS)
+    try:
+        address = docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", name).strip()
+        ask = "print(socket.gethostbyname(sys.argv[1]))"
+        program = f"""
+import socket, sys; sys.path.append("/opt/confined-claude")
+from egress.lending import look_up_by_dns
+{ask}; look_up_by_dns(); {ask}
+"""
+        for host, expected in ((HOST, ["127.1.0.1", "203.0.113.7"]), (OTHER, ["127.1.0.2", "127.1.0.2"])):
+            hosts = ("--add-host", f"{HOST}:127.1.0.1", "--add-host", f"{OTHER}:127.1.0.2", "--dns", address)
+            answer = docker("run", "--rm", *hosts, *base, "-c", program, host)
+            assert answer.split() == expected
+    finally:
+        docker("rm", "--force", name, check=False)

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .blocked import Blocked
 from .policy import Policy
@@ -125,9 +125,12 @@ class Sidecar:
                     file.write(f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ} {line[:_LONGEST_LINE]}\n")
 
     async def run(
-        self, peer: socket.socket, policy: Policy, sockets: Sequence[socket.socket], lender: Lender | None = None
+        self, peer: socket.socket, policy: Policy, sockets: Sequence[Any], lender: Lender | None = None
     ) -> None:
-        """Serve ``sockets`` until ``peer`` is closed at its other end, or SIGTERM. Raises what else ends it."""
+        """Serve ``sockets``, those of ``Proxy.serve``, until ``peer`` is closed at its other end, or SIGTERM.
+
+        Raises what else ends it.
+        """
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(_LOOK_UPS))
         proxy = Proxy(policy, self.blocked, lender=lender)

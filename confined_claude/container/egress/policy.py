@@ -70,10 +70,11 @@ class Policy:
     """What one session may reach.
 
     ``named`` are the user's own endpoints, allowed wherever they are; ``closed`` are networks that are closed beside
-    the special ones.
+    the special ones. With ``opens_all`` every name is allowed.
     """
 
     allow: tuple[Entry, ...] = ()
+    opens_all: bool = False
     named: frozenset[tuple[str, int]] = frozenset()
     closed: tuple[Network, ...] = ()
     upstream_http: Upstream | None = None
@@ -96,6 +97,7 @@ class Policy:
         upstream = config["upstream"]
         return cls(
             allow=tuple(map(Entry.parse, [*config["allow"], *registries])),
+            opens_all=config.get("opens_all") is True,
             named=frozenset((parse_host(host), parse_port(port)) for host, port in config["named"]),
             closed=tuple(ipaddress.ip_network(network, strict=False) for network in config["closed"]),
             upstream_http=Upstream.parse(upstream["http"]) if upstream["http"] else None,
@@ -105,7 +107,7 @@ class Policy:
 
     def check(self, target: Target) -> None:
         """Raise Refused unless ``target`` is allowed by its name, which is not yet resolved."""
-        if self.is_named(target):
+        if self.opens_all or self.is_named(target):
             return
         covering = [entry for entry in self.allow if entry.covers(target.host)]
         if not any(target.port in entry.ports for entry in covering):

@@ -61,17 +61,19 @@ class Proxy:
         self._free = asyncio.Semaphore(limits.connections)
         self._connections: set[asyncio.Task[None]] = set()
 
-    async def serve(self, http: socket.socket, names: socket.socket, *lent: socket.socket) -> None:
+    async def serve(self, http: socket.socket, names: socket.socket | None, *lent: socket.socket) -> None:
         """Serve HTTP, DNS at ``names``, and TLS for each of the lender's targets at its socket, until cancelled."""
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Names(self), sock=names)
         try:
-            await run_all(self._accept(http, self._client), *self.accept_lent(*lent))
+            if names is not None:
+                transport, _ = await loop.create_datagram_endpoint(lambda: _Names(self), sock=names)
+            await run_all(self._accept(http, self._client), *self._accept_lent(*lent))
         finally:
-            transport.close()
+            if names is not None:
+                transport.close()
             await cancel(*self._connections)
 
-    def accept_lent(self, *listeners: socket.socket) -> Iterator[Coroutine[Any, Any, None]]:
+    def _accept_lent(self, *listeners: socket.socket) -> Iterator[Coroutine[Any, Any, None]]:
         """Yield what serves each of the lender's targets at its socket."""
         if self._lender is not None:
             for listener, target in zip(listeners, self._lender.targets, strict=True):

@@ -497,3 +497,13 @@ def test_no_datagram_is_too_strange(data: bytes) -> None:
         assert answer[:2] == data[:2]
         assert answer[3] == 5
         assert answer[12:] == data[12 : len(answer)]
+
+
+def test_where_all_is_open_every_name_is_and_closed_addresses_stay_closed() -> None:
+    opened = policy(opens_all=True)
+    assert outcome(opened, "anything.example:4444") == 200
+    assert not opened.is_open(Target("anything.example", 443), "10.0.0.1")
+    assert opened.is_open(Target("anything.example", 443), "203.0.113.1")
+    # The control, and what is not plainly true.
+    for closed in (policy(), policy(opens_all="yes"), policy(opens_all=1)):
+        assert outcome(closed, "anything.example:4444") == 403

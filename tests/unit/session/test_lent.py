@@ -188,3 +188,60 @@ def test_a_line_is_one_line(here: Place) -> None:
     found = lent(here, '{hosts = ["a.example"]}')
     assert found.message.count(b"\n") == 1
     assert json.loads(found.message)[0]["value"] == VALUE
+
+
+LENT = [("a.example", 443), ("b.example", 8443)]
+
+
+@pytest.mark.parametrize("sets_rules", [True, False])
+def test_with_internet_there_is_a_sidecar_that_sets_the_rules_and_lends(host: Host, sets_rules: bool) -> None:
+    from ..egress.test_network import place, plan_egress, sidecar, values_of
+
+    workspace = place(host, "internet")
+    egress = plan_egress(workspace, key="k", image="i", sets_rules=sets_rules, engine=EngineFacts(), lent=LENT)
+    plan = sidecar(egress)
+    assert egress.arguments == ("--network", f"container:{plan.name}")
+    assert (egress.join, egress.rules, egress.environment) == ("internet", "", {})
+    assert values_of("--add-host", plan.arguments) == ["a.example:127.1.0.1", "b.example:127.1.0.2"]
+    assert "--interactive" in plan.arguments
+    script = plan.arguments[plan.arguments.index("-c") + 1]
+    assert script.index("/egress/rules") < script.index("setpriv"), "no right to change them is left"
+    assert f"--reuid {host.uid} --regid {host.gid}" in script
+    assert script.endswith("egress.lending /egress a.example:443 b.example:8443")
+    assert plan.directory is not None
+    assert json.loads(plan.config)["opens_all"] is True
+
+
+def test_without_anything_lent_internet_is_as_before(host: Host) -> None:
+    from ..egress.test_network import place, plan_egress
+
+    egress = plan_egress(place(host, "internet"), key="k", image="i", sets_rules=True, engine=EngineFacts())
+    assert (egress.sidecar, egress.join) == (None, "")
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "http_proxy"])
+def test_with_internet_a_companys_proxy_is_used_by_the_sidecar(host: Host, name: str) -> None:
+    from ..egress.test_network import place, plan_egress, sidecar
+
+    workspace = place(host, "internet", {name: "http://u:pw@proxy.corp:3128", "no_proxy": ".corp"})
+    egress = plan_egress(workspace, key="k", image="i", sets_rules=True, engine=EngineFacts(), lent=LENT)
+    assert egress.environment["https_proxy"] == egress.environment["HTTP_PROXY"] == "http://127.0.0.1:3128"
+    assert egress.environment["NO_PROXY"] == "localhost,127.0.0.1,::1,.corp"
+    assert "pw" in sidecar(egress).config
+    assert "pw" not in str(sidecar(egress).arguments)
+
+
+def test_a_rootless_engines_sidecar_is_who_owns_its_directory(host: Host) -> None:
+    from ..egress.test_network import place, plan_egress, sidecar
+
+    facts = EngineFacts(rootless=True)
+    egress = plan_egress(place(host, "internet"), key="k", image="i", sets_rules=False, engine=facts, lent=LENT)
+    assert any("--reuid 0 --regid 0" in word for word in sidecar(egress).arguments)
+
+
+def test_an_allowlist_that_is_read_again_never_opens_all(host: Host) -> None:
+    from confined_claude.egress.endpoints import allowlist_config
+
+    from ..egress.test_network import place
+
+    assert "opens_all" not in json.loads(allowlist_config(place(host, "internet"), ()))

@@ -1,0 +1,149 @@
+"""Attacks on what is lent, in real sessions: to have it elsewhere than in its header at its host, and to read it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers import User, up, wait_until
+from lending import HOST, NETWORKS, OTHER, VALUE, There, borrower, there
+
+__all__ = ["borrower", "there"]
+pytestmark = pytest.mark.timeout(400)
+
+# Each a raw request in TLS; what `auth` stands for has the placeholder.
+REQUESTS = {
+    "as it should be": "GET /echo/ HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n",
+    "foreign Host": "GET /echo/ HTTP/1.1\r\nHost: OTHER\r\nAUTH\r\n",
+    "no Host": "GET /echo/ HTTP/1.1\r\nAUTH\r\n",
+    "two Hosts": "GET /echo/ HTTP/1.1\r\nHost: HOST\r\nHost: HOST\r\nAUTH\r\n",
+    "absolute URI": "GET https://OTHER/echo/ HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n",
+    "at sign": "GET @OTHER/echo/ HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n",
+    "header twice": "GET /echo/ HTTP/1.1\r\nHost: HOST\r\nAUTHAUTH\r\n",
+    "CL and TE": "POSTContent-Length: 5\r\nTransfer-Encoding: chunked\r\nAUTH\r\n0\r\n\r\n",
+    "two CLs": "POSTContent-Length: 0\r\nContent-Length: 9\r\nAUTH\r\n",
+    "TE twice": "POSTTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\nAUTH\r\n0\r\n\r\n",
+    "space before colon": "GET /echo/ HTTP/1.1\r\nHost : HOST\r\nAUTH\r\n",
+    "NUL": "GET /echo/ HTTP/1.1\r\nHost: HOST\r\nX: \0\r\nAUTH\r\n",
+    "TRACE": "TRACE /echo/ HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n",
+    "inner CONNECT": "CONNECT OTHER:443 HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n",
+    "WebSocket": "GET /echo/ HTTP/1.1\r\nHost: HOST\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nAUTH\r\n",
+    "HTTP/2": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+}  # fmt: skip
+PROGRAM = """
+import json, os, socket, ssl, sys
+requests = json.load(open("requests.json")); found = {}
+context = ssl.create_default_context()
+def ask(name, request, sni=HOST):
+    try:
+        with socket.create_connection((HOST, 443), 10) as sock, context.wrap_socket(sock, server_hostname=sni) as tls:
+            tls.sendall(request.encode("latin-1")); answer = b""
+            while more := tls.recv(65536): answer += more
+    except OSError as error:
+        found[name] = str(error); return
+    found[name] = answer.decode("latin-1")
+auth = f"Authorization: Bearer {os.environ['GH_TOKEN']}\\r\\nConnection: close\\r\\n"
+for name, request in requests.items():
+    ask(name, request.replace("AUTH", auth).replace("HOST", HOST).replace("OTHER", OTHER))
+context.check_hostname = False
+good = requests["as it should be"].replace("AUTH", auth).replace("HOST", HOST)
+ask("foreign SNI", good, OTHER)
+ask("no SNI", good, None)
+ask("a value elsewhere", good.replace("Connection:", f"X-Mine: {os.environ['GH_TOKEN']}\\r\\nConnection:"))
+json.dump(found, open("found.json", "w"))
+"""
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_only_what_is_plainly_one_request_for_the_host_gets_the_value(
+    borrower: tuple[User, Path], there: There, network: str
+) -> None:
+    user, project = borrower
+    post = "POST /echo/ HTTP/1.1\r\nHost: HOST\r\n"
+    (project / "requests.json").write_text(
+        json.dumps({name: text.replace("POST", post) for name, text in REQUESTS.items()})
+    )
+    (project / "attack.py").write_text(f"HOST, OTHER = {HOST!r}, {OTHER!r}\n{PROGRAM}")
+    user.own(project / "requests.json", project / "attack.py")
+    before = len(there.log)
+    done = user.run("confined-claude", "shell", "--network", network, "--", "python3", "attack.py", cwd=project)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((project / "found.json").read_text())
+    good = found.pop("as it should be")
+    assert good.startswith("HTTP/1.1 200 ")
+    assert VALUE in good, "the control: where a host shows it, the session reads it, as the docs say"
+    elsewhere = found.pop("a value elsewhere")
+    echoed = json.loads(elsewhere.partition("\r\n\r\n")[2].partition("\r\n")[2].rpartition("}")[0] + "}") if (
+        "chunked" in elsewhere.lower()
+    ) else json.loads(elsewhere.partition("\r\n\r\n")[2])  # fmt: skip
+    assert VALUE in echoed["authorization"]
+    assert VALUE not in echoed["x-mine"]
+    assert {name for name, answer in found.items() if VALUE in answer} == set()
+    assert {name for name, answer in found.items() if answer.startswith("HTTP/1.1 2")} == set()
+    # A tunnel is made at the first request that is one: three at most have reached the host.
+    asked = [line for line in there.log[before:] if "/echo/" in line]
+    assert len(asked) == 2, asked
+    shown = user.run("confined-claude", "blocked", cwd=project).stdout
+    assert "a secret is lent there, and this was not plainly one request" in shown
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_another_sessions_placeholder_is_a_word_like_any_other(
+    borrower: tuple[User, Path], there: There, network: str
+) -> None:
+    user, project = borrower
+    other = user.folder(project.parent / f"{project.name}-2")
+    words = (
+        "confined-claude",
+        "shell",
+        "--network",
+        network,
+        "--",
+        "sh",
+        "-c",
+        "echo $GH_TOKEN >token; exec sleep 200",
+    )
+    with user.running(*words, cwd=other) as process:
+        wait_until(lambda: (other / "token").exists() or process.poll() is not None)
+        assert up(other)
+        theirs = (other / "token").read_text().strip()
+        ask = f'curl -sS https://{HOST}/echo/ -H "Authorization: Bearer'
+        script = f'{ask} {theirs}"; echo; {ask} $GH_TOKEN"'
+        done = user.run("confined-claude", "shell", "--network", network, "--", "sh", "-c", script, cwd=project)
+        assert done.returncode == 0, done.stderr
+        foreign, own = done.stdout.splitlines()
+        assert json.loads(foreign)["authorization"] == f"Bearer {theirs}"
+        assert json.loads(own)["authorization"] == f"Bearer {VALUE}", "the control"
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_no_process_of_the_session_sees_the_sidecars(borrower: tuple[User, Path], network: str) -> None:
+    user, project = borrower
+    script = "cat /proc/[0-9]*/cmdline >processes"
+    done = user.run("confined-claude", "shell", "--network", network, "--", "bash", "-c", script, cwd=project)
+    assert done.returncode == 0, done.stderr
+    processes = (project / "processes").read_text()
+    assert "egress" not in processes
+    assert "tini" in processes, "the control: its own first process"
+
+
+def test_with_sudo_full_the_sessions_root_neither_reads_nor_takes_over_the_sidecar(
+    borrower: tuple[User, Path], there: There
+) -> None:
+    user, project = borrower
+    script = f"""
+        sudo sh -c 'cat /proc/*/environ /proc/*/cmdline' 2>/dev/null | grep -acf <(printf %s%s {VALUE[:6]} {VALUE[6:]})
+        sudo python3 -c 'import socket
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.setsockopt(socket.SOL_SOCKET, 15, 1)
+s.bind(("127.1.0.1", 443)); print("bound")' 2>&1 | tail -n 1
+        sudo python3 -c 'import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW)' 2>&1 | tail -n 1
+        curl -sS https://{HOST}/echo/ -H "Authorization: $GH_TOKEN"
+    """
+    user.variables["CONFINED_CLAUDE_SUDO"] = "full"
+    done = user.run("confined-claude", "shell", "--network", "internet", "--", "bash", "-c", script, cwd=project)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "0"
+    assert "Address already in use" in lines[1]
+    assert "not permitted" in lines[2]
+    assert json.loads(lines[3])["authorization"] == VALUE, "the control"
