@@ -6,18 +6,17 @@ import contextlib
 import hashlib
 import os
 import re
-import sys
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import ConfinedError
+from .system import APP, directories
 
 if TYPE_CHECKING:
     from .background import Background
 
-APP = "confined-claude"
 CLAUDE_CONFIG_DIR = "CLAUDE_CONFIG_DIR"
 
 USUAL_UMASK, _PRIVATE_UMASK = 0o022, 0o077
@@ -62,23 +61,6 @@ class GitVariable(NamedTuple):
     directory: Path
 
 
-def _directories(home: Path) -> tuple[Path, Path, Path]:
-    """Return where the tool keeps its data, its state and its configuration."""
-    if sys.platform == "linux":  # as platformdirs has it, whose import alone is 3 ms of each command
-        defaults = {"XDG_DATA_HOME": ".local/share", "XDG_STATE_HOME": ".local/state", "XDG_CONFIG_HOME": ".config"}
-        given = {name: Path(os.environ.get(name, "")) for name in defaults}
-        bases = (given[name] if given[name].is_absolute() else home / path for name, path in defaults.items())
-        data, state, config = (base / APP for base in bases)
-        return data, state, config
-    import platformdirs
-
-    return (
-        Path(platformdirs.user_data_dir(APP)),
-        Path(platformdirs.user_state_dir(APP)),
-        Path(platformdirs.user_config_dir(APP)),
-    )
-
-
 class _Facts(NamedTuple):
     uid: int
     gid: int
@@ -101,7 +83,7 @@ class Host(_Facts):
 
     @classmethod
     def current(cls) -> Host:
-        """Return the host of the calling user, with directories as platformdirs and the XDG variables name them.
+        """Return the host of the calling user, with directories as the XDG variables name them.
 
         Raises ConfinedError if HOME is not an absolute path.
         """
@@ -113,7 +95,9 @@ class Host(_Facts):
             raise ConfinedError(f"HOME is not an absolute path: {home}.", "Set HOME and start again.")
         os.umask(umask := os.umask(_PRIVATE_UMASK))  # there is no other way to ask
         groups = tuple(os.getgroups())
-        return cls(os.getuid(), os.getgid(), home, dict(os.environ), *_directories(home), groups=groups, umask=umask)
+        environ = dict(os.environ)
+        places = directories(home, environ)
+        return cls(os.getuid(), os.getgid(), home, environ, *places, groups=groups, umask=umask)
 
     @property
     def claude_config(self) -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +20,7 @@ from ..fs.identity import ways
 from ..host import Host
 from ..state import projects
 from ..state.store import records_of, state_of
+from ..system import CLAUDE_MANAGED
 from ..text import parse_json
 
 SETTINGS = "settings.json"
@@ -29,8 +29,6 @@ KEY_HELPER, AWS_HELPER = "apiKeyHelper", "awsCredentialExport"
 # Those that sign in to a cloud, with a browser most often: they are named, never run.
 AWS_REFRESH, GCP_REFRESH = "awsAuthRefresh", "gcpAuthRefresh"
 _COMMANDS = (KEY_HELPER, AWS_HELPER, AWS_REFRESH, GCP_REFRESH)
-# Where Claude Code (2.1.332) has the settings of administrators.
-_MANAGED = {"darwin": "/Library/Application Support/ClaudeCode"}.get(sys.platform, "/etc/claude-code")
 _HOME = re.compile(r"^(~|\$HOME|\$\{HOME\})(?=/|$)")
 _LIMIT_BYTES = 1 << 20
 
@@ -47,7 +45,7 @@ class HostSettings(NamedTuple):
     problems: tuple[str, ...] = ()
 
 
-def read(host: Host, written: Iterable[Path] = (), managed: Path = Path(_MANAGED)) -> HostSettings:
+def read(host: Host, written: Iterable[Path] = (), managed: Path = CLAUDE_MANAGED) -> HostSettings:
     """Return what the settings of ``host`` say for a session that writes to ``written``; managed ones win.
 
     Raises ConfinedError if CLAUDE_CONFIG_DIR is where a session can write.

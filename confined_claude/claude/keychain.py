@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-import sys
 import time
 
 from ..host import CLAUDE_CONFIG_DIR, Host
+from ..system import IS_MAC
 from ..text import parse_json
 from .credentials import HostSignIn, usable
 
-IS_MAC = sys.platform == "darwin"
 _SERVICE = "Claude Code-credentials"
 _SUFFIX_DIGITS = 8
 _NOT_FOUND = 44

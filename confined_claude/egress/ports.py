@@ -8,7 +8,6 @@ import itertools
 import json
 import re
 import socket
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from ..engine import containers, labels
 from ..environment import is_loopback
 from ..errors import ConfinedError, EngineError
 from ..settings import Settings
+from ..system import IS_LINUX
 from ..text import escape
 
 # How far beyond a port that is taken another is looked for; any other comes after that.
@@ -83,7 +83,7 @@ class Reservation:
     def _take(self, port: int) -> bool:
         """Reserve a port; return False if it is taken."""
         with contextlib.ExitStack() as stack:
-            if sys.platform == "linux":
+            if IS_LINUX:
                 # A name that the kernel forgets with this process. The port itself is the engine's to bind.
                 mark = stack.enter_context(socket.socket(socket.AF_UNIX))
                 try:

@@ -22,8 +22,8 @@ _REMOTE_SCHEMES = ("tcp:", "http:", "https:", "ssh:")
 def engine_address(environ: Mapping[str, str]) -> str:
     """Return the address of the engine in use, by ``DOCKER_HOST`` or docker context; empty for the default one.
 
-    Raises EngineError for a context that is missing or damaged, and for an engine on another machine, which could
-    not mount this machine's files.
+    Raises EngineError for a context that is missing or damaged, for a pipe of Windows, and for an engine on another
+    machine, which could not mount this machine's files.
     """
     address = environ.get("DOCKER_HOST") or _context_address(environ)
     if address.startswith(_REMOTE_SCHEMES):
@@ -34,6 +34,11 @@ def engine_address(environ: Mapping[str, str]) -> str:
                 "The docker context points to an engine on another machine, which cannot mount your files.",
                 "Choose a local one with `docker context use`, or unset DOCKER_HOST.",
             )
+    if address.startswith("npipe:"):
+        raise EngineError(
+            "The docker context points to a pipe of Windows, which nothing in WSL reaches.",
+            "Turn on WSL integration in Docker Desktop's settings, then choose `docker context use default`.",
+        )
     return address
 
 

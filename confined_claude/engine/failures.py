@@ -7,9 +7,19 @@ import os
 import re
 
 from ..errors import EngineError
-from .context import engine_address
+from ..system import IS_MAC, engine_sockets
+from .context import DEFAULT_ADDRESS, engine_address, is_listening
 
-INSTALL_HINT = "Install Docker (Debian, Ubuntu: apt-get install docker.io) or run ./install.sh --with-engine."
+INSTALL_HINT = (
+    "Install Docker Desktop, OrbStack or Colima."
+    if IS_MAC
+    else "Install Docker (Debian, Ubuntu: apt-get install docker.io) or run ./install.sh --with-engine."
+)
+_START = (
+    "Start it: Docker Desktop, OrbStack or `colima start`"
+    if IS_MAC
+    else "Start it (`sudo systemctl start docker`, or `sudo service docker start`)"
+)
 # How long the engine may take for an answer.
 SECONDS = 60
 _UNREACHABLE = re.compile(r"(?i)(cannot|failed to|trying to) connect to|error during connect|docker endpoint")
@@ -58,12 +68,24 @@ def unreachable(reason: str) -> EngineError:
         return EngineError("You have no permission to use the Docker engine.", _permission_hint())
     import shutil  # only for this
 
+    if hint := _another():
+        return EngineError("The engine in use does not answer.", hint)
     if shutil.which("docker") is None:
         return EngineError("There is no Docker engine on this machine.", INSTALL_HINT)
-    return EngineError(
-        "The Docker engine does not answer.",
-        "Start it (`sudo systemctl start docker`, or `sudo service docker start`) and check `docker context ls`.",
-    )
+    return EngineError("The Docker engine does not answer.", f"{_START} and check `docker context ls`.")
+
+
+def _another() -> str:
+    """Return how to take another engine that listens on this machine; empty if none does.
+
+    None is taken unasked: it may be meant for other things, and have other files.
+    """
+    in_use = engine_address(os.environ) or DEFAULT_ADDRESS
+    for name, path in engine_sockets(os.environ):
+        address = f"unix://{path}"
+        if address != in_use and path.is_socket() and is_listening(address):
+            return f"{name} listens at {path}: choose it with `docker context use`, or set DOCKER_HOST={address}."
+    return ""
 
 
 def _permission_hint() -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 _KEYS = """.ssh .gnupg .aws .azure .kube .docker .config .password-store .pki .gcloud .oci .step .minikube .terraform.d
     .ansible .sops .age .mozilla .thunderbird .bitcoin .ethereum .electrum .var/app .local/share/keyrings
-    Library/Keychains Library/Preferences Library/Containers"""
+    Library/Keychains Library/Preferences Library/Containers .colima .lima .orbstack .rd"""
 # Settings, and plug-ins that programs load when they start.
 _SETTINGS = """.vim .nvim .emacs.d .doom.d .spacemacs.d .oh-my-zsh .zsh .zsh.d .bash_it .bash.d .tmux .elvish
     .ipython .jupyter .julia .R .octave .gdbinit.d .vscode .vscode-insiders .vscode-oss .vscode-server .cursor

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from confined_claude.host import APP, Host
+from confined_claude.host import Host
 from confined_claude.image.recipe import image_chain
 from confined_claude.settings import Settings
+from confined_claude.system import APP
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -19,7 +19,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from confined_claude.host import APP, Host
+from confined_claude.host import Host
+from confined_claude.system import APP
 
 Result = TypeVar("Result")
 Test = TypeVar("Test", bound=Callable[..., None])

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from confined_claude.errors import ConfinedError
-from confined_claude.host import APP, SAFE_GIT_KEYS, Host, gitconfig_text, time_zone
+from confined_claude.host import SAFE_GIT_KEYS, Host, gitconfig_text, time_zone
 from confined_claude.session.git import plan_git
 from confined_claude.settings import Settings
+from confined_claude.system import APP
 
 from .conftest import as_plain_user
 

@@ -23,7 +23,7 @@ LAYERS = (
     ("settings", "project"),
     ("engine",),
     ("fs",),
-    ("background", "console", "environment", "errors", "host", "signals", "text", "timing"),
+    ("background", "console", "environment", "errors", "host", "signals", "system", "text", "timing"),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
