@@ -20,6 +20,8 @@ DEPENDENCY_DIRECTORIES = frozenset(
     ("node_modules", "bower_components", "site-packages", ".tox", ".nox", "__pypackages__")
 )
 
+_SPECIAL = re.compile(r"[*?\[\]]")  # what fnmatch takes for more than itself
+
 
 class _Pattern(NamedTuple):
     parents: tuple[str, ...]
@@ -56,9 +58,11 @@ class Matcher:
                     self._globs.append(pattern)
                 else:
                     self._exact.setdefault(name, []).append(pattern)
-        # One match for all of them: most names have none.
-        joined = "|".join(fnmatch.translate(pattern.name) for pattern in self._globs)
-        self._any_glob = re.compile(joined or r"(?!)")
+        # What a name that has one of them begins with, or else ends with. Most names have none: this tells it faster
+        # than an expression does.
+        begins = {pattern.name: _SPECIAL.split(pattern.name)[0] for pattern in self._globs}
+        self._begins = tuple({begin for begin in begins.values() if begin})
+        self._ends = tuple({_SPECIAL.split(name)[-1] for name, begin in begins.items() if not begin})
 
     def rule_of(self, path: Sequence[str], *, is_directory: bool = False) -> Rule | None:
         """Return the rule of a path from the project's root: the first of its own and of the directories it is in."""
@@ -88,12 +92,11 @@ class Matcher:
 
     def _find(self, name: str, parents: Sequence[str], *, is_directory: bool) -> _Pattern | None:
         patterns: Sequence[_Pattern] = self._exact.get(name, ())
-        is_glob = self._any_glob.match(name)
-        if not patterns and not is_glob:
-            return None
-        if is_glob:
+        if name.startswith(self._begins) or name.endswith(self._ends):
             globs = (pattern for pattern in self._globs if fnmatch.fnmatchcase(name, pattern.name))
             patterns = (*patterns, *globs)
+        if not patterns:
+            return None
         fitting = [pattern for pattern in patterns if pattern.is_directory == is_directory and pattern.fits(parents)]
         return min(fitting, key=lambda pattern: pattern.order, default=None)
 

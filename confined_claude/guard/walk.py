@@ -51,8 +51,8 @@ class _Spelled:
 
 
 def _spelled(directory: Directory, entry: os.DirEntry[str]) -> os.DirEntry[str]:
-    """Return an entry under the name by which it is looked for, if it is found by that."""
-    name = _SPELLINGS.get(folded(entry.name), entry.name)
+    """Return an entry under the name by which it is looked for, another spelling of its own, if it is found by that."""
+    name = _SPELLINGS[folded(entry.name)]
     if name != entry.name:
         with contextlib.suppress(OSError):
             if directory.stat(name).st_ino == entry.inode():
@@ -79,7 +79,7 @@ class Walk:
         try:
             with directory.entries() as listing:
                 for entry in listing:
-                    found.append(_spelled(directory, entry))
+                    found.append(entry)
                     if not len(found) % _ENTRIES_PER_CLOCK:
                         self.check(path)
                         if len(found) > _MAX_ENTRIES:
@@ -90,7 +90,7 @@ class Walk:
             return []
         self._entries_left -= len(found)
         self.check(path)
-        return found
+        return [_spelled(directory, entry) if folded(entry.name) in _SPELLINGS else entry for entry in found]
 
     def check(self, path: str, more_bytes: int = 0) -> None:
         """Raise CutShort if the scan takes too long, or too much memory with ``more_bytes`` beside the snapshot."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -186,6 +188,13 @@ def test_whatever_the_names_are_a_matcher_answers(path: list[str], pattern: list
         lower, wanted = [name.lower() for name in path], [name.lower() for name in pattern]
         ends = [lower[:end] for end in range(len(wanted), len(path) + 1)]
         assert (found is not None) == any(names[len(names) - len(wanted) :] == wanted for names in ends)
+
+
+@given(name=names, pattern=names)
+def test_a_name_has_the_rule_of_a_pattern_that_fits_it_and_no_other(name: str, pattern: str) -> None:
+    found = Matcher((Rule("x", True, (pattern,)),)).find(name.lower(), (), is_directory=False)
+    low = pattern.lower()
+    assert (found is not None) == (fnmatch.fnmatchcase(name.lower(), low) if "*" in low else name.lower() == low)
 
 
 def test_dependency_directories_are_lower_case_names() -> None:
