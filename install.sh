@@ -65,6 +65,7 @@ install_package() {
     # In a clone whose directory is named like a release (name-1) pip would cache what it builds.
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --force-reinstall --no-deps "$here"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir "$here"
+    without_setuptools "$venv/bin/python"
     isolate_command "$venv/bin/confined-claude"
     printf '%s\n' "$stamp" >"$venv/installed"
 }

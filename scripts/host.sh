@@ -67,6 +67,13 @@ find_python() {
         "Install it (Debian, Ubuntu: apt-get install python3-venv) and start again."
 }
 
+# without_setuptools PYTHON: removes what Python up to 3.11 puts into each virtual environment. Nothing here uses it, and
+# its hook takes part in every start and every import.
+without_setuptools() {
+    "$1" -I -c 'import setuptools' 2>/dev/null || return 0
+    "$1" -m pip uninstall --quiet --disable-pip-version-check --yes setuptools
+}
+
 # pip_trusts_what_the_system_trusts PYTHON: behind a TLS proxy pip's own list of authorities is not enough.
 pip_trusts_what_the_system_trusts() {
     local bundle

@@ -58,6 +58,9 @@ def test_one_command_from_the_readme_ends_with_claude_answering(newcomer: User, 
     (place / "platformdirs.py").write_text("raise SystemExit('imported')")
     assert newcomer.run("confined-claude", "config", cwd=place / "my-project", PYTHONPATH=str(place)).returncode == 0
 
+    # Nothing is installed that runs in every start of Python.
+    assert not list((newcomer.home / ".local/share/confined-claude/venv/lib").glob("python3*/site-packages/*.pth"))
+
     # Then what the README says comes next.
     listed = newcomer.run("inv", "--list", cwd=place / "my-project")
     assert "Run Claude Code" in listed.stdout
