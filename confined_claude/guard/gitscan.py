@@ -14,7 +14,8 @@ from pathlib import Path
 from ..fs.directory import Directory
 from ..text import folded
 from . import gitalternates, gitconfig, gitindex, gitrefs, gitstate
-from .repository import work_tree
+from .repository import GITS_OWN, work_tree
+from .rules import Matcher
 from .snapshot import KEPT_BYTES, Item, Kind
 from .walk import Walk
 
@@ -51,8 +52,9 @@ def is_git_directory(names: set[str]) -> bool:
 class GitScan:
     """Scans git directories on behalf of ``walk``."""
 
-    def __init__(self, walk: Walk) -> None:
+    def __init__(self, walk: Walk, root: Path | None = None, matcher: Matcher | None = None) -> None:
         self._walk = walk
+        self._root, self._matcher = f"{root}", matcher  # of a project that may be in a git directory
         self._snapshot = walk.snapshot
         self._index_bytes_left = _MAX_INDEX_BYTES
 
@@ -92,7 +94,27 @@ class GitScan:
             "branches": self._old_remotes,
             **dict.fromkeys(_STORES, self._store),
         }
-        self._each(entries, directory, path, lambda name: scans.get(name, self._data))
+        others = self._data
+        if self._root.startswith(f"{path}/"):
+            self._above(entries, directory, path)
+            others = self._beside
+        self._each(entries, directory, path, lambda name: scans.get(name, self._data if name in GITS_OWN else others))
+
+    def _beside(self, directory: Directory, path: str) -> None:
+        """Note what is beside the project in the git directory that contains it, and is not git's."""
+        if self._root.startswith(f"{path}/"):
+            entries = self._entries(directory, path)
+            self._above(entries, directory, path)
+            self._each(entries, directory, path, lambda _: self._beside)
+        elif path != self._root:
+            self._walk.add_unscanned(path, "it is beside the project in the repository's own directory")
+
+    def _above(self, entries: _Entries, directory: Directory, path: str) -> None:
+        """Note the files above the project that the host may obey: many a program searches upwards."""
+        find = self._matcher.find if self._matcher is not None else None
+        for entry in entries:
+            if find and entry.is_file(follow_symlinks=False) and find(folded(entry.name), (), is_directory=False):
+                self._walk.add_file(directory, _below(path, entry.name))
 
     @staticmethod
     def _is_valid(directory: Directory, parts: tuple[str, ...]) -> bool:

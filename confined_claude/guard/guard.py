@@ -40,6 +40,7 @@ class GuardPlan(NamedTuple):
     pins: Pins
     copy: CopyPlan | None = None
     hidden: Hidden | None = None
+    around: Hidden | None = None  # in a repository that contains the project
 
     @property
     def mounts(self) -> tuple[Mount, ...]:
@@ -48,10 +49,11 @@ class GuardPlan(NamedTuple):
         outside = project.repository if self.copy is None else None
         mounts = pins.plan_mounts(self.pins, project.workspace.project, outside, project.workspace.data)
         all_of_them = (*mounts, *([self.copy.mount] if self.copy is not None else []))
-        if self.hidden is None:
-            return all_of_them
-        left = (mount for mount in all_of_them if not self.hidden.covers(mount.target))
-        return (*left, *self.hidden.mounts(project.workspace.host))
+        for hidden in (self.around, self.hidden):
+            if hidden is not None:
+                left = (mount for mount in all_of_them if not hidden.covers(mount.target))
+                all_of_them = (*left, *hidden.mounts(project.workspace.host))
+        return all_of_them
 
 
 def plan(
@@ -65,7 +67,12 @@ def plan(
     git = workspace.settings.git
     repository = project.repository if git == "guarded" else None
     planned = pins.plan_pins(workspace.project, repository, project.matcher, project.named.in_git)
-    hidden = None
+    hidden = around = None
+    if project.repository is not None and project.repository.ways_to(project.root):
+        from . import hiding  # few need it
+
+        around = hiding.around(project.repository, project.root)
+        planned = planned.with_writable(around.parents if around is not None else ())
     if workspace.settings.hide:
         from . import hiding
 
@@ -78,7 +85,12 @@ def plan(
     for record in running:  # what another session can replace must not be mounted
         planned = planned.restricted_to(project.root / path for path in (*record.pinned, *record.writable))
     if git != "isolated" or project.repository is None:
-        return GuardPlan(project, planned, hidden=hidden)
+        return GuardPlan(project, planned, hidden=hidden, around=around)
+    if around is not None:
+        raise ConfinedError(
+            f"The repository at {project.repository.common} contains this project, so that no copy can stand for it.",
+            'Choose git = "guarded", or move the worktree out of it with `git worktree move`.',
+        )
     from . import isolation
 
     copies = workspace.data.at(isolation.DIRECTORY)
@@ -146,11 +158,11 @@ class Guard:
                     from . import isolation
 
                     isolation.make_copy(planned.copy, records)
-            if planned.hidden is not None:
+            if planned.hidden is not None or planned.around is not None:
                 from . import hiding
 
                 hiding.make_stand_ins(project.workspace.host)
-                self.notes = tuple(planned.hidden.notes())
+                self.notes = tuple(planned.hidden.notes()) if planned.hidden is not None else ()
             missing = planned.pins.missing
             records.save_made(dict.fromkeys((*records.made(), *missing)))
             pins.make_missing(missing, project.root)

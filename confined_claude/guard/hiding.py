@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..engine.mount import Mount
-from ..errors import ConfinedError
+from ..errors import ConfinedError, system_error
 from ..fs.directory import Directory, Location
 from ..fs.spelling import as_listed
 from ..host import Host
@@ -163,6 +163,28 @@ def find(
         )
     found = _hidden(root, files, (*directories, *closed), kept, repository)
     return found._replace(kept=tuple(sorted(path for path in kept if not found.covers(f"{root}/{path}"))))
+
+
+def around(repository: Repository, root: Path) -> Hidden | None:
+    """Return what hides all but git's own in a repository that contains its work tree ``root``; None for any other.
+
+    Raises ConfinedError if that is too much, or closed.
+    """
+    ways = repository.ways_to(root)
+    if not ways:
+        return None
+    found: dict[bool, list[str]] = {True: [], False: []}
+    try:
+        for path, is_directory in repository.around(root):
+            found[is_directory].append(str(path.relative_to(repository.common)))
+    except OSError as error:
+        raise system_error("read", repository.common, error) from None
+    if len(found[True]) + len(found[False]) > _MAX_HIDDEN:
+        raise ConfinedError(
+            f"There is too much beside this project in its repository's own directory, {repository.common}.",
+            "`git worktree move` moves a worktree out of it.",
+        )
+    return Hidden(repository.common, tuple(found[False]), tuple(found[True]), ways[1:])
 
 
 def _overlap(one: Path, other: Path) -> bool:

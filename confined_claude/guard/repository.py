@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +19,15 @@ from . import gitalternates, gitconfig
 
 _MODULES_DEPTH = 8
 _PARTS = ("HEAD", "objects", "refs")  # without one of them git takes a directory for no repository, see its setup.c
+# What git makes in its own directory; other things there are work trees, or whatever somebody has put there.
+GITS_OWN = frozenset(
+    """annex branches hooks info lfs logs modules objects rebase-apply rebase-merge refs reftable remotes rr-cache
+    sequencer svn worktrees""".split()
+)
+_GITS_FILES = re.compile(
+    r"(?:\w+_)?HEAD|config|config\.worktree|commondir|description|index|packed-refs|shallow|gc\.(?:pid|log)|.*\.lock"
+    r"|COMMIT_EDITMSG|AUTO_MERGE|(?:MERGE|SQUASH|BISECT)_\w+"
+)
 _OPEN_HINT = 'With git = "open" in your own config file sessions start, without git.'
 
 
@@ -41,6 +52,24 @@ class Repository(NamedTuple):
         """Return every directory that git takes settings from: ``common``, its worktrees', all submodules'."""
         trees = worktrees(self.common)
         return (self.common, *submodules(self.common), *trees, *(each for tree in trees for each in submodules(tree)))
+
+    def ways_to(self, root: Path) -> tuple[Path, ...]:
+        """Return the directories that lead to a work tree in ``common`` itself, from there on; none for any other."""
+        return tuple(path for path in reversed(root.parents) if path.is_relative_to(self.common))
+
+    def around(self, root: Path) -> Iterator[tuple[Path, bool]]:
+        """Yield what is on these ways beside git's own and ``root``, with whether it is a directory; no links.
+
+        Raises OSError.
+        """
+        ways = self.ways_to(root)
+        for way in ways:
+            with Location(way).open() as directory, directory.entries() as entries:
+                for entry in entries:
+                    path, is_directory = way / entry.name, entry.is_dir(follow_symlinks=False)
+                    is_gits = entry.name in GITS_OWN if is_directory else _GITS_FILES.fullmatch(entry.name)
+                    if path not in (root, *ways) and not entry.is_symlink() and not (way == self.common and is_gits):
+                        yield path, is_directory
 
     def alternates(self, root: Path) -> Alternates:
         """Return where it takes objects from beside itself and the project at ``root``."""
@@ -79,12 +108,19 @@ def find(root: Path) -> Repository | None:
         raise ConfinedError(
             f"{git} names {named}, which does not name this project in turn.", f"{_mending(named, root)} {_OPEN_HINT}"
         )
-    if repository.common in (root, *root.parents):
+    if repository.common == root or (repository.common in root.parents and not _is_among_work_trees(repository, root)):
         raise ConfinedError(
             f"{git} names {repository.common}, which contains this project: sessions would see all of it.",
             f"`git worktree move` moves a worktree out of its git directory. {_OPEN_HINT}",
         )
     return repository
+
+
+def _is_among_work_trees(repository: Repository, root: Path) -> bool:
+    """Return whether a repository that contains its linked worktree ``root`` has it beside its own directories."""
+    first = folded(root.relative_to(repository.common).parts[0])
+    is_linked = repository.own != repository.common and first not in GITS_OWN
+    return is_linked and all(os.path.lexists(repository.common / name) for name in _PARTS)
 
 
 def _mending(named: Path, root: Path) -> str:

@@ -58,7 +58,7 @@ def scan(
         for path in git_directories:
             if not path.is_relative_to(root):
                 with Location(path).open() as directory:
-                    GitScan(walk).scan(directory, str(path))
+                    GitScan(walk, root, matcher).scan(directory, str(path))
         with Location(root).open() as directory:
             tree = _TreeScan(root, matcher, walk, inner, since=since, programs=programs, packages=packages)
             try:

@@ -70,6 +70,13 @@ class Ground:
         self.git(root, "worktree", "add", "--quiet", "feature")
         return root / "feature"
 
+    def in_bare(self) -> Path:
+        self.made("origin")
+        self.git(self.place, "clone", "--quiet", "--bare", "origin", "repo.git")
+        for name in ("main", "feat/one"):
+            self.git(self.place / "repo.git", "worktree", "add", "--quiet", "-B", f"b-{name}", name)
+        return self.place / "repo.git/feat/one"
+
     def separate(self) -> Path:
         self.made("origin")
         self.git(self.place, "clone", "--quiet", "--separate-git-dir", "separate.git", "origin", "separate")
@@ -112,6 +119,7 @@ LAYOUTS: dict[str, Callable[[Ground], Path]] = {
     "A submodule of a linked worktree": lambda ground: ground.tree_with_parts() / "libs/mid",
     "A submodule in a submodule of a linked worktree": lambda ground: ground.tree_with_parts() / "libs/mid/libs/leaf",
     "A linked worktree of `.bare` with a `.git` file beside it": Ground.bare,
+    "A linked worktree in a bare repository itself (`repo.git/feat/one`)": Ground.in_bare,
     "`--separate-git-dir`, after `git config core.worktree` as the start says": Ground.separate,
     "`clone --shared` or `--reference`, after `git repack -a -d` as the start says": Ground.complete,
     "`clone --shared` or `--reference`, with `mounts` as the start says": Ground.borrowing,
@@ -152,6 +160,29 @@ def test_the_table_of_layouts_is_what_happens(user: User, place: Path) -> None:
         PAGE.write_text(f"{before}{MARKS[0]}{table}{MARKS[1]}{rest.split(MARKS[1])[1]}")
     assert between(PAGE.read_text()) == table
     assert "no" not in table.split()
+
+
+def test_a_worktree_in_a_bare_repository_sees_no_other_and_stays_in_its_place(user: User, place: Path) -> None:
+    (user.home / ".gitconfig").write_text(GITCONFIG)
+    root = Ground(user, user.folder(place / "ground")).in_bare()
+    bare = root.parent.parent
+    (bare / "main/secret").write_text("secret")
+    (bare / "notes").write_text("secret")
+    user.own(bare)
+    script = f"""cd {bare}; cat main/* notes; (echo x >main/new; echo x >notes) 2>/dev/null; mv feat away 2>/dev/null
+        mv main away 2>/dev/null; rm -r main notes 2>/dev/null; echo x >hooks/post-commit; cd {root}
+        git worktree prune; git gc -q; git worktree list | wc -l; git commit -q --allow-empty -m inside
+        echo x >../.envrc"""
+    done = user.run("confined-claude", "shell", "--", "sh", "-c", script, cwd=root)
+    assert done.stdout == "3\n", done.stderr
+    assert f"red {bare}/feat/.envrc" in " ".join(done.stderr.split())
+    assert (bare / "main/secret").read_text() == (bare / "notes").read_text() == "secret"
+    assert user.git(root, "log", "-1", "--format=%s") == "inside\n"
+    assert user.git(bare / "main", "status", "--porcelain") == "?? secret\n"
+    assert not (bare / "hooks/post-commit").exists()
+    left = {path.name for path in bare.iterdir()} - {"feat", "main", "notes", "packed-refs", "logs", "worktrees"}
+    assert left == {"HEAD", "config", "description", "hooks", "info", "objects", "refs", "branches"} & left
+    assert all(path.lstat().st_uid == user.uid for path in bare.rglob("*"))
 
 
 def test_what_other_layouts_and_systems_obey_cannot_be_changed_in_a_session(user: User, place: Path) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from confined_claude.errors import ConfinedError
+from confined_claude.guard.guard import GuardPlan, plan_dry_run
 from confined_claude.guard.guarded_project import GuardedProject
 from confined_claude.guard.repository import (
     Repository,
@@ -20,12 +21,14 @@ from confined_claude.guard.repository import (
     submodules,
     worktrees,
 )
+from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.settings import Settings
 from confined_claude.workspace import Workspace
 
 from ..conftest import host_below
 from ..guarding import commit, git, made_repository, put, run_git
+from .test_guard import Place
 
 
 @pytest.fixture
@@ -251,9 +254,8 @@ def as_worktree(home: Path) -> None:
     put(home / "nice/.git", "gitdir: ../worktrees/x\n")
 
 
-@pytest.mark.parametrize("unpack", [as_separate, as_worktree])
-def test_a_directory_around_the_project_is_no_repository_of_it(unpack: Callable[[Path], None], tmp_path: Path) -> None:
-    unpack(tmp_path)
+def test_a_directory_around_the_project_is_no_repository_of_it_as_the_project_alone_says_so(tmp_path: Path) -> None:
+    as_separate(tmp_path)
     with pytest.raises(ConfinedError, match="which contains this project"):
         find(tmp_path / "nice")
 
@@ -265,15 +267,67 @@ def test_the_project_itself_is_no_repository_of_it(tmp_path: Path) -> None:
         find(tmp_path)
 
 
-def test_a_worktree_in_a_bare_repository_counts_after_the_hints_own_command(tmp_path: Path) -> None:
+def planned(root: Path, host: Host, git: str = "guarded") -> GuardPlan:
+    return plan_dry_run(Workspace(host, Project(root), Settings(git=git)), "k")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A worktree in a bare repository itself, with others and more beside it."""
     made_repository(tmp_path / "origin")
     git(tmp_path, "clone", "--quiet", "--bare", "origin", "bare.git")
-    git(tmp_path / "bare.git", "worktree", "add", "--quiet", "feature")
-    with pytest.raises(ConfinedError, match="which contains this project") as caught:
-        find(tmp_path / "bare.git/feature")
-    assert "`git worktree move`" in caught.value.hint
-    git(tmp_path / "bare.git", "worktree", "move", "feature", "../feature")
-    assert find(tmp_path / "feature") is not None
+    for name in ("feat/one", "feat/two", "main"):
+        git(tmp_path / "bare.git", "worktree", "add", "--quiet", "-b", f"b-{name}", name)
+    return tmp_path / "bare.git/feat/one"
+
+
+def test_a_worktree_in_a_bare_repository_sees_nothing_there_but_gits(tree: Path, host: Host) -> None:
+    bare = tree.parent.parent
+    put(bare / "notes.txt")
+    put(bare / "other/project/x")
+    mounts = {mount.target: mount for mount in planned(tree, host).mounts}
+    hidden = {target for target, mount in mounts.items() if mount.parts[:1] == ("stand-ins",)}
+    assert hidden == {f"{bare}/{name}" for name in ("feat/two", "main", "notes.txt", "other")}
+    assert all(mounts[target].read_only for target in hidden)
+    assert not mounts[str(bare)].read_only
+    assert mounts[f"{bare}/feat"].pin  # it cannot be moved with the project in it
+    assert mounts[f"{bare}/hooks"].read_only
+    with pytest.raises(ConfinedError, match="no copy can stand for it"):
+        planned(tree, host, "isolated")
+
+
+def test_what_a_session_puts_beside_such_a_worktree_is_told(
+    tree: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare, place = tree.parent.parent, Place(tree, host, monkeypatch)
+    put(bare / ".envrc")
+    # The control: the host's other worktree, and git's own.
+    assert place.session(lambda: put(bare / "main/src/more.py"), lambda: put(bare / "packed-refs.lock")) == []
+
+    def works() -> None:
+        git(bare, "worktree", "add", "--quiet", "-b", "new", "feat/new")
+        put(bare / ".envrc", "evil")
+        put(bare / "feat/Makefile")
+        put(bare / ".vscode/tasks.json")
+
+    assert [(finding.path, finding.red) for finding in place.session(works)] == [
+        (f"{bare}/.envrc", True),
+        (f"{bare}/.vscode", True),
+        (f"{bare}/feat/new", True),
+        (f"{bare}/feat/Makefile", False),
+    ]
+
+
+def test_an_archive_shows_nothing_of_the_directory_that_it_takes_for_a_repository(tmp_path: Path, host: Host) -> None:
+    ground = tmp_path / "ground"
+    as_worktree(ground)
+    put(ground / "private/key")
+    put(ground / "key.txt")
+    mounts = planned(ground / "nice", host).mounts
+    assert {Path(mount.target).name for mount in mounts if mount.parts[:1] == ("stand-ins",)} >= {"private", "key.txt"}
+    (ground / "objects").rename(ground / "o")
+    with pytest.raises(ConfinedError, match="which contains this project"):
+        find(ground / "nice")
 
 
 @pytest.mark.parametrize("part", ["HEAD", "objects", "refs"])
