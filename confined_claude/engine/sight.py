@@ -13,7 +13,9 @@ from . import api, containers, labels
 from .failures import OTHER_FILES, refused
 
 _DOING = "look at this machine's files"
-_FILE, _DIRECTORY = "/file", "/directory"
+_FILES, _DIRECTORY = "/files", "/directory"
+# The label of its image: Podman takes one with each change.
+_IMAGE = f"{labels.KIND}.{labels.CHECK}"
 # What an image without files is made from; there may be no other image yet.
 _EMPTY_ARCHIVE = bytes(10240)
 
@@ -27,13 +29,14 @@ def check(file: Path, content: bytes, directory: Path | None, owner: str) -> Non
     mark = {labels.KIND: labels.CHECK, labels.OWNER: owner}
     _remove(mark)
     try:
-        binds = [_bind(file, _FILE), *([] if directory is None else [_bind(directory, _DIRECTORY)])]
+        # Podman copies nothing out of a file that is mounted by itself.
+        binds = [_bind(file.parent, _FILES), *([] if directory is None else [_bind(directory, _DIRECTORY)])]
         body = {
             **{"Image": _import_image(mark), "Cmd": ["-"], "Labels": mark},
             "HostConfig": {"Mounts": binds, "NetworkMode": "none"},
         }
         made = api.ask("POST", "/containers/create", body=body).checked(_DOING).value
-        found = api.ask("GET", f"/containers/{made['Id']}/archive", {"path": _FILE}).checked(_DOING)
+        found = api.ask("GET", f"/containers/{made['Id']}/archive", {"path": f"{_FILES}/{file.name}"}).checked(_DOING)
     except BaseException:
         with contextlib.suppress(EngineError):
             _remove(mark)
@@ -49,7 +52,7 @@ def _bind(source: Path, target: str) -> dict[str, object]:
 
 def _import_image(mark: Mapping[str, str]) -> str:
     """Make an image without files, and return its id."""
-    changes = "LABEL " + " ".join("=".join(label) for label in mark.items())
+    changes = f"LABEL {_IMAGE}={mark[labels.OWNER]}"
     answer = api.ask("POST", "/images/create", {"fromSrc": "-", "changes": changes}, _EMPTY_ARCHIVE).checked(_DOING)
     last = parse_json(answer.content.splitlines()[-1] if answer.content else b"")
     if not isinstance(last, dict) or "status" not in last:
@@ -59,8 +62,8 @@ def _import_image(mark: Mapping[str, str]) -> str:
 
 
 def _remove(mark: Mapping[str, str]) -> None:
-    """Remove the containers and images with the labels ``mark``."""
+    """Remove the containers with the labels ``mark``, and the images that were made for them."""
     containers.remove(*(found["Id"] for found in containers.containers(mark)))
-    filters = {"label": [f"{name}={value}" for name, value in mark.items()]}
+    filters = {"label": [f"{_IMAGE}={mark[labels.OWNER]}"]}
     for image in api.ask("GET", "/images/json", {"filters": json.dumps(filters)}).checked(_DOING).value or ():
         api.ask("DELETE", f"/images/{image['Id']}", {"force": "1"})
