@@ -86,7 +86,10 @@ pip_trusts_what_the_system_trusts() {
     done
 }
 
-engine_works() { have docker && docker version >/dev/null 2>&1; }
+# engine WORD...: the docker command, or Podman's where there is none, for the engine in use.
+engine() { if have docker; then docker "$@"; else podman --url "${DOCKER_HOST:-unix:///var/run/docker.sock}" "$@"; fi; }
+
+engine_works() { { have docker || have podman; } && engine version >/dev/null 2>&1; }
 
 how_to_install_engine() {
     local id=
@@ -179,7 +182,7 @@ make_base() (
     find_mirrors
     # Through a file, as an incomplete archive would be imported all the same.
     mmdebstrap --variant=minbase --dpkgopt="$no_docs" bookworm - "${mirrors[@]}" >"$work/base.tar" 2>"$work/log" &&
-        docker import --change 'LABEL confined-claude=base' "$work/base.tar" "$1" >/dev/null 2>>"$work/log" && exit
+        engine import --change 'LABEL confined-claude=base' "$work/base.tar" "$1" >/dev/null 2>>"$work/log" && exit
     tail -n 5 "$work/log" >&2
     fail 3 "The base image could not be made; the reason is above." \
         "Fix that, or name an image within reach in the setting \`base\`, and start again."
@@ -188,11 +191,11 @@ make_base() (
 # Provides the base image, unless nothing can be installed to make it: the build then says what is missing.
 ensure_base() {
     local base=debian:bookworm-slim old=confined-claude-base:bookworm
-    if docker image inspect "$base" >/dev/null 2>&1 || docker pull --quiet "$base" >/dev/null 2>&1; then
+    if engine image inspect "$base" >/dev/null 2>&1 || engine pull --quiet "$base" >/dev/null 2>&1; then
         return
-    elif docker image inspect "$old" >/dev/null 2>&1; then
+    elif engine image inspect "$old" >/dev/null 2>&1; then
         # Version 0.1 made it under this name.
-        docker tag "$old" "$base" && docker rmi "$old" >/dev/null
+        engine tag "$old" "$base" && engine rmi "$old" >/dev/null
     elif have mmdebstrap || { may_install "mmdebstrap, as no image registry can be reached" &&
         apt_install mmdebstrap debian-archive-keyring; }; then
         make_base "$base" || exit 3

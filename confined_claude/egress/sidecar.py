@@ -10,6 +10,7 @@ from typing import IO
 
 from .. import signals
 from ..engine import command, containers
+from ..engine.failures import hint_on
 from ..errors import EngineError, system_error
 from ..text import strip_controls
 from ..workspace import Workspace
@@ -19,6 +20,8 @@ from .network import CONFIG, SidecarPlan
 _READY = b"ready\n"
 _JOINED = b"joined\n"
 _MOST_BYTES = 1 << 10
+# What docker and podman print beside the reason.
+_REMARKS = ("WARNING", "Resource limits are not supported", "time=")
 _LOOK_SECONDS = 0.002
 # A sidecar ends with its session, and may be seen to have done so a little before.
 TOGETHER_SECONDS = 5.0
@@ -148,7 +151,7 @@ class Sidecar:
         if not self._process.returncode:
             return
         lines = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines()
-        reason = next((line for line in lines if not line.startswith("WARNING")), "it gave no reason")
+        reason = next((line for line in lines if not line.startswith(_REMARKS)), "it gave no reason")
         raise EngineError(f"The session's network could not be made: {strip_controls(reason)}", _hint(reason))
 
     def _remove(self) -> None:
@@ -162,7 +165,8 @@ class Sidecar:
         with contextlib.suppress(EngineError):
             for _ in range(_REMOVE_ATTEMPTS):
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    if self._process.wait(patience):  # a command that was killed may have left a container
+                    # A command that was killed may have left a container, and Podman keeps one that was still joined.
+                    if self._process.wait(patience) or self._plan.podman:
                         containers.remove(self._plan.name)
                     return
                 containers.remove(self._plan.name)
@@ -176,4 +180,4 @@ def _hint(reason: str) -> str:
         return 'The engine\'s kernel needs nf_tables for that. Choose network = "allowlist", "none" or "open".'
     if "network" in reason:
         return 'The network needs the engine\'s default bridge. Choose network = "none", or "docker:NAME".'
-    return 'See the engine\'s own log for more, or choose another network, such as "none".'
+    return hint_on(reason) or 'See the engine\'s own log for more, or choose another network, such as "none".'

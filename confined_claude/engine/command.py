@@ -15,11 +15,11 @@ from pathlib import Path
 
 from ..errors import EngineError
 from .context import DEFAULT_ADDRESS, engine_address
-from .failures import INSTALL_HINT
+from .failures import INSTALL_HINT, PODMAN_HINT
 
 _TWO_ENGINES = (
     "Install Docker's own (Debian, Ubuntu: apt-get install docker-cli, in place of podman-docker), or use Podman's "
-    "engine: `systemctl --user enable --now podman.socket`, and DOCKER_HOST=unix://$XDG_RUNTIME_DIR/podman/podman.sock."
+    f"engine: {PODMAN_HINT}"
 )
 _ENDING_SECONDS = 5
 _SCRIPT_BYTES = 1 << 12

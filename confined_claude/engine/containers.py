@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,10 +32,18 @@ _MOST_NAMES = 256
 # With the default keys the engine would hold back Ctrl-P, and a session could be detached and left running unnoticed.
 # No terminal that speaks UTF-8 ever sends these bytes.
 NO_DETACH = os.fsdecode(b"\xff,\xfe,\xff,\xfe")
-_MISSING, _CONFLICT = 404, 409
+_MISSING = 404
+# Docker and Podman say it so.
+_TAKEN, _IN_USE = (409, 500), re.compile("container.* name .*is already in use by")
 # Podman's own API has what the one that is Docker's leaves out.
 _LIBPOD_INFO = "v4.0.0/libpod/info"
 CONTROLLERS = "CgroupControllers"
+# By the version of Podman, and of Docker's API. Podman forgot the exit code of a container that goes at its end, see
+# https://github.com/containers/podman/pull/18912.
+_OLDEST = {
+    "Podman": ((4, 6), "Install Podman 4.6 or newer: before, every session ends with exit code 0."),
+    "Docker": ((1, 41), "Install Docker 20.10 or newer."),
+}
 _UNLIMITED = None
 
 # The engine
@@ -61,6 +70,14 @@ def is_podman(version: Mapping[str, Any]) -> bool:
     """Return whether the engine that has this ``version`` is Podman's."""
     parts = version.get("Components") or ()
     return any("Podman" in str(part.get("Name")) for part in parts if isinstance(part, Mapping))
+
+
+def refuse_too_old(version: Mapping[str, Any]) -> None:
+    """Raise EngineError for an engine that sessions do not work with, by its ``version``."""
+    name, text = ("Podman", version.get("Version")) if is_podman(version) else ("Docker", version.get("ApiVersion"))
+    numbers = tuple(map(int, re.findall(r"\d+", str(text))))
+    if numbers and numbers < _OLDEST[name][0]:
+        raise EngineError(f"This engine is too old: {name} {version.get('Version')}.", _OLDEST[name][1])
 
 
 def _ask(what: str, seconds: float) -> dict[str, Any]:
@@ -150,7 +167,7 @@ def create(name: str, arguments: Callable[[str], Sequence[str]], private: Sequen
     """
     chosen, tries = name, 0
     while (made := _create(arguments(chosen))).is_refusal:
-        if made.status != _CONFLICT or "is already in use by container" not in made.reason:
+        if made.status not in _TAKEN or _IN_USE.search(made.reason) is None:
             made.checked("create the container")
         chosen = _free_name(name, tries)
         tries += 1

@@ -20,6 +20,9 @@ _START = (
     if IS_MAC
     else "Start it (`sudo systemctl start docker`, or `sudo service docker start`)"
 )
+PODMAN_HINT = (
+    "`systemctl --user enable --now podman.socket`, and DOCKER_HOST=unix://$XDG_RUNTIME_DIR/podman/podman.sock."
+)
 # How long the engine may take for an answer.
 SECONDS = 60
 _UNREACHABLE = re.compile(r"(?i)(cannot|failed to|trying to) connect to|error during connect|docker endpoint")
@@ -39,6 +42,7 @@ _NO_GPU = (
 _HINTS = (
     ("bind source path does not exist|[Mm]ounts denied|creating mount source path|statfs .*no such", OTHER_FILES),
     (r"(?s)mount.*(stat|mount|open|lstat) .*permission denied", _HIDDEN_FILES),
+    ("execute nft", "Podman's networks need nftables: install it (Debian, Ubuntu: apt-get install nftables)."),
     ("no space left", "Free some disk space on the engine's disk and start again."),
     (r"device driver .* with capabilities: \[\[gpu", _NO_GPU),
     ("network .*not found", "See `docker network ls` for the networks there are."),
@@ -49,8 +53,13 @@ def refused(doing: str, reason: str) -> EngineError:
     """Return the error for an engine that did not do something (``create the container``), with its ``reason``."""
     if is_unreachable(reason):
         return unreachable(reason)
-    hint = next((hint for pattern, hint in _HINTS if re.search(pattern, reason)), "See the engine's own log for more.")
+    hint = hint_on(reason) or "See the engine's own log for more."
     return EngineError(f"The engine could not {doing}: {reason.strip().rstrip('.')}.", hint)
+
+
+def hint_on(reason: str) -> str:
+    """Return what to do about an engine's ``reason``; empty if that is not known."""
+    return next((hint for pattern, hint in _HINTS if re.search(pattern, reason)), "")
 
 
 def is_unreachable(reason: str) -> bool:
@@ -61,17 +70,22 @@ def is_unreachable(reason: str) -> bool:
 def unreachable(reason: str) -> EngineError:
     """Return the error for an engine that there is no connection to; ``reason`` is how the attempt failed."""
     try:
-        engine_address(os.environ)
+        address = engine_address(os.environ)
     except EngineError as error:
         return error
+    is_podmans = "podman" in address
     if "permission denied" in reason.lower():
-        return EngineError("You have no permission to use the Docker engine.", _permission_hint())
+        hint = f"Use your own one: {PODMAN_HINT}" if is_podmans else _permission_hint()
+        return EngineError(f"You have no permission to use the {'Podman' if is_podmans else 'Docker'} engine.", hint)
+    if is_podmans:
+        return EngineError("The Podman engine does not answer.", f"Start it: {PODMAN_HINT}")
     import shutil  # only for this
 
     if hint := _another():
         return EngineError("The engine in use does not answer.", hint)
     if shutil.which("docker") is None:
-        return EngineError("There is no Docker engine on this machine.", INSTALL_HINT)
+        hint = f"Podman is here. Start its engine: {PODMAN_HINT}" if shutil.which("podman") else INSTALL_HINT
+        return EngineError("There is no Docker engine on this machine.", hint)
     return EngineError("The Docker engine does not answer.", f"{_START} and check `docker context ls`.")
 
 

@@ -105,8 +105,8 @@ def current_facts(
     """Return the facts of the engine at ``address``: those recorded in <state>, or what the engine answers.
 
     An engine that has been restarted has another socket, and what was recorded before does not count. The answer is
-    recorded if ``record``, and the engine has passed ``check``. Raises EngineError if the engine does not answer, and
-    what that raises.
+    recorded if ``record``, and the engine has passed ``check``. Raises EngineError if the engine does not answer or is
+    too old, and what that raises.
     """
     identity = _identity(address)
     with contextlib.suppress(OSError, TypeError, LookupError):
@@ -116,6 +116,7 @@ def current_facts(
         if identity and known["identity"] == identity and is_current:
             return EngineFacts(**{name: known["facts"][name] for name in EngineFacts._fields})
     info, version = containers.info(), containers.version()
+    containers.refuse_too_old(version)
     facts = from_answers(info, version)
     if record:
         check(info, version)

@@ -104,6 +104,14 @@ def test_with_engine_is_no_advice_where_it_was_given(tools: Path, given: str, ad
     assert ("--with-engine" in done.stdout) == (advised and "apt-get" in done.stdout)
 
 
+def test_podman_is_an_engine_where_there_is_no_docker_command(tools: Path) -> None:
+    put(tools, "podman", '#!/bin/sh\necho "$*"\n')
+    done = host_script(tools, "DOCKER_HOST=unix:///a/podman.sock; ensure_engine; engine image ls")
+    assert (done.stdout, done.stderr) == ("--url unix:///a/podman.sock image ls\n", "")
+    put(tools, "docker", "#!/bin/sh\necho docker\n")
+    assert host_script(tools, "ensure_engine; engine image ls").stdout == "docker\n"
+
+
 def test_a_user_without_a_name_is_told_without_a_word_of_ids_own(tools: Path) -> None:
     done = host_script(tools, "ensure_engine")
     assert done.returncode == 3

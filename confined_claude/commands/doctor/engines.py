@@ -55,8 +55,10 @@ def context(host: Host) -> Result:
 
 
 def engine(answers: Answers) -> Result:
+    """Return which engine it is. Raises EngineError if it is too old."""
     version, api = (answers.version.get(name, "?") for name in ("Version", "ApiVersion"))
     name = "Podman" if client.is_podman(answers.version) else "Docker"
+    client.refuse_too_old(answers.version)
     return ok(f"{name} {version}, API {api}")
 
 

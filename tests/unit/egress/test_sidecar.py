@@ -24,6 +24,11 @@ from .test_blocked import ONE, text_of
 __all__ = ["docker"]
 CONFIG = '{"allow": []}'
 PLAIN = SidecarPlan("a-name", ("--name", "a-name", "an:image"))
+REMARKS = """\
+WARNING: no swap limit
+Resource limits are not supported and ignored on cgroups V1 rootless systems
+time="2026-11-29T11:18:03Z" level=error msg="Removing container ce74: it has dependent containers"
+"""
 PORT = "docker: Error response from daemon: Bind for 127.0.0.1:5173 failed: port is already allocated."
 
 
@@ -148,12 +153,13 @@ def test_a_directory_with_a_link_on_the_way_is_refused(
         ("the engine's kernel does not take these rules of nf_tables", '"allowlist", "none" or "open"'),
         ("docker: Error response from daemon: network bridge not found.", '"docker:NAME"'),
         ("docker: something else", "the engine's own log"),
+        ("Error: netavark: nftables error: unable to execute nft: No such file", "apt-get install nftables"),
     ],
 )
 def test_a_sidecar_that_fails_is_reported_with_its_reason_and_a_hint(
     printed: str, hint: str, docker: FakeEngine, sidecar: Sidecar
 ) -> None:
-    (docker.directory / "says").write_text(f"WARNING: no swap limit\n{printed}\nRun 'docker run --help'\n")
+    (docker.directory / "says").write_text(f"{REMARKS}{printed}\nRun 'docker run --help'\n")
     docker.does("cat says >&2; exit 125")
     with sidecar:
         sidecar.start()

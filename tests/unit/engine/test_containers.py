@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +69,30 @@ def test_podman_is_asked_for_the_controllers_of_its_user_as_well(
     with answering(both.replace(b"Rootless", b"Other"), make(tmp_path / "docker"), monkeypatch) as asked:
         assert containers.CONTROLLERS not in containers.info()
         assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("version", "is_too_old"),
+    [
+        ({"Version": "19.03.15", "ApiVersion": "1.40"}, True),
+        ({"Version": "20.10.24", "ApiVersion": "1.41"}, False),
+        ({"Version": "4.3.1", "ApiVersion": "1.41", "Components": [{"Name": "Podman Engine"}]}, True),
+        ({"Version": "4.9.3", "ApiVersion": "1.41", "Components": [{"Name": "Podman Engine"}]}, False),
+        ({"Version": "10.0.0-dev", "ApiVersion": "1.99", "Components": [{"Name": "Podman Engine"}]}, False),
+        ({}, False),
+    ],
+)
+def test_an_engine_that_is_too_old_is_refused(version: dict[str, Any], is_too_old: bool) -> None:
+    with pytest.raises(EngineError, match="too old") if is_too_old else contextlib.nullcontext():
+        containers.refuse_too_old(version)
+
+
+def test_a_name_that_is_taken_is_one_in_podmans_words_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = 'creating container storage: the container name "x" is already in use by 4476ee. You have to remove that'
+    answer = b'HTTP/1.0 500 Oh\r\n\r\n{"message": %s}' % json.dumps(reason).encode()
+    # It goes on with a list of names, which this engine refuses.
+    with answering(answer, tmp_path, monkeypatch), pytest.raises(EngineError, match="list its containers"):
+        containers.create("x", arguments, [])
 
 
 def test_an_engine_that_hangs_is_given_up(docker: FakeEngine) -> None:

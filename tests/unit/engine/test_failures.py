@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,7 @@ RUNC = "failed to create task for container: runc create failed: unable to start
         (f"{MOUNT}stat /home/me/remote: permission denied", "FUSE without `allow_other`"),
         (f'{RUNC}error mounting "/r" to rootfs at "/r": stat /r: permission denied: unknown', "NFS with root_squash"),
         ("write /var/lib/docker/x: no space left on device", "Free some disk space"),
+        ("netavark: nftables error: unable to execute nft: No such file or directory", "apt-get install nftables"),
         ("network there-is-none not found", "docker network ls"),
         ("something else: permission denied", "See the engine's own log"),
     ],
@@ -33,6 +35,22 @@ def test_a_refusal_has_a_hint_that_fits(reason: str, words: str) -> None:
     assert reason in error.message
     assert words in error.hint
     assert error.exit_code == 3
+
+
+def test_podmans_engine_is_named_and_so_is_how_to_start_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/podman.sock")
+    assert unreachable("No such file or directory").message == "The Podman engine does not answer."
+    refusal = unreachable("connect: permission denied")
+    assert refusal.message == "You have no permission to use the Podman engine."
+    for error in (unreachable("No such file or directory"), refusal):
+        assert "systemctl --user enable --now podman.socket" in error.hint
+    monkeypatch.delenv("DOCKER_HOST")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    assert "apt-get install docker.io" in unreachable("No such file or directory").hint
+    (tmp_path / "podman").write_text("#!/bin/sh\n")
+    (tmp_path / "podman").chmod(0o755)
+    assert "podman.socket" in unreachable("No such file or directory").hint
 
 
 def test_a_member_of_the_engines_group_only_has_to_log_in_again(monkeypatch: pytest.MonkeyPatch) -> None:
