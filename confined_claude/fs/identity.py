@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..errors import system_error
 from .directory import Directory
 
 # Searching a directory, unlike reading it, is allowed in all that lead to a file one may read.
@@ -35,6 +36,15 @@ def status_without_links(path: Path) -> os.stat_result:
     """Return the status of what is at ``path``, a link only if the last name is one. Raises OSError as that does."""
     with parent_without_links(path) as directory:
         return directory.stat(path.name or ".")
+
+
+def identity_to_mount(path: Path) -> tuple[int, int]:
+    """Return device and inode of what is to be mounted from ``path``. Raises ConfinedError if it is behind a link."""
+    try:
+        status = status_without_links(path)
+    except OSError as error:
+        raise system_error("mount", path, error) from None
+    return status.st_dev, status.st_ino
 
 
 def ways(path: Path) -> Iterator[str]:

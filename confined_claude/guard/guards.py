@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from .. import timing
 from ..engine import containers
 from ..engine.mount import Mount
-from ..errors import ConfinedError, system_error
-from ..fs.identity import status_without_links
+from ..errors import ConfinedError
+from ..fs.identity import identity_to_mount
 from ..workspace import Workspace
 from . import report
 from .findings import Finding
@@ -78,11 +78,7 @@ class Guards:
         """
         for mount in self._mounts_beside():
             if mount.pin:
-                try:
-                    status = status_without_links(mount.source)
-                except OSError as error:
-                    raise system_error("mount", mount.source, error) from None
-                yield mount.target, (status.st_dev, status.st_ino)
+                yield mount.target, identity_to_mount(mount.source)
 
     def begin(self, prepare: Callable[[], None]) -> None:
         """Begin each of them, or none. Raises as ``Guard.begin`` does."""

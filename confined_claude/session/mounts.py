@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from ..container.egress.networks import SOCKETS
 from ..engine.context import DEFAULT_ADDRESS, engine_address
 from ..engine.mount import Mount
-from ..errors import system_error
 from ..fs.directory import Location
-from ..fs.identity import status_without_links
+from ..fs.identity import identity_to_mount
 from ..host import Host
 from ..project import CONTAINER_HOME, Project
 from ..state.store import records_of
@@ -91,11 +90,7 @@ def replaceable(mounts: Iterable[Mount], bound: Collection[str], host: Host) -> 
     bases = {base for base in {mount.base for mount in mounts} if _is_in_a_known_project(base, host)}
     for mount in mounts:
         if mount.base in bases and not any(f"{mount.target}/".startswith(f"{target}/") for target in bound):
-            try:
-                status = status_without_links(mount.source)
-            except OSError as error:
-                raise system_error("mount", mount.source, error) from None
-            yield mount.target, (status.st_dev, status.st_ino)
+            yield mount.target, identity_to_mount(mount.source)
 
 
 def _is_in_a_known_project(place: Path, host: Host) -> bool:
