@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -69,7 +70,8 @@ def _words(secret: Secret, host: Host, places: tuple[Path, ...]) -> tuple[str, .
         if importlib.util.find_spec("keyring") is None:
             raise ConfinedError(
                 f"The secret {secret.name} is in the system's keyring, and the keyring library is not installed.",
-                "Install it beside this tool: with pip, or `pipx inject confined-claude keyring`.",
+                f"Install it: `{shlex.quote(sys.executable)} -m pip install keyring`, or where pipx has installed this "
+                "tool `pipx inject confined-claude keyring`.",
             )
         service, _, username = secret.place.rpartition("/")
         # Not -I without need: it may be among what pip has installed for the user. Nobody else can write in /.

@@ -65,7 +65,9 @@ def problem(entry: str) -> str:
     name, _, value = entry.partition("=")
     if _OUR_PROGRAMS.fullmatch(name):
         return "it changes what the session's own programs do"
-    if _CLAUDES.fullmatch(name) or (name.startswith("MCP_") and _leads(name)):
+    if name.startswith("MCP_") and _leads(name):
+        return "what begins with MCP_ and is no switch or number may lead Claude Code elsewhere; give it another name"
+    if _CLAUDES.fullmatch(name):
         return (
             "how Claude Code signs in and connects follows from your own environment by itself, and from nothing else"
         )

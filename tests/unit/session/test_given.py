@@ -544,7 +544,8 @@ def test_without_the_library_the_error_says_how_to_get_it(here: Place, monkeypat
     monkeypatch.setattr(secrets.importlib.util, "find_spec", lambda _name: None)
     error = here.error('[secrets.X]\nkeyring = "git/me"\nalways = true')
     assert "keyring library is not installed" in error.message
-    assert "pipx inject confined-claude keyring" in error.hint
+    assert f"`{sys.executable} -m pip install keyring`" in error.hint
+    assert "`pipx inject confined-claude keyring`" in error.hint
 
 
 # What it costs
