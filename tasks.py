@@ -43,7 +43,14 @@ def bench(
     context.run(f"tests/run bench {' '.join(words)}", pty=True)
 
 
+@task(help={"version": "like 1.2.3", "checks": "the command that has to succeed first: lint, docs and unit tests"})
+def release(context: Context, version: str, checks: str = "") -> None:
+    """Release a version: changelog, template, commit, tag, sdist and wheel; publishing is left to you"""
+    context.run(f"scripts/release.py {shlex.join([version, *([checks] if checks else [])])}", pty=True)
+
+
 ns = Collection.from_module(claude)
 ns.add_task(test)
 ns.add_task(lint)
 ns.add_task(bench)
+ns.add_task(release)

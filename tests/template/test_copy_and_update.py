@@ -157,6 +157,34 @@ def test_an_update_of_a_copy_without_a_version_says_what_to_do(template: Path, p
     assert person.run("confined-claude", "update", cwd=project).returncode == 0
 
 
+def test_a_directory_of_a_larger_repository_is_a_project_of_its_own(template: Path, place: Path, person: User) -> None:
+    whole, part = place / "whole", place / "whole/services/part"
+    part.mkdir(parents=True)
+    (whole / "tasks.py").write_text("theirs\n")
+    copier(person, "copy", "--defaults", "--vcs-ref", "v0.0.1", str(template), ".", cwd=part)
+    commit_all(person, whole)
+    done = person.run("confined-claude", "update", cwd=part)
+    assert (done.returncode, done.stdout) == (0, "The scaffold is up to date.\n"), done.stderr
+    copier(person, "copy", "--defaults", str(template), str(place / "fresh"), cwd=place)
+    assert files(part) == files(place / "fresh")
+    assert set(files(whole)) == {"tasks.py", *(f"services/part/{name}" for name in SCAFFOLD)}
+
+
+def test_a_pretended_copy_makes_nothing(template: Path, place: Path, person: User) -> None:
+    copier(person, "copy", "--defaults", "--pretend", str(template), "made", cwd=place)
+    assert not (place / "made").exists()
+
+
+def test_answers_given_as_data_are_in_the_config_alone(template: Path, place: Path, person: User) -> None:
+    given = ("--data", "confined_claude_packages=graphviz", "--data", "confined_claude_network=none")
+    copier(person, "copy", "--defaults", *given, str(template), "made", cwd=place)
+    made = files(place / "made")
+    assert {'network = "none"', 'packages = ["graphviz"]'} <= {line.split("  ")[0] for line in made[CONFIG].splitlines()}
+    assert "graphviz" not in made[ANSWERS]
+    # Allowed is what someone has seen: here nobody was asked.
+    assert person.run("confined-claude", "trust", cwd=place / "made").returncode == 4
+
+
 def test_another_templates_answers_stay(template: Path, place: Path, person: User) -> None:
     project = place / "theirs"
     project.mkdir()

@@ -5,11 +5,17 @@ from __future__ import annotations
 import runpy
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
+from copier import run_copy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from confined_claude.commands.template import Versions
+from confined_claude.settings import SPECS
+from confined_claude.settings.files import ProjectFiles
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "confined_claude/template.bundle"
@@ -48,3 +54,41 @@ def test_versions_are_added_and_none_changes(tmp_path: Path) -> None:
     (root / "copier.yml").write_text("1")
     make_bundle(again, root, "0.9.0")
     assert tags(again)["v0.9.0"] == tags(bundle)["v0.9.0"]
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=40).filter(
+    lambda name: name not in (".", "..")
+)
+PACKAGES = st.lists(st.from_regex(SPECS["packages"].pattern, fullmatch=True), max_size=3)
+
+
+@given(NAMES, st.booleans(), st.booleans(), st.sampled_from(["internet", "allowlist", "none"]), PACKAGES)
+@settings(max_examples=8)
+def test_whatever_the_directory_and_the_answers_the_config_says_what_was_answered(
+    name: str, shim: bool, yolo: bool, network: str, packages: list[str]
+) -> None:
+    answers = {"shim": shim, "yolo": yolo, "network": network, "packages": "  ".join(packages)}
+    data = {f"confined_claude_{question}": answer for question, answer in answers.items()}
+    with tempfile.TemporaryDirectory() as directory:
+        project = Path(directory, name)
+        for _ in range(2):
+            run_copy(str(BUNDLE), project, data, vcs_ref=Versions().newest, defaults=True, overwrite=True, quiet=True)
+            assert [path.name for path in Path(directory).iterdir()] == [name]
+            assert {path.name for path in project.iterdir()} == {
+                *(".confined-claude", ".copier-answers.yml"),
+                *(["tasks.py"] if shim else []),
+            }
+            found = ProjectFiles.read(project / ".confined-claude").values()
+            assert found == {
+                **({"yolo": "on"} if yolo else {}),
+                **({"network": network} if network != "internet" else {}),
+                **({"packages": tuple(packages)} if packages else {}),
+            }
+            assert "packages" not in (project / ".copier-answers.yml").read_text()
+
+
+@pytest.mark.parametrize("name", ["Upper", "a", "-x", "x-", 'a"]\nsudo = "full', "a,b"])
+def test_what_is_no_package_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not the name of a Debian package"):
+        run_copy(str(BUNDLE), tmp_path / "made", {"confined_claude_packages": name}, defaults=True, quiet=True)
+    assert not (tmp_path / "made").exists()

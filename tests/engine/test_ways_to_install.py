@@ -1,0 +1,112 @@
+"""The whole product by pipx, uv and pip, each in an empty HOME: from the repository, and from what it builds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from helpers import GITCONFIG, REPOSITORY, SYSTEM_PATH, User
+from scaffolds import SCAFFOLD, commit_all, files
+
+from confined_claude.commands.doctor import machine
+
+# They share the tools, and what is built.
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("ways to install")]
+
+AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The directory with pipx, uv and build, and the environment in which they are called."""
+
+    bin: Path
+    environ: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Tools:
+    place = tmp_path_factory.mktemp("tools")
+    # Behind a proxy that looks into TLS, the system's authorities count.
+    found = str(AUTHORITIES) if AUTHORITIES.exists() else ""
+    environ = {"PATH": f"{place}/bin:{SYSTEM_PATH}", "SSL_CERT_FILE": found, "PIP_CERT": found}
+    environ = {name: value for name, value in environ.items() if value}
+    subprocess.run([sys.executable, "-m", "venv", place], check=True)
+    pip = [place / "bin/pip", "install", "--quiet", "--disable-pip-version-check", "pipx", "uv", "build"]
+    subprocess.run(pip, check=True, env={**environ, "HOME": str(place)}, stderr=subprocess.DEVNULL)
+    return Tools(place / "bin", environ)
+
+
+@pytest.fixture(scope="module")
+def built(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What can be installed: the repository, and the wheel and the sdist that are built from it."""
+    place = tmp_path_factory.mktemp("built")
+    environ = {**tools.environ, "HOME": str(place)}
+    command = [tools.bin / "python", "-m", "build", "--outdir", place, REPOSITORY]
+    subprocess.run(command, check=True, env=environ, stdout=subprocess.DEVNULL)
+    (wheel,), (sdist,) = place.glob("*.whl"), place.glob("*.tar.gz")
+    return {"repository": REPOSITORY, "wheel": wheel, "sdist": sdist}
+
+
+WAYS = {
+    "pipx": "pipx install --include-deps {}",
+    "uv": "uv tool install --with-executables-from invoke,copier {}",
+    "pip": "python3 -m venv {home}/.local && {home}/.local/bin/pip install {}",
+}
+
+
+@pytest.mark.parametrize("case", [("pipx", "wheel"), ("uv", "repository"), ("pip", "sdist")], ids=" ".join)
+def test_each_way_gives_the_whole_product(
+    make_user: Callable[..., User], place: Path, tools: Tools, built: dict[str, Path], case: tuple[str, str]
+) -> None:
+    way, what = case
+    home = make_user().home
+    (home / ".gitconfig").write_text(GITCONFIG)
+    user = User(home, home / ".local/bin", variables=make_user().variables)
+    done = subprocess.run(
+        WAYS[way].format(built[what], home=home),
+        shell=True,
+        env={**tools.environ, "HOME": str(home)},
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    project = place / "made"
+    made = user.run("confined-claude", "init", str(project), cwd=place)
+    assert made.returncode == 0, made.stderr
+    commit_all(user, project)
+    assert user.run("confined-claude", "update", cwd=project).stdout == "The scaffold is up to date.\n"
+    assert set(files(project)) == SCAFFOLD
+    assert "Run Claude Code" in user.run("inv", "--list", cwd=project).stdout
+    examined = user.run("confined-claude", "doctor", cwd=project).stdout
+    assert "confined-claude and inv are this installation's" in examined
+    # A start is another's image: nothing is missing of what it is built from.
+    answered = user.run("inv", "run", "--", "-p", "hello", cwd=project)
+    assert answered.stdout == "FAKE ANSWER: hello\n", answered.stderr
+    # No module that a session puts into the project is imported.
+    (project / "platformdirs.py").write_text("raise SystemExit('imported')")
+    planted = user.run("confined-claude", "config", cwd=project, PYTHONPATH=str(project))
+    assert (planted.returncode, "imported" in planted.stderr) == (0 if way == "pipx" else 2, False)
+
+
+def test_the_hints_of_doctor_are_the_options_that_expose_inv() -> None:
+    assert {installer.option for installer in machine._INSTALLERS} == {
+        command.removesuffix(" {}") for way, command in WAYS.items() if way != "pip"
+    }
+    manual = (REPOSITORY / "docs/guides/install.md").read_text() + (REPOSITORY / "README.md").read_text()
+    assert all(manual.count(installer.option) == 2 for installer in machine._INSTALLERS)
+
+
+def test_the_sdist_has_the_repository(built: dict[str, Path]) -> None:
+    listed = subprocess.run(["tar", "tzf", built["sdist"]], check=True, capture_output=True, text=True).stdout.split(
+        "\n"
+    )
+    inside = {name.partition("/")[2] for name in listed}
+    assert {"copier.yml", "template/tasks.py", "install.sh", "confined_claude/template.bundle"} <= inside
