@@ -271,11 +271,7 @@ def doctor(host: Host, *, json: bool = False) -> int:
 
 @command(directory="the directory, made if it is missing; by default the current one", defaults="ask no questions")
 def init(host: Host, *, directory: str | None = None, defaults: bool = False) -> None:
-    """Put the scaffold into a directory: tasks for inv, and settings
-
-    At a terminal it asks how Claude works there. Nothing of the
-    answers needs `confined-claude trust`.
-    """
+    """Put the scaffold into a directory: tasks for inv, and settings; at a terminal it asks for some"""
     from . import init
 
     init.init(host, directory, defaults=defaults)
@@ -334,11 +330,19 @@ def clean_global(host: Host, *, all: bool = False, dry_run: bool = False, yes: b
     clean.clean_global(host, clean.Options(everything=all, dry_run=dry_run, sure=yes))
 
 
+@command(**_DELETE)
+def eject(host: Host, *, dry_run: bool = False, yes: bool = False) -> None:
+    """Remove the scaffold from this project, and all that is kept of it"""
+    from . import clean, eject
+
+    eject.eject(host, clean.Options(everything=True, dry_run=dry_run, sure=yes))
+
+
 # What follows the options of a task, for its help.
 ARGUMENTS = {"run": "[ARGUMENTS of claude]", "shell": "[-- COMMAND]", "exec": "[-- COMMAND]", "init": "[DIRECTORY]"}
 # The tasks as help lists them.
 GROUPS = {
     "Daily work": ("run", "shell", "exec", "fetch", "status", "stop"),
     "Safety": ("review", "trust", "setup", "requests", "blocked", "config"),
-    "Housekeeping": ("init", "update", "login", "doctor", "build", "rebuild", "clean", "clean-global"),
+    "Housekeeping": ("init", "update", "login", "doctor", "build", "rebuild", "clean", "clean-global", "eject"),
 }

@@ -78,6 +78,21 @@ def answers_of(root: Path) -> str | None:
     return next((name for name in _ANSWERS if _MARK in text_of(root / name)), None)
 
 
+def answer(name: str, answers: str) -> str:
+    """Return what copier noted under ``name``; empty if it noted nothing."""
+    found = re.search(rf"^{name}: (.*)$", answers, re.MULTILINE)
+    return found[1].strip("\"' ") if found else ""
+
+
+def render(host: Host, version: str, directory: Path) -> None:
+    """Fill ``directory`` with what a ``version`` of the tool's own template makes. Raises ConfinedError."""
+    place(host)
+    from copier import run_copy
+
+    with explained():
+        run_copy(SOURCE, directory, vcs_ref=version, defaults=True, quiet=True)
+
+
 def text_of(file: Path) -> str:
     """Return the text of a file; empty if it is missing. Raises ConfinedError for a FIFO, a device, or no text."""
     return read_config(file) or ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -36,7 +35,7 @@ def update(host: Host) -> None:
     if answers is None:
         raise ConfinedError(f"{root} has no scaffold that copier made.", "Make one with `confined-claude init`.")
     text = template.text_of(root / answers)
-    version, source = _answer("_commit", text), _answer("_src_path", text)
+    version, source = template.answer("_commit", text), template.answer("_src_path", text)
     if not version:  # for a template without git, or in another user's clone
         raise ConfinedError(
             f"{answers} does not say which version of the template this is: git could not read where it came from.",
@@ -47,7 +46,7 @@ def update(host: Host) -> None:
 
     with template.explained():
         run_update(root, answers_file=answers, defaults=True, overwrite=True, quiet=True, vcs_ref=wanted)
-        new = _answer("_commit", template.text_of(root / answers))
+        new = template.answer("_commit", template.text_of(root / answers))
         if new and new != version:
             _follow(here, source, version, new)
     files = [path for pattern in _FILES for path in sorted(root.glob(pattern)) if path.is_file()]
@@ -98,12 +97,6 @@ def _committed(source: str) -> str | None:
     if not Path(source).is_absolute() or not (Path(source) / ".git").exists() or _git(source, "tag"):
         return None
     return _git(source, "rev-parse", "--verify", "--quiet", "HEAD") or None
-
-
-def _answer(name: str, answers: str) -> str:
-    """Return what copier noted under ``name``; empty if it noted nothing."""
-    found = re.search(rf"^{name}: (.*)$", answers, re.MULTILINE)
-    return found[1].strip("\"' ") if found else ""
 
 
 def _git(directory: str, *words: str) -> str:

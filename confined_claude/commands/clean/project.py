@@ -37,13 +37,15 @@ _AT_REST = ("created", "exited", "dead")
 class ProjectCleanup(NamedTuple):
     """A project to be cleaned.
 
-    ``root`` is None if its record cannot be read; ``exists`` says whether there still is a directory.
+    ``root`` is None if its record cannot be read; ``exists`` says whether there still is a directory. ``files`` of
+    the scaffold go as well, by their paths in the project.
     """
 
     host: Host
     id: str
     root: Path | None
     exists: bool
+    files: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, host: Host, word: str | None) -> ProjectCleanup:
@@ -71,6 +73,17 @@ class ProjectCleanup(NamedTuple):
     def _records(self) -> Location:
         return records_of(self.host, self.id)
 
+    def unfetched(self) -> list[isolation.Unfetched]:
+        """Return the copies of the repository with commits that nobody has fetched. Raises ConfinedError."""
+        if self.root is None:
+            return []
+        copies = data_of(self.host, self.id).at(isolation.DIRECTORY)
+        with records.locked_if_exist(self._records) as kept:
+            return [] if kept is None else isolation.unfetched(self.root, copies, kept)
+
+    def _of_the_scaffold(self, scaffold: Location) -> list[Location]:
+        return [Location(scaffold.base, tuple(file.split("/"))) for file in self.files]
+
     # What there is
 
     def plan(self, *, everything: bool) -> Plan:
@@ -80,7 +93,7 @@ class ProjectCleanup(NamedTuple):
         if not (self.exists or everything):
             notes = (f"{self._name} is gone. `clean --all` deletes what is kept of it.",)
         return Plan(
-            f"Made by sessions in {self._name}",
+            f"{'The scaffold, and what was made' if self.files else 'Made'} by sessions in {self._name}",
             f"Remembered about {self._name}",
             tuple(data),
             memory,
@@ -91,6 +104,8 @@ class ProjectCleanup(NamedTuple):
     def _in_project(self) -> Iterator[Item]:
         if self._scaffold is None:
             return
+        for file, location in zip(self.files, self._of_the_scaffold(self._scaffold), strict=True):
+            yield Item(file, (location,))
         with self._scaffold.open_if_exists() as directory:
             if directory is None:
                 return
@@ -139,12 +154,7 @@ class ProjectCleanup(NamedTuple):
                 more = f", {counted(unscanned, 'session')} not looked through yet" if unscanned else ""
                 number = counted(counts.red + counts.yellow, "finding")
                 yield f"This also discards what is open to review: {number}{more}."
-            if self.root is None:
-                return
-            copies = data_of(self.host, self.id).at(isolation.DIRECTORY)
-            with records.locked_if_exist(self._records) as kept:
-                unfetched = [] if kept is None else isolation.unfetched(self.root, copies, kept)
-            for copy in unfetched:
+            for copy in self.unfetched():
                 yield f"This also discards commits that were never fetched, on {', '.join(copy.branches)}."
                 if self.exists:
                     yield f"To fetch them first: {copy.command}"
@@ -162,7 +172,9 @@ class ProjectCleanup(NamedTuple):
             keys = kept.session_keys()
             self._refuse_while_used(keys)
             if self._scaffold is not None:
-                left += trash.move(self._scaffold, *map(self._scaffold.at, IN_SCAFFOLD))
+                left += trash.move(
+                    self._scaffold, *map(self._scaffold.at, IN_SCAFFOLD), *self._of_the_scaffold(self._scaffold)
+                )
             if memory:
                 for key, _ in keys:  # nothing else will know of what a killed session has left in the engine
                     containers.remove(*containers.of_session(key), sidecar_name(key))
