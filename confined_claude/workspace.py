@@ -152,6 +152,11 @@ class Workspace(NamedTuple):
         return self.state.at("requests")
 
     @property
+    def agents(self) -> Location:
+        """The ssh agents of its sessions."""
+        return self.state.at("agents")
+
+    @property
     def claude_config(self) -> Location:
         """The container's own Claude config in the profile: the one that all projects share, or this project's."""
         if self.settings.claude_config == SHARED:

@@ -114,6 +114,8 @@ def _lines(
     )
     if settings.writable:
         yield f"- The user has opened these: {', '.join(f'`{path}`' for path in settings.writable)}."
+    if settings.ssh_agent:
+        yield f"- ssh signs in at {', '.join(settings.ssh_agent)} with the user's keys, and nowhere else."
     yield "- The user's home, ssh keys and other projects are not here."
     yield (
         "- Settings go into the user's `~/.config/confined-claude/config.toml` on their machine, "

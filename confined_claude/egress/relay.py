@@ -22,7 +22,7 @@ class Relay:
     """Listens at a socket for each of ``ports`` in the directory ``location``, which one session has, within the block.
 
     What connects there is connected to that port of this machine's loopback, and to nothing else. ``services`` are
-    what else the session has sockets for, by their names, and who serves each.
+    what else the session has sockets for, by their names, and who serves each; ``files`` are to be there as well.
     """
 
     def __init__(
@@ -30,8 +30,10 @@ class Relay:
         location: Location,
         ports: Iterable[int],
         services: Mapping[str, Callable[[socket.socket], None]] = MappingProxyType({}),
+        files: Mapping[str, bytes] = MappingProxyType({}),
     ) -> None:
         self._location = location
+        self._files = files
         self._works: dict[str, Callable[[socket.socket], None]] = dict(services)
         for port in ports:
             self._works[str(port)] = functools.partial(pipe.serve, dial=functools.partial(_to_loopback, port))
@@ -47,6 +49,8 @@ class Relay:
         if not (self._works and IS_LINUX):  # no socket leads out of a virtual machine: its own way to the host is left
             return self
         with self._location.make() as directory:
+            for name, content in self._files.items():
+                directory.write(name, content)
             for name in self._works:
                 if directory.exists(name):
                     directory.unlink(name)

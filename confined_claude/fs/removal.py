@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from .directory import PRIVATE, Directory
+from .directory import PRIVATE, Directory, Location
 
 _TRASH = re.compile(r"\.removed-[0-9a-f]{12}")
 _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
@@ -73,6 +73,12 @@ def remove_tree(directory: Directory, name: str) -> Leftover:
     parts from far below may be in the trash of ``directory``.
     """
     return _Removal(directory).remove(name)
+
+
+def remove_place(location: Location) -> None:
+    """Delete the directory ``location``, if it is there, as ``remove_tree`` does."""
+    with contextlib.suppress(OSError), location.parent.open() as parent:
+        remove_tree(parent, location.name)
 
 
 def trash_name() -> str:

@@ -17,7 +17,6 @@ from typing import IO, BinaryIO
 
 from ..errors import ConfinedError
 from ..fs.directory import Location
-from ..fs.removal import remove_tree
 from ..host import Host, gitconfig_text
 from ..state.store import read_json, write_json
 from ..text import strip_controls
@@ -221,12 +220,6 @@ class Outgoing:
     def _words(self, *words: str) -> list[str]:
         settings = (word for setting in _SETTINGS for word in ("-c", setting))
         return ["git", f"--git-dir={self._repository.path}", *settings, *words]
-
-
-def remove(place: Location) -> None:
-    """Remove what is left of a request, or of all of a session that is over."""
-    with contextlib.suppress(OSError), place.parent.open() as directory:
-        remove_tree(directory, place.name)
 
 
 def _copy(source: BinaryIO, sink: IO[bytes] | None, deadline: float) -> None:

@@ -15,6 +15,7 @@ from ..claude import managed
 from ..claude.carried import Carried
 from ..claude.note import note
 from ..claude.sign_in import SETTINGS_VARIABLE, VALUE_VARIABLE, Chosen, session_settings
+from ..container.egress.networks import SOCKETS
 from ..egress import ports
 from ..egress.network import HOSTNAME_LENGTH, Egress, plan_egress
 from ..egress.ports import Published
@@ -178,7 +179,7 @@ def plan_launch(
     given, files = (facts.given.variables, facts.given.files) if facts.given else ({}, {})
     given = {name: value for name, value in given.items() if not handover.is_of_cloud(name, sign_in)}
     variables = {**given, **secret}
-    ways = (*egress.relayed, *facts.git.pushes)
+    ways = (*egress.relayed, *facts.git.pushes, *settings.ssh_agent)
     mounts = (*plan_mounts(workspace, facts.mounts), *relay_mounts(workspace, key, ways))
     targets = [mount.target for mount in mounts if mount.target != str(CONTAINER_HOME)]
     for path in files:
@@ -251,6 +252,7 @@ def _own_environment(workspace: Workspace, facts: HostFacts, egress: Egress, *, 
         **facts.git.variables,
         **egress.environment,
         **({"TZ": facts.time_zone} if facts.time_zone else {}),
+        **({"SSH_AUTH_SOCK": f"{SOCKETS}/agent"} if settings.ssh_agent else {}),
         **({UMASK_VARIABLE: f"{host.umask:03o}"} if host.umask != USUAL_UMASK else {}),
         GITCONFIG_VARIABLE: gitconfig_text(facts.git.settings),
         **({GITATTRIBUTES_VARIABLE: facts.git.attributes} if facts.git.attributes else {}),

@@ -13,7 +13,8 @@ from collections.abc import Callable, Collection
 from typing import BinaryIO
 
 from ..errors import ConfinedError
-from ..guard.outgoing import WAITING_SECONDS, Outgoing, remove
+from ..fs.removal import remove_place
+from ..guard.outgoing import WAITING_SECONDS, Outgoing
 from ..guard.push_request import Request
 from ..settings.specs import ASK
 from ..text import escape
@@ -48,7 +49,7 @@ class Pushes:
 
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
-        remove(self._location)
+        remove_place(self._location)
 
     def serve(self, listener: socket.socket) -> None:
         """Answer what connects to ``listener`` until that is closed."""
@@ -80,7 +81,7 @@ class Pushes:
         except ConfinedError as error:
             results = outgoing.refused(error.message)
         finally:
-            remove(place)
+            remove_place(place)
         self._note(request, results)
         lines = (f"{f'error {ref} {escape(why)}' if why else f'ok {ref}'}\n" for ref, why in results.items())
         client.sendall("".join(lines).encode())

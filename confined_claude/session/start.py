@@ -215,14 +215,11 @@ def _start(
             stack.callback(renewal.close)
         notes: list[str] = []
         teller = Teller(launch)
-        pushes = None
-        if launch.egress.relayed or facts.git.pushes:
-            from ..egress.relay import Relay  # most sessions have none of these
-            from .pushing import SOCKET, Pushes
+        ways = None
+        if launch.egress.relayed or facts.git.pushes or workspace.settings.ssh_agent:
+            from .ways import Ways  # most sessions have none
 
-            pushes = stack.enter_context(Pushes(workspace, launch.key, facts.git.pushes, teller.tell))
-            services = {SOCKET: pushes.serve} if facts.git.pushes else {}
-            stack.enter_context(Relay(workspace.relays.at(launch.key), launch.egress.relayed, services))
+            ways = stack.enter_context(Ways(workspace, launch, facts.git.pushes, teller.tell))
         since = 0.0
 
         def prepare() -> None:
@@ -241,7 +238,7 @@ def _start(
                 teller.tell(renewal.failure)
             from .closing import closing_lines
 
-            meanwhile = [*teller.kept, *(pushes.made if pushes else ())]
+            meanwhile = [*teller.kept, *(ways.lines() if ways else ())]
             return list(closing_lines(workspace, launch, notes, meanwhile, since))
 
         with guarded(workspace, launch.key, prepare, closing, places) as guard:

@@ -23,6 +23,8 @@ _PORT = r"(?!0)[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 # The last part of a name is never a number, so that no address in any notation passes for a name.
 _HOST = rf"(\*\.)?({_LABEL}\.)*(?![0-9]+(:|$)|0[xX])({_LABEL})(:({_PORT}))?"
+# USER@HOST[:PORT]
+_LOGIN = rf"[A-Za-z0-9_][A-Za-z0-9_.-]*@({_LABEL}\.)*{_LABEL}(:({_PORT}))?"
 # Debian's policy, section 5.6.7. A hyphen at the end is excluded: apt-get would remove the package.
 _PACKAGE = r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.]"
 # [REGISTRY[:PORT]/]NAME[:TAG][@DIGEST]
@@ -246,6 +248,15 @@ class Settings(NamedTuple):
             ASK: "this machine pushes, once you agree to it with `requests`",
             "BRANCHES": "the same, without a question for branches that match, such as agent/*",
         },
+        is_opening=True,
+    ).field()
+    ssh_agent: tuple[str, ...] = Spec(
+        (),
+        "a list of USER@HOST or USER@HOST:PORT",
+        _LOGIN,
+        Kind.LIST,
+        has_flag=True,
+        help="hosts at which the session signs in with your ssh keys, and nowhere else: git@github.com",
         is_opening=True,
     ).field()
     protect: tuple[str, ...] = Spec(

@@ -305,11 +305,31 @@ def test_what_a_project_protects_comes_in_addition(files: Files) -> None:
 @pytest.mark.parametrize("name", [name for name, spec in SPECS.items() if spec.kind is Kind.LIST])
 def test_lists_come_from_toml_and_with_commas_from_environment_and_flags(name: str, tmp_path: Path) -> None:
     # Any two that every list takes.
-    first, second = ("80", "443") if SPECS[name].is_number else ("a.x", "b.c")
+    first, second = next(two for two in (("80", "443"), ("a.x", "b.c"), ("a@x", "b@c")) if SPECS[name].allows(two[1]))
     expected = Settings(**{name: (first, second)})
     assert Files(tmp_path).load(environ={f"CONFINED_CLAUDE_{name.upper()}": f"{first},{second}"}) == expected
     assert Files(tmp_path).load(flags={name: f"{first},{second}"}) == expected
     assert Files(tmp_path).load(user=f'{name} = ["{first}", "{second}"]') == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('push = "ask"', "ask"),
+        ('push = ["agent/*"]', "agent/*"),
+        ('push = ["agent/*", "docs"]', "agent/*,docs"),
+    ],
+)
+def test_pushes_are_a_word_or_a_list_of_branches(files: Files, text: str, expected: str) -> None:
+    assert files.load(user=text).push == expected
+    assert files.load(flags={"push": expected}).push == expected
+    assert files.load(user=text, project='push = "never"').push == "never"
+    files.error(project=text)
+
+
+@pytest.mark.parametrize("text", ['"always"', '["yes"]', "true", "[]", '["a b"]', '["-x"]', '[["a"]]'])
+def test_what_is_no_branch_is_refused(files: Files, text: str) -> None:
+    assert "push cannot be" in files.error(user=f"push = {text}").message
 
 
 @pytest.mark.parametrize(
@@ -791,7 +811,16 @@ def test_an_example_of_the_scaffold_is_a_setting_and_says_if_it_needs_trust(exam
 
 def test_every_setting_but_those_of_a_person_is_an_example_of_the_scaffold() -> None:
     named = {example.split()[0] for example in EXAMPLES}
-    assert named == set(DEFAULT) - {"profile", "claude_version", "base", "setup", "writable", "runtime", "gpus"}
+    assert named == set(DEFAULT) - {
+        "profile",
+        "claude_version",
+        "base",
+        "setup",
+        "ssh_agent",
+        "writable",
+        "runtime",
+        "gpus",
+    }
 
 
 def test_the_scaffolds_dockerfile_is_one_once_it_is_uncommented(tmp_path: Path) -> None:
