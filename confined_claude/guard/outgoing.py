@@ -11,7 +11,10 @@ import errno
 import hashlib
 import io
 import os
+import signal
 import subprocess
+import tempfile
+import threading
 import time
 from typing import IO, BinaryIO
 
@@ -30,18 +33,21 @@ _MAX_PACK = 256 << 20
 _TRANSFER_SECONDS = _NETWORK_SECONDS = 300.0
 _LOCAL_SECONDS = 60.0
 _CHUNK = 1 << 16
+_MAX_PRINTED, _MAX_ERROR = 8 << 20, 1 << 14  # the same tree at many places makes a small pack print without end
 _REMOTE = "recorded"
 _TIPS = ("--not", f"--remotes={_REMOTE}")
 _CI = ".github/workflows/"  # of the rule for what a forge runs by itself
 # In place of whatever the user's own settings have: nothing runs but what reaches the remote.
 _SETTINGS = """core.hooksPath=/dev/null core.fsmonitor=false core.attributesFile=/dev/null core.bigFileThreshold=16m
-    gc.auto=0 maintenance.auto=false push.followTags=false push.gpgSign=false push.recurseSubmodules=no
-    fetch.recurseSubmodules=no pack.threads=1 log.showSignature=false i18n.logOutputEncoding=UTF-8""".split()
+    core.packedGitWindowSize=32m core.packedGitLimit=256m gc.auto=0 maintenance.auto=false push.followTags=false
+    push.gpgSign=false push.recurseSubmodules=no fetch.recurseSubmodules=no pack.threads=1 log.showSignature=false
+    i18n.logOutputEncoding=UTF-8""".split()
 # Of the caller's environment what leads git to another repository, see `git rev-parse --local-env-vars`.
 _ELSEWHERE = """GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_CONFIG
     GIT_COMMON_DIR GIT_NAMESPACE GIT_PREFIX GIT_GRAFT_FILE GIT_SHALLOW_FILE GIT_INTERNAL_SUPER_PREFIX""".split()
-# What reads a session's objects: 4 GB of addresses and two minutes, where the system can limit them.
-_LIMITED = ("/bin/sh", "-c", 'ulimit -v 4194304 2>/dev/null; ulimit -t 120; exec "$@"', "sh")
+# What reads a session's objects: so many KB of addresses and two minutes, where the system can limit them.
+_MEMORY = "2097152"
+_LIMITED = ("/bin/sh", "-c", 'ulimit -v "$0" 2>/dev/null; ulimit -t 120; exec "$@"')
 _DAMAGED = "what it holds is damaged, or git's checks object to it"
 _INCOMPLETE = "it lacks objects that the remote does not have: `git fetch --prune` outside, then push again"
 
@@ -108,11 +114,15 @@ class Outgoing:
         self._make_repository()
         quarantine = self._place.at("objects")
         quarantine.at("pack").make().close()
-        words = (*_LIMITED, *self._words("index-pack", "--stdin", "--fsck-objects", f"--max-input-size={_MAX_PACK}"))
+        words = self._words("index-pack", "--stdin", "--fsck-objects", f"--max-input-size={_MAX_PACK}")
         environ = {**_environment(), "GIT_OBJECT_DIRECTORY": str(quarantine.path)}
         deadline = time.monotonic() + _TRANSFER_SECONDS
         with subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environ
+            [*_LIMITED, _MEMORY, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environ,
         ) as git:
             try:
                 _copy(source, git.stdin, deadline)
@@ -199,27 +209,45 @@ class Outgoing:
         """Return what git prints. Raises ConfinedError with the last words of it if it fails."""
         environ = {**_environment(), "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{self._place.at("objects").path}"'}
         environ |= {} if self._asks else {"GIT_TERMINAL_PROMPT": "0", "SSH_ASKPASS_REQUIRE": "never"}
-        try:
-            done = subprocess.run(
-                [*(_LIMITED if is_local else ()), *self._words(*words)],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
-                env=environ,
-                timeout=_LOCAL_SECONDS if is_local else _NETWORK_SECONDS,
-                start_new_session=not self._asks,  # without a terminal nothing of it can ask
-            )
-        except subprocess.TimeoutExpired:
-            raise ConfinedError(f"git {words[0]} takes too long") from None
-        except OSError as error:
-            raise ConfinedError(f"git does not run: {error.strerror}") from None
-        if done.returncode:
-            raise ConfinedError(f"git {words[0]} fails: {_last_words(done.stderr)}")
-        return os.fsdecode(done.stdout)
+        with tempfile.TemporaryFile() as errors:
+            try:
+                git = subprocess.Popen(
+                    [*((*_LIMITED, _MEMORY) if is_local else ()), *self._words(*words)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    env=environ,
+                    start_new_session=not self._asks,  # without a terminal nothing of it can ask
+                )
+            except OSError as error:
+                raise ConfinedError(f"git does not run: {error.strerror}") from None
+            printed = _printed(git, _LOCAL_SECONDS if is_local else _NETWORK_SECONDS)
+            if len(printed) > _MAX_PRINTED:
+                raise ConfinedError("it is more than can be shown")
+            if git.returncode:
+                errors.seek(max(0, errors.seek(0, os.SEEK_END) - _MAX_ERROR))
+                reason = "it takes too long" if git.returncode == -signal.SIGKILL else _last_words(errors.read())
+                raise ConfinedError(f"git {words[0]} fails: {reason}")
+        return os.fsdecode(printed)
 
     def _words(self, *words: str) -> list[str]:
         settings = (word for setting in _SETTINGS for word in ("-c", setting))
         return ["git", f"--git-dir={self._repository.path}", *settings, *words]
+
+
+def _printed(git: subprocess.Popen[bytes], seconds: float) -> bytes:
+    """Return what ``git`` prints, to its end or until it is too much; it is killed after ``seconds``."""
+    timer = threading.Timer(seconds, git.kill)
+    timer.start()
+    with git:
+        try:
+            printed = git.stdout.read(_MAX_PRINTED + 1) if git.stdout is not None else b""
+            if len(printed) > _MAX_PRINTED:
+                git.kill()
+            git.wait()
+        finally:
+            timer.cancel()
+    return printed
 
 
 def _copy(source: BinaryIO, sink: IO[bytes] | None, deadline: float) -> None:

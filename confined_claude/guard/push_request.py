@@ -85,11 +85,12 @@ def described(change: Change) -> Iterator[str]:
     what = f"new, {change.update.new[:10]}" if not change.old else f"{change.old[:10]} to {change.update.new[:10]}"
     yield f"  {name} ({what}), {_number(len(change.commits), 'commit')}:"
     yield from _first(50, [f"    {escape(line)}" for line in change.commits])
-    lines = [sum(int(file[at]) for file in change.files if file[at].isdecimal()) for at in (0, 1)]
-    yield f"  {_number(len(change.files), 'file')} changed, +{lines[0]} -{lines[1]}:"
+    counted = [sum(int(file[at]) for file in change.files if file[at].isdecimal()) for at in (0, 1)]
+    yield f"  {_number(len(change.files), 'file')} changed, +{counted[0]} -{counted[1]}:"
     yield from _first(30, [f"    {escape(path)} +{added} -{deleted}" for added, deleted, path in change.files])
-    for path, runs, red in change.findings:
-        yield f"  {'red' if red else 'yellow'}: {escape(path)} (runs with {runs})"
+    found = sorted(change.findings, key=lambda finding: not finding[2])
+    lines = [f"  {'red' if red else 'yellow'}: {escape(path)} (runs with {runs})" for path, runs, red in found]
+    yield from _first(100, lines)
 
 
 def _number(number: int, what: str) -> str:

@@ -521,6 +521,26 @@ def test_a_pack_that_is_cut_off_too_large_or_none_is_refused(ground: Ground, mon
     assert not ground.workspace.requests.at("key").path.exists()
 
 
+def test_a_small_pack_with_a_file_at_more_places_than_can_be_shown_is_refused(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outgoing, "_MEMORY", "524288")
+    objects = [ground.git("rev-parse", "main:file")]
+    mode = "100644 blob"
+    for _ in range(10):
+        entries = "".join(f"{mode} {objects[-1]}\t{name}\n" for name in "abcdefghij")
+        made = subprocess.run(
+            ["git", "mktree"], input=entries.encode(), cwd=ground.root, stdout=subprocess.PIPE, check=True
+        )
+        objects.append(made.stdout.decode().strip())
+        mode = "040000 tree"
+    objects.append(ground.git("commit-tree", "-m", "Bomb", objects[-1]))
+    with ground.session("agent/*"):
+        said = ground.raw(ground.asked([["refs/heads/agent/x", objects[-1]]]), ground.pack(*objects))
+    assert "out of memory" in said or "more than can be shown" in said
+    assert "refs/heads/agent/x" not in ground.forge.refs("app.git")
+
+
 def test_an_object_of_another_kind_becomes_no_branch(ground: Ground, answer: Answer) -> None:
     blob = ground.git("rev-parse", "main:file")
     with ground.session("agent/*"):
