@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import json
 import os
 import socket
@@ -19,7 +20,9 @@ import socketserver
 import ssl
 import subprocess
 import sys
+import tarfile
 import threading
+import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -29,13 +32,37 @@ BACKEND = "/usr/lib/git-core/git-http-backend"
 ROOT = Path(sys.argv[1]) if len(sys.argv) > 1 else Path()
 
 
+def wheel(name: str) -> bytes:
+    """A package for pip."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(f"{name}.py", "print('hello from a private package')\n")
+        info = f"{name}-1.0.dist-info"
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return content.getvalue()
+
+
+def tarball(name: str) -> bytes:
+    """A package for npm."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        text = f'{{"name": "{name}", "version": "1.0.0", "main": "index.js"}}'
+        for path, body in (("package/package.json", text), ("package/index.js", "module.exports = 'from npm'\n")):
+            entry = tarfile.TarInfo(path)
+            entry.size = len(body)
+            archive.addfile(entry, io.BytesIO(body.encode()))
+    return content.getvalue()
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         kind, _, rest = path.lstrip("/").partition("/")
-        if kind == "echo":
+        if kind in ("echo", "api"):
             self.answer(200, json.dumps(dict(self.headers)).encode())
         elif not self.is_signed_in(kind):
             self.answer(401, b"", **{"WWW-Authenticate": f'Basic realm="{kind}"'})

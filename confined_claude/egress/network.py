@@ -43,6 +43,8 @@ _BRIDGE = "gateway.docker.internal"
 _PROXY_PORTS = frozenset((3128, 53))
 # With these a session's entrypoint sets the rules, and gives both up.
 _RULES_CAPABILITIES = ("NET_ADMIN", "SETPCAP")
+# As Docker has it by default, for ports 53 and 443 of the loopback.
+_ANY_PORT = ("--sysctl", "net.ipv4.ip_unprivileged_port_start=0")
 # The networks in which a session can have a sidecar that lends.
 _LENDING = ("internet", "allowlist")
 
@@ -193,7 +195,7 @@ class _Planner(_Plan):
 
     @property
     def lending_arguments(self) -> Iterator[str]:
-        yield from ("--cap-add", "SETPCAP", "--interactive", "--pids-limit", "64", "--memory", "256m")
+        yield from ("--cap-add", "SETPCAP", "--interactive", "--pids-limit", "64", "--memory", "256m", *_ANY_PORT)
         yield from ("--mount", bind_value(self.workspace.egress.at(self.key).path, _SHARED_IN_SIDECAR))
         yield from self.place_names
 
@@ -261,8 +263,7 @@ class _Planner(_Plan):
         return Egress(
             (
                 *("--network", "none", "--volumes-from", f"{sidecar.name}:ro", "--dns", "127.0.0.1"),
-                # As Docker has it by default: its entrypoint serves port 53.
-                *("--sysctl", "net.ipv4.ip_unprivileged_port_start=0"),
+                *_ANY_PORT,
                 *self.names[:2],
                 *self.place_names,
             ),

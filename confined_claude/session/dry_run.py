@@ -126,7 +126,9 @@ def _sidecar(plan: SidecarPlan) -> Iterator[str]:
         yield f"mkdir -m 700 -p {directory}"
         yield f"printf %s {quote(mask_config(plan.config, MASK))} >{directory}/{CONFIG}"
     image = plan.arguments[plan.arguments.index("--entrypoint") + 2]
-    yield f"{_docker('run', plan.arguments, image)} &"
+    if "--interactive" in plan.arguments:
+        yield "# A start tells it by its standard input what it lends; here that is nothing."
+    yield f"{_docker('run', plan.arguments, image)} </dev/null &"
     running = f"docker inspect --format '{{{{.State.Status}}}}' {plan.name} 2>&1 | grep -q running"
     yield f"until {running}; do sleep 0.1; done"
 

@@ -41,6 +41,11 @@ class Given(NamedTuple):
         return tuple(sorted({host for one in self.lent for host in one.hosts}))
 
     @property
+    def git_settings(self) -> tuple[tuple[str, str], ...]:
+        """What git is told of these hosts."""
+        return tuple(lending.git_settings(self.lent))
+
+    @property
     def message(self) -> bytes:
         """The line that tells a sidecar what it lends; empty if that is nothing."""
         return lending.message(self.lent) if self.lent else b""

@@ -5,28 +5,37 @@ from __future__ import annotations
 import json
 import re
 import secrets as random
+import shlex
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ..errors import ConfinedError
-from ..settings.secrets import Secret
+from ..project import CONTAINER_HOME
+from ..settings.secrets import HTTPS_PORT, Secret
 from ..text import repr_without
 
 # What tells one kind of token from another is no secret, and programs look at it. All else is random.
 _KIND = re.compile(r"github_pat_|gh[oprsu]_|sk-ant-[a-z]+[0-9]+-|sk-|npm_|pypi-|glpat-|hf_|xox[a-z]-|")
+# git knows no other header for it.
+_BASIC = "authorization"
 _HEX = string.digits + "abcdef"
 # As a header holds it: no blank, and enough of it that no other word of a request is the same.
 _VALUE = re.compile(r"[!-~]{8,8192}")
 
 
 class Lent(NamedTuple):
-    """A lent secret: the (host, port) pairs that it is lent to, its header, what the session has, and its value."""
+    """A lent secret: the (host, port) pairs that it is lent to, its header, what the session has, and its value.
+
+    ``name`` is its own, and ``word`` what a shell in the session makes the placeholder of.
+    """
 
     hosts: tuple[tuple[str, int], ...]
     header: str
     placeholder: str
     value: str
+    name: str = ""
+    word: str = ""
 
     def __repr__(self) -> str:
         return repr_without(self, "value")
@@ -43,7 +52,9 @@ def lend(secret: Secret, printed: bytes) -> Lent:
             f"The secret {secret.name} cannot be lent: it is not one word of 8 to 8192 characters.",
             "Lend a token or a password; what has other forms can only be given, without `lend`.",
         )
-    return Lent(secret.lend.hosts, secret.lend.header, placeholder(value), value)
+    path = shlex.quote(secret.path.replace("~", str(CONTAINER_HOME), 1))
+    word = f'"${secret.variable}"' if secret.variable else f'"$(cat {path})"'
+    return Lent(*secret.lend, placeholder(value), value, secret.name, word)
 
 
 def placeholder(value: str) -> str:
@@ -57,4 +68,21 @@ def placeholder(value: str) -> str:
 
 def message(lent: Iterable[Lent]) -> bytes:
     """Return the line that tells the sidecar what it lends, and takes the place of every line before."""
-    return json.dumps([one._asdict() for one in lent]).encode() + b"\n"
+    parts = ("hosts", "header", "placeholder", "value")
+    return json.dumps([{part: getattr(one, part) for part in parts} for one in lent]).encode() + b"\n"
+
+
+def git_settings(lent: Iterable[Lent]) -> Iterator[tuple[str, str]]:
+    """Yield the (key, value) pairs with which git signs in to the hosts of ``lent``, by the placeholder alone.
+
+    GitHub takes any user, and a token as the password. git says `erase` once a host has refused that.
+    """
+    for one in lent:
+        for host, port in one.hosts if one.header == _BASIC else ():
+            place = f"https://{host}" + (f":{port}" if port != HTTPS_PORT else "")
+            refused = f"confined-claude: {host} does not accept the secret {one.name}, which you lend to it."
+            yield (
+                f"credential.{place}.helper",
+                f"!f() {{ case $1 in get) printf 'username=x-access-token\npassword=%s\n' {one.word} ;; "
+                f"erase) echo '{refused}' >&2 ;; esac; }}; f",
+            )

@@ -14,7 +14,7 @@ from .specs import SPECS
 SOURCES = ("variable", "file", "command", "keyring")
 _TEXTS = (*SOURCES, "as_variable", "as_file")
 _KEYS = (*_TEXTS, "always", "lend")
-_HTTPS_PORT = 443
+HTTPS_PORT = 443
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
 # They are about the connection, or say where a request goes and where it ends.
 _NO_HEADERS = frozenset(
@@ -22,6 +22,7 @@ _NO_HEADERS = frozenset(
     "proxy-connection proxy-authenticate".split()
 )
 _MOST_HOSTS = 50
+_OWN = r"localhost|.*\.localhost|.*\.docker\.internal"
 # Inside: in the home directory, but not in the place of what it has there, or where Docker has its secrets.
 _PATH = re.compile(r"(~(?!/workspace(/|$)|/\.config$)|/run/secrets)(/(?!\.\.?(/|$))[^/\0\n]+)+")
 
@@ -98,7 +99,11 @@ def _lend(table: Any, where: str) -> Lend:
             f"{where}: the hosts that it is lent to are no list of names.",
             f'Name each in full, 1 to {_MOST_HOSTS} of them: hosts = ["api.github.com", "git.example.com:8443"].',
         )
+    if own := [host for host in known if re.fullmatch(_OWN, host.partition(":")[0].lower())]:
+        raise ConfinedError(
+            f"{where}: {own[0]} is this machine, and nothing is lent to it.", "Give the secret instead."
+        )
     if not isinstance(header, str) or not _HEADER.fullmatch(header) or header.lower() in _NO_HEADERS:
         raise ConfinedError(f"{where}: the header cannot be {header!r}.", "It is Authorization, X-Api-Key or the like.")
     pairs = (host.lower().partition(":") for host in known)
-    return Lend(tuple(sorted({(host, int(port or _HTTPS_PORT)) for host, _, port in pairs})), header.lower())
+    return Lend(tuple(sorted({(host, int(port or HTTPS_PORT)) for host, _, port in pairs})), header.lower())

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from helpers import TEST_LABEL, User, docker, sidecars_of, up, wait_until
-from lending import HOST, NETWORKS, OTHER, VALUE, There, borrower, there
+from lending import HOST, NETWORKS, OTHER, VALUE, There, borrower, config, there
+from registries import PASSWORD, TOKEN, USER, tarball, wheel
 
 __all__ = ["borrower", "there"]
 pytestmark = pytest.mark.timeout(400)
@@ -199,3 +200,64 @@ from egress.lending import look_up_by_dns
             assert answer.split() == expected
     finally:
         docker("rm", "--force", name, check=False)
+
+
+TOOLS = f"""
+[secrets.GH_ENTERPRISE_TOKEN]
+variable = "TOKEN_SOURCE"
+always = true
+lend = {{hosts = ["{HOST}"]}}
+[secrets.PIP_TOKEN]
+variable = "PIP_SOURCE"
+always = true
+lend = {{hosts = ["{HOST}"]}}
+"""
+GITCONFIG = "[user]\nname = Test\nemail = test@example.invalid\n"
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_git_pip_npm_and_gh_sign_in_with_the_placeholder(
+    borrower: tuple[User, Path], there: There, network: str
+) -> None:
+    user, project = borrower
+    (there.directory / "simple/secretpkg-1.0-py3-none-any.whl").write_bytes(wheel("secretpkg"))
+    (there.directory / "npm/secretpkg-1.0.0.tgz").write_bytes(tarball("secretpkg"))
+    script = "rm -rf git/x.git && git init -q --bare git/x.git && git -C git/x.git config http.receivepack true"
+    subprocess.run(["sh", "-c", script], cwd=there.directory, check=True)
+    (user.home / ".gitconfig").write_text(GITCONFIG)
+    user.variables.update(TOKEN_SOURCE=TOKEN, PIP_SOURCE=PASSWORD)
+    # `gh` as the docs say; what comes with it is built on top of the image.
+    config(user, f'packages = ["gh"]\n{TOOLS}')
+    (project / ".npmrc").write_text(
+        f"registry=https://{HOST}/npm/\n//{HOST}/npm/:_authToken=${{GH_ENTERPRISE_TOKEN}}\n"
+    )
+    (project / "requirements.txt").write_text(f"--index-url https://{USER}:${{PIP_TOKEN}}@{HOST}/simple\nsecretpkg\n")
+    script = f"""
+        export GIT_TERMINAL_PROMPT=0 GH_HOST={HOST}
+        case "$PIP_TOKEN$GH_ENTERPRISE_TOKEN" in *{TOKEN}*|*{PASSWORD}*) exit 9 ;; esac
+        pip install -q --no-input -r requirements.txt && python3 -m secretpkg && echo pip works
+        npm install --no-audit --no-fund secretpkg >/dev/null && node -p 'require("secretpkg")' && echo npm works
+        git clone -q https://{HOST}/git/x.git && cd x && git commit -qm made --allow-empty &&
+            git push -q origin HEAD:refs/heads/main && cd .. && git clone -q https://{HOST}/git/x.git again &&
+            git -C again log --format=%s origin/main && echo git works
+        gh api user --jq .authorization
+        other='!f() {{ echo username=x; echo password=x; }}; f'
+        git -c credential.https://{HOST}.helper= -c credential.helper="$other" \\
+            ls-remote https://{HOST}/git/x.git 2>&1 | tail -n 1
+    """
+    done = user.run("confined-claude", "shell", "--network", network, "--", "bash", "-c", script, cwd=project)
+    assert done.returncode == 0, done.stderr
+    *works, gh, refused = done.stdout.splitlines()
+    assert works == ["hello from a private package", "pip works", "from npm", "npm works", "made", "git works"], (
+        done.stderr
+    )
+    assert gh == f"token {TOKEN}"
+    assert "Authentication failed" in refused, "the control: without the placeholder the host refuses"
+
+
+def test_git_says_which_secret_a_host_refuses(borrower: tuple[User, Path], there: There) -> None:
+    user, project = borrower
+    script = f"GIT_TERMINAL_PROMPT=0 git ls-remote https://{HOST}/git/x.git"
+    done = user.run("confined-claude", "shell", "--network", "allowlist", "--", "sh", "-c", script, cwd=project)
+    assert done.returncode
+    assert f"confined-claude: {HOST} does not accept the secret GH_TOKEN, which you lend to it." in done.stderr

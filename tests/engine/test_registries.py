@@ -6,43 +6,18 @@ import base64
 import contextlib
 import gzip
 import hashlib
-import io
 import subprocess
-import tarfile
 import uuid
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers import REPOSITORY, TEST_LABEL, Api, User, docker, own_name, wait_until
-from registries import PASSWORD, TOKEN, USER
+from registries import PASSWORD, TOKEN, USER, tarball, wheel
 
 pytestmark = pytest.mark.timeout(400)
 
 HOST = "registry.corp.test"
-
-
-def wheel(name: str) -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr(f"{name}.py", "print('hello from a private package')\n")
-        info = f"{name}-1.0.dist-info"
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{info}/RECORD", "")
-    return content.getvalue()
-
-
-def tarball(name: str) -> bytes:
-    content = io.BytesIO()
-    with tarfile.open(fileobj=content, mode="w:gz") as archive:
-        text = f'{{"name": "{name}", "version": "1.0.0", "main": "index.js"}}'
-        for path, body in (("package/package.json", text), ("package/index.js", "module.exports = 'from npm'\n")):
-            entry = tarfile.TarInfo(path)
-            entry.size = len(body)
-            archive.addfile(entry, io.BytesIO(body.encode()))
-    return content.getvalue()
 
 
 @pytest.fixture

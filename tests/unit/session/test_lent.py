@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import string
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,12 @@ from hypothesis import strategies as st
 
 from confined_claude.container.egress.lent import parse
 from confined_claude.errors import ConfinedError
-from confined_claude.host import Host
+from confined_claude.host import Host, gitconfig_text
 from confined_claude.session.given import Given
 from confined_claude.session.lent import placeholder
 from confined_claude.state.facts import EngineFacts
 
+from ..guarding import put
 from .test_given import Place
 
 VALUE = "ghp_s3cret0123456789"
@@ -73,6 +76,8 @@ def test_what_is_not_lent_is_given_as_before(here: Place) -> None:
         '{hosts = ["https://a.example"]}',
         '{hosts = ["127.0.0.1"]}',
         '{hosts = ["a.example:0"]}',
+        '{hosts = ["localhost:8443"]}',
+        '{hosts = ["a.example", "Host.docker.internal"]}',
         '{hosts = ["a.example/path"]}',
         "{hosts = [1]}",
         '{hosts = ["a.example"], header = "Host"}',
@@ -245,3 +250,50 @@ def test_an_allowlist_that_is_read_again_never_opens_all(host: Host) -> None:
     from ..egress.test_network import place
 
     assert "opens_all" not in json.loads(allowlist_config(place(host, "internet"), ()))
+
+
+def test_git_gets_the_placeholder_for_the_hosts_that_take_it_as_a_password(here: Place, tmp_path: Path) -> None:
+    found = here.given(
+        TABLE + 'as_variable = "GH"\nlend = {hosts = ["github.com", "git.example.com:8443"]}\n'
+        '[secrets.K]\nvariable = "SOURCE"\nalways = true\nlend = {hosts = ["api.example"], header = "X-Api-Key"}\n'
+    )
+    settings = dict(found.git_settings)
+    assert set(settings) == {"credential.https://git.example.com:8443.helper", "credential.https://github.com.helper"}
+    assert not any(one.placeholder in text for text in settings.values() for one in found.lent)
+    put(tmp_path / "gitconfig", gitconfig_text(found.git_settings))
+    environ = {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig"), "GIT_CONFIG_NOSYSTEM": "1"}
+
+    def credential(host: str, what: str = "fill", more: str = "") -> subprocess.CompletedProcess[str]:
+        words = f"protocol=https\nhost={host}\n{more}\n"
+        return subprocess.run(
+            ["git", "credential", what], input=words, capture_output=True, text=True, check=False, cwd=tmp_path,
+            env={**environ, **found.variables, "GIT_TERMINAL_PROMPT": "0"},
+        )  # fmt: skip
+
+    for host in ("github.com", "git.example.com:8443"):
+        assert f"password={found.variables['GH']}\n" in credential(host).stdout
+    assert credential("evil.example").returncode, "the control: another host gets none"
+    assert credential("gist.github.com").returncode
+    done = credential("github.com", "reject", "username=x\npassword=x\n")
+    assert done.stderr == "confined-claude: github.com does not accept the secret T, which you lend to it.\n"
+
+
+def test_a_file_with_the_placeholder_serves_git_as_well(here: Place) -> None:
+    for path, words in (("~/.token", "/home/claude/.token"), ("~/a $(id)", "'/home/claude/a $(id)'")):
+        found = here.given(TABLE + f'as_file = "{path}"\nlend = {{hosts = ["github.com"]}}\n')
+        ((_, helper),) = found.git_settings
+        assert f'"$(cat {words})"' in helper
+
+
+def test_a_dry_run_says_how_the_sidecar_learns_what_it_lends(host: Host) -> None:
+    from confined_claude.session import dry_run
+
+    from ..egress.test_network import place, plan_egress, sidecar
+
+    for network in ("internet", "allowlist"):
+        words = {"key": "k", "image": "i", "sets_rules": False, "engine": EngineFacts()}
+        lending = plan_egress(place(host, network), lent=LENT, **words)
+        without = plan_egress(place(host, network), **words)
+        remark = "# A start tells it by its standard input what it lends; here that is nothing."
+        assert remark in list(dry_run._sidecar(sidecar(lending)))
+        assert remark not in list(dry_run._sidecar(sidecar(without)))
