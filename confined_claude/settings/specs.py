@@ -219,6 +219,7 @@ class Settings(NamedTuple):
         scale=("none", "all"),
         has_flag=True,
         help="which of this machine's GPUs the session has",
+        meanings={"none": "no GPU", "all": "each of them"},
         is_opening=True,
     ).field()
     git: str = Spec(
