@@ -30,6 +30,7 @@ _IDENTITY = ("user.name", "user.email", "author.name", "author.email", "committe
 _IDENTITY_VARIABLES = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "EMAIL")
 _REMOTE_URL = re.compile(r"remote\.(.*)\.(url|pushurl)")
 _HELPER = "confined-claude"  # the image's git-remote-confined-claude
+_BARE = "The repository here is bare: git works in its worktrees. At its root, where git outside refuses, leave it."
 _MAX_BYTES = 1 << 20
 _MAX_OVERRIDES = 200  # an environment has bounds, a repository's settings have none
 
@@ -62,6 +63,7 @@ def plan_git(host: Host, root: Path, settings: Settings) -> SessionGit:
     """Return what git is told in a session of the project at ``root``. Of its repository files are only read."""
     place = Place(host.home)
     local: list[GitVariable] = []
+    is_bare = False
     inside = [root]
     if os.path.lexists(root / ".git"):
         common, own = repository.directories_of(root)
@@ -69,6 +71,8 @@ def plan_git(host: Host, root: Path, settings: Settings) -> SessionGit:
         urls = (value for key, value, _ in (*host.git_config, *local) if re.fullmatch(r"remote\..*\.url", key))
         place = Place(host.home, own, _branch(own), tuple(urls))
         inside.append(common)
+        # The guard's `commondir` has git pass over that.
+        is_bare = own == common and {key: value for key, value, _ in local}.get("core.bare") == "true"
     theirs = tuple(resolved(host.git_config, place, plain=False))
     its = tuple(resolved(local, place))
     named = tuple(resolved(host.git_environment, place))  # after all files
@@ -90,7 +94,7 @@ def plan_git(host: Host, root: Path, settings: Settings) -> SessionGit:
         ),
         of_user,
         {name: value for name in _IDENTITY_VARIABLES if (value := host.environ.get(name))},
-        programs.remarks,
+        (*([_BARE] if is_bare else []), *programs.remarks),
         tuple(url for url, _ in pushes),
     )
 

@@ -106,6 +106,7 @@ class WorkTree:
 
     def __init__(self, top: str, git_directory: str, points: Mapping[str, bool]) -> None:
         self._top = Path(top)
+        self._git_directory = f"{git_directory}/"
         self._points = points
         self._file = Path(git_directory) / "info/sparse-checkout"
         self._environ = {**os.environ, "GIT_DIR": git_directory, "GIT_WORK_TREE": top}
@@ -201,7 +202,9 @@ class WorkTree:
         """
         restored: list[str] = []
         listed = self._git("ls-files", "--others", "--exclude-standard", "-z").split("\0")
-        names = [path for path in listed if path and not self._is_kept(path)]
+        # A git directory in the tree under another name is git's to write.
+        kept = (path for path in listed if path and not self._is_kept(path))
+        names = [path for path in kept if not f"{self._top}/{path}".startswith(self._git_directory)]
         if not names:
             yield restored
             return
@@ -217,7 +220,7 @@ class WorkTree:
             for name in names:
                 saved, there = saving / name, self._top / name
                 if os.path.lexists(saved) and os.path.lexists(there) and not _is_same(saved, there):
-                    saved.replace(there)
+                    shutil.move(saved, there)
                     restored.append(name)
             shutil.rmtree(place, ignore_errors=True)
 

@@ -187,6 +187,18 @@ def test_what_git_does_not_track_is_not_lost(root: Path, run: Run, capfd: pytest
     assert (root / "new").read_text() == "of other"
 
 
+def test_a_git_directory_in_the_tree_under_another_name_is_gits_to_write(root: Path, run: Run) -> None:
+    """It is no untracked file that has to stay: with `.bare` beside a `.git` file, say."""
+    (root / ".git").rename(root / ".bare")
+    put(root / ".git", "gitdir: ./.bare\n")
+    put(root / "mine")
+    assert run("switch", "-q", "other") == 0
+    assert git(root, "branch", "--show-current") == "other\n"
+    assert run("switch", "-q", "main") == 0
+    assert sorted(os.listdir(root)) == [".bare", ".envrc", ".git", "file", "mine"]
+    assert git(root, "fsck") == ""
+
+
 def test_a_change_of_the_users_can_still_be_committed(root: Path, run: Run) -> None:
     put(root / ".envrc", "edited")
     git(root, "branch", "same")

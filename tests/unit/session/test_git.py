@@ -168,6 +168,16 @@ def test_what_the_environment_and_the_account_say_counts_as_on_the_host(
     assert inside(host, root, plan_git(host, root, Settings()), tmp_path) == on_host
 
 
+def test_a_bare_repository_at_the_root_is_told(host: Host, tmp_path: Path) -> None:
+    """In a session git would take the root for a work tree."""
+    bare = host.home / "project/.bare"
+    git(host, tmp_path, "init", "--quiet", "--bare", str(bare))
+    put(bare.parent / ".git", "gitdir: ./.bare\n")
+    assert any("is bare" in line for line in plan_git(host, bare.parent, Settings()).remarks)
+    git(host, bare, "config", "core.bare", "false")
+    assert not any("is bare" in line for line in plan_git(host, bare.parent, Settings()).remarks)
+
+
 # Programs
 
 
