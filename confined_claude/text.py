@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-_QUOTED = re.compile("`[^`]*`")
+_QUOTED = "`[^`]*`"
 _SPACE = "\0"  # of those that stay; text on its way to a terminal has none
 # What file systems that fold names ignore in them: Default_Ignorable_Code_Point of Unicode.
-_IGNORED = re.compile(
+_IGNORED = (
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
     "\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+_SEQUENCE = r"\x1b\[[0-?]*[ -/]*[@-~]"
 
 
 def escape(text: str) -> str:
@@ -31,7 +31,7 @@ def folded(name: str) -> str:
         return name.lower()
     from unicodedata import normalize
 
-    return normalize("NFD", _IGNORED.sub("", normalize("NFD", name)).casefold())
+    return normalize("NFD", re.sub(_IGNORED, "", normalize("NFD", name)).casefold())
 
 
 def repr_without(value: NamedTuple, *hidden: str) -> str:
@@ -49,7 +49,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def strip_controls(text: str) -> str:
     """Return the output of a program without colours and control characters, with its line breaks."""
-    return "".join(char if char.isprintable() or char == "\n" else " " for char in _SEQUENCE.sub("", text))
+    return "".join(char if char.isprintable() or char == "\n" else " " for char in re.sub(_SEQUENCE, "", text))
 
 
 def wrap(text: str, width: int) -> str:
@@ -66,7 +66,9 @@ def _wrap_line(line: str, width: int) -> list[str]:
     import textwrap  # takes time to import, and most lines are short
 
     indent = line[: len(line) - len(line.lstrip())] + "  "
-    joined = _QUOTED.sub(lambda found: found[0].replace(" ", _SPACE) if len(found[0]) < width // 2 else found[0], line)
+    joined = re.sub(
+        _QUOTED, lambda found: found[0].replace(" ", _SPACE) if len(found[0]) < width // 2 else found[0], line
+    )
     parts = textwrap.wrap(
         joined, max(width, 20), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )

@@ -19,14 +19,11 @@ INSIDE = f"{CONTAINER_HOME}/.claude"
 _IN_IMAGE = frozenset(("bash", "node", "npm", "npx", "python", "python3", "sh"))
 # Directories that a session has of its own, with much the same in them.
 _ITS_OWN = ("/bin/", "/dev/", "/etc/", "/lib/", "/proc/", "/sbin/", "/sys/", "/tmp/", "/usr/", "/var/tmp/")
-_PATH = re.compile(
-    r"""(?<![\w.}/:@-])(?P<root>~|\$HOME\b|\$\{HOME\}|\$CLAUDE_CONFIG_DIR\b|\$\{CLAUDE_CONFIG_DIR\})?
-    (?P<rest>(?:/[^\s"'`;|&<>()$\\*?\[\]{},=]+)+)""",
-    re.VERBOSE,
-)
+_PATH = r"""(?x)(?<![\w.}/:@-])(?P<root>~|\$HOME\b|\$\{HOME\}|\$CLAUDE_CONFIG_DIR\b|\$\{CLAUDE_CONFIG_DIR\})?
+    (?P<rest>(?:/[^\s"'`;|&<>()$\\*?\[\]{},=]+)+)"""
 _WORD = r"""(?:"[^"]*"|'[^']*'|[^\s;|&<>()"'])+"""
-_PROGRAM = re.compile(rf"\s*(?:\w+=(?:{_WORD})?\s+)*(?:exec\s+)?({_WORD})")
-_INTERPRETED = re.compile(rf"(?:\S*/)?(?:python[\d.]*|node|bash|sh|ruby|perl)\s+((?!-){_WORD})")
+_PROGRAM = rf"\s*(?:\w+=(?:{_WORD})?\s+)*(?:exec\s+)?({_WORD})"
+_INTERPRETED = rf"(?:\S*/)?(?:python[\d.]*|node|bash|sh|ruby|perl)\s+((?!-){_WORD})"
 _SHELL_WORDS = frozenset("! [ [[ { if for while until case function time : . source eval cd test true false".split())
 
 
@@ -57,7 +54,7 @@ class InSession(NamedTuple):
         if not self.program:
             return self.text
         tests = [f"command -v {self.program} >/dev/null 2>&1"]
-        if script := _INTERPRETED.match(self.text[self.text.index(self.program) :]):
+        if script := re.match(_INTERPRETED, self.text[self.text.index(self.program) :]):
             tests.append(f"[ -e {script[1]} ]")
         return f"{' && '.join(tests)} || exit 0; {self.text}"
 
@@ -97,8 +94,8 @@ def in_session(command: str, paths: HostPaths) -> InSession:
             problems.append(f"it names {path}, which is not in the session")
         return found[0]
 
-    text = _PATH.sub(replaced, command)
-    started = _PROGRAM.match(text)
+    text = re.sub(_PATH, replaced, command)
+    started = re.match(_PROGRAM, text)
     program = started[1] if started and started[1] not in _SHELL_WORDS else ""
     return InSession(text, tuple(scripts), program, problems[0] if problems else "")
 

@@ -33,16 +33,14 @@ _CLIENTS_OWN = frozenset(
 _SKIPPED = frozenset(
     (".git", ".hg", ".svn", ".jj", "__pycache__", ".venv", ".DS_Store", ".mypy_cache", ".pytest_cache")
 )
-SECRET_NAME = re.compile(
-    r"""\.env(\..*)?|.*\.env|.*\.(pem|key|p12|pfx|jks|keystore|kdbx|ppk)|id_(rsa|dsa|ecdsa|ed25519)\b.*
+SECRET_NAME = r"""(?ix)
+    \.env(\..*)?|.*\.env|.*\.(pem|key|p12|pfx|jks|keystore|kdbx|ppk)|id_(rsa|dsa|ecdsa|ed25519)\b.*
     |\.?(netrc|npmrc|pypirc|pgpass|htpasswd|git-credentials)|\.?credentials(\..*)?|.*_history
     |(.*[._-])?(secrets?|tokens?|passwords?|api[_-]?keys?)\.(json|ya?ml|toml|ini|txt|cfg)|service[_-]?account.*\.json
-    |\.(ssh|aws|azure|gnupg|kube|docker|gcloud)""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_PRIVATE_KEY = re.compile(rb"\s*-----BEGIN [A-Z ]*PRIVATE KEY")
-_IMPORT = re.compile(r"(?:^|\s)@((?:[^\s\\]|\\ )+)")
-_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
+    |\.(ssh|aws|azure|gnupg|kube|docker|gcloud)"""  # noqa: S105
+_PRIVATE_KEY = rb"\s*-----BEGIN [A-Z ]*PRIVATE KEY"
+_IMPORT = r"(?:^|\s)@((?:[^\s\\]|\\ )+)"
+_CODE = r"(?s)```.*?(?:```|\Z)|`[^`\n]*`"
 
 Parts = tuple[str, ...]
 
@@ -116,7 +114,7 @@ class HostConfig:
                 content = directory.read(source[-1], limit)
         except OSError:
             return None
-        return None if content is None or _PRIVATE_KEY.match(content) else content
+        return None if content is None or re.match(_PRIVATE_KEY, content) else content
 
     # Walking
 
@@ -156,7 +154,7 @@ class HostConfig:
         if path[-1] in _SKIPPED:
             return
         try:
-            if SECRET_NAME.fullmatch(path[-1]):
+            if re.fullmatch(SECRET_NAME, path[-1]):
                 raise _Unusable("it looks like a secret")
             status = directory.stat(source[-1])
             if stat.S_ISLNK(status.st_mode):
@@ -190,7 +188,7 @@ class HostConfig:
         done = self._led_to(path)
         if not done or done[0] in _CLIENTS_OWN:
             raise _Unusable("it leads to what Claude Code keeps for itself")
-        if secret := next((name for name in done if SECRET_NAME.fullmatch(name)), ""):
+        if secret := next((name for name in done if re.fullmatch(SECRET_NAME, name)), ""):
             raise _Unusable(f"it leads to {secret}, which looks like a secret")
         return done
 
@@ -237,7 +235,7 @@ class HostConfig:
                 text = (self.content(self._resolved(place)) or b"").decode("utf-8", "replace")
             except (_LeftOut, OSError):
                 continue
-            for found in _IMPORT.finditer(_CODE.sub("", text)):
+            for found in re.finditer(_IMPORT, re.sub(_CODE, "", text)):
                 written = found[1].replace("\\ ", " ").rstrip(".,;:)")
                 path = os.path.normpath(self._path / Path(name).parent / self._expanded(written))
                 try:

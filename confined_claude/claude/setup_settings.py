@@ -28,7 +28,7 @@ _NOT_INSIDE = {
     ),
 }
 _SECRET = re.compile(r"(?i).*(token(?!s)|secret|passw|credential|api_?key|_key\b|auth|cookie|headers)")
-_OF_THE_SESSION = re.compile(r"HOME|PATH|SHELL|TMPDIR|USER|LOGNAME|CLAUDE_CONFIG_DIR|CONFINED_CLAUDE_.*")
+_OF_THE_SESSION = r"HOME|PATH|SHELL|TMPDIR|USER|LOGNAME|CLAUDE_CONFIG_DIR|CONFINED_CLAUDE_.*"
 
 
 class SettingsCopy:
@@ -90,7 +90,7 @@ def _reason(name: str, value: object) -> str:
         return "each session has this machine's, as it is then"
     if _SECRET.match(name):
         return "it looks like a secret, and the config is shared by sessions"
-    if _OF_THE_SESSION.fullmatch(name):
+    if re.fullmatch(_OF_THE_SESSION, name):
         return "the session has its own"
     if name.endswith("_URL") or (isinstance(value, str) and value.startswith(("/", "~/"))):
         return "it names a place that is this machine's"

@@ -11,7 +11,7 @@ from .. import console
 from ..errors import ReviewNeeded
 from ..host import Host
 from ..project import SCAFFOLD
-from ..workspace import current_project
+from ..state.current import current_project
 from . import template
 from .clean import Options
 from .clean.confirm import carry_out

@@ -13,8 +13,8 @@ from ..environment import HOST_GATEWAY, PROXIES
 from ..workspace import Workspace
 
 _PORTS = {"http": 80, "https": 443}
-_ENDPOINT = re.compile("|".join((*PROXIES, "OTEL_.*_ENDPOINT")))
-_HOST = re.compile(r"[A-Za-z0-9_.:-]+")
+_ENDPOINT = "|".join((*PROXIES, "OTEL_.*_ENDPOINT"))
+_HOST = r"[A-Za-z0-9_.:-]+"
 
 # What Claude Code itself connects to: its API, its sign-in, and its downloads.
 CLAUDE_HOSTS = ("api.anthropic.com", "platform.claude.com", "claude.ai", "downloads.claude.ai")
@@ -32,7 +32,9 @@ _UPSTREAM = {
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Return those variables of a session that name what it connects to; ``environ`` is the user's environment."""
     found = environment.split(environ)[1]
-    return {name: value for name, value in found.items() if _ENDPOINT.fullmatch(name) or environment.is_endpoint(name)}
+    return {
+        name: value for name, value in found.items() if re.fullmatch(_ENDPOINT, name) or environment.is_endpoint(name)
+    }
 
 
 def named(environ: Mapping[str, str]) -> list[tuple[str, int]]:
@@ -83,5 +85,5 @@ def pairs(variables: Mapping[str, str]) -> Iterator[tuple[str, int]]:
             host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme, 0)
         except ValueError:
             continue
-        if host and _HOST.fullmatch(host) and port and name.lower() != "no_proxy":
+        if host and re.fullmatch(_HOST, host) and port and name.lower() != "no_proxy":
             yield host, port

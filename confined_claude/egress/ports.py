@@ -26,7 +26,7 @@ _LAST = 65535
 _ENGINE_PORTS = frozenset((2375, 2376, 2377))
 # Behind what the engine publishes; above the ports that the kernel gives to connections.
 _FIRST_INNER_PORT = 61000
-_PORT = re.compile(r"^[a-z]+://[^/]*:([0-9]{1,5})(?:/|$)")
+_PORT = r"^[a-z]+://[^/]*:([0-9]{1,5})(?:/|$)"
 _LISTENING = "0A"
 _EVERYWHERE_OR_LOOPBACK = ("00000000", "0100007F", "0" * 32, "0" * 24 + "01000000")
 
@@ -164,7 +164,7 @@ def out_of_reach(servers: str, relayed: Sequence[int]) -> Iterator[str]:
     """Yield a line on each of the user's MCP ``servers`` (a JSON text) on this machine that nothing relays."""
     for name, server in json.loads(servers or "{}").get("mcpServers", {}).items():
         url = server.get("url", "")
-        if is_loopback(url) and (found := _PORT.search(url)) and int(found[1]) not in relayed:
+        if is_loopback(url) and (found := re.search(_PORT, url)) and int(found[1]) not in relayed:
             yield (
                 f"The MCP server {escape(name)} is at port {found[1]} of this machine, which this session does not "
                 f"reach: for that, set `host_ports = [{found[1]}]`."

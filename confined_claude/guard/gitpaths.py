@@ -9,16 +9,16 @@ import re
 from collections.abc import Sequence
 
 # Empty components, "." and "..", then `.git` and what NTFS takes for that: see is_ntfs_dotgit in path.c.
-_INVALID = re.compile(rb"(?:\A|/)\.{0,2}(?:/|\Z)|(?:\A|/|(?<=[^/])\\)(?i:\.git|git~1)[. ]*(?:[/\\:]|\Z)")
+_INVALID = rb"(?:\A|/)\.{0,2}(?:/|\Z)|(?:\A|/|(?<=[^/])\\)(?i:\.git|git~1)[. ]*(?:[/\\:]|\Z)"
 # What a link may not be named: `.gitmodules`, and what NTFS takes for that, its short names included.
 _SHORT = b"|".join(b"gi7eba"[:length] + b"~[1-9][0-9]{%d}" % (6 - length) for length in range(7))
-_INVALID_LINK = re.compile(
+_INVALID_LINK = (
     rb"(?i)(?:\A|/)\.gitmodules(?:/|\Z)|(?:\A|/|(?<=[^/])\\)(?:\.gitmodules|gitmod~[1-4]|%b)[. ]*(?::|\Z)" % _SHORT
 )
 # HFS+ ignores these characters: see next_hfs_char in utf8.c.
-_HFS_IGNORED = re.compile(rb"\xe2\x80[\x8c-\x8f\xaa-\xae]|\xe2\x81[\xaa-\xaf]|\xef\xbb\xbf")
-_HFS_INVALID = re.compile(rb"(?i)(?:\A|/)\.git(?:/|\Z)")
-_HFS_INVALID_LINK = re.compile(rb"(?i)(?:\A|/)\.git(?:modules)?(?:/|\Z)")
+_HFS_IGNORED = rb"\xe2\x80[\x8c-\x8f\xaa-\xae]|\xe2\x81[\xaa-\xaf]|\xef\xbb\xbf"
+_HFS_INVALID = rb"(?i)(?:\A|/)\.git(?:/|\Z)"
+_HFS_INVALID_LINK = rb"(?i)(?:\A|/)\.git(?:modules)?(?:/|\Z)"
 # One of these is in many paths, in small letters and between NULs, if any of them is invalid. As one pattern with
 # alternatives they would take ten times as long.
 _SUSPICIOUS = tuple(
@@ -36,10 +36,10 @@ def is_invalid(path: bytes, *, is_link: bool = False, is_directory: bool = False
     """
     if is_directory and path.endswith(b"/"):
         path = path[:-1]
-    if _INVALID.search(path) or (is_link and _INVALID_LINK.search(path)):
+    if re.search(_INVALID, path) or (is_link and re.search(_INVALID_LINK, path)):
         return True
-    visible = _HFS_IGNORED.sub(b"", path)
-    return visible != path and bool((_HFS_INVALID_LINK if is_link else _HFS_INVALID).search(visible))
+    visible = re.sub(_HFS_IGNORED, b"", path)
+    return visible != path and re.search(_HFS_INVALID_LINK if is_link else _HFS_INVALID, visible) is not None
 
 
 def invalid_files(paths: Sequence[bytes]) -> list[bytes]:

@@ -32,15 +32,15 @@ _MAX_COMMAND = 4096  # characters
 _KNOWN = frozenset(("config", "config.worktree", "commondir", "hooks"))
 _TOOLS = frozenset(("mergetool", "difftool", "browser", "man", "guitool"))
 # No file that a setting names has this in its name.
-_PATTERN = re.compile(r"[*?\[%]|://")
+_PATTERN = r"[*?\[%]|://"
 # Settings whose value is a path that git only reads as data.
-_DATA = re.compile(
+_DATA = (
     r"(?:commit\.template|blame\.ignorerevsfile|core\.(?:excludesfile|worktree)|mailmap\.(?:file|blob)|user\.signingkey"
     r"|gpg\.ssh\..*file|http\..*|safe\.directory|fsck\.skiplist|format\.signaturefile|sendemail\..*file"
     r"|url\..*|remote\..*\.(?:url|pushurl|fetch|push))"
 )
-_WORDS = re.compile(r"[^\s'\"!;&|()<>$`=]+")
-_INTERPRETER = re.compile(
+_WORDS = r"[^\s'\"!;&|()<>$`=]+"
+_INTERPRETER = (
     r"(?:ba|da|z|k|fi|a|c|tc)?sh|\.|source|exec|env|xargs|make|(?:python|pypy|perl|ruby|node|php|lua|tclsh)[0-9.]*"
     r"|g?awk|bun|deno|tsx|ts-node|uv|pwsh|Rscript|osascript|busybox|nohup|time|timeout|nice|sudo"
 )
@@ -184,21 +184,21 @@ def _is_path(key: str) -> bool:
 def _is_command(key: str, value: str) -> bool:
     if key.startswith("alias.") and not value.startswith(("!", "-")):
         return False  # a command of git's own
-    return not gitconfig.is_harmless(key, value) and _DATA.fullmatch(key) is None
+    return not gitconfig.is_harmless(key, value) and re.fullmatch(_DATA, key) is None
 
 
 def _words(command: str) -> Iterator[tuple[str, bool]]:
     """Yield the words of a command that may be files, each with whether it is run: by itself, or by an interpreter."""
     command = command[:_MAX_COMMAND]
-    words = _WORDS.findall(command)
+    words = re.findall(_WORDS, command)
     with contextlib.suppress(ValueError):
         words += shlex.split(command.removeprefix("!"))
     is_interpreted = False
     for index, word in enumerate(words[:_MAX_WORDS]):
         is_program = (not index and "/" in word) or is_interpreted
-        if not word.startswith("-") and not _PATTERN.search(word):
+        if not word.startswith("-") and not re.search(_PATTERN, word):
             yield word, is_program
-        is_interpreted = is_interpreted or _INTERPRETER.fullmatch(word.rpartition("/")[2]) is not None
+        is_interpreted = is_interpreted or re.fullmatch(_INTERPRETER, word.rpartition("/")[2]) is not None
 
 
 def _is_directory(path: Path) -> bool:

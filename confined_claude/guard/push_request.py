@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from ..text import escape, parse_json
 
@@ -18,8 +18,7 @@ _REF = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Update:
+class Update(NamedTuple):
     """A branch or a tag of the remote, by its full name ``ref``, that is to name the object ``new``."""
 
     ref: str
@@ -30,8 +29,7 @@ class Update:
         return self.ref.removeprefix(HEADS)
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """A push to ``url`` that a session asks for."""
 
     url: str
@@ -57,8 +55,7 @@ def _is_update(value: object) -> bool:
     return ref.isprintable() and _REF.fullmatch(ref) is not None and _ID.fullmatch(new) is not None
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """What an update does to the remote, which has ``old`` there, or nothing if that is empty.
 
     ``commits`` are the new ones, a line each; ``files`` are lines added, lines deleted and the path; ``findings``

@@ -52,7 +52,7 @@ def remarks(root: Path) -> Iterator[str]:
                 if entry.is_file(follow_symlinks=False):
                     name, path = entry.name, prefix + entry.name
                     suffix = os.path.splitext(name)[1].lower() or name.lower()  # noqa: PTH122 - for each file
-                    is_named = SECRET_NAME.fullmatch(name) is not None
+                    is_named = re.fullmatch(SECRET_NAME, name) is not None
                     if is_named and suffix not in _UNCERTAIN:
                         found[path] = _pattern(name)
                     elif suffix in _SETTINGS:

@@ -17,7 +17,7 @@ SCAFFOLD = ".confined-claude"
 # What sessions make in it, and what a start and a cleanup leave there.
 VENVS = "venvs"
 IN_SCAFFOLD = (VENVS, "local-bin")
-_OURS = re.compile(r"venvs|local-bin|\.gitignore|\.removed-[0-9a-f]{12}")
+_OURS = r"venvs|local-bin|\.gitignore|\.removed-[0-9a-f]{12}"
 # The directories of version control. Only git may have a file in its place.
 REPOSITORIES = (".git", ".hg", ".jj", ".sl")
 NAMES = frozenset((*REPOSITORIES, SCAFFOLD))
@@ -40,7 +40,7 @@ def is_mark(name: str, names: Collection[str] | None) -> bool:
     ``names`` is None for a file, a link, or a directory that cannot be read.
     """
     if name == SCAFFOLD:
-        return names is None or not all(map(_OURS.fullmatch, names))
+        return names is None or not all(re.fullmatch(_OURS, name) for name in names)
     if name == ".git":  # git passes over a directory that is none of its own
         return names is None or not _FOLDED_GIT_MARKS.isdisjoint(map(folded, names))
     return name in REPOSITORIES and names is not None

@@ -31,9 +31,9 @@ _INSTEAD = tuple(
         (r"core\.fsmonitor", "false"),
     )
 )
-_NO_PROGRAM = re.compile(r"true|false|yes|no|on|off|0|1|", re.IGNORECASE)
+_NO_PROGRAM = r"(?i)true|false|yes|no|on|off|0|1|"
 _SIGNING = ("commit.gpgsign", "tag.gpgsign", "tag.forcesignannotated", "push.gpgsign")
-_FILTER = re.compile(r"filter\.(.+)\.(?:clean|process)")
+_FILTER = r"filter\.(.+)\.(?:clean|process)"
 _LFS = "lfs"  # in the image's own settings
 # What git 2.39 of Debian 12 reads, see its setup.c.
 _EXTENSIONS = frozenset(("noop", "noop-v1", "objectformat", "partialclone", "preciousobjects", "worktreeconfig"))
@@ -82,7 +82,7 @@ def plan_programs(
 
 
 def _filters(keys: Iterable[str]) -> set[str]:
-    return {found[1] for key in keys if (found := _FILTER.fullmatch(key))}
+    return {found[1] for key in keys if (found := re.fullmatch(_FILTER, key))}
 
 
 def _refused(name: str, elsewhere: dict[str, str]) -> Iterator[tuple[str, str]]:
@@ -102,7 +102,7 @@ def _refusal(name: str) -> str:
 
 def _is_inside(key: str, command: str, root: Path, settings: Settings) -> bool:
     """Return whether a session has the program that the command of a setting begins with, as far as that is known."""
-    if _NO_PROGRAM.fullmatch(command):
+    if re.fullmatch(_NO_PROGRAM, command):
         return True
     try:
         program = shlex.split(command.removeprefix("!"))[0]

@@ -22,8 +22,8 @@ from ..project import CONTAINER_HOME
 from ..settings import SPECS
 
 SECRETS_FILE, VARIABLES_FILE = "run/confined-claude/secrets", "run/confined-claude/variables"
-_URL = re.compile(r"(?=(https?://[^\s'\"]{1,2000}))", re.IGNORECASE)  # one may stand right behind another
-_MACHINE = re.compile(r"^[ \t]*machine\s+([A-Za-z0-9.-]+)", re.MULTILINE)
+_URL = r"(?i)(?=(https?://[^\s'\"]{1,2000}))"  # one may stand right behind another
+_MACHINE = r"(?m)^[ \t]*machine\s+([A-Za-z0-9.-]+)"
 _USUAL_PORTS = (None, 80, 443)
 
 
@@ -84,7 +84,9 @@ def hosts_to_allow(given: Mapping[str, str], own: Mapping[str, bytes], allow: It
     allowed = tuple(allow)
     texts = {**given, **{path: os.fsdecode(content) for path, content in own.items()}}
     for name, text in texts.items():
-        for host in sorted({*filter(None, map(_host, _URL.findall(text))), *map(str.lower, _MACHINE.findall(text))}):
+        for host in sorted(
+            {*filter(None, map(_host, re.findall(_URL, text))), *map(str.lower, re.findall(_MACHINE, text))}
+        ):
             if not any(host == each or (each[:2] == "*." and host.endswith(each[1:])) for each in allowed):
                 yield f'{name} names {host}. If this allowlist is to have it: allow = ["{host}"]'
 

@@ -13,7 +13,7 @@ WIDENS = (
     "they can change what starts a session, and confines it from within"
 )
 
-_START = re.compile(r"(?i:ARG) BASE(=\S*)?\n(?i:FROM) \$(BASE|\{BASE\})")
+_START = r"(?i:ARG) BASE(=\S*)?\n(?i:FROM) \$(BASE|\{BASE\})"
 
 
 def checked(text: str, source: Path) -> str:
@@ -26,7 +26,7 @@ def checked(text: str, source: Path) -> str:
     if not found:
         return ""
     names = [line.split()[0].upper() for line in found]
-    if not _START.fullmatch("\n".join(found[:2])) or names.count("FROM") > 1:
+    if not re.fullmatch(_START, "\n".join(found[:2])) or names.count("FROM") > 1:
         raise ConfinedError(
             f"{source} is not based on the session image.",
             "Start it with the lines `ARG BASE` and `FROM ${BASE}`, and have no other FROM in it.",

@@ -22,7 +22,7 @@ MOST_BYTES = (128 << 10) - 1
 # A command with all its variables and arguments has two MiB (a quarter of the stack).
 MOST_IN_ALL = 1 << 20
 
-_OUR_PROGRAMS = re.compile(
+_OUR_PROGRAMS = (
     r"PATH|HOME|CONFINED_CLAUDE_\w+|IS_SANDBOX|DISABLE_AUTOUPDATER"
     # the dynamic linker and the C library, in every program
     r"|LD_\w+|GLIBC_TUNABLES|GCONV_PATH|LOCPATH|NLSPATH|MALLOC_\w+|HOSTALIASES|LOCALDOMAIN|RES_OPTIONS"
@@ -34,21 +34,17 @@ _OUR_PROGRAMS = re.compile(
     r"|GIT_(CONFIG\w*|DIR|WORK_TREE|COMMON_DIR|INDEX_FILE|OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES|NAMESPACE"
     r"|EXEC_PATH|TEMPLATE_DIR)"
 )
-_CLAUDES = re.compile(
-    r"ANTHROPIC_\w+|CLAUDE_?\w+|OTEL_\w+|BETA_TRACING_\w+|\w*_proxy"
+_CLAUDES = (
+    r"(?i)ANTHROPIC_\w+|CLAUDE_?\w+|OTEL_\w+|BETA_TRACING_\w+|\w*_proxy"
     # what it is told where it runs as a service, and which of its own services it means
     r"|(CCR|SELF_HOSTED_RUNNER|SESSION_INGRESS)_\w+|USE_\w*OAUTH\w*"
     # whom it takes for its own servers
-    r"|SSL_CERT_(FILE|DIR)|NODE_(EXTRA_CA_CERTS|TLS_REJECT_UNAUTHORIZED|USE_SYSTEM_CA)|GRPC_DEFAULT_SSL_\w+",
-    re.IGNORECASE,
+    r"|SSL_CERT_(FILE|DIR)|NODE_(EXTRA_CA_CERTS|TLS_REJECT_UNAUTHORIZED|USE_SYSTEM_CA)|GRPC_DEFAULT_SSL_\w+"
 )
 # Lines in a file: empty ones and comments, NAME=VALUE in three forms, and others. As fast whatever is in them.
-_LINE = re.compile(
-    rf"""^(?:[ \t]*(?:\#.*)?|[ \t]*(?:export[ \t]+)?({NAME})[ \t]*=
-    (?:[ \t]*'([^']*)'[ \t]*(?:\#.*)?|[ \t]*"((?:[^"\\]|\\[\s\S])*)"[ \t]*(?:\#.*)?|(.*))|(.+))$""",
-    re.MULTILINE | re.VERBOSE,
-)
-_COMMENT = re.compile(r"\s#.*")
+_LINE = rf"""(?xm)^(?:[ \t]*(?:\#.*)?|[ \t]*(?:export[ \t]+)?({NAME})[ \t]*=
+    (?:[ \t]*'([^']*)'[ \t]*(?:\#.*)?|[ \t]*"((?:[^"\\]|\\[\s\S])*)"[ \t]*(?:\#.*)?|(.*))|(.+))$"""
+_COMMENT = r"\s#.*"
 _ESCAPE, _ESCAPED = re.compile(r"""\\([nrt"\\$])"""), {"n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -63,11 +59,11 @@ def split(text: str) -> list[str]:
 def problem(entry: str) -> str:
     """Return why no session gets the variable of an entry (``NAME``, ``NAME=VALUE``); empty if it does."""
     name, _, value = entry.partition("=")
-    if _OUR_PROGRAMS.fullmatch(name):
+    if re.fullmatch(_OUR_PROGRAMS, name):
         return "it changes what the session's own programs do"
     if name.startswith("MCP_") and _leads(name):
         return "what begins with MCP_ and is no switch or number may lead Claude Code elsewhere; give it another name"
-    if _CLAUDES.fullmatch(name):
+    if re.fullmatch(_CLAUDES, name):
         return (
             "how Claude Code signs in and connects follows from your own environment by itself, and from nothing else"
         )
@@ -115,7 +111,7 @@ def parse_file(text: str, name: str) -> dict[str, str]:
     """
     found = {}
     text = text.replace("\r\n", "\n")
-    for line in _LINE.finditer(text):
+    for line in re.finditer(_LINE, text):
         variable, single, double, plain, other = line.groups()
         if other or "\0" in line[0]:
             number = text.count("\n", 0, line.start()) + 1
@@ -125,5 +121,5 @@ def parse_file(text: str, name: str) -> dict[str, str]:
         elif double is not None:
             found[variable] = _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), double)
         elif variable:
-            found[variable] = _COMMENT.sub("", plain).strip()
+            found[variable] = re.sub(_COMMENT, "", plain).strip()
     return found
