@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from rich.filesize import decimal
 
 from ..engine import containers
-from ..engine.sdk import Engine
+from ..engine.images import Images
 from ..errors import ConfinedError, EngineError
 from ..host import Host
 from ..image.inventory import Inventory, footprint
@@ -30,7 +30,7 @@ def plan(host: Host) -> Iterator[str]:
             raise ConfinedError(
                 f"Sessions are still running: {', '.join(running)}.", "End them first: confined-claude stop --all"
             )
-        if own := Inventory(Engine.connect(host.environ), host).own():
+        if own := Inventory(Images(), host).own():
             yield f"{counted(len(own), 'image')} that you have built, {decimal(footprint(own))}"
     except EngineError as error:
         print(f"confined-claude: {error.message} Images stay.", file=sys.stderr)
@@ -47,7 +47,7 @@ def images(host: Host) -> Iterator[str]:
     """Remove the images that this user has built, and what is left of interrupted sessions."""
     try:
         containers.remove(*(session.id for session in listing.sessions(host) if not session.is_up))
-        inventory = Inventory(Engine.connect(host.environ), host)
+        inventory = Inventory(Images(), host)
         inventory.remove(inventory.own())
         if remaining := inventory.own():
             yield f"Kept, as something else uses it: {', '.join(image.names[0] for image in remaining if image.names)}"

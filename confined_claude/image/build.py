@@ -62,11 +62,11 @@ def ensure(engine: Engine, chain: ImageChain, host: Host, rebuild: RebuildOption
     shared, *layers = chain.recipes
     with _build_lock(host, shared):
         if rebuild or not engine.image(shared.name):
-            _build_shared(inventory, shared, rebuild)
+            _build_shared(engine, inventory, shared, rebuild)
     for layer in layers:
         with _build_lock(host, layer):
             if not engine.image(layer.name):
-                _build(inventory, layer, {labels.KIND: labels.IMAGE, SHARED_IMAGE_LABEL: shared.name})
+                _build(engine, inventory, layer, {labels.KIND: labels.IMAGE, SHARED_IMAGE_LABEL: shared.name})
     inventory.prune()
 
 
@@ -79,8 +79,7 @@ def _build_lock(host: Host, recipe: Recipe) -> Iterator[None]:
         yield
 
 
-def _build_shared(inventory: Inventory, recipe: Recipe, rebuild: RebuildOptions) -> None:
-    engine = inventory.engine
+def _build_shared(engine: Engine, inventory: Inventory, recipe: Recipe, rebuild: RebuildOptions) -> None:
     before = engine.image(LATEST)
     if before and not rebuild and (reason := recipe.changes(_parts(before))):
         say(f"The image is built again: {reason}.")
@@ -88,7 +87,7 @@ def _build_shared(inventory: Inventory, recipe: Recipe, rebuild: RebuildOptions)
         _fetch_base(engine, recipe.base)
     arguments = {"CLAUDE_VERSION": rebuild.claude, "CLAUDE_ASKED": secrets.token_hex(4)} if rebuild.claude else {}
     marks = {FILES_LABEL: recipe.files_hash, PARTS_LABEL: json.dumps(recipe.parts)}
-    _build(inventory, recipe, marks, arguments, fresh=rebuild.everything or rebuild.base)
+    _build(engine, inventory, recipe, marks, arguments, fresh=rebuild.everything or rebuild.base)
     engine.tag(recipe.name, LATEST)
     # The layers on the image that was replaced: whoever needs one builds it anew.
     for layer in engine.tool_images():
@@ -112,6 +111,7 @@ def _fetch_base(engine: Engine, name: str) -> None:
 
 
 def _build(
+    engine: Engine,
     inventory: Inventory,
     recipe: Recipe,
     marks: Mapping[str, str],
@@ -120,7 +120,7 @@ def _build(
     fresh: bool = False,
 ) -> None:
     """Build an image with the labels ``marks``, with progress on the terminal and everything in a log file."""
-    host, engine = inventory.host, inventory.engine
+    host = inventory.host
     proxies = environment.proxies(with_proxies(host.environ))
     transcript = Transcript()
     path, log = _open_log(host)

@@ -17,7 +17,7 @@ from ..text import parse_json
 from .recipe import FILES_LABEL, LATEST, REPOSITORY, SHARED_IMAGE_LABEL, shared
 
 if TYPE_CHECKING:
-    from ..engine.sdk import Engine
+    from ..engine.images import Images
 
 _VERSIONS = "versions.json"
 _BUILT = "images.json"
@@ -54,7 +54,7 @@ class Inventory:
     One engine may serve others too: only what is recorded here counts as built here, whatever its labels say.
     """
 
-    def __init__(self, engine: Engine, host: Host) -> None:
+    def __init__(self, engine: Images, host: Host) -> None:
         self.engine = engine
         self.host = host
         self._state = state_of(host)

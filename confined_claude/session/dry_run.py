@@ -15,6 +15,7 @@ from ..egress.endpoints import mask_config
 from ..egress.network import CONFIG, SidecarPlan
 from ..egress.ports import Reservation
 from ..engine import containers
+from ..engine.images import Images
 from ..guard import enclosing
 from ..guard.guard import GuardPlan, plan_dry_run
 from ..guard.pins import FILES
@@ -24,7 +25,6 @@ from .handover import names_in
 from .host_facts import gather_given
 from .launch import Launch
 from .start import at_its_conversation, beside, engine_address, gather_facts, in_groups, plan, signed_in
-from .supervisor import connect
 
 MASK = "***"
 
@@ -48,7 +48,7 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
         mounts = {mount.target: mount for mount in map(place.placed, guarded[-1].mounts)} | mounts
     launch = in_groups(workspace, launch.with_mounts(mounts.values())).telling((*launch.notes, *launch.remarks))
     name = containers.free_name(launch.name)
-    has_image = connect(workspace.host).image(launch.image.name) is not None
+    has_image = Images().image(launch.image.name) is not None
     yield from map(_comment, _summary(workspace, launch, sign_in.source, has_image=has_image))
     yield from _prepare(workspace, launch, guarded)
     if launch.egress.sidecar is not None:

@@ -72,11 +72,12 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, 
                     launch = plan(workspace, facts, command)
                     places = beside(workspace, facts)
                 code = _start(workspace, launch, chosen, facts, caught, places=places, needs_sign_in=needs_sign_in)
+        from ..engine.images import Images
         from ..image.inventory import Inventory, is_prune_pending
 
         if is_prune_pending(state_of(workspace.host)):
             with contextlib.suppress(EngineError), signals.interruptible():
-                Inventory(connect(workspace.host), workspace.host).prune()
+                Inventory(Images(), workspace.host).prune()
         timing.report()
         return code
 

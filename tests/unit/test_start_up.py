@@ -79,6 +79,13 @@ def test_what_judges_a_session_is_not_imported_before_the_engine_works() -> None
     assert not {f"confined_claude.{name}" for name in ("guard.verdicts", "guard.scan", "image.inventory")} & modules
 
 
+@pytest.mark.parametrize("command", ["status.collector", "clean.shared", "uninstall"])
+def test_what_only_asks_for_images_does_without_the_sdk(command: str) -> None:
+    modules = imported_by(f"import confined_claude.commands.{command}; from confined_claude.image import inventory")
+    assert "confined_claude.engine.images" in modules
+    assert not {"docker", "requests", "dataclasses", "tarfile", "confined_claude.engine.sdk"} & modules
+
+
 def test_joining_a_session_imports_nothing_that_only_a_start_needs() -> None:
     modules = imported_by("import confined_claude.command_line, confined_claude.commands.execute")
     assert "confined_claude.session.join" in modules

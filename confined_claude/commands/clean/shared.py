@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ...claude import tokens
+from ...engine.images import Images
 from ...errors import EngineError
 from ...fs.directory import Location
 from ...fs.removal import Leftover
@@ -74,10 +75,8 @@ class SharedCleanup(NamedTuple):
 
     def _images(self) -> tuple[Inventory | None, ImageInventory]:
         """Return the inventory, and what it has of our images; None and none if the engine does not answer."""
-        from ...engine.sdk import Engine
-
         try:
-            inventory = Inventory(Engine.connect(self.host.environ), self.host)
+            inventory = Inventory(Images(), self.host)
             return inventory, inventory.look()
         except EngineError:
             return None, ImageInventory()

@@ -11,6 +11,7 @@ from typing import TypeVar
 from ...background import Background, Unfinished
 from ...engine import usage as kernel
 from ...engine.failures import no_answer
+from ...engine.images import Images
 from ...engine.usage import Usage
 from ...errors import ConfinedError
 from ...fs import usage as disk
@@ -141,9 +142,7 @@ class StatusCollector:
     @property
     def _inventory(self) -> Inventory:
         if self._connected is None:
-            from ...engine.sdk import Engine
-
-            self._connected = Inventory(Engine.connect(self._host.environ), self._host)
+            self._connected = Inventory(Images(), self._host)
         return self._connected
 
     # From the disk

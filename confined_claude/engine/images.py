@@ -1,0 +1,155 @@
+"""The engine's images, and what its containers take, by its API."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from . import api, containers, failures, labels, usage
+from .image import Image, chains_of, layers_of
+from .usage import Usage
+
+_MOST_BYTES = 16 << 20
+_MOST_AT_ONCE = 32
+_MISSING = 404
+
+
+class Images:
+    """The images of the engine in use. Methods raise EngineError if the engine cannot be asked, or refuses."""
+
+    def image(self, name: str) -> Image | None:
+        """Return an image by name or id; None if there is none."""
+        return next(iter(self._images([name])), None)
+
+    def tool_images(self) -> list[Image]:
+        """Return the images that this tool has built, by their labels: anyone's, and what others made from them."""
+        filters = json.dumps({"label": [f"{labels.KIND}={labels.IMAGE}"]})
+        with _understood("list its images"):
+            return self._images(entry["Id"] for entry in _asked("images/json", "list its images", filters=filters))
+
+    def _images(self, names: Iterable[str]) -> list[Image]:
+        """Return those of the images that there are."""
+        images = []
+        with _understood("look for images"):
+            used = {container["ImageID"] for container in _asked("containers/json", "list its containers", all="1")}
+            for name in names:
+                found = _asked(f"images/{name}/json", "look for images")
+                history = found and _asked(f"images/{name}/history", "look for images")
+                if history:
+                    images.append(_image(found, history, is_used=found["Id"] in used))
+        return images
+
+    def layers_beside(self, images: Sequence[Image]) -> set[str]:
+        """Return the layers, each as in ``Image.layers``, that other images of any owner have."""
+        own = {image.id for image in images}
+        chains: set[str] = set()
+        with _understood("list its images"):
+            for entry in _asked("images/json", "list its images"):
+                if entry["Id"] not in own and (found := _asked(f"images/{entry['Id']}/json", "list its images")):
+                    chains.update(chains_of(found["RootFS"].get("Layers") or ()))
+        return chains
+
+    def file_in_image(self, identity: str, path: str) -> bytes | None:
+        """Return the content of a file in an image; None if there is none. Nothing of the image runs for it."""
+        import tarfile  # once for each image
+
+        doing = "look into an image"
+        body = {"Image": identity, "Entrypoint": ["true"], "Cmd": ["true"]}
+        with _understood(doing):
+            made = str(api.ask("POST", "/containers/create", body=body).checked(doing).value["Id"])
+        try:
+            with api.begin("GET", f"/containers/{made}/archive", {"path": path}) as answer:
+                if answer.status == _MISSING:
+                    return None
+                received = answer.checked(doing).head(_MOST_BYTES + 1, failures.SECONDS)
+        finally:
+            containers.remove(made)
+        if len(received) > _MOST_BYTES:
+            return None
+        with contextlib.suppress(tarfile.TarError, LookupError), tarfile.open(fileobj=io.BytesIO(received)) as opened:
+            file = opened.extractfile(opened.getmembers()[0])
+            return None if file is None else file.read()
+        return None
+
+    def tag(self, name: str, new: str) -> None:
+        """Give an image another name as well."""
+        repository, _, tag = new.rpartition(":")
+        api.ask("POST", f"/images/{name}/tag", {"repo": repository, "tag": tag}).checked("tag the image")
+
+    def remove_image(self, name: str, *, force: bool = False) -> None:
+        """Remove a name of an image, and the image itself if that was its last and no container uses it.
+
+        With ``force`` the last name of an image that a container uses is removed as well.
+        """
+        api.ask("DELETE", f"/images/{name}", {"force": "1"} if force else None)  # what it refuses stays
+
+    def usage(self, identities: Sequence[str]) -> dict[str, Usage]:
+        """Return what running containers take, asked all at once: an engine may take a second for each.
+
+        Those that have ended, or that it says nothing of, are left out.
+        """
+        if not identities or not _counts(containers.info()):
+            return {}
+        from concurrent.futures import ThreadPoolExecutor  # where this machine's kernel does not say it
+
+        with ThreadPoolExecutor(min(_MOST_AT_ONCE, len(identities))) as pool:
+            found = dict(zip(identities, pool.map(_usage, identities), strict=True))
+        return {identity: used for identity, used in found.items() if used is not None}
+
+
+def _usage(identity: str) -> Usage | None:
+    answer = api.ask("GET", f"/containers/{identity}/stats", {"stream": "0", "one-shot": "1"})
+    return usage.of_answer(answer.value)
+
+
+def _asked(what: str, doing: str, **query: str) -> Any:
+    """Return the engine's answer; None if there is no such thing. Raises EngineError, and ValueError for nonsense."""
+    answer = api.ask("GET", f"/{what}", query)
+    if answer.status == _MISSING:
+        return None
+    if (value := answer.checked(doing).value) is None:
+        raise ValueError
+    return value
+
+
+@contextlib.contextmanager
+def _understood(doing: str) -> Iterator[None]:
+    """Raise EngineError for an answer that is not as the API has it."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise failures.refused(doing, f"its answer makes no sense ({type(error).__name__})") from None
+
+
+def _counts(info: Mapping[str, Any]) -> bool:
+    """Return whether an engine has cgroups, so that its figures are its containers' and not all of the machine's."""
+    is_rootless = info.get("Rootless") is True or "name=rootless" in (info.get("SecurityOptions") or ())
+    return info.get("CgroupDriver") != "none" and not (is_rootless and str(info.get("CgroupVersion")) == "1")
+
+
+def _image(found: Mapping[str, Any], history: Sequence[Mapping[str, Any]], *, is_used: bool) -> Image:
+    """Return the image that the engine describes as ``found``."""
+    # Podman has what was built here under the name of a registry that is none.
+    names = (name.removeprefix("localhost/") for name in found["RepoTags"] or () if name != "<none>:<none>")
+    layers = layers_of(found["RootFS"].get("Layers") or (), history)
+    return Image(
+        id=found["Id"],
+        names=tuple(sorted(names, key=lambda name: (name.endswith(":latest"), name))),
+        labels=dict(found["Config"].get("Labels") or {}),
+        created=_epoch(str(found.get("Created"))),
+        layers=layers,
+        is_used=is_used,
+    )
+
+
+def _epoch(text: str) -> float:
+    """Return a time as the engine writes it in seconds since 1970; 0 for one that is none, or before that."""
+    from datetime import datetime, timezone
+
+    try:
+        return max(0.0, datetime.fromisoformat(text[:19]).replace(tzinfo=timezone.utc).timestamp())
+    except ValueError:
+        return 0.0
