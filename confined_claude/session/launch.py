@@ -99,7 +99,8 @@ class Launch(NamedTuple):
         Where they hide the directory in which it starts, it starts at the project's root.
         """
         mounts = tuple(mounts)
-        is_hidden = any(f"{self.workdir}/".startswith(f"{mount.target}/") for mount in mounts if not mount.pin)
+        others = (mount for mount in mounts if mount.target != str(mount.source))
+        is_hidden = any(f"{self.workdir}/".startswith(f"{mount.target}/") for mount in others)
         workdir = self.command[1] if is_hidden else self.workdir
         return self._replace(mounts=(*self.mounts, *mounts), bound={**self.bound, **dict(bound)}, workdir=workdir)
 

@@ -438,8 +438,10 @@ def test_the_project_is_named_where_it_is_not_the_callers_directory(root: Path, 
     assert launch.workdir == str(root / "src")
     assert [f"The project is {root}" in remark for remark in launch.remarks] == [True]
     hidden = Mount(Path("/data"), ("x",), str(root / "src"))
-    assert launch.with_mounts([hidden]).workdir == str(root)
-    assert launch.with_mounts([hidden._replace(pin=True)]).workdir == str(root / "src")
+    for one in (hidden, hidden._replace(pin=True)):
+        assert launch.with_mounts([one]).workdir == str(root)
+    pinned = Mount(root, ("src",), str(root / "src"), pin=True)
+    assert launch.with_mounts([pinned]).workdir == str(root / "src")
     launch = plan_launch(workspace, HostFacts(passed_over=root / "src"), IMAGE, COMMAND, key="k")
     assert ["review --accept src" in remark for remark in launch.remarks] == [True]
     for former, where in ((root / "src", "`--here` goes on"), (root / "other", f"`--here` in {root}/other goes on")):
