@@ -129,18 +129,16 @@ def find(
         for _, prefix, listing in walk(root, passed, _MAX_ENTRIES, _MAX_SECONDS, closed.append):
             is_inside = prefix[:-1] in directories
             for entry in listing:
-                is_link = entry.is_symlink()  # it may lead to a directory, to itself, or to where nobody may look
                 path = prefix + entry.name
+                is_link = entry.is_symlink()  # it may lead to a directory, to itself, or to where nobody may look
                 is_directory = os.path.isdir(root / path) if is_link else entry.is_dir()  # noqa: PTH112
-                is_matched = is_inside or matched(path, is_directory=is_directory)
-                further = [*matched.below(path)] if is_link and is_directory else []
-                if is_link and (is_matched or further):
-                    path = _real(root, path, passed)
-                if not path:
-                    continue  # it leads nowhere that a session sees
-                beyond += [f"{glob.escape(path)}/{rest}" for rest in further]
-                if not is_matched:
-                    continue
+                is_matched = is_inside or matched(prefix, entry.name, is_directory=is_directory)
+                if is_link:
+                    further = [*matched.below(path)] if is_directory else []
+                    path = _real(root, path, passed) if is_matched or further else ""
+                    beyond += [f"{glob.escape(path)}/{rest}" for rest in further if path]
+                if not (is_matched and path):
+                    continue  # or it leads nowhere that a session sees
                 led = (is_link or by_link) and any(_overlap(root / path, place) for place in protected)
                 if led or _OF_CLAUDE.search(f"/{folded(path)}"):
                     kept.add(path)
@@ -316,18 +314,21 @@ class _Patterns:
         self._any = _joined(name for name, is_directory in names if not is_directory)
         self._directories = _joined(name for name, _ in names)
 
-    def __call__(self, path: str, *, is_directory: bool) -> bool:
-        """Return whether what is at ``path`` is hidden."""
-        if (self._directories if is_directory else self._any).match(folded(path.rpartition("/")[2])):
+    def __call__(self, prefix: str, name: str, *, is_directory: bool) -> bool:
+        """Return whether ``name`` in the directory at ``prefix`` is hidden."""
+        if (self._directories if is_directory else self._any).match(folded(name)):
             return True
-        return "" in (rest for rest, of_directory in self._rests(path) if is_directory or not of_directory)
+        if not self._paths:
+            return False
+        ends = self._rests(prefix + name)
+        return any(not rest and (is_directory or not of_directory) for rest, of_directory in ends)
 
     def below(self, path: str) -> Iterator[str]:
         """Yield the ends of the entries that begin with the directory at ``path``."""
         yield from (f"{rest}{'/' * of_directory}" for rest, of_directory in self._rests(path) if rest)
 
     def _rests(self, path: str) -> Iterator[tuple[str, bool]]:
-        parts = folded(path).split("/") if self._paths else []
+        parts = folded(path).split("/")
         for names, of_directory in self._paths:
             if len(names) >= len(parts) and all(map(fnmatch.fnmatchcase, parts, names)):
                 yield "/".join(names[len(parts) :]), of_directory
