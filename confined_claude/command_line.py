@@ -15,6 +15,8 @@ OLD_FLAGS = {
 }
 OWN_FLAGS = ("--help", "--list", "--print-completion-script", "--version")
 _SHORT_FLAGS = ("-h", "-l", "-V")
+# Tasks that take a word, and the flag that it is the value of.
+_FLAG_OF_WORD = {"init": "--directory", "export": "--to"}
 _COMPLETE = "--complete"  # what the shells' scripts call
 
 
@@ -30,16 +32,16 @@ def rewrite(words: list[str]) -> list[str]:
         words = ["run", *words]
     if words[0] == "review":
         return _with_one_value_each(words)
-    if words[0] == "init":
-        return _with_directory(words)
+    if words[0] in _FLAG_OF_WORD:
+        return _with_flag(words, _FLAG_OF_WORD[words[0]])
     return _with_separator(words) if words[0] == "run" and len(words) > 1 else words
 
 
-def _with_directory(words: list[str]) -> list[str]:
-    """Return the words of an ``init`` with its directory, where that has no flag, after one."""
+def _with_flag(words: list[str], flag: str) -> list[str]:
+    """Return ``words`` with the first that is no flag, nor follows this one, after ``flag``."""
     for number, (before, word) in enumerate(itertools.pairwise(words), 1):
-        if not word.startswith("-") and before != "--directory":
-            return [*words[:number], "--directory", *words[number:]]
+        if not word.startswith("-") and before != flag:
+            return [*words[:number], flag, *words[number:]]
     return words
 
 

@@ -18,7 +18,7 @@ from invoke.terminals import pty_size
 
 from . import __version__, tasks
 from .command_line import OLD_FLAGS, OWN_FLAGS, rewrite
-from .commands import catalogue, completion
+from .commands import catalogue, completion, groups
 from .console import wrapped
 from .errors import USAGE
 from .text import nearest
@@ -98,7 +98,7 @@ class OwnProgram(Program):
         print(textwrap.fill(_MORE_HELP, pty_size()[0]))
 
     def list_tasks(self) -> None:
-        for title, names in catalogue.GROUPS.items():
+        for title, names in groups.GROUPS.items():
             print(f"{title}:")
             self.print_columns([(name, completion.summary(self.collection[name])) for name in names])
 
@@ -107,7 +107,7 @@ class OwnProgram(Program):
 
     def print_task_help(self, name: str) -> None:
         flags = self.parser.contexts[name].help_tuples()
-        usage = catalogue.ARGUMENTS.get(name, "")
+        usage = groups.ARGUMENTS.get(name, "")
         print(f"Usage: confined-claude {name}{' [OPTIONS]' * bool(flags)}{f' {usage}' * bool(usage)}\n")
         for line in (inspect.getdoc(self.collection[name]) or "").splitlines():
             print(textwrap.fill(line, pty_size()[0], initial_indent="  ", subsequent_indent="  "))

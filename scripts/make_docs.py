@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from confined_claude import errors
-from confined_claude.commands import catalogue
+from confined_claude.commands import catalogue, groups
 from confined_claude.settings import SPECS, Kind
 from confined_claude.settings.specs import Spec
 
@@ -45,12 +45,12 @@ def commands_page() -> str:
     """Return the page that lists every command with its flags, as `--help` explains them."""
     first = "Each is a command of `confined-claude`, and a task of `inv` in a project with the scaffold."
     lines = ["# Commands", "", first]
-    for group, names in catalogue.GROUPS.items():
+    for group, names in groups.GROUPS.items():
         lines += ["", f"## {group}"]
         for name in names:
             command = catalogue.COMMANDS[name]
             first, *rest = (command.body.__doc__ or "").strip().splitlines()
-            line = " ".join((name, "[OPTIONS]" if command.flags else "", catalogue.ARGUMENTS.get(name, "")))
+            line = " ".join((name, "[OPTIONS]" if command.flags else "", groups.ARGUMENTS.get(name, "")))
             lines += ["", f"### {name}", "", f"{first}.", "", f"    confined-claude {' '.join(line.split())}"]
             if rest:
                 lines += ["", "```text", *(line.removeprefix("    ") for line in rest if line.strip()), "```"]

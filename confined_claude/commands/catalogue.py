@@ -1,4 +1,4 @@
-"""The commands: what each takes, what it calls, and how help groups them.
+"""The commands: what each takes, and what it calls.
 
 Both doors derive from this: the Invoke tasks, and the ``confined-claude`` command, which runs most command lines
 without Invoke, as importing that takes as long as all else that a start imports. What a command does is imported
@@ -26,10 +26,7 @@ _WITH_SETTINGS = ("run", "shell")
 
 
 class Command:
-    """A command: ``body`` takes the host and the ``flags`` by name, and returns an exit code or None.
-
-    The flags of the settings are found out when they are wanted, as importing the settings takes a while.
-    """
+    """A command: ``body`` takes the host and the ``flags`` by name, and returns an exit code or None."""
 
     def __init__(self, name: str, function: Callable[..., int | None], help: Mapping[str, str]) -> None:
         self.name = name
@@ -40,7 +37,7 @@ class Command:
 
     @cached_property
     def flags(self) -> Mapping[str, bool | None]:
-        """Its flags, with their defaults: False where one takes no value, None where it takes one."""
+        """Its flags, with their defaults: False where one takes no value, None where it takes one. Imports settings."""
         settings = {spec.parameter: None for spec in self._settings}
         return {**self._flags, **settings, **dict.fromkeys(self._here, False)}
 
@@ -285,6 +282,14 @@ def update(host: Host) -> None:
     update.update(host)
 
 
+@command(to="what to write: devcontainer", force="replace what is there")
+def export(host: Host, *, to: str | None = None, force: bool = False) -> None:
+    """Write a devcontainer.json for editors, with the same image, mounts and limits"""
+    from . import export
+
+    export.export(host, to, force=force)
+
+
 @command()
 def requests(host: Host) -> None:
     """Show the pushes that sessions ask for, and make those you agree to
@@ -336,13 +341,3 @@ def eject(host: Host, *, dry_run: bool = False, yes: bool = False) -> None:
     from . import clean, eject
 
     eject.eject(host, clean.Options(everything=True, dry_run=dry_run, sure=yes))
-
-
-# What follows the options of a task, for its help.
-ARGUMENTS = {"run": "[ARGUMENTS of claude]", "shell": "[-- COMMAND]", "exec": "[-- COMMAND]", "init": "[DIRECTORY]"}
-# The tasks as help lists them.
-GROUPS = {
-    "Daily work": ("run", "shell", "exec", "fetch", "status", "stop"),
-    "Safety": ("review", "trust", "setup", "requests", "blocked", "config"),
-    "Housekeeping": ("init", "update", "login", "doctor", "build", "rebuild", "clean", "clean-global", "eject"),
-}

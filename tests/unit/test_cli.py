@@ -14,7 +14,7 @@ import pytest
 from invoke import Parser
 
 from confined_claude import __version__, cli, command_line, tasks
-from confined_claude.commands import catalogue
+from confined_claude.commands import groups
 from confined_claude.commands.catalogue import passthrough
 from confined_claude.errors import READER_GONE
 from confined_claude.settings import SPECS
@@ -261,7 +261,7 @@ def test_help_explains_the_usage_and_only_flags_that_do_something(run: Run) -> N
 
 
 def test_every_task_is_in_one_group_of_the_help() -> None:
-    assert sorted(name for group in catalogue.GROUPS.values() for name in group) == sorted(tasks.ns.task_names)
+    assert sorted(name for group in groups.GROUPS.values() for name in group) == sorted(tasks.ns.task_names)
 
 
 def test_the_examples_of_the_help_are_command_lines(run: Run) -> None:

@@ -1,0 +1,62 @@
+"""``export``: the current project's container for what starts containers itself."""
+
+from __future__ import annotations
+
+import json
+
+from ..egress.ports import Reservation
+from ..errors import ConfinedError, system_error
+from ..fs.directory import Location
+from ..guard import review as guard
+from ..host import Host
+from ..image import build
+from ..session import devcontainer
+from ..session.mounts import make_directories
+from ..session.start import engine_address, gather_facts, in_groups, plan, signed_in
+from ..session.supervisor import connect
+from ..text import escape
+from ..workspace import Workspace
+
+_DEVCONTAINER = "devcontainer"
+_COMMAND = ("sleep", "infinity")
+_MODE = 0o755, 0o644
+
+
+def export(host: Host, to: str | None, *, force: bool) -> None:
+    """Write the current project's ``.devcontainer/devcontainer.json``, and say what is lost with it.
+
+    One that is there already, and is another, is only replaced with ``force``. Raises ConfinedError as a start does.
+    """
+    if to != _DEVCONTAINER:
+        raise ConfinedError("There is nothing like that to export.", "Try `confined-claude export devcontainer`.")
+    workspace = Workspace.current(host)
+    guard.refuse_while_red(workspace)
+    settings = workspace.settings._replace(ports=(), host_ports=())  # nobody stays with the container to serve them
+    workspace, sign_in = signed_in(workspace._replace(settings=settings))
+    with Reservation() as reservation:
+        facts = gather_facts(workspace, engine_address(workspace.host), sign_in, reservation)
+    launch = in_groups(workspace, plan(workspace, facts, _COMMAND))
+    content = json.dumps(devcontainer.describe(launch), indent=2).encode() + b"\n"
+    root = workspace.project.root
+    path = root / devcontainer.DIRECTORY / devcontainer.FILE
+    other = root / f".{devcontainer.FILE}"
+    place = Location(root, (devcontainer.DIRECTORY,))
+    with place.open_if_exists() as directory:
+        is_there = directory is not None and directory.exists(devcontainer.FILE)
+        before = None if directory is None else directory.read(devcontainer.FILE)
+    if (other.exists() or is_there) and before != content and not force:
+        raise ConfinedError(
+            f"{path if is_there else other} is there, and not what this writes: editors obey it.",
+            "Look at it; `confined-claude export devcontainer --force` replaces it.",
+        )
+    build.ensure(connect(host), launch.image, host)
+    make_directories(workspace, launch.mounts)
+    with place.make(_MODE[0]) as directory:
+        try:
+            directory.write(devcontainer.FILE, content, _MODE[1])
+        except OSError as error:
+            raise system_error("write", path, error) from None
+    print(f"{'Replaced' if is_there and before != content else 'Wrote'} {escape(str(path))}.")
+    print("A container that an editor starts by it has the image, mounts, limits and network of a session. It lacks:")
+    for line in devcontainer.lost():
+        print(f"  {line}")
