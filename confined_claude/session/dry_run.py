@@ -1,4 +1,4 @@
-"""A start that is only printed: its launch, and the docker commands that the supervisor would run.
+"""A start that is only printed: its launch, and the commands of docker or podman that the supervisor would run.
 
 What is printed can be pasted into bash or zsh, once the secrets, which are masked, are filled in. It never has a
 control character but line breaks: the name of a directory must not steer the terminal.
@@ -38,7 +38,8 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
     given = gather_given(workspace, runs_commands=False)
     workspace, sign_in = signed_in(at_its_conversation(workspace, command))
     with Reservation() as reservation:
-        facts = gather_facts(workspace, engine_address(workspace.host), sign_in, reservation, record=False)
+        address = engine_address(workspace.host)
+        facts = gather_facts(workspace, address, sign_in, reservation, record=False)
     facts = facts._replace(given=given)
     launch = plan(workspace, facts, command)
     guarded = [plan_dry_run(workspace, launch.key)]
@@ -48,20 +49,21 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
         mounts = {mount.target: mount for mount in map(place.placed, guarded[-1].mounts)} | mounts
     launch = in_groups(workspace, launch.with_mounts(mounts.values())).telling((*launch.notes, *launch.remarks))
     name = containers.free_name(launch.name)
+    program = f"podman --url {quote(address)}" if facts.engine.podman else "docker"
     has_image = Images().image(launch.image.name) is not None
     yield from map(_comment, _summary(workspace, launch, sign_in.source, has_image=has_image))
     yield from _prepare(workspace, launch, guarded)
     if launch.egress.sidecar is not None:
-        yield from _sidecar(launch.egress.sidecar)
+        yield from _sidecar(launch.egress.sidecar, program)
     yield from ("", "# The session.")
-    yield _docker("create", launch.create_arguments(name), launch.image.name)
+    yield _command(program, "create", launch.create_arguments(name), launch.image.name)
     if launch.private:
         yield "# secrets.tar has these files; each entry of variables has a NUL at its end, and no line break:"
         for file in launch.private:
             yield _comment(f"{file.path}, with mode {file.mode:o}, of {file.uid}:{file.gid}:")
             yield from (_comment(f"{name}{MASK}") for name in names_in(file))
-        yield f"docker cp - {name}:/ <secrets.tar"
-    yield " ".join(map(quote, ["docker", *containers.start_arguments(name, stdin=launch.stdin)]))
+        yield f"{program} cp - {name}:/ <secrets.tar"
+    yield " ".join([program, *map(quote, containers.start_arguments(name, stdin=launch.stdin))])
 
 
 def _summary(workspace: Workspace, launch: Launch, source: Source | None, *, has_image: bool) -> Iterator[str]:
@@ -116,7 +118,7 @@ def _stand_ins(workspace: Workspace) -> Iterator[str]:
         yield f"install -m 444 /dev/null {quote(str(place / hiding.FILE))}"
 
 
-def _sidecar(plan: SidecarPlan) -> Iterator[str]:
+def _sidecar(plan: SidecarPlan, program: str) -> Iterator[str]:
     yield from (
         "",
         "# The sidecar, which controls the network. It ends with the session, or after a minute without one.",
@@ -128,16 +130,16 @@ def _sidecar(plan: SidecarPlan) -> Iterator[str]:
     image = plan.arguments[plan.arguments.index("--entrypoint") + 2]
     if "--interactive" in plan.arguments:
         yield "# A start tells it by its standard input what it lends; here that is nothing."
-    yield f"{_docker('run', plan.arguments, image)} </dev/null &"
-    running = f"docker inspect --format '{{{{.State.Status}}}}' {plan.name} 2>&1 | grep -q running"
+    yield f"{_command(program, 'run', plan.arguments, image)} </dev/null &"
+    running = f"{program} inspect --format '{{{{.State.Status}}}}' {plan.name} 2>&1 | grep -q running"
     yield f"until {running}; do sleep 0.1; done"
 
 
-def _docker(verb: str, arguments: Sequence[str], image: str) -> str:
-    """Return a docker command that ends with the image and its command, one option a line."""
+def _command(program: str, verb: str, arguments: Sequence[str], image: str) -> str:
+    """Return a command of docker or podman that ends with the image and its command, one option a line."""
     end = list(arguments).index(image)
     options = [f" \\\n    {quote(word)}" if word.startswith("--") else f" {quote(word)}" for word in arguments[:end]]
-    return f"docker {verb}{''.join(options)} \\\n    {' '.join(map(quote, arguments[end:]))}"
+    return f"{program} {verb}{''.join(options)} \\\n    {' '.join(map(quote, arguments[end:]))}"
 
 
 def quote(word: str) -> str:
