@@ -104,7 +104,7 @@ class Outgoing:
             return read_json(directory, _ANSWER, dict)
 
     def refused(self, reason: str) -> dict[str, str]:
-        """Return the answer that nothing of it is pushed."""
+        """Return the answer that nothing of it is pushed; with an empty ``reason`` that all of it is."""
         return {each.ref: reason for each in self.request.updates}
 
     # What git does

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from ..errors import ConfinedError
 from ..fs.removal import remove_place
 from ..guard.outgoing import WAITING_SECONDS, Outgoing
-from ..guard.push_request import Request
+from ..guard.push_request import Request, Update
 from ..settings.specs import ASK
 from ..text import escape
 from ..workspace import Workspace
@@ -43,6 +43,7 @@ class Pushes:
         self._tell = tell
         self._is_over = threading.Event()
         self._number = 0
+        self._pushed: set[tuple[str, Update]] = set()
 
     def __enter__(self) -> Pushes:
         return self
@@ -76,8 +77,10 @@ class Pushes:
             if request.url not in self._urls:
                 raise ConfinedError("this is no remote that the repository had when the session started")
             outgoing.receive(source)
-            if not (results := self._passed(outgoing)):
-                results = self._asked(outgoing, client, listener)
+            if all((request.url, update) in self._pushed for update in request.updates):
+                results = outgoing.refused("")  # its git had given up before the answer came
+            else:
+                results = self._passed(outgoing) or self._asked(outgoing, client, listener)
         except ConfinedError as error:
             results = outgoing.refused(error.message)
         finally:
@@ -116,7 +119,10 @@ class Pushes:
     def _note(self, request: Request, results: dict[str, str]) -> None:
         url = escape(request.url)
         for update in request.updates:
-            if not results[update.ref] and len(self.made) < _MAX_NOTED:
+            if results[update.ref] or (request.url, update) in self._pushed:
+                continue
+            self._pushed.add((request.url, update))
+            if len(self.made) < _MAX_NOTED:
                 self.made.append(f"Pushed {escape(update.name)} ({update.new[:10]}) to {url}.")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from .. import environment
 from ..claude.sign_in import not_counted
 from ..settings import openings
+from ..settings.specs import NEVER
 from ..text import escape
 from ..workspace import Workspace
 from . import CLAUDE, handover, limits
@@ -30,6 +31,10 @@ def notes(workspace: Workspace, facts: HostFacts, command: Sequence[str]) -> Ite
         yield _NO_NETWORK
     if settings.sudo == "full":
         yield _REAL_SUDO
+    if settings.ssh_agent and settings.network in ("none", "allowlist"):
+        yield f"ssh does not pass the network {settings.network}: `ssh_agent` has no use in this session."
+    if settings.push != NEVER and facts.has_repository and not facts.git.pushes:
+        yield "No remote of this repository is on another machine: `push` has no use in this session."
 
 
 def _missing_objects(workspace: Workspace, facts: HostFacts) -> Iterator[str]:

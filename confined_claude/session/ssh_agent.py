@@ -98,17 +98,20 @@ class SshAgent:
                 time.sleep(_PAUSE_SECONDS)
 
     def _pass_on(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError), client, socket.socket(socket.AF_UNIX) as agent:
-            agent.connect(self._address)
-            for message in _messages(client):
-                if not is_allowed(message):
-                    client.sendall(_FAILURE)
-                    continue
-                agent.sendall(_framed(message))
-                answer = next(_messages(agent))
-                self._signed += answer[0] == _SIGNED
-                client.sendall(_framed(answer))
-        self._free.release()
+        try:
+            with contextlib.suppress(OSError, StopIteration), client, socket.socket(socket.AF_UNIX) as agent:
+                agent.connect(self._address)
+                answers = _messages(agent)
+                for message in _messages(client):
+                    if not is_allowed(message):
+                        client.sendall(_FAILURE)
+                        continue
+                    agent.sendall(_framed(message))
+                    answer = next(answers)
+                    self._signed += answer[0] == _SIGNED
+                    client.sendall(_framed(answer))
+        finally:
+            self._free.release()
 
 
 def is_allowed(message: bytes) -> bool:

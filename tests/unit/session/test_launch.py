@@ -154,6 +154,19 @@ def test_settings_of_a_project_that_cannot_be_read_are_named(root: Path, host: H
     assert set(json.loads(launch.secrets["CONFINED_CLAUDE_SIGN_IN_SETTINGS"])["env"]) == set(everything)
 
 
+def test_ways_to_push_and_to_sign_in_are_sockets_and_said_to_be_of_no_use(root: Path, host: Host) -> None:
+    asks = Settings(push="ask", ssh_agent=("git@forge.example",))
+    launch = planned(root, host, asks, has_repository=True, git=SessionGit(pushes=("https://forge.example/x",)))
+    assert launch.environment["SSH_AUTH_SOCK"] == "/run/confined-claude-ports/agent"
+    assert [mount.read_only for mount in launch.mounts if mount.target == "/run/confined-claude-ports"] == [True]
+    assert "has no use" not in " ".join(launch.notes)
+    launch = planned(root, host, asks._replace(network="none"), has_repository=True)
+    assert " ".join(launch.notes).count("has no use in this session") == 2
+    plain = planned(root, host, has_repository=True)
+    assert "SSH_AUTH_SOCK" not in plain.environment
+    assert "/run/confined-claude-ports" not in {mount.target for mount in plain.mounts}
+
+
 def test_remarks_are_shown_in_claudes_screen_where_it_takes_one(root: Path, host: Host) -> None:
     terminal = {"stdin_is_terminal": True, "stdout_is_terminal": True}
     for command, is_shown in ((("claude",), True), (("claude", "-p", "x"), False), (("bash",), False)):

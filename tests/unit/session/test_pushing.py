@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -18,11 +19,14 @@ from typing import Any
 
 import pytest
 from forge import Forge, forge, helper
+from hypothesis import given
+from hypothesis import strategies as st
 
 from confined_claude.commands import requests
 from confined_claude.egress.relay import Relay
 from confined_claude.errors import ConfinedError, ReviewNeeded
 from confined_claude.guard import outgoing
+from confined_claude.guard.push_request import Request
 from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.session import pushing
@@ -375,6 +379,31 @@ def test_what_is_no_request_is_not_even_looked_at(ground: Ground, line: bytes) -
         assert "damaged" in ground.raw(sound)  # the control: it is read to its end
 
 
+REQUEST = {"url": "https://forge.example/x", "updates": [["refs/heads/x", "0" * 40]]}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["refs/heads/x", "0" * 40, "refs/tags/.."]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["url", "updates", "x"]), inner),
+    max_leaves=12,
+)
+
+
+@given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
+def test_whatever_a_session_sends_is_a_sound_request_or_none(line: bytes) -> None:
+    assert Request.parse(json.dumps(REQUEST).encode()) is not None  # the control
+    found = Request.parse(line)
+    for update in found.updates if found is not None else ():
+        words = ["git", "check-ref-format", update.ref]
+        assert subprocess.run(words, check=False).returncode == 0
+        assert re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", update.new)
+
+
+@given(st.from_regex(r"refs/(heads|tags)/[^\x00-\x20~^:?*\[\\]{1,30}", fullmatch=True))
+def test_every_name_that_is_taken_is_one_of_gits(ref: str) -> None:
+    line = json.dumps({**REQUEST, "updates": [[ref, "0" * 40]]}).encode()
+    if Request.parse(line) is not None:
+        assert subprocess.run(["git", "check-ref-format", ref], check=False).returncode == 0
+
+
 def test_only_the_remotes_of_the_start_are_pushed_to(ground: Ground) -> None:
     ground.commit()
     other = ground.forge.make("other.git")
@@ -579,6 +608,20 @@ def test_a_newer_push_takes_the_place_of_one_whose_git_is_gone(ground: Ground, a
                 time.sleep(0.02)
             assert "New" in answer("y")
             assert process.wait(60) == 0
+    assert ground.forge.refs("app.git") == {"refs/heads/main": new}
+
+
+def test_what_is_agreed_to_when_git_has_given_up_is_pushed_and_not_asked_for_again(
+    ground: Ground, answer: Answer
+) -> None:
+    new = ground.commit()
+    with ground.session() as pushes:
+        with ground.pushing("origin", "main") as process:
+            ground.wait()
+            process.kill()
+        answer("y")
+        assert ground.push("origin", "main")[0] == 0
+        assert pushes.made == [f"Pushed main ({new[:10]}) to {ground.url}."]
     assert ground.forge.refs("app.git") == {"refs/heads/main": new}
 
 
