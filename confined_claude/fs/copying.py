@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
 from typing import BinaryIO
 
@@ -56,6 +55,8 @@ def _copy_content(original: BinaryIO, copy: BinaryIO) -> None:
         with contextlib.suppress(OSError):  # what is wrong for both ways is raised by the other one
             while os.copy_file_range(original.fileno(), copy.fileno(), _AT_ONCE):
                 pass
+    import shutil  # where a repository is copied, and the file system cannot share blocks
+
     shutil.copyfileobj(original, copy, 1 << 20)
 
 

@@ -1,0 +1,33 @@
+"""Answers about images that are not as the API has them; what real ones say is in tests/engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from confined_claude.engine.images import Images
+from confined_claude.errors import EngineError
+
+from .answering import answering
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"{", b"[{}]", b'"x"', b"7"])
+def test_an_answer_that_makes_no_sense_is_an_error(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = Images()
+    with answering(b"HTTP/1.0 200 OK\r\n\r\n" + content, tmp_path, monkeypatch) as asked:
+        for ask in (images.tool_images, lambda: images.image("x"), lambda: images.layers_beside(())):
+            with pytest.raises(EngineError, match="makes no sense"):
+                ask()
+    assert len(asked) >= 3
+
+
+def test_what_the_engine_refuses_to_remove_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(b'HTTP/1.0 409 Conflict\r\n\r\n{"message": "in use"}', tmp_path, monkeypatch) as asked:
+        Images().remove_image("confined-claude:x", force=True)
+        with pytest.raises(EngineError, match="could not tag the image: in use"):
+            Images().tag("confined-claude:x", "confined-claude:latest")
+    assert b"DELETE /images/confined-claude:x?force=1 " in asked[0]
+    assert b"/images/confined-claude:x/tag?repo=confined-claude&tag=latest " in asked[1]
