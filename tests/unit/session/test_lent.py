@@ -295,5 +295,5 @@ def test_a_dry_run_says_how_the_sidecar_learns_what_it_lends(host: Host) -> None
         lending = plan_egress(place(host, network), lent=LENT, **words)
         without = plan_egress(place(host, network), **words)
         remark = "# A start tells it by its standard input what it lends; here that is nothing."
-        assert remark in list(dry_run._sidecar(sidecar(lending)))
-        assert remark not in list(dry_run._sidecar(sidecar(without)))
+        assert remark in list(dry_run._sidecar(sidecar(lending), "docker"))
+        assert remark not in list(dry_run._sidecar(sidecar(without), "docker"))
