@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..fs.directory import Location
+from ..fs.identity import ways
 from ..host import GitVariable as Variable
 from ..project import SCAFFOLD
 from ..text import folded
@@ -21,7 +22,6 @@ from .repository import Repository
 _MAX_CONFIG_BYTES = 1 << 20
 _MAX_OWN_CONFIG_BYTES = 64 << 10  # of a submodule or linked worktree
 MAX_DEPTH = 10  # of includes: git's own bound
-_MAX_LINKS = 40  # on the way to a file: the kernel's own bound
 # More are not looked at. A session that makes more has made settings that are red.
 _MAX_HOOKS = 200
 _MAX_VARIABLES = 1000  # that act, and paths that they name
@@ -120,26 +120,8 @@ def links_of_hooks(hooks: Path) -> Iterator[Path]:
 
 def places(path: Path) -> Iterator[Path]:
     """Yield every link on the way to ``path``, an absolute path, and what it is in the end."""
-    place = Path("/")
-    names = list(reversed(path.parts[1:]))
-    links = 0
-    while names:
-        name = names.pop()
-        if name == "..":
-            place = place.parent
-            continue
-        place /= name
-        try:
-            target = place.readlink()
-        except (OSError, ValueError):
-            continue
-        yield place
-        links += 1
-        if links > _MAX_LINKS:
-            return
-        place = Path("/") if target.is_absolute() else place.parent
-        names += reversed(target.parts[1:] if target.is_absolute() else target.parts)
-    yield place
+    found = [*ways(path)]
+    yield from (Path(way) for way in found if way == found[-1] or os.path.islink(way))  # noqa: PTH114 - for each file
 
 
 def is_include(key: str) -> bool:
