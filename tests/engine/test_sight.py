@@ -105,14 +105,23 @@ def test_an_engine_that_goes_away_in_the_middle_of_the_check(
 
     state = os.path.realpath(bytes(user.home / ".local/state/confined-claude"))
     owner = hashlib.sha256(b"%d\0%b" % (user.uid, state)).hexdigest()[:12]
-    mark = ("--filter", f"label={LABEL}=check", "--filter", f"label={LABEL}.owner={owner}")
+    containers = (
+        "ps",
+        "--all",
+        "--quiet",
+        "--filter",
+        f"label={LABEL}=check",
+        "--filter",
+        f"label={LABEL}.owner={owner}",
+    )
+    images = ("images", "--quiet", "--filter", f"label={LABEL}.check={owner}")
     with relayed(place, decide) as (address, _):
         done = user.run("confined-claude", "shell", "--", "true", cwd=project, DOCKER_HOST=address)
         assert (done.returncode, "does not answer" in done.stderr) == (3, True), done.stderr
-        assert docker("images", "--quiet", *mark) != ""
+        assert docker(*images) != ""
         assert up(project) == []
         gone.clear()
         after = "nothing"
         done = user.run("confined-claude", "shell", "--", "echo", "works", cwd=project, DOCKER_HOST=address)
         assert (done.stdout, done.stderr) == ("works\n", "")
-    assert docker("ps", "--all", "--quiet", *mark) + docker("images", "--quiet", *mark) == ""
+    assert docker(*containers) + docker(*images) == ""
