@@ -10,7 +10,7 @@ from ..console import ask, show
 from ..errors import ConfinedError, ReviewNeeded
 from ..fs.directory import Location
 from ..guard.outgoing import Outgoing
-from ..guard.push_request import described
+from ..guard.push_request import asked, described
 from ..host import Host, leave_out_of_path
 from ..project import Project
 from ..state.current import leave_project_out_of_path
@@ -30,10 +30,11 @@ def requests(host: Host) -> None:
     for workspace, outgoing in _waiting(host):
         are_there = True
         leave_out_of_path(workspace.project.root)
-        url = escape(outgoing.request.url)
-        print(f"A session in {escape(str(workspace.project.root))} asks for a push to {url}")
+        root = escape(str(workspace.project.root))
+        print(f"A session in {root} asks for a push to {outgoing.request.shown_url}")
         try:
-            for change in outgoing.examine(workspace):
+            changes = outgoing.examine(workspace)
+            for change in changes:
                 show("\n".join(described(change)))
         except ConfinedError as error:
             print(f"  It cannot be shown: {escape(error.message)}.")
@@ -42,6 +43,7 @@ def requests(host: Host) -> None:
             continue
         if not sys.stdin.isatty():
             continue
+        show("\n".join(asked(changes, outgoing.request)))
         answer = ask("Push this, with your own rights? [y]es, [n]o, [l]ater ", "ynl")
         if answer == "y":
             _push(outgoing)
@@ -73,7 +75,7 @@ def _push(outgoing: Outgoing) -> None:
     if not outgoing.claim():
         print("It does not wait any more.")
         return
-    results = outgoing.refused("it was interrupted")
+    results = outgoing.request.refused("it was interrupted")
     try:
         results = outgoing.push()
     finally:
@@ -84,4 +86,4 @@ def _push(outgoing: Outgoing) -> None:
 
 def _refuse(outgoing: Outgoing, reason: str) -> None:
     if outgoing.claim():
-        outgoing.answer(outgoing.refused(reason))
+        outgoing.answer(outgoing.request.refused(reason))

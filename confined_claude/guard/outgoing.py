@@ -7,16 +7,16 @@ It has what the remote has. The objects of a session are in a directory beside i
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
-import io
 import os
 import signal
 import subprocess
 import tempfile
 import threading
 import time
-from typing import IO, BinaryIO
+from collections.abc import Iterator
+from io import BufferedIOBase
+from typing import IO
 
 from ..errors import ConfinedError
 from ..fs.directory import Location
@@ -24,8 +24,8 @@ from ..host import Host, gitconfig_text
 from ..state.store import read_json, write_json
 from ..text import strip_controls
 from ..workspace import Workspace, data_of
-from .push_request import HEADS, Change, Request, Update
-from .rules import Matcher, rules_for
+from .push_request import HEADS, Change, Finding, Request, Update
+from .push_rules import PushRules
 
 WAITING_SECONDS = 600.0  # for a person's answer
 _DIRECTORY, _REQUEST, _OPEN, _ANSWER = "pushes", "request.json", "open", "answer.json"
@@ -36,18 +36,21 @@ _CHUNK = 1 << 16
 _MAX_PRINTED, _MAX_ERROR = 8 << 20, 1 << 14  # the same tree at many places makes a small pack print without end
 _REMOTE = "recorded"
 _TIPS = ("--not", f"--remotes={_REMOTE}")
-_CI = ".github/workflows/"  # of the rule for what a forge runs by itself
+_DEFAULT = "refs/default/HEAD"  # of the remote: what its default branch names
+_COMPARED = ("-r", "-z", "--no-renames", "--ignore-submodules=none")
+_NOWHERE = "/"  # where git and what it starts run: they take nothing from the project, where the session writes
 # In place of whatever the user's own settings have: nothing runs but what reaches the remote.
 _SETTINGS = """core.hooksPath=/dev/null core.fsmonitor=false core.attributesFile=/dev/null core.bigFileThreshold=16m
     core.packedGitWindowSize=32m core.packedGitLimit=256m gc.auto=0 maintenance.auto=false push.followTags=false
     push.gpgSign=false push.recurseSubmodules=no fetch.recurseSubmodules=no pack.threads=1 log.showSignature=false
-    i18n.logOutputEncoding=UTF-8""".split()
+    log.showRoot=true i18n.logOutputEncoding=UTF-8 protocol.file.allow=never protocol.ext.allow=never""".split()
 # Of the caller's environment what leads git to another repository, see `git rev-parse --local-env-vars`.
 _ELSEWHERE = """GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_CONFIG
     GIT_COMMON_DIR GIT_NAMESPACE GIT_PREFIX GIT_GRAFT_FILE GIT_SHALLOW_FILE GIT_INTERNAL_SUPER_PREFIX""".split()
 # What reads a session's objects: so many KB of addresses and two minutes, where the system can limit them.
 _MEMORY = "2097152"
 _LIMITED = ("/bin/sh", "-c", 'ulimit -v "$0" 2>/dev/null; ulimit -t 120; exec "$@"')
+_NO_QUESTION = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never"}
 _DAMAGED = "what it holds is damaged, or git's checks object to it"
 _INCOMPLETE = "it lacks objects that the remote does not have: `git fetch --prune` outside, then push again"
 
@@ -103,89 +106,109 @@ class Outgoing:
         with self._place.open() as directory:
             return read_json(directory, _ANSWER, dict)
 
-    def refused(self, reason: str) -> dict[str, str]:
-        """Return the answer that nothing of it is pushed; with an empty ``reason`` that all of it is."""
-        return {each.ref: reason for each in self.request.updates}
-
     # What git does
 
-    def receive(self, source: BinaryIO) -> None:
+    def receive(self, source: BufferedIOBase) -> None:
         """Take the objects of the session from the pack that ``source`` has to its end, and check each of them."""
         self._make_repository()
         quarantine = self._place.at("objects")
         quarantine.at("pack").make().close()
-        words = self._words("index-pack", "--stdin", "--fsck-objects", f"--max-input-size={_MAX_PACK}")
-        environ = {**_environment(), "GIT_OBJECT_DIRECTORY": str(quarantine.path)}
-        deadline = time.monotonic() + _TRANSFER_SECONDS
-        with subprocess.Popen(
-            [*_LIMITED, _MEMORY, *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=environ,
-        ) as git:
+        size = 0
+        with (
+            subprocess.Popen(
+                [*_LIMITED, _MEMORY, *self._words("index-pack", "--stdin", "--fsck-objects")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # a session makes it as long as it likes
+                env={**_environment(), "GIT_OBJECT_DIRECTORY": str(quarantine.path)},
+                cwd=_NOWHERE,
+            ) as git,
+            _killed_after(git, _TRANSFER_SECONDS),
+        ):
             try:
-                _copy(source, git.stdin, deadline)
-                git.stdin = None  # it is closed
-                error = git.communicate(timeout=_LOCAL_SECONDS)[1]
-            except (OSError, subprocess.TimeoutExpired):
+                size = _copy(source, git)
+                git.wait()
+            except OSError:  # the session sends nothing more
                 git.kill()
-                raise ConfinedError("it takes too long") from None
+        if size > _MAX_PACK:
+            raise ConfinedError(f"it is larger than {_MAX_PACK >> 20} MB")
         if git.returncode:
-            is_large = b"maximum allowed size" in error
-            raise ConfinedError(f"it is larger than {_MAX_PACK >> 20} MB" if is_large else _DAMAGED)
+            raise ConfinedError("it takes too long" if git.returncode == -signal.SIGKILL else _DAMAGED)
 
     def _make_repository(self) -> None:
+        """Make what is missing of it. Without all of its settings git would look for the remote at a path."""
+        kind = "sha1" if self._size == len(hashlib.sha1(usedforsecurity=False).hexdigest()) else "sha256"
+        settings = [
+            ("core.repositoryformatversion", "1"),
+            ("core.bare", "true"),
+            ("extensions.partialClone", _REMOTE),
+            *([("extensions.objectFormat", kind)] if kind == "sha256" else []),
+            (f"remote.{_REMOTE}.url", self.request.url),
+            (f"remote.{_REMOTE}.promisor", "true"),
+            (f"remote.{_REMOTE}.partialCloneFilter", "blob:none"),
+            (f"remote.{_REMOTE}.followRemoteHEAD", "never"),  # it would look like a branch of this name
+        ]
+        text = gitconfig_text(tuple(settings)).encode()
         with self._repository.make() as directory:
-            if directory.exists("config"):
+            if directory.read("config") == text:
                 return
-            kind = "sha1" if self._size == len(hashlib.sha1(usedforsecurity=False).hexdigest()) else "sha256"
-            self._git("init", "--quiet", "--bare", "--template=", f"--object-format={kind}", is_local=True)
-            settings = [
-                ("core.repositoryformatversion", "1"),
-                ("core.bare", "true"),
-                ("extensions.partialClone", _REMOTE),
-                *([("extensions.objectFormat", kind)] if kind == "sha256" else []),
-                (f"remote.{_REMOTE}.url", self.request.url),
-                (f"remote.{_REMOTE}.promisor", "true"),
-                (f"remote.{_REMOTE}.partialCloneFilter", "blob:none"),
-            ]
-            directory.write("config", gitconfig_text(tuple(settings)).encode())
+            for name in ("objects", "refs"):
+                self._repository.at(name).make().close()
+            directory.write("HEAD", b"ref: refs/heads/main\n")
+            directory.write("config", text)  # at last: with it the repository is whole
 
     def examine(self, workspace: Workspace) -> list[Change]:
         """Return what the request does to the remote as that is now. Raises ConfinedError for what cannot be pushed."""
-        heads = f"+{HEADS}*:refs/remotes/{_REMOTE}/*"
-        self._git("fetch", "--quiet", "--no-tags", "--prune", "--no-write-fetch-head", _REMOTE, heads)
-        matcher = Matcher(rules_for(workspace.settings.protect, ()))
-        return [self._change(update, matcher) for update in self.request.updates]
+        self._make_repository()
+        # A pattern, as an empty remote has no HEAD.
+        heads = (f"+{HEADS}*:refs/remotes/{_REMOTE}/*", f"+HEAD*:{_DEFAULT}*")
+        self._git("fetch", "--quiet", "--no-tags", "--prune", "--no-write-fetch-head", _REMOTE, *heads)
+        rules = PushRules(workspace.settings.protect)
+        return [self._change(update, rules) for update in self.request.updates]
 
-    def _change(self, update: Update, matcher: Matcher) -> Change:
+    def _change(self, update: Update, rules: PushRules) -> Change:
         new = update.new
+        is_branch = update.ref.startswith(HEADS)
         kind = self._tried("cat-file", "-t", new)
         if kind is None:
             raise ConfinedError(_INCOMPLETE)
-        if kind.strip() != "commit" and (update.ref.startswith(HEADS) or kind.strip() != "tag"):
+        named = self._tried("rev-parse", "--verify", "--quiet", f"{new}^{{commit}}")
+        if named is None or (is_branch and kind.strip() != "commit"):
             raise ConfinedError("it names something that is no commit")
         if self._tried("rev-list", "--objects", "--quiet", new, *_TIPS) is None:
             raise ConfinedError(_INCOMPLETE)
-        tip = f"refs/remotes/{_REMOTE}/{update.name}"
-        old = (self._tried("rev-parse", "--verify", "--quiet", tip) or "").strip()
+        old = self._tip(f"refs/remotes/{_REMOTE}/{update.name}") if is_branch else ""
         if old and self._tried("merge-base", "--is-ancestor", old, new) is None:
             raise ConfinedError("the remote has commits there that it has not, and nothing is ever forced")
         walked = self._git("rev-list", "--boundary", new, *_TIPS, is_local=True).split()
         known = next((name[1:] for name in walked if name.startswith("-")), "")
         # It has no boundary where there are no new commits, and where all of the history is new.
-        base = old or known or self._git("hash-object", "-t", "tree", "--stdin", is_local=True).strip()
-        if not walked:
-            base = base if old else new
+        nothing = self._git("hash-object", "-t", "tree", "--stdin", is_local=True).strip()
+        base = old or (known or nothing if walked else new)
         logged = self._git("log", "-z", "--format=%h %s", new, *_TIPS, is_local=True)
-        options = ("-r", "-z", "--numstat", "--no-renames", "--ignore-submodules=none")
-        changed = self._git("diff-tree", *options, base, new, is_local=True)
+        changed = self._git("diff-tree", *_COMPARED, "--numstat", base, new, is_local=True)
         files = tuple(tuple(record.split("\t", 2)) for record in changed.split("\0") if record)
-        rules = [(path, rule) for *_, path in files if (rule := matcher.rule_of(path.split("/"))) is not None]
-        asks = any(rule.red or _CI in rule.patterns for _, rule in rules) or not update.ref.startswith(HEADS)
-        found = tuple((path, rule.runs, rule.red) for path, rule in rules)
-        return Change(update, old, tuple(filter(None, logged.split("\0"))), files, found, asks)
+        # What one commit adds and a later one takes away is published all the same, and can be pushed by itself next.
+        touched = self._git("log", *_COMPARED, "-c", "--name-only", "--format=", new, *_TIPS, is_local=True).split("\0")
+        passing = tuple(sorted({*filter(None, touched)} - {path for *_, path in files}))
+        # A forge runs what the commit has, and the one that a new branch starts from may be old, or another branch's.
+        default = self._tip(_DEFAULT) or nothing
+        words = (*_COMPARED, "--name-only", default, new)
+        others = "" if old else self._git("diff-tree", *words, is_local=True)
+        findings = [
+            *rules.findings(path for *_, path in files),
+            *rules.findings(passing, "in an earlier commit alone"),
+            *(found for found in rules.findings(others.split("\0"), "other than in the default branch") if found.asks),
+        ]
+        unique: dict[str, Finding] = {}
+        for finding in findings:
+            unique.setdefault(finding.path, finding)
+        commits = tuple(filter(None, logged.split("\0")))
+        return Change(update, old, commits, files, passing, tuple(unique.values()))
+
+    def _tip(self, ref: str) -> str:
+        """Return what a full reference names; empty if there is none. It is taken for nothing but a reference."""
+        return (self._tried("show-ref", "--verify", "--hash", ref) or "").strip()
 
     def push(self) -> dict[str, str]:
         """Push exactly what was asked for, and return for each reference why that failed, nothing if it did not."""
@@ -208,7 +231,7 @@ class Outgoing:
     def _git(self, *words: str, is_local: bool = False) -> str:
         """Return what git prints. Raises ConfinedError with the last words of it if it fails."""
         environ = {**_environment(), "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{self._place.at("objects").path}"'}
-        environ |= {} if self._asks else {"GIT_TERMINAL_PROMPT": "0", "SSH_ASKPASS_REQUIRE": "never"}
+        environ |= {} if self._asks else _NO_QUESTION
         with tempfile.TemporaryFile() as errors:
             try:
                 git = subprocess.Popen(
@@ -217,6 +240,7 @@ class Outgoing:
                     stdout=subprocess.PIPE,
                     stderr=errors,
                     env=environ,
+                    cwd=_NOWHERE,
                     start_new_session=not self._asks,  # without a terminal nothing of it can ask
                 )
             except OSError as error:
@@ -235,33 +259,47 @@ class Outgoing:
         return ["git", f"--git-dir={self._repository.path}", *settings, *words]
 
 
-def _printed(git: subprocess.Popen[bytes], seconds: float) -> bytes:
-    """Return what ``git`` prints, to its end or until it is too much; it is killed after ``seconds``."""
+@contextlib.contextmanager
+def _killed_after(git: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
     timer = threading.Timer(seconds, git.kill)
     timer.start()
-    with git:
-        try:
-            printed = git.stdout.read(_MAX_PRINTED + 1) if git.stdout is not None else b""
-            if len(printed) > _MAX_PRINTED:
-                git.kill()
-            git.wait()
-        finally:
-            timer.cancel()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _printed(git: subprocess.Popen[bytes], seconds: float) -> bytes:
+    """Return what ``git`` prints, to its end or until it is too much; it is killed after ``seconds``."""
+    with git, _killed_after(git, seconds):
+        printed = git.stdout.read(_MAX_PRINTED + 1) if git.stdout is not None else b""
+        if len(printed) > _MAX_PRINTED:
+            git.kill()
+        git.wait()
     return printed
 
 
-def _copy(source: BinaryIO, sink: IO[bytes] | None, deadline: float) -> None:
-    """Copy to the end of ``source``, which a session may keep open, and close ``sink``, which may have enough."""
-    with contextlib.suppress(BrokenPipeError), sink or io.BytesIO() as open_sink:
-        while chunk := source.read(_CHUNK):
-            if time.monotonic() > deadline:
-                raise OSError(errno.ETIMEDOUT, "the session takes too long")
-            open_sink.write(chunk)
+def _copy(source: BufferedIOBase, git: subprocess.Popen[bytes]) -> int:
+    """Copy ``source`` to ``git``, which may have enough or be killed meanwhile; return how many bytes that are.
+
+    What is too large is no more than a little larger: ``git`` is killed then.
+    """
+    size = 0
+    sink: IO[bytes] | None = git.stdin
+    if sink is not None:
+        with contextlib.suppress(BrokenPipeError), sink:
+            while size <= _MAX_PACK and (chunk := source.read1(_CHUNK)):
+                size += len(chunk)
+                if size > _MAX_PACK:
+                    git.kill()
+                sink.write(chunk)
+                sink.flush()  # it fails as soon as nothing reads it
+    return size
 
 
 def _environment() -> dict[str, str]:
     given = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
-    return {**given, "LC_ALL": "C.UTF-8", "GIT_DEFAULT_REF_FORMAT": "files"}
+    return {**given, "LC_ALL": "C.UTF-8", "PWD": _NOWHERE}
 
 
 def _last_words(error: bytes) -> str:

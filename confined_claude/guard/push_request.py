@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -11,11 +12,15 @@ from ..text import escape, parse_json
 
 HEADS = "refs/heads/"
 _MAX_UPDATES = 16
+_COLUMNS = 200  # of a line that is shown
+_BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"  # and printable
 _ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 # A part of what git-check-ref-format(1) allows; the name is printable beside that.
 _REF = re.compile(
     r"refs/(?:heads|tags)/(?![-.])(?!.*(?:\.\.|//|/\.|@\{|\.lock(?:/|$)|[/.]$))[^\x00-\x20\x7f~^:?*\[\\]{1,200}"
 )
+
+_USER = re.compile(r"(?i)(https?://)[^/]*@")
 
 
 class Update(NamedTuple):
@@ -47,6 +52,15 @@ class Request(NamedTuple):
         is_one = len({ref for ref, _ in updates}) == len(updates) and len({len(new) for _, new in updates}) == 1
         return cls(value["url"], tuple(Update(*each) for each in updates)) if is_one else None
 
+    @property
+    def shown_url(self) -> str:
+        """The address as it is shown: escaped, and without a user's name or token."""
+        return shown(_USER.sub(r"\1***@", self.url))
+
+    def refused(self, reason: str) -> dict[str, str]:
+        """Return the answer that nothing of it is pushed; with an empty ``reason`` that all of it is."""
+        return {each.ref: reason for each in self.updates}
+
 
 def _is_update(value: object) -> bool:
     if not isinstance(value, list) or [*map(type, value)] != [str, str]:
@@ -55,39 +69,77 @@ def _is_update(value: object) -> bool:
     return ref.isprintable() and _REF.fullmatch(ref) is not None and _ID.fullmatch(new) is not None
 
 
+class Finding(NamedTuple):
+    """A file that ``runs`` with something. One that ``asks`` is never pushed without a question."""
+
+    path: str
+    runs: str
+    red: bool
+    asks: bool
+
+
 class Change(NamedTuple):
     """What an update does to the remote, which has ``old`` there, or nothing if that is empty.
 
-    ``commits`` are the new ones, a line each; ``files`` are lines added, lines deleted and the path; ``findings``
-    those that something runs, with what that is, and whether that is red. One that ``always_asks`` is never pushed
-    without a question.
+    ``commits`` are the new ones, a line each; ``files`` are lines added, lines deleted and the path; ``passing`` are
+    those that only an earlier commit has touched; ``findings`` are of both.
     """
 
     update: Update
     old: str
     commits: tuple[str, ...]
     files: tuple[tuple[str, ...], ...]
-    findings: tuple[tuple[str, str, bool], ...]
-    always_asks: bool
+    passing: tuple[str, ...]
+    findings: tuple[Finding, ...]
 
     def may_pass(self, patterns: str) -> bool:
         """Return whether it needs no question where the setting ``push`` is ``patterns``."""
         is_named = any(fnmatchcase(self.update.name, pattern) for pattern in patterns.split(","))
-        return self.update.ref.startswith(HEADS) and is_named and not self.always_asks
+        return self.update.ref.startswith(HEADS) and is_named and not any(found.asks for found in self.findings)
 
 
 def described(change: Change) -> Iterator[str]:
     """Yield the lines that show a change to a person; what a session chose in them is escaped."""
-    name = escape(change.update.name)
-    what = f"new, {change.update.new[:10]}" if not change.old else f"{change.old[:10]} to {change.update.new[:10]}"
-    yield f"  {name} ({what}), {_number(len(change.commits), 'commit')}:"
-    yield from _first(50, [f"    {escape(line)}" for line in change.commits])
+    yield f"  {_title(change)}, {_number(len(change.commits), 'commit')}:"
+    yield from _first(50, [f"    {shown(line)}" for line in change.commits])
     counted = [sum(int(file[at]) for file in change.files if file[at].isdecimal()) for at in (0, 1)]
     yield f"  {_number(len(change.files), 'file')} changed, +{counted[0]} -{counted[1]}:"
-    yield from _first(30, [f"    {escape(path)} +{added} -{deleted}" for added, deleted, path in change.files])
-    found = sorted(change.findings, key=lambda finding: not finding[2])
-    lines = [f"  {'red' if red else 'yellow'}: {escape(path)} (runs with {runs})" for path, runs, red in found]
-    yield from _first(100, lines)
+    yield from _first(30, [f"    {shown(path)} +{added} -{deleted}" for added, deleted, path in change.files])
+    if change.passing:
+        yield f"  {_number(len(change.passing), 'file')} in earlier commits alone, which are published too:"
+        yield from _first(30, [f"    {shown(path)}" for path in change.passing])
+    yield from _first(100, _found(change.findings))
+
+
+def asked(changes: Sequence[Change], request: Request) -> Iterator[str]:
+    """Yield the lines to show right before the question: where it goes, and what is red."""
+    yield f"To {request.shown_url}:"
+    for change in changes:
+        yield f"  {_title(change)}"
+        yield from _first(10, _found(finding for finding in change.findings if finding.red))
+
+
+def shown(text: str) -> str:
+    """Return ``text`` from a session on one line of bounded width, with escapes for what is not seen, or turns it."""
+    line, columns = "", 0
+    for char in escape(text[:_COLUMNS]):
+        is_strange = char in _BLANK or unicodedata.bidirectional(char) in ("R", "AL", "AN")
+        part = char.encode("unicode_escape").decode() if is_strange else char
+        columns += 2 if unicodedata.east_asian_width(part[0]) in ("F", "W") else len(part)
+        if columns > _COLUMNS:
+            return f"{line}…"
+        line += part
+    return line if len(text) <= _COLUMNS else f"{line}…"
+
+
+def _title(change: Change) -> str:
+    what = f"new, {change.update.new[:10]}" if not change.old else f"{change.old[:10]} to {change.update.new[:10]}"
+    return f"{shown(change.update.name)} ({what})"
+
+
+def _found(findings: Iterable[Finding]) -> list[str]:
+    lines = sorted(findings, key=lambda finding: not finding.red)
+    return [f"  {'red' if red else 'yellow'}: {shown(path)} (runs with {runs})" for path, runs, red, _ in lines]
 
 
 def _number(number: int, what: str) -> str:

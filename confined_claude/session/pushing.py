@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection
-from typing import BinaryIO
+from io import BufferedReader
 
 from ..errors import ConfinedError
 from ..fs.removal import remove_place
@@ -64,30 +64,31 @@ class Pushes:
                 pass
             self._is_over.wait(_PAUSE_SECONDS)  # a flood of them costs this machine little
 
-    def _answer(self, client: socket.socket, source: BinaryIO, listener: socket.socket) -> None:
+    def _answer(self, client: socket.socket, source: BufferedReader, listener: socket.socket) -> None:
         request = Request.parse(source.readline(_MAX_LINE))
         if request is None:
+            return
+        if request.url not in self._urls:
+            refused = request.refused("this is no remote that the repository had when the session started")
+            _say(client, refused)
             return
         self._number += 1
         place = self._location.at(str(self._number))
         place.make().close()
         workspace = self._workspace
-        outgoing = Outgoing(workspace.host, workspace.project.id, place, request, asks=False)
         try:
-            if request.url not in self._urls:
-                raise ConfinedError("this is no remote that the repository had when the session started")
+            outgoing = Outgoing(workspace.host, workspace.project.id, place, request, asks=False)
             outgoing.receive(source)
             if all((request.url, update) in self._pushed for update in request.updates):
-                results = outgoing.refused("")  # its git had given up before the answer came
+                results = request.refused("")  # its git had given up before the answer came
             else:
                 results = self._passed(outgoing) or self._asked(outgoing, client, listener)
         except ConfinedError as error:
-            results = outgoing.refused(error.message)
+            results = request.refused(error.message)
         finally:
             remove_place(place)
         self._note(request, results)
-        lines = (f"{f'error {ref} {escape(why)}' if why else f'ok {ref}'}\n" for ref, why in results.items())
-        client.sendall("".join(lines).encode())
+        _say(client, results)
 
     def _passed(self, outgoing: Outgoing) -> dict[str, str]:
         """Push what needs no question, and return the answer; nothing if it needs one."""
@@ -101,7 +102,7 @@ class Pushes:
         """Wait for the answer of a person, who is asked elsewhere, and return it."""
         outgoing.wait()
         minutes = int(WAITING_SECONDS / 60)
-        asks = f"asks for a push to {escape(outgoing.request.url)}"
+        asks = f"asks for a push to {outgoing.request.shown_url}"
         self._tell(f"The session {asks}: `{_COMMAND}` in another terminal shows it, and answers.")
         said = f"The user is asked, by `{_COMMAND}` in another terminal. This waits up to {minutes} minutes for that."
         client.sendall(f"say {said}\n".encode())
@@ -111,19 +112,23 @@ class Pushes:
             late = time.monotonic() - deadline
             is_replaced = _has_gone(client) and select.select([listener], [], [], 0)[0]
             if (late > 0 or is_replaced or self._is_over.is_set()) and outgoing.claim():
-                return outgoing.refused(f"nobody has answered for {minutes} minutes")
+                return outgoing.request.refused(f"nobody has answered for {minutes} minutes")
             if late > _PUSHING_SECONDS:  # somebody has agreed
-                return outgoing.refused("it is not known whether it was pushed")
+                return outgoing.request.refused("it is not known whether it was pushed")
         return results
 
     def _note(self, request: Request, results: dict[str, str]) -> None:
-        url = escape(request.url)
         for update in request.updates:
             if results[update.ref] or (request.url, update) in self._pushed:
                 continue
             self._pushed.add((request.url, update))
             if len(self.made) < _MAX_NOTED:
-                self.made.append(f"Pushed {escape(update.name)} ({update.new[:10]}) to {url}.")
+                self.made.append(f"Pushed {escape(update.name)} ({update.new[:10]}) to {request.shown_url}.")
+
+
+def _say(client: socket.socket, results: dict[str, str]) -> None:
+    lines = (f"{f'error {ref} {escape(why)}' if why else f'ok {ref}'}\n" for ref, why in results.items())
+    client.sendall("".join(lines).encode())
 
 
 def _has_gone(client: socket.socket) -> bool:

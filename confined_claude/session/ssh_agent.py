@@ -155,12 +155,14 @@ def _known_hosts(entry: str, settings: dict[str, list[str]]) -> list[str]:
     name, port = settings["hostname"][0], settings["port"][0]
     name = settings.get("hostkeyalias", [name if port == _USUAL_PORT else f"[{name}]:{port}"])[0]
     files = " ".join((*settings.get("userknownhostsfile", []), *settings.get("globalknownhostsfile", []))).split()
-    found: list[str] = []
+    lines: list[list[str]] = []
     for file in map(os.path.expanduser, files):
         words = ["ssh-keygen", "-F", name, "-f", file]
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_SECONDS)
-        lines = [line.split() for line in done.stdout.splitlines() if not line.startswith(("#", "@"))]
-        found += [" ".join(line[1:3]) for line in lines if len(line) > 2]  # noqa: PLR2004
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_SECONDS, cwd="/")
+        lines += [line.split() for line in done.stdout.splitlines() if not line.startswith("#")]
+    revoked = [line[2:4] for line in lines if line[:1] == ["@revoked"]]
+    plain = [line[1:3] for line in lines if len(line) > 2 and not line[0].startswith("@")]  # noqa: PLR2004
+    found = [" ".join(key) for key in plain if key not in revoked]
     if not found:
         raise ConfinedError(
             f"ssh_agent: this machine knows no key of the host {name}.",

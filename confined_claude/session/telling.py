@@ -12,6 +12,7 @@ from ..errors import EngineError
 from .launch import Launch
 
 _READABLE = 0o644
+_MOST_KEPT = 50
 
 
 class Teller:
@@ -32,7 +33,9 @@ class Teller:
         if not self._launch.has_claudes_screen:
             say(f"{line}\r" if self._launch.terminal else line)  # the terminal may be in raw mode
             return
-        self.kept.append(line)
+        if self.kept[-1:] == [line]:
+            return
+        self.kept = [*(other for other in self.kept if other != line), line][-_MOST_KEPT:]
         if self.container:
             with contextlib.suppress(EngineError):  # it has ended meanwhile
                 notice = managed.notice(self.kept).encode()

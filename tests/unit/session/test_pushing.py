@@ -327,6 +327,168 @@ def test_a_remote_that_is_ahead_is_not_overwritten(ground: Ground, answer: Answe
 # Attacks of the session
 
 
+def is_asked_for(ground: Ground, answer: Answer, refspec: str, letter: str = "n") -> str:
+    """What is shown of a push that is asked for though its branch is named; empty if it passes."""
+    with ground.session("agent/*"), ground.pushing("origin", refspec) as process:
+        while process.poll() is None:
+            if ground.waiting():
+                shown = answer(letter)
+                process.communicate(timeout=60)
+                return shown
+            time.sleep(0.02)
+        assert process.returncode == 0, process.stdout
+    return ""
+
+
+WORKFLOW, PLAIN = ".github/workflows/trivy.yml", "src/trivy.yml"
+
+
+@pytest.mark.parametrize("file", [WORKFLOW, PLAIN])
+def test_a_branch_that_is_named_like_a_commit_hides_nothing(ground: Ground, answer: Answer, file: str) -> None:
+    """git takes `x-g` and an id for that commit, as `git describe` prints it."""
+    new = ground.commit(file)
+    assert bool(is_asked_for(ground, answer, f"{new}:refs/heads/agent/x-g{new}")) == (file == WORKFLOW)
+    assert ground.git("rev-parse", f"refs/remotes/recorded/agent/x-g{new}") == new  # the control
+
+
+@pytest.mark.parametrize("file", [WORKFLOW, PLAIN])
+def test_what_one_commit_adds_and_the_next_removes_is_shown(ground: Ground, answer: Answer, file: str) -> None:
+    evil = ground.commit(file, subject="Evil")
+    (ground.root / file).unlink()
+    clean = ground.commit()
+    shown = is_asked_for(ground, answer, f"{clean}:refs/heads/agent/a", "y")
+    assert bool(shown) == (file == WORKFLOW)
+    if shown:
+        assert f"1 file in earlier commits alone, which are published too:\n    {file}\n" in shown
+        assert f"yellow: {file}" in shown
+        assert "in an earlier commit alone)" in shown
+    # It is at the remote now, and there is no new commit; a forge runs what is in it all the same.
+    again = is_asked_for(ground, answer, f"{evil}:refs/heads/agent/b")
+    assert (f"yellow: {file}" in again) == (file == WORKFLOW)
+    assert ("refs/heads/agent/b" in ground.forge.refs("app.git")) == (file == PLAIN)
+
+
+@pytest.mark.parametrize("file", [WORKFLOW, PLAIN])
+def test_a_new_branch_from_an_old_commit_is_compared_with_the_default_branch(
+    ground: Ground, answer: Answer, file: str
+) -> None:
+    old = ground.commit(file)
+    ground.commit(file)
+    subprocess.run(["git", "-C", ground.root, "push", "--quiet", "origin", "main"], check=True)
+    shown = is_asked_for(ground, answer, f"{old}:refs/heads/agent/old")
+    assert ("other than in the default branch" in shown) == (file == WORKFLOW)
+
+
+@pytest.mark.parametrize("name", [".vscode", "conf"])
+def test_a_link_in_the_place_of_a_directory_is_asked_for(ground: Ground, answer: Answer, name: str) -> None:
+    (ground.root / name).symlink_to("src")
+    new = ground.commit("src/tasks.json")
+    assert ("red: .vscode" in is_asked_for(ground, answer, f"{new}:refs/heads/agent/x")) == (name == ".vscode")
+
+
+@pytest.mark.parametrize("kind", ["tree", "blob", "commit"])
+def test_a_tag_of_something_that_is_no_commit_is_refused(ground: Ground, answer: Answer, kind: str) -> None:
+    new = ground.commit()
+    object_ = {"tree": f"{new}^{{tree}}", "blob": f"{new}:file", "commit": new}[kind]
+    ground.git("tag", "--annotate", "--message=x", "v1", object_)
+    with ground.session(), ground.pushing("origin", "v1") as process:
+        shown = answer("y")
+        printed = process.communicate(timeout=60)[0]
+    assert ("it names something that is no commit" in shown) == (kind != "commit")
+    assert ("refs/tags/v1" in ground.forge.refs("app.git")) == (kind == "commit"), printed
+
+
+@pytest.mark.parametrize("half", ["", "[core]\n\tbare = true\n\trepositoryformatversion = 0\n", "[core]\n\tba", None])
+def test_a_repository_that_is_half_made_is_made_again(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, half: str | None
+) -> None:
+    """Without the remote in its settings git takes the name for that of a directory, which a session can make."""
+    ground.git("switch", "--quiet", "--create", "agent/fix")
+    canary, trap = ground.place / "canary", ground.root / "recorded"
+    subprocess.run(["git", "clone", "--quiet", "--bare", ground.root, trap], check=True)
+    hook = trap / "hooks/pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\ntouch {canary}\n")
+    hook.chmod(0o755)
+    monkeypatch.chdir(ground.root)
+    (ground.root / ".gitignore").write_text("recorded\n")
+    ground.commit()
+    with ground.session("agent/*"):
+        assert ground.push("origin", "agent/fix")[0] == 0
+        (config,) = ground.host.data.rglob("pushes/*/config")
+        if half is None:
+            config.unlink()
+        else:
+            config.write_text(half)
+        new = ground.commit()
+        assert ground.push("origin", "agent/fix")[0] == 0
+    assert ground.forge.refs("app.git")["refs/heads/agent/fix"] == new
+    assert not canary.exists()
+    subprocess.run(["git", "push", "--quiet", "recorded", "HEAD:refs/heads/control"], check=True)
+    assert canary.exists()
+
+
+def test_what_git_starts_is_not_in_the_project(ground: Ground, answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = ground.place / "seen"
+    helper = (
+        (ground.host.home / ".gitconfig").read_text().replace("f() { ", f"f() {{ pwd >>{seen}; echo $PWD >>{seen}; ")
+    )
+    (ground.host.home / ".gitconfig").write_text(helper)
+    monkeypatch.chdir(ground.root)
+    monkeypatch.setenv("PWD", str(ground.root))
+    ground.commit()
+    with ground.session("agent/*"), ground.pushing("origin", "main") as process:
+        answer("y")
+        assert process.wait(60) == 0
+    assert set(seen.read_text().split()) == {"/"}
+    subprocess.run(["git", "ls-remote", ground.url], check=True, stdout=subprocess.DEVNULL)
+    assert str(ground.root) in seen.read_text()  # the control
+
+
+@pytest.mark.parametrize("count", [1, 4000])
+def test_a_pack_for_which_git_has_many_warnings_is_read_to_its_end(ground: Ground, count: int) -> None:
+    new = ground.commit()
+    stream = "".join(f"tag v{number}\nfrom {new}\ndata 0\n" for number in range(count))  # none has a tagger
+    subprocess.run(["git", "fast-import", "--quiet"], cwd=ground.root, input=stream.encode(), check=True)
+    assert "tagger" not in ground.git("cat-file", "-p", "v0")
+    tags = ground.git("for-each-ref", "--format=%(objectname)", "refs/tags").split()
+    packed = ground.pack(new, *ground.git("rev-parse", f"{new}^{{tree}}", f"{new}:file").split(), *tags)
+    with ground.session("agent/*"):
+        assert ground.raw(ground.asked([["refs/heads/agent/x", new]]), packed) == "ok refs/heads/agent/x\n"
+
+
+def test_a_session_that_sends_by_the_drop_is_cut_off(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing, "_TRANSFER_SECONDS", 0.5)
+    new = ground.commit()
+    started = time.monotonic()
+    with ground.session("agent/*"), socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(ground.place / "run/push"))
+        sock.sendall(ground.asked([["refs/heads/agent/x", new]]) + b"\nPACK" + b"\0\0\0\2\0\0\0\1")
+        with contextlib.suppress(OSError):
+            while time.monotonic() - started < 30:
+                sock.sendall(b"\x80")
+                time.sleep(0.1)
+        assert b"it takes too long" in sock.recv(1 << 16)
+    assert time.monotonic() - started < 15
+
+
+def test_a_token_in_an_address_is_not_shown() -> None:
+    def shown(url: str) -> str:
+        return Request(url, ()).shown_url
+
+    assert shown("https://someone:made-up@forge.example/x") == "https://***@forge.example/x"
+    assert shown("https://made-up@token@forge.example/x@y") == "https://***@forge.example/x@y"
+    assert shown("https://forge.example/x@y") == "https://forge.example/x@y"
+    assert shown("git@forge.example:x") == "git@forge.example:x"
+
+
+def test_an_address_that_is_no_text_is_refused_and_leaves_nothing(ground: Ground) -> None:
+    with ground.session():
+        line = b'{"url": "https://x/\\ud800", "updates": [["refs/heads/x", "%b"]]}' % (b"0" * 40)
+        assert "no remote that the repository had" in ground.raw(line)
+        assert not any(ground.workspace.requests.at("key").path.glob("*"))
+
+
 @pytest.mark.parametrize("words", [("--force", "origin", "main"), ("origin", ":main"), ("origin", "+main")])
 def test_nothing_is_forced_or_deleted(ground: Ground, words: tuple[str, ...]) -> None:
     ground.git("commit", "--quiet", "--amend", "--message=Other")
@@ -639,14 +801,23 @@ def test_only_addresses_of_other_machines_become_requests(ground: Ground) -> Non
     assert told("url = https://a.example/x\n\tpushurl = ssh://b.example/y") == ("ssh://b.example/y",)
 
 
-def test_a_password_that_only_a_person_knows_is_told(ground: Ground) -> None:
-    (ground.host.home / ".gitconfig").write_text("")
+def test_a_password_that_only_a_person_knows_is_told(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that asks in a window is started for nothing that no person has begun."""
+    canary, window = ground.place / "canary", ground.place / "window"
+    window.write_text(f"#!/bin/sh\ntouch {canary}\n")
+    window.chmod(0o755)
+    (ground.host.home / ".gitconfig").write_text(f"[core]\n\taskPass = {window}\n")
+    for name in ("GIT_ASKPASS", "SSH_ASKPASS"):
+        monkeypatch.setenv(name, str(window))
     ground.git("switch", "--quiet", "--create", "agent/fix")
     ground.commit()
     with ground.session("agent/*"):
         code, printed = ground.push("origin", "agent/fix")
     assert code == 1
     assert "could not read Username" in printed
+    assert not canary.exists()
+    subprocess.run(["git", "ls-remote", ground.url], check=False, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert canary.exists()  # the control
 
 
 def test_the_answer_of_a_session_that_is_over_goes_nowhere(ground: Ground, answer: Answer) -> None:

@@ -227,6 +227,18 @@ def test_other_ports_and_names_of_the_users_settings(ground: Ground) -> None:
     assert "  Port 443\n" in config
 
 
+def test_a_key_of_a_host_that_is_revoked_is_none(ground: Ground) -> None:
+    known = ground.home / ".ssh/known_hosts"
+    _, *key = known.read_text().split()
+    ground.know("forge.example", "second")
+    with known.open("a") as file:
+        file.write(f"@revoked * {' '.join(key)}\n")
+    with ground.agent() as agent:
+        lines = agent.files["known_hosts"].decode().splitlines()
+    assert len(lines) == 1  # the control: the other one stays
+    assert key[1] not in lines[0]
+
+
 @pytest.mark.parametrize(
     ("entry", "config", "said"),
     [

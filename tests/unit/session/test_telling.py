@@ -56,6 +56,20 @@ def test_a_line_is_printed_unless_claude_has_the_screen(
     assert told.put == [FileInside(managed.NOTICE_FILE, text, 0o644) for text in texts]
 
 
+def test_a_line_that_is_said_again_and_again_is_kept_once(
+    tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told(tmp_path, host, terminal=True, command=("claude",))
+    monkeypatch.setattr(telling.containers, "put", lambda _identity, file: told.put.append(file))
+    told("a")("b")("b")("b")("a")
+    assert told.teller.kept == ["b", "a"]
+    assert len(told.put) == 3
+    for number in range(1000):
+        told(str(number))
+    assert told.teller.kept[-1] == "999"
+    assert len(told.teller.kept) <= 50
+
+
 def test_an_engine_that_fails_loses_no_line(tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise EngineError("It is gone.")
