@@ -210,6 +210,7 @@ def test_a_push_that_its_user_agrees_to_is_made_by_the_host(ground: Ground, answ
     assert "1 commit:" in shown
     assert "Add a file" in shown
     assert "src/file +2 -0" in shown
+    assert f"\nTo {ground.url}:\n  main (" in shown.split("src/file")[1]  # again, right above the question
     assert len(ground.told) == 1
     assert not ground.workspace.requests.at("key").path.exists()
 
