@@ -429,6 +429,20 @@ def test_a_repository_that_is_half_made_is_made_again(
     assert canary.exists()
 
 
+def test_git_itself_takes_no_directory_for_a_remote(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(ground.forge.root / "app.git")
+    new = ground.git("rev-parse", "main")
+    request = Request.parse(ground.asked([["refs/heads/x", new]], path))
+    assert request is not None
+    place = ground.workspace.requests.at("key", "1")
+    place.make().close()
+    asked = outgoing.Outgoing(ground.host, ground.workspace.project.id, place, request, asks=False)
+    with pytest.raises(ConfinedError, match="transport 'file' not allowed"):
+        asked.examine(ground.workspace)
+    monkeypatch.setattr(outgoing, "_SETTINGS", [word for word in outgoing._SETTINGS if "protocol" not in word])
+    assert asked.examine(ground.workspace)  # the control
+
+
 def test_what_git_starts_is_not_in_the_project(ground: Ground, answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = ground.place / "seen"
     helper = (
