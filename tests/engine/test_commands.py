@@ -30,6 +30,10 @@ COMMANDS = {
     "update": ([], 2),
     "login": (["--from-host"], 2),  # this machine is not signed in
     "setup": ([], 0),
+    "init": ([], 0),
+    "export": (["devcontainer"], 0),
+    "eject": ([], 0),
+    "requests": ([], 0),
 }
 
 

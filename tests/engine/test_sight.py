@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from helpers import LABEL, User, docker, own_name, up
 from own_engine import OwnEngine, own_engine
 from relay import DROP, PASS, relayed
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.root]
+# In one process, as they share an engine.
+pytestmark = [pytest.mark.timeout(300), pytest.mark.root, pytest.mark.xdist_group("sight")]
 
 
 def requests(lines: list[str], what: str) -> list[str]:
@@ -23,8 +25,8 @@ def requests(lines: list[str], what: str) -> list[str]:
 @pytest.fixture(scope="module")
 def away(installed: Path, ground: Path) -> Iterator[tuple[OwnEngine, Path]]:
     """An engine whose machine has other files in a directory, and that directory."""
-    folder = ground / "elsewhere"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="elsewhere-", dir=ground))
+    folder.chmod(0o755)
     paths = "home/.local/state/confined-claude project"
     there = f"mkdir -p {paths}; echo other >home/.local/state/confined-claude/engine-check; echo theirs >project/file"
     with own_engine(f"mount -t tmpfs none {folder}; (cd {folder}; {there})") as engine:
