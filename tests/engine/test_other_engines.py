@@ -13,9 +13,9 @@ from engines import tour
 from engines.kinds import KINDS
 from engines.machine import Machine, machine
 from engines.roots import root
-from helpers import ALONE, REPOSITORY
+from helpers import REPOSITORY
 
-pytestmark = [pytest.mark.mount, pytest.mark.root, ALONE, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.mount, pytest.mark.root, pytest.mark.xdist_group("engines"), pytest.mark.timeout(600)]
 ROOTLESS = [kind for kind in KINDS if kind.is_rootless]
 # Of what they share the one is made while the other is.
 STEPS = (
