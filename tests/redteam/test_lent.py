@@ -92,7 +92,7 @@ def test_only_what_is_plainly_one_request_for_the_host_gets_the_value(
 
 
 FLOOD = """
-import os, socket, ssl, sys
+import contextlib, socket, ssl
 sent = ssl.MemoryBIO()
 name = ".".join(["a" * 60] * 4)
 try:
@@ -102,8 +102,8 @@ except ssl.SSLWantReadError:
 hello = sent.read()
 assert hello.count(b"a" * 60) == 4
 for _ in range(3000):
-    with socket.create_connection((HOST, 443), 10) as sock:
-        sock.sendall(hello.replace(b"a" * 60, b"\xff" * 60))
+    with contextlib.suppress(ConnectionError), socket.create_connection((HOST, 443), 10) as sock:
+        sock.sendall(hello.replace(b"a" * 60, b"\\xff" * 60))
         while sock.recv(4096):
             pass
 """
@@ -117,7 +117,7 @@ def test_what_the_sidecar_cannot_read_does_not_fill_what_nobody_reads(
     user, project = borrower
     (project / "attack.py").write_text(f"HOST = {HOST!r}\n{FLOOD}")
     user.own(project / "attack.py")
-    script = f'python3 attack.py; curl -sS -m 20 https://{HOST}/echo/ -H "Authorization: $GH_TOKEN"'
+    script = f'python3 attack.py && curl -sS -m 20 https://{HOST}/echo/ -H "Authorization: $GH_TOKEN"'
     done = user.run("confined-claude", "shell", "--network", network, "--", "sh", "-c", script, cwd=project)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["authorization"] == VALUE
