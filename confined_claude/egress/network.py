@@ -195,9 +195,15 @@ class _Planner(_Plan):
 
     @property
     def lending_arguments(self) -> Iterator[str]:
-        yield from ("--cap-add", "SETPCAP", "--interactive", "--pids-limit", "64", "--memory", "256m", *_ANY_PORT)
+        yield from ("--cap-add", "SETPCAP", "--interactive", *self.proxy_limits, *_ANY_PORT)
         yield from ("--mount", bind_value(self.workspace.egress.at(self.key).path, _SHARED_IN_SIDECAR))
         yield from self.place_names
+
+    @property
+    def proxy_limits(self) -> tuple[str, ...]:
+        """What a sidecar with a proxy may use; nothing that is lent goes to a disk."""
+        swap = ("--memory-swap", "256m") if self.lent and self.engine.limits_swap else ()
+        return ("--pids-limit", "64", "--memory", "256m", *swap)
 
     @property
     def lent_endpoints(self) -> tuple[str, ...]:
@@ -228,14 +234,7 @@ class _Planner(_Plan):
         directory = self.workspace.egress.at(self.key)
         arguments = (
             *self.common_arguments,
-            *(
-                "--user",
-                "0:0" if self.engine.rootless else f"{host.uid}:{host.gid}",
-                "--pids-limit",
-                "64",
-                "--memory",
-                "256m",
-            ),
+            *("--user", "0:0" if self.engine.rootless else f"{host.uid}:{host.gid}", *self.proxy_limits),
             *(["--interactive"] if self.lent else []),  # by standard input it learns what it lends
             # No name is tried a second time under a company's domain, and no silent server is waited for.
             *("--dns-search", ".", "--env", "RES_OPTIONS=timeout:2 attempts:2"),
@@ -263,6 +262,8 @@ class _Planner(_Plan):
         return Egress(
             (
                 *("--network", "none", "--volumes-from", f"{sidecar.name}:ro", "--dns", "127.0.0.1"),
+                # In the place of the sidecar's directory, where the configuration may have a proxy's password.
+                *("--mount", f"type=tmpfs,target={_SHARED_IN_SIDECAR},readonly"),
                 *_ANY_PORT,
                 *self.names[:2],
                 *self.place_names,

@@ -44,7 +44,7 @@ class Creation:
         self.host.setdefault("Mounts", []).append(
             {
                 "Type": options["type"],
-                "Source": options["source"],
+                "Source": options.get("source", ""),
                 "Target": options["target"],
                 "ReadOnly": "readonly" in options,
             }

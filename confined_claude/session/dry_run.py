@@ -22,7 +22,7 @@ from ..guard.pins import FILES
 from ..text import escape
 from ..workspace import CLAUDE_PROJECTS, DOWNLOADERS, Workspace
 from .handover import names_in
-from .host_facts import gather_given
+from .host_facts import gather_given, hide_lent
 from .launch import Launch
 from .start import at_its_conversation, beside, engine_address, gather_facts, in_groups, plan, signed_in
 
@@ -39,7 +39,7 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
     workspace, sign_in = signed_in(at_its_conversation(workspace, command))
     with Reservation() as reservation:
         address = engine_address(workspace.host)
-        facts = gather_facts(workspace, address, sign_in, reservation, record=False)
+        facts = gather_facts(hide_lent(workspace, given), address, sign_in, reservation, record=False)
     facts = facts._replace(given=given)
     launch = plan(workspace, facts, command)
     guarded = [plan_dry_run(workspace, launch.key)]

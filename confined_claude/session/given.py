@@ -45,6 +45,14 @@ class Given(NamedTuple):
         """What git is told of these hosts."""
         return tuple(lending.git_settings(self.lent))
 
+    def hide(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return ``environ`` as a session may see it: with placeholders by their names, and wherever a value is."""
+        for one in self.lent:
+            if one.value:
+                environ = {name: text.replace(one.value, one.placeholder) for name, text in environ.items()}
+        placeholders = {one.placeholder for one in self.lent}
+        return {**environ, **{name: text for name, text in self.variables.items() if text in placeholders}}
+
     @property
     def message(self) -> bytes:
         """The line that tells a sidecar what it lends; empty if that is nothing."""

@@ -68,6 +68,13 @@ def gather_given(workspace: Workspace, *, runs_commands: bool = True) -> Given |
     return gather(workspace, runs_commands=runs_commands)
 
 
+def hide_lent(workspace: Workspace, given: Given | None) -> Workspace:
+    """Return ``workspace`` with placeholders in its environment for what is lent: parts of it reach the session."""
+    if given is None or not given.lent:
+        return workspace
+    return workspace._replace(host=workspace.host._replace(environ=given.hide(workspace.host.environ)))
+
+
 def sees_files(workspace: Workspace, address: str) -> Check:
     """Return the check that the engine at ``address`` has this machine's files, the project's directory among them."""
 

@@ -21,7 +21,8 @@ _KIND = re.compile(r"github_pat_|gh[oprsu]_|sk-ant-[a-z]+[0-9]+-|sk-|npm_|pypi-|
 _BASIC = "authorization"
 _HEX = string.digits + "abcdef"
 # As a header holds it: no blank, and enough of it that no other word of a request is the same.
-_VALUE = re.compile(r"[!-~]{8,8192}")
+_FEWEST = 8
+_VALUE = re.compile(rf"[!-~]{{{_FEWEST},8192}}")
 
 
 class Lent(NamedTuple):
@@ -60,7 +61,7 @@ def lend(secret: Secret, printed: bytes) -> Lent:
 def placeholder(value: str) -> str:
     """Return a random text of the same kind and length as ``value``, with nothing else of it."""
     found = _KIND.match(value)
-    kind = found[0] if found else ""
+    kind = found[0] if found and len(value) - found.end() >= _FEWEST else ""
     rest = value[len(kind) :]
     letters = _HEX if set(rest) <= set(_HEX) else string.ascii_letters + string.digits
     return kind + "".join(random.choice(letters) for _ in rest)

@@ -35,7 +35,7 @@ from ..state.store import state_of
 from ..workspace import CLAUDE_PROJECTS, Workspace
 from . import CLAUDE, orphans, runtimes
 from .git import plan_git
-from .host_facts import HostFacts, gather_given, sees_files
+from .host_facts import HostFacts, gather_given, hide_lent, sees_files
 from .launch import Launch, plan_launch
 from .mounts import bound_mounts, kept_groups, make_directories, replaceable
 from .supervisor import Supervisor, connect
@@ -68,7 +68,8 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, 
                 with timing.phase("launch"):
                     given = gather_given(workspace)
                     workspace, chosen = signed_in(at_its_conversation(workspace, command), sign_in)
-                    facts = gather_facts(workspace, address, chosen, reservation)._replace(given=given)
+                    seen = hide_lent(workspace, given)
+                    facts = gather_facts(seen, address, chosen, reservation)._replace(given=given)
                     launch = plan(workspace, facts, command)
                     places = beside(workspace, facts)
                 code = _start(workspace, launch, chosen, facts, caught, places=places, needs_sign_in=needs_sign_in)

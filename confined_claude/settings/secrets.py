@@ -22,7 +22,7 @@ _NO_HEADERS = frozenset(
     "proxy-connection proxy-authenticate".split()
 )
 _MOST_HOSTS = 50
-_OWN = r"localhost|.*\.localhost|.*\.docker\.internal"
+_OWN = r"(localhost|.*\.localhost|.*\.docker\.internal)\.?"
 # Inside: in the home directory, but not in the place of what it has there, or where Docker has its secrets.
 _PATH = re.compile(r"(~(?!/workspace(/|$)|/\.config$)|/run/secrets)(/(?!\.\.?(/|$))[^/\0\n]+)+")
 

@@ -55,6 +55,11 @@ def test_a_lent_secret_reaches_its_host_and_is_not_in_the_session(
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_value_is_nowhere_but_in_the_sidecar(borrower: tuple[User, Path], there: There, network: str) -> None:
     user, project = borrower
+    # A server of the user's that names what is lent, and what is not.
+    server = {"command": "true", "env": {"A": "${GH_SOURCE}", "B": "${GH_TOKEN:-x}", "C": "${HTTPS_PROXY}"}}
+    (user.home / ".claude.json").write_text(json.dumps({"mcpServers": {"one": server}}))
+    user.own(user.home / ".claude.json")
+    assert user.run("confined-claude", "setup", "--allow", "one", cwd=project).returncode == 0
     # Of all files that can be another session's than the image's, all processes and all variables.
     search = f"""
         half={VALUE[:20]}; rest={VALUE[20:]}
@@ -64,6 +69,7 @@ def test_the_value_is_nowhere_but_in_the_sidecar(borrower: tuple[User, Path], th
         grep -rlsF -f <(value) /egress /etc /home /opt /root /run /srv /tmp /var >found
         cat /proc/*/environ /proc/*/cmdline 2>/dev/null | grep -acF -f <(value) >>found
         cat /proc/*/environ 2>/dev/null | grep -acF -f <(printf %s "$GH_TOKEN") >control
+        grep -rlsF -f <(printf %s "$GH_TOKEN") /etc >carried
         touch ready; exec sleep 200
     """
     words = ("confined-claude", "shell", "--network", network, "--", "bash", "-c", search)
@@ -73,6 +79,7 @@ def test_the_value_is_nowhere_but_in_the_sidecar(borrower: tuple[User, Path], th
         (name,), (sidecar,) = up(project), sidecars_of(project)
         assert (project / "found").read_text() == "0\n"
         assert int((project / "control").read_text()) > 0, "what is in the session is found in this way"
+        assert (project / "carried").read_text().endswith("confined-claude-servers.json\n"), "the server is there"
         state = [path for place in (".local/share", ".local/state") for path in (user.home / place).rglob("*")]
         shown = {
             "session": docker("inspect", name),

@@ -27,6 +27,9 @@ REQUESTS = {
     "space before colon": "GET /echo/ HTTP/1.1\r\nHost : HOST\r\nAUTH\r\n",
     "NUL": "GET /echo/ HTTP/1.1\r\nHost: HOST\r\nX: \0\r\nAUTH\r\n",
     "TRACE": "TRACE /echo/ HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n",
+    "trace in small letters": "trace /echo/ HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n",
+    "TRACK": "TRACK /echo/ HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n",
+    "control character": "GET /echo/ HTTP/1.1\r\nHost: HOST\r\nX: a\x01b\r\nAUTH\r\n",
     "inner CONNECT": "CONNECT OTHER:443 HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n",
     "WebSocket": "GET /echo/ HTTP/1.1\r\nHost: HOST\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nAUTH\r\n",
     "HTTP/2": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -86,6 +89,38 @@ def test_only_what_is_plainly_one_request_for_the_host_gets_the_value(
     assert len(asked) == 2, asked
     shown = user.run("confined-claude", "blocked", cwd=project).stdout
     assert "a secret is lent there, and this was not plainly one request" in shown
+
+
+FLOOD = """
+import contextlib, socket, ssl
+sent = ssl.MemoryBIO()
+name = ".".join(["a" * 60] * 4)
+try:
+    ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), sent, server_hostname=name).do_handshake()
+except ssl.SSLWantReadError:
+    pass
+hello = sent.read()
+assert hello.count(b"a" * 60) == 4
+for _ in range(3000):
+    with contextlib.suppress(ConnectionError), socket.create_connection((HOST, 443), 10) as sock:
+        sock.sendall(hello.replace(b"a" * 60, b"\\xff" * 60))
+        while sock.recv(4096):
+            pass
+"""
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_what_the_sidecar_cannot_read_does_not_fill_what_nobody_reads(
+    borrower: tuple[User, Path], network: str
+) -> None:
+    """Python says something of each server's name that is not ASCII."""
+    user, project = borrower
+    (project / "attack.py").write_text(f"HOST = {HOST!r}\n{FLOOD}")
+    user.own(project / "attack.py")
+    script = f'python3 attack.py && curl -sS -m 20 https://{HOST}/echo/ -H "Authorization: $GH_TOKEN"'
+    done = user.run("confined-claude", "shell", "--network", network, "--", "sh", "-c", script, cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["authorization"] == VALUE
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -536,6 +536,14 @@ class Upstream:
         return [head.split()[1] for head in self.heads]
 
 
+# Each file with the password at a place where something is mounted, or where sidecars have their directories.
+MOUNTED = f"""
+    for place in /egress $(awk '{{print $5}}' /proc/self/mountinfo); do
+        case $place in / | /proc* | /sys* | /dev*) ;; *) grep -rlsF {SECRET} "$place" ;; esac
+    done; true
+"""
+
+
 def test_a_companys_proxy_sees_what_is_allowed_and_nothing_else(field: Field, allowed: dict[str, str]) -> None:
     """Also: what the user adds counts in the session that runs, and nobody sees the password."""
     with Upstream() as upstream:
@@ -559,10 +567,13 @@ def test_a_companys_proxy_sees_what_is_allowed_and_nothing_else(field: Field, al
             settings_file(field.user, 'allow = ["*"]\n')  # is none, and changes nothing
             shown = docker("inspect", name, *containers(field, "sidecar"))
             environ = docker("exec", name, "sh", "-c", "cat /proc/[0-9]*/environ; cat /proc/[0-9]*/cmdline")
+            files, theirs = (docker("exec", one, "sh", "-c", MOUNTED) for one in (name, *containers(field, "sidecar")))
             wait_until(lambda: said() == {"first": "200", "late": "200", "never": "403"})
         assert set(upstream.asked) == {"first.example.invalid:443", "late.example.invalid:443"}
         assert "Basic" in upstream.heads[0]
     assert SECRET not in shown + environ
+    assert files == ""
+    assert "/egress/config.json" in theirs.splitlines(), "the control: where the sidecar reads it, it is found"
 
 
 def test_what_was_refused_is_told_and_safe_to_print(field: Field, allowed: dict[str, str]) -> None:

@@ -18,15 +18,16 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .blocked import Blocked
 from .policy import Policy
-from .proxy import Proxy
+from .proxy import LIMITS, Info, Proxy
 from .relay import cancel, discard
 from .request import parse_target
 
@@ -39,6 +40,7 @@ REGISTRIES = Path("/opt/confined-claude/registries")
 _JOIN_SECONDS = 60.0
 _POLL_SECONDS = 0.5
 _WRITE_SECONDS = 1.0
+_LENDING = replace(LIMITS, connections=200)  # of half a MB each
 _LOOK_UPS = 16  # at once, each in a thread: a name server that is silent must not delay the others
 _JOINING = b"sockets\n"
 _MOST_FDS = 100
@@ -56,7 +58,6 @@ class Sidecar:
         self._registries = json.loads(registries.read_text()) if registries.exists() else []
         self._seen: tuple[int, ...] = ()
         self.blocked = Blocked()
-        self._has_reported = False
 
     def load(self) -> Policy | None:
         """Return the policy if it is new since the last call. Raises OSError or ValueError if it cannot be read."""
@@ -74,10 +75,8 @@ class Sidecar:
         """Have ``proxy`` use the policy as it changes; a broken one leaves the last good one in force."""
         while True:
             await asyncio.sleep(_POLL_SECONDS)
-            try:
+            with contextlib.suppress(OSError, ValueError):
                 proxy.policy = self.load() or proxy.policy
-            except (OSError, ValueError) as error:
-                print(f"the new allowlist does not count: {error}", file=sys.stderr)
 
     async def _write_often(self) -> None:
         while True:
@@ -89,17 +88,11 @@ class Sidecar:
         if not self.blocked.changed:
             return
         new = self._blocked.with_suffix(".new")
-        try:
+        with contextlib.suppress(OSError):
             fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             with open(fd, "w", encoding="ascii") as file:
                 file.write(self.blocked.as_json())
             new.replace(self._blocked)
-        except OSError as error:
-            # Once: nobody reads it while the session runs, and a full pipe would stop everything.
-            if not self._has_reported:
-                print(f"what was refused cannot be written: {error}", file=sys.stderr)
-                self._has_reported = True
-        else:
             self.blocked.changed = False
 
     def lender(self, endpoints: Iterable[str]) -> Lender | None:
@@ -125,15 +118,21 @@ class Sidecar:
                     file.write(f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ} {line[:_LONGEST_LINE]}\n")
 
     async def run(
-        self, peer: socket.socket, policy: Policy, sockets: Sequence[Any], lender: Lender | None = None
+        self,
+        peer: socket.socket,
+        policy: Policy,
+        sockets: Sequence[Any],
+        lender: Lender | None = None,
+        upstreams: Mapping[tuple[str, int], Sequence[Info]] | None = None,
     ) -> None:
         """Serve ``sockets``, those of ``Proxy.serve``, until ``peer`` is closed at its other end, or SIGTERM.
 
-        Raises what else ends it.
+        ``upstreams`` are as for ``Proxy``. Raises what else ends it.
         """
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(_LOOK_UPS))
-        proxy = Proxy(policy, self.blocked, lender=lender)
+        limits = LIMITS if lender is None else _LENDING
+        proxy = Proxy(policy, self.blocked, limits, lender, upstreams)
         if lender is not None:
             lender.follow()
         serving = [asyncio.create_task(proxy.serve(*sockets))]
@@ -192,6 +191,11 @@ def receive(peer: socket.socket, lent: int = 0) -> list[socket.socket]:
     return sockets
 
 
+def silence() -> None:
+    """Have standard error lead nowhere: the host reads it at the end alone, and a full pipe would stop everything."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
 def serve_session(directory: Path, endpoints: Sequence[str] = ()) -> int:
     """Serve the one session that joins, to its end; return the exit code. ``endpoints`` are lent to."""
     try:
@@ -205,6 +209,7 @@ def serve_session(directory: Path, endpoints: Sequence[str] = ()) -> int:
         policy = sidecar.load()
         if not policy:
             raise ValueError("config.json is missing")
+        silence()
         asyncio.new_event_loop().run_until_complete(sidecar.run(peer, policy, sockets, lender))
     except (OSError, ValueError) as error:
         with contextlib.suppress(OSError):

@@ -25,7 +25,7 @@ prompt = no
 basicConstraints = critical, CA:TRUE, pathlen:0
 keyUsage = critical, keyCertSign
 subjectKeyIdentifier = hash
-nameConstraints = critical, {permitted}
+nameConstraints = critical, {permitted}, excluded;IP:0.0.0.0/0.0.0.0, excluded;IP:::/::
 [server]
 basicConstraints = critical, CA:FALSE
 keyUsage = critical, digitalSignature

@@ -10,6 +10,7 @@ DIRECTORY is as for allowlist.py.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import socket
@@ -18,9 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from .allowlist import Sidecar
+from .allowlist import Sidecar, silence
 from .internet import ADDRESS, JOIN_SECONDS
 from .join import PROXY_PORT
+from .policy import Policy
+from .proxy import Info
 
 _BACKLOG = 512
 
@@ -39,6 +42,19 @@ def look_up_by_dns() -> None:
     ctypes.CDLL(None).__nss_configure_lookup(b"hosts", b"dns files")
 
 
+def find_upstreams(policy: Policy) -> dict[tuple[str, int], list[Info]]:
+    """Return where the company's proxies are; one that has no address is left out.
+
+    Later on it cannot be found out: the session's root can write the files by which names are looked up here.
+    """
+    found: dict[tuple[str, int], list[Info]] = {}
+    for upstream in filter(None, (policy.upstream_http, policy.upstream_https)):
+        with contextlib.suppress(OSError):
+            place = (upstream.host, upstream.port)
+            found[place] = list(socket.getaddrinfo(*place, type=socket.SOCK_STREAM))
+    return found
+
+
 def main(arguments: Sequence[str]) -> NoReturn:
     """Let one session join, and serve it to its end."""
     directory, *endpoints = arguments
@@ -53,9 +69,12 @@ def main(arguments: Sequence[str]) -> NoReturn:
                 raise ValueError("config.json is missing")
             http, *lent = listen(endpoints)
             look_up_by_dns()
+            upstreams = find_upstreams(policy)
             session, _ = listener.accept()
         print("joined", flush=True)
-        asyncio.new_event_loop().run_until_complete(sidecar.run(session, policy, [http, None, *lent], lender))
+        silence()
+        serving = sidecar.run(session, policy, [http, None, *lent], lender, upstreams)
+        asyncio.new_event_loop().run_until_complete(serving)
     except (OSError, ValueError) as error:
         print(f"confined-claude's proxy: {error}", file=sys.stderr)
         os._exit(1)

@@ -20,6 +20,7 @@ from .request import Headers, Refused, Target, end_to_end, parse_host, parse_por
 HTTPS_PORT = 443
 _ORIGIN = re.compile(rb"/[!-\"$-~]*")
 _WORD = re.compile(rb"(?i:(?P<scheme>bearer|token|basic) +)?(?P<word>[!-~]+)")
+_CONTROL = re.compile(rb"[\0-\x08\n-\x1f\x7f]")
 _ABOUT_FRAMES = (b"content-length", b"transfer-encoding")
 
 
@@ -74,12 +75,14 @@ def check(target: Target, request: h11.Request) -> None:
     names = {target.authority, target.host} if target.port == HTTPS_PORT else {target.authority}
     if len(given) != 1 or given[0].lower().decode("latin-1") not in names:
         raise _refused(target, "its Host is another one", 421)
-    if request.method in (b"CONNECT", b"TRACE"):
+    if request.method.upper() in (b"CONNECT", b"TRACE", b"TRACK"):
         raise _refused(target, f"{request.method.decode()} is not possible there", 405)
     if not _ORIGIN.fullmatch(request.target):
         raise _refused(target, "what it asks for is no path")
     if sum(name in _ABOUT_FRAMES for name, _ in headers) > 1:
         raise _refused(target, "its body has no clear end")
+    if any(_CONTROL.search(value) for _, value in headers):
+        raise _refused(target, "a header has a control character")
     if any(name == b"upgrade" for name, _ in headers):
         raise _refused(target, "a WebSocket, or another protocol than HTTP, is not possible there", 501)
 

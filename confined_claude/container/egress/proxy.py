@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -50,14 +50,23 @@ LIMITS = Limits()
 class Proxy:
     """Serves the sockets of one session under ``policy``, which may be replaced at any time.
 
-    With a ``lender`` it ends TLS for the hosts that something is lent to, which are always allowed.
+    With a ``lender`` it ends TLS for the hosts that something is lent to, which are always allowed. ``upstreams`` are
+    the addresses of a company's proxies by (host, port); if it is None, they are looked up each time.
     """
 
-    def __init__(self, policy: Policy, blocked: Blocked, limits: Limits = LIMITS, lender: Lender | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        blocked: Blocked,
+        limits: Limits = LIMITS,
+        lender: Lender | None = None,
+        upstreams: Mapping[tuple[str, int], Sequence[Info]] | None = None,
+    ) -> None:
         self.policy = policy
         self._lender = lender
         self.blocked = blocked
         self._limits = limits
+        self._upstreams = upstreams
         self._free = asyncio.Semaphore(limits.connections)
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -214,7 +223,9 @@ class Proxy:
         return await self._dial_first(target.authority, outside)
 
     async def _dial(self, host: str, port: int) -> socket.socket:
-        return await self._dial_first(f"{host}:{port}", await self._resolve(host, port))
+        if self._upstreams is None:
+            return await self._dial_first(f"{host}:{port}", await self._resolve(host, port))
+        return await self._dial_first(f"{host}:{port}", self._upstreams.get((host, port), ()))
 
     async def _resolve(self, host: str, port: int) -> list[Info]:
         look_up = asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -17,10 +17,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 import confined_claude.container
+from confined_claude.container.egress import allowlist, lending
 from confined_claude.container.egress import proxy as proxies
 from confined_claude.container.egress.blocked import Blocked
 from confined_claude.container.egress.policy import Policy
@@ -126,7 +128,8 @@ def echo(client: socket.socket) -> bytes:
 class Running:
     """A proxy in a thread of its own."""
 
-    def __init__(self, policy: Policy, limits: Limits) -> None:
+    def __init__(self, policy: Policy, limits: Limits, upstreams: dict[tuple[str, int], Any] | None = None) -> None:
+        self.upstreams = upstreams
         self.blocked = Blocked()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -140,7 +143,7 @@ class Running:
 
     async def _serve(self, policy: Policy, limits: Limits) -> None:
         self._loop = asyncio.get_running_loop()
-        self.proxy = Proxy(policy, self.blocked, limits)
+        self.proxy = Proxy(policy, self.blocked, limits, upstreams=self.upstreams)
         self._task = asyncio.create_task(self.proxy.serve(self._listener, self._names))
         self._ready.set()
         with contextlib.suppress(asyncio.CancelledError):
@@ -178,9 +181,9 @@ class Running:
 def proxy() -> Iterator[Callable[..., Running]]:
     with contextlib.ExitStack() as stack:
 
-        def start(limits: Limits = Limits(), **parts: Any) -> Running:  # noqa: B008 # frozen
+        def start(limits: Limits = Limits(), finds: bool = False, **parts: Any) -> Running:  # noqa: B008 # frozen
             policy = Policy.parse(configuration(**parts))
-            running = Running(policy, limits)
+            running = Running(policy, limits, lending.find_upstreams(policy) if finds else None)
             stack.callback(running.close)
             return running
 
@@ -473,6 +476,46 @@ def test_a_tunnel_goes_through_the_companys_proxy(
     assert company.heard().lower() == f"connect a.test:443 http/1.1\r\nhost: a.test:443\r\n{SIGN_IN}\r\n\r\n".encode()
 
 
+@pytest.mark.parametrize("finds", [True, False])
+def test_where_something_is_lent_a_companys_proxy_stays_where_it_was_at_the_start(
+    finds: bool, server: Start, proxy: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session's root can change what names lead to; of the proxy's it would get the password."""
+    company = server(answering(b"HTTP/1.1 200 Connected\r\n\r\ngreeting"))
+    running = proxy(finds=finds, allow=["a.test"], **through(company))
+    real = socket.getaddrinfo
+
+    def misled(host: str, *words: Any, **named: Any) -> Any:
+        return real("127.0.0.9" if host == "localhost" else host, *words, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", misled)
+    answer = running.ask(b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 " if finds else b"HTTP/1.1 502 "), "the control is misled"
+    assert company.visits == finds
+
+
+def test_a_companys_proxy_that_was_nowhere_at_the_start_stays_so(
+    server: Start, proxy: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company = server(answering(b"HTTP/1.1 200 Connected\r\n\r\ngreeting"))
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", Mock(side_effect=socket.gaierror))
+        running = proxy(finds=True, allow=["a.test"], **through(company))
+    assert running.ask(b"CONNECT a.test:443 HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 502 ")
+    assert company.visits == 0
+
+
+def test_one_that_lends_serves_as_many_connections_as_fit_into_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Mock(side_effect=OSError)
+    monkeypatch.setattr(allowlist, "Proxy", made)
+    for lender, most in ((None, 480), (Mock(), 200)):
+        with pytest.raises(OSError):
+            asyncio.run(allowlist.Sidecar(tmp_path).run(Mock(), Policy(), [], lender))
+        assert made.call_args[0][2].connections == most
+
+
 def test_a_plain_request_goes_through_the_companys_proxy(server: Start, proxy: Callable[..., Running]) -> None:
     company = server(answering(OK))
     answer = proxy(allow=["a.test"], **through(company)).ask(b"GET http://a.test/x HTTP/1.1\r\nHost: b\r\n\r\n")
@@ -571,10 +614,13 @@ def asked(door: Any, target: str) -> bytes:
 def test_a_session_joins_changes_its_allowlist_and_ends(joined: Callable[..., Joined], server: Start) -> None:
     origin = server(received)
     program = joined()
+    said = Path(f"/proc/{program.process.pid}/fd/2")
+    assert str(said.readlink()).startswith("pipe:")
     program.connect()
     door, _ = program.hand_over(STREAM, DATAGRAM)
     assert program.tie.recv(100) == b"ready\n"
     assert not program.path.exists()
+    assert said.readlink() == Path("/dev/null"), "nobody reads what is said from now on, and a full pipe would stop it"
     program.tie.sendall(b"whatever the agent writes")
 
     target = f"localhost:{origin.port}"
@@ -583,8 +629,7 @@ def test_a_session_joins_changes_its_allowlist_and_ends(joined: Callable[..., Jo
     (program.directory / "new").replace(program.directory / "config.json")
     until(lambda: asked(door, target) == b"200")
     (program.directory / "config.json").write_text("broken")
-    assert program.process.stderr
-    assert program.process.stderr.readline().startswith("the new allowlist does not count: ")
+    time.sleep(0.3)  # it looks each 0.05 s
     assert asked(door, target) == b"200"
 
     until((program.directory / "blocked.json").exists)

@@ -220,9 +220,17 @@ def test_the_value_is_put_into_no_url_and_no_body(world: World) -> None:
         ("GET @{other}/ HTTP/1.1\r\nHost: {host}\r\n{auth}\r\n", 400),
         ("OPTIONS * HTTP/1.1\r\nHost: {host}\r\n{auth}\r\n", 400),
         ("TRACE / HTTP/1.1\r\nHost: {host}\r\n{auth}\r\n", 405),
+        ("trace / HTTP/1.1\r\nHost: {host}\r\n{auth}\r\n", 405),
+        ("TRACK / HTTP/1.1\r\nHost: {host}\r\n{auth}\r\n", 405),
+        ("Connect {other}:443 HTTP/1.1\r\nHost: {host}\r\n{auth}\r\n", 405),
         ("CONNECT {other}:443 HTTP/1.1\r\nHost: {host}\r\n{auth}\r\n", 405),
         ("GET / HTTP/1.1\r\nHost: {host}\r\n{auth}{auth}\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: {host}\r\nAuthorization : Bearer x\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: {host}\r\nX: a\x01b\r\n{auth}\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: {host}\r\nX: a\rb\r\n{auth}\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: {host}\r\nX: a\x1b[2J\r\n{auth}\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: {host}\r\nX: a\x7fb\r\n{auth}\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: {host}\r\nX: a\tb\r\n{auth}\r\n", 200),
         ("GET / HTTP/1.1\r\nHost: {host}\r\nX: a\0b\r\n{auth}\r\n", 400),
         ("{post}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n{auth}\r\n0\r\n\r\n", 400),
         ("{post}Content-Length: 1\r\nContent-Length: 2\r\n{auth}\r\nx", 400),
@@ -519,6 +527,7 @@ def test_the_authority_signs_for_its_names_alone_and_nothing_of_its_key_is_left(
     shown = subprocess.run(
         ["openssl", "x509", "-in", tmp_path / "ca", "-noout", "-text"], capture_output=True, text=True, check=True
     ).stdout
-    for words in ("CA:TRUE, pathlen:0", f"DNS:{HOST}", "Certificate Sign"):
+    no_address = ("IP:0.0.0.0/0.0.0.0", "IP:0:0:0:0:0:0:0:0/0:0:0:0:0:0:0:0")
+    for words in ("CA:TRUE, pathlen:0", f"DNS:{HOST}", "Certificate Sign", *no_address):
         assert words in shown
     assert b"PRIVATE KEY" not in pem

@@ -285,6 +285,8 @@ def test_allowlist_the_session_has_no_network_and_meets_its_sidecar_in_a_directo
     egress = planned(host, "allowlist")
     assert values_of("--network", egress.arguments) == ["none"]
     assert values_of("--volumes-from", egress.arguments) == [f"{NAME}:ro"]
+    # Of what the sidecar has, only the socket's directory: its configuration may have a password.
+    assert values_of("--mount", egress.arguments) == ["type=tmpfs,target=/egress,readonly"]
     assert values_of("--dns", egress.arguments) == ["127.0.0.1"]
     assert values_of("--sysctl", egress.arguments) == ["net.ipv4.ip_unprivileged_port_start=0"]
     assert egress.hostname

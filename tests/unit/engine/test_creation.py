@@ -50,6 +50,11 @@ def test_a_mount_keeps_its_path_whatever_that_has(name: str, read_only: bool) ->
     assert mount == {"Type": "bind", "Source": str(source), "Target": "/t", "ReadOnly": read_only}
 
 
+def test_a_mount_in_memory_has_no_source() -> None:
+    (mount,) = read_arguments(["--mount", "type=tmpfs,target=/t,readonly", "i"]).host["Mounts"]
+    assert mount == {"Type": "tmpfs", "Source": "", "Target": "/t", "ReadOnly": True}
+
+
 @pytest.mark.parametrize("word", ["--privileged", "--volume", "-v"])
 def test_an_option_that_is_not_known_is_no_image(word: str) -> None:
     with pytest.raises(LookupError):

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from confined_claude.claude.carried import HostSetup
 from confined_claude.container.egress.lent import parse
 from confined_claude.errors import ConfinedError
 from confined_claude.host import Host, gitconfig_text
-from confined_claude.session.given import Given
+from confined_claude.session.given import Given, gather
+from confined_claude.session.host_facts import hide_lent
 from confined_claude.session.lent import placeholder
 from confined_claude.state.facts import EngineFacts
 
@@ -77,6 +79,9 @@ def test_what_is_not_lent_is_given_as_before(here: Place) -> None:
         '{hosts = ["127.0.0.1"]}',
         '{hosts = ["a.example:0"]}',
         '{hosts = ["localhost:8443"]}',
+        '{hosts = ["localhost."]}',
+        '{hosts = ["x.LOCALHOST.:8443"]}',
+        '{hosts = ["host.docker.internal."]}',
         '{hosts = ["a.example", "Host.docker.internal"]}',
         '{hosts = ["a.example/path"]}',
         "{hosts = [1]}",
@@ -110,8 +115,6 @@ def test_a_project_can_name_what_is_lent_but_not_lend(here: Place) -> None:
 
 
 def test_a_dry_run_lends_nothing_real(here: Place) -> None:
-    from confined_claude.session.given import gather
-
     workspace = here.workspace('[secrets.T]\ncommand = "false"\nalways = true\nlend = {hosts = ["a.example"]}\n')
     found = gather(workspace, runs_commands=False)
     assert (found.variables, found.lent[0].value) == ({"T": ""}, "")
@@ -142,8 +145,10 @@ def test_with_an_allowlist_the_hosts_are_on_the_loopback_and_the_sidecar_learns_
     words = sidecar(egress).arguments
     assert words[-4:] == ("/egress", "a.example:443", "a.example:8443", "b.example:443")
     assert "--interactive" in words
+    assert values_of("--memory-swap", words) == values_of("--memory", words) == ["256m"]
     without = plan_egress(workspace, key="k", image="i", sets_rules=True, engine=EngineFacts())
     assert "--interactive" not in sidecar(without).arguments
+    assert "--memory-swap" not in sidecar(without).arguments
     assert sidecar(without).arguments[-1] == "/egress"
     assert "--add-host" not in without.arguments
 
@@ -164,6 +169,7 @@ def test_a_placeholder_has_nothing_of_the_value_but_its_length_and_kind(value: s
         ("github_pat_11AAAA_bbbb", "github_pat_"),
         ("sk-ant-oat01-abcdefgh", "sk-ant-oat01-"),
         ("npm_0123456789", "npm_"),
+        ("npm_01234567", "npm_"),
         ("correct-horse-battery-staple", ""),
     ],
 )
@@ -172,6 +178,32 @@ def test_only_what_is_known_to_tell_the_kind_stays(value: str, kind: str) -> Non
     assert made.startswith(kind)
     assert "horse" not in made
     assert value[len(kind) :][:4] not in made
+
+
+@pytest.mark.parametrize("value", ["github_pat_", "sk-ant-oat01-", "sk-1234567", "ghp_0123"])
+def test_what_is_hardly_more_than_its_kind_is_random_as_a_whole(value: str) -> None:
+    assert len({placeholder(value) for _ in range(10)}) == 10
+    assert not placeholder(value).startswith(value[:8])
+
+
+def test_a_server_of_the_users_that_names_what_is_lent_gets_the_placeholder(here: Place) -> None:
+    here.environ.update(T="ghp_of-another-time", COPY=f"Bearer {VALUE}\n", OTHER="not lent")
+    names = ("T", "SOURCE", "COPY", "OTHER")
+    server = {"command": "npx", "env": {name: f"${{{name}}}" for name in names}}
+    put(here.host.home / ".claude.json", json.dumps({"mcpServers": {"one": server}}))
+    workspace = here.workspace(f'{TABLE}lend = {{hosts = ["a.example"]}}\n')
+    found = gather(workspace)
+    mine = found.lent[0].placeholder
+
+    def seen(found: Given | None) -> list[str]:
+        (item,) = HostSetup(hide_lent(workspace, found).host).items
+        return [item.inside["env"][name] for name in names]
+
+    assert seen(found) == [mine, mine, f"Bearer {mine}\n", "not lent"]
+    assert seen(None) == ["ghp_of-another-time", VALUE, f"Bearer {VALUE}\n", "not lent"], "the control"
+    here.environ.pop("T")
+    workspace = here.workspace(f'{TABLE}lend = {{hosts = ["a.example"]}}\n')
+    assert seen(gather(workspace))[0][:4] == "ghp_"
 
 
 def test_a_hexadecimal_value_has_a_hexadecimal_placeholder() -> None:
@@ -209,6 +241,10 @@ def test_with_internet_there_is_a_sidecar_that_sets_the_rules_and_lends(host: Ho
     assert (egress.join, egress.rules, egress.environment) == ("internet", "", {})
     assert values_of("--add-host", plan.arguments) == ["a.example:127.1.0.1", "b.example:127.1.0.2"]
     assert "--interactive" in plan.arguments
+    assert values_of("--memory-swap", plan.arguments) == values_of("--memory", plan.arguments) == ["256m"]
+    no_swap = EngineFacts(limits_swap=False)
+    egress = plan_egress(workspace, key="k", image="i", sets_rules=sets_rules, engine=no_swap, lent=LENT)
+    assert "--memory-swap" not in sidecar(egress).arguments
     script = plan.arguments[plan.arguments.index("-c") + 1]
     assert script.index("/egress/rules") < script.index("setpriv"), "no right to change them is left"
     assert f"--reuid {host.uid} --regid {host.gid}" in script
