@@ -56,7 +56,8 @@ def _files(host: Host, root: Path, answers: str) -> tuple[list[str], list[str]]:
     versions = template.Versions()
     version = template.answer("_commit", text)
     with tempfile.TemporaryDirectory() as directory:
-        template.render(host, version if version in versions.tags else versions.newest, Path(directory))
+        known = version if version in versions.tags else versions.newest
+        template.render(host, known, Path(directory), template.answered(root))
         as_made = {name: template.text_of(Path(directory, name)) for name in names}
     there = {name: file for name in names if os.path.lexists(file := root / name)}
     own = [name for name, file in there.items() if not file.is_symlink() and template.text_of(file) == as_made[name]]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ..errors import ConfinedError, system_error
 from ..fs.directory import Location, read_config
 from ..host import Host
 from ..project import SCAFFOLD
+from ..settings.files import ProjectFiles
 from ..text import escape
 
 # As answers name the template that comes with the tool: the same for everyone who works on a project.
@@ -84,13 +86,35 @@ def answer(name: str, answers: str) -> str:
     return found[1].strip("\"' ") if found else ""
 
 
-def render(host: Host, version: str, directory: Path) -> None:
-    """Fill ``directory`` with what a ``version`` of the tool's own template makes. Raises ConfinedError."""
+def answered(root: Path) -> dict[str, Any]:
+    """Return the answers to copier that the project's config shows, as nothing else keeps them."""
+    try:
+        found = ProjectFiles.read(root / SCAFFOLD).values()
+    except ConfinedError:  # then someone has edited it
+        return {}
+    names = [str(name) for name in found.get("packages", ())]
+    return {
+        "confined_claude_yolo": found.get("yolo") == "on",
+        "confined_claude_network": found["network"] if found.get("network") in ("allowlist", "none") else "internet",
+        "confined_claude_packages": " ".join(names) if all(map(_is_package, names)) else "",
+    }
+
+
+def _is_package(name: str) -> bool:
+    """Return whether copier takes this for the name of a Debian package, see copier.yml."""
+    return re.fullmatch(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.]", name) is not None
+
+
+def render(host: Host, version: str, directory: Path, answers: Mapping[str, Any]) -> None:
+    """Fill ``directory`` with what a ``version`` of the tool's own template makes of ``answers``.
+
+    Raises ConfinedError.
+    """
     place(host)
     from copier import run_copy
 
     with explained():
-        run_copy(SOURCE, directory, vcs_ref=version, defaults=True, quiet=True)
+        run_copy(SOURCE, directory, data=dict(answers), vcs_ref=version, defaults=True, quiet=True)
 
 
 def text_of(file: Path) -> str:

@@ -65,9 +65,10 @@ def _follow(project: Project, source: str, old: str, new: str) -> None:
     """
     from copier import run_copy
 
+    answers = template.answered(project.root)
     with tempfile.TemporaryDirectory() as directory, scaffold_of(project.root).make() as scaffold:
         for place, version in (("old", old), ("new", new)):
-            run_copy(source, Path(directory, place), vcs_ref=version, defaults=True, quiet=True)
+            run_copy(source, Path(directory, place), data=answers, vcs_ref=version, defaults=True, quiet=True)
         for name in _USERS_OWN:
             was, now = (Path(directory, place, SCAFFOLD, name) for place in ("old", "new"))
             if was.exists() and now.exists() and scaffold.read(name) == was.read_bytes() != now.read_bytes():

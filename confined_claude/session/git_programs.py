@@ -37,6 +37,8 @@ _FILTER = r"filter\.(.+)\.(?:clean|process)"
 _LFS = "lfs"  # in the image's own settings
 # What git 2.39 of Debian 12 reads, see its setup.c.
 _EXTENSIONS = frozenset(("noop", "noop-v1", "objectformat", "partialclone", "preciousobjects", "worktreeconfig"))
+# And what 2.47 of Debian 13 reads beside those.
+_NEWER_EXTENSIONS = frozenset(("compatobjectformat", "refstorage"))
 _TRUE = frozenset(("true", "yes", "on", "1"))
 
 _UNSIGNED = "Commits of this session are not signed: your keys are not in it."
@@ -129,10 +131,12 @@ def _remarks(said: dict[str, str], filters: Iterable[str], settings: Settings) -
         yield _UNSIGNED
     if names := escape(", ".join(sorted(filters))):
         yield f"git refuses to add files that go through the filter {names}: it is not in this session."
-    if settings.base == BASE and said.get("core.repositoryformatversion", "0") != "0":
-        keys = (key.removeprefix("extensions.") for key in said if key.startswith("extensions."))
-        if unknown := escape(", ".join(sorted(set(keys) - _EXTENSIONS))):
+    if said.get("core.repositoryformatversion", "0") != "0":
+        keys = {key.removeprefix("extensions.") for key in said if key.startswith("extensions.")}
+        unknown = keys - _EXTENSIONS - (set() if settings.base == BASE else _NEWER_EXTENSIONS)
+        if unknown:
+            newer = "a newer Debian" if unknown <= _NEWER_EXTENSIONS else "an image with a newer git than Debian 13's"
             yield (
-                f"git in this session is too old for the repository, whose extensions it does not know ({unknown}): "
-                "no git command works. The setting `base` can name a newer Debian."
+                "git in this session is too old for the repository, whose extensions it does not know "
+                f"({escape(', '.join(sorted(unknown)))}): no git command works. The setting `base` can name {newer}."
             )

@@ -103,7 +103,8 @@ def kept_groups(mounts: Iterable[Mount], host: Host) -> list[int]:
     Root's is never one, nor one whose members may use the engine.
     """
     found: set[int] = set()
-    for mount in (mount for mount in mounts if not mount.pin):
+    # The guard's are parts of one that counts.
+    for mount in (mount for mount in mounts if not (mount.pin and mount.parts)):
         with contextlib.suppress(OSError):  # a dry run makes none
             found.add(mount.source.stat().st_gid)
     groups = found.intersection(host.groups) - {0, host.gid}

@@ -49,7 +49,9 @@ def starts(place: Place, runs: int, networks: Sequence[str]) -> Iterator[Figure]
         **{name: own("run", "--network", name, *VERSION) for name in networks},
         "inv": inv("run", *VERSION),
         "ways": ["env", "CONFINED_CLAUDE_HIDE=.env*", *own("run", "--mount", f"{place.bare}:rw", *VERSION)],
+        "given": ["env", f"XDG_CONFIG_HOME={place.home}/given", *own("run", "--env", "GIVEN=value", *VERSION)],
     }
+    _define_a_secret(place)
     times = in_turn(runs, {name: lambda line=line: place.seconds(line) for name, line in commands.items()})  # type: ignore[misc]
     bare = times["docker run"]
     yield ratio("run / docker run", times["internet"], bare, 1.5, 1.35)
@@ -58,7 +60,16 @@ def starts(place: Place, runs: int, networks: Sequence[str]) -> Iterator[Figure]
         yield ratio(f"run, network {name} / docker run", times[name], bare, limit, goal)
     yield ratio("inv run / confined-claude run", times["inv"], times["internet"], 1.15, 1.1)
     yield ratio("run with a writable mount and hidden names / run", times["ways"], times["internet"], None, None)
+    yield ratio("run with a variable and a secret from a command / run", times["given"], times["internet"], None, None)
     yield Figure("docker run", tuple(bare), "s")
+
+
+def _define_a_secret(place: Place) -> None:
+    """Write a config of the user's with a secret that a command prints."""
+    config = place.home / "given/confined-claude/config.toml"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text('[secrets.MADE_UP]\ncommand = "echo made-up"\nalways = true\n')
+    place.give()
 
 
 def listing(place: Place, runs: int) -> Iterator[Figure]:

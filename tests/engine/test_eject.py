@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers import GITCONFIG, User
+from helpers import GITCONFIG, REPOSITORY, User
 from scaffolds import SCAFFOLD, commit_all, files
 from terminals import terminal
 
@@ -49,6 +49,17 @@ def test_nothing_of_the_tool_is_left(user: User, scaffolded: Path) -> None:
     assert {path.name for path in scaffolded.iterdir()} == {".git", "own"}
     assert known(user, scaffolded) == []
     assert "nothing to clean" in confined(user, "eject", "--yes", cwd=scaffolded)
+
+
+def test_what_was_answered_is_no_edit(user: User, project: Path) -> None:
+    answers = {"network": "none", "packages": "jq tree", "yolo": "true"}
+    words = [word for name, value in answers.items() for word in ("--data", f"confined_claude_{name}={value}")]
+    bundle = REPOSITORY / "confined_claude/template.bundle"
+    done = user.run("copier", "copy", "--defaults", *words, str(bundle), ".", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert 'packages = ["jq", "tree"]' in (project / CONFIG).read_text()
+    confined(user, "eject", "--yes", cwd=project)
+    assert files(project) == {}
 
 
 def test_what_was_edited_stays_until_someone_agrees(user: User, scaffolded: Path) -> None:

@@ -300,6 +300,11 @@ def assert_known(user: User, name: str, identity: str) -> None:
     assert 0 < dict(image.layers)["\n".join(layers(identity))] < image.size / 2
 
 
+def test_the_image_keeps_within_its_budget(installed: Path) -> None:
+    name = image_chain(Settings(), {}, "").name
+    assert int(docker("image", "inspect", "--format", "{{.Size}}", name)) <= 1_100_000_000
+
+
 def test_rebuild_starts_from_scratch(user: User, project: Path, other_image: str) -> None:
     version = {"CONFINED_CLAUDE_CLAUDE_VERSION": other_image}
     first = layers("confined-claude:latest")

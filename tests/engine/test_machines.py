@@ -174,6 +174,23 @@ def test_a_session_has_its_users_groups_and_umask(make_user: Callable[..., User]
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("is_member", [True, False])
+def test_a_session_writes_in_a_mount_of_its_users_group(
+    make_user: Callable[..., User], place: Path, is_member: bool
+) -> None:
+    case = replace(CASES["the project is yours"], groups=(TEAM if is_member else OTHERS,))
+    user, project = made_for(case, make_user, place)
+    team = place / "team"
+    team.mkdir()
+    os.chown(team, 0, TEAM)
+    team.chmod(0o2775)
+    words = ("shell", "--mount", f"{team}:rw", "--", "touch", f"{team}/new")
+    done = user.run("confined-claude", *words, cwd=project)
+    assert (done.returncode == 0, team.joinpath("new").exists()) == (is_member, is_member), done.stderr
+    assert not is_member or team.joinpath("new").stat().st_gid == TEAM
+
+
+@pytest.mark.root
 @pytest.mark.parametrize("network", ["internet", "allowlist"])
 def test_it_has_them_with_rules_and_with_a_sidecar(make_user: Callable[..., User], place: Path, network: str) -> None:
     case = CASES["it is root's, of a group of yours (2770)"]

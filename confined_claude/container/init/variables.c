@@ -35,9 +35,11 @@ int main(int count, char **words)
     if (text == NULL)
         return fail(VARIABLES);
     char *end = text;
-    ssize_t got;
+    ssize_t got = 0;
     while (end < text + status.st_size && (got = read(file, end, text + status.st_size - end)) > 0)
         end += got;
+    if (got < 0)
+        return fail(VARIABLES);
     *end = '\0';
     for (char *entry = text; entry < end; entry += strlen(entry) + 1)
         putenv(entry);

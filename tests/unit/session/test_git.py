@@ -295,14 +295,19 @@ def test_unsigned_commits_are_told(where: str, host: Host, root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "unknown"),
+    ("version", "extensions", "expected"),
     [
-        ("[core]\n\trepositoryFormatVersion = 1\n[extensions]\n\trefStorage = reftable\n", "refstorage"),
-        ("[core]\n\trepositoryFormatVersion = 1\n[extensions]\n\tobjectFormat = sha256\n\tworktreeConfig = true\n", ""),
-        ("[extensions]\n\trelativeWorktrees = true\n", ""),  # git obeys no extension in version 0 that it does not know
+        (1, "refStorage = reftable", ("(refstorage): no git command works. The setting `base` can name a newer D", "")),
+        (1, "objectFormat = sha256\n\tworktreeConfig = true", ("", "")),
+        (1, "relativeWorktrees = true", ("`base` can name an image with a newer git", "(relativeworktrees): no git")),
+        (0, "relativeWorktrees = true", ("", "")),  # git obeys no extension in version 0 that it does not know
     ],
 )
-def test_a_repository_of_a_newer_git_is_told(text: str, unknown: str, host: Host, root: Path) -> None:
-    found = told(host, root, text).remarks
-    assert [f"({unknown})" in line for line in found] == ([True] if unknown else [])
-    assert told(host, root, settings=Settings(base="debian:trixie-slim")).remarks == ()
+def test_a_repository_of_a_newer_git_is_told(
+    version: int, extensions: str, expected: tuple[str, str], host: Host, root: Path
+) -> None:
+    """With Debian 12 as base, and with Debian 13."""
+    text = f"[core]\n\trepositoryFormatVersion = {version}\n[extensions]\n\t{extensions}\n"
+    for settings, words in zip((Settings(), Settings(base="debian:trixie-slim")), expected, strict=True):
+        found = told(host, root, text, settings=settings).remarks
+        assert [words in line for line in found] == ([True] if words else [])

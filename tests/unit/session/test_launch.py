@@ -472,20 +472,24 @@ def test_the_groups_of_what_is_mounted_are_kept_but_not_one_with_power_over_the_
     socket = tmp_path / "e.sock"
     socket.touch()
     docker_group = {entry.gr_gid for entry in grp.getgrall() if entry.gr_name == "docker"}
-    places = {name: tmp_path / name for name in ("mine", "teams", "others", "roots", "engines", "dockers", "pinned")}
-    gids = {"mine": 1000, "teams": 4001, "others": 4002, "roots": 0, "engines": 4003, "pinned": 4004}
+    places = {
+        name: tmp_path / name for name in ("mine", "teams", "others", "roots", "engines", "dockers", "pinned", "named")
+    }
+    gids = {"mine": 1000, "teams": 4001, "others": 4002, "roots": 0, "engines": 4003, "pinned": 4004, "named": 4005}
     gids["dockers"] = min(docker_group, default=4003)
     for name, path in places.items():
         path.mkdir()
         os.chown(path, -1, gids[name])
     os.chown(socket, -1, 4003)
-    mounts = [Mount(path, (), str(path), pin=name == "pinned") for name, path in places.items()]
-    member = (0, 1000, 4001, 4003, 4004, *docker_group)
+    # What the guard mounts is a part of something; what the user names is mounted as it is too.
+    pinned, named = Mount(tmp_path, ("pinned",), "/p", pin=True), Mount(places["named"], (), "/n", pin=True)
+    mounts = [*(Mount(path, (), str(path)) for name, path in places.items() if gids[name] < 4004), pinned, named]
+    member = (0, 1000, 4001, 4003, 4004, 4005, *docker_group)
     user = host._replace(groups=member, environ={"DOCKER_HOST": f"unix://{socket}"})
-    assert kept_groups([*mounts, Mount(tmp_path / "missing", (), "/m")], user) == [4001]
+    assert kept_groups([*mounts, Mount(tmp_path / "missing", (), "/m")], user) == [4001, 4005]
     launch = start.in_groups(place(root, user), planned(root, user).with_mounts(mounts))
     words = list(pairwise(launch.create_arguments("n")))
-    assert [after for word, after in words if word == "--group-add"] == ["4001"]
+    assert [after for word, after in words if word == "--group-add"] == ["4001", "4005"]
 
 
 @pytest.mark.root
