@@ -106,6 +106,12 @@ def make_user(place: Path, installed: Path, api: Api) -> Callable[..., User]:
         home = place / f"home-{uid}-{uuid.uuid4().hex[:4]}"
         user = User(home, installed, uid, gid, {"ANTHROPIC_API_KEY": API_KEY, **api.variables, **variables})
         user.folder(home)
+        # That the engine has this machine's files is known from the installation, and is not tried for each anew.
+        state = home / ".local/state/confined-claude"
+        for folder in (state.parents[1], state.parent, state):
+            user.folder(folder)
+        state.chmod(0o700)
+        user.own(shutil.copy(installed.parents[1] / state.relative_to(home) / "engines.json", state))
         return user
 
     return make

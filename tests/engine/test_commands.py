@@ -30,7 +30,7 @@ COMMANDS = {
     "update": ([], 2),
     "login": (["--from-host"], 2),  # this machine is not signed in
     "setup": ([], 0),
-    "init": ([], 0),
+    "init": (["--defaults"], 0),  # at a terminal it asks
     "export": (["devcontainer"], 0),
     "eject": ([], 0),
     "requests": ([], 0),

@@ -110,7 +110,7 @@ STATE, DATA = ".local/state/confined-claude", ".local/share/confined-claude"
 @pytest.mark.parametrize("network", ["internet", "allowlist"])
 def test_a_link_for_the_tools_own_folders_is_refused(field: Field, name: str, network: str) -> None:
     """M07."""
-    field.prepare(f"mkdir -p $(dirname ~/{name}); ln -s OUTSIDE ~/{name}")
+    field.prepare(f"mkdir -p $(dirname ~/{name}); rm -rf ~/{name}; ln -s OUTSIDE ~/{name}")
     for words in (("shell", "--", "touch", "/home/claude/.claude/x"), ("review",)):
         done = field.user.run("confined-claude", *words, cwd=field.project, CONFINED_CLAUDE_NETWORK=network)
         assert "Traceback" not in done.stderr
