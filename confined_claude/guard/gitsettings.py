@@ -6,8 +6,8 @@ import contextlib
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Set
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -263,11 +263,10 @@ def _can_change(path: Path, root: Path, bases: Iterable[Path]) -> bool:
     )
 
 
-def _is_known(path: Path, git_directories: Iterable[Path]) -> bool:
+def _is_known(path: Path, git_directories: Set[Path]) -> bool:
     """Return whether a path is that of a git directory, or pinned and scanned as a part of one."""
-    return any(
-        path == directory or (path.is_relative_to(directory) and path.relative_to(directory).parts[0] in _KNOWN)
-        for directory in git_directories
+    return path in git_directories or any(
+        above in git_directories and inner.name in _KNOWN for inner, above in pairwise((path, *path.parents))
     )
 
 

@@ -77,17 +77,18 @@ def test_what_an_editor_starts_is_as_a_session_is(nobody: User, directory: Path,
 
 
 def test_one_that_is_there_is_only_replaced_when_that_is_said(nobody: User, directory: Path) -> None:
+    still = {"CONFINED_CLAUDE_NETWORK": "none"}  # its file has no networks of this machine, which other tests change
     file = nobody.folder(directory / ".devcontainer") / "devcontainer.json"
     file.write_text('{"image": "mine"}')
     nobody.own(file)
-    done = exported(nobody, directory, "devcontainer")
+    done = exported(nobody, directory, "devcontainer", **still)
     assert (done.returncode, f"{file} is there, and not what this writes" in done.stderr) == (2, True)
     assert file.read_text() == '{"image": "mine"}'
-    done = exported(nobody, directory, "devcontainer", "--force")
+    done = exported(nobody, directory, "devcontainer", "--force", **still)
     assert f"Replaced {file}." in done.stdout, done.stderr
     written = file.read_text()
     assert "confined-claude:" in written
-    again = exported(nobody, directory, "devcontainer")  # it is what this writes
+    again = exported(nobody, directory, "devcontainer", **still)  # it is what this writes
     assert (again.returncode, file.read_text()) == (0, written), again.stderr
 
 

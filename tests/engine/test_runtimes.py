@@ -12,7 +12,8 @@ import pytest
 from helpers import User, docker, own_name, up, wait_until
 from own_engine import OwnEngine, own_engine
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.root]
+# In one process, as they share an engine.
+pytestmark = [pytest.mark.timeout(300), pytest.mark.root, pytest.mark.xdist_group("runtimes")]
 
 # A runtime that leaves containers in the engine's own network, from where there is a way out.
 ASTRAY = """\
