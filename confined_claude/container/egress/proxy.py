@@ -73,12 +73,13 @@ class Proxy:
     async def serve(self, http: socket.socket, names: socket.socket | None, *lent: socket.socket) -> None:
         """Serve HTTP, DNS at ``names``, and TLS for each of the lender's targets at its socket, until cancelled."""
         loop = asyncio.get_running_loop()
+        transport: asyncio.DatagramTransport | None = None
         try:
             if names is not None:
                 transport, _ = await loop.create_datagram_endpoint(lambda: _Names(self), sock=names)
             await run_all(self._accept(http, self._client), *self._accept_lent(*lent))
         finally:
-            if names is not None:
+            if transport is not None:
                 transport.close()
             await cancel(*self._connections)
 
