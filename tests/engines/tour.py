@@ -23,8 +23,14 @@ from .machine import UID, Machine
 _API_PORT = 8787
 # Who sees what of the process that asks; and what can be reached.
 _SELF = "grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status | tr -s '\\t\\n' ' '; echo; id -u; id -g"
-_REACH = 'for place in {}; do curl -fs -o /dev/null -m 10 "http://$place" && echo "$place"; done; true'
-_OUTSIDE = "deb.debian.org/debian/dists/bookworm/Release"
+# Outside is where the session's apt has its packages from.
+_REACH = """
+outside=$(apt-get update --print-uris | head -n 1 | cut -d "'" -f 2)
+for place in "$outside" {0}; do
+    curl -fs -o /dev/null -m 10 "$place" && case $place in {0}) echo inside ;; *) echo outside ;; esac
+done
+true
+"""
 _OURS = ("--filter", "label=confined-claude")
 
 
@@ -107,9 +113,8 @@ def privileges(tour: Tour) -> str:
 
 
 def _reached(tour: Tour, network: str) -> list[str]:
-    script = _REACH.format(shlex.join((_OUTSIDE, tour.lan)))
-    lines = tour.shell(script, "--network", network)
-    return [{_OUTSIDE: "outside", tour.lan: "inside"}[line] for line in lines if line in (_OUTSIDE, tour.lan)]
+    lines = tour.shell(_REACH.format(tour.lan), "--network", network)
+    return [line for line in lines if line in ("outside", "inside")]
 
 
 def internet(tour: Tour) -> str:
