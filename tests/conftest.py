@@ -100,13 +100,17 @@ def api(installed: Path) -> Iterator[Api]:
 
 @pytest.fixture
 def make_user(place: Path, installed: Path, api: Api) -> Callable[..., User]:
-    """Makes users with an empty HOME whose sessions reach the fake API; by default signed in by API key."""
+    """Makes users with an empty HOME whose sessions reach the fake API; by default signed in by API key.
 
-    def make(uid: int = os.getuid(), gid: int = os.getgid(), **variables: str) -> User:
+    The HOME of one who is not new has what the installation knows of the engine, so that it is not tried for each anew.
+    """
+
+    def make(uid: int = os.getuid(), gid: int = os.getgid(), *, is_new: bool = False, **variables: str) -> User:
         home = place / f"home-{uid}-{uuid.uuid4().hex[:4]}"
         user = User(home, installed, uid, gid, {"ANTHROPIC_API_KEY": API_KEY, **api.variables, **variables})
         user.folder(home)
-        # That the engine has this machine's files is known from the installation, and is not tried for each anew.
+        if is_new:
+            return user
         state = home / ".local/state/confined-claude"
         for folder in (state.parents[1], state.parent, state):
             user.folder(folder)

@@ -60,7 +60,7 @@ class Answer:
             self.socket.sendall(content)
             self.socket.shutdown(socket.SHUT_WR)
         except OSError as error:
-            raise _broken(error) from None
+            raise _broken(error.strerror or str(error)) from None
 
     def head(self, limit: int, seconds: float) -> bytes:
         """Return what comes of a stream within ``seconds``, or its first ``limit`` bytes."""
@@ -81,7 +81,7 @@ class Answer:
         except OSError as error:
             # An engine that closes before it has read all that was sent, an archive's end say, resets the connection.
             if self._length is None or sum(map(len, self._pieces)) < self._length:
-                raise _broken(error) from None
+                raise _broken(error.strerror or str(error)) from None
             piece = b""
         self._pieces.append(piece)
         self._is_whole = not piece
@@ -149,12 +149,11 @@ class _Connection:
 
     def failure(self) -> EngineError:
         """Return the error for a connection that has ended before there was an answer."""
-        reason = "the connection was closed"
-        if self._forwarder is not None:
-            from . import command
+        if self._forwarder is None:
+            return _broken("it was closed before there was an answer")
+        from . import command
 
-            reason = command.reason_of(self._forwarder) or reason
-        return unreachable(reason)
+        return unreachable(command.reason_of(self._forwarder) or "the connection was closed")
 
 
 def begin(
@@ -244,6 +243,5 @@ def parse_head(received: bytes) -> tuple[int | None, int | None, bytes]:
     return (int(found[1]), int(length[1]) if length else None, rest) if end and found else (None, None, b"")
 
 
-def _broken(error: OSError) -> EngineError:
-    reason = error.strerror or str(error)
+def _broken(reason: str) -> EngineError:
     return EngineError(f"The connection to the Docker engine broke: {reason}.", "See its own log, or restart it.")

@@ -279,7 +279,8 @@ def test_a_connection_to_the_engine_that_breaks_ends_the_session(user: User, pro
             wait_until(lambda: "sleep 300" in docker("top", name))
             relay.cut()
             assert tool.wait(30) == 3
-            assert "The connection to the Docker engine broke, and so the session has ended." in tool.communicate()[0]
+            # The answer to the start may be what is lost.
+            assert "The connection to the Docker engine broke" in tool.communicate()[0]
         assert sessions_of(project) == []
 
 

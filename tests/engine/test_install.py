@@ -39,7 +39,7 @@ def state_of(folder: Path) -> dict[str, tuple[int, int]]:
 @pytest.fixture
 def newcomer(make_user: Callable[..., User], place: Path) -> User:
     """Someone who has nothing installed, in a HOME of their own."""
-    user = make_user()
+    user = make_user(is_new=True)
     return User(user.home, user.home / ".local/bin", user.uid, user.gid, user.variables)
 
 
@@ -352,7 +352,7 @@ def test_without_a_terminal_sudo_is_never_used_unasked(
 
 @pytest.mark.root
 def test_no_permission_on_the_engine_says_how_to_join(make_user: Callable[..., User], place: Path) -> None:
-    user = make_user(12345, 12345)
+    user = make_user(12345, 12345, is_new=True)
     done = user.run(INSTALL, cwd=place, docker_group=False)
     assert done.returncode == 3
     assert "no permission" in done.stderr

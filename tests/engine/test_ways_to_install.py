@@ -64,7 +64,7 @@ def test_each_way_gives_the_whole_product(
     make_user: Callable[..., User], place: Path, tools: Tools, built: dict[str, Path], case: tuple[str, str]
 ) -> None:
     way, what = case
-    home = make_user().home
+    home = make_user(is_new=True).home
     (home / ".gitconfig").write_text(GITCONFIG)
     user = User(home, home / ".local/bin", variables=make_user().variables)
     done = subprocess.run(
