@@ -36,7 +36,7 @@ class ReviewNeeded(ConfinedError):
 
 
 class EngineError(ConfinedError):
-    """The Docker engine is missing, out of reach, or refused what was asked of it."""
+    """The engine is missing, out of reach, or refused what was asked of it."""
 
     exit_code = ENGINE
 

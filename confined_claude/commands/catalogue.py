@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..host import Host
     from ..settings import Spec
 
-_DRY_RUN = {"dry_run": "print what a start would do, and its docker commands, with secrets masked"}
+_DRY_RUN = {"dry_run": "print what a start would do, and its docker or podman commands, with secrets masked"}
 _DELETE = {"dry_run": "show what would be deleted, and delete nothing", "yes": "delete without asking"}
 _SESSION = {"session": "the session's number, or its name"}
 _JSON = {"json": "print JSON for programs"}

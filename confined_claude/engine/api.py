@@ -244,4 +244,4 @@ def parse_head(received: bytes) -> tuple[int | None, int | None, bytes]:
 
 
 def _broken(reason: str) -> EngineError:
-    return EngineError(f"The connection to the Docker engine broke: {reason}.", "See its own log, or restart it.")
+    return EngineError(f"The connection to the engine broke: {reason}.", "See its own log, or restart it.")

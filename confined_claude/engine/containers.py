@@ -240,9 +240,7 @@ def exit_code(end: Answer) -> int:
     """Return the exit code in the answer of ``end_of``. Raises EngineError if the engine went away before."""
     value = end.value
     if not isinstance(value, dict) or not isinstance(value.get("StatusCode"), int):
-        raise EngineError(
-            "The connection to the Docker engine broke, and so the session has ended.", "See its own log."
-        )
+        raise EngineError("The connection to the engine broke, and so the session has ended.", "See its own log.")
     return int(value["StatusCode"])
 
 

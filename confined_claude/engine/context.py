@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +41,17 @@ def engine_address(environ: Mapping[str, str]) -> str:
             "Turn on WSL integration in Docker Desktop's settings, then choose `docker context use default`.",
         )
     return address
+
+
+def program_name(environ: Mapping[str, str]) -> str:
+    """Return the name of the command of the engine in use, for what people are told: podman, or else docker.
+
+    It is judged by the name of the socket, to which the package podman-docker has a link. Raises EngineError as
+    ``engine_address`` does.
+    """
+    scheme, _, place = (engine_address(environ) or DEFAULT_ADDRESS).partition("://")
+    path = os.path.realpath(place) if scheme == "unix" else place
+    return "podman" if "podman" in path.rpartition("/")[2] else "docker"
 
 
 def port_of(address: str) -> int:

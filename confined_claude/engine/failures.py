@@ -8,7 +8,7 @@ import re
 
 from ..errors import EngineError
 from ..system import IS_MAC, engine_sockets
-from .context import DEFAULT_ADDRESS, engine_address, is_listening
+from .context import DEFAULT_ADDRESS, engine_address, is_listening, program_name
 
 INSTALL_HINT = (
     "Install Docker Desktop, OrbStack or Colima."
@@ -29,7 +29,7 @@ _UNREACHABLE = re.compile(r"(?i)(cannot|failed to|trying to) connect to|error du
 # It is not seen at all; or it is on a file system that only its user may enter, as with FUSE, and NFS with root_squash.
 OTHER_FILES = (
     "The engine sees other files than you do: it is in a virtual machine, a snap, or on another machine. Choose one of "
-    "this machine (`docker context ls`), or share that directory with it."
+    "this machine (DOCKER_HOST or `docker context use`), or share that directory with it."
 )
 _HIDDEN_FILES = (
     "The engine may not enter that directory: its file system is for you alone (FUSE without `allow_other`, NFS with "
@@ -45,7 +45,7 @@ _HINTS = (
     ("execute nft", "Podman's networks need nftables: install it (Debian, Ubuntu: apt-get install nftables)."),
     ("no space left", "Free some disk space on the engine's disk and start again."),
     (r"device driver .* with capabilities: \[\[gpu", _NO_GPU),
-    ("network .*not found", "See `docker network ls` for the networks there are."),
+    ("network .*not found", "See `{program} network ls` for the networks there are."),
 )
 
 
@@ -59,7 +59,8 @@ def refused(doing: str, reason: str) -> EngineError:
 
 def hint_on(reason: str) -> str:
     """Return what to do about an engine's ``reason``; empty if that is not known."""
-    return next((hint for pattern, hint in _HINTS if re.search(pattern, reason)), "")
+    found = next((hint for pattern, hint in _HINTS if re.search(pattern, reason)), "")
+    return found.replace("{program}", program_name(os.environ)) if "{" in found else found
 
 
 def is_unreachable(reason: str) -> bool:
@@ -70,10 +71,9 @@ def is_unreachable(reason: str) -> bool:
 def unreachable(reason: str) -> EngineError:
     """Return the error for an engine that there is no connection to; ``reason`` is how the attempt failed."""
     try:
-        address = engine_address(os.environ)
+        is_podmans = program_name(os.environ) == "podman"
     except EngineError as error:
         return error
-    is_podmans = "podman" in address
     if "permission denied" in reason.lower():
         hint = f"Use your own one: {PODMAN_HINT}" if is_podmans else _permission_hint()
         return EngineError(f"You have no permission to use the {'Podman' if is_podmans else 'Docker'} engine.", hint)
@@ -114,4 +114,4 @@ def _permission_hint() -> str:
 
 def no_answer(seconds: float) -> EngineError:
     """Return the error for an engine that did not answer within ``seconds``."""
-    return EngineError(f"The Docker engine did not answer within {seconds:.0f} s.", "See its own log, or restart it.")
+    return EngineError(f"The engine did not answer within {seconds:.0f} s.", "See its own log, or restart it.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ from .. import environment
 from ..console import BuildProgress, say
 from ..engine import labels
 from ..engine.builder import Step, Transcript
-from ..engine.context import with_proxies
+from ..engine.context import program_name, with_proxies
 from ..engine.image import Image
 from ..errors import ConfinedError, EngineError
 from ..fs.lock import Lock
@@ -147,7 +148,7 @@ def _build(
                 on_line=on_line,
             )
             if code < 0:
-                on_line("The docker command was killed.")
+                on_line(f"The {program_name(os.environ)} command was killed.")
             if code:
                 hint = f"{recipe.hint} The whole log is in {path}.".lstrip()
                 raise EngineError(f"Building the image {transcript.failure()}", hint)

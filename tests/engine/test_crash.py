@@ -280,7 +280,7 @@ def test_a_connection_to_the_engine_that_breaks_ends_the_session(user: User, pro
             relay.cut()
             assert tool.wait(30) == 3
             # The answer to the start may be what is lost.
-            assert "The connection to the Docker engine broke" in tool.communicate()[0]
+            assert "The connection to the engine broke" in tool.communicate()[0]
         assert sessions_of(project) == []
 
 

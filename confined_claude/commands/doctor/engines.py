@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import tempfile
 from collections.abc import Mapping
@@ -120,12 +121,13 @@ def kernel(info: Mapping[str, Any], settings: Settings) -> Result:
         missing.append("swap")
     if not missing:
         return ok(f"cgroup v{info.get('CgroupVersion') or 1}, all of them work")
-    hint = (
-        "Let systemd delegate these controllers to you; `docker info` names what is missing."
+    cure = (
+        "Let systemd delegate these controllers to you"
         if facts.rootless
-        else "Boot the kernel with `cgroup_enable=memory swapaccount=1`; `docker info` names what is missing."
+        else "Boot the kernel with `cgroup_enable=memory swapaccount=1`"
     )
-    return warning(f"this engine's kernel cannot limit {', '.join(missing)}", hint)
+    told = f"`{docker_context.program_name(os.environ)} info` names what is missing"
+    return warning(f"this engine's kernel cannot limit {', '.join(missing)}", f"{cure}; {told}.")
 
 
 def users(version: Mapping[str, Any], info: Mapping[str, Any], host: Host, here: Project | None) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import textwrap
 import time
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 from rich.filesize import decimal
 
+from ...engine.context import program_name
 from ...engine.image import Image
 from ...fs.usage import in_words
 from ...session.listing import Session
@@ -149,7 +151,7 @@ class _Text:
         if found.freed_bytes:
             yield Line(f"  {decimal(found.freed_bytes)} of it is in images that nothing uses.")
         if found.others:
-            yield Line("  Not built here; `docker rmi NAME` removes one:")
+            yield Line(f"  Not built here; `{program_name(os.environ)} rmi NAME` removes one:")
             yield from self._table([row(image) for image in found.others])
 
     def _to_review(self) -> Iterator[Line]:

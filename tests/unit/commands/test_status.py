@@ -457,7 +457,7 @@ def test_an_engine_that_never_answers_is_given_up(
     monkeypatch.setattr(collector.listing, "sessions", lambda _host: released.wait(60))
     (problem,) = collect(host, known(host)).problems
     released.set()
-    assert (problem.about, problem.message) == ("engine", "The Docker engine did not answer within 0 s.")
+    assert (problem.about, problem.message) == ("engine", "The engine did not answer within 0 s.")
 
 
 class Screen(io.StringIO):

@@ -59,7 +59,7 @@ def test_an_answer_that_is_whole_counts_though_the_engine_has_not_read_all_of_th
         if says_length:
             assert api.ask("PUT", "/x", body=bytes(100_000)).reason == "no space left on device"
             return
-        with pytest.raises(EngineError, match="connection to the Docker engine broke"):
+        with pytest.raises(EngineError, match="connection to the engine broke"):
             api.ask("PUT", "/x", body=bytes(100_000))
 
 

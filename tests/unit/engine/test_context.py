@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from confined_claude.engine.context import configuration_fault, context_name, engine_address, port_of, with_proxies
+from confined_claude.engine.context import (
+    configuration_fault,
+    context_name,
+    engine_address,
+    port_of,
+    program_name,
+    with_proxies,
+)
 from confined_claude.engine.sdk import Engine
 from confined_claude.errors import EngineError
 
@@ -77,6 +84,26 @@ def test_no_permission_on_the_engines_socket(plain_folder: Path) -> None:
             as_plain_user(work)
     assert "usermod -aG docker ann" in caught.value.hint
     assert "log out and in" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("unix:///var/run/docker.sock", "docker"),
+        ("unix:///run/user/1000/podman/podman.sock", "podman"),
+        ("unix:///run/podman-machine-default-api.sock", "podman"),
+        ("unix:///home/podman/docker.sock", "docker"),
+        ("ssh://core@127.0.0.1:41000/run/user/1000/podman/podman.sock", "podman"),
+        ("tcp://127.0.0.1:2375", "docker"),
+    ],
+)
+def test_people_are_told_the_name_of_the_engines_own_command(address: str, name: str) -> None:
+    assert program_name({"DOCKER_HOST": address}) == name
+
+
+def test_the_link_of_podman_docker_leads_to_podman(tmp_path: Path) -> None:
+    (tmp_path / "docker.sock").symlink_to("podman.sock")
+    assert program_name({"DOCKER_HOST": f"unix://{tmp_path}/docker.sock"}) == "podman"
 
 
 @asks_for_the_engine

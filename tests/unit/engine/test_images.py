@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,24 @@ def test_an_answer_that_makes_no_sense_is_an_error(
             with pytest.raises(EngineError, match="makes no sense"):
                 ask()
     assert len(asked) >= 3
+
+
+@pytest.mark.parametrize("prefix", ["", "localhost/"])
+def test_an_image_has_the_same_names_in_every_engine(
+    prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Podman has what was built here under the name of a registry that is none; a real registry's name stays."""
+    tags = [f"{prefix}confined-claude:latest", f"{prefix}confined-claude:abc", "localhost:5000/confined-claude:x"]
+    found = {"Id": "sha256:7", "RepoTags": tags, "RootFS": {"Layers": ["sha256:8"]}, "Config": {}}
+    answers = {"containers/json": [], "/history": [{"Size": 9}], "": found}
+    ok = b"HTTP/1.0 200 OK\r\n\r\n"
+    with answering(
+        {part.encode(): ok + json.dumps(said).encode() for part, said in answers.items()}, tmp_path, monkeypatch
+    ):
+        image = Images().image("confined-claude:latest")
+    assert image is not None
+    assert image.names == ("confined-claude:abc", "localhost:5000/confined-claude:x", "confined-claude:latest")
+    assert (image.size, image.is_used) == (9, False)
 
 
 def test_what_the_engine_refuses_to_remove_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
