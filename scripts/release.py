@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -36,27 +37,34 @@ def release(version: str, checks: str = CHECKS) -> None:
     if not re.match(r"\s+(### .*\s+)?- ", after):
         raise ValueError("The changelog has no entry under Unreleased.")
     subprocess.run(checks, shell=True, check=True, cwd=ROOT)  # noqa: S602 - the developer's own command
+    if _git("status", "--porcelain"):
+        raise ValueError("The checks have changed files: look at them, and commit them first.")
+    before_it = _git("rev-parse", "HEAD")
     try:
         today = datetime.datetime.now(datetime.timezone.utc).date()
         CHANGELOG.write_text(f"{before}{UNRELEASED}\n## [{version}] - {today}\n{after}")
         VERSION_FILE.write_text(re.sub('(?<=__version__ = ").*(?=")', version, VERSION_FILE.read_text()))
         make_bundle.update(make_bundle.BUNDLE, ROOT, version)
-        _build()
+        with tempfile.TemporaryDirectory() as built:
+            _build(built)
+            _git("commit", "--quiet", "--all", "--message", f"Version {version}")
+            _git("tag", "--annotate", f"v{version}", "--message", f"Version {version}")
+            shutil.copytree(built, ROOT / "dist", dirs_exist_ok=True)
     except BaseException:
-        _git("checkout", "--quiet", "--", ".")
+        if _git("tag", "--list", f"v{version}"):
+            _git("tag", "--delete", f"v{version}")
+        _git("reset", "--quiet", "--hard", before_it)
         raise
-    _git("commit", "--quiet", "--all", "--message", f"Version {version}")
-    _git("tag", "--annotate", f"v{version}", "--message", f"Version {version}")
     print(f"Released {version}: see dist/, and publish the commit with `git push --follow-tags`.")
 
 
-def _build() -> None:
+def _build(into: str) -> None:
     with tempfile.TemporaryDirectory() as directory:
         python = f"{directory}/bin/python"
         for command in (
             [sys.executable, "-m", "venv", directory],
             [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "build"],
-            [python, "-m", "build", "--outdir", f"{ROOT}/dist", str(ROOT)],
+            [python, "-m", "build", "--outdir", into, str(ROOT)],
         ):
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
@@ -72,5 +80,5 @@ def _numbers(tag: str) -> list[int]:
 if __name__ == "__main__":
     try:
         release(*sys.argv[1:])
-    except (ValueError, subprocess.CalledProcessError) as error:
+    except (ValueError, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"Nothing is released: {error}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -179,7 +178,9 @@ def test_answers_given_as_data_are_in_the_config_alone(template: Path, place: Pa
     given = ("--data", "confined_claude_packages=graphviz", "--data", "confined_claude_network=none")
     copier(person, "copy", "--defaults", *given, str(template), "made", cwd=place)
     made = files(place / "made")
-    assert {'network = "none"', 'packages = ["graphviz"]'} <= {line.split("  ")[0] for line in made[CONFIG].splitlines()}
+    assert {'network = "none"', 'packages = ["graphviz"]'} <= {
+        line.split("  ")[0] for line in made[CONFIG].splitlines()
+    }
     assert "graphviz" not in made[ANSWERS]
     # Allowed is what someone has seen: here nobody was asked.
     assert person.run("confined-claude", "trust", cwd=place / "made").returncode == 4

@@ -36,7 +36,9 @@ def test_init_makes_what_copier_makes_and_both_update_it_without_noise(
     project = place / "my project"
     if made_before:
         project.mkdir()
-    assert f"The scaffold is in {project}." in confined(person, "init", "my project", cwd=place, XDG_DATA_HOME="/nowhere")
+    assert f"The scaffold is in {project}." in confined(
+        person, "init", "my project", cwd=place, XDG_DATA_HOME="/nowhere"
+    )
     made = files(project)
     assert set(made) == SCAFFOLD
     assert f"_src_path: {SOURCE}\n" in made[ANSWERS]

@@ -63,6 +63,7 @@ def test_a_release_is_what_was_checked_dated_tagged_and_built(developer: User, c
         ("99.0.0", "true", "There is v99.0.0 already."),
         ("100", "true", "no version like 1.2.3"),
         ("100.0.0", "false", "non-zero exit status 1"),
+        ("100.0.0", "echo >>README.md", "The checks have changed files"),
         ("100.0.0", "dirty", "changes that are not committed"),
         ("100.0.0", "no entry", "no entry under Unreleased"),
     ],
@@ -79,5 +80,26 @@ def test_nothing_is_released_while_something_is_wrong(
     done = developer.run("inv", "release", version, "--checks", checks, cwd=clone)
     assert done.returncode == 1
     assert reason in done.stdout
+    developer.git(clone, "checkout", "README.md")  # the checks' own
     assert state(developer, clone) == before
     assert not (clone / "dist").exists()
+
+
+@pytest.mark.parametrize("step", ["commit", "tag", "dist"])
+def test_a_release_that_fails_at_its_last_steps_leaves_nothing(developer: User, clone: Path, step: str) -> None:
+    """A hook refuses the commit, no key signs the tag, and a file is where dist/ belongs."""
+    hook = clone / ".git/hooks/pre-commit"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755 if step == "commit" else 0o644)
+    developer.git(clone, "config", "advice.ignoredHook", "false")
+    if step == "tag":
+        developer.git(clone, "config", "tag.gpgSign", "true")
+        developer.git(clone, "config", "gpg.program", "false")
+    if step == "dist":
+        (clone / "dist").write_text("in the way\n")
+    before = state(developer, clone)
+    done = developer.run("inv", "release", "100.0.0", "--checks", "true", cwd=clone)
+    assert (done.returncode, "Traceback" in done.stdout) == (1, False), done.stdout
+    assert "Nothing is released" in done.stdout
+    assert state(developer, clone) == before
+    assert (clone / "dist").exists() is (step == "dist")
