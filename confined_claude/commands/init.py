@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from .. import project as projects
-from ..errors import ConfinedError, system_error
+from ..errors import system_error
 from ..fs.directory import link_error
 from ..host import Host
 from ..project import Project
@@ -50,8 +49,6 @@ def init(host: Host, directory: str | None, *, defaults: bool) -> None:
     if template.answers_of(project.root):
         print(f"{project.root} has the scaffold. `confined-claude update` brings it up to date.")
         return
-    if shutil.which("git") is None:
-        raise ConfinedError("git is missing; the scaffold is copied with it.", "Install git and start again.")
     template.place(host)
     from copier import run_copy
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,16 @@ SOURCE = "~/.local/share/confined-claude/template.bundle"
 _ANSWERS = (f"{SCAFFOLD}/answers.yml", ".copier-answers.yml")
 _MARK = "confined_claude_shim"
 _BUNDLE = Path(__file__).parents[1] / "template.bundle"
-# Copier runs git in the project, and needs none of its hooks and monitors.
+# Copier runs git in the project, and needs none of its hooks and monitors. What git says is read, so not translated.
 _QUIET_GIT = (("core.hooksPath", os.devnull), ("core.fsmonitor", "false"))
-# What copier and git say, what it means here, and what to do about it.
+_UNTRANSLATED = ("LANGUAGE", "C")
+_TRY = "Check the network, your proxy and the address: git ls-remote {source}"
+# Of addresses, as copier spells them.
+_ALIASES = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/", "git+": ""}
+# Lines that git adds to every failure of a connection.
+_ADVICE = ("fatal: Could not read from remote", "Please make sure you have", "and the repository exists")
+_MOVED = "Put its new path or URL into the line `_src_path` of the answers file, commit that, and start again."
+# What copier, git and ssh say, what it means here, and what to do about it. The first that fits counts.
 _EXPLAINED = (
     (
         "repository is dirty",
@@ -47,9 +56,52 @@ _EXPLAINED = (
         "Copy it again: copier copy --defaults PATH-OR-URL .",
     ),
     (
-        "must be a directory|does not exist|not found",
-        "The template is no longer where the scaffold came from.",
-        "Put its new path or URL into the line `_src_path` of the answers file, commit that, and start again.",
+        "dubious ownership",
+        "The template at {source} belongs to another user, so git does not read it.",
+        "Take a clone of your own, or tell git that you trust this one: git config --global --add safe.directory PATH",
+    ),
+    (
+        "cannot run ssh|ssh: not found|ssh: command not found",
+        "git needs ssh for the template at {source}, and ssh is missing.",
+        "Install it (Debian, Ubuntu: apt-get install openssh-client), and start again.",
+    ),
+    (
+        "Host key verification failed",
+        "ssh does not know the host of the template at {source}, or the host has another key now.",
+        "Connect to it once, compare the key with what its operator publishes, and start again: git ls-remote {source}",
+    ),
+    (
+        r"Permission denied \((publickey|password|keyboard|gssapi|hostbased)",
+        "The host of the template at {source} does not let you in.",
+        "Load your key (ssh-add), or add it to your account there, and try it: git ls-remote {source}",
+    ),
+    (
+        "could not read (Username|Password)|Authentication failed|terminal prompts disabled|Access denied"
+        "|error: 40[13]",
+        "The template at {source} is private or gone: its server asks for a sign-in that git does not have.",
+        "Sign in with git's credential helper, or correct the address, and try it: git ls-remote {source}",
+    ),
+    (
+        "Could not resolve (host|proxy)|Name or service not known|Temporary failure in name resolution|nodename nor",
+        "The name of the template's host, or of the proxy to it, is not found: {source}",
+        _TRY,
+    ),
+    (
+        "Connection (refused|timed out|reset|closed)|Operation timed out|Network is unreachable|No route to host"
+        "|Failed to connect|unable to connect|early EOF|unexpected disconnect|Empty reply|error: 5[0-9][0-9]",
+        "The host of the template at {source} does not answer.",
+        _TRY,
+    ),
+    (
+        "certificate|SSL_|gnutls_|TLS connect",
+        "git does not trust the certificate of the template's host: {source}",
+        "If it is your company's, name its certificate authority to git: git config --global http.sslCAInfo FILE",
+    ),
+    (
+        "must be a directory|does not exist|not found|not appear to be a git repository|is this a git repository"
+        "|invalid reference|error: 4",
+        "The template is no longer where the scaffold came from: {source}",
+        _MOVED,
     ),
 )
 
@@ -123,26 +175,54 @@ def text_of(file: Path) -> str:
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
-    """Run copier in the block: git runs quietly for it, and what it refuses is explained with the way out."""
-    from copier.errors import CopierAnswersInterrupt, CopierError
+def explained(source: str = SOURCE) -> Iterator[None]:
+    """Run copier in the block, with the template at ``source``: what it and git refuse is explained with the way out.
 
-    for number, (name, value) in enumerate(_QUIET_GIT):
-        os.environ |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
-    os.environ["GIT_CONFIG_COUNT"] = str(len(_QUIET_GIT))
+    git runs quietly for it. Raises ConfinedError, at once if git is missing.
+    """
+    from copier.errors import CopierAnswersInterrupt, CopierError
+    from plumbum import local
+
+    if shutil.which("git") is None:
+        raise ConfinedError("git is missing; copier works with it.", "Install git and start again.")
     try:
-        yield
+        # Copier starts git through plumbum, which has a copy of the environment from the time of its import.
+        with local.env(**_for_git(os.environ.get("GIT_CONFIG_COUNT", ""))):
+            yield
     except CopierAnswersInterrupt:
         raise KeyboardInterrupt from None
     except CopierError as error:
-        raise _explanation(str(error)) from None
+        raise _explanation(str(error), source) from None
     except (OSError, ValueError) as error:  # copier's git has failed, for one
-        raise _explanation((str(getattr(error, "stderr", "") or error)).strip().rpartition("\n")[2]) from None
+        raise _explanation(str(getattr(error, "stderr", "") or error), source) from None
 
 
-def _explanation(reason: str) -> ConfinedError:
-    """Return what copier, or its git, does not do, in words that name the way out."""
+def _for_git(count: str) -> dict[str, str]:
+    """Return the variables that make git quiet; the caller's own variables have ``count`` settings already.
+
+    Raises ConfinedError if that is no number, as git does nothing then.
+    """
+    if not re.fullmatch(r"[0-9]*", count):
+        raise ConfinedError(
+            f"GIT_CONFIG_COUNT is {escape(count)}, which is no number.", "Correct or unset the variable."
+        )
+    first = int(count or 0)
+    variables = dict([_UNTRANSLATED])
+    for number, (name, value) in enumerate(_QUIET_GIT, first):
+        variables |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    return variables | {"GIT_CONFIG_COUNT": str(first + len(_QUIET_GIT))}
+
+
+def _explanation(reason: str, source: str) -> ConfinedError:
+    """Return what copier, or its git, does not do with the template at ``source``, in words that name the way out."""
+    for alias, address in _ALIASES.items():
+        source = re.sub(f"^{re.escape(alias)}/?", address, source)
+    source = escape(re.sub("(?<=://)[^/@]*:[^/@]*@", "", source))  # without a password
+    said = re.sub(r"'\S*://\S*'", "", reason)  # an address may have any word in it
     for pattern, message, hint in _EXPLAINED:
-        if re.search(pattern, reason):
-            return ConfinedError(message, hint)
-    return ConfinedError(f"copier refuses: {escape(' '.join(reason.split()))}", "Correct that, and start again.")
+        if re.search(pattern, said):
+            return ConfinedError(message.format(source=source), hint.format(source=shlex.quote(source)))
+    lines = [line for line in reason.splitlines() if line.strip() and not line.startswith(_ADVICE)]
+    return ConfinedError(
+        f"copier refuses: {escape(' '.join(' '.join(lines).split()))}", "Correct that, and start again."
+    )

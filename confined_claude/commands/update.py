@@ -41,10 +41,10 @@ def update(host: Host) -> None:
             f"{answers} does not say which version of the template this is: git could not read where it came from.",
             "Copy it again from a clone that is yours, or from its URL: copier copy --defaults PATH-OR-URL .",
         )
-    wanted = _carried(host, version) if source == template.SOURCE else _committed(source)
     from copier import run_update
 
-    with template.explained():
+    with template.explained(source):
+        wanted = _carried(host, version) if source == template.SOURCE else _committed(source)
         run_update(root, answers_file=answers, defaults=True, overwrite=True, quiet=True, vcs_ref=wanted)
         new = template.answer("_commit", template.text_of(root / answers))
         if new and new != version:
