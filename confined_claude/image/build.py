@@ -55,12 +55,15 @@ def ensure(engine: Engine, chain: ImageChain, host: Host, rebuild: RebuildOption
     """Build the images of ``chain`` that are missing, from the shared one on, and what ``rebuild`` says.
 
     If two need an image at once, one builds it and the other waits. Images that nothing uses any more are removed.
-    Raises EngineError if a build fails; the image that was there before stays.
+    The shared one is the latest from then on. Raises EngineError if a build fails; the image that was there stays.
     """
-    if not rebuild and all(engine.image(recipe.name) for recipe in chain.recipes):
+    images = [engine.image(recipe.name) for recipe in chain.recipes]
+    shared, *layers = chain.recipes
+    if images[0] and LATEST not in images[0].names:
+        engine.tag(shared.name, LATEST)
+    if not rebuild and all(images):
         return
     inventory = Inventory(engine, host)
-    shared, *layers = chain.recipes
     with _build_lock(host, shared):
         if rebuild or not engine.image(shared.name):
             _build_shared(engine, inventory, shared, rebuild)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from attacks import REVIEW, SECRET, Field
-from gate import gate
 from helpers import User, docker, sessions_of, wait_until
+from relay import PASS, relayed
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -111,17 +111,18 @@ for turn in ("first", "second"):
 def swapping(there: Field) -> Iterator[Callable[[str], str]]:
     """A session of ``there`` that puts a link in the place of `data`, just before the engine starts a container.
 
-    Yields what opens the gate for a turn, and returns the engine's address.
+    Yields what prepares a turn, and returns the engine's address.
     """
     script = there.text(SWAPPING).replace("OTHER", str(there.project))
     turns: list[str] = []
 
-    def before_start() -> None:
-        if turns:
+    def swap_before_start(request: str) -> str:
+        if turns and re.match(r"POST \S*/containers/[^/ ]+/start", request):
             (there.project / turns[0]).touch()
             wait_until((there.project / f"{turns[0]}-done").exists)
+        return PASS
 
-    with gate(there.project.parent / "engine", before_start) as address:
+    with relayed(there.user.folder(there.project.parent / "relay"), swap_before_start) as (address, _):
 
         def turn(name: str) -> str:
             if turns:

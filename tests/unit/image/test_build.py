@@ -205,6 +205,14 @@ def test_what_is_missing_is_built_from_the_bottom_and_once(
     assert capsys.readouterr().err == ""
 
 
+def test_the_latest_image_is_the_one_asked_for_last_built_or_there_already(engine: Any, host: Host) -> None:
+    usual, other = chain(host), chain(host, claude_version="2.1.330")
+    for wanted in (usual, other, usual):
+        ensure(engine, wanted, host)
+        assert engine.ids["confined-claude:latest"] == engine.ids[wanted.shared]
+    assert engine.made == [usual.shared, other.shared]
+
+
 def test_projects_that_ask_for_the_same_share_it(engine: Any, host: Host) -> None:
     ensure(engine, chain(host, packages=("a1", "b1")), host)
     ensure(engine, chain(host, DOCKERFILE, packages=("b1", "a1")), host)
