@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import ConfinedError
 from .system import APP, directories
+from .text import sha256
 
 if TYPE_CHECKING:
     from .background import Background
@@ -121,7 +121,7 @@ class Host(_Facts):
 
         Other users may share the engine, and so may this user with another ``<state>``.
         """
-        return hashlib.sha256(b"%d\0%b" % (self.uid, os.path.realpath(bytes(self.state)))).hexdigest()[:12]
+        return sha256(b"%d\0%b" % (self.uid, os.path.realpath(bytes(self.state))))[:12]
 
     @property
     def template(self) -> Path:

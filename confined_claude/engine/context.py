@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import socket
@@ -13,7 +12,7 @@ from typing import Any
 
 from ..errors import ConfinedError, EngineError
 from ..fs.directory import read_config
-from ..text import parse_json
+from ..text import parse_json, sha256
 
 DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 _PROXIES = ("http", "https", "no", "all")
@@ -128,7 +127,7 @@ def _context_address(environ: Mapping[str, str]) -> str:
     name = context_name(environ)
     if name == "default":
         return ""
-    directory = _docker_config(environ) / "contexts/meta" / hashlib.sha256(name.encode()).hexdigest()
+    directory = _docker_config(environ) / "contexts/meta" / sha256(name.encode())
     try:
         return str(json.loads((directory / "meta.json").read_bytes())["Endpoints"]["docker"]["Host"])
     except FileNotFoundError:

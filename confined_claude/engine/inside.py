@@ -25,7 +25,9 @@ true
 _REPLACE = 'PATH=/usr/bin:/bin; umask 277 && rm -f "$1.new" && cat >"$1.new" && mv -f "$1.new" "$1"'
 # What the entrypoint does for a session's own command: the umask, and a terminal that the image knows.
 _PREPARE = """
-umask "$1"; shift
+umask "$1"
+[ -z "$2" ] || cd -- "$2" 2>/dev/null
+shift 2
 for place in /etc/terminfo /lib/terminfo /usr/share/terminfo; do
     [ ! -e "$place/${TERM%"${TERM#?}"}/$TERM" ] || exec "$@"
 done
@@ -48,16 +50,17 @@ def prepare_command(
     umask: int,
     mark: str,
     variables: Mapping[str, str],
+    directory: str = "",
     terminal: bool,
 ) -> str:
     """Prepare a command in a container that runs, with ``variables``, and return its id for ``run_command``.
 
-    ``user`` is as for ``_as_user``. ``send_to_marked`` finds it by ``mark``: the engine has no way to signal it.
-    Raises EngineError.
+    It starts in ``directory``, if that is there. ``user`` is as for ``_as_user``. ``send_to_marked`` finds it by
+    ``mark``: the engine has no way to signal it. Raises EngineError.
     """
     return _prepare(
         identity,
-        _as_user(user, "/bin/sh", "-c", _PREPARE, "sh", f"{umask:03o}", *command),
+        _as_user(user, "/bin/sh", "-c", _PREPARE, "sh", f"{umask:03o}", directory, *command),
         AttachStdin=True,
         Tty=terminal,
         DetachKeys=_NO_EXEC_DETACH,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,6 +13,7 @@ from ..engine.context import engine_address
 from ..errors import ConfinedError, EngineError, system_error
 from ..fs.directory import Location, link_error
 from ..host import Host
+from ..text import sha256
 from . import places
 from .boundaries import SCAFFOLD, mark_of
 
@@ -74,7 +74,7 @@ class Project(NamedTuple):
     @property
     def id(self) -> str:
         """Slug and 8 hex digits of the real path's SHA-256: another path is another project."""
-        return f"{self.slug}-{hashlib.sha256(bytes(self.root)).hexdigest()[:8]}"
+        return f"{self.slug}-{sha256(bytes(self.root))[:8]}"
 
     @property
     def scaffold(self) -> Path:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _MARK_BYTES = 8
 _TERMINAL = ("TERM", "COLORTERM", "TERM_PROGRAM")
 _WITH_VARIABLES = "/opt/confined-claude/init/variables"
-_THERE = 'cd -- "$1" 2>/dev/null; shift; exec "$@"'
 _ENDING_SECONDS = 1.0
 _POLL_SECONDS = 0.05
 
@@ -43,8 +42,7 @@ def execute(session: Session, command: Sequence[str], host: Host, directory: Pat
     command = command or SHELL
     if session.has_variables and command[0] != WITH_PLUGINS[0]:  # that sets them itself, last of all
         command = (_WITH_VARIABLES, *command)
-    if directory is not None and directory.is_relative_to(session.path):
-        command = ("/bin/sh", "-c", _THERE, "sh", str(directory), *command)
+    is_inside = directory is not None and directory.is_relative_to(session.path)
     has_terminal = signals.is_interactive()
     variables = {name: host.environ[name] for name in _TERMINAL if has_terminal and host.environ.get(name)}
     with signals.handled() as caught, signals.terminal_restored(), EventLoop(caught) as loop:
@@ -55,6 +53,7 @@ def execute(session: Session, command: Sequence[str], host: Host, directory: Pat
             umask=host.umask,
             mark=mark,
             variables=variables,
+            directory=str(directory) if is_inside else "",
             terminal=has_terminal,
         )
 

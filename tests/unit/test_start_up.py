@@ -90,7 +90,7 @@ def test_joining_a_session_imports_nothing_that_only_a_start_needs() -> None:
     modules = imported_by("import confined_claude.command_line, confined_claude.commands.execute")
     assert "confined_claude.session.join" in modules
     assert not {"subprocess", "shutil", "random"} & modules  # it starts no program
-    assert not {"dataclasses", "inspect", "ast", "csv", "textwrap", "shlex"} & modules
+    assert not {"dataclasses", "inspect", "ast", "csv", "textwrap", "shlex", "hashlib"} & modules
     assert (
         not {f"confined_claude.{name}" for name in ("workspace", "settings", "environment", "engine.mount")} & modules
     )
