@@ -1,9 +1,10 @@
-"""Commands of the host that print a secret: run with a time-out, and a sign-in's again while a session runs."""
+"""Commands of the host that print a secret: run with a time-out, and again while a session runs."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import signal
@@ -18,12 +19,16 @@ from ..text import escape, parse_json, repr_without
 if TYPE_CHECKING:
     import subprocess
 
-# What a command prints: one key, or AWS credentials as JSON.
-KEY, AWS = "key", "AWS credentials"
+# What a command prints: one key, AWS credentials as JSON, or a secret of the user's, whose errors are never shown.
+KEY, AWS, SECRET = "key", "AWS credentials", "secret"
 SECONDS = 30.0
 # How long Claude Code (2.1.332) uses a helper's key if CLAUDE_CODE_API_KEY_HELPER_TTL_MS does not say.
 _TTL_SECONDS = 300.0
+_SECRET_SECONDS = 900.0
 _LEAST_SECONDS = 1.0
+# So long before the end that a token names, there has to be another one.
+_BEFORE_END_SECONDS = 60.0
+_NEVER = 10**11
 _LIMIT_BYTES = 1 << 16
 # As Claude Code checks it.
 _KEY = re.compile(r"[!-~]{1,16384}")
@@ -100,6 +105,8 @@ class Source(NamedTuple):
     @property
     def ttl(self) -> float:
         """How long its value is used, in seconds."""
+        if self.form == SECRET:
+            return _SECRET_SECONDS
         try:
             return max(int(self.environ.get("CLAUDE_CODE_API_KEY_HELPER_TTL_MS", "")) / 1000, _LEAST_SECONDS)
         except ValueError:
@@ -109,17 +116,18 @@ class Source(NamedTuple):
 class Renewal:
     """The value that ``source`` prints, from a command that is run in the background, again after each time-to-live.
 
-    ``path`` is the PATH of its programs.
+    That is shorter for a token that says when it ends. ``path`` is the PATH of its programs. With a ``value`` that it
+    has printed already, it is not run before that has had its time.
     """
 
-    def __init__(self, source: Source, path: str) -> None:
+    def __init__(self, source: Source, path: str, value: str = "") -> None:
         self.source = source
         self._path = path
         self._command = Command()
-        self._work: Background[str] | None = Background(self._run)
-        self._due = 0.0
+        self._work: Background[str] | None = None if value else Background(self._run)
+        self._value = value
+        self._due = self._next()
         self.failure = ""
-        self._value = ""
 
     def first(self) -> str:
         """Wait for the command's first value and return it. Raises ConfinedError if there is none."""
@@ -129,7 +137,7 @@ class Renewal:
             raise _failure(self.source, f"it has not ended after {SECONDS:.0f} s") from None
         finally:
             self._work = None
-            self._due = time.monotonic() + self.source.ttl
+            self._due = self._next()
         return self._value
 
     def poll(self) -> str | None:
@@ -144,7 +152,6 @@ class Renewal:
         if not self._work.is_done:
             return None
         work, self._work = self._work, None
-        self._due = time.monotonic() + self.source.ttl
         try:
             before, self._value = self._value, work.result()
         except ConfinedError as error:
@@ -152,11 +159,17 @@ class Renewal:
             self._due = time.monotonic() + min(self.source.ttl, _AGAIN_SECONDS)
             return None
         self.failure = ""
+        self._due = self._next()
         return self._value if self._value != before else None
 
     def close(self) -> None:
         """End the command if it runs."""
         self._command.close()
+
+    def _next(self) -> float:
+        """Return when the command is to run again (monotonic clock)."""
+        left = _end_of(self._value) - time.time() - _BEFORE_END_SECONDS
+        return time.monotonic() + min(self.source.ttl, max(left, _AGAIN_SECONDS))
 
     def _run(self) -> str:
         import shutil  # few hosts have such a command
@@ -171,7 +184,7 @@ class Renewal:
         try:
             printed = self._command.run(words, {**source.environ, "PATH": self._path})
         except Failed as failed:
-            said = _LONG_WORD.sub("…", failed.said)[:_REASON_LENGTH].rstrip(".")
+            said = "" if source.form == SECRET else _LONG_WORD.sub("…", failed.said)[:_REASON_LENGTH].rstrip(".")
             raise _failure(source, said or f"it {failed.reason}") from None
         return checked(source, printed[: _LIMIT_BYTES + 1])
 
@@ -179,7 +192,7 @@ class Renewal:
 def checked(source: Source, printed: bytes) -> str:
     """Return the credential in what ``source`` printed. Raises ConfinedError, without the credential, if it is none."""
     text = printed.decode("ascii", "replace").strip()
-    if source.form == KEY:
+    if source.form != AWS:
         if not _KEY.fullmatch(text):
             raise _failure(source, "it printed nothing" if not text else "it must print one key and nothing else")
         return text
@@ -196,6 +209,18 @@ def checked(source: Source, printed: bytes) -> str:
         )
     kept = {name: found[name] for name in (*wanted, "Expiration") if isinstance(found.get(name), str)}
     return json.dumps({"Version": 1, **kept})
+
+
+def _end_of(token: str) -> float:
+    """Return when a token ends, in epoch seconds, if it is one that says so (a JWT); else infinity."""
+    import base64  # few hosts have such a command
+
+    found: Any = None
+    with contextlib.suppress(ValueError):
+        _, claims, _ = token.split(".")
+        found = parse_json(base64.urlsafe_b64decode(f"{claims}=="))
+    end = found.get("exp") if isinstance(found, dict) else None
+    return end if isinstance(end, (int, float)) and 0 < end < _NEVER else math.inf
 
 
 def _failure(source: Source, reason: str) -> ConfinedError:

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ..claude.host_settings import writable_by_sessions
+from ..claude.host_settings import search_path, writable_by_sessions
+from ..claude.source import SECRET, Renewal, Source
 from ..errors import ConfinedError
 from ..project import CONTAINER_HOME
 from ..settings import variables
@@ -27,13 +28,16 @@ _MOST_FILE_BYTES = 1 << 20
 class Given(NamedTuple):
     """Variables by name, files by their path in the session, and lines on what is not among them, and why.
 
-    Of the secrets in ``lent`` they have the placeholders.
+    Of the secrets in ``lent`` they have the placeholders. ``sources`` has the commands that print some of those, by
+    their placeholders, and ``path`` is the PATH for them.
     """
 
     variables: Mapping[str, str] = MappingProxyType({})
     files: Mapping[str, bytes] = MappingProxyType({})
     remarks: tuple[str, ...] = ()
     lent: tuple[Lent, ...] = ()
+    sources: Mapping[str, Source] = MappingProxyType({})
+    path: str = ""
 
     @property
     def hosts(self) -> tuple[tuple[str, int], ...]:
@@ -58,6 +62,12 @@ class Given(NamedTuple):
         """The line that tells a sidecar what it lends; empty if that is nothing."""
         return lending.message(self.lent) if self.lent else b""
 
+    def renewals(self) -> Iterator[tuple[str, Renewal]]:
+        """Yield the placeholders of what commands print, each with what runs its command again."""
+        values = {one.placeholder: one.value for one in self.lent}
+        for placeholder, source in self.sources.items():
+            yield placeholder, Renewal(source, self.path, values[placeholder])
+
     def __repr__(self) -> str:
         return repr_without(self, "variables", "files")
 
@@ -74,6 +84,7 @@ def gather(workspace: Workspace, *, runs_commands: bool = True) -> Given:
     files: dict[str, bytes] = {}
     remarks = []
     lent: dict[str, Lent] = {}
+    sources: dict[str, Source] = {}
     for entry in settings.env_file:
         text = named_files.read(variables.located(entry, root), places, _MOST_FILE_BYTES)
         lines = os.fsdecode(text.removeprefix(codecs.BOM_UTF8))
@@ -95,6 +106,11 @@ def gather(workspace: Workspace, *, runs_commands: bool = True) -> Given:
         values = secrets.values(wanted, host, root, places, runs_commands=runs_commands)
         lent = {secret.name: lend(secret, values[secret.name]) for secret in wanted if secret.lend is not None}
         values.update((name, one.placeholder.encode()) for name, one in lent.items())
+        sources = {
+            lent[secret.name].placeholder: Source(f"the secret {secret.name}", secret.place, SECRET, host.environ)
+            for secret in wanted
+            if secret.lend is not None and secret.source == "command"
+        }
         for secret in wanted:
             if secret.path:
                 path = secret.path.replace("~", str(CONTAINER_HOME), 1)
@@ -104,7 +120,8 @@ def gather(workspace: Workspace, *, runs_commands: bool = True) -> Given:
                 found[secret.variable] = os.fsdecode(values[secret.name].rstrip(b"\r\n"))
     for message in _too_large(found):
         raise ConfinedError(message, "Give less, or give what is large as a file: a secret with as_file.")
-    return Given(found, files, tuple(remarks), tuple(lent.values()))
+    path = search_path(host, places) if sources else ""
+    return Given(found, files, tuple(remarks), tuple(lent.values()), sources, path)
 
 
 def _too_large(found: Mapping[str, str]) -> Iterator[str]:

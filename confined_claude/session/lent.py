@@ -48,7 +48,7 @@ def lend(secret: Secret, printed: bytes) -> Lent:
     Nothing printed is a dry run's. Raises ConfinedError, without the value, for one that no header can hold.
     """
     value = printed.decode("ascii", "replace").strip()
-    if secret.lend is None or (printed and not _VALUE.fullmatch(value)):
+    if secret.lend is None or (printed and not is_lendable(value)):
         raise ConfinedError(
             f"The secret {secret.name} cannot be lent: it is not one word of 8 to 8192 characters.",
             "Lend a token or a password; what has other forms can only be given, without `lend`.",
@@ -56,6 +56,11 @@ def lend(secret: Secret, printed: bytes) -> Lent:
     path = shlex.quote(secret.path.replace("~", str(CONTAINER_HOME), 1))
     word = f'"${secret.variable}"' if secret.variable else f'"$(cat {path})"'
     return Lent(*secret.lend, placeholder(value), value, secret.name, word)
+
+
+def is_lendable(value: str) -> bool:
+    """Return whether a header can hold ``value``, and nothing else of a request is likely to be the same."""
+    return _VALUE.fullmatch(value) is not None
 
 
 def placeholder(value: str) -> str:

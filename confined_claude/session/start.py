@@ -16,7 +16,6 @@ from ..claude.config import ClaudeConfig
 from ..claude.names import any_may_be_of, has_conversations
 from ..claude.setup import OFF, Setup
 from ..claude.sign_in import CREDENTIALS_KIND, Chosen
-from ..claude.source import Renewal
 from ..egress import local_networks
 from ..egress.ports import Published, Reservation
 from ..egress.sidecar import Sidecar
@@ -38,6 +37,7 @@ from .git import plan_git
 from .host_facts import HostFacts, gather_given, hide_lent, sees_files
 from .launch import Launch, plan_launch
 from .mounts import bound_mounts, kept_groups, make_directories, replaceable
+from .renewals import Renewals
 from .supervisor import Supervisor, connect
 from .telling import Teller
 
@@ -212,9 +212,7 @@ def _start(
             stack.enter_context(locks.in_use(state_of(workspace.host)))
         sidecar.start()  # first of all, as it takes the longest
         claude = ClaudeConfig(workspace.claude_config, workspace.host, sign_in)
-        renewal = choosing.renewal(sign_in, workspace.host, workspace.written)
-        if renewal is not None:
-            stack.callback(renewal.close)
+        renewals = stack.enter_context(Renewals(workspace, sign_in, facts.given, sidecar))
         notes: list[str] = []
         teller = Teller(launch)
         ways = None
@@ -236,8 +234,8 @@ def _start(
             sidecar.close()  # it writes down what it has refused
             if watch is not None:
                 watch.close()
-            if renewal is not None and renewal.failure:
-                teller.tell(renewal.failure)
+            for failure in renewals.failures:
+                teller.tell(failure)
             from .closing import closing_lines
 
             meanwhile = [*teller.kept, *(ways.lines() if ways else ())]
@@ -245,8 +243,7 @@ def _start(
 
         with guarded(workspace, launch.key, prepare, closing, places) as guard:
             notes += (*guard.notes, *launch.notes, *(launch.remarks if launch.terminal else ()))
-            if renewal is not None:
-                launch = _with_credential(launch, renewal, notes)
+            launch = renewals.with_credential(launch, notes)
             launch = launch.with_mounts(guard.mounts, guard.bound() if launch.bound else ())
             launch = in_groups(workspace, launch).telling(notes)
             make_directories(workspace, launch.mounts)
@@ -259,7 +256,7 @@ def _start(
                 guard=guard,
                 sidecar=sidecar,
                 watch=watch,
-                renewal=renewal,
+                renewals=renewals,
                 teller=teller,
                 signals=caught,
             )
@@ -267,16 +264,6 @@ def _start(
                 supervisor.create()
                 since = time.time()
                 return supervisor.attend(notes)
-
-
-def _with_credential(launch: Launch, renewal: Renewal, notes: list[str]) -> Launch:
-    """Return ``launch`` with the credential that the user's command prints; without one ``notes`` say why."""
-    try:
-        with timing.phase("sign-in"), signals.interruptible():
-            return launch.with_credential(renewal.first())
-    except ConfinedError as error:
-        notes += (error.message, error.hint)
-        return launch.with_credential("")  # a later one has its place
 
 
 def _prepare(

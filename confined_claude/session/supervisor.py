@@ -26,10 +26,10 @@ from ..workspace import Workspace
 from .attachment import Attachment, code_of
 from .event_loop import SETTLING_SECONDS, WATCH_SECONDS, EventLoop
 from .launch import Launch
+from .renewals import Renewals
 from .telling import Teller
 
 if TYPE_CHECKING:
-    from ..claude.source import Renewal
     from ..engine.observation import Observation
     from ..engine.sdk import Engine
 
@@ -53,7 +53,7 @@ class Supervisor:
         guard: Guards,
         sidecar: Sidecar,
         watch: Watch | None,
-        renewal: Renewal | None,
+        renewals: Renewals,
         teller: Teller,
         signals: Signals,
     ) -> None:
@@ -63,8 +63,7 @@ class Supervisor:
         self._sidecar = sidecar
         self._watch = watch
         self._signals = signals
-        self._renewal = renewal
-        self._undelivered = ""
+        self._renewals = renewals
         self._teller = teller
         self._container = ""
         self._name = ""
@@ -143,8 +142,8 @@ class Supervisor:
             self._watch_sidecar(loop)
             if self._watch is not None:
                 loop.every(WATCH_SECONDS, self._watch.look)
-            if self._renewal is not None:
-                loop.every(WATCH_SECONDS, self._renew)
+            if self._renewals:
+                loop.every(WATCH_SECONDS, lambda: self._renewals.look(self._give))
             code = attachment.wait_for(code_of(loop, end), lambda: containers.interrupt(self._container))
             self._is_removed = True
         if observation is not None:
@@ -193,14 +192,9 @@ class Supervisor:
             workspace, opens_all = self._workspace.reloaded(), self._launch.egress.join == "internet"
             self._sidecar.configure(allowlist_config(workspace, self._launch.networks, opens_all=opens_all))
 
-    def _renew(self) -> None:
-        """Give the session a newer credential, if the user's command has printed one."""
-        if self._renewal is not None and (value := self._renewal.poll()) is not None:
-            self._undelivered = value
-        if self._undelivered:
-            with contextlib.suppress(EngineError):  # the session may be ending; else it is tried again
-                inside.replace_file(self._container, VALUE_FILE, self._undelivered, user=self._launch.command[0])
-                self._undelivered = ""
+    def _give(self, value: str) -> None:
+        """Give the session a newer credential. Raises EngineError, for instance if the session is ending."""
+        inside.replace_file(self._container, VALUE_FILE, value, user=self._launch.command[0])
 
     def _explain(self, code: int) -> None:
         """Print what of this machine's the session may have died of."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import time
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from confined_claude.claude import source as module
-from confined_claude.claude.source import AWS, KEY, Renewal, Source, checked
+from confined_claude.claude.source import AWS, KEY, SECRET, Renewal, Source, checked
 from confined_claude.errors import ConfinedError
 
 PATH = "/usr/bin:/bin"
@@ -84,6 +85,52 @@ def test_a_failure_in_between_is_named_and_the_next_run_counts(tmp_path: Path) -
 @pytest.mark.parametrize(("text", "seconds"), [("", 300), ("60000", 60), ("1", 1), ("-5", 1), ("soon", 300)])
 def test_the_time_to_live_is_claude_codes(text: str, seconds: float) -> None:
     assert source("x", CLAUDE_CODE_API_KEY_HELPER_TTL_MS=text).ttl == seconds
+
+
+def jwt(**claims: object) -> str:
+    """A token that says of itself what ``claims`` are."""
+    return f"e30.{base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip('=')}.sig"
+
+
+@pytest.mark.parametrize(
+    ("form", "end", "seconds"),
+    [
+        (SECRET, "made-up-token", 900),
+        (KEY, "made-up-token", 300),
+        (SECRET, "a.b.c", 900),
+        (SECRET, jwt(sub="x"), 900),
+        (SECRET, jwt(exp="soon"), 900),
+        (SECRET, jwt(exp=10**400), 900),
+        (SECRET, jwt(exp=float("nan")), 900),
+        (SECRET, 86400, 900),
+        (SECRET, 360, 300),
+        (KEY, 260, 200),
+        (SECRET, -5, 30),
+    ],
+)
+def test_a_value_that_is_there_has_its_time_and_no_more_than_it_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, form: str, end: str | int, seconds: float
+) -> None:
+    value = end if isinstance(end, str) else jwt(exp=time.time() + end)
+    run = source(f"echo x >>{tmp_path}/runs; echo newer-token", form)
+    renewal, start = Renewal(run, PATH, value), time.monotonic()
+    monkeypatch.setattr("confined_claude.claude.source.time.monotonic", lambda: start + seconds - 20)
+    assert renewal.poll() is None
+    time.sleep(0.05)
+    assert not (tmp_path / "runs").exists()
+    monkeypatch.setattr("confined_claude.claude.source.time.monotonic", lambda: start + seconds + 20)
+    for _ in range(500):
+        if (found := renewal.poll()) is not None:
+            break
+        time.sleep(0.01)
+    assert found == "newer-token"
+
+
+def test_what_the_command_of_a_secret_says_of_a_failure_is_not_shown() -> None:
+    for form, is_shown in ((SECRET, False), (KEY, True)):
+        with pytest.raises(ConfinedError) as caught:
+            Renewal(source("echo s3cret >&2; exit 3", form), PATH).first()
+        assert ("s3cret" in str(caught.value)) is is_shown
 
 
 def test_what_does_not_end_is_ended_with_all_that_it_has_started(

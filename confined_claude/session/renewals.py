@@ -1,0 +1,89 @@
+"""Newer values of what signs a session in and of what it is lent, while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from .. import signals, timing
+from ..claude import choosing
+from ..claude.sign_in import Chosen
+from ..claude.source import Renewal
+from ..egress.sidecar import Sidecar
+from ..errors import ConfinedError, EngineError
+from ..workspace import Workspace
+from .launch import Launch
+
+if TYPE_CHECKING:
+    from .given import Given
+
+
+class Renewals:
+    """Has the commands run again that print what ``sign_in`` and ``given`` have, until the end of the block.
+
+    The one that signs in runs for the first time from here on. What is lent goes to the session's ``sidecar``.
+    """
+
+    def __init__(self, workspace: Workspace, sign_in: Chosen, given: Given | None, sidecar: Sidecar) -> None:
+        self._sidecar = sidecar
+        self._lent = given.lent if given else ()
+        self._sign_in = choosing.renewal(sign_in, workspace.host, workspace.written)
+        # By the placeholder that the session has; what has none is given.
+        self._commands: list[tuple[str, Renewal]] = [*given.renewals()] if given else []
+        if self._sign_in is not None:
+            self._commands.append(("", self._sign_in))
+        self._undelivered: dict[Renewal, str] = {}
+
+    def __enter__(self) -> Renewals:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _placeholder, renewal in self._commands:
+            renewal.close()
+
+    def __bool__(self) -> bool:
+        return bool(self._commands)
+
+    def with_credential(self, launch: Launch, notes: list[str]) -> Launch:
+        """Return ``launch`` with the credential that a command prints, if one does; without it ``notes`` say why."""
+        if self._sign_in is None:
+            return launch
+        try:
+            with timing.phase("sign-in"), signals.interruptible():
+                return launch.with_credential(self._sign_in.first())
+        except ConfinedError as error:
+            notes += (error.message, error.hint)
+            return launch.with_credential("")  # a later one has its place
+
+    def lend(self, placeholder: str, value: str) -> None:
+        """Have the sidecar put ``value`` into the place of ``placeholder`` from now on; nothing if it is empty."""
+        from .lent import is_lendable, message  # nothing is lent to most sessions
+
+        if value and not is_lendable(value):
+            return
+        before = self._lent
+        self._lent = tuple(
+            one._replace(value=value or placeholder) if one.placeholder == placeholder else one for one in before
+        )
+        if self._lent != before:
+            self._sidecar.lend(message(self._lent))
+
+    def look(self, give: Callable[[str], None]) -> None:
+        """Hand on what is new, a credential that the session has itself to ``give``; called about once a second.
+
+        If that raises EngineError, it is tried again.
+        """
+        for placeholder, renewal in self._commands:
+            if (value := renewal.poll()) is not None:
+                self._undelivered[renewal] = value
+            if renewal in self._undelivered:
+                with contextlib.suppress(EngineError):  # the session may be ending
+                    value = self._undelivered[renewal]
+                    self.lend(placeholder, value) if placeholder else give(value)
+                    del self._undelivered[renewal]
+
+    @property
+    def failures(self) -> Iterator[str]:
+        """What to say of commands that have failed to the last."""
+        return (renewal.failure for _, renewal in self._commands if renewal.failure)
