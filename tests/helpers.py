@@ -24,7 +24,7 @@ LABEL = "confined-claude"
 SIGN_IN_HOST = "platform.claude.com"
 TEST_LABEL = "confined-claude-test=1"
 API_KEY = "sk-ant-api03-made-up-0123456789abcdefghij"
-# For what affects the whole engine, or takes all of the machine: tests/run has nothing beside it.
+# For what affects or takes the whole engine: tests/run has only tests beside it that need none.
 ALONE = pytest.mark.alone
 GITCONFIG = "[user]\nname = Test\nemail = test@example.invalid\n"
 FAR_FUTURE_MS = 4102444800000  # 2100-01-01

@@ -10,25 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from helpers import ALONE
 
-pytestmark = ALONE
 pytest.importorskip("atheris", reason="atheris has no wheel for this Python")
-
-SECONDS = 10
-SECONDS_TO_FIND = 30
 
 
 @dataclass(frozen=True)
 class Fuzzer:
-    """A fuzzer's file, inputs to begin with, words worth trying, and the vulnerabilities that can be planted."""
+    """A fuzzer's file, inputs to begin with, words worth trying, and the vulnerabilities that can be planted.
+
+    ``inputs`` are those of a run, some ten seconds of a processor, however busy the machine is.
+    """
 
     file: str
     corpus: Sequence[bytes]
     words: Sequence[bytes]
     vulnerabilities: Sequence[str]
+    inputs: int
 
-    def run(self, directory: Path, seconds: int, vulnerability: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, directory: Path, vulnerability: str = "") -> subprocess.CompletedProcess[str]:
         corpus = directory / "corpus"
         corpus.mkdir()
         for number, seed in enumerate(self.corpus):
@@ -36,14 +35,14 @@ class Fuzzer:
         dictionary = directory / "dictionary"
         escaped = ("".join(f"\\x{byte:02x}" for byte in word) for word in self.words)
         dictionary.write_text("".join(f'"{word}"\n' for word in escaped))
-        options = [f"-max_total_time={seconds}", "-max_len=4096", "-seed=1", f"-dict={dictionary}"]
+        options = [f"-runs={self.inputs}", "-max_len=4096", "-seed=1", f"-dict={dictionary}"]
         return subprocess.run(
             [sys.executable, Path(__file__).with_name(self.file), *options, f"-artifact_prefix={directory}/", corpus],
             env={"PATH": os.environ["PATH"], "FUZZ_CONTROL": vulnerability},
             cwd=directory,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=500,
             check=False,
         )
 
@@ -67,6 +66,7 @@ PACKAGE_HELPER = Fuzzer(
         """.split()
     ],
     ["slash", "option"],
+    1_000_000,
 )
 EGRESS = Fuzzer(
     "fuzz_egress.py",
@@ -80,6 +80,7 @@ EGRESS = Fuzzer(
     ],
     b"api.example.com x.wild.example evil :443 :8443 @ % . [::1] 127.0.0.1 Host: CONNECT http:// HTTP/1.1".split(),
     ["suffix", "host"],
+    170_000,
 )
 LENT = Fuzzer(
     "fuzz_lent.py",
@@ -93,13 +94,14 @@ LENT = Fuzzer(
     ],
     b"api.example.com evil placeholder-0 :443 Host: Authorization: Bearer token Basic eDpwbGFjZWhvbGRlci0w".split(),
     ["host", "anywhere"],
+    200_000,
 )
 FUZZERS = [PACKAGE_HELPER, EGRESS, LENT]
 
 
 @pytest.mark.parametrize("fuzzer", FUZZERS, ids=lambda fuzzer: fuzzer.file)
 def test_nothing_is_let_through(fuzzer: Fuzzer, tmp_path: Path) -> None:
-    found = fuzzer.run(tmp_path, SECONDS)
+    found = fuzzer.run(tmp_path)
     assert found.returncode == 0, found.stdout + found.stderr
     assert len(list((tmp_path / "corpus").iterdir())) > len(fuzzer.corpus)
 
@@ -113,6 +115,6 @@ def test_nothing_is_let_through(fuzzer: Fuzzer, tmp_path: Path) -> None:
     ],
 )
 def test_control_a_vulnerability_is_found(fuzzer: Fuzzer, vulnerability: str, tmp_path: Path) -> None:
-    found = fuzzer.run(tmp_path, SECONDS_TO_FIND, vulnerability)
+    found = fuzzer.run(tmp_path, vulnerability)
     assert found.returncode != 0
     assert "Uncaught Python exception" in found.stdout + found.stderr
