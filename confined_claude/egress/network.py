@@ -31,11 +31,11 @@ _OPEN = "This session is on the engine's plain network: your local network and t
 _OWN = "/opt/confined-claude"
 # Where ids are kept, Podman would begin as the caller, without the entrypoint's work. In the image, root has this name.
 _AS_ROOT = ("--user", "claude")
-# It prints "ready" as soon as its network can be joined; the session's entrypoint waits for the rules.
-_INTERNET = f'echo ready; {_OWN}/egress/rules "$@" && exec /usr/bin/python3 -IS {_OWN} egress.internet'
+# Its network is joined meanwhile; the session's entrypoint waits for the rules.
+_INTERNET = f'{_OWN}/egress/rules "$@" && exec /usr/bin/python3 -IS {_OWN} egress.internet'
 # The same as this machine's user, without any right to change the rules.
 _LEND = (
-    f'echo ready; {_OWN}/egress/rules "$@" && exec /usr/bin/setpriv --reuid {{}} --regid {{}} --clear-groups '
+    f'{_OWN}/egress/rules "$@" && exec /usr/bin/setpriv --reuid {{}} --regid {{}} --clear-groups '
     f"--inh-caps=-all --bounding-set=-all /usr/bin/python3 -I {_OWN} egress.lending {{}}"
 )
 # The engine's own way to the host: what listens on its bridge, too. The other name leads to the session's relays.
@@ -52,17 +52,15 @@ _LENDING = ("internet", "allowlist")
 class SidecarPlan(NamedTuple):
     """The container beside a session's that controls its network.
 
-    ``arguments`` are those of ``docker run``, or of ``podman run``. If ``must_exist_first``, it must exist before the
-    session's container is created, and if ``must_be_ready``, it must be that before the session is started; else the
-    session waits for it by itself. It reads ``config``, which may have passwords, from the file CONFIG in
-    ``directory``, which it shares with the host.
+    ``arguments`` are those of ``docker run``. If ``must_exist_first``, it must exist before the session's container is
+    created, and if ``must_run_first``, it must run before the session is started; else the session waits for it. It
+    reads ``config``, which may have passwords, from the file CONFIG in ``directory``, which it shares with the host.
     """
 
     name: str
     arguments: tuple[str, ...]
-    podman: bool = False
     must_exist_first: bool = False
-    must_be_ready: bool = True
+    must_run_first: bool = True
     directory: Location | None = None
     config: str = ""
 
@@ -166,14 +164,14 @@ class _Planner(_Plan):
             *("--hostname", f"{_NAME}-{self.workspace.project.slug}"[:HOSTNAME_LENGTH]),
             *(("--userns", "keep-id") if self.engine.keeps_ids else ()),
             *("--cap-add", "NET_ADMIN", "--cap-add", "SETGID", "--cap-add", "SETUID", "--user", "0:0"),
-            *(self.lending_arguments if self.lent else ("--pids-limit", "32", "--memory", "128m")),
+            *(self.lending_arguments if self.lent else ("--pids-limit", "32", "--memory", str(128 << 20))),
             *(*self.names, *self.publish),
             *("--entrypoint", "/bin/sh", self.image, "-c", self.lending if self.lent else _INTERNET, "sh", *self.rules),
         )
-        name, podman = sidecar_name(self.key), self.engine.podman
+        name = sidecar_name(self.key)
         # Podman looks for it when the session's container is created. A network belongs to a namespace of users, and
         # the session has to be in that as well.
-        sidecar = SidecarPlan(name, arguments, podman=podman, must_exist_first=podman)
+        sidecar = SidecarPlan(name, arguments, must_exist_first=self.engine.podman)
         if self.lent:
             config = allowlist_config(self.workspace, self.blocked_networks, opens_all=True)
             sidecar = sidecar._replace(directory=self.workspace.egress.at(self.key), config=config)
@@ -202,8 +200,9 @@ class _Planner(_Plan):
     @property
     def proxy_limits(self) -> tuple[str, ...]:
         """What a sidecar with a proxy may use; nothing that is lent goes to a disk."""
-        swap = ("--memory-swap", "256m") if self.lent and self.engine.limits_swap else ()
-        return ("--pids-limit", "64", "--memory", "256m", *swap)
+        memory = str(256 << 20)
+        swap = ("--memory-swap", memory) if self.lent and self.engine.limits_swap else ()
+        return ("--pids-limit", "64", "--memory", memory, *swap)
 
     @property
     def lent_endpoints(self) -> tuple[str, ...]:
@@ -248,9 +247,8 @@ class _Planner(_Plan):
         sidecar = SidecarPlan(
             sidecar_name(self.key),
             arguments,
-            podman=self.engine.podman,
             must_exist_first=True,
-            must_be_ready=False,
+            must_run_first=False,
             directory=directory,
             config=allowlist_config(self.workspace, self.blocked_networks),
         )
@@ -339,6 +337,6 @@ class _Planner(_Plan):
             *("--label", f"{labels.KEY}={self.key}", "--label", f"{labels.OWNER}={self.workspace.host.owner}"),
             *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", *self.engine.isolation),
             *("--log-driver", "none", "--network", "bridge"),
-            # The docker command would put the proxies of its own configuration there, for `inspect` to show.
+            # Podman, and the docker command of a dry run, would put the proxies they know there, for `inspect` to show.
             *(word for name in (*PROXIES, "FTP_PROXY", "ftp_proxy") for word in ("--env", f"{name}=")),
         )

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
-import time
-from typing import IO
+from collections.abc import Iterator
 
 from .. import signals
-from ..engine import command, containers
+from ..engine.attached import Attached
 from ..engine.failures import hint_on
 from ..errors import EngineError, system_error
 from ..text import strip_controls
@@ -17,16 +14,9 @@ from ..workspace import Workspace
 from . import blocked
 from .network import CONFIG, SidecarPlan
 
-_READY = b"ready\n"
 _JOINED = b"joined\n"
-_MOST_BYTES = 1 << 10
-# What docker and podman print beside the reason.
-_REMARKS = ("WARNING", "Resource limits are not supported", "time=")
-_LOOK_SECONDS = 0.002
 # A sidecar ends with its session, and may be seen to have done so a little before.
 TOGETHER_SECONDS = 5.0
-_REMOVE_ATTEMPTS = 50
-_RETRY_SECONDS = 0.1
 
 
 class Sidecar:
@@ -42,9 +32,7 @@ class Sidecar:
         self._workspace = workspace
         self._key = key
         self._config = ""
-        self._printed = b""
-        self._process: subprocess.Popen[bytes] | None = None
-        self._is_ready = False
+        self._container: Attached | None = None
 
     def __enter__(self) -> Sidecar:
         return self
@@ -55,10 +43,12 @@ class Sidecar:
     def close(self) -> None:
         """End it, and keep what it has refused; nothing if that is done."""
         try:
-            self._remove()
-            if self._process is not None and self._process.stdin is not None:
-                self._process.stdin.close()
-            self._process = None
+            if self._container is not None:
+                # It ends by itself with a session that has joined it; else it would still wait for one.
+                is_ending = not self._container.has_ended and self._has_joined
+                with contextlib.suppress(EngineError):
+                    self._container.remove(TOGETHER_SECONDS if is_ending else 0)
+            self._container = None
         finally:
             if self._plan is not None and self._plan.directory is not None:
                 blocked.collect(self._workspace, self._key)
@@ -69,26 +59,25 @@ class Sidecar:
         return self._plan is not None and self._plan.directory is not None
 
     @property
-    def output(self) -> IO[bytes] | None:
+    def output(self) -> Attached | None:
         """What it prints, which ends when it does; None while none runs. To be read by ``receive`` alone."""
-        return None if self._process is None else self._process.stdout
+        return self._container
 
     def start(self) -> None:
         """Start it in the background, unless it runs."""
-        if self._plan is None or (self._process is not None and self._process.poll() is None):
+        if self._plan is None or (self._container is not None and not self._container.has_ended):
             return
-        if self._process is not None:  # it may have left a container
-            containers.remove(self._plan.name)
+        if self._container is not None:  # it may have left a container
+            self._container.remove()
         self.configure(self._plan.config)
-        self._process = command.run(self._plan.arguments, podman=self._plan.podman, has_input=bool(self._lent))
-        self.lend(self._lent)
+        self._container = Attached(self._plan.name, self._plan.arguments, self._lent)
 
     def lend(self, lent: bytes) -> None:
         """Have it lend what the line ``lent`` says, and nothing of before; it may have ended."""
         self._lent = lent
-        if self._process is not None and self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.write(lent)
+        if self._container is not None:
+            with contextlib.suppress(EngineError):
+                self._container.send(lent)
 
     def configure(self, config: str) -> None:
         """Write ``config`` to where the sidecar reads it. Raises ConfinedError."""
@@ -102,75 +91,56 @@ class Sidecar:
 
     def wait_until_made(self) -> None:
         """Return when its container exists, running or not. Raises EngineError with the reason if it never will."""
-        if self._plan is None or self._process is None:
-            return
-        with signals.interruptible():
-            while not containers.exists(self._plan.name):
-                if self._process.poll() is not None:
-                    raise self._failure()
-                time.sleep(_LOOK_SECONDS)
+        if self._container is not None:
+            with signals.interruptible(), _explained():
+                self._container.wait_until_made()
 
-    def wait_until_ready(self) -> None:
-        """Return when the session's container can be started. Raises EngineError with the sidecar's reason if not."""
-        if self._is_ready or self.output is None:
-            return
-        with signals.interruptible():
-            self._is_ready = self.output.readline() == _READY
-        if not self._is_ready:
-            raise self._failure()
+    def wait_until_started(self) -> None:
+        """Return when its network can be joined. Raises EngineError with the reason if it never can."""
+        if self._container is not None:
+            with signals.interruptible(), _explained():
+                self._container.wait_until_started()
 
     def receive(self) -> bool:
-        """Read what it has printed, without waiting; return whether it may print more.
+        """Read what it has printed, without waiting; return whether it may print more. It must have started.
 
-        Raises EngineError with the reason if it has ended before it was ready.
+        Raises EngineError with the reason if it has ended before a session joined it.
         """
-        if self.output is None:
+        if self._container is None:
             return False
-        os.set_blocking(self.output.fileno(), False)
-        printed = self.output.read(_MOST_BYTES)
-        self._printed += printed or b""
-        self._is_ready = self._is_ready or self._printed.startswith(_READY)
-        if printed == b"" and not self._is_ready:
-            raise self._failure()
-        return printed != b""
-
-    def _failure(self) -> EngineError:
-        """Return the error for a sidecar that has ended before it was ready."""
-        try:
-            self.check()
-        except EngineError as error:
-            return error
-        return EngineError("The session's sidecar ended before it began.", _hint(""))
+        if goes_on := self._container.read():
+            return goes_on
+        self.check()
+        return False
 
     def check(self) -> None:
-        """Raise EngineError with the sidecar's reason if it has failed; one that still serves a session has not."""
-        if self._process is None or self._process.stderr is None:
+        """Raise EngineError with the sidecar's reason if it has ended before a session joined it."""
+        if self._container is None:
             return
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(TOGETHER_SECONDS)
-        if not self._process.returncode:
+        self.wait_until_started()
+        if self._container.read(TOGETHER_SECONDS) or self._has_joined:
             return
-        lines = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines()
-        reason = next((line for line in lines if not line.startswith(_REMARKS)), "it gave no reason")
-        raise EngineError(f"The session's network could not be made: {strip_controls(reason)}", _hint(reason))
+        lines = self._container.errors.decode("utf-8", "replace").strip().splitlines()
+        reason = lines[0] if lines else "it gave no reason"
+        raise EngineError(
+            f"The session's network could not be made: {strip_controls(reason)}",
+            _hint(reason) or 'See the engine\'s own log for more, or choose another network, such as "none".',
+        )
 
-    def _remove(self) -> None:
-        if self._process is None or self._plan is None:
-            return
-        with contextlib.suppress(EngineError):
-            self.receive()
-        # It ends by itself with a session that has joined it; else it would still wait for one.
-        patience = TOGETHER_SECONDS if _JOINED in self._printed else 0
-        # One that the engine is still making cannot be removed yet.
-        with contextlib.suppress(EngineError):
-            for _ in range(_REMOVE_ATTEMPTS):
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    # A command that was killed may have left a container, and Podman keeps one that was still joined.
-                    if self._process.wait(patience) or self._plan.podman:
-                        containers.remove(self._plan.name)
-                    return
-                containers.remove(self._plan.name)
-                patience = _RETRY_SECONDS
+    @property
+    def _has_joined(self) -> bool:
+        """Whether a session is known to have joined it."""
+        return self._container is not None and _JOINED in self._container.printed
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Give an error of the engine's, about a container or its network, the hint that is the most use here."""
+    try:
+        yield
+    except EngineError as error:
+        error.hint = _hint(error.message) or error.hint
+        raise
 
 
 def _hint(reason: str) -> str:
@@ -180,4 +150,4 @@ def _hint(reason: str) -> str:
         return 'The engine\'s kernel needs nf_tables for that. Choose network = "allowlist", "none" or "open".'
     if "network" in reason:
         return 'The network needs the engine\'s default bridge. Choose network = "none", or "docker:NAME".'
-    return hint_on(reason) or 'See the engine\'s own log for more, or choose another network, such as "none".'
+    return hint_on(reason)

@@ -1,7 +1,7 @@
-"""The engine's command: where it is, and what stays its own: sidecars, and the way to an engine behind no unix socket.
+"""The engine's command: where it is, and what stays its own: builds, and the way to an engine behind no unix socket.
 
-That is the docker command, or podman for one of Podman's: docker knows nothing of ids that are kept, nor podman of
-Docker's engine.
+That is the docker command, or podman for one of Podman's: docker knows nothing of its images, nor podman of Docker's
+engine.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import contextlib
 import os
 import re
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import EngineError
@@ -76,20 +75,6 @@ def words(*, podman: bool) -> list[str]:
 def environment() -> dict[str, str]:
     """Return this process's environment without what would change the work of the docker command."""
     return {name: value for name, value in os.environ.items() if name not in _CHANGING}
-
-
-def run(arguments: Sequence[str], *, podman: bool = False, has_input: bool = False) -> subprocess.Popen[bytes]:
-    """Run a container in the background, by the arguments of ``docker run``, with pipes for what it prints.
-
-    ``podman`` is as for ``words``. If it ``has_input``, there is a pipe for what it reads, too.
-    """
-    none, pipe = subprocess.DEVNULL, subprocess.PIPE
-    # Unbuffered: nothing that it prints is where no selector sees it.
-    return subprocess.Popen(
-        [*words(podman=podman), "run", *arguments],
-        stdin=pipe if has_input else none, stdout=pipe, stderr=pipe,
-        env=environment(), start_new_session=True, bufsize=0,
-    )  # fmt: skip
 
 
 def forward(connection: int) -> subprocess.Popen[bytes]:

@@ -84,6 +84,7 @@ def _append(key: str) -> Callable[[Creation, str], None]:
 _FLAGS: dict[str, Callable[[Creation], None]] = {
     "--tty": lambda made: made.config.update(Tty=True),
     "--interactive": Creation.interactive,
+    "--read-only": lambda made: made.host.update(ReadonlyRootfs=True),
     "--rm": lambda made: made.host.update(AutoRemove=True),
 }
 _OPTIONS: dict[str, Callable[[Creation, str], None]] = {
@@ -91,6 +92,7 @@ _OPTIONS: dict[str, Callable[[Creation, str], None]] = {
     "--pull": lambda _made, _value: None,  # the API never does
     "--stop-signal": _put("config", "StopSignal"),
     "--hostname": _put("config", "Hostname"),
+    "--entrypoint": _put("config", "Entrypoint", lambda value: [value]),
     "--user": _put("config", "User"),
     "--workdir": _put("config", "WorkingDir"),
     "--env": Creation.env,
@@ -102,6 +104,7 @@ _OPTIONS: dict[str, Callable[[Creation, str], None]] = {
     "--cap-drop": _append("CapDrop"),
     "--add-host": _append("ExtraHosts"),
     "--dns": _append("Dns"),
+    "--dns-search": _append("DnsSearch"),
     "--group-add": _append("GroupAdd"),
     "--volumes-from": _append("VolumesFrom"),
     "--network": _put("host", "NetworkMode"),

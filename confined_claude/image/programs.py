@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..engine import command as docker
+from ..engine.attached import Attached
 from ..engine.mount import bind_value
 from ..errors import EngineError
 from ..project import CONTAINER_HOME
@@ -20,18 +20,20 @@ def missing(image: str, wanted: Sequence[str], local_bin: Path) -> frozenset[str
 
     Raises EngineError, also where the image is not built yet.
     """
+    name = f"confined-claude-look-{os.urandom(8).hex()}"
     mount = bind_value(local_bin, CONTAINER_HOME / ".local/bin", read_only=True)
     arguments = [
-        *("--rm", "--pull", "never", "--network", "none", "--cap-drop", "ALL", "--user", "65534:65534"),
+        *("--name", name, "--rm", "--pull", "never", "--network", "none", "--cap-drop", "ALL", "--user", "65534:65534"),
         *(("--mount", mount) if local_bin.is_dir() else ()),
         *("--entrypoint", "/bin/sh", image, "-c", _SCRIPT, "sh", *wanted),
     ]
-    with docker.run(arguments) as process:
-        try:
-            printed, errors = process.communicate(timeout=_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise EngineError("The engine does not answer.", "Try again later.") from None
-    if process.returncode:
-        raise EngineError(f"The engine could not look into {image}.", errors.decode("utf-8", "replace").strip())
-    return frozenset(printed.decode().splitlines())
+    looking = Attached(name, arguments)
+    try:
+        looking.wait_until_started()
+        if looking.read(_SECONDS):
+            raise EngineError("The engine does not answer.", "Try again later.")
+    finally:
+        looking.remove()
+    if looking.errors:
+        raise EngineError(f"The engine could not look into {image}.", looking.errors.decode("utf-8", "replace").strip())
+    return frozenset(looking.printed.decode().splitlines())

@@ -122,9 +122,9 @@ class Supervisor:
         """
         self._signals.check()
         plan = self._launch.egress.sidecar
-        if plan is not None and plan.must_be_ready:
+        if plan is not None and plan.must_run_first:
             with timing.phase("sidecar"):
-                self._sidecar.wait_until_ready()
+                self._sidecar.wait_until_started()
         for note in notes:
             say(note)
         observation = self._observe() if timing.is_wanted() else None
@@ -175,6 +175,7 @@ class Supervisor:
     def _watch_sidecar(self, loop: EventLoop) -> None:
         if self._sidecar.output is None:
             return
+        self._sidecar.wait_until_started()
         fd = self._sidecar.output.fileno()
 
         def receive() -> None:

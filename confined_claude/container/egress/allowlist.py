@@ -156,7 +156,7 @@ async def _until_closed(peer: socket.socket, certificate: bytes) -> None:
 
 
 def accept_one(path: Path, seconds: float) -> socket.socket:
-    """Return the first connection to ``path``, which takes no other. Prints ``ready`` once one can connect.
+    """Return the first connection to ``path``, which takes no other. Prints ``joined`` then.
 
     Raises OSError if nobody does in so many seconds.
     """
@@ -169,7 +169,6 @@ def accept_one(path: Path, seconds: float) -> socket.socket:
         try:
             listener.listen(1)
             listener.settimeout(seconds)
-            print("ready", flush=True)
             peer, _ = listener.accept()
             print("joined", flush=True)
         finally:

@@ -230,7 +230,7 @@ def test_internet_podman_has_the_sidecar_first_and_a_rootless_one_its_users_too(
     workspace = place(host, "internet")
     for engine in (EngineFacts(podman=True), ROOTLESS_PODMAN):
         made = sidecar(planned_for(workspace, engine=engine))
-        assert (made.podman, made.must_exist_first, made.must_be_ready) == (True, True, True)
+        assert (made.must_exist_first, made.must_run_first) == (True, True)
         assert values_of("--userns", made.arguments) == ["keep-id"] * engine.rootless
         assert values_of("--user", made.arguments) == ["0:0"]
     arguments = planned_for(workspace, engine=ROOTLESS_PODMAN).arguments
@@ -292,7 +292,7 @@ def test_allowlist_the_session_has_no_network_and_meets_its_sidecar_in_a_directo
     assert egress.hostname
     for flag in ("--publish", "--add-host", "--cap-add"):
         assert flag not in egress.arguments
-    assert (sidecar(egress).must_exist_first, sidecar(egress).must_be_ready) == (True, False)
+    assert (sidecar(egress).must_exist_first, sidecar(egress).must_run_first) == (True, False)
     assert egress.join == "allowlist api.anthropic.com:443"
 
 

@@ -1,10 +1,10 @@
-"""A session's sidecar while it runs, with programs of our own in place of the engine and the docker command."""
+"""A session's sidecar while it runs, with programs of our own in place of the engine and its containers."""
 
 from __future__ import annotations
 
 import json
 import os
-import time
+import select
 from pathlib import Path
 
 import pytest
@@ -12,24 +12,20 @@ import pytest
 from confined_claude.egress import sidecar as module
 from confined_claude.egress.network import SidecarPlan
 from confined_claude.egress.sidecar import Sidecar
-from confined_claude.engine import containers
+from confined_claude.engine import attached, labels
 from confined_claude.errors import ConfinedError, EngineError
 from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.workspace import Workspace
 
-from ..fake_engine import LIVE, SECONDS, FakeEngine, docker
+from ..fake_engine import LIVE, SECONDS, FakeEngine, docker, until
 from .test_blocked import ONE, text_of
 
 __all__ = ["docker"]
 CONFIG = '{"allow": []}'
-PLAIN = SidecarPlan("a-name", ("--name", "a-name", "an:image"))
-REMARKS = """\
-WARNING: no swap limit
-Resource limits are not supported and ignored on cgroups V1 rootless systems
-time="2026-11-29T11:18:03Z" level=error msg="Removing container ce74: it has dependent containers"
-"""
-PORT = "docker: Error response from daemon: Bind for 127.0.0.1:5173 failed: port is already allocated."
+ARGUMENTS = ("--name", "a-name", "--label", f"{labels.KIND}={labels.SIDECAR}", "--interactive", "an:image", "a", "b")
+PLAIN = SidecarPlan("a-name", ARGUMENTS)
+PORT = "driver failed programming external connectivity: Bind for 127.0.0.1:5173 failed: port is already allocated"
 
 
 @pytest.fixture(autouse=True)
@@ -52,9 +48,7 @@ def sidecar(docker: FakeEngine, workspace: Workspace) -> Sidecar:
 def shared(workspace: Workspace) -> SidecarPlan:
     """A sidecar that shares a directory with the host."""
     directory = workspace.egress.at("key")
-    return SidecarPlan(
-        "a-name", ("--name", "a-name", "an:image"), must_exist_first=True, directory=directory, config=CONFIG
-    )
+    return SidecarPlan("a-name", ARGUMENTS, must_exist_first=True, directory=directory, config=CONFIG)
 
 
 def config_of(plan: SidecarPlan) -> Path:
@@ -72,8 +66,10 @@ def is_gone(docker: FakeEngine) -> bool:
 def test_a_session_without_a_sidecar_has_nothing_to_wait_for(workspace: Workspace) -> None:
     with Sidecar(None, workspace, "key") as one:
         one.start()
-        one.wait_until_ready()
+        one.wait_until_made()
+        one.wait_until_started()
         one.check()
+        one.lend(b"nothing")
         one.configure("{}")
         assert (one.output, one.has_config) == (None, False)
 
@@ -81,17 +77,11 @@ def test_a_session_without_a_sidecar_has_nothing_to_wait_for(workspace: Workspac
 def test_a_sidecar_is_started_with_what_it_is_given_and_waited_for(docker: FakeEngine, sidecar: Sidecar) -> None:
     with sidecar:
         sidecar.start()
-        sidecar.wait_until_ready()
-        sidecar.wait_until_ready()
+        sidecar.wait_until_started()
+        sidecar.wait_until_started()
         assert not sidecar.has_config
-    assert docker.calls()[0] == "run --name a-name an:image"
-
-
-def test_it_is_out_of_reach_of_the_terminals_ctrl_c(docker: FakeEngine, sidecar: Sidecar) -> None:
-    with sidecar:
-        sidecar.start()
-        sidecar.wait_until_ready()
-        assert os.getsid(docker.started[0].pid) != os.getsid(0)
+    assert docker.calls() == ["make a-name", "join sidecar", "run sidecar", "rm a-name"]
+    assert json.loads((docker.directory / "make.body").read_text())["Cmd"] == ["a", "b"]
 
 
 def test_what_it_reads_is_there_before_it_and_private(
@@ -100,7 +90,7 @@ def test_what_it_reads_is_there_before_it_and_private(
     docker.does(f"cat {config_of(shared)} >seen; {LIVE}")
     with Sidecar(shared, workspace, "key") as one:
         one.start()
-        one.wait_until_ready()
+        one.wait_until_started()
         assert one.has_config
         assert config_of(shared).stat().st_mode & 0o077 == 0
         assert config_of(shared).parent.stat().st_mode & 0o077 == 0
@@ -111,20 +101,35 @@ def test_while_it_runs_it_is_not_started_again(docker: FakeEngine, sidecar: Side
     with sidecar:
         sidecar.start()
         sidecar.start()
-        sidecar.wait_until_ready()
+        sidecar.wait_until_started()
         sidecar.start()
     assert len(docker.started) == 1
 
 
 def test_one_that_failed_is_started_again(docker: FakeEngine, sidecar: Sidecar) -> None:
-    docker.does("echo 'No such image' >&2; exit 125")
+    made = (docker.directory / "make").read_text()
+    docker.does("echo 'No such image' >&2; exit 4", "make")
     with sidecar:
         sidecar.start()
         with pytest.raises(EngineError, match="No such image"):
-            sidecar.wait_until_ready()
+            sidecar.wait_until_started()
+        docker.does(made, "make")
+        sidecar.start()
+        sidecar.wait_until_started()
+    assert len(docker.started) == 1
+
+
+def test_one_that_has_ended_without_a_session_is_started_again(docker: FakeEngine, sidecar: Sidecar) -> None:
+    """As while an image is built: it waits for a minute."""
+    docker.does("exit 1")
+    with sidecar:
+        sidecar.start()
+        sidecar.wait_until_started()
+        until(lambda: sidecar.output is not None and sidecar.output.has_ended)
         docker.does(LIVE)
         sidecar.start()
-        sidecar.wait_until_ready()
+        sidecar.wait_until_started()
+        assert sidecar.receive()
     assert len(docker.started) == 2
 
 
@@ -146,31 +151,53 @@ def test_a_directory_with_a_link_on_the_way_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("printed", "hint"),
+    ("reason", "hint"),
     [
         (PORT, "the setting `ports`"),
-        ("docker: Error response from daemon: listen tcp4 127.0.0.1:80: bind: address already in use.", "`ports`"),
+        ("listen tcp4 127.0.0.1:80: bind: address already in use", "`ports`"),
+        ("network bridge not found", '"docker:NAME"'),
+        ("something else", "the engine's own log"),
+        ("netavark: nftables error: unable to execute nft: No such file", "apt-get install nftables"),
+    ],
+)
+@pytest.mark.parametrize("doing", ["make", "run"])
+def test_what_the_engine_refuses_is_reported_with_its_reason_and_a_hint(
+    doing: str, reason: str, hint: str, docker: FakeEngine, sidecar: Sidecar
+) -> None:
+    (docker.directory / "says").write_text(reason)
+    docker.does("cat says >&2; exit 1", doing)
+    with sidecar:
+        sidecar.start()
+        with pytest.raises(EngineError) as caught:
+            sidecar.wait_until_started()
+    what = "create the container" if doing == "make" else "start a-name"
+    assert caught.value.message == f"The engine could not {what}: {reason}."
+    assert hint in caught.value.hint
+    assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("printed", "hint"),
+    [
         ("the engine's kernel does not take these rules of nf_tables", '"allowlist", "none" or "open"'),
-        ("docker: Error response from daemon: network bridge not found.", '"docker:NAME"'),
-        ("docker: something else", "the engine's own log"),
-        ("Error: netavark: nftables error: unable to execute nft: No such file", "apt-get install nftables"),
+        ("something else", "the engine's own log"),
     ],
 )
 def test_a_sidecar_that_fails_is_reported_with_its_reason_and_a_hint(
     printed: str, hint: str, docker: FakeEngine, sidecar: Sidecar
 ) -> None:
-    (docker.directory / "says").write_text(f"{REMARKS}{printed}\nRun 'docker run --help'\n")
-    docker.does("cat says >&2; exit 125")
+    (docker.directory / "says").write_text(f"{printed}\nmore\n")
+    docker.does("cat says >&2; exit 1")
     with sidecar:
         sidecar.start()
         with pytest.raises(EngineError) as caught:
-            sidecar.wait_until_ready()
+            sidecar.check()
     assert caught.value.message == f"The session's network could not be made: {printed}"
     assert hint in caught.value.hint
     assert len(str(caught.value).splitlines()) == 2
 
 
-@pytest.mark.parametrize("printed", ["", "WARNING: x\n", " \n"])
+@pytest.mark.parametrize("printed", ["", " \n"])
 def test_a_sidecar_that_fails_without_a_word_is_reported_too(
     printed: str, docker: FakeEngine, sidecar: Sidecar
 ) -> None:
@@ -179,7 +206,7 @@ def test_a_sidecar_that_fails_without_a_word_is_reported_too(
     with sidecar:
         sidecar.start()
         with pytest.raises(EngineError, match="it gave no reason"):
-            sidecar.wait_until_ready()
+            sidecar.check()
 
 
 def test_what_it_prints_steers_no_terminal(docker: FakeEngine, sidecar: Sidecar) -> None:
@@ -187,46 +214,47 @@ def test_what_it_prints_steers_no_terminal(docker: FakeEngine, sidecar: Sidecar)
     with sidecar:
         sidecar.start()
         with pytest.raises(EngineError) as caught:
-            sidecar.wait_until_ready()
+            sidecar.check()
     assert caught.value.message.isprintable()
 
 
-def test_a_failure_after_it_was_ready_is_found_by_looking(docker: FakeEngine, sidecar: Sidecar) -> None:
-    docker.does("echo ready; read -r line <end; echo no kernel >&2; exit 1")
+def test_a_failure_after_it_started_is_found_by_looking(docker: FakeEngine, sidecar: Sidecar) -> None:
+    docker.does("read -r line <end; echo no kernel >&2; exit 1")
     with sidecar:
         sidecar.start()
-        sidecar.wait_until_ready()
-        sidecar.check()  # it still serves a session
+        sidecar.wait_until_started()
+        sidecar.check()  # it still waits for a session
         os.write(docker.life, b"\n")
         docker.started[0].wait(SECONDS)
         with pytest.raises(EngineError, match="no kernel"):
             sidecar.check()
 
 
-def test_its_container_is_waited_for_without_what_it_prints(docker: FakeEngine, sidecar: Sidecar) -> None:
-    docker.does("[ -e there ] || exit 4", "inspect")
-    docker.does("sleep 0.05; touch there; " + LIVE)
+def test_its_container_is_waited_for_before_it_runs(docker: FakeEngine, sidecar: Sidecar) -> None:
+    docker.does("read -r line <end", "run")
     with sidecar:
         sidecar.start()
         sidecar.wait_until_made()
-        assert (docker.directory / "there").exists()
-        assert docker.calls().count("inspect a-name") > 1
+        assert docker.started == []
+        os.write(docker.life, b"\n")
+        sidecar.wait_until_started()
+        assert len(docker.started) == 1
 
 
 def test_a_container_that_never_comes_is_reported_with_its_reason(docker: FakeEngine, sidecar: Sidecar) -> None:
-    docker.does("exit 4", "inspect")
-    docker.does("echo no bridge >&2; exit 125")
+    docker.does("echo no bridge >&2; exit 1", "make")
     with sidecar:
         sidecar.start()
         with pytest.raises(EngineError, match="no bridge"):
             sidecar.wait_until_made()
 
 
-def test_one_that_ends_before_it_is_ready_is_reported_by_looking(docker: FakeEngine, sidecar: Sidecar) -> None:
+def test_one_that_ends_before_it_has_a_session_is_reported_by_looking(docker: FakeEngine, sidecar: Sidecar) -> None:
     docker.does("echo no kernel >&2; exit 1")
     with sidecar:
         sidecar.start()
-        docker.started[0].wait(SECONDS)
+        sidecar.wait_until_started()
+        until(lambda: sidecar.output is not None and sidecar.output.has_ended)
         with pytest.raises(EngineError, match="no kernel"):
             sidecar.receive()
 
@@ -237,10 +265,10 @@ def test_one_that_ends_before_it_is_ready_is_reported_by_looking(docker: FakeEng
 def test_its_output_ends_when_it_does(docker: FakeEngine, sidecar: Sidecar) -> None:
     with sidecar:
         sidecar.start()
-        sidecar.wait_until_ready()
-        assert sidecar.receive()
+        sidecar.wait_until_started()
+        until(lambda: sidecar.receive() and sidecar.output is not None and sidecar.output.printed)
         docker.end()
-        assert not sidecar.receive()
+        until(lambda: not sidecar.receive())
 
 
 def test_a_configuration_is_written_when_it_changes(
@@ -248,7 +276,7 @@ def test_a_configuration_is_written_when_it_changes(
 ) -> None:
     with Sidecar(shared, workspace, "key") as one:
         one.start()
-        one.wait_until_ready()
+        one.wait_until_started()
         before = config_of(shared).stat()
         one.configure(CONFIG)
         assert config_of(shared).stat() == before
@@ -261,11 +289,11 @@ def test_a_configuration_is_written_when_it_changes(
 
 @pytest.mark.parametrize("has_session", [True, False])
 def test_what_does_not_end_by_itself_is_removed(has_session: bool, docker: FakeEngine, sidecar: Sidecar) -> None:
-    if has_session:
-        docker.does(LIVE.replace("ready;", "ready; echo joined;"))
+    if not has_session:
+        docker.does("exec cat end")
     with sidecar:
         sidecar.start()
-        sidecar.wait_until_ready()
+        sidecar.wait_until_started()
     assert is_gone(docker)
     assert "rm a-name" in docker.calls()
 
@@ -273,7 +301,7 @@ def test_what_does_not_end_by_itself_is_removed(has_session: bool, docker: FakeE
 def test_it_is_gone_also_after_a_failure(docker: FakeEngine, sidecar: Sidecar) -> None:
     with pytest.raises(ZeroDivisionError), sidecar:
         sidecar.start()
-        sidecar.wait_until_ready()
+        sidecar.wait_until_started()
         raise ZeroDivisionError
     assert is_gone(docker)
 
@@ -283,59 +311,47 @@ def test_what_ends_with_its_session_is_left_to_that(
     is_seen: bool, docker: FakeEngine, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TOGETHER_SECONDS", SECONDS)
-    docker.does("echo ready; echo joined; touch said; exec sleep 0.2")
+    docker.does("echo joined; sleep 0.2; touch over")
     with sidecar:
         sidecar.start()
-        sidecar.wait_until_ready()
-        while not (docker.directory / "said").exists():  # it is printed before the session's command starts
-            time.sleep(0.002)
+        sidecar.wait_until_started()
+        select.select([sidecar.output], [], [], SECONDS)  # it is printed before the session's command starts
         if is_seen:
             sidecar.receive()
-    assert [call for call in docker.calls() if call.startswith("rm")] == []
+    assert (docker.directory / "over").exists()
 
 
 def test_one_that_no_session_has_joined_is_not_waited_for(
     docker: FakeEngine, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TOGETHER_SECONDS", 60 * SECONDS)
+    docker.does("exec cat end")
     with sidecar:
         sidecar.start()
-        sidecar.wait_until_ready()
+        sidecar.wait_until_started()
     assert "rm a-name" in docker.calls()
 
 
-def test_one_that_is_only_being_made_is_removed_when_it_is_there(
-    docker: FakeEngine, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("doing", ["make", "run"])
+def test_one_that_the_engine_is_only_making_is_removed_when_it_is_there(
+    doing: str, docker: FakeEngine, sidecar: Sidecar
 ) -> None:
-    tries = []
-    remove = containers.remove
-
-    def too_early(name: str) -> None:
-        tries.append(name)
-        if len(tries) > 2:
-            remove(name)
-
-    monkeypatch.setattr(containers, "remove", too_early)
-    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.001)
+    docker.does(f"sleep 0.1; {(docker.directory / doing).read_text()}", doing)
     with sidecar:
         sidecar.start()
-        sidecar.wait_until_ready()
-    assert set(tries) == {"a-name"}
-    assert len(tries) > 2
+    assert docker.calls()[-2:] == ["run sidecar", "rm a-name"]
     assert is_gone(docker)
 
 
-def test_one_that_nothing_removes_is_given_up_on(
+def test_one_that_the_engine_takes_for_ever_to_make_is_given_up_on(
     docker: FakeEngine, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tries: list[str] = []
-    monkeypatch.setattr(containers, "remove", tries.append)
-    monkeypatch.setattr(module, "_RETRY_SECONDS", 0)
+    monkeypatch.setattr(attached, "_STARTING_SECONDS", 0.01)
+    docker.does("read -r line <end", "make")
     with sidecar:
         sidecar.start()
-        sidecar.wait_until_ready()
-    assert len(tries) == 50
-    assert not is_gone(docker)
+    assert docker.calls()[-1] == "rm a-name"
+    os.write(docker.life, b"\n")
 
 
 def test_when_both_are_gone_what_was_refused_is_collected(
@@ -343,7 +359,7 @@ def test_when_both_are_gone_what_was_refused_is_collected(
 ) -> None:
     with Sidecar(shared, workspace, "key") as one:
         one.start()
-        one.wait_until_ready()
+        one.wait_until_started()
         (config_of(shared).parent / "blocked.json").write_text(text_of(ONE))
     assert os.listdir(workspace.egress.path) == ["key.blocked"]
     assert json.loads((workspace.egress.path / "key.blocked").read_text())["blocked"] == [ONE]
@@ -353,15 +369,12 @@ def test_when_both_are_gone_what_was_refused_is_collected(
 
 
 def test_it_learns_what_it_lends_by_its_standard_input(docker: FakeEngine, workspace: Workspace) -> None:
-    (docker.directory / "run").write_text("head -n 1 >first; echo ready; head -n 1 >second; exec cat end")
+    docker.does("head -n 1 >first; head -n 1 >second; exec cat end")
     with Sidecar(PLAIN, workspace, "key", b"one value\n") as sidecar:
         sidecar.start()
-        sidecar.wait_until_ready()
-        assert (docker.directory / "first").read_text() == "one value\n"
+        sidecar.wait_until_started()
+        until(lambda: (first := docker.directory / "first").exists() and first.read_text() == "one value\n")
         sidecar.lend(b"another\n")
-        deadline = time.monotonic() + SECONDS
-        while not (second := docker.directory / "second").exists() or second.read_text() != "another\n":
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: (second := docker.directory / "second").exists() and second.read_text() == "another\n")
     assert "value" not in (docker.directory / "calls").read_text()
     sidecar.lend(b"too late\n")

@@ -145,7 +145,7 @@ def test_with_an_allowlist_the_hosts_are_on_the_loopback_and_the_sidecar_learns_
     words = sidecar(egress).arguments
     assert words[-4:] == ("/egress", "a.example:443", "a.example:8443", "b.example:443")
     assert "--interactive" in words
-    assert values_of("--memory-swap", words) == values_of("--memory", words) == ["256m"]
+    assert values_of("--memory-swap", words) == values_of("--memory", words) == [str(256 << 20)]
     without = plan_egress(workspace, key="k", image="i", sets_rules=True, engine=EngineFacts())
     assert "--interactive" not in sidecar(without).arguments
     assert "--memory-swap" not in sidecar(without).arguments
@@ -241,7 +241,7 @@ def test_with_internet_there_is_a_sidecar_that_sets_the_rules_and_lends(host: Ho
     assert (egress.join, egress.rules, egress.environment) == ("internet", "", {})
     assert values_of("--add-host", plan.arguments) == ["a.example:127.1.0.1", "b.example:127.1.0.2"]
     assert "--interactive" in plan.arguments
-    assert values_of("--memory-swap", plan.arguments) == values_of("--memory", plan.arguments) == ["256m"]
+    assert values_of("--memory-swap", plan.arguments) == values_of("--memory", plan.arguments) == [str(256 << 20)]
     no_swap = EngineFacts(limits_swap=False)
     egress = plan_egress(workspace, key="k", image="i", sets_rules=sets_rules, engine=no_swap, lent=LENT)
     assert "--memory-swap" not in sidecar(egress).arguments

@@ -23,7 +23,7 @@ from confined_claude.session.start import start
 from confined_claude.settings import Settings
 from confined_claude.workspace import Workspace
 
-from ..fake_engine import LIVE, SECONDS, FakeEngine, docker
+from ..fake_engine import SECONDS, FakeEngine, docker
 
 __all__ = ["docker"]
 LIVES = "until [ -e over ]; do sleep 0.01; done"
@@ -104,11 +104,12 @@ def test_an_exit_code_is_the_commands_and_the_engine_has_removed_the_container(c
 
 
 def test_a_missing_image_is_built_and_the_session_starts(session: Trial) -> None:
-    session.docker.does("mkdir first && { echo 'No such image' >&2; exit 125; }; " + LIVE)
+    session.docker.does("""mkdir first && { echo 'No such image' >&2; exit 4; }; echo '{"Id": "sidecar"}'""", "make")
     session.docker.does("""mkdir once && { echo 'No such image' >&2; exit 4; }; echo '{"Id": "identity"}'""", "create")
     assert session.run() == 0
     assert len(session.built) == 1
-    assert len(session.docker.started) == 2
+    assert len(session.calls("make")) == 2
+    assert len(session.docker.started) == 1
 
 
 def test_what_the_engine_refuses_twice_is_reported_and_leaves_nothing(session: Trial) -> None:
@@ -224,7 +225,7 @@ def test_one_that_ends_just_before_its_session_is_no_news(session: Trial, monkey
 
 
 def test_why_the_network_failed_is_the_error_of_a_session_that_could_not_join_it(session: Trial) -> None:
-    session.docker.does("echo ready; echo no kernel >&2; exit 1")
+    session.docker.does("echo no kernel >&2; exit 1")
     session.docker.does("exit 3", "command")
     with pytest.raises(EngineError, match="no kernel"):
         session.run()
