@@ -62,8 +62,7 @@ install_package() {
     "$venv/bin/python" -c '' 2>/dev/null || "$python" -m venv --clear "$venv"
     rm -f "$venv/installed"
     pip_trusts_what_the_system_trusts "$venv/bin/python"
-    # In a clone whose directory is named like a release (name-1) pip would cache what it builds.
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --force-reinstall --no-deps "$here"
+    # A directory is installed anew, whatever its version. Where it is named like a release (name-1) pip would cache that.
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir "$here"
     without_setuptools "$venv/bin/python"
     isolate_command "$venv/bin/confined-claude"

@@ -43,13 +43,14 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the directory that all processes of this run share; it is root's no more than the tests' users'."""
+    """Make the directory that all processes of this run share, unless tests/run has: root's no more than the users'."""
     if hasattr(config, "workerinput"):
         return
-    directory = Path(tempfile.mkdtemp(prefix="confined-claude-tests-", dir="/tmp")).resolve()
-    directory.chmod(0o755)
-    os.environ[SHARED] = str(directory)  # for the other processes
-    config.add_cleanup(lambda: shutil.rmtree(directory))
+    if SHARED not in os.environ:
+        directory = tempfile.mkdtemp(prefix="confined-claude-tests-", dir="/tmp")
+        config.add_cleanup(lambda: shutil.rmtree(directory))
+        os.environ[SHARED] = str(Path(directory).resolve())  # for the other processes
+    Path(os.environ[SHARED]).chmod(0o755)
 
 
 def first_of_all(directory: Path, make: Callable[[], None]) -> None:

@@ -43,6 +43,18 @@ def newcomer(make_user: Callable[..., User], place: Path) -> User:
     return User(user.home, user.home / ".local/bin", user.uid, user.gid, user.variables)
 
 
+@pytest.fixture
+def settled(newcomer: User, installed: Path) -> User:
+    """A newcomer for whom pip has no work: the packages are there, copied from the one installation of all tests."""
+    venv = ".local/share/confined-claude/venv"
+    before, now = installed.parents[1] / venv, newcomer.home / venv
+    shutil.copytree(before, now, symlinks=True)
+    for command in now.glob("bin/*"):
+        if not command.is_symlink():
+            command.write_text(command.read_text().replace(str(before), str(now)))
+    return newcomer
+
+
 def test_one_command_from_the_readme_ends_with_claude_answering(newcomer: User, place: Path) -> None:
     assert "\n    ./install.sh ../my-project\n" in readme_commands()
     done = newcomer.run("./install.sh", str(place / "my-project"), "--", "-p", "hello", cwd=REPOSITORY)
@@ -109,38 +121,38 @@ def test_what_is_the_users_own_stays_and_the_line_for_path_is_given(newcomer: Us
     assert not (newcomer.home / "nowhere").exists()
 
 
-def test_uninstall_takes_all_it_made_and_asks_before_it_deletes_data(newcomer: User, place: Path) -> None:
+def test_uninstall_takes_all_it_made_and_asks_before_it_deletes_data(settled: User, place: Path) -> None:
     # Relative folders in variables count as unset.
     relative = {f"XDG_{name}_HOME": "relative" for name in ("DATA", "STATE", "CONFIG")}
-    installed = newcomer.run(INSTALL, str(place / "p"), "--", "-p", "hello", cwd=place, **relative)
+    installed = settled.run(INSTALL, str(place / "p"), "--", "-p", "hello", cwd=place, **relative)
     assert installed.returncode == 0, installed.stderr
-    assert {name for name, path in COMPLETION.items() if (newcomer.home / path).is_file()} == set(COMPLETION)
-    data = newcomer.home / ".local/share/confined-claude"
-    before = state_of(newcomer.home)
+    assert {name for name, path in COMPLETION.items() if (settled.home / path).is_file()} == set(COMPLETION)
+    data = settled.home / ".local/share/confined-claude"
+    before = state_of(settled.home)
     # A yes to the engine is none to this, nor is a variable.
     for words in (("--uninstall",), ("--with-engine", "--uninstall")):
-        unasked = newcomer.run(INSTALL, *words, cwd=place, assume_yes="1", **NO_ENGINE, **relative)
+        unasked = settled.run(INSTALL, *words, cwd=place, assume_yes="1", **NO_ENGINE, **relative)
         assert unasked.returncode == 2
         assert "Nothing was removed. There is no terminal to ask at." in unasked.stderr
-    assert state_of(newcomer.home) == before
-    kept = newcomer.run(INSTALL, "--uninstall", "--yes", cwd=place, **NO_ENGINE, **relative)
+    assert state_of(settled.home) == before
+    kept = settled.run(INSTALL, "--uninstall", "--yes", cwd=place, **NO_ENGINE, **relative)
     assert kept.returncode == 0, kept.stderr
     assert "Images stay." in kept.stderr
     assert f"Kept: {data}" in kept.stderr
     assert {path.name for path in data.iterdir()} == {"shared", "projects"}
-    assert list((newcomer.home / ".local/bin").iterdir()) == []
-    assert not (newcomer.home / ".local/share/bash-completion").exists()
-    assert not (newcomer.home / ".config/fish").exists()
+    assert list((settled.home / ".local/bin").iterdir()) == []
+    assert not (settled.home / ".local/share/bash-completion").exists()
+    assert not (settled.home / ".config/fish").exists()
 
     command = ["script", "-qec", f"{INSTALL} --uninstall", "/dev/null"]
-    environ = newcomer.environ(**NO_ENGINE, **relative)
+    environ = settled.environ(**NO_ENGINE, **relative)
     question = subprocess.run(
         command, env=environ, cwd=place, input="y\ny\n", capture_output=True, text=True, timeout=60, check=True
     )
     assert question.stdout.count("[y/N]") == 2
-    left = [path for path in newcomer.home.rglob("*") if path.is_file() or path.is_symlink()]
+    left = [path for path in settled.home.rglob("*") if path.is_file() or path.is_symlink()]
     assert left == []
-    assert set(place.iterdir()) == {newcomer.home, place / "p"}
+    assert set(place.iterdir()) == {settled.home, place / "p"}
 
 
 def built(place: Path, tag: str) -> str:
@@ -151,44 +163,44 @@ def built(place: Path, tag: str) -> str:
 
 
 @ALONE
-def test_uninstall_concerns_this_users_images_alone(newcomer: User, place: Path) -> None:
+def test_uninstall_concerns_this_users_images_alone(settled: User, place: Path) -> None:
     mine, anothers = (f"{place.name.lower().strip('_')}-{who}" for who in ("mine", "anothers"))
-    assert newcomer.run(INSTALL, cwd=place).returncode == 0
+    assert settled.run(INSTALL, cwd=place).returncode == 0
     own = built(place, mine)
     built(place, anothers)
-    state = newcomer.home / ".local/state/confined-claude"
+    state = settled.home / ".local/state/confined-claude"
     state.mkdir(parents=True, exist_ok=True)
     (state / "images.json").write_text(json.dumps([own]))
     before = set(docker("images", "--format", "{{.Repository}}:{{.Tag}}").split())
-    done = newcomer.run(INSTALL, "--uninstall", "--yes", cwd=place)
+    done = settled.run(INSTALL, "--uninstall", "--yes", cwd=place)
     assert done.returncode == 0, done.stderr
     assert "1 image that you have built, " in done.stderr
     assert before - set(docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()) == {f"confined-claude:{mine}"}
     docker("rmi", f"confined-claude:{anothers}")
 
 
-def test_uninstall_names_running_sessions_and_what_nobody_has_fetched(newcomer: User, place: Path) -> None:
-    assert newcomer.run(INSTALL, cwd=place).returncode == 0
-    project = newcomer.folder(place / f"p{place.name.lower().strip('_')}")
+def test_uninstall_names_running_sessions_and_what_nobody_has_fetched(settled: User, place: Path) -> None:
+    assert settled.run(INSTALL, cwd=place).returncode == 0
+    project = settled.folder(place / f"p{place.name.lower().strip('_')}")
     identity = ["-c", "user.name=Test", "-c", "user.email=test@example.invalid"]
-    newcomer.run("git", "init", "--quiet", "--initial-branch", "main", cwd=project)
+    settled.run("git", "init", "--quiet", "--initial-branch", "main", cwd=project)
     commit = ["commit", "--quiet", "--allow-empty", "--message", "x"]
-    assert newcomer.run("git", *identity, *commit, cwd=project).returncode == 0
+    assert settled.run("git", *identity, *commit, cwd=project).returncode == 0
     words = ["shell", "--git", "isolated", "--", "git", *identity, *commit]
-    assert newcomer.run("confined-claude", *words, cwd=project).returncode == 0
+    assert settled.run("confined-claude", *words, cwd=project).returncode == 0
 
-    with newcomer.running("confined-claude", "shell", "--", "sleep", "600", cwd=project):
+    with settled.running("confined-claude", "shell", "--", "sleep", "600", cwd=project):
         name = wait_until(lambda: up(project))[0]
-        refused = newcomer.run(INSTALL, "--uninstall", "--yes", cwd=place)
+        refused = settled.run(INSTALL, "--uninstall", "--yes", cwd=place)
         assert refused.returncode == 2
         assert f"Sessions are still running: {name}.\nEnd them first" in refused.stderr
-        newcomer.run("confined-claude", "stop", "--all", cwd=place)
-    done = newcomer.run(INSTALL, "--uninstall", "--yes", cwd=place)
+        settled.run("confined-claude", "stop", "--all", cwd=place)
+    done = settled.run(INSTALL, "--uninstall", "--yes", cwd=place)
     assert done.returncode == 0, done.stderr
     assert f"{project}: This also discards commits that were never fetched, on main." in done.stderr
     fetch = re.search(r"To fetch them first: (.*)", done.stderr)
     assert fetch
-    assert newcomer.run("sh", "-c", fetch[1], cwd=place).returncode == 0
+    assert settled.run("sh", "-c", fetch[1], cwd=place).returncode == 0
 
 
 @pytest.mark.parametrize("words", [("--nope",), ("one", "two"), ("--", "-p"), ("--yes",)])
@@ -198,16 +210,14 @@ def test_wrong_usage(newcomer: User, place: Path, words: tuple[str, ...]) -> Non
     assert not (newcomer.home / ".local").exists()
 
 
-def test_the_scaffold_is_what_is_committed_not_what_is_being_edited(
-    newcomer: User, template: Path, place: Path
-) -> None:
+def test_the_scaffold_is_what_is_committed_not_what_is_being_edited(settled: User, template: Path, place: Path) -> None:
     clone = place / "clone"
     shutil.copytree(template, clone)
     shim = (clone / "template/tasks.py").read_text()
     (clone / "template/tasks.py").write_text("dirty\n")
     (clone / "template/more.py").write_text("dirty\n")
     project = place / "my-project"
-    done = newcomer.run(str(clone / "install.sh"), str(project), "--", "-p", "hello", cwd=place)
+    done = settled.run(str(clone / "install.sh"), str(project), "--", "-p", "hello", cwd=place)
     assert done.stdout == "FAKE ANSWER: hello\n", done.stderr
     assert (project / "tasks.py").read_text() == shim
     assert not (project / "more.py").exists()
