@@ -63,6 +63,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return next(iter(difflib.get_close_matches(word, known, 1, 0.5)), "")
 
 
+def named(names: Sequence[str], most: int) -> str:
+    """Return the first ``most`` of the names for a message, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def strip_controls(text: str) -> str:
     """Return the output of a program without colours and control characters, with its line breaks."""
     return "".join(char if char.isprintable() or char == "\n" else " " for char in re.sub(_SEQUENCE, "", text))
@@ -105,3 +111,8 @@ def parse_json(content: bytes | str | None) -> Any:
         return json.loads(content or b"")
     except (ValueError, RecursionError):
         return None
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """Return a value of JSON that is an object; an empty one in place of any other."""
+    return value if isinstance(value, dict) else {}

@@ -82,13 +82,13 @@ class Workspace(NamedTuple):
         return cls(host, project, found.settings, files, flags, secrets=found.secrets).in_profile()
 
     @classmethod
-    def load_leniently(cls, host: Host, project: Project, flags: Flags | None = None) -> Workspace:
+    def load_leniently(cls, host: Host, project: Project) -> Workspace:
         """Return the workspace of ``project``, with default settings where those in force cannot be had.
 
         For what does not depend on settings that are wrong or wait for trust, a review for instance.
         """
         try:
-            return cls.load(host, project, flags)
+            return cls.load(host, project)
         except ConfinedError:
             return cls(host, project)
 

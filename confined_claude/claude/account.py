@@ -11,7 +11,7 @@ from ..errors import ConfinedError
 from ..fs.directory import Directory, Location, read_config
 from ..fs.lock import lock_directory
 from ..host import Host
-from ..text import escape, parse_json
+from ..text import as_dict, escape, parse_json
 from . import credentials
 from .onboarding import GLOBAL_STATE
 
@@ -76,15 +76,12 @@ def host_state(host: Host) -> Any:
 
 def _differs(config: Directory, theirs: Any) -> dict[str, Any] | None:
     """Return the global state of ``config`` if it names another account than ``theirs``; None if it names none."""
-    mine = parse_json(config.read(GLOBAL_STATE))
-    if not isinstance(mine, dict) or not _account(mine):
-        return None
-    return mine if _identity(mine) != _identity(theirs) else None
+    mine = as_dict(parse_json(config.read(GLOBAL_STATE)))
+    return mine if _account(mine) and _identity(mine) != _identity(theirs) else None
 
 
 def _account(state: Any) -> Mapping[str, Any]:
-    account = state.get(_ACCOUNT) if isinstance(state, dict) else None
-    return account if isinstance(account, dict) else {}
+    return as_dict(as_dict(state).get(_ACCOUNT))
 
 
 def _identity(state: Any) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ..fs.directory import Location
 from ..fs.lock import locked
 from ..state import store
+from ..text import as_dict
 
 DIRECTORY, LOCK = "setup", "lock"
 _FILE = "allowed.json"
@@ -45,7 +46,7 @@ def decisions(state: Location) -> dict[str, bool]:
     """Return by hash what the user has allowed, and what not. Raises ConfinedError for a record of a newer version."""
     with state.at(DIRECTORY).open_if_exists() as directory:
         found = directory and store.read_json(directory, _FILE, lambda value: value["decided"])
-    return {digest: is_allowed is True for digest, is_allowed in found.items()} if isinstance(found, dict) else {}
+    return {digest: is_allowed is True for digest, is_allowed in as_dict(found).items()}
 
 
 def decide(state: Location, decided: Mapping[str, bool]) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from .. import environment
 from ..fs.directory import Location
 from ..host import Host
-from ..text import parse_json
+from ..text import as_dict, parse_json
 from . import approvals
 from .approvals import Item, digest_of
 from .host_commands import HostPaths, guarded_words, in_session
@@ -60,10 +60,9 @@ class HostSetup:
         """The user's settings; empty if there are none that can be read."""
         try:
             with HostConfig(self.paths.config, self.paths.home) as config:
-                found = parse_json(config.read(SETTINGS, _SETTINGS_BYTES))
+                return as_dict(parse_json(config.read(SETTINGS, _SETTINGS_BYTES)))
         except OSError:
             return {}
-        return found if isinstance(found, dict) else {}
 
     @cached_property
     def items(self) -> tuple[Item, ...]:
@@ -91,13 +90,8 @@ class HostSetup:
     def _servers(self) -> Iterator[Item]:
         """Yield the servers of the user's scope; those of a project's are in its files, or in the session's config."""
         state = self._host.claude_state
-        try:
-            with Location(state.parent).open() as directory:
-                found = parse_json(directory.read(state.name, _STATE_BYTES))
-        except OSError:
-            return
-        servers = found.get("mcpServers") if isinstance(found, dict) else None
-        for name, definition in servers.items() if isinstance(servers, dict) else ():
+        found = as_dict(parse_json(Location(state.parent).read(state.name, _STATE_BYTES)))
+        for name, definition in as_dict(found.get("mcpServers")).items():
             if isinstance(definition, dict):
                 yield self._server(name, definition)
 
@@ -161,10 +155,9 @@ class HostSetup:
     # Hooks
 
     def _hooks(self) -> Iterator[Item]:
-        hooks = self.settings.get("hooks")
-        for event, groups in hooks.items() if isinstance(hooks, dict) else ():
+        for event, groups in as_dict(self.settings.get("hooks")).items():
             for group in groups if isinstance(groups, list) else ():
-                entries = group.get("hooks") if isinstance(group, dict) else None
+                entries = as_dict(group).get("hooks")
                 for hook in entries if isinstance(entries, list) else ():
                     if isinstance(hook, dict):
                         matcher = group.get("matcher")
@@ -214,14 +207,10 @@ def _what_server(definition: Mapping[str, Any], url: str, words: list[str], used
     else:
         text = f"talks to {_site(url)}" if url else "is not understood"
     given = [("with", "env"), ("with the headers", "headers")]
-    parts = [f"{words} {', '.join(entries)}" for words, key in given if (entries := _names(definition.get(key)))]
+    parts = [f"{words} {', '.join(entries)}" for words, key in given if (entries := as_dict(definition.get(key)))]
     parts += [f"using your variables {', '.join(used)}"] if used else []
     parts += [_LOCAL_SERVER] if environment.is_loopback(url) else []
     return ", ".join((text, *parts))
-
-
-def _names(entries: object) -> list[str]:
-    return list(map(str, entries)) if isinstance(entries, dict) else []
 
 
 def _site(url: str) -> str:

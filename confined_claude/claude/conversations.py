@@ -19,7 +19,7 @@ from ..fs.lock import LONGER_THAN_STALE_SECONDS, lock_directory
 from ..host import Host
 from ..project import Project
 from ..state.profiles import DEFAULT
-from ..text import escape, parse_json
+from ..text import as_dict, escape, parse_json
 from ..workspace import CLAUDE_CONFIG, CLAUDE_PROJECTS, CONVERSATIONS, data_of, in_profile, profile_data, shared_config
 from . import history
 from .history import PROMPTS, PROMPTS_BYTES, SESSION_ID, ProjectScope
@@ -145,9 +145,9 @@ def _rename_paths(location: Location, move: Move) -> None:
 
 def _moved_state(config: Directory, move: Move) -> dict[str, Any] | None:
     """Return the global state with the new paths; None if it has none of the old ones."""
-    state = parse_json(config.read(GLOBAL_STATE))
-    projects = state.get("projects") if isinstance(state, dict) else None
-    if not isinstance(projects, dict) or not any(move.of_path(path) for path in projects):
+    state = as_dict(parse_json(config.read(GLOBAL_STATE)))
+    projects = as_dict(state.get("projects"))
+    if not any(map(move.of_path, projects)):
         return None
     kept = {path: value for path, value in projects.items() if move.of_path(path) is None}
     moved = {new: value for path, value in projects.items() if (new := move.of_path(path)) is not None}

@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 from ..fs.directory import Directory
 from ..state import store
-from ..text import parse_json
 from .credentials import OAUTH_KEYS, HostSignIn, can_renew
 
-_FILE = "sign-ins.json"
+_FILE, _KEY = "sign-ins.json", "configs"
 _SIGNED_OUT = "Claude is signed out on this machine, and so are sessions: the copied sign-in is gone."
 _OWN_IS_GONE = "The sign-in made inside a session is gone: sessions use this machine's again."
 _SIGN_IN_AGAIN = "Nothing is copied from there. Repair that, or sign in again with `claude` and /login on this machine."
@@ -111,7 +110,7 @@ def read_record(state: Directory, config: Path) -> Copied | None:
     Raises ConfinedError for a record of a newer version.
     """
     try:
-        entry = _read(state)[str(config)]
+        entry = store.read_entries(state, _FILE, _KEY)[str(config)]
         return Copied(**{name: entry[name] for name in Copied._fields})
     except (TypeError, LookupError):
         return None
@@ -122,15 +121,9 @@ def write_record(state: Directory, config: Path, record: Copied | None) -> None:
 
     Raises ConfinedError if that fails, and for a record of a newer version. The caller holds the lock on it.
     """
-    entries = {path: entry for path, entry in _read(state).items() if os.path.lexists(path)}
+    known = store.read_entries(state, _FILE, _KEY)
+    entries = {path: entry for path, entry in known.items() if os.path.lexists(path)}
     entries.pop(str(config), None)
     if record is not None:
         entries[str(config)] = record._asdict()
-    store.write_json(state, _FILE, {"version": store.VERSION, "configs": entries})
-
-
-def _read(state: Directory) -> dict[str, Any]:
-    value = parse_json(state.read(_FILE))
-    store.refuse_newer(value, state.path / _FILE)
-    entries = value.get("configs") if isinstance(value, dict) else None
-    return entries if isinstance(entries, dict) else {}
+    store.write_json(state, _FILE, {"version": store.VERSION, _KEY: entries})

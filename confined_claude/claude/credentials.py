@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..errors import ConfinedError
 from ..fs.directory import read_config
-from ..text import parse_json, repr_without
+from ..text import as_dict, parse_json, repr_without
 
 CREDENTIALS = ".credentials.json"
 LIMIT_BYTES = 1 << 20
@@ -55,8 +55,8 @@ def read_host(path: Path) -> HostSignIn:
 
 def usable(credentials: Any) -> Mapping[str, Any] | None:
     """Return the OAuth part if it has an access token; a logged-out client leaves an empty one."""
-    oauth = credentials.get("claudeAiOauth") if isinstance(credentials, dict) else None
-    token = oauth.get("accessToken") if isinstance(oauth, dict) else None
+    oauth = as_dict(as_dict(credentials).get("claudeAiOauth"))
+    token = oauth.get("accessToken")
     return oauth if isinstance(token, str) and token else None
 
 

@@ -15,7 +15,7 @@ from ..fs.directory import Directory, Location
 from ..fs.lock import Lock, lock_directory, locked
 from ..host import Host
 from ..state.store import state_of
-from ..text import parse_json, repr_without
+from ..text import as_dict, parse_json, repr_without
 from . import account, copied, credentials, expiry
 from .copied import Action, Copied, Decision, token_hash
 from .credentials import CREDENTIALS, HostSignIn
@@ -246,8 +246,7 @@ class Watch:
 
 
 def _read(config: Directory) -> dict[str, Any]:
-    parsed = parse_json(config.read(CREDENTIALS, credentials.LIMIT_BYTES))
-    return parsed if isinstance(parsed, dict) else {}
+    return as_dict(parse_json(config.read(CREDENTIALS, credentials.LIMIT_BYTES)))
 
 
 def _claudes_lock(config: Directory, seconds: float) -> AbstractContextManager[bool]:

@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from ..fs.removal import Leftover, discard
 from ..fs.usage import BLOCK
 from ..project import Project
 from ..state.projects import Known
-from ..text import parse_json
+from ..text import as_dict, parse_json
 from ..workspace import CLAUDE_PROJECTS
 from .names import NAME_LENGTH, TRANSCRIPT, directory_name
 from .onboarding import GLOBAL_STATE
@@ -191,9 +191,8 @@ def _conversations_in(
 def _held_in(directory: Directory, transcript: str) -> str | None:
     """Return the directory that a conversation was begun in; None if the transcript does not say."""
     for line in directory.head(transcript, _HEAD_BYTES):
-        record = parse_json(line)
-        if isinstance(record, dict) and isinstance(record.get("cwd"), str):
-            return str(record["cwd"])
+        if isinstance(directory_named := as_dict(parse_json(line)).get("cwd"), str):
+            return directory_named
     return None
 
 
@@ -218,8 +217,7 @@ def _split_prompts(config: Directory, scope: ProjectScope) -> tuple[list[bytes],
     own: list[bytes] = []
     others: list[bytes] = []
     for line in (config.read(PROMPTS, PROMPTS_BYTES) or b"").splitlines(keepends=True):
-        record = parse_json(line)
-        (own if isinstance(record, dict) and scope.contains(record.get("project")) else others).append(line)
+        (own if scope.contains(as_dict(parse_json(line)).get("project")) else others).append(line)
     return own, others
 
 
@@ -277,8 +275,8 @@ def _rewrite(directory: Directory, name: str, scope: ProjectScope) -> Leftover:
 
 def _without_project(state: Any, scope: ProjectScope) -> dict[str, Any] | None:
     """Return the global state without what it has of the project; None if it has nothing."""
-    projects = state.get("projects") if isinstance(state, dict) else None
-    if not isinstance(projects, Mapping) or not any(map(scope.contains, projects)):
+    projects = as_dict(as_dict(state).get("projects"))
+    if not any(map(scope.contains, projects)):
         return None
     return {**state, "projects": {path: value for path, value in projects.items() if not scope.contains(path)}}
 

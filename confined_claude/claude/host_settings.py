@@ -21,7 +21,7 @@ from ..host import Host
 from ..state import projects
 from ..state.store import records_of, state_of
 from ..system import CLAUDE_MANAGED
-from ..text import parse_json
+from ..text import as_dict, parse_json
 
 SETTINGS = "settings.json"
 # The settings that are commands which print a credential.
@@ -85,8 +85,7 @@ def read(host: Host, written: Iterable[Path] = (), managed: Path = CLAUDE_MANAGE
 
 def variables_in(settings: Mapping[str, Any]) -> frozenset[str]:
     """Return the names of the variables that ``settings`` set, whatever their values: Claude Code converts those."""
-    variables = settings.get("env")
-    return frozenset(variables) if isinstance(variables, dict) else frozenset()
+    return frozenset(as_dict(settings.get("env")))
 
 
 def writable_by_sessions(host: Host, written: Iterable[Path]) -> Iterator[Path]:
@@ -162,9 +161,7 @@ def _parsed(path: Path, problems: list[str]) -> Mapping[str, Any]:
 
 def _strings(value: Any) -> dict[str, str]:
     """Return the entries of a JSON object that are text, or numbers and switches as Claude Code takes them."""
-    if not isinstance(value, dict):
-        return {}
-    texts = {name: str(each).lower() if isinstance(each, bool) else each for name, each in value.items()}
+    texts = {name: str(each).lower() if isinstance(each, bool) else each for name, each in as_dict(value).items()}
     return {name: str(each) for name, each in texts.items() if isinstance(each, (str, int)) and "\0" not in str(each)}
 
 

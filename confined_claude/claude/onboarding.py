@@ -9,7 +9,7 @@ from typing import Any
 
 from ..fs.directory import Directory
 from ..fs.lock import lock_directory
-from ..text import parse_json
+from ..text import as_dict, parse_json
 
 GLOBAL_STATE = ".claude.json"
 # Where there is one, the client (2.1.332) uses it in place of the other.
@@ -47,16 +47,14 @@ def _onboarded(config: Directory, api_key: str, host_state: Callable[[], Any]) -
     state = parse_json(content) if content and content.strip() else {}
     if not isinstance(state, dict):
         return None
-    responses = state.get("customApiKeyResponses")
-    responses = responses if isinstance(responses, dict) else {}
+    responses = as_dict(state.get("customApiKeyResponses"))
     approved = responses.get("approved")
     approved = approved if isinstance(approved, list) else []
     suffix = api_key[-_KEY_SUFFIX:]
     if state.get("hasCompletedOnboarding") is True and (not suffix or suffix in approved):
         return None
     if state.get("hasCompletedOnboarding") is not True:
-        theirs = host_state()
-        seen = theirs.items() if isinstance(theirs, dict) else ()
+        seen = as_dict(host_state()).items()
         state |= {name: True for name, value in seen if name.startswith(_SEEN) and value is True}
         state[_FIRST_NOTICE] = True
     state["hasCompletedOnboarding"] = True

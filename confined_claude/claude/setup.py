@@ -20,7 +20,7 @@ from ..fs.directory import Directory, Location
 from ..fs.lock import locked
 from ..host import Host
 from ..state import store
-from ..text import parse_json
+from ..text import as_dict, parse_json
 from .approvals import DIRECTORY, LOCK
 from .carried import SETTINGS, HostSetup
 from .host_commands import INSIDE
@@ -334,8 +334,7 @@ def _name(location: Location) -> str:
 def _forget_gone(records: Directory) -> None:
     """Remove the records of configs that are gone."""
     for name in records.names():
-        value = parse_json(records.read(name))
-        path = value.get("config") if isinstance(value, dict) else None
+        path = as_dict(parse_json(records.read(name))).get("config")
         if isinstance(path, str) and not os.path.lexists(path):
             records.unlink(name)
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfinedError
-from ..fs.directory import Directory, read_config
+from ..fs.directory import Directory
 from ..fs.lock import locked
 from ..host import Host
 from ..state import store
-from ..text import parse_json
+from ..text import as_dict
+from .account import host_state
 
-_FILE, _LOCK = "tokens.json", "tokens.lock"
-_STATE_BYTES = 64 << 20
+_FILE, _KEY, _LOCK = "tokens.json", "tokens", "tokens.lock"
 
 
 def stored(host: Host, config: Path) -> str:
@@ -24,7 +22,7 @@ def stored(host: Host, config: Path) -> str:
     Raises ConfinedError for a record of a newer version.
     """
     with store.state_of(host).open_if_exists() as state:
-        token = None if state is None else _entries(state.read(_FILE), host).get(str(config))
+        token = None if state is None else store.read_entries(state, _FILE, _KEY).get(str(config))
     return token if isinstance(token, str) else ""
 
 
@@ -34,7 +32,7 @@ def store_token(host: Host, config: Path, token: str) -> None:
     Only this user can read it. Raises ConfinedError.
     """
     with locked(store.state_of(host), _LOCK) as state:
-        entries = {**_entries(state.read(_FILE), host), str(config): token}
+        entries = {**store.read_entries(state, _FILE, _KEY), str(config): token}
         _write(state, {path: each for path, each in entries.items() if each})
 
 
@@ -42,19 +40,12 @@ def forget_gone(host: Host) -> None:
     """Forget the tokens for Claude configs that do not exist any more. Raises ConfinedError."""
     if path(host).exists():
         with locked(store.state_of(host), _LOCK) as state:
-            entries = _entries(state.read(_FILE), host)
+            entries = store.read_entries(state, _FILE, _KEY)
             _write(state, {config: each for config, each in entries.items() if os.path.lexists(config)})
 
 
 def _write(state: Directory, tokens: dict[str, Any]) -> None:
-    store.write_json(state, _FILE, {"version": store.VERSION, "tokens": tokens} if tokens else None)
-
-
-def _entries(content: bytes | None, host: Host) -> dict[str, Any]:
-    value = parse_json(content)
-    store.refuse_newer(value, store.state_of(host).path / _FILE)
-    entries = value.get("tokens") if isinstance(value, dict) else None
-    return entries if isinstance(entries, dict) else {}
+    store.write_json(state, _FILE, {"version": store.VERSION, _KEY: tokens} if tokens else None)
 
 
 def path(host: Host) -> Path:
@@ -64,9 +55,5 @@ def path(host: Host) -> Path:
 
 def refused_keys(host: Host) -> frozenset[str]:
     """Return the ends of the API keys that the user refused when the host's client asked."""
-    parsed: Any = None
-    with contextlib.suppress(ConfinedError):
-        parsed = parse_json(read_config(host.claude_state, _STATE_BYTES))
-    responses = parsed.get("customApiKeyResponses") if isinstance(parsed, dict) else None
-    found = responses.get("rejected") if isinstance(responses, dict) else None
+    found = as_dict(as_dict(host_state(host)).get("customApiKeyResponses")).get("rejected")
     return frozenset(each for each in found if isinstance(each, str)) if isinstance(found, list) else frozenset()

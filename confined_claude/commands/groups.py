@@ -13,16 +13,5 @@ ARGUMENTS = {
 GROUPS = {
     "Daily work": ("run", "shell", "exec", "fetch", "status", "stop"),
     "Safety": ("review", "trust", "setup", "requests", "blocked", "config"),
-    "Housekeeping": (
-        "init",
-        "update",
-        "export",
-        "login",
-        "doctor",
-        "build",
-        "rebuild",
-        "clean",
-        "clean-global",
-        "eject",
-    ),
+    "Housekeeping": tuple("init update export login doctor build rebuild clean clean-global eject".split()),
 }

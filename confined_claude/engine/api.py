@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import signals
 from ..errors import EngineError
-from ..text import parse_json
+from ..text import as_dict, parse_json
 from .context import DEFAULT_ADDRESS, engine_address
 from .failures import SECONDS, no_answer, refused, unreachable
 
@@ -106,9 +106,7 @@ class Answer:
     @property
     def reason(self) -> str:
         """Why the engine has refused."""
-        value = self.value
-        reason = value.get("message") if isinstance(value, dict) else None
-        return str(reason or f"it answered with {self.status}")
+        return str(as_dict(self.value).get("message") or f"it answered with {self.status}")
 
     def checked(self, doing: str) -> Answer:
         """Return this answer. Raises EngineError if it is a refusal to be ``doing`` (``create the container``)."""

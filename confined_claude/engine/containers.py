@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..background import Background
 from ..errors import EngineError
-from ..text import parse_json
+from ..text import as_dict, parse_json
 from . import api, labels
 from .api import Answer
 from .failures import SECONDS, refused
@@ -56,8 +56,7 @@ def info(seconds: float = SECONDS) -> dict[str, Any]:
     """
     found = _ask("info", seconds)
     if "Rootless" in found:  # Podman's alone
-        own = _ask(_LIBPOD_INFO, seconds).get("host")
-        found[CONTROLLERS] = own.get("cgroupControllers") if isinstance(own, dict) else None
+        found[CONTROLLERS] = as_dict(_ask(_LIBPOD_INFO, seconds).get("host")).get("cgroupControllers")
     return found
 
 
@@ -134,8 +133,7 @@ def names_of(found: Mapping[str, Any]) -> list[str]:
 
 def has_terminal(identity: str) -> bool:
     """Return whether a container was created with a terminal of its own."""
-    found = api.ask("GET", f"/containers/{identity}/json").value
-    return isinstance(found, dict) and found.get("Config", {}).get("Tty") is True
+    return as_dict(api.ask("GET", f"/containers/{identity}/json").value).get("Config", {}).get("Tty") is True
 
 
 def ran_out_of_memory(identity: str) -> bool:
@@ -183,9 +181,18 @@ def create(name: str, arguments: Callable[[str], Sequence[str]], private: Sequen
 
 def put(identity: str, *files: FileInside) -> Answer:
     """Put ``files`` into a container; nothing runs there. Raises EngineError."""
-    from .archive import archive
+    import io
+    import tarfile  # where there are any
 
-    return api.ask("PUT", f"/containers/{identity}/archive", {"path": "/"}, archive(files))
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for file in files:
+            entry = tarfile.TarInfo(file.path)
+            entry.size, entry.mode, entry.uid, entry.gid = len(file.content), file.mode, file.uid, file.gid
+            if file.path.endswith("/"):
+                entry.type = tarfile.DIRTYPE
+            archive.addfile(entry, io.BytesIO(file.content))
+    return api.ask("PUT", f"/containers/{identity}/archive", {"path": "/"}, buffer.getvalue())
 
 
 def _create(arguments: Sequence[str]) -> Answer:
@@ -238,10 +245,10 @@ def end_of(identity: str) -> Answer:
 
 def exit_code(end: Answer) -> int:
     """Return the exit code in the answer of ``end_of``. Raises EngineError if the engine went away before."""
-    value = end.value
-    if not isinstance(value, dict) or not isinstance(value.get("StatusCode"), int):
+    code = as_dict(end.value).get("StatusCode")
+    if not isinstance(code, int):
         raise EngineError("The connection to the engine broke, and so the session has ended.", "See its own log.")
-    return int(value["StatusCode"])
+    return code
 
 
 def start(identity: str, name: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import ConfinedError, EngineError
 from ..fs.directory import read_config
-from ..text import parse_json, sha256
+from ..text import as_dict, parse_json, sha256
 
 DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 _PROXIES = ("http", "https", "no", "all")
@@ -87,13 +87,12 @@ def with_proxies(environ: Mapping[str, str]) -> dict[str, str]:
     The docker command gives them to every container, https://docs.docker.com/engine/cli/proxy/.
     """
     found: dict[str, str] = {}
-    every: Any = _configuration(environ).get("proxies")
-    if isinstance(every, dict):
-        chosen: Any = every.get(engine_address(environ) or DEFAULT_ADDRESS) or every.get("default")
-        for kind in _PROXIES if isinstance(chosen, dict) else ():
-            names = (f"{kind}_proxy", f"{kind}_proxy".upper())
-            if (value := chosen.get(f"{kind}Proxy")) and not any(map(environ.get, names)):
-                found |= dict.fromkeys(names, str(value))
+    every = as_dict(_configuration(environ).get("proxies"))
+    chosen = as_dict(every and (every.get(engine_address(environ) or DEFAULT_ADDRESS) or every.get("default")))
+    for kind in _PROXIES:
+        names = (f"{kind}_proxy", f"{kind}_proxy".upper())
+        if (value := chosen.get(f"{kind}Proxy")) and not any(map(environ.get, names)):
+            found |= dict.fromkeys(names, str(value))
     return {**environ, **found}
 
 
@@ -109,10 +108,9 @@ def configuration_fault(environ: Mapping[str, str]) -> str:
 
 def _configuration(environ: Mapping[str, str]) -> dict[str, Any]:
     """Return the docker command's configuration. One that cannot be read counts as empty, as it does there."""
-    config: Any = None
     with contextlib.suppress(ConfinedError):
-        config = parse_json(read_config(_configuration_file(environ)))
-    return config if isinstance(config, dict) else {}
+        return as_dict(parse_json(read_config(_configuration_file(environ))))
+    return {}
 
 
 def _configuration_file(environ: Mapping[str, str]) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import EngineError
-from ..text import parse_json
+from ..text import as_dict, parse_json
 from . import api, containers, labels
 from .failures import OTHER_FILES, refused
 
@@ -54,10 +54,9 @@ def _import_image(mark: Mapping[str, str]) -> str:
     """Make an image without files, and return its id."""
     changes = f"LABEL {_IMAGE}={mark[labels.OWNER]}"
     answer = api.ask("POST", "/images/create", {"fromSrc": "-", "changes": changes}, _EMPTY_ARCHIVE).checked(_DOING)
-    last = parse_json(answer.content.splitlines()[-1] if answer.content else b"")
-    if not isinstance(last, dict) or "status" not in last:
-        reason = last.get("error") if isinstance(last, dict) else None
-        raise refused(_DOING, str(reason or "its answer makes no sense"))
+    last = as_dict(parse_json(answer.content.splitlines()[-1] if answer.content else b""))
+    if "status" not in last:
+        raise refused(_DOING, str(last.get("error") or "its answer makes no sense"))
     return str(last["status"])
 
 

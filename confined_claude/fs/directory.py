@@ -73,6 +73,12 @@ class Location(NamedTuple):
         with directory:
             yield directory
 
+    def read(self, name: str, limit: int = 16 << 20) -> bytes | None:
+        """Return what ``Directory.read`` does for a file in it; None also if the directory cannot be opened."""
+        with contextlib.suppress(OSError), self.open() as directory:
+            return directory.read(name, limit)
+        return None
+
     def make(self, mode: int = PRIVATE) -> Directory:
         """Open the directory after making what is missing of it, with ``mode``; ``base`` with its parents as well.
 

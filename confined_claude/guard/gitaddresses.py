@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from .. import text
+
 Variables = Sequence[tuple[str, str]]
 MAX_NAMED = 20  # settings of one file
 # The variables whose values git fetches from or pushes to.
@@ -16,9 +18,7 @@ _ADDRESS = re.compile(
 
 def named(keys: Iterable[str]) -> str:
     """Return the names of settings, each once, and how many more there are."""
-    names = list(dict.fromkeys(keys))
-    more = len(names) - MAX_NAMED
-    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return text.named([*dict.fromkeys(keys)], MAX_NAMED)
 
 
 def changed(before: Variables, settings: Variables) -> tuple[list[str], list[str]]:

@@ -55,10 +55,9 @@ _HOOKS = tuple(
 
 def read_variables(path: Path, limit: int = _MAX_CONFIG_BYTES) -> list[Variable]:
     """Return the variables of a config file of at most ``limit`` bytes; none for any other, and if git refuses it."""
-    with contextlib.suppress(OSError, ValueError):
-        with Location(path.parent).open() as directory:
-            content = directory.read(path.name, limit)
-        return [Variable(key, value, path.parent) for key, value in gitconfig.parse_config(content or b"")]
+    with contextlib.suppress(ValueError):
+        content = Location(path.parent).read(path.name, limit) or b""
+        return [Variable(key, value, path.parent) for key, value in gitconfig.parse_config(content)]
     return []
 
 

@@ -251,8 +251,5 @@ def _linked(root: Path, links: Iterable[str]) -> Iterator[str]:
 
 def _invoke_package(root: Path) -> Iterator[Rule]:
     """Yield the rule for tasks that are a package, if they are Invoke's: other things have that name too."""
-    if (root / "tasks.py").exists():
-        return
-    with contextlib.suppress(OSError), Location(root, ("tasks",)).open() as directory:
-        if b"invoke" in (directory.read("__init__.py") or b""):
-            yield Rule("inv", True, ("/tasks/",))
+    if not (root / "tasks.py").exists() and b"invoke" in (Location(root, ("tasks",)).read("__init__.py") or b""):
+        yield Rule("inv", True, ("/tasks/",))

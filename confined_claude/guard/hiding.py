@@ -24,7 +24,7 @@ from ..errors import ConfinedError, system_error
 from ..fs.directory import Directory, Location
 from ..fs.spelling import as_listed
 from ..host import Host
-from ..text import escape, folded
+from ..text import escape, folded, named
 from . import gitindex
 from .gitobjects import blob_id
 from .repository import Repository
@@ -93,9 +93,8 @@ class Hidden(NamedTuple):
             (self.exposed, "is not hidden from a session that runs beside this one, and could show it to this one"),
         ):
             if paths:
-                more = f" and {len(paths) - _MAX_NAMED} more" if len(paths) > _MAX_NAMED else ""
-                named = ", ".join(escape(f"{self.root}/{path}") for path in paths[:_MAX_NAMED])
-                yield f"Of what `hide` names, {named}{more} {what}."
+                shown = named([escape(f"{self.root}/{path}") for path in paths], _MAX_NAMED)
+                yield f"Of what `hide` names, {shown} {what}."
 
 
 def make_stand_ins(host: Host) -> None:
@@ -230,20 +229,17 @@ def names_held(root: Path, repository: Repository | None, files: Iterable[str]) 
 
 def _names_in_index(repository: Repository, files: Iterable[str]) -> dict[str, str]:
     """Return what git's index has of ``files``: by path the name of the content. Nothing of an index in doubt."""
-    with contextlib.suppress(OSError, ValueError), Location(repository.own).open() as directory:
-        index = directory.read("index", _MAX_INDEX_BYTES)
-        if index is not None:
-            return gitindex.names_of(index, frozenset(files))
+    index = Location(repository.own).read("index", _MAX_INDEX_BYTES)
+    with contextlib.suppress(ValueError):
+        return {} if index is None else gitindex.names_of(index, frozenset(files))
     return {}
 
 
 def _blob(root: Path, path: str, like: str) -> str:
     """Return the name of a file's content. A session may put any other into the index, so that alone says nothing."""
     *parents, name = path.split("/")
-    with contextlib.suppress(OSError), Location(root, tuple(parents)).open() as directory:
-        content = directory.read(name)
-        return "" if content is None else blob_id(content, like)
-    return ""
+    content = Location(root, tuple(parents)).read(name)
+    return "" if content is None else blob_id(content, like)
 
 
 def walk(

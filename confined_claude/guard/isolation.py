@@ -164,10 +164,7 @@ def _loose(directory: Directory, prefix: str, depth: int) -> Iterator[tuple[str,
 
 def head(repository: Location) -> References:
     """Return what HEAD names, by the name HEAD; an empty name if it cannot be read."""
-    content = b""
-    with contextlib.suppress(OSError), repository.open() as directory:
-        content = directory.read("HEAD", 4096) or b""
-    return {"HEAD": os.fsdecode(content.strip())}
+    return {"HEAD": os.fsdecode((repository.read("HEAD", 4096) or b"").strip())}
 
 
 def _has_news(copy: Location, then: References, now: References) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import ReviewNeeded
-from ..text import escape
+from ..text import escape, named
 from .findings import Finding, order
 from .guarded_project import GuardedProject
 from .records import Records
@@ -115,8 +115,7 @@ def refuse_red(findings: Iterable[Finding], around: Path | None = None) -> None:
     place = f"cd {shlex.quote(escape(str(around)))} && " if around else ""
     command = f"{place}confined-claude review{' --here' if around else ''}"
     if red:
-        more = f" and {len(red) - _MAX_NAMED} more" if len(red) > _MAX_NAMED else ""
         raise ReviewNeeded(
-            f"A session has left what would run on this machine by itself: {', '.join(red[:_MAX_NAMED])}{more}.",
+            f"A session has left what would run on this machine by itself: {named(red, _MAX_NAMED)}.",
             f"See it with `{command}`, which can restore or accept it; no session starts here until then.",
         )

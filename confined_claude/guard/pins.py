@@ -214,14 +214,12 @@ def _has_tree_in(root: Path, git_directory: Path) -> bool:
 
 
 def _refuse_redirection(git_directory: Path) -> None:
-    with contextlib.suppress(OSError), Location(git_directory).open() as directory:
-        content = directory.read("commondir")
-        if content is not None and content.strip() != FILES["commondir"].strip():
-            raise ConfinedError(
-                f"{git_directory / 'commondir'} leads git to other settings and hooks: "
-                f"{os.fsdecode(content).strip()!r}.",
-                "Look at that place. No repository of git's own making has this file: remove it, and start again.",
-            )
+    content = Location(git_directory).read("commondir")
+    if content is not None and content.strip() != FILES["commondir"].strip():
+        raise ConfinedError(
+            f"{git_directory / 'commondir'} leads git to other settings and hooks: {os.fsdecode(content).strip()!r}.",
+            "Look at that place. No repository of git's own making has this file: remove it, and start again.",
+        )
 
 
 def _settings_of(git_directory: Path) -> Iterator[Path]:

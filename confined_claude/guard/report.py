@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from ..console import say
-from ..text import diff, escape
+from ..text import diff, escape, named
 from .findings import Finding
 from .snapshot import Kind
 
@@ -64,8 +64,7 @@ def name(findings: Sequence[Finding]) -> str:
 
 
 def _first(paths: Sequence[str]) -> str:
-    more = len(paths) - _MAX_NAMED
-    return ", ".join(map(escape, paths[:_MAX_NAMED])) + (f" and {more} more" if more > 0 else "")
+    return named([*map(escape, paths)], _MAX_NAMED)
 
 
 def lines_on_branches(behind: Sequence[str]) -> list[str]:

@@ -250,11 +250,7 @@ def _named(directory: Path, name: str, *, plain: bool = False) -> Path | None:
 
 
 def _content(path: Path, name: str) -> bytes | None:
-    try:
-        with Location(path).open() as directory:
-            return directory.read(name, limit=1 << 20)
-    except OSError:
-        return None
+    return Location(path).read(name, 1 << 20)
 
 
 def _resolved(directory: Path, path: str) -> Path:

@@ -13,7 +13,7 @@ from ..claude.offer import SECRET_NAME
 from ..errors import ConfinedError
 from ..fs.directory import Directory
 from ..project import SCAFFOLD
-from ..text import escape
+from ..text import escape, named
 from . import repository
 from .hiding import TooMuch, names_held, walk
 from .pins import virtual_environments
@@ -80,8 +80,8 @@ def _pattern(name: str) -> str:
 
 
 def _line(found: dict[str, str]) -> str:
-    named = ", ".join(list(found)[:_MAX_NAMED]) + (f" and {len(found) - _MAX_NAMED} more" * (len(found) > _MAX_NAMED))
     entries = list(dict.fromkeys(found.values()))[:_MAX_PATTERNS]
     setting = ", ".join(f'"{entry}"' for entry in entries)
     what = "1 file looks like a secret" if len(found) == 1 else f"{len(found)} files look like secrets"
-    return escape(f"{what} that sessions can read: {named}. The setting hide = [{setting}] hides them.")
+    where = named([*found], _MAX_NAMED)
+    return escape(f"{what} that sessions can read: {where}. The setting hide = [{setting}] hides them.")

@@ -17,12 +17,11 @@ from ..console import BuildProgress, say
 from ..engine import labels
 from ..engine.builder import Step, Transcript
 from ..engine.context import program_name, with_proxies
-from ..engine.image import Image
 from ..errors import ConfinedError, EngineError
 from ..fs.lock import Lock
 from ..host import Host
 from ..state.store import LOGS, state_of
-from ..text import parse_json, strip_controls
+from ..text import as_dict, parse_json, strip_controls
 from .inventory import Inventory
 from .recipe import FILES_LABEL, LATEST, PARTS_LABEL, SHARED_IMAGE_LABEL, ImageChain, Recipe
 
@@ -85,7 +84,7 @@ def _build_lock(host: Host, recipe: Recipe) -> Iterator[None]:
 
 def _build_shared(engine: Engine, inventory: Inventory, recipe: Recipe, rebuild: RebuildOptions) -> None:
     before = engine.image(LATEST)
-    if before and not rebuild and (reason := recipe.changes(_parts(before))):
+    if before and not rebuild and (reason := recipe.changes(as_dict(parse_json(before.labels.get(PARTS_LABEL))))):
         say(f"The image is built again: {reason}.")
     if rebuild.base or not engine.image(recipe.base):
         _fetch_base(engine, recipe.base)
@@ -98,12 +97,6 @@ def _build_shared(engine: Engine, inventory: Inventory, recipe: Recipe, rebuild:
         if layer.labels.get(SHARED_IMAGE_LABEL) == recipe.name:
             for name in layer.names:
                 engine.remove_image(name, force=True)
-
-
-def _parts(image: Image) -> dict[str, str]:
-    """Return what an image was made of; empty if that is not known."""
-    parts = parse_json(image.labels.get(PARTS_LABEL))
-    return parts if isinstance(parts, dict) else {}
 
 
 def _fetch_base(engine: Engine, name: str) -> None:

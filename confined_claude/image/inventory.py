@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..engine.image import Image
 from ..errors import ConfinedError, system_error
@@ -13,7 +13,7 @@ from ..fs.directory import Directory, Location
 from ..fs.lock import locked
 from ..host import Host
 from ..state.store import refuse_newer, state_of
-from ..text import parse_json
+from ..text import as_dict, parse_json
 from .recipe import FILES_LABEL, LATEST, REPOSITORY, SHARED_IMAGE_LABEL, shared
 
 if TYPE_CHECKING:
@@ -88,9 +88,7 @@ class Inventory:
 
     def _built(self) -> list[str]:
         """Return the ids of what was built here, which may be gone by now."""
-        ids: Any = None
-        with contextlib.suppress(OSError), self._state.open() as directory:
-            ids = parse_json(directory.read(_BUILT, _MOST_BYTES))
+        ids = parse_json(self._state.read(_BUILT, _MOST_BYTES))
         return ids if isinstance(ids, list) and all(isinstance(identity, str) for identity in ids) else []
 
     def claude_version(self, identity: str, *, record: bool = True) -> str:
@@ -98,19 +96,16 @@ class Inventory:
         if identity not in self._versions:
             self._versions |= self._recorded_versions()
         if identity not in self._versions:
-            package = parse_json(self.engine.file_in_image(identity, _PACKAGE))
-            self._versions[identity] = str(package.get("version", "")) if isinstance(package, dict) else ""
+            package = as_dict(parse_json(self.engine.file_in_image(identity, _PACKAGE)))
+            self._versions[identity] = str(package.get("version", ""))
             if record:
                 with contextlib.suppress(OSError, ConfinedError), self._state.make() as directory:
                     directory.write(_VERSIONS, json.dumps(self._versions).encode())
         return self._versions[identity]
 
     def _recorded_versions(self) -> dict[str, str]:
-        with contextlib.suppress(OSError), self._state.open() as directory:
-            known = parse_json(directory.read(_VERSIONS, _MOST_BYTES))
-            if isinstance(known, dict) and all(isinstance(value, str) for value in known.values()):
-                return known
-        return {}
+        known = as_dict(parse_json(self._state.read(_VERSIONS, _MOST_BYTES)))
+        return known if all(isinstance(value, str) for value in known.values()) else {}
 
     def note_built(self, identity: str) -> None:
         """Record that an image was built here. Raises ConfinedError if the record cannot be written, or is newer."""

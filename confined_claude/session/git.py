@@ -159,6 +159,4 @@ def _lines_with_filters(theirs: Iterable[GitVariable], host: Host) -> str:
 
 def _read(directory: Path, name: str) -> str:
     """Return the text of a file, if it can be read without following a link to it."""
-    with contextlib.suppress(OSError), Location(directory).open() as opened:
-        return (opened.read(name, _MAX_BYTES) or b"").decode("utf-8", "surrogateescape")
-    return ""
+    return (Location(directory).read(name, _MAX_BYTES) or b"").decode("utf-8", "surrogateescape")

@@ -10,7 +10,7 @@ from .. import environment
 from ..claude.sign_in import not_counted
 from ..settings import openings
 from ..settings.specs import NEVER
-from ..text import escape
+from ..text import escape, named
 from ..workspace import Workspace
 from . import CLAUDE, handover, limits
 from .host_facts import HostFacts
@@ -83,8 +83,7 @@ def remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
 
 
 def _few(paths: Sequence[str]) -> str:
-    more = f" and {len(paths) - _MOST_NAMED} more" if len(paths) > _MOST_NAMED else ""
-    return escape(", ".join(paths[:_MOST_NAMED]) + more)
+    return escape(named(paths, _MOST_NAMED))
 
 
 def _which_project(workspace: Workspace, facts: HostFacts) -> Iterator[str]:

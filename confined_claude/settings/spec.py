@@ -30,8 +30,8 @@ class Spec(NamedTuple):
 
     ``values`` describes what it may be: one of ``scale``, which begins with the narrowest, or what matches
     ``pattern``. In a file one that ``is_joined`` may be a list of what has commas between it, and ``is_number`` allows
-    numbers without quotes. ``has_flag`` makes it a flag of ``run`` and ``shell``, with its own name or ``flag_name``,
-    explained by ``help``; ``meanings`` explains each value where that is not obvious.
+    numbers without quotes. One with ``help``, which explains it, is also a flag of ``run`` and ``shell``, with its own
+    name or ``flag_name``; ``meanings`` explains each value where that is not obvious.
 
     A project may ask for what is narrower than the default; if ``is_free``, for anything. Anything else needs the
     user's trust and has the consequence ``widens``; without a consequence no project can have it. What is open beyond
@@ -58,7 +58,6 @@ class Spec(NamedTuple):
     problem: Callable[[str], str] = lambda _entry: ""
     shown: Callable[[str], str] = lambda entry: entry
     resolve: Callable[[str, Path], str] | None = None
-    has_flag: bool = False
     flag_name: str = ""
     help: str = ""
     meanings: Mapping[str, str] = MappingProxyType({})
@@ -68,6 +67,10 @@ class Spec(NamedTuple):
     def variable(self) -> str:
         """The environment variable that sets it."""
         return PREFIX + self.name.upper()
+
+    @property
+    def has_flag(self) -> bool:
+        return bool(self.help)
 
     @property
     def is_list(self) -> bool:

@@ -54,7 +54,6 @@ class Settings(NamedTuple):
         "host",
         "host, or a name like work",
         r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?",
-        has_flag=True,
         help="whose Claude config, sign-in and history",
         meanings={"host": "those of the account that claude uses here, by CLAUDE_CONFIG_DIR", "NAME": "that profile's"},
     ).field()
@@ -87,7 +86,6 @@ class Settings(NamedTuple):
         "apt",
         "apt, full or off",
         scale=("off", "apt", "full"),
-        has_flag=True,
         help="what sudo may do in the session",
         meanings={
             "apt": "install and remove Debian packages",
@@ -104,7 +102,6 @@ class Settings(NamedTuple):
         r"docker:[0-9A-Za-z][0-9A-Za-z_.-]*",
         scale=("none", "allowlist", "internet", "open"),
         widens="sessions reach your local network and this machine's services, or whatever is in that Docker network",
-        has_flag=True,
         help="what the session reaches",
         meanings={
             "internet": "everything outside, nothing on this machine and in its networks",
@@ -121,7 +118,6 @@ class Settings(NamedTuple):
         _HOST,
         Kind.LIST,
         widens="sessions reach these hosts when the network is an allowlist, and can send them what they know",
-        has_flag=True,
         help="hosts that the network allowlist opens, with commas between them: github.com,*.example.com,host:8443",
         is_opening=True,
     ).field()
@@ -132,7 +128,6 @@ class Settings(NamedTuple):
         Kind.LIST,
         is_number=True,
         widens="sessions reach the services that listen at these ports of this machine, its loopback included",
-        has_flag=True,
         help="ports of this machine that the session reaches, as localhost:PORT",
         is_opening=True,
     ).field()
@@ -143,7 +138,6 @@ class Settings(NamedTuple):
         Kind.LIST,
         is_number=True,
         widens="what a session serves at these ports is on this machine's loopback, for its browsers and users",
-        has_flag=True,
         help="ports of the session that this machine reaches, as localhost:PORT; 3000:8000 for 8000 as localhost:3000",
         is_opening=True,
     ).field()
@@ -155,7 +149,6 @@ class Settings(NamedTuple):
         widens="sessions see these files and directories of this machine, and change those that are writable",
         is_opening=True,
         resolve=_mounted,
-        has_flag=True,
         flag_name="mount",
         help="what of this machine the session has beside the project: ~/data, ../library:rw, /srv/models:/models",
     ).field()
@@ -169,7 +162,6 @@ class Settings(NamedTuple):
         split=variables.split,
         problem=variables.problem,
         shown=variables.shown,
-        has_flag=True,
         help="variables of the session: NAME has the value of your environment, NAME=VALUE this one",
     ).field()
     env_file: tuple[str, ...] = Spec(
@@ -180,7 +172,6 @@ class Settings(NamedTuple):
         widens="sessions have the variables in these files, as they are whenever a session starts",
         is_opening=True,
         resolve=variables.resolve_file,
-        has_flag=True,
         help="files with variables of the session, NAME=VALUE a line",
     ).field()
     secrets: tuple[str, ...] = Spec(
@@ -190,7 +181,6 @@ class Settings(NamedTuple):
         Kind.WAY,
         widens="sessions have these secrets of yours, as your own config file defines them, and can tell them",
         is_opening=True,
-        has_flag=True,
         help="secrets of the session, of those that your config file defines",
     ).field()
     pids: tuple[str, ...] = Spec(
@@ -209,7 +199,6 @@ class Settings(NamedTuple):
         ENGINE,
         "engine, or a runtime that the engine has, like runsc",
         r"[A-Za-z0-9][A-Za-z0-9_.-]*",
-        has_flag=True,
         help="what runs the container",
         meanings={"engine": "the engine's own default", "NAME": "that runtime, such as gVisor's runsc"},
     ).field()
@@ -217,7 +206,6 @@ class Settings(NamedTuple):
         "none",
         "none or all",
         scale=("none", "all"),
-        has_flag=True,
         help="which of this machine's GPUs the session has",
         meanings={"none": "no GPU", "all": "each of them"},
         is_opening=True,
@@ -227,7 +215,6 @@ class Settings(NamedTuple):
         "guarded, isolated or open",
         scale=("isolated", "guarded", "open"),
         widens="sessions may change git's settings and hooks, which your machine runs; you learn of it only afterwards",
-        has_flag=True,
         help="what the session may do with the repository",
         meanings={
             "guarded": "use it, with git's settings and hooks read-only",
@@ -242,7 +229,6 @@ class Settings(NamedTuple):
         rf"{_BRANCH}(,{_BRANCH})*",
         scale=(NEVER, ASK),
         is_joined=True,
-        has_flag=True,
         help="what becomes of a git push of the session to the repository's remotes",
         meanings={
             NEVER: "it has the rights of the session alone",
@@ -256,7 +242,6 @@ class Settings(NamedTuple):
         "a list of USER@HOST or USER@HOST:PORT",
         _LOGIN,
         Kind.LIST,
-        has_flag=True,
         help="hosts at which the session signs in with your ssh keys, and nowhere else: git@github.com",
         is_opening=True,
     ).field()

@@ -109,9 +109,8 @@ def current_facts(
     too old, and what that raises.
     """
     identity = _identity(address)
-    with contextlib.suppress(OSError, TypeError, LookupError):
-        with state.open() as directory:
-            known = parse_json(directory.read(_FILE))
+    with contextlib.suppress(TypeError, LookupError):
+        known = parse_json(state.read(_FILE))
         is_current = 0 <= time.time() - known["asked"] < _VALID_SECONDS and known["version"] == _VERSION
         if identity and known["identity"] == identity and is_current:
             return EngineFacts(**{name: known["facts"][name] for name in EngineFacts._fields})

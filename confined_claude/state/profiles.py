@@ -10,13 +10,12 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import ConfinedError
 from ..fs.directory import Directory
 from ..fs.lock import locked
 from ..host import CLAUDE_CONFIG_DIR, Host
-from ..text import parse_json
 from . import store
 from .store import state_of
 
@@ -27,7 +26,6 @@ OF_HOST = "host"
 NAME = r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?"
 _FILE = "profiles.json"
 _LOCK = "profiles.lock"
-_MAX_BYTES = 1 << 20
 _SLUG_LENGTH = 22
 
 
@@ -136,11 +134,8 @@ def _recorded(host: Host) -> dict[str, Path]:
 
 def _read(state: Directory) -> dict[str, Path]:
     """Return what each profile on record copies from. Raises ConfinedError for a record of a newer version."""
-    value: Any = parse_json(state.read(_FILE, _MAX_BYTES))
-    store.refuse_newer(value, state.path / _FILE)
-    entries = value.get("profiles") if isinstance(value, dict) else None
     return {
         name: Path(source)
-        for name, source in (entries.items() if isinstance(entries, dict) else ())
+        for name, source in store.read_entries(state, _FILE, "profiles").items()
         if re.fullmatch(NAME, name) and isinstance(source, str) and source.startswith("/") and "\0" not in source
     }

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from ..errors import ConfinedError, system_error
 from ..fs.directory import Directory, Location
 from ..host import Host
+from ..text import as_dict, parse_json
 
 PROJECTS, LOGS = "projects", "logs"
 LOCK = "lock"  # of a project's records
@@ -55,6 +56,16 @@ def read_json(directory: Directory, name: str, decode: Callable[[Any], Record]) 
         ) from None
 
 
+def read_entries(directory: Directory, name: str, key: str) -> dict[str, Any]:
+    """Return the object at ``key`` of a JSON file; an empty one if there is none, or the file is damaged.
+
+    Raises ConfinedError if it is from a newer version.
+    """
+    value = parse_json(directory.read(name))
+    refuse_newer(value, directory.path / name)
+    return as_dict(as_dict(value).get(key))
+
+
 def write_json(directory: Directory, name: str, value: Any) -> None:
     """Replace a JSON file, completely or not at all; remove it if ``value`` is empty. Raises ConfinedError."""
     try:
@@ -69,7 +80,7 @@ def write_json(directory: Directory, name: str, value: Any) -> None:
 
 def refuse_newer(record: object, path: Path) -> None:
     """Raise ConfinedError if ``record``, the JSON value at ``path``, has a format that only newer code knows."""
-    version = record.get("version") if isinstance(record, dict) else None
+    version = as_dict(record).get("version")
     if isinstance(version, int) and version > VERSION:
         raise ConfinedError(
             f"{path} is from a newer version of Confined Claude.",

@@ -20,6 +20,7 @@ from ...settings.files import ProjectFiles
 from ...settings.resolution import resolve
 from ...state import liveness, projects, trust
 from ...state.store import records_of, state_of
+from ...text import named
 from ...workspace import Workspace
 from .results import Result, ok, problem, warning
 
@@ -123,9 +124,8 @@ def _waiting(host: Host, here: Project | None, findings: list[Finding]) -> Resul
     found = projects.projects(state_of(host))
     others = [other for other in found if (here is None or other.id != here.id) and _is_red(host, other.id)]
     if others:
-        named = ", ".join(str(other.root or other.id) for other in others[:_NAMED])
-        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-        return warning(f"red findings in {named}{more}", "See `confined-claude review` there.")
+        where = named([str(other.root or other.id) for other in others], _NAMED)
+        return warning(f"red findings in {where}", "See `confined-claude review` there.")
     if findings:
         return warning(report.summarize(findings), "See `confined-claude review`.")
     return ok("nothing waits")
