@@ -16,8 +16,8 @@ the first for your shells, and builds the image. With PROJECT, a directory outsi
 adds the scaffold to that directory (created if missing) and starts Claude Code there with ARGS.
 
   --with-engine  install the Docker engine if there is none, without asking (Debian, Ubuntu)
-  --uninstall    remove your installation and the images that you have built, and then your data;
-                 it asks before each, and does not touch Docker and other users' sessions
+  --uninstall    remove your installation and the images that you have built, and your data if you
+                 want; it names what is lost and asks first, and leaves Docker and other users' sessions
   --yes          remove the installation and images without asking; the data stays
 END
 }
@@ -149,19 +149,33 @@ ask_tool() {
     "$venv/bin/python" -I -m confined_claude.commands.uninstall "$1"
 }
 
+# has_data: whether there is more in the directories than the installation itself has put there.
+has_data() {
+    local found
+    found=$(find "$data" "$state" "$config" -mindepth 1 -maxdepth 1 ! -path "$venv" ! -path "$data/completion.zsh" \
+        ! -name template.bundle ! -path "$state/locks" ! -path "$state/logs" 2>/dev/null) || true
+    [ -n "$found" ]
+}
+
+# All that is lost is named first, then all questions are asked; only then anything is removed.
 uninstall() {
-    local name link plan
+    local name link plan losses='' with_data=''
     # Consent to install an engine is not consent to delete anything.
     assume_yes=
     plan=$(ask_tool plan) || exit 2
     say "This removes the installation in $venv, and its commands and completion.${plan:+ Also: $plan.}"
-    if ! { [ "$1" = yes ] || ask "Remove that? You are asked about your data afterwards."; }; then
+    if has_data; then
+        losses=$(ask_tool losses) || losses="What sessions have left for a review, and commits in copies, cannot be told."
+        say "Your data is in $data, $state and $config: the sessions' sign-in, history, settings, caches, records and copies of repositories. You are asked about it too.${losses:+ In it:}"
+        [ -z "$losses" ] || say "$losses"
+    fi
+    if ! { [ "$1" = yes ] || ask "Remove the installation?"; }; then
         [ -t 0 ] && [ -t 2 ] || fail 2 "Nothing was removed. There is no terminal to ask at." "Add --yes to remove it; your data stays."
         say "Nothing was removed."
         return
     fi
+    if has_data && ask "Delete your data as well? It cannot be undone."; then with_data=1; fi
     ask_tool images
-    plan=$(ask_tool losses) || true
     for name in confined-claude inv invoke copier; do
         link="$bin/$name"
         if [ "$(readlink "$link" 2>/dev/null)" = "$venv/bin/$name" ]; then rm "$link"; fi
@@ -176,16 +190,10 @@ uninstall() {
     rm -rf "$venv"
     rm -rf "$state/locks" "$state/logs" "$HOME/.local/share/confined-claude/template.bundle"
     rmdir "$HOME/.local/share/confined-claude" 2>/dev/null || true
-    if [ -d "$data" ] || [ -d "$state" ] || [ -d "$config" ]; then
-        [ -z "$plan" ] || say "In your data:" "$plan"
-        if ask "Delete the sessions' sign-in, history, settings, caches, records and copies of repositories in $data, $state and $config? It cannot be undone."; then
-            rm -rf "$data" "$state" "$config"
-        else
-            # Empty directories are not data.
-            rmdir "$data" "$state" "$config" 2>/dev/null || true
-            for name in "$data" "$state" "$config"; do [ ! -d "$name" ] || say "Kept: $name"; done
-        fi
-    fi
+    [ -z "$with_data" ] || rm -rf "$data" "$state" "$config"
+    # Empty directories are not data.
+    rmdir "$data" "$state" "$config" 2>/dev/null || true
+    for name in "$data" "$state" "$config"; do [ ! -d "$name" ] || say "Kept: $name"; done
     say "Uninstalled. Projects keep their .confined-claude directory and tasks.py."
 }
 

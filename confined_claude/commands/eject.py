@@ -11,6 +11,7 @@ from .. import console
 from ..errors import ReviewNeeded
 from ..host import Host
 from ..project import SCAFFOLD
+from ..session import devcontainer
 from ..state.current import current_project
 from . import template
 from .clean import Options
@@ -39,11 +40,15 @@ def eject(host: Host, options: Options) -> None:
     asks = not (options.sure or options.dry_run) and sys.stdin.isatty() and sys.stdout.isatty()
     kept = [name for name in edited if not (asks and console.confirmed(f"{name} has been edited. Remove it too?"))]
     files = [*own, *(name for name in edited if name not in kept)]
-    carry_out(cleanup._replace(files=tuple(files)), options)
+    nothing = f"{root} has no scaffold, and nothing is kept of it."
+    carry_out(cleanup._replace(files=tuple(files)), options, nothing)
     if kept:
         print(f"Kept, as they have been edited: {', '.join(kept)}.")
     if _TASKS not in files and "confined_claude" in template.text_of(root / _TASKS):
         print(f"Remove the lines with confined_claude from {_TASKS} yourself.")
+    exported = f"{devcontainer.DIRECTORY}/{devcontainer.FILE}"
+    if "confined-claude:" in template.text_of(root / exported):
+        print(f"Kept, as an editor may use it: {exported}, which `export devcontainer` has written.")
 
 
 def _files(host: Host, root: Path, answers: str) -> tuple[list[str], list[str]]:

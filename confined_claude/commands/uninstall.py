@@ -26,12 +26,15 @@ from .clean.project import ProjectCleanup
 def plan(host: Host) -> Iterator[str]:
     """Yield what of the engine goes. Raises ConfinedError while a session of this user runs."""
     try:
-        if running := [session.name for session in listing.sessions(host) if session.is_up]:
+        sessions = listing.sessions(host)
+        if running := [session.name for session in sessions if session.is_up]:
             raise ConfinedError(
                 f"Sessions are still running: {', '.join(running)}.", "End them first: confined-claude stop --all"
             )
+        parts = [f"what is left of {counted(len(sessions), 'interrupted session')}"] if sessions else []
         if own := Inventory(Images(), host).own():
-            yield f"{counted(len(own), 'image')} that you have built, {decimal(footprint(own))}"
+            parts.insert(0, f"{counted(len(own), 'image')} that you have built, {decimal(footprint(own))}")
+        yield " and ".join(parts)
     except EngineError as error:
         print(f"confined-claude: {error.message} Images stay.", file=sys.stderr)
 

@@ -48,7 +48,14 @@ def test_nothing_of_the_tool_is_left(user: User, scaffolded: Path) -> None:
     assert user.git(scaffolded, "status", "--porcelain", "--ignored") == ""
     assert {path.name for path in scaffolded.iterdir()} == {".git", "own"}
     assert known(user, scaffolded) == []
-    assert "nothing to clean" in confined(user, "eject", "--yes", cwd=scaffolded)
+    again = confined(user, "eject", "--yes", cwd=scaffolded)
+    assert again == f"{scaffolded} has no scaffold, and nothing is kept of it.\n"
+    projects = user.home / ".local/share/confined-claude/projects"
+    assert not projects.exists() or list(projects.iterdir()) == []
+    state = user.home / ".local/state/confined-claude"
+    kept = {path.relative_to(state): path.read_text() for path in state.rglob("*") if path.is_file()}
+    assert kept
+    assert not [path for path, text in kept.items() if scaffolded.name in str(path) or str(scaffolded) in text]
 
 
 def test_what_was_answered_is_no_edit(user: User, project: Path) -> None:
@@ -94,5 +101,9 @@ def test_commits_that_nobody_fetched_keep_all_as_it_is(user: User, scaffolded: P
 def test_tasks_of_ones_own_stay(user: User, project: Path) -> None:
     (project / "tasks.py").write_text("import confined_claude.tasks\n")
     confined(user, "init", cwd=project)
-    assert "Remove the lines with confined_claude from tasks.py" in confined(user, "eject", "--yes", cwd=project)
-    assert files(project) == {"tasks.py": "import confined_claude.tasks\n"}
+    confined(user, "export", "devcontainer", cwd=project)
+    told = confined(user, "eject", "--yes", cwd=project)
+    assert "Remove the lines with confined_claude from tasks.py" in told
+    assert "Kept, as an editor may use it: .devcontainer/devcontainer.json" in told
+    assert set(files(project)) == {"tasks.py", ".devcontainer/devcontainer.json"}
+    assert files(project)["tasks.py"] == "import confined_claude.tasks\n"

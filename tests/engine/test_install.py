@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers import ALONE, REPOSITORY, SYSTEM_PATH, User, docker, up, wait_until
+from terminals import terminal
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -150,6 +151,8 @@ def test_uninstall_takes_all_it_made_and_asks_before_it_deletes_data(settled: Us
         command, env=environ, cwd=place, input="y\ny\n", capture_output=True, text=True, timeout=60, check=True
     )
     assert question.stdout.count("[y/N]") == 2
+    named, asked, removed = (question.stdout.index(word) for word in ("Your data is in", "Remove the", "Uninstalled."))
+    assert named < asked < question.stdout.index("Delete your data as well?") < removed
     left = [path for path in settled.home.rglob("*") if path.is_file() or path.is_symlink()]
     assert left == []
     assert set(place.iterdir()) == {settled.home, place / "p"}
@@ -195,6 +198,15 @@ def test_uninstall_names_running_sessions_and_what_nobody_has_fetched(settled: U
         assert refused.returncode == 2
         assert f"Sessions are still running: {name}.\nEnd them first" in refused.stderr
         settled.run("confined-claude", "stop", "--all", cwd=place)
+    # A person reads of the loss before anything is asked, and loses nothing by a no.
+    lost = f"{project}: This also discards commits that were never fetched, on main."
+    before = state_of(settled.home)
+    with terminal(settled, place, INSTALL, "--uninstall") as shown:
+        shown.wait_for("Remove the installation? [y/N]")
+        assert lost in "".join(shown.everything.splitlines())
+        shown.send("n\n")
+        assert shown.wait_for_end() == 0
+    assert state_of(settled.home) == before
     done = settled.run(INSTALL, "--uninstall", "--yes", cwd=place)
     assert done.returncode == 0, done.stderr
     assert f"{project}: This also discards commits that were never fetched, on main." in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from helpers import GITCONFIG, REPOSITORY, SYSTEM_PATH, User
 from scaffolds import SCAFFOLD, commit_all, files
 
+from confined_claude.commands import completion
 from confined_claude.commands.doctor import machine
 
 # They share the tools, and what is built.
@@ -52,6 +54,11 @@ def built(tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     return {"repository": REPOSITORY, "wheel": wheel, "sdist": sdist}
 
 
+UNINSTALL = {
+    "pipx": "pipx uninstall confined-claude",
+    "uv": "uv tool uninstall confined-claude",
+    "pip": "{home}/.local/bin/pip uninstall --yes confined-claude",
+}
 WAYS = {
     "pipx": "pipx install --include-deps {}",
     "uv": "uv tool install --with-executables-from invoke,copier {}",
@@ -94,6 +101,32 @@ def test_each_way_gives_the_whole_product(
     (project / "platformdirs.py").write_text("raise SystemExit('imported')")
     planted = user.run("confined-claude", "config", cwd=project, PYTHONPATH=str(project))
     assert (planted.returncode, "imported" in planted.stderr) == (0 if way == "pipx" else 2, False)
+    (project / "platformdirs.py").unlink()
+
+    # What the manual says about completion, and about removing all of it.
+    manual = (REPOSITORY / "docs/guides/install.md").read_text()
+    lines = re.findall(r"^    (mkdir -p .*|\(confined-claude .*)$", manual, re.MULTILINE)
+    assert len(lines) == 4
+    assert user.run("sh", "-e", "-c", "\n".join(lines), cwd=place).returncode == 0
+    made = [path for path in home.rglob("*confined-claude*") if path.suffix in (".zsh", ".fish") and path.is_file()]
+    bash = home / ".local/share/bash-completion/completions/confined-claude"
+    scripts = {path.read_text() for path in (*made, bash) if "venv" not in str(path)}
+    assert scripts >= {completion.script(shell) for shell in completion.SHELLS}
+    assert user.run("confined-claude", "eject", "--yes", cwd=project).returncode == 0
+    without_images = {"DOCKER_HOST": "unix:///nonexistent.sock"}  # those of this engine are in use by other tests
+    cleaned = user.run("confined-claude", "clean-global", "--all", "--yes", cwd=place, **without_images)
+    assert cleaned.returncode == 0, cleaned.stderr
+    assert not (home / ".local/share/confined-claude/template.bundle").exists()
+    assert [line for line in manual.splitlines() if UNINSTALL[way].rpartition("/")[2].replace(" --yes", "") in line]
+    command = UNINSTALL[way].format(home=home)
+    environ = {**tools.environ, "HOME": str(home)}
+    subprocess.run(command, shell=True, env=environ, cwd=place, check=True, capture_output=True)
+    (remove,) = re.findall(r"^    (rm -rf .*)$", manual, re.MULTILINE)
+    assert user.run("sh", "-e", "-c", remove, cwd=place).returncode == 0
+    left = [
+        path for path in home.rglob("*confined[-_]claude*") if ".cache" not in path.parts and "trash" not in path.parts
+    ]
+    assert {path.name for path in left} <= {bash.name, "confined-claude.fish", ".confined-claude.zsh"}, left
 
 
 def test_the_hints_of_doctor_are_the_options_that_expose_inv() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import User
 from scaffolds import ANSWERS, SCAFFOLD, commit_all, copier, files
+from terminals import terminal
 
 THEIRS = "_src_path: gh:someone/something\n_commit: v1\nproject_name: theirs\n"
 CONFIG = ".confined-claude/config.toml"
@@ -167,6 +168,64 @@ def test_a_directory_of_a_larger_repository_is_a_project_of_its_own(template: Pa
     copier(person, "copy", "--defaults", str(template), str(place / "fresh"), cwd=place)
     assert files(part) == files(place / "fresh")
     assert set(files(whole)) == {"tasks.py", *(f"services/part/{name}" for name in SCAFFOLD)}
+
+
+def untagged(template: Path, place: Path, person: User) -> Path:
+    """A clone as people get it, at a commit that is no release."""
+    clone = Path(shutil.copytree(template, place / "confined-claude"))
+    assert person.run("git", "tag", "--delete", "v0.0.1", "v99.0.0", cwd=clone).returncode == 0
+    return clone
+
+
+def test_the_readmes_copy_says_nothing_of_tags_and_made_up_versions(template: Path, place: Path, person: User) -> None:
+    clone, project = untagged(template, place, person), place / "my-project"
+    (line,) = re.findall(r"^    (copier copy .*?) *(?:#.*)?$", (clone / "README.md").read_text(), re.MULTILINE)
+    (at_the_guide,) = re.findall(
+        r"^    (copier copy .*)$", (clone / "docs/guides/scaffold.md").read_text(), re.MULTILINE
+    )
+    assert at_the_guide == line
+    said = copier(person, *line.split()[1:], "--defaults", cwd=clone).stderr
+    assert "Start Claude Code, confined, in the project's directory:  inv run\n" in said
+    assert set(files(project)) == SCAFFOLD
+    commit_all(person, project)
+    said += copier(person, "update", "--defaults", cwd=project).stderr
+    done = person.run("confined-claude", "update", cwd=project)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "The scaffold is up to date.\n", "")
+    assert "tags" not in said
+    assert "0.0.0" not in said
+    # Whoever has the tool's own template has it named, as it is at the same place for everyone.
+    assert f"_src_path: {clone}/confined_claude/template.bundle\n" in files(project)[ANSWERS]
+    assert person.run("confined-claude", "init", "other", cwd=place).returncode == 0
+    copier(person, *line.split()[1:3], str(place / "shared"), "--defaults", cwd=clone)
+    assert "_src_path: ~/.local/share/confined-claude/template.bundle\n" in files(place / "shared")[ANSWERS]
+
+
+def test_a_newcomer_with_plain_copier_answers_four_questions_and_agrees_once(
+    template: Path, place: Path, person: User
+) -> None:
+    clone, project = untagged(template, place, person), place / "my-project"
+    with terminal(person, clone, "copier", "copy", "confined_claude/template.bundle", str(project)) as shown:
+        for question, answer in (
+            ("Add tasks.py", "\r"),
+            ("act without asking", "y"),
+            ("What may sessions reach", "\r"),
+            ("Which more Debian packages", "Bad\r"),
+        ):
+            shown.wait_for(question)
+            shown.send(answer)
+        shown.wait_for("Bad is not the name of a Debian package")
+        shown.send("\x7f\x7f\x7fjq\r")
+        assert shown.wait_for_end() == 0
+        said = " ".join(shown.everything.split())
+    assert "`confined-claude trust` asks you once to agree." in said
+    assert "confined, in the project's directory: confined-claude trust && inv run" in said
+    refused = person.run("inv", "run", "--dry-run", cwd=project)
+    assert (refused.returncode, "confined-claude trust" in refused.stderr) == (4, True)
+    with terminal(person, project, "sh", "-c", "confined-claude trust && inv run --dry-run >/dev/null") as shown:
+        shown.wait_for("Allow this?")
+        shown.send("y\r")
+        assert shown.wait_for_end() == 0
+        assert shown.everything.count("?") == 1
 
 
 def test_a_pretended_copy_makes_nothing(template: Path, place: Path, person: User) -> None:

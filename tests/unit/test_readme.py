@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
+import sys
 from pathlib import Path
 
 from confined_claude import command_line, environment, errors, tasks
@@ -15,6 +16,11 @@ from confined_claude.session import launch as plan
 from confined_claude.session.mounts import plan_mounts
 from confined_claude.settings import SPECS, Kind
 from confined_claude.workspace import Workspace
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -139,6 +145,16 @@ def test_the_readme_stays_short_and_leads_to_every_page() -> None:
     assert len(text.splitlines()) <= README_LINES
     linked = {ROOT / target for target in re.findall(r"\]\(([^)#:]+)\)", text)}
     assert set(PAGES[1:]) <= linked
+
+
+def test_the_site_leads_to_every_page_once() -> None:
+    nav = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
+    sections = [next(iter(section.values())) for section in nav]
+    listed = [page for pages in sections for page in ([pages] if isinstance(pages, str) else pages)]
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES[1:]}
+    of_the_root = {page.name for page in ROOT.glob("*.md")} - {"README.md"}
+    assert len(listed) == len(set(listed))
+    assert set(listed) == {"index.md", *pages, *of_the_root}
 
 
 def test_the_image_has_what_the_manual_lists() -> None:

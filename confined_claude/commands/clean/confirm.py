@@ -60,16 +60,19 @@ def refuse_while_running(running: Callable[[], list[str]], *, on_record: bool, i
         if not on_record:
             return
         raise EngineError(
-            f"{NOTHING} A session may still run: {error.message}", "Start the engine, and clean again."
+            f"{NOTHING} A session may still run: {error.message}", "Start the engine, and try again."
         ) from None
     if names:
         raise ConfinedError(f"{NOTHING} Still running: {', '.join(names)}.", hint.format(name=names[0]))
     if is_alive:
-        raise ConfinedError(f"{NOTHING} A session is starting or ending.", "Wait for it, and clean again.")
+        raise ConfinedError(f"{NOTHING} A session is starting or ending.", "Wait for it, and try again.")
 
 
-def carry_out(cleanup: Cleanup, options: Options) -> None:
-    """List what there is, ask about it, and delete what is confirmed. Raises ConfinedError for what could not be."""
+def carry_out(cleanup: Cleanup, options: Options, nothing: str = "There is nothing to clean.") -> None:
+    """List what there is, ask about it, and delete what is confirmed. Print ``nothing`` if that is what there is.
+
+    Raises ConfinedError for what could not be deleted.
+    """
     plan = cleanup.plan(everything=options.everything)
     if plan.data or plan.memory:
         _refuse_without_answer(options)
@@ -78,7 +81,7 @@ def carry_out(cleanup: Cleanup, options: Options) -> None:
     for note in plan.notes:
         console.say(escape(note))
     if not (plan.data or plan.memory):
-        print("There is nothing to clean.")
+        print(nothing)
         return
     sizes = sizes_of((*plan.data, *plan.memory))
     data_sizes, memory_sizes = sizes[: len(plan.data)], sizes[len(plan.data) :]
@@ -122,5 +125,5 @@ def _report(leftover: Leftover) -> None:
         more = f", and {leftover.number - 1} more" if leftover.number > 1 else ""
         raise ConfinedError(
             f"Not everything could be deleted: {escape(leftover.first)}{more}: {leftover.reason}.",
-            "Everything else is deleted. Correct that, and clean again.",
+            "Everything else is deleted. Correct that, and try again.",
         )

@@ -243,7 +243,7 @@ class ProjectCleanup(NamedTuple):
             self._running,
             on_record=bool(keys),
             is_alive=any(alive for _, alive in keys),
-            hint="End it with `confined-claude stop --session {name}`, and clean again.",
+            hint="End it with `confined-claude stop --session {name}`, and try again.",
         )
 
     def _running(self) -> list[str]:

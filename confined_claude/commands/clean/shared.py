@@ -31,6 +31,8 @@ class SharedCleanup(NamedTuple):
     def plan(self, *, everything: bool) -> Plan:
         shared = shared_data(self.host)
         data = list(_existing(*map(shared.at, CACHES), state_of(self.host).at(LOGS)))
+        if os.path.lexists(self.host.template):
+            data.append(Item(f"{self.host.template}, which `init` and `update` put there", (_template(self.host),)))
         data += trash.items(*trash.outside_projects(self.host))
         notes: tuple[str, ...] = ()
         inventory, images = self._images()
@@ -56,6 +58,7 @@ class SharedCleanup(NamedTuple):
                 *(shared.at(name) for name in (*CACHES, *([CLAUDE_CONFIG] if memory else []))),
             )
             left += trash.move(state, state.at(LOGS))
+            left += trash.move(_template(self.host).parent, _template(self.host))
             if memory:
                 left += trash.move(Location(self.host.data), _profiles(self.host))
                 profiles.forget(self.host)
@@ -89,9 +92,13 @@ class SharedCleanup(NamedTuple):
                 lambda: [found.name for found in listing.sessions(self.host) if found.is_up],
                 on_record=not alone or any(True for _ in liveness.keys_without_owner(state_of(self.host))),
                 is_alive=not alone,
-                hint="End all with `confined-claude stop --all`, and clean again.",
+                hint="End all with `confined-claude stop --all`, and try again.",
             )
             yield
+
+
+def _template(host: Host) -> Location:
+    return Location(host.template.parent.parent, (host.template.parent.name, host.template.name))
 
 
 def _profiles(host: Host) -> Location:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from confined_claude.claude import history, tokens
-from confined_claude.commands import clean
+from confined_claude.commands import clean, template
 from confined_claude.commands.clean import Options
 from confined_claude.commands.clean.project import ProjectCleanup
 from confined_claude.errors import ENGINE, USAGE, ConfinedError
@@ -375,6 +375,21 @@ def test_the_caches_and_logs_of_all_projects(here: Project, host: Host) -> None:
     assert list((host.data / "shared").iterdir()) == []
     assert leftovers(host.home) == []
     assert len(everything_of(here, host)) == 3
+
+
+def test_the_template_of_scaffolds_goes_until_it_is_needed_again(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    host = host._replace(data=tmp_path / "elsewhere")
+    clean.clean_global(host, SURE)
+    assert capsys.readouterr().out == "There is nothing to clean.\n"
+    template.place(host)
+    clean.clean_global(host, Options(dry_run=True))
+    assert f"{host.template}, which `init` and `update` put there" in capsys.readouterr().out
+    assert host.template.exists()
+    clean.clean_global(host, SURE)
+    assert list(host.template.parent.iterdir()) == []
 
 
 def test_all_profiles_go_with_the_record_of_them(here: Project, host: Host) -> None:
