@@ -123,9 +123,8 @@ def test_each_way_gives_the_whole_product(
     subprocess.run(command, shell=True, env=environ, cwd=place, check=True, capture_output=True)
     (remove,) = re.findall(r"^    (rm -rf .*)$", manual, re.MULTILINE)
     assert user.run("sh", "-e", "-c", remove, cwd=place).returncode == 0
-    left = [
-        path for path in home.rglob("*confined[-_]claude*") if ".cache" not in path.parts and "trash" not in path.parts
-    ]
+    of_the_tools = {".cache", "pipx", "uv"}
+    left = [path for path in home.rglob("*confined[-_]claude*") if of_the_tools.isdisjoint(path.parts)]
     assert {path.name for path in left} <= {bash.name, "confined-claude.fish", ".confined-claude.zsh"}, left
 
 
