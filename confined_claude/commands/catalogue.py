@@ -105,7 +105,7 @@ def run(host: Host, *, yolo: bool = False, dry_run: bool = False, **settings: st
     run -- --continue          continue the last conversation
     run -- --resume            choose a conversation
     run -- -p "what is this?"  print one answer
-    confined-claude takes claude's options without -- as well.
+    confined-claude also takes claude's options without --.
     """
     from ..state.current import ask_git
 
@@ -151,11 +151,11 @@ def status(host: Host, *, json: bool = False, watch: bool = False) -> int | None
 
 
 @command(
-    token="by a token of `claude setup-token`, which runs at a terminal; else the input is the token",  # noqa: S106
-    from_host="return to this machine's sign-in, and delete the token",
+    token="store a long-lived token: `claude setup-token` makes it, or the input has it",  # noqa: S106
+    from_host="delete the token, and return to this machine's sign-in",
 )
 def login(host: Host, *, token: bool = False, from_host: bool = False) -> int:
-    """Sign sessions in by themselves, whatever this machine's Claude is"""
+    """Give sessions a sign-in of their own, independent of this machine's"""
     from . import login
 
     return login.login(host, token=token, from_host=from_host)
@@ -170,7 +170,7 @@ def build(host: Host) -> None:
 
 
 @command(
-    pull="fetch the base image again", claude="replace only Claude Code: by this version, or latest; takes seconds"
+    pull="fetch the base image again", claude="replace only Claude Code, with this version or latest; it takes seconds"
 )
 def rebuild(host: Host, *, pull: bool = False, claude: str | None = None) -> None:
     """Build the image from scratch, or with another Claude Code"""
@@ -180,19 +180,19 @@ def rebuild(host: Host, *, pull: bool = False, claude: str | None = None) -> Non
 
 
 @command(
-    accept="close what is shown in full, or the paths named, as it is now",
-    restore="put the paths named back as they were before the session",
-    all="show the older ones too",
+    accept="accept these paths as they are now; without paths, all that is shown in full",
+    restore="put these paths back as they were before the session",
+    all="show older yellow findings too",
 )
 def review(
     host: Host, *, accept: str | bool | None = None, restore: str | None = None, all: bool = False
 ) -> int | None:
     """Show what sessions left that this machine could run
 
-    At a terminal it asks about one after the other.
-    Otherwise it lists all; --accept and --restore take paths.
-    What is yellow is only counted once three more sessions
-    have ended; --all shows that too.
+    At a terminal it asks about each finding in turn. Without
+    one it lists them; --accept and --restore take paths.
+    Once three more sessions have ended, it only counts
+    yellow findings; --all shows them.
     """
     from ..settings import SEPARATOR
     from . import review
@@ -206,8 +206,8 @@ def review(
 def fetch(host: Host) -> None:
     """Get the commits that sessions made in a copy of the repository
 
-    With git = "isolated" sessions work on a copy. Their branches arrive
-    as confined/NAME; nothing of yours changes until you merge them.
+    With git = "isolated", sessions work on a copy. This fetches their
+    branches as confined/NAME; yours change only when you merge them.
     """
     from . import fetch
 
@@ -216,17 +216,17 @@ def fetch(host: Host) -> None:
 
 @command(hash="allow the content with this hash, without a question")
 def trust(host: Host, *, hash: str | None = None) -> None:
-    """Allow what this project's files ask for beyond the defaults"""
+    """Show what this project's files ask for, and allow it"""
     from . import trust
 
     trust.trust(host, hash)
 
 
 @command(
-    allow="let a hook or an MCP server into sessions, by its name, with commas between several, or all",
+    allow="let a hook or MCP server into sessions, by its name; commas between several, or all",
     refuse="keep one out, by its name",
-    refresh="show how sessions' settings differ from yours, and take yours again",
-    note="print what the agent is told of where it works",
+    refresh="show how the sessions' settings differ from yours, and copy yours again",
+    note="print what the agent is told about where it works",
     yes="take them without asking",
 )
 def setup(
@@ -238,11 +238,11 @@ def setup(
     note: bool = False,
     yes: bool = False,
 ) -> None:
-    """Show what of your own Claude setup sessions have, and what not
+    """Show which parts of your own Claude setup sessions have
 
-    CLAUDE.md, skills, agents, commands and so on follow by themselves.
-    Each hook and MCP server waits until you allow it: at a terminal it
-    asks about one after the other.
+    CLAUDE.md, skills, agents, commands and the like are copied without
+    a question. Each hook and MCP server waits until you allow it: at a
+    terminal this asks about each in turn.
     """
     from . import setup
 
@@ -260,15 +260,15 @@ def config(host: Host, *, json: bool = False) -> None:
 
 @command(**_JSON)
 def doctor(host: Host, *, json: bool = False) -> int:
-    """Check everything that a session needs, with hints on what is missing"""
+    """Check what a session needs, and say how to get what is missing"""
     from . import doctor
 
     return doctor.doctor(host, as_json=json)
 
 
-@command(directory="the directory, made if it is missing; by default the current one", defaults="ask no questions")
+@command(directory="a new or an existing directory; by default the current one", defaults="ask no questions")
 def init(host: Host, *, directory: str | None = None, defaults: bool = False) -> None:
-    """Put the scaffold into a directory: tasks for inv, and settings; at a terminal it asks for some"""
+    """Add the scaffold to a directory: the tasks for inv, and the settings"""
     from . import init
 
     init.init(host, directory, defaults=defaults)
@@ -276,7 +276,7 @@ def init(host: Host, *, directory: str | None = None, defaults: bool = False) ->
 
 @command()
 def update(host: Host) -> None:
-    """Bring the scaffold up to date with its template"""
+    """Bring the project's scaffold up to date"""
     from . import update
 
     update.update(host)
@@ -292,10 +292,10 @@ def export(host: Host, *, to: str | None = None, force: bool = False) -> None:
 
 @command()
 def requests(host: Host) -> None:
-    """Show the pushes that sessions ask for, and make those you agree to
+    """Show the pushes that sessions ask for, and make those that you agree to
 
-    With push = "ask" a session's git push waits for this, in
-    another terminal. This machine pushes, with your rights.
+    With push = "ask", a session's git push waits for your answer.
+    Run this in another terminal; your machine pushes, as you.
     """
     from . import requests
 
@@ -312,7 +312,7 @@ def blocked(host: Host) -> None:
 
 @command(
     all="also delete Claude's history of the project, its settings, records and findings",
-    project="clean another known project, by its directory or id; it may be gone",
+    project="clean another known project, by its directory or id, even if it is gone",
     **_DELETE,
 )
 def clean(
@@ -325,7 +325,7 @@ def clean(
 
 
 @command(
-    all="also delete Claude's own config: sign-in, settings, plugins, prompts, of all profiles",
+    all="also delete Claude's own config of all profiles: sign-in, settings, plugins, prompts",
     **_DELETE,
 )
 def clean_global(host: Host, *, all: bool = False, dry_run: bool = False, yes: bool = False) -> None:
@@ -337,7 +337,7 @@ def clean_global(host: Host, *, all: bool = False, dry_run: bool = False, yes: b
 
 @command(**_DELETE)
 def eject(host: Host, *, dry_run: bool = False, yes: bool = False) -> None:
-    """Remove the scaffold from this project, and all that is kept of it"""
+    """Remove the scaffold from this project, and all that is kept about it"""
     from . import clean, eject
 
     eject.eject(host, clean.Options(everything=True, dry_run=dry_run, sure=yes))

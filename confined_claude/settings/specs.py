@@ -54,8 +54,8 @@ class Settings(NamedTuple):
         "host",
         "host, or a name like work",
         r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?",
-        help="whose Claude config, sign-in and history",
-        meanings={"host": "those of the account that claude uses here, by CLAUDE_CONFIG_DIR", "NAME": "that profile's"},
+        help="the account whose Claude config, sign-in and history the session has",
+        meanings={"host": "the one that claude uses on this machine", "NAME": "that profile"},
     ).field()
     claude_config: str = Spec("shared", "shared or project", scale=("project", "shared")).field()
     agent_note: str = Spec("on", "on or off", scale=("off", "on")).field()
@@ -64,23 +64,23 @@ class Settings(NamedTuple):
         "latest",
         "latest, or a version like 2.1.330",
         r"[0-9A-Za-z][0-9A-Za-z.-]*",
-        widens="an image with that version of Claude Code is built and used, with whatever vulnerabilities it may have",
+        widens="sessions run that version of Claude Code, with whatever vulnerabilities it has",
     ).field()
     base: str = Spec(
         "debian:bookworm-slim",
         "the name of an image that is Debian 12",
         _IMAGE,
-        widens="its sessions, and the sidecars that confine their network, run whatever is in that image",
+        widens="sessions, and the sidecars that confine their network, run whatever is in that image",
     ).field()
     packages: tuple[str, ...] = Spec(
         (),
         "a list of Debian packages",
         _PACKAGE,
         Kind.LIST,
-        widens="the image of its sessions has these Debian packages; they are installed as root while it is built",
+        widens="the build of the image installs these Debian packages as root",
     ).field()
     yolo: str = Spec(
-        "off", "off or on", scale=("off", "on"), widens="Claude acts in its sessions without asking for permission"
+        "off", "off or on", scale=("off", "on"), widens="Claude acts without asking for permission"
     ).field()
     sudo: str = Spec(
         "apt",
@@ -104,11 +104,11 @@ class Settings(NamedTuple):
         widens="sessions reach your local network and this machine's services, or whatever is in that Docker network",
         help="what the session reaches",
         meanings={
-            "internet": "everything outside, nothing on this machine and in its networks",
-            "allowlist": "Claude, package registries and the hosts of --allow",
-            "none": "nothing, not even Claude's own servers",
-            "open": "also this machine and its local networks",
-            "docker:NAME": "that Docker network",
+            "internet": "the internet, but nothing on this machine or in its networks",
+            "allowlist": "only Claude, package registries and the hosts of --allow",
+            "none": "nothing, not even Claude",
+            "open": "the internet, this machine and its local networks",
+            "docker:NAME": "that Docker network of yours",
         },
         is_opening=True,
     ).field()
@@ -118,7 +118,7 @@ class Settings(NamedTuple):
         _HOST,
         Kind.LIST,
         widens="sessions reach these hosts when the network is an allowlist, and can send them what they know",
-        help="hosts that the network allowlist opens, with commas between them: github.com,*.example.com,host:8443",
+        help="hosts to add to the allowlist, with commas between them: github.com,*.example.com,host:8443",
         is_opening=True,
     ).field()
     host_ports: tuple[str, ...] = Spec(
@@ -137,7 +137,7 @@ class Settings(NamedTuple):
         rf"({_PORT})(:({_PORT}))?",
         Kind.LIST,
         is_number=True,
-        widens="what a session serves at these ports is on this machine's loopback, for its browsers and users",
+        widens="browsers and users of this machine reach what a session serves at these ports",
         help="ports of the session that this machine reaches, as localhost:PORT; 3000:8000 for 8000 as localhost:3000",
         is_opening=True,
     ).field()
@@ -150,19 +150,19 @@ class Settings(NamedTuple):
         is_opening=True,
         resolve=_mounted,
         flag_name="mount",
-        help="what of this machine the session has beside the project: ~/data, ../library:rw, /srv/models:/models",
+        help="a file or directory of this machine for the session: ~/data, ../library:rw, /srv/models:/models",
     ).field()
     env: tuple[str, ...] = Spec(
         (),
         "a list of NAME or NAME=VALUE",
         variables.ENTRY,
         Kind.WAY,
-        widens="sessions have these variables: with the value that is given here, or else that of your environment",
+        widens="sessions have these variables, with the value here or else the one in your environment",
         is_opening=True,
         split=variables.split,
         problem=variables.problem,
         shown=variables.shown,
-        help="variables of the session: NAME has the value of your environment, NAME=VALUE this one",
+        help="variables for the session: NAME with the value in your environment, or NAME=VALUE",
     ).field()
     env_file: tuple[str, ...] = Spec(
         (),
@@ -172,16 +172,16 @@ class Settings(NamedTuple):
         widens="sessions have the variables in these files, as they are whenever a session starts",
         is_opening=True,
         resolve=variables.resolve_file,
-        help="files with variables of the session, NAME=VALUE a line",
+        help="files with variables for the session, one NAME=VALUE in each line",
     ).field()
     secrets: tuple[str, ...] = Spec(
         (),
         "a list of names of your secrets",
         variables.NAME,
         Kind.WAY,
-        widens="sessions have these secrets of yours, as your own config file defines them, and can tell them",
+        widens="sessions have these secrets, which your own config file defines, and can pass them on",
         is_opening=True,
-        help="secrets of the session, of those that your config file defines",
+        help="secrets for the session, from those that your config file defines",
     ).field()
     pids: tuple[str, ...] = Spec(
         ("4096",), "a number of processes and threads", r"[1-9][0-9]{0,6}", Kind.LIMIT, is_number=True, is_free=True
@@ -199,15 +199,15 @@ class Settings(NamedTuple):
         ENGINE,
         "engine, or a runtime that the engine has, like runsc",
         r"[A-Za-z0-9][A-Za-z0-9_.-]*",
-        help="what runs the container",
-        meanings={"engine": "the engine's own default", "NAME": "that runtime, such as gVisor's runsc"},
+        help="the runtime of the container",
+        meanings={"engine": "the engine's default", "NAME": "that runtime, for instance runsc, which is gVisor"},
     ).field()
     gpus: str = Spec(
         "none",
         "none or all",
         scale=("none", "all"),
-        help="which of this machine's GPUs the session has",
-        meanings={"none": "no GPU", "all": "each of them"},
+        help="the GPUs of this machine that the session has",
+        meanings={"none": "none", "all": "all"},
         is_opening=True,
     ).field()
     git: str = Spec(
@@ -217,7 +217,7 @@ class Settings(NamedTuple):
         widens="sessions may change git's settings and hooks, which your machine runs; you learn of it only afterwards",
         help="what the session may do with the repository",
         meanings={
-            "guarded": "use it, with git's settings and hooks read-only",
+            "guarded": "use it, but not change git's settings and hooks",
             "isolated": "work on a copy of it",
             "open": "change everything in .git",
         },
@@ -229,11 +229,11 @@ class Settings(NamedTuple):
         rf"{_BRANCH}(,{_BRANCH})*",
         scale=(NEVER, ASK),
         is_joined=True,
-        help="what becomes of a git push of the session to the repository's remotes",
+        help="what happens when the session pushes to the repository's remotes",
         meanings={
-            NEVER: "it has the rights of the session alone",
-            ASK: "this machine pushes, once you agree to it with `requests`",
-            "BRANCHES": "the same, without a question for branches that match, such as agent/*",
+            NEVER: "git pushes with what the session itself has",
+            ASK: "this machine pushes once you agree with `requests`",
+            "BRANCHES": "the same, but without a question for matching branches, such as agent/*",
         },
         is_opening=True,
     ).field()
@@ -242,7 +242,7 @@ class Settings(NamedTuple):
         "a list of USER@HOST or USER@HOST:PORT",
         _LOGIN,
         Kind.LIST,
-        help="hosts at which the session signs in with your ssh keys, and nowhere else: git@github.com",
+        help="the only hosts where the session signs in with your ssh keys: git@github.com",
         is_opening=True,
     ).field()
     protect: tuple[str, ...] = Spec(
