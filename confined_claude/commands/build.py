@@ -43,7 +43,7 @@ def _build(host: Host, rebuild: RebuildOptions) -> None:
         settings, dockerfile = workspace.settings, workspace.files.dockerfile
     if rebuild.claude not in (None, settings.claude_version) and settings.claude_version != _LATEST:
         raise ConfinedError(
-            f"The setting claude_version says {settings.claude_version}, so that is what sessions get.",
+            f"The setting claude_version is {settings.claude_version}, so sessions have that version.",
             "Change it there; see `confined-claude config` for where it is set.",
         )
     address = engine_address(host)

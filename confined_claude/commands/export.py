@@ -28,7 +28,7 @@ def export(host: Host, to: str | None, *, force: bool) -> None:
     One that is there already, and is another, is only replaced with ``force``. Raises ConfinedError as a start does.
     """
     if to != _DEVCONTAINER:
-        raise ConfinedError("There is nothing like that to export.", "Try `confined-claude export devcontainer`.")
+        raise ConfinedError("There is nothing of that name to export.", "Try `confined-claude export devcontainer`.")
     workspace = Workspace.current(host)
     guard.refuse_while_red(workspace)
     settings = workspace.settings._replace(ports=(), host_ports=())  # nobody stays with the container to serve them
@@ -46,7 +46,7 @@ def export(host: Host, to: str | None, *, force: bool) -> None:
         before = None if directory is None else directory.read(devcontainer.FILE)
     if (other.exists() or is_there) and before != content and not force:
         raise ConfinedError(
-            f"{path if is_there else other} is there, and not what this writes: editors obey it.",
+            f"{path if is_there else other} is there with other content, which editors obey.",
             "Look at it; `confined-claude export devcontainer --force` replaces it.",
         )
     build.ensure(connect(host), launch.image, host)

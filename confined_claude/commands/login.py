@@ -35,7 +35,7 @@ def login(host: Host, *, token: bool, from_host: bool) -> int:
     from standard input; with ``from_host`` by this machine's sign-in again. Raises ConfinedError.
     """
     if token and from_host:
-        raise ConfinedError("--token and --from-host do not go together.", "Leave out one of them.")
+        raise ConfinedError("--token and --from-host cannot be combined.", "Leave out one of them.")
     if from_host:
         return _return_to_host(host)
     workspace = Workspace.current(host)
@@ -45,7 +45,7 @@ def login(host: Host, *, token: bool, from_host: bool) -> int:
 def _inside(workspace: Workspace) -> int:
     if not signals.is_interactive():
         raise ConfinedError(
-            "Signing in takes a terminal.", "Without one, `confined-claude login --token` reads a token from its input."
+            "Signing in needs a terminal.", "Without one, `confined-claude login --token` reads a token from its input."
         )
     if code := _run(workspace, ("auth", "login")):
         return code
@@ -54,7 +54,7 @@ def _inside(workspace: Workspace) -> int:
         say("There is no new sign-in.")
         return 1
     tokens.store_token(workspace.host, workspace.claude_config.path, "")
-    print("Signed in. It is the sessions' own: they renew it, and nothing of this machine's replaces it.")
+    print("Signed in. This sign-in belongs to the sessions: they renew it, and this machine's own never replaces it.")
     print("`confined-claude login --from-host` returns to this machine's sign-in.")
     _tell_what_comes_first(workspace, "")
     return 0
@@ -85,7 +85,7 @@ def _with_token(workspace: Workspace) -> int:
         say("The token does not work here: see above. It is not stored.")
         return code
     tokens.store_token(workspace.host, workspace.claude_config.path, token)
-    print(f"The token is stored in {tokens.path(workspace.host)}, for this user alone to read, and signs sessions in.")
+    print(f"The token is stored in {tokens.path(workspace.host)}, which only you can read, and signs sessions in.")
     print("`confined-claude login --from-host` deletes it.")
     _tell_what_comes_first(workspace, TOKEN_KIND)
     return 0
@@ -126,4 +126,4 @@ def _bare(workspace: Workspace) -> dict[str, str]:
 def _tell_what_comes_first(workspace: Workspace, wanted: str) -> None:
     chosen = choosing.find(workspace.host, workspace.written, workspace.claude_config)
     if chosen.kind != wanted:
-        say(f"Sessions are signed in by {chosen.kind} all the same, which comes first. Remove that to use the new one.")
+        say(f"Sessions still sign in by {chosen.kind}, which comes first. Remove that to use the new sign-in.")

@@ -17,7 +17,7 @@ def stop(host: Host, wanted: str | None, *, all_projects: bool) -> None:
     Raises ConfinedError if it is not clear which one.
     """
     if all_projects and wanted is not None:
-        raise ConfinedError("--all and --session do not go together.", "Leave out one of them.")
+        raise ConfinedError("--all and --session cannot be combined.", "Leave out one of them.")
     leave_project_out_of_path(host)
     found = listing.sessions(host)
     if not all_projects:

@@ -52,8 +52,8 @@ def update(host: Host) -> None:
     files = [path for pattern in _FILES for path in sorted(root.glob(pattern)) if path.is_file()]
     if names := [str(path.relative_to(root)) for path in files if _has_conflict(path)]:
         raise ConfinedError(
-            f"Updated, but your own changes and the new version do not go together in {', '.join(names)}.",
-            "Edit there what stands between <<<<<<< and >>>>>>>. `confined-claude` works meanwhile; `inv` may not.",
+            f"Updated, but your own changes conflict with the new version in {', '.join(names)}.",
+            "Edit the lines between <<<<<<< and >>>>>>> there. `confined-claude` works meanwhile; `inv` may not.",
         )
     print("The scaffold is up to date.")
 
@@ -84,7 +84,7 @@ def _carried(host: Host, version: str) -> str:
     if version not in versions.tags:
         raise ConfinedError(
             f"This project's scaffold is of version {version}, which this installation does not know.",
-            "Bring Confined Claude up to date, as whoever updated the project has, and start again.",
+            "Bring Confined Claude up to date, and start again: whoever updated the project has a newer version.",
         )
     template.place(host)
     return versions.newest

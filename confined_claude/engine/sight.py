@@ -43,7 +43,7 @@ def check(file: Path, content: bytes, directory: Path | None, owner: str) -> Non
         raise
     _remove(mark)
     if content not in found.content:
-        raise EngineError(f"The engine has the files of another machine: {file} is not the one here.", OTHER_FILES)
+        raise EngineError(f"The engine sees the files of another machine: its {file} is not the one here.", OTHER_FILES)
 
 
 def _bind(source: Path, target: str) -> dict[str, object]:

@@ -61,7 +61,7 @@ class Streams:
                 for target, part in [(1, piece)] if self._terminal else frames.feed(piece):
                     _write(target, part)
         except ValueError:
-            raise EngineError("What the engine sends is not what a container prints.", "See its own log.") from None
+            raise EngineError("The engine sent what is no container's output.", "See its own log.") from None
         finally:
             os.close(self._open)
 

@@ -120,5 +120,5 @@ class Guards:
                 failure = failure or error
         if failure is not None:
             report.report(findings)
-            raise ConfinedError(failure.message, "Put that right; the next start looks through the project again.")
+            raise ConfinedError(failure.message, "Put that right; the next start scans the project again.")
         report.report(findings, also=() if goes_on else (*lines, *self._closing()))

@@ -152,11 +152,11 @@ def find(
         look(patterns)
     except TooMuch:
         raise ConfinedError(
-            f"There is too much in {root} to look for what `hide` names.", "Name a smaller project, or hide less."
+            f"{root} has too much in it to search for what `hide` names.", "Name a smaller project, or hide less."
         ) from None
     if "" in closed:
         raise ConfinedError(
-            f"{root} cannot be looked through for what `hide` names.", f"Open it: chmod u+rx {shlex.quote(str(root))}"
+            f"{root} cannot be searched for what `hide` names.", f"Open it: chmod u+rx {shlex.quote(str(root))}"
         )
     found = _hidden(root, files, (*directories, *closed), kept, repository)
     return found._replace(kept=tuple(sorted(path for path in kept if not found.covers(f"{root}/{path}"))))

@@ -102,11 +102,12 @@ def find(root: Path) -> Repository | None:
     named = _named(root, ".git")
     if named is None:
         raise ConfinedError(
-            f"{git} is neither a directory nor a file that names one.", "Git takes it for none either: look what it is."
+            f"{git} is neither a directory nor a file that names one.",
+            "git does not accept it either: look at it.",
         )
     if (repository := _worktree_of(named, git) or _separate(named, root)) is None:
         raise ConfinedError(
-            f"{git} names {named}, which does not name this project in turn.", f"{_mending(named, root)} {_OPEN_HINT}"
+            f"{git} names {named}, which does not point back to this project.", f"{_mending(named, root)} {_OPEN_HINT}"
         )
     if repository.common == root or (repository.common in root.parents and not _is_among_work_trees(repository, root)):
         raise ConfinedError(

@@ -30,7 +30,7 @@ def closing_lines(
     from ..claude import conversations  # with what it needs it takes longer than a start may
 
     if notes:
-        yield "At its start there was this to say:"
+        yield "Remarks from its start:"
         yield from (f"  {note}" for note in notes)
     if held := conversations.since(workspace.conversations, since):
         # Of several, held in other sessions or begun anew in this one, Claude shows a list to choose from.

@@ -20,7 +20,7 @@ def carry_records(workspace: Workspace, old: Path) -> None:
     before = Project(old).id
     copies = (data_of(workspace.host, before).at(isolation.DIRECTORY), workspace.data.at(isolation.DIRECTORY))
     if moved.carry_over(records_of(workspace.host, before), workspace.state, *copies):
-        say(f"This project was at {escape(str(old))}. What is open there waits for a review here.")
+        say(f"This project was at {escape(str(old))}. Findings from there wait for a review here.")
 
 
 def carry_over(workspace: Workspace, old: Path) -> Iterator[str]:

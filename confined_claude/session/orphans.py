@@ -80,7 +80,7 @@ def look_through(host: Host, session: Session) -> None:
         recover(workspace, who=f"The session {session.name}")
         _remove_sidecar(workspace, session.key)
     except ConfinedError as error:
-        say(f"What the session {session.name} has left could not be looked through: {error.message}")
+        say(f"What the session {session.name} left could not be scanned: {error.message}")
 
 
 def _remove_sidecar(workspace: Workspace, key: str) -> None:

@@ -32,7 +32,7 @@ def notes(workspace: Workspace, facts: HostFacts, command: Sequence[str]) -> Ite
     if settings.sudo == "full":
         yield _REAL_SUDO
     if settings.ssh_agent and settings.network in ("none", "allowlist"):
-        yield f"ssh does not pass the network {settings.network}: `ssh_agent` has no use in this session."
+        yield f"ssh does not get through the network {settings.network}: `ssh_agent` has no use in this session."
     if settings.push != NEVER and facts.has_repository and not facts.git.pushes:
         yield "No remote of this repository is on another machine: `push` has no use in this session."
 

@@ -84,7 +84,7 @@ def _words(secret: Secret, host: Host, places: tuple[Path, ...]) -> tuple[str, .
         what = f"is defined in {host.user_config_file}" if own else f"runs {_name(secret)}"
         raise ConfinedError(
             f"The secret {secret.name} {what}, and sessions can write in {place}: its command is not run.",
-            "Have it elsewhere, outside of every project.",
+            "Move it to a place outside of every project.",
         )
     return ("/bin/sh", "-c", secret.place)
 
@@ -118,6 +118,6 @@ def _name(secret: Secret) -> str:
 
 def _failure(secret: Secret, reason: str) -> ConfinedError:
     return ConfinedError(
-        f"No session without the secret {secret.name}: {_name(secret)} {reason}.",
+        f"No session can start without the secret {secret.name}: {_name(secret)} {reason}.",
         "Try that yourself, or leave the secret out, then start again.",
     )

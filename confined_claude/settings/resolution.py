@@ -64,7 +64,7 @@ def resolve(
             raise ReviewNeeded(
                 f"{project.scaffold} asks for more than a project may give itself: "
                 f"{', '.join(request.what for request in requests)}.",
-                "If you want that, see what it means with `confined-claude trust`, and allow it there.",
+                "`confined-claude trust` shows what that means, and allows it if you agree.",
             )
         source = str(project.scaffold / CONFIG)
         for name, value in project.values().items():

@@ -65,14 +65,12 @@ def _parse(name: str, table: Any, source: str) -> Secret:
         raise ConfinedError(f"{where} {what}.", f"It takes {', '.join(_KEYS)}.")
     given = [key for key in SOURCES if key in table]
     if len(given) != 1:
-        raise ConfinedError(
-            f"{where} has {len(given)} places that it comes from.", f"Give one of {', '.join(SOURCES)}."
-        )
+        raise ConfinedError(f"{where} has {len(given)} sources.", f"Give one of {', '.join(SOURCES)}.")
     always = table.get("always", False)
     texts = {key: table[key] for key in _TEXTS if key in table}
     for key, text in texts.items():
         if not isinstance(text, str) or not text.strip() or "\0" in text:
-            raise ConfinedError(f"{where}: {key} is no text.", f'Write it in quotes: {key} = "…".')
+            raise ConfinedError(f"{where}: {key} is not text.", f'Write it in quotes: {key} = "…".')
     if not isinstance(always, bool):
         raise ConfinedError(f"{where}: always is true or false.", "Write it without quotes.")
     path = texts.get("as_file", "")
@@ -83,7 +81,7 @@ def _parse(name: str, table: Any, source: str) -> Secret:
         reason = problem if re.fullmatch(variables.NAME, variable) else "it is no name of a variable"
         raise ConfinedError(f"{where} cannot be the variable {variable}: {reason}.", "Give it another as_variable.")
     if given[0] == "keyring" and not all(texts["keyring"].rpartition("/")):
-        raise ConfinedError(f"{where}: keyring is no SERVICE/USERNAME.", "Write both, with a slash between them.")
+        raise ConfinedError(f"{where}: keyring is not SERVICE/USERNAME.", "Write both, with a slash between them.")
     lend = _lend(table["lend"], where) if "lend" in table else None
     return Secret(name, given[0], texts[given[0]], variable, path, always, lend)
 
@@ -96,12 +94,12 @@ def _lend(table: Any, where: str) -> Lend:
     known = isinstance(hosts, list) and [host for host in hosts if SPECS["allow"].allows(host) and host[:2] != "*."]
     if not known or known != hosts or len(known) > _MOST_HOSTS:
         raise ConfinedError(
-            f"{where}: the hosts that it is lent to are no list of names.",
+            f"{where}: hosts is not a list of full host names.",
             f'Name each in full, 1 to {_MOST_HOSTS} of them: hosts = ["api.github.com", "git.example.com:8443"].',
         )
     if own := [host for host in known if re.fullmatch(_OWN, host.partition(":")[0].lower())]:
         raise ConfinedError(
-            f"{where}: {own[0]} is this machine, and nothing is lent to it.", "Give the secret instead."
+            f"{where}: {own[0]} is this machine, to which nothing can be lent.", "Give the secret instead."
         )
     if not isinstance(header, str) or not _HEADER.fullmatch(header) or header.lower() in _NO_HEADERS:
         raise ConfinedError(f"{where}: the header cannot be {header!r}.", "It is Authorization, X-Api-Key or the like.")

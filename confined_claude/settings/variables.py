@@ -115,7 +115,7 @@ def parse_file(text: str, name: str) -> dict[str, str]:
         variable, single, double, plain, other = line.groups()
         if other or "\0" in line[0]:
             number = text.count("\n", 0, line.start()) + 1
-            raise ConfinedError(f"Line {number} of {name} is no NAME=VALUE.", "Correct that line, or put # before it.")
+            raise ConfinedError(f"Line {number} of {name} is not NAME=VALUE.", "Correct that line, or put # before it.")
         if single is not None:
             found[variable] = single
         elif double is not None:

@@ -162,4 +162,4 @@ def find(word: str, state: Location) -> Known:
             for known in found:
                 if str(known.root) == root:
                     return known
-    raise ConfinedError(f"There is no known project {word!r}.", "See `confined-claude status` for those there are.")
+    raise ConfinedError(f"There is no known project {word!r}.", "`confined-claude status` lists the known ones.")

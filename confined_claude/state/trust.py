@@ -58,7 +58,7 @@ def allow(records: Location, files: ProjectFiles, digest: str) -> None:
     if digest_of(files) != digest:
         raise ReviewNeeded(
             f"The hash of what {files.scaffold} asks for is {digest_of(files)}, not that.",
-            "See `confined-claude trust` again.",
+            "Look at `confined-claude trust` again.",
         )
     with records.at(_DIRECTORY).make() as directory:
         try:

@@ -56,7 +56,7 @@ def test_a_tunnel_to_a_machine_with_the_same_paths_is_refused_before_anything_is
         said, hint = done.stderr.splitlines()
         said = said.removeprefix("confined-claude: ")
         hint = hint.removeprefix("confined-claude: ")
-        assert said == f"The engine has the files of another machine: {file} is not the one here."
+        assert said == f"The engine sees the files of another machine: its {file} is not the one here."
         assert hint.startswith("The engine sees other files than you do")
         checks = json.loads(user.run("confined-claude", "doctor", "--json", cwd=project, DOCKER_HOST=address).stdout)
     (found,) = [check for check in checks["checks"] if check["name"] == "files"]

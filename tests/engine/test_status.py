@@ -129,7 +129,7 @@ def test_a_session_whose_tool_was_killed_is_shown_with_what_ends_it(user: User, 
         assert [item["state"] for item in as_json(user, project)["sessions"]] == ["left behind"]
         shown = user.run("confined-claude", "status", cwd=project).stdout
         assert f"{name}: its terminal is gone." in shown
-        assert "1 session not looked through yet" in shown
+        assert "1 session not scanned yet" in shown
         (command,) = re.findall(r"`(confined-claude stop .*)` ends it", shown)
         assert user.run(*command.split(), cwd=project).stdout == f"Stopped {name}.\n"
     assert as_json(user, project)["sessions"] == []

@@ -72,7 +72,7 @@ def test_the_update_task_names_what_cannot_be_merged(template: Path, place: Path
     assert "<<<<<<<" in tasks.read_text()
     assert done.returncode == 2
     what, cure = done.stderr.splitlines()[-2:]
-    assert "do not go together in tasks.py." in what
+    assert "conflict with the new version in tasks.py." in what
     assert "confined-claude` works" in cure
     assert person.run("confined-claude", "config", cwd=project).returncode == 0
 

@@ -151,9 +151,9 @@ class ProjectCleanup(NamedTuple):
             counts = records.count_findings(self._records)
             if counts != FindingCounts():
                 unscanned = counts.unscanned
-                more = f", {counted(unscanned, 'session')} not looked through yet" if unscanned else ""
+                more = f", {counted(unscanned, 'session')} not scanned yet" if unscanned else ""
                 number = counted(counts.red + counts.yellow, "finding")
-                yield f"This also discards what is open to review: {number}{more}."
+                yield f"This also discards findings that wait for a review: {number}{more}."
             for copy in self.unfetched():
                 yield f"This also discards commits that were never fetched, on {', '.join(copy.branches)}."
                 if self.exists:

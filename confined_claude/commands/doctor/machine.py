@@ -144,7 +144,7 @@ def sign_in(config: Location, host: Host, written: Iterable[Path] = ()) -> Resul
     what = f"by {found.kind}"
     if found.kind == CREDENTIALS_KIND:
         address = account.signed_in_as(config, host)
-        limit = f"until {until}" if expires else "it is not said until when"
+        limit = f"until {until}" if expires else "its end is not known"
         copied = f"by a copy of this machine's credentials, {limit}"
         what = "by credentials of its own, which renew themselves" if expires is None else copied
         what = f"as {address}, {what}" if address else what

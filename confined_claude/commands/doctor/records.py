@@ -47,7 +47,7 @@ def project_config(here: Project, host: Host) -> Result:
         resolve(None, files, {}, {}, partial(trust.is_trusted, records_of(host, here.id)))
     except ReviewNeeded:
         what = f"waits for your trust: {', '.join(request.what for request in files.requests())}"
-        return problem(what, "See what it means with `confined-claude trust`, and allow it there; or narrow it.")
+        return problem(what, "`confined-claude trust` shows what that means, and allows it if you agree.")
     return ok(str(here.scaffold) if files.config or files.dockerfile else "the project has none: fine")
 
 
@@ -65,7 +65,7 @@ def sessions(host: Host) -> Iterator[Result]:
         yield warning(what, hint)
     keys = {session.key for session in found}
     if any(key not in keys for key in liveness.keys_without_owner(state_of(host))):
-        what = "a session was cut off, and what it left is not looked through yet"
+        what = "a session was cut off, and what it left is not scanned yet"
         yield warning(what, "The next start in that project does that; `confined-claude review` does it now.")
     elif not orphans:
         yield ok(f"{len(found)} running, nothing left behind")

@@ -12,7 +12,7 @@ def status(host: Host, *, as_json: bool, watch: bool) -> int | None:
     from .collector import StatusCollector
 
     if as_json and watch:
-        raise ConfinedError("--json and --watch do not go together.", "Leave out one of them.")
+        raise ConfinedError("--json and --watch cannot be combined.", "Leave out one of them.")
     collector = StatusCollector(host)
     if watch:
         view.watch(collector, host.home)

@@ -160,7 +160,7 @@ class _Text:
         for each in self._found.projects:
             red, yellow, unseen, older = each.open.red, each.open.yellow, each.open.unscanned, each.open.older
             if red or yellow or unseen or older:
-                sessions = f"{unseen} session{'' if unseen == 1 else 's'} not looked through yet"
+                sessions = f"{unseen} session{'' if unseen == 1 else 's'} not scanned yet"
                 cells = (
                     red and f"{red} red",
                     yellow and f"{yellow} yellow",

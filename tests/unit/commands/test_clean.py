@@ -286,7 +286,7 @@ def test_what_is_lost_with_the_records_is_said_first(
         put(host.data / "projects" / here.id / f"git/1/refs/heads/{name}", commit * 40)
     clean.clean(host, None, Options(everything=True, dry_run=True))
     out = capsys.readouterr().out
-    assert "1 finding, 1 session not looked through yet" in out
+    assert "1 finding, 1 session not scanned yet" in out
     assert "This also discards commits that were never fetched, on mine." in out
     assert f"git -C {here.root} fetch " in out
 

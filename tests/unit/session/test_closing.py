@@ -52,7 +52,7 @@ def said(
 def test_what_was_to_be_said_while_claude_had_the_screen_comes_first(workspace: Workspace) -> None:
     assert said(workspace, "claude", notes=("at its start",), meanwhile=("meanwhile",)) == [
         "meanwhile",
-        "At its start there was this to say:",
+        "Remarks from its start:",
         "  at its start",
     ]
 
