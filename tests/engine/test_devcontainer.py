@@ -82,7 +82,7 @@ def test_one_that_is_there_is_only_replaced_when_that_is_said(nobody: User, dire
     file.write_text('{"image": "mine"}')
     nobody.own(file)
     done = exported(nobody, directory, "devcontainer", **still)
-    assert (done.returncode, f"{file} is there, and not what this writes" in done.stderr) == (2, True)
+    assert (done.returncode, f"{file} is there with other content" in done.stderr) == (2, True)
     assert file.read_text() == '{"image": "mine"}'
     done = exported(nobody, directory, "devcontainer", "--force", **still)
     assert f"Replaced {file}." in done.stdout, done.stderr

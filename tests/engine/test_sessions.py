@@ -125,7 +125,7 @@ def test_exec_and_stop_list_the_sessions_instead_of_guessing(user: User, project
 
 def test_stop_of_all_and_of_one_is_neither(user: User, project: Path) -> None:
     done = user.run("confined-claude", "stop", "--all", "--session", "1", cwd=project)
-    assert (done.returncode, "do not go together" in done.stderr) == (2, True)
+    assert (done.returncode, "cannot be combined" in done.stderr) == (2, True)
 
 
 def test_stop_all_ends_every_session_of_this_user_and_no_other(

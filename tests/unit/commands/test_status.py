@@ -370,7 +370,7 @@ This project: ~/demo
         "  500.0 kB of it is in images that nothing uses.",
         "  Not built here; `docker rmi NAME` removes one:",
         "  confined-claude:def  Claude 2.1.331  2.0 GB",
-        "  ~/demo  1 red  2 yellow  1 session not looked through yet  3 older (review --all)",
+        "  ~/demo  1 red  2 yellow  1 session not scanned yet  3 older (review --all)",
         "  ~/go ne: gone; 4.1 kB are still stored. To delete them:",
         "    confined-claude clean --all --project gone-00000000",
         "  broken-22222222: its record cannot be read; 4.1 kB are still stored. To delete them:",

@@ -158,7 +158,7 @@ def test_what_nobody_may_look_through_is_an_error_at_the_root_and_left_where_it_
         Path(parent, "database").chmod(0o700)
         if os.geteuid() == 0:  # its owner is another, so no session opens it
             assert as_plain_user(lambda: hidden(Path(parent), ".env")) == []
-            with pytest.raises(ConfinedError, match="cannot be looked through"):
+            with pytest.raises(ConfinedError, match="cannot be searched"):
                 as_plain_user(lambda: find(Path(parent, "database"), (".env",), None))
         assert hidden(Path(parent), ".env") == ["database/.env"]  # the control
 
