@@ -697,7 +697,7 @@ def test_a_clone_cannot_choose_what_is_mounted(worktree: Field) -> None:
     repository.prepare("mkdir ../secret; echo ref: x > ../secret/HEAD; echo gitdir: ../secret > .git")
     done = repository.session("true")
     assert done.returncode == 2
-    assert "does not name this project in turn" in done.stderr
+    assert "does not point back to this project" in done.stderr
     assert sessions_of(repository.project) == []
     with repository.user.running(
         "confined-claude", "shell", "--git", "open", "--", "sleep", "60", cwd=repository.project

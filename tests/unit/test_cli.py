@@ -553,4 +553,4 @@ def test_what_is_no_version_of_claude_code_is_refused(version: str, run: Run) ->
 
 def test_a_version_beside_the_one_in_the_settings_is_refused(run: Run) -> None:
     done = run("rebuild", "--claude", "2.1.200", CONFINED_CLAUDE_CLAUDE_VERSION="2.1.300")
-    assert_refused(done, 2, "claude_version says 2.1.300")
+    assert_refused(done, 2, "claude_version is 2.1.300")

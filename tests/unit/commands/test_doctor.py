@@ -511,7 +511,7 @@ def test_the_sign_in(host: Host) -> None:
         put(host.home / ".claude/.credentials.json", text)
         unknown = look()
         assert unknown.status == OK
-        assert "not said until when" in unknown.what
+        assert "its end is not known" in unknown.what
     credentials(host, 1000)
     expired = look()
     assert expired.status == WARNING

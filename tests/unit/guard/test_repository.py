@@ -125,7 +125,7 @@ Change = Callable[[Places], object]
 @pytest.mark.timeout(10)
 def test_a_worktree_must_be_named_in_turn(change: Change, main: Path, worktree: Path) -> None:
     change(Places(main, worktree, main / ".git/worktrees/tree"))
-    with pytest.raises(ConfinedError, match="does not name this project in turn") as caught:
+    with pytest.raises(ConfinedError, match="does not point back to this project") as caught:
         find(worktree)
     assert 'git = "open"' in caught.value.hint
 
@@ -143,7 +143,7 @@ def test_a_worktree_must_be_named_in_turn(change: Change, main: Path, worktree: 
 )
 def test_a_submodule_must_be_named_in_turn(change: Change, main: Path, submodule: Path) -> None:
     change(Places(main, submodule, main / ".git/modules/deps/lib"))
-    with pytest.raises(ConfinedError, match="does not name this project in turn"):
+    with pytest.raises(ConfinedError, match="does not point back to this project"):
         find(submodule)
 
 
@@ -175,13 +175,13 @@ def test_a_git_directory_in_the_project_that_a_session_could_replace_is_refused(
     if "venvs" in named:
         (root / ".bare").rename(root / named)
     put(root / ".git", f"gitdir: {named}\n")
-    with pytest.raises(ConfinedError, match="does not name this project in turn"):
+    with pytest.raises(ConfinedError, match="does not point back to this project"):
         find(root)
 
 
 def hinted(root: Path) -> list[str]:
     """The command that the refusal of a repository names, if it names one, word by word."""
-    with pytest.raises(ConfinedError, match="does not name this project in turn") as caught:
+    with pytest.raises(ConfinedError, match="does not point back to this project") as caught:
         find(root)
     assert "emove" not in caught.value.hint
     return shlex.split(caught.value.hint.split("`")[1])
@@ -336,7 +336,7 @@ def test_a_directory_elsewhere_that_git_takes_for_no_repository_is_none(part: st
     put(tmp_path / "project/.git", "gitdir: ../elsewhere\n")
     assert find(tmp_path / "project") is not None
     (tmp_path / "elsewhere" / part).rename(tmp_path / part)
-    with pytest.raises(ConfinedError, match="does not name this project in turn"):
+    with pytest.raises(ConfinedError, match="does not point back to this project"):
         find(tmp_path / "project")
 
 

@@ -120,7 +120,7 @@ class TestOnSuchADisk:
             (place.root / "part/.git").rename(place.root / "pointer")
             (place.root / ".git").rename(place.root / "kept")
             (place.root / "pointer").rename(place.root / ".git")
-            with pytest.raises(ConfinedError, match="does not name this project"):
+            with pytest.raises(ConfinedError, match="does not point back to this project"):
                 repository.find(place.root)
             (place.root / ".git").unlink()
             (place.root / "kept").rename(place.root / ".git")
