@@ -79,6 +79,16 @@ def place(ground: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def full_disk(place: Path) -> Iterator[Path]:
+    """A folder on a file system of 64 KiB."""
+    folder = place / "full"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=777", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
 @pytest.fixture(scope="session")
 def installed(ground: Path) -> Path:
     """The directory with the commands, after install.sh in an empty HOME and an empty environment."""

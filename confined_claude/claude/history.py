@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 from ..fs.directory import Directory, Location
 from ..fs.lock import LONGER_THAN_STALE_SECONDS, lock_directory
 from ..fs.removal import Leftover, discard
-from ..fs.usage import BLOCK
 from ..project import Project
 from ..state.projects import Known
 from ..text import as_dict, parse_json
@@ -71,15 +70,13 @@ class ProjectScope(NamedTuple):
 class History(NamedTuple):
     """What there is of a project: the number of conversations and prompts, and whether there are settings.
 
-    ``entries`` are the files and directories that hold nothing else, in the order of their deletion; ``bytes`` is
-    what the files among them take on disk.
+    ``entries`` are the files and directories that hold nothing else, in the order of their deletion.
     """
 
     conversations: int = 0
     prompts: int = 0
     has_settings: bool = False
     entries: tuple[Location, ...] = ()
-    bytes: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -136,7 +133,6 @@ def _find(directory: Directory, config: Location, scope: ProjectScope, own: Loca
         prompts=len(_split_prompts(directory, scope)[0]),
         has_settings=_without_project(parse_json(directory.read(GLOBAL_STATE)), scope) is not None,
         entries=tuple(entries),
-        bytes=sum(map(_file_size, entries)),
     )
 
 
@@ -297,14 +293,6 @@ def _subdirectories(directory: Directory | None) -> Iterator[tuple[str, Director
             with directory.child_or_none(name) as inner:
                 if inner is not None:
                     yield name, inner
-
-
-def _file_size(location: Location) -> int:
-    """Return what a file takes on disk, in bytes; 0 for a directory."""
-    with contextlib.suppress(OSError), location.parent.open() as directory:
-        if not directory.is_directory(location.name):
-            return directory.stat(location.name).st_blocks * BLOCK
-    return 0
 
 
 def _discard(location: Location, trash: Directory) -> Leftover:

@@ -10,7 +10,6 @@ from pathlib import Path
 from .. import console
 from ..errors import ReviewNeeded
 from ..host import Host
-from ..project import SCAFFOLD
 from ..session import devcontainer
 from ..state.current import current_project
 from . import template
@@ -18,7 +17,6 @@ from .clean import Options
 from .clean.confirm import carry_out
 from .clean.project import ProjectCleanup
 
-_OF_THE_SCAFFOLD = tuple(f"{SCAFFOLD}/{name}" for name in ("config.toml", "config.schema.json", "Dockerfile"))
 _TASKS = "tasks.py"
 
 
@@ -57,7 +55,7 @@ def _files(host: Host, root: Path, answers: str) -> tuple[list[str], list[str]]:
     They are compared with what comes with the tool: where the answers lead to, nothing is read.
     """
     text = template.text_of(root / answers)
-    names = [*_OF_THE_SCAFFOLD, *([_TASKS] if template.answer("confined_claude_shim", text) == "true" else [])]
+    names = [*template.OWN_FILES, *([_TASKS] if template.answer("confined_claude_shim", text) == "true" else [])]
     versions = template.Versions()
     version = template.answer("_commit", text)
     with tempfile.TemporaryDirectory() as directory:

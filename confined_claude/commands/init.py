@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from .. import project as projects
 from ..errors import system_error
-from ..fs.directory import link_error
+from ..fs.directory import Location, link_error
 from ..host import Host
 from ..project import Project
 from ..settings import Value
@@ -18,8 +21,6 @@ from ..state.current import current_directory
 from ..state.store import records_of
 from . import template
 
-# What copier writes outside of .confined-claude.
-_FILES = ("tasks.py", ".copier-answers.yml")
 _OWN_TASKS = """\
 It has tasks of its own, which stay as they are. Add these lines at their end for `inv claude.run`:
 
@@ -43,18 +44,19 @@ def init(host: Host, directory: str | None, *, defaults: bool) -> None:
     except OSError as error:
         raise system_error("make", root, error) from None
     project = Project(root.resolve())
-    for name in _FILES:
+    for name in template.FILES:
         if (file := project.root / name).is_symlink():
             raise link_error(file)
     if template.answers_of(project.root):
         print(f"{project.root} has the scaffold. `confined-claude update` brings it up to date.")
         return
+    template.check_answers(project.root)
     template.place(host)
     from copier import run_copy
 
     asks = not defaults and sys.stdin.isatty() and sys.stdout.isatty()
     newest = template.Versions().newest
-    with template.explained():
+    with _all_or_nothing(project.root), template.explained():
         made = run_copy(template.SOURCE, project.root, vcs_ref=newest, defaults=not asks, quiet=True)
     answers = made.answers.combined
     if asks:
@@ -62,6 +64,20 @@ def init(host: Host, directory: str | None, *, defaults: bool) -> None:
     print(f"The scaffold is in {project.root}. Start Claude Code there, confined, with:  confined-claude")
     if not answers["confined_claude_shim"]:
         print(_OWN_TASKS, end="")
+
+
+@contextlib.contextmanager
+def _all_or_nothing(root: Path) -> Iterator[None]:
+    """Remove what copier has made if the block fails: half a scaffold would pass for one."""
+    new = [name for name in template.FILES if not os.path.lexists(root / name)]
+    try:
+        yield
+    except BaseException:
+        for name in new:
+            *parents, last = name.split("/")
+            with contextlib.suppress(OSError), Location(root, tuple(parents)).open() as directory:
+                directory.unlink(last)
+        raise
 
 
 def _allow(host: Host, project: Project, answers: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shlex
@@ -22,6 +23,9 @@ from ..text import escape
 SOURCE = "~/.local/share/confined-claude/template.bundle"
 # The first is for projects in which another template owns copier's usual file; see copier.yml.
 _ANSWERS = (f"{SCAFFOLD}/answers.yml", ".copier-answers.yml")
+OWN_FILES = tuple(f"{SCAFFOLD}/{name}" for name in ("config.toml", "config.schema.json", "Dockerfile"))
+# All that copier may make in a project.
+FILES = ("tasks.py", *_ANSWERS, *OWN_FILES)
 _MARK = "confined_claude_shim"
 _BUNDLE = Path(__file__).parents[1] / "template.bundle"
 # Copier runs git in the project, and needs none of its hooks and monitors. What git says is read, so not translated.
@@ -30,6 +34,7 @@ _UNTRANSLATED = ("LANGUAGE", "C")
 _TRY = "Check the network, your proxy and the address: git ls-remote {source}"
 # Of addresses, as copier spells them.
 _ALIASES = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/", "git+": ""}
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 # Lines that git adds to every failure of a connection.
 _ADVICE = ("fatal: Could not read from remote", "Please make sure you have", "and the repository exists")
 _MOVED = "Put its new path or URL into the line `_src_path` of the answers file, commit that, and start again."
@@ -132,6 +137,20 @@ def answers_of(root: Path) -> str | None:
     return next((name for name in _ANSWERS if _MARK in text_of(root / name)), None)
 
 
+def check_answers(root: Path) -> None:
+    """Raise ConfinedError for a file with answers, of whatever template, that is there and that copier cannot read."""
+    import yaml  # type: ignore[import-untyped]  # copier brings it
+
+    for file in (root / name for name in _ANSWERS):
+        with contextlib.suppress(yaml.YAMLError):
+            if (text := read_config(file)) is None or isinstance(yaml.safe_load(text), dict):
+                continue
+        raise ConfinedError(
+            f"{file} is damaged: it has no answers to copier.",
+            "Restore it (`git restore`), or remove it, and start again.",
+        )
+
+
 def answer(name: str, answers: str) -> str:
     """Return what copier noted under ``name``; empty if it noted nothing."""
     found = re.search(rf"^{name}: (.*)$", answers, re.MULTILINE)
@@ -194,6 +213,11 @@ def explained(source: str = SOURCE) -> Iterator[None]:
     except CopierError as error:
         raise _explanation(str(error), source) from None
     except (OSError, ValueError) as error:  # copier's git has failed, for one
+        if (number := getattr(error, "errno", None)) in _NOT_WRITTEN:
+            raise ConfinedError(
+                f"Cannot write the scaffold: {os.strerror(number)}.",
+                "Make room, or see to the permissions, and start again.",
+            ) from None
         raise _explanation(str(getattr(error, "stderr", "") or error), source) from None
 
 

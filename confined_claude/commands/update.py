@@ -34,6 +34,7 @@ def update(host: Host) -> None:
     answers = template.answers_of(root)
     if answers is None:
         raise ConfinedError(f"{root} has no scaffold that copier made.", "Make one with `confined-claude init`.")
+    template.check_answers(root)
     text = template.text_of(root / answers)
     version, source = template.answer("_commit", text), template.answer("_src_path", text)
     if not version:  # for a template without git, or in another user's clone

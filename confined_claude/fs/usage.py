@@ -1,4 +1,4 @@
-"""What directories take on disk.
+"""What directories and files take on disk.
 
 A session may have written what is in them, also at this moment: no link is followed, no other file system is entered
 and nothing but directories is opened. du cannot do it: it reports nothing before its end, and one that is asked for
@@ -130,9 +130,19 @@ class _Tree:
                 self._add(directory, 0)
         except (FileNotFoundError, NotADirectoryError):  # a link is no directory either
             self._is_there = self._location.base.is_dir()
+            self._add_itself()
         except OSError:
             self._unreadable += 1
         self._is_done = True
+
+    def _add_itself(self) -> None:
+        """Add the location, if it is there and no directory."""
+        with contextlib.suppress(OSError):
+            if self._location.parts:
+                with self._location.parent.open() as directory:
+                    status = directory.stat(self._location.name)
+                    self._device = status.st_dev
+                    self._add_file(status)
 
     def _add(self, directory: Directory, depth: int) -> None:
         status = directory.stat()

@@ -24,7 +24,7 @@ from .recovery import recover_interrupted
 from .snapshot import Item, Kind
 from .walk import script_digest
 
-_REMOVABLE = (Kind.FILE, Kind.GIT_FILE, Kind.LINK, Kind.GIT_LINK, Kind.POINTER, Kind.PROGRAM)
+_REMOVABLE = (Kind.FILE, Kind.GIT_FILE, Kind.LINK, Kind.GIT_LINK, Kind.POINTER, Kind.PROGRAM, Kind.OPTION)
 _LINKS = (Kind.LINK, Kind.GIT_LINK)
 _RESTORABLE = (Kind.FILE, Kind.GIT_FILE, Kind.POINTER, Kind.PROGRAM, Kind.REACHED)
 

@@ -134,6 +134,7 @@ class _TreeScan:
         is_ruled = DEPENDENCY_DIRECTORIES.isdisjoint(parents)
         self._note_boundaries(directory, prefix, boundaries.NAMES & names)
         below = []
+        self._note_options(prefix, () if packages else names)
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 below.append(entry.name)
@@ -192,6 +193,11 @@ class _TreeScan:
                 self._snapshot.add(prefix + name, Kind.FILE, content, digest=lock_digest(own, content))
             else:
                 self._walk.add_file(directory, prefix + name)
+
+    def _note_options(self, prefix: str, names: Iterable[str]) -> None:
+        for name in names:
+            if name[0] == "-":
+                self._snapshot.add(prefix + name, Kind.OPTION)
 
     def _note_boundaries(self, directory: Directory, prefix: str, names: Iterable[str]) -> None:
         for name in names:

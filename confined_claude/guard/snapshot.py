@@ -46,6 +46,7 @@ class Kind(str, Enum):
     GITLINK = "gitlink"  # a path that an index has, and that is no ordinary file: see gitindex
     SETID = "setid"  # a file that runs as its owner, changed since the time given
     SPECIAL = "special"  # a FIFO, socket or device
+    OPTION = "option"  # whatever has a name that commands take for an option
     PACKAGES = "packages"  # a directory of packages or an environment: which one it is, and its last change
     PROGRAM = "program"  # an executable file or link in a directory of the caller's PATH, or a link on the way there
     REACHED = "reached"  # a file that something leads to which acts by itself: see reach
@@ -54,7 +55,7 @@ class Kind(str, Enum):
 
 
 # Kinds that a path may have beside another one.
-_EXTRA_KINDS = (Kind.SETID, Kind.PACKAGES, Kind.PROGRAM, Kind.REACHED, Kind.COMMITTED, Kind.UNSEEN)
+_EXTRA_KINDS = (Kind.SETID, Kind.OPTION, Kind.PACKAGES, Kind.PROGRAM, Kind.REACHED, Kind.COMMITTED, Kind.UNSEEN)
 
 
 class Item(NamedTuple):

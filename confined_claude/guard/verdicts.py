@@ -72,6 +72,9 @@ _BY_KIND: Mapping[Kind, Verdict] = {
     Kind.UNSEEN: Verdict(True, "", "not looked through: {text}"),
     Kind.SETID: Verdict(True, "whoever starts it", "runs with your rights for everybody (setuid or setgid, {text})"),
     Kind.SPECIAL: Verdict(False, "a program that reads it", "a FIFO, socket or device"),
+    Kind.OPTION: Verdict(
+        False, "tar, rsync, rm and others that are given `*`", "{new} name that begins with -: an option"
+    ),
     Kind.PACKAGES: Verdict(False, "npm, Python or an editor that uses them", "packages changed"),
     Kind.PROGRAM: Verdict(True, "whoever or whatever starts a program of this name", "{new} program on your PATH"),
     Kind.GIT_LINK: Verdict(True, "git, which reads or writes through it", "{new} link to {text!r}"),

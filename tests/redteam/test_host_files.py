@@ -344,6 +344,19 @@ def test_a_flood_of_findings_hides_none(field: Field) -> None:
     assert "red     z/.envrc" in field.review().stdout
 
 
+def test_names_that_a_command_takes_for_options_are_told(field: Field) -> None:
+    plant = (
+        "mkdir -p data; cd data; echo 'touch ../mark' >x; : >--checkpoint=1; mkdir -- '--checkpoint-action=exec=sh x'"
+    )
+    done = field.session(plant)
+    for name in ("--checkpoint=1", "--checkpoint-action=exec=sh x"):
+        assert f"data/{name}" in done.stderr
+    field.host("cd data; tar cf ../all.tar *")  # the control: what is told happens
+    assert (field.project / "mark").exists()
+    field.prepare("rm -r data all.tar mark")
+    assert "nothing to review" in field.review().stdout
+
+
 SETID = "cp /bin/true {0}s; chmod 4755 {0}s"
 
 

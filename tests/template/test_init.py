@@ -183,3 +183,32 @@ def test_no_git_and_a_clone_of_the_tool_are_refused(place: Path, person: User, t
     assert "git is missing" in confined(person, "init", "made", cwd=place, code=2, PATH=str(place / "bin"))
     assert "the clone of Confined Claude" in confined(person, "init", "made", cwd=template / "tests", code=2)
     assert not (template / "tests/made").exists()
+
+
+@pytest.mark.parametrize("damaged", ["", "- a\n", "confined_claude_shim: [\n"])
+def test_answers_that_copier_cannot_read_are_named(place: Path, person: User, damaged: str) -> None:
+    project = place / "project"
+    init(person, project)
+    (project / ANSWERS).write_text(damaged)
+    commit_all(person, project)
+    command = "update" if "shim" in damaged else "init"
+    says = f"confined-claude: {project / ANSWERS} is damaged: it has no answers to copier.\n"
+    assert confined(person, command, cwd=project, code=2).startswith(says)
+    person.git(project, "reset", "--quiet", "--hard", "HEAD^")
+    assert confined(person, "update", cwd=project) == "The scaffold is up to date.\n"
+
+
+@pytest.mark.mount
+@pytest.mark.parametrize("bytes_free", range(0, 20_000, 4096))
+def test_a_full_disk_leaves_no_half_scaffold(place: Path, person: User, full_disk: Path, bytes_free: int) -> None:
+    (full_disk / "mine").write_text("mine")
+    (full_disk / "filler").write_bytes(b"x" * (64 * 1024 - 4096 - bytes_free))
+    told = confined(person, "init", cwd=full_disk, code=2)
+    assert told == (
+        "confined-claude: Cannot write the scaffold: No space left on device.\n"
+        "Make room, or see to the permissions, and start again.\n"
+    )
+    assert set(files(full_disk)) == {"mine", "filler"}
+    (full_disk / "filler").unlink()
+    assert "The scaffold is in" in confined(person, "init", cwd=full_disk)
+    assert set(files(full_disk)) == SCAFFOLD | {"mine"}

@@ -125,7 +125,7 @@ class ProjectCleanup(NamedTuple):
             if not found.is_empty:
                 number = f"{counted(found.conversations, 'conversation')}, {counted(found.prompts, 'prompt')}"
                 where = "" if name == DEFAULT else f", in the profile {name}"
-                yield Item(f"{number}, Claude's memory and settings of it{where}", found.entries, found.bytes)
+                yield Item(f"{number}, Claude's memory and settings of it{where}", found.entries)
         for location, text in (
             (data_of(self.host, self.id), "its own data and conversations"),
             (self._records, "records, findings and approvals"),

@@ -69,8 +69,17 @@ def test_links_are_not_followed(some: Path, tmp_path: Path) -> None:
     put(tmp_path / "large/file", b"x" * 1_000_000)
     assert size_of(Location(some)).bytes == du(some) < 500_000
     assert size_of(Location(tmp_path, ("large",))).bytes > 1_000_000
-    assert size_of(Location(tmp_path, ("some", "out"))) == Size()
+    assert size_of(Location(tmp_path, ("some", "out"))) == Size(du(some / "out"))
     assert size_of(Location(tmp_path, ("some", "out", "file"))) == Size()
+
+
+def test_a_file_is_measured_as_well(some: Path) -> None:
+    file = some / "inner/one"
+    put(file, b"x" * 10_000)
+    once = Size(du(file))
+    assert once.bytes >= 10_000
+    os.link(file, some / "another name")
+    assert measure({"": [Location(some, ("inner", "one")), Location(some, ("another name",))]})[""] == (once, Size())
 
 
 def test_other_file_systems_are_not_entered() -> None:
@@ -86,7 +95,7 @@ def test_other_file_systems_are_not_entered() -> None:
 def test_what_is_missing_takes_nothing(tmp_path: Path) -> None:
     put(tmp_path / "file")
     assert size_of(Location(tmp_path, ("none",))) == Size()
-    assert size_of(Location(tmp_path, ("file",))) == Size()
+    assert size_of(Location(tmp_path, ("file", "inner"))) == Size()
     assert size_of(Location(tmp_path / "none", ("inner",))) == Size(is_there=False)
     assert size_of(Location(tmp_path / "file")) == Size(is_there=False)
     assert measure({}) == {}
