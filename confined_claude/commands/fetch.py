@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from pathlib import Path
 
 from ..errors import ConfinedError
+from ..fs.directory import Location
+from ..guard import isolation
 from ..guard import review as guard
+from ..guard.repository import find
 from ..host import Host
 from ..state.current import current_project
 from ..text import escape
 from ..workspace import Workspace
 
-# Nothing of the copy runs, and no object that it lacks is asked for elsewhere.
-_GIT = {"GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
+
+def _environ() -> dict[str, str]:
+    """Return the environment of git: nothing of the copy runs, and no object that it lacks is asked for elsewhere."""
+    return {**os.environ, "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
 
 
 def fetch(host: Host) -> None:
@@ -27,15 +33,32 @@ def fetch(host: Host) -> None:
     copies = guard.review(workspace).unfetched
     watched = guard.Branches(workspace)
     for copy in copies:
-        done = subprocess.run(shlex.split(copy.command), env={**os.environ, **_GIT}, capture_output=True, check=False)
+        done = subprocess.run(shlex.split(copy.command), env=_environ(), capture_output=True, check=False)
         if done.returncode:
             reason = escape(os.fsdecode(done.stderr).strip().rpartition("\n")[2])
             raise ConfinedError(f"git could not fetch: {reason}", f"To see why: {escape(copy.command)}")
         for branch in copy.branches:
-            name = f"confined/{branch}"
-            print(f"Fetched {escape(name)}. To merge it: git merge {escape(shlex.quote(name))}")
+            says = _way_on(workspace.project.root, branch, is_checked_out=branch == copy.checked_out)
+            print(f"Fetched {escape(f'confined/{branch}')}. {escape(says)}")
     for branch, paths in watched.changed().items():
         says = f"{escape(branch)} changes what your computer runs by itself once it is merged or checked out"
         print(f"{says}: {', '.join(map(escape, paths)) or 'it could not be looked through'}.")
     if not copies:
         print("There is nothing to fetch.")
+
+
+def _way_on(root: Path, branch: str, *, is_checked_out: bool) -> str:
+    """Return how the user goes on with a branch that was fetched.
+
+    Of one that ``is_checked_out`` in the copy the project has the files already: a merge would find them in its way.
+    """
+    name, quoted = shlex.quote(f"confined/{branch}"), shlex.quote(branch)
+    repository = find(root) if is_checked_out else None
+    if repository is not None:
+        if f"refs/heads/{branch}" not in isolation.references(Location(repository.common)):
+            return f"Your files are there already. To go on there: git checkout -b {quoted} && git reset {name}"
+        is_here = isolation.head(Location(repository.own))["HEAD"] == isolation.BRANCH_IS + branch
+        command = ["git", "-C", str(root), "merge-base", "--is-ancestor", "HEAD", f"refs/remotes/confined/{branch}"]
+        if is_here and not subprocess.run(command, env=_environ(), capture_output=True, check=False).returncode:
+            return f"Your files are there already. To go on there: git reset {name}"
+    return f"To merge it: git merge {name}"

@@ -8,6 +8,7 @@ import re
 
 from ..errors import EngineError
 from ..system import IS_MAC, engine_sockets
+from ..text import escape
 from .context import DEFAULT_ADDRESS, engine_address, is_listening, program_name
 
 INSTALL_HINT = (
@@ -86,7 +87,9 @@ def unreachable(reason: str) -> EngineError:
     if shutil.which("docker") is None:
         hint = f"Podman is here. Start its engine: {PODMAN_HINT}" if shutil.which("podman") else INSTALL_HINT
         return EngineError("There is no Docker engine on this machine.", hint)
-    return EngineError("The Docker engine does not answer.", f"{_START} and check `docker context ls`.")
+    host = os.environ.get("DOCKER_HOST")
+    else_ = f", or correct DOCKER_HOST, which is {escape(host)}." if host else " and check `docker context ls`."
+    return EngineError("The Docker engine does not answer.", f"{_START}{else_}")
 
 
 def _another() -> str:

@@ -53,11 +53,19 @@ class CopyPlan(NamedTuple):
         return Mount(location.base, location.parts, str(self.original))
 
 
+# What HEAD says before the name of a branch.
+BRANCH_IS = "ref: refs/heads/"
+
+
 class Unfetched(NamedTuple):
-    """A copy with branches that differ from the host's, and the command that fetches them."""
+    """A copy with branches that differ from the host's, and the command that fetches them.
+
+    The project's files are those of the branch that is ``checked_out`` there, and what a session has changed since.
+    """
 
     branches: tuple[str, ...]
     command: str
+    checked_out: str = ""
 
 
 def plan_copy(
@@ -132,7 +140,8 @@ def unfetched(root: Path, copies: Location, records: ReadOnlyRecords) -> list[Un
         )
         if branches:
             refspecs = [_BRANCHES, *([_DETACHED] if "HEAD" in branches else [])]
-            found.append(Unfetched(branches, shlex.join(["git", "-C", str(root), "fetch", str(copy.path), *refspecs])))
+            command = shlex.join(["git", "-C", str(root), "fetch", str(copy.path), *refspecs])
+            found.append(Unfetched(branches, command, there["HEAD"].removeprefix(BRANCH_IS)))
     return found
 
 

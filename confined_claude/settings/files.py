@@ -102,8 +102,10 @@ def read_user_file(path: Path) -> tuple[dict[str, Value], dict[str, Secret]]:
     from . import secrets  # few users have any
 
     defined = secrets.parse(tables, str(path))
-    always = [name for name, secret in defined.items() if secret.always]
-    return _check({**values, "secrets": always}, str(path)), defined
+    del values["secrets"]
+    if always := [name for name, secret in defined.items() if secret.always]:
+        values["secrets"] = always
+    return _check(values, str(path)), defined
 
 
 def parse_words(words: Mapping[str, str], source: str) -> dict[str, Value]:

@@ -83,8 +83,10 @@ def resolve(
     given = {OF_FLAG.get(name, name): text for name, text in flags.items() if text is not None}
     take(parse_words(given, "the command line"), lambda name: SPECS[name].flag)
     for name in set(values["secrets"]).difference(secrets):
+        # A user's file with tables names what it defines alone.
+        places = [source for source in sources["secrets"] if not (secrets and source == str(user_file))]
         raise ConfinedError(
-            f"There is no secret {name}, which {' and '.join(sources['secrets'])} names.",
+            f"There is no secret {name}, which is named by {' and '.join(places)}.",
             f"Define it in {user_file or 'your own config file'}, in a table [secrets.{name}], or take it out.",
         )
     return Resolved(Settings(**values), sources, tuple(not_taken), secrets)

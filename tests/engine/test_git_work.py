@@ -136,3 +136,28 @@ def test_settings_of_a_layer_for_all_users_stay(layer: str) -> None:
     script = "git config alias.words; git config user.name; git config filter.lfs.process"
     said = docker(*words, "--env", told, layer, "1000:1000", "/", "sh", "-c", script)
     assert said.splitlines() == ["log", "Ann", "git-lfs filter-process"]
+
+
+@pytest.mark.parametrize("branch", ["main", "work"])
+def test_what_fetch_names_takes_over_what_an_isolated_session_has_done(
+    user: User, repository: Path, branch: str
+) -> None:
+    script = f"git switch -qC {branch}; echo b >>file; echo n >new; git add -A; git commit -qm two; echo later >>new"
+    done = user.run("confined-claude", "shell", "--git", "isolated", "--", "sh", "-c", script, cwd=repository)
+    assert done.returncode == 0, done.stderr
+    fetched = user.run("confined-claude", "fetch", cwd=repository).stdout
+    merged = user.run("git", "merge", f"confined/{branch}", cwd=repository)
+    assert merged.returncode  # the control: the files are in its way
+    says, _, command = fetched.partition(" To go on there: ")
+    assert says == f"Fetched confined/{branch}. Your files are there already."
+    assert user.run("sh", "-c", command, cwd=repository).returncode == 0
+    assert user.git(repository, "log", "-1", "--format=%s %D", "--decorate=short").startswith(f"two HEAD -> {branch}")
+    assert user.git(repository, "status", "--short") == " M new\n"
+
+
+def test_a_branch_that_has_gone_on_outside_is_to_be_merged(user: User, repository: Path) -> None:
+    script = "git commit -q --allow-empty -m inside"
+    user.run("confined-claude", "shell", "--git", "isolated", "--", "sh", "-c", script, cwd=repository)
+    user.git(repository, "commit", "--quiet", "--allow-empty", "--message", "outside")
+    fetched = user.run("confined-claude", "fetch", cwd=repository).stdout
+    assert fetched == "Fetched confined/main. To merge it: git merge confined/main\n"

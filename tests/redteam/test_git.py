@@ -835,7 +835,8 @@ def test_an_isolated_session_leaves_the_repository_as_it_is(repository: Field) -
     assert "commits on: work" in reviewed.stdout
     assert "on work: `confined-claude fetch` gets them." in done.stderr
     fetched = repository.user.run("confined-claude", "fetch", cwd=repository.project)
-    assert fetched.stdout == "Fetched confined/work. To merge it: git merge confined/work\n", fetched.stderr
+    way_on = "Your files are there already. To go on there: git checkout -b work && git reset confined/work"
+    assert fetched.stdout == f"Fetched confined/work. {way_on}\n", fetched.stderr
     again = repository.user.run("confined-claude", "fetch", cwd=repository.project)
     assert again.stdout == "There is nothing to fetch.\n", again.stderr
     assert repository.host("git rev-parse refs/remotes/confined/work").stdout == done.stdout

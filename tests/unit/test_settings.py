@@ -828,3 +828,16 @@ def test_the_scaffolds_dockerfile_is_one_once_it_is_uncommented(tmp_path: Path) 
     text = re.sub("^# ", "", example, flags=re.MULTILINE)
     assert text.startswith("ARG BASE")
     assert dockerfile.checked(text, tmp_path) == text
+
+
+def test_a_secret_that_is_not_defined_is_sought_where_it_is_named(tmp_path: Path) -> None:
+    user_file = tmp_path / "config.toml"
+    for text, places in (
+        ('[secrets.TOKEN]\nvariable = "X"\n', "--secrets"),
+        ('[secrets.TOKEN]\nvariable = "X"\nalways = true\n', "--secrets"),
+        ('secrets = ["OTHER"]\n', f"{user_file} and --secrets"),
+    ):
+        user_file.write_text(text)
+        with pytest.raises(ConfinedError) as caught:
+            resolve(user_file, None, {}, {"secrets": "OTHER"})
+        assert caught.value.message == f"There is no secret OTHER, which is named by {places}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 import textwrap
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,6 +39,18 @@ def lines(found: Status, home: Path, width: int | None = None, height: int | Non
     many of the known projects are listed as there is room for.
     """
     return _Text(found, home, width).lines(height)
+
+
+# The file that a program leaves in the environment in which it has installed this tool.
+_UNINSTALLERS = {"pipx_metadata.json": "pipx uninstall", "uv-receipt.toml": "uv tool uninstall"}
+
+
+def _uninstall(prefix: Path) -> tuple[str, str]:
+    """Return the command that uninstalls what is in ``prefix``, and what it does."""
+    if (prefix / "installed").exists():
+        return "./install.sh --uninstall", "in the clone, removes everything, also the images; asks about your data"
+    command = next((command for mark, command in _UNINSTALLERS.items() if (prefix / mark).exists()), "pip uninstall")
+    return f"{command} confined-claude", "after that removes the tool"
 
 
 class _Text:
@@ -205,7 +218,7 @@ class _Text:
         rows += [
             ("confined-claude clean-global", what),
             ("confined-claude clean-global --all", f"and Claude's own config: {freed[CLEAN_GLOBAL_ALL]}"),
-            ("./install.sh --uninstall", "removes everything, also the images; asks about your data"),
+            _uninstall(Path(sys.prefix)),
         ]
         return self._table(rows)
 

@@ -477,3 +477,20 @@ def test_a_bar_is_for_terminals_and_for_what_takes_long(stream: io.StringIO, mon
         clock[0] = 0.6
         adding.show(3, 1000)
     assert ("3/1000\x1b[0m [bold]Adding up" in stream.getvalue()) is stream.isatty()
+
+
+@pytest.mark.parametrize(
+    ("mark", "command"),
+    [
+        ("installed", "./install.sh --uninstall"),
+        ("pipx_metadata.json", "pipx uninstall confined-claude"),
+        ("uv-receipt.toml", "uv tool uninstall confined-claude"),
+        ("none", "pip uninstall confined-claude"),
+    ],
+)
+def test_what_uninstalls_the_tool_is_what_has_installed_it(
+    mark: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / mark).touch()
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    assert any(line.startswith(f"  {command}  ") for line in text(everything()).splitlines())

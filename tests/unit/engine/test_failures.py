@@ -53,6 +53,14 @@ def test_podmans_engine_is_named_and_so_is_how_to_start_it(tmp_path: Path, monke
     assert "podman.socket" in unreachable("No such file or directory").hint
 
 
+def test_an_engine_that_does_not_answer_is_sought_where_it_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _name: "/usr/bin/docker")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    assert unreachable("refused").hint.endswith("or correct DOCKER_HOST, which is tcp://127.0.0.1:1.")
+    monkeypatch.delenv("DOCKER_HOST")
+    assert unreachable("refused").hint.endswith("and check `docker context ls`.")
+
+
 def test_a_member_of_the_engines_group_only_has_to_log_in_again(monkeypatch: pytest.MonkeyPatch) -> None:
     me = pwd.getpwuid(os.getuid()).pw_name
     for members, words in (([me], "not in this login yet"), (["other"], "usermod -aG docker")):
