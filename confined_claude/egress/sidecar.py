@@ -17,6 +17,8 @@ from .network import CONFIG, SidecarPlan
 _JOINED = b"joined\n"
 # A sidecar ends with its session, and may be seen to have done so a little before.
 TOGETHER_SECONDS = 5.0
+# One whose failure has ended a session is about to end.
+_FAILING_SECONDS = 1.0
 
 
 class Sidecar:
@@ -118,7 +120,7 @@ class Sidecar:
         if self._container is None:
             return
         self.wait_until_started()
-        if self._container.read(TOGETHER_SECONDS) or self._has_joined:
+        if self._container.read(_FAILING_SECONDS) or self._has_joined:
             return
         lines = self._container.errors.decode("utf-8", "replace").strip().splitlines()
         reason = lines[0] if lines else "it gave no reason"

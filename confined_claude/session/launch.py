@@ -259,9 +259,16 @@ def _own_environment(workspace: Workspace, facts: HostFacts, egress: Egress, *, 
         **({GITATTRIBUTES_VARIABLE: facts.git.attributes} if facts.git.attributes else {}),
         SUDO_VARIABLE: settings.sudo,
         PLUGIN_SCRIPTS_VARIABLE: settings.plugin_scripts,
-        JOIN_VARIABLE: egress.join,
+        JOIN_VARIABLE: _join(egress, settings, facts.engine),
         **({FORWARD_VARIABLE: egress.forward} if egress.forward else {}),
     }
+
+
+def _join(egress: Egress, settings: Settings, engine: EngineFacts) -> str:
+    """Return what the entrypoint is told of the session's network, and by which kernel that can be."""
+    if not egress.join or settings.runtime == ENGINE or not engine.kernel:
+        return egress.join
+    return f"{egress.join} kernel={engine.kernel}"
 
 
 def _files(carried: Carried) -> dict[str, str]:

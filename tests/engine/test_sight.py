@@ -77,8 +77,8 @@ def test_an_engine_without_our_files_is_refused(away: tuple[OwnEngine, Path], in
     assert left_over(engine) == ""
 
 
-def test_an_engine_with_our_files_is_asked_before_its_first_use_alone(user: User, project: Path, place: Path) -> None:
-    """It may have another address each time: then it is asked what it is, and no more."""
+def test_an_engine_that_has_our_files_is_tried_once(user: User, project: Path, place: Path) -> None:
+    """Each start finds no record of the engine's kind, and asks for that. It is still known to have our files."""
     lines: list[str] = []
     words = ("confined-claude", "shell", "--", "echo", "works")
     with relayed(place, lambda line: lines.append(line) or PASS) as (address, _):  # type: ignore[func-returns-value]

@@ -1,14 +1,14 @@
 """Ties a session's container to its sidecar, and makes sure that it is confined; then it becomes the command.
 
-    egress.join internet -- COMMAND...
-    egress.join none -- COMMAND...
-    egress.join allowlist HOST:PORT [ADDRESS:PORT]... -- COMMAND...
+    egress.join internet [kernel=RELEASE] -- COMMAND...
+    egress.join none [kernel=RELEASE] -- COMMAND...
+    egress.join allowlist HOST:PORT [ADDRESS:PORT]... [kernel=RELEASE] -- COMMAND...
 
 Runs as root in the session's container, before anything of the agent's does. Its connection to the sidecar stays open
 as file descriptor TIE, so that the sidecar ends when the session does. ``HOST:PORT`` is what Claude Code cannot do
 without, or ``-``: a port of the host needs no sidecar. At each ADDRESS:PORT of the loopback is a host that something is
-lent to; programs are made to trust the sidecar's certificate for that. Ends with exit code 3 if the sidecar is missing
-or does not confine the session.
+lent to; programs are made to trust the sidecar's certificate for that. RELEASE is the sidecar's kernel, where a runtime
+may have another. Ends with exit code 3 if the sidecar is missing or does not confine the session.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 _SECONDS = 30
 _REACH_SECONDS = 5
 _ENGINE_ERROR = 3
+_KERNEL = "kernel="
 _SELF_TEST = "self-test.confined-claude.invalid:443"
 # Of a network for documentation, which nobody has.
 _OUTSIDE = ("198.51.100.1", 443)
@@ -51,9 +52,12 @@ def main(words: Sequence[str]) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)  # the entrypoint blocks them
     end = words.index("--")
     mode, *rest = words[:end]
+    kernel = rest.pop().removeprefix(_KERNEL) if rest and rest[-1].startswith(_KERNEL) else os.uname().release
     if mode == "none":
         _check_nothing()
         _become(words[end + 1 :])
+    if kernel != os.uname().release:  # it would wait in vain: no socket leads from one kernel to another
+        _fail("its runtime has a kernel of its own, in which a sidecar's rules do not count")
     tie = _connect(SIDECARS[mode])
     try:
         if mode == "allowlist":

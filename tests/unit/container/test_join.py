@@ -170,6 +170,22 @@ def test_a_real_connection_that_is_refused_has_reached_this_machine(
     assert "can be reached through its gateway" in refused(capfd, "internet")
 
 
+@pytest.mark.parametrize("mode", [("internet",), ("allowlist", NEEDED)])
+def test_a_kernel_of_its_own_is_refused_before_anything_is_waited_for(
+    mode: tuple[str, ...], sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(join, "_SECONDS", SECONDS * 60)
+    monkeypatch.setitem(join.SIDECARS, "internet", f"\0{secrets.token_hex(8)}")
+    assert "its runtime has a kernel of its own" in refused(capfd, *mode, "kernel=4.4.0")
+
+
+@pytest.mark.usefixtures("nothing_of_this_process")
+def test_the_sidecars_kernel_is_none_of_its_own(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(join, "gateways", list)
+    sidecar("internet", answering(b"ready\n"))
+    joined("internet", f"kernel={os.uname().release}")
+
+
 # A sidecar that is not as it should be
 
 

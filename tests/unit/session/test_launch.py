@@ -727,12 +727,12 @@ def test_a_session_with_another_runtime_proves_its_network_and_sets_no_rules(
     network: str, root: Path, host: Host
 ) -> None:
     usual = planned(root, host, Settings(network=network))
-    other = planned(root, host, Settings(network=network, runtime="runsc"))
+    other = planned(root, host, Settings(network=network, runtime="runsc"), engine=EngineFacts(kernel="6.1.0"))
     assert " --runtime runsc " in " ".join(other.privileges)
     assert "--runtime" not in usual.privileges
     assert not other.egress.rules
     assert bool(other.egress.sidecar) is (network in ("internet", "allowlist"))
-    assert bool(other.environment["CONFINED_CLAUDE_JOIN"]) is (network != "open")
+    assert other.environment["CONFINED_CLAUDE_JOIN"].endswith(" kernel=6.1.0" if network != "open" else "")
     # The control: the engine's own needs no proof that it has the kernel's network.
     assert bool(usual.egress.rules) is (network == "internet")
     assert bool(usual.environment["CONFINED_CLAUDE_JOIN"]) is (network == "allowlist")
