@@ -23,13 +23,18 @@ _MODE = 0o755, 0o644
 
 
 def export(host: Host, to: str | None, *, force: bool) -> None:
-    """Write the current project's ``.devcontainer/devcontainer.json``, and say what is lost with it.
+    """Write the current project's ``.devcontainer/devcontainer.json``; see ``export_devcontainer``."""
+    if to != _DEVCONTAINER:
+        raise ConfinedError("There is nothing of that name to export.", "Try `confined-claude export devcontainer`.")
+    export_devcontainer(Workspace.current(host), force=force)
+
+
+def export_devcontainer(workspace: Workspace, *, force: bool = False) -> None:
+    """Write a project's ``.devcontainer/devcontainer.json``, and say what is lost with it.
 
     One that is there already, and is another, is only replaced with ``force``. Raises ConfinedError as a start does.
     """
-    if to != _DEVCONTAINER:
-        raise ConfinedError("There is nothing of that name to export.", "Try `confined-claude export devcontainer`.")
-    workspace = Workspace.current(host)
+    host = workspace.host
     guard.refuse_while_red(workspace)
     settings = workspace.settings._replace(ports=(), host_ports=())  # nobody stays with the container to serve them
     workspace, sign_in = signed_in(workspace._replace(settings=settings))

@@ -19,6 +19,7 @@ from ..settings.files import ProjectFiles
 from ..state import trust
 from ..state.current import current_directory
 from ..state.store import records_of
+from ..workspace import Workspace
 from . import template
 
 _OWN_TASKS = """\
@@ -33,9 +34,9 @@ It has tasks of its own, which stay as they are. Add these lines at their end fo
 def init(host: Host, directory: str | None, *, defaults: bool) -> None:
     """Put the scaffold into ``directory``, by default the current one; it is made if it is missing.
 
-    At a terminal copier asks its questions, unless the ``defaults`` are wanted, and what the answers make the project's
-    config ask for is allowed. Raises ConfinedError for a directory that can be no project, for links where copier
-    would write, and for what copier refuses.
+    At a terminal copier asks its questions, unless the ``defaults`` are wanted, what the answers make the project's
+    config ask for is allowed, and editors get a devcontainer.json if that is an answer. Raises ConfinedError for a
+    directory that can be no project, for links where copier would write, and for what copier refuses.
     """
     root = current_directory() / (directory or "")
     projects.check_new(root, host)
@@ -64,6 +65,10 @@ def init(host: Host, directory: str | None, *, defaults: bool) -> None:
     print(f"The scaffold is in {project.root}. Start Claude Code there, confined, with:  confined-claude")
     if not answers["confined_claude_shim"]:
         print(_OWN_TASKS, end="")
+    if asks and answers.get("confined_claude_devcontainer"):
+        from .export import export_devcontainer
+
+        export_devcontainer(Workspace.load(host, project))
 
 
 @contextlib.contextmanager

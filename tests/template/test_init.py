@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -121,6 +122,7 @@ def test_the_answers_of_a_terminal_are_in_the_config_and_need_no_trust(place: Pa
         shown.wait_for("Bad is not the name of a Debian package")
         shown.send("\x7f\x7f\x7fhello\r")
         shown.wait_for("The scaffold is in")
+        assert "devcontainer" not in shown.everything  # it could not have this network
     project = place / "made"
     lines = files(project)[CONFIG].splitlines()
     settings = [line.split("#")[0].strip() for line in lines if line and not line.startswith("#")]
@@ -133,6 +135,24 @@ def test_the_answers_of_a_terminal_are_in_the_config_and_need_no_trust(place: Pa
     with (project / CONFIG).open("a") as config:
         config.write("host_ports = [5432]\n")
     assert "host_ports" in confined(person, "trust", cwd=project, code=4)
+
+
+def test_editors_get_their_file_where_that_is_an_answer(place: Path, person: User) -> None:
+    with terminal(person, place, "confined-claude", "init", "made") as shown:
+        for question, answer in (
+            ("Add tasks.py", "\r"),
+            ("act without asking", "\r"),
+            ("What may sessions reach", "\x1b[B\x1b[B\r"),
+            ("Which more Debian packages", "\r"),
+            ("Write a devcontainer.json", "y"),
+        ):
+            shown.wait_for(question)
+            shown.send(answer)
+        shown.wait_for("Wrote ")
+        assert shown.wait_for_end() == 0
+    written = json.loads((place / "made/.devcontainer/devcontainer.json").read_text())
+    assert (written["workspaceFolder"], "none" in written["runArgs"]) == (str(place / "made"), True)
+    assert "devcontainer" not in files(place / "made")[ANSWERS]
 
 
 def test_a_config_that_was_there_is_not_allowed_by_init(place: Path, person: User) -> None:

@@ -67,7 +67,7 @@ PACKAGES = st.lists(st.from_regex(SPECS["packages"].pattern, fullmatch=True), ma
 def test_whatever_the_directory_and_the_answers_the_config_says_what_was_answered(
     name: str, shim: bool, yolo: bool, network: str, packages: list[str]
 ) -> None:
-    answers = {"shim": shim, "yolo": yolo, "network": network, "packages": "  ".join(packages)}
+    answers = {"shim": shim, "yolo": yolo, "network": network, "packages": "  ".join(packages), "devcontainer": yolo}
     data = {f"confined_claude_{question}": answer for question, answer in answers.items()}
     with tempfile.TemporaryDirectory() as directory:
         project = Path(directory, name)
@@ -84,7 +84,9 @@ def test_whatever_the_directory_and_the_answers_the_config_says_what_was_answere
                 **({"network": network} if network != "internet" else {}),
                 **({"packages": tuple(packages)} if packages else {}),
             }
-            assert "packages" not in (project / ".copier-answers.yml").read_text()
+            kept = (project / ".copier-answers.yml").read_text()
+            assert "packages" not in kept
+            assert "devcontainer" not in kept
 
 
 @pytest.mark.parametrize("name", ["Upper", "a", "-x", "x-", 'a"]\nsudo = "full', "a,b"])
