@@ -38,13 +38,6 @@ def test_no_permission_on_the_engine(make_user: Callable[..., User], place: Path
     assert_error(done, 3, "no permission", "usermod -aG docker")
 
 
-def test_a_project_may_narrow(user: User, project: Path) -> None:
-    user.folder(project / ".confined-claude")
-    (project / ".confined-claude/config.toml").write_text('network = "none"\n')
-    done = user.run("confined-claude", "shell", "--", "ls", "/sys/class/net", cwd=project, CONFINED_CLAUDE_NETWORK="")
-    assert done.stdout.split() == ["lo"]
-
-
 def test_an_unknown_network_leaves_nothing(user: User, project: Path) -> None:
     done = user.run("confined-claude", "run", "--network", "docker:nope-nope", cwd=project)
     assert done.returncode == 3

@@ -168,10 +168,3 @@ def test_a_gateway_on_the_loopback_that_a_variable_names_is_reached(plain_user: 
     assert done.stdout.splitlines() == [
         *("host.docker.internal ONE", "host.docker.internal TWO", f"http://host.docker.internal:{port}/v1"),
     ], done.stderr
-
-
-def test_what_no_session_reaches_is_said_at_the_start(plain_user: User, place: Path) -> None:
-    project = plain_user.folder(place / "closed")
-    given = {**OPEN, "CONFINED_CLAUDE_NETWORK": "none", "CONFINED_CLAUDE_HOST_PORTS": "5432"}
-    done = plain_user.run("confined-claude", "shell", "--", "true", cwd=project, **given)
-    assert 'Port 5432 of this machine is out of reach: network = "none".' in done.stderr

@@ -286,15 +286,3 @@ def test_a_gateway_on_the_hosts_loopback_gets_a_name_that_works_inside(user: Use
     url, address = done.stdout.splitlines()
     assert url == "http://host.docker.internal:8787/path"
     assert address.split()[1] == "host.docker.internal"
-
-
-def test_settings_are_copied_once_and_then_the_containers_own(user: User, project: Path) -> None:
-    claude = user.folder(user.home / ".claude")
-    (claude / "settings.json").write_text('{"model": "from-host"}')
-    (claude / "CLAUDE.md").write_text("host memory")
-    user.own(claude / "settings.json", claude / "CLAUDE.md")
-    script = "cat ~/.claude/settings.json ~/.claude/CLAUDE.md; echo '{}' > ~/.claude/settings.json"
-    first = user.run("confined-claude", "shell", "--", "sh", "-c", script, cwd=project)
-    assert first.stdout == '{"model": "from-host"}host memory'
-    second = user.run("confined-claude", "shell", "--", "sh", "-c", "cat ~/.claude/settings.json", cwd=project)
-    assert second.stdout == "{}\n"

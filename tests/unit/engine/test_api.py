@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import sys
 from pathlib import Path
 
@@ -125,16 +124,3 @@ def test_an_address_that_is_no_unix_socket_is_reached_by_the_docker_command(
             return
         with pytest.raises(EngineError, match=r"no Docker engine|does not answer"):
             api.ask("GET", "/x")
-
-
-def test_no_permission_on_the_engine_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_socket: socket.socket, _address: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    class Closed(socket.socket):
-        connect = refuse  # type: ignore[assignment]
-
-    monkeypatch.setattr(api.socket, "socket", Closed)
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/an.sock")
-    with pytest.raises(EngineError, match="You have no permission to use the Docker engine"):
-        api.ask("GET", "/info")
