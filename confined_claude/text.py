@@ -69,6 +69,11 @@ def named(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in words: ``1 file``, ``2 files``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def strip_controls(text: str) -> str:
     """Return the output of a program without colours and control characters, with its line breaks."""
     return "".join(char if char.isprintable() or char == "\n" else " " for char in re.sub(_SEQUENCE, "", text))

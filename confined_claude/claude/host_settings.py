@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -52,7 +53,7 @@ def read(host: Host, written: Iterable[Path] = (), managed: Path = CLAUDE_MANAGE
     """
     problems: list[str] = []
     own = host.claude_config / SETTINGS
-    places = _once(lambda: tuple(writable_by_sessions(host, written)))
+    places = cache(lambda: tuple(writable_by_sessions(host, written)))
     if host.environ.get("CLAUDE_CONFIG_DIR") and (place := within(host.claude_config, places())):
         raise ConfinedError(
             f"CLAUDE_CONFIG_DIR is in {place}, where sessions can write: nothing of it can be trusted.",
@@ -170,15 +171,3 @@ def _listed(directory: Path) -> list[Path]:
         return [path for path in directory.iterdir() if path.suffix == ".json" and not path.name.startswith(".")]
     except OSError:
         return []
-
-
-def _once(call: Callable[[], tuple[Path, ...]]) -> Callable[[], tuple[Path, ...]]:
-    """Return ``call``, which is called the first time only."""
-    found: list[tuple[Path, ...]] = []
-
-    def get() -> tuple[Path, ...]:
-        if not found:
-            found.append(call())
-        return found[0]
-
-    return get

@@ -108,21 +108,27 @@ class Setup:
         with self._offered(() if has_all else FOLLOWED) as (source, offer):
             if source is None or (record is not None and record.is_done and _is_same(offer, record, has_all=has_all)):
                 return ()
-            with locked(self._state.at(DIRECTORY), LOCK) as records, self._location.make() as config:
-                # Version 0.1 has made a config without a record, and has copied the settings.
-                record = self.record() or Record(settings="")
+            with self._changing() as (config, record):
                 told = record.left_out
-                try:
-                    if not has_all:
-                        self._remove_gone(offer, config, record)
-                        record.left_out = sorted(offer.left_out)
-                    self._copy(source, offer, config, record)
-                    record.is_done = True
-                except OSError as error:
-                    raise system_error("write to", config.path, error) from None
-                finally:
-                    _write_record(records, self._location, record)
+                if not has_all:
+                    self._remove_gone(offer, config, record)
+                    record.left_out = sorted(offer.left_out)
+                self._copy(source, offer, config, record)
+                record.is_done = True
         return (_LEFT_OUT,) if set(record.left_out) - set(told) else ()
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[tuple[Directory, Record]]:
+        """Open the config and its record, which is written however the block ends. Raises ConfinedError."""
+        with locked(self._state.at(DIRECTORY), LOCK) as records, self._location.make() as config:
+            # Version 0.1 has made a config without a record, and has copied the settings.
+            record = self.record() or Record(settings="")
+            try:
+                yield config, record
+            except OSError as error:
+                raise system_error("write to", config.path, error) from None
+            finally:
+                _write_record(records, self._location, record)
 
     def record(self) -> Record | None:
         """Return what is on record of the config, None if nothing is. Raises ConfinedError for a newer version."""
@@ -176,22 +182,16 @@ class Setup:
         Raises ConfinedError.
         """
         kept = f"{_BACKUPS}/setup-{time.strftime('%Y%m%d-%H%M%S')}"
-        with locked(self._state.at(DIRECTORY), LOCK) as records, self._location.make() as config:
-            record = self.record() or Record(settings="")
-            try:
-                for change in changes:
-                    if change.inside is not None:
-                        _place(config, f"{kept}/{change.path}", change.inside, 0o600)
-                    _place(config, change.path, change.host, 0o700 if change.is_executable else 0o600)
-                    if change.offered is None:
-                        record.settings = digest(self.theirs.settings)
-                    else:
-                        stamp = (*change.offered.stamp, change.is_executable)
-                        record.files[change.path] = Copied(*stamp, _hash(change.host))
-            except OSError as error:
-                raise system_error("write to", config.path, error) from None
-            finally:
-                _write_record(records, self._location, record)
+        with self._changing() as (config, record):
+            for change in changes:
+                if change.inside is not None:
+                    _place(config, f"{kept}/{change.path}", change.inside, 0o600)
+                _place(config, change.path, change.host, 0o700 if change.is_executable else 0o600)
+                if change.offered is None:
+                    record.settings = digest(self.theirs.settings)
+                else:
+                    stamp = (*change.offered.stamp, change.is_executable)
+                    record.files[change.path] = Copied(*stamp, _hash(change.host))
         return kept if any(change.inside is not None for change in changes) else ""
 
     # Copying

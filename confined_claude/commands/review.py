@@ -14,7 +14,7 @@ from ..guard.findings import Finding
 from ..guard.review import Review
 from ..host import Host
 from ..state.current import current_project
-from ..text import escape
+from ..text import counted, escape
 from ..workspace import Workspace
 
 _MAX_FINDINGS = 200
@@ -75,7 +75,7 @@ def _also(found: Review, shown: Sequence[Finding]) -> Iterator[str]:
         yield f"Sessions have made projects of their own of: {names}."
         yield "What starts there is a session of this one until you `review --accept` them."
     if older := len(found.findings) - len(shown):
-        yield f"{older} older {'finding' if older == 1 else 'findings'}: confined-claude review --all"
+        yield f"{counted(older, 'older finding')}: confined-claude review --all"
     for copy in found.unfetched:
         yield f"A copy of the repository has commits on: {', '.join(map(escape, copy.branches))}. To fetch them:"
         yield f"  {escape(copy.command)}"

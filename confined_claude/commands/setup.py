@@ -23,7 +23,7 @@ from ..image.recipe import image_chain
 from ..settings import Settings
 from ..state.current import current_project
 from ..state.store import state_of
-from ..text import diff, escape
+from ..text import counted, diff, escape
 from ..workspace import Workspace
 
 _ALL = "all"
@@ -124,7 +124,7 @@ def _summary(offer: Offer) -> str:
     entries = {tuple(path.split("/")[:2]) for path in offer.files}
     count = Counter(entry[0] for entry in entries)
     kinds = [f"{count[name]} in {name}/" if rest else name for name, *rest in sorted(entries)]
-    files = "1 file" if len(offer.files) == 1 else f"{len(offer.files)} files"
+    files = counted(len(offer.files), "file")
     return f"{', '.join(dict.fromkeys(kinds)) or 'nothing to copy'}: {files}, {in_words(Size(offer.bytes))}"
 
 

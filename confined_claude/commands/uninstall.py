@@ -18,8 +18,7 @@ from ..image.inventory import Inventory, footprint
 from ..session import listing
 from ..state import projects
 from ..state.store import state_of
-from ..text import escape
-from .clean.plan import counted
+from ..text import counted, escape
 from .clean.project import ProjectCleanup
 
 

@@ -53,6 +53,11 @@ def roots(location: Location) -> list[Path]:
         return (directory and read_json(directory, _FILE, lambda value: [Path(path) for path in value])) or []
 
 
+def places(workspace: Workspace) -> Iterator[Workspace]:
+    """Yield the workspaces of what sessions of a project have written beside it."""
+    yield from (workspace_at(workspace, root) for root in roots(workspace.state))
+
+
 def remember(location: Location, more: Iterable[Path]) -> None:
     """Record that a session of a project writes ``more`` beside it. Raises ConfinedError."""
     with locked(location, LOCK) as directory:
@@ -61,8 +66,8 @@ def remember(location: Location, more: Iterable[Path]) -> None:
 
 def take_over(workspace: Workspace, key: str) -> Iterator[Lock]:
     """Yield what owns the session ``key`` of a project in each place that it writes beside it, if nobody does yet."""
-    for root in roots(workspace.state):
-        with records.locked(workspace_at(workspace, root).state) as there:
+    for place in places(workspace):
+        with records.locked(place.state) as there:
             owner = there.take_over(key)
         if owner is not None:
             yield owner

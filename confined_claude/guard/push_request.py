@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from ..text import escape, parse_json
+from ..text import counted, escape, parse_json
 
 HEADS = "refs/heads/"
 _MAX_UPDATES = 16
@@ -100,13 +100,13 @@ class Change(NamedTuple):
 
 def described(change: Change) -> Iterator[str]:
     """Yield the lines that show a change to a person; what a session chose in them is escaped."""
-    yield f"  {_title(change)}, {_number(len(change.commits), 'commit')}:"
+    yield f"  {_title(change)}, {counted(len(change.commits), 'commit')}:"
     yield from _first(50, [f"    {shown(line)}" for line in change.commits])
-    counted = [sum(int(file[at]) for file in change.files if file[at].isdecimal()) for at in (0, 1)]
-    yield f"  {_number(len(change.files), 'file')} changed, +{counted[0]} -{counted[1]}:"
+    lines = [sum(int(file[at]) for file in change.files if file[at].isdecimal()) for at in (0, 1)]
+    yield f"  {counted(len(change.files), 'file')} changed, +{lines[0]} -{lines[1]}:"
     yield from _first(30, [f"    {shown(path)} +{added} -{deleted}" for added, deleted, path in change.files])
     if change.passing:
-        yield f"  {_number(len(change.passing), 'file')} in earlier commits alone, which are published too:"
+        yield f"  {counted(len(change.passing), 'file')} in earlier commits alone, which are published too:"
         yield from _first(30, [f"    {shown(path)}" for path in change.passing])
     yield from _first(100, _found(change.findings))
 
@@ -140,10 +140,6 @@ def _title(change: Change) -> str:
 def _found(findings: Iterable[Finding]) -> list[str]:
     lines = sorted(findings, key=lambda finding: not finding.red)
     return [f"  {'red' if red else 'yellow'}: {shown(path)} (runs with {runs})" for path, runs, red, _ in lines]
-
-
-def _number(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _first(most: int, lines: list[str]) -> Iterator[str]:

@@ -98,7 +98,7 @@ def recover_beside(workspace: Workspace, who: str = _INTERRUPTED) -> None:
     """Report what interrupted sessions have left in what they wrote beside a project. Raises ConfinedError."""
     from . import beside  # most starts recover nothing
 
-    for place in (beside.workspace_at(workspace, root) for root in beside.roots(workspace.state)):
+    for place in beside.places(workspace):
         with locked(place.state) as records:
             recover_interrupted(records, GuardedProject(place, lenient=True, is_beside=True), who=who)
 

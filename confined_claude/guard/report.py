@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from ..console import say
-from ..text import diff, escape, named
+from ..text import counted, diff, escape, named
 from .findings import Finding
 from .snapshot import Kind
 
@@ -91,7 +91,7 @@ def summarize(findings: Sequence[Finding]) -> str:
     yellow = len(findings) - red
     parts = []
     if red:
-        parts.append(f"{red} {'file' if red == 1 else 'files'} that your computer runs by itself (red)")
+        parts.append(f"{counted(red, 'file')} that your computer runs by itself (red)")
     if yellow:
         noun = "" if red else "file " if yellow == 1 else "files "
         parts.append(f"{yellow} {noun}that your tools may run (yellow)")

@@ -14,7 +14,7 @@ from ..errors import ConfinedError, system_error
 from ..text import escape
 from ..workspace import Workspace
 from . import commits, isolation, open_findings
-from .beside import roots, workspace_at
+from .beside import places
 from .findings import Finding, order
 from .guarded_project import GuardedProject
 from .isolation import Unfetched
@@ -43,7 +43,7 @@ class Review(NamedTuple):
 def review(workspace: Workspace) -> Review:
     """Return what is open in a project and in what its sessions wrote beside it, interrupted ones included."""
     here = _review(GuardedProject(workspace, lenient=True))
-    found = (here, *(_review(_beside(place)) for place in _places(workspace)))
+    found = (here, *(_review(_beside(place)) for place in places(workspace)))
     return Review(
         sorted((finding for one in found for finding in one.findings), key=order),
         [copy for one in found for copy in one.unfetched],
@@ -66,14 +66,9 @@ def _beside(place: Workspace) -> GuardedProject:
     return GuardedProject(place, lenient=True, is_beside=True)
 
 
-def _places(workspace: Workspace) -> list[Workspace]:
-    """Return the workspaces of what the project's sessions have written beside it."""
-    return [workspace_at(workspace, root) for root in roots(workspace.state)]
-
-
 def _place_of(workspace: Workspace, path: str) -> tuple[Workspace, str]:
     """Return the workspace that the finding at a path, as it is shown, is on record in, and its path there."""
-    for place in _places(workspace):
+    for place in places(workspace):
         inner = path.removeprefix(f"{place.project.root}/")
         with locked(place.state) as records:
             if inner != path and any(inner in _names(finding) for finding in records.findings()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..egress.blocked import blocked_in, lent_in
+from ..text import counted
 from ..workspace import Workspace
 from . import YOLO
 from .launch import Launch
@@ -24,7 +25,7 @@ def closing_lines(
         yield f"{refused} {were} refused: `confined-claude blocked` shows them."
     lent, file = lent_in(workspace, launch.key)
     if lent:
-        yield f"What is lent went into {lent} request{'s' * (lent > 1)}: {file}"
+        yield f"What is lent went into {counted(lent, 'request')}: {file}"
     if not launch.has_claudes_screen:
         return
     from ..claude import conversations  # with what it needs it takes longer than a start may

@@ -21,7 +21,7 @@ from ..container.egress.networks import SOCKETS
 from ..errors import ConfinedError
 from ..fs.directory import Directory, Location
 from ..fs.removal import remove_place
-from ..text import escape, strip_controls
+from ..text import counted, escape, strip_controls
 
 SOCKET = "agent"
 _KNOWN_HOSTS, _CONFIG = "known_hosts", "ssh_config"
@@ -83,7 +83,7 @@ class SshAgent:
 
     def lines(self) -> list[str]:
         """Return what to say at the session's end."""
-        number = f"{self._signed} time{'' if self._signed == 1 else 's'}"
+        number = counted(self._signed, "time")
         return [f"Your ssh keys have signed {number}, for {', '.join(self._entries)}."] if self._signed else []
 
     def serve(self, listener: socket.socket) -> None:

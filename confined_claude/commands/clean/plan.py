@@ -35,7 +35,3 @@ def sizes_of(items: Sequence[Item]) -> list[Size]:
     """Return what each of the ``items`` takes on disk."""
     found = measure({number: item.locations for number, item in enumerate(items)})
     return [sum(found[number], Size(item.bytes)) for number, item in enumerate(items)]
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -24,10 +24,11 @@ from ...state import projects
 from ...state.current import current_project
 from ...state.profiles import DEFAULT
 from ...state.store import LOCK, records_of, state_of
+from ...text import counted
 from ...workspace import CONVERSATIONS, data_of, in_profile, profile_data, scaffold_of, shared_config
 from . import trash
 from .confirm import refuse_while_running
-from .plan import Item, Plan, counted
+from .plan import Item, Plan
 
 _IGNORE = ".gitignore"
 # States of a container that uses nothing.

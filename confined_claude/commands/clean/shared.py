@@ -17,10 +17,11 @@ from ...image.inventory import ImageInventory, Inventory
 from ...session import listing
 from ...state import liveness, locks, profiles
 from ...state.store import LOGS, state_of
+from ...text import counted
 from ...workspace import CACHES, CLAUDE_CONFIG, PROFILES, shared_data
 from . import trash
 from .confirm import refuse_while_running
-from .plan import Item, Plan, counted
+from .plan import Item, Plan
 
 
 class SharedCleanup(NamedTuple):

@@ -18,7 +18,7 @@ from ...engine.image import Image
 from ...fs.usage import in_words
 from ...session.listing import Session
 from ...state.profiles import DEFAULT
-from ...text import escape
+from ...text import counted, escape
 from .model import CLEAN, CLEAN_ALL, CLEAN_GLOBAL, CLEAN_GLOBAL_ALL, Data, KnownProject, SessionUsage, Status
 
 _PLAIN, _TITLE, _YELLOW = "", "bold", "yellow"
@@ -173,7 +173,7 @@ class _Text:
         for each in self._found.projects:
             red, yellow, unseen, older = each.open.red, each.open.yellow, each.open.unscanned, each.open.older
             if red or yellow or unseen or older:
-                sessions = f"{unseen} session{'' if unseen == 1 else 's'} not scanned yet"
+                sessions = f"{counted(unseen, 'session')} not scanned yet"
                 cells = (
                     red and f"{red} red",
                     yellow and f"{yellow} yellow",
