@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..fs.directory import Directory, Location
 from ..fs.lock import LONGER_THAN_STALE_SECONDS, lock_directory
@@ -133,17 +133,14 @@ def _rename_in(held: Location, move: Move) -> None:
 def _rename_paths(location: Location, move: Move) -> None:
     """Put the new paths in place of the old ones in a config's global state and prompts."""
     with contextlib.suppress(FileNotFoundError), location.open() as config:
-        if _moved_state(config, move) is not None:
-            with lock_directory(config, f"{GLOBAL_STATE}.lock", LONGER_THAN_STALE_SECONDS) as is_locked:
-                if is_locked and (state := _moved_state(config, move)) is not None:
-                    config.write(GLOBAL_STATE, json.dumps(state, indent=2).encode())
-        if _moved_prompts(config, move) is not None:
-            with lock_directory(config, f"{PROMPTS}.lock", LONGER_THAN_STALE_SECONDS) as is_locked:
-                if is_locked and (prompts := _moved_prompts(config, move)) is not None:
-                    config.write(PROMPTS, prompts)
+        for name, moved in ((GLOBAL_STATE, _moved_state), (PROMPTS, _moved_prompts)):
+            if moved(config, move) is not None:
+                with lock_directory(config, f"{name}.lock", LONGER_THAN_STALE_SECONDS) as is_locked:
+                    if is_locked and (content := moved(config, move)) is not None:
+                        config.write(name, content)
 
 
-def _moved_state(config: Directory, move: Move) -> dict[str, Any] | None:
+def _moved_state(config: Directory, move: Move) -> bytes | None:
     """Return the global state with the new paths; None if it has none of the old ones."""
     state = as_dict(parse_json(config.read(GLOBAL_STATE)))
     projects = as_dict(state.get("projects"))
@@ -151,7 +148,7 @@ def _moved_state(config: Directory, move: Move) -> dict[str, Any] | None:
         return None
     kept = {path: value for path, value in projects.items() if move.of_path(path) is None}
     moved = {new: value for path, value in projects.items() if (new := move.of_path(path)) is not None}
-    return {**state, "projects": {**moved, **kept}}
+    return json.dumps({**state, "projects": {**moved, **kept}}, indent=2).encode()
 
 
 def _moved_prompts(config: Directory, move: Move) -> bytes | None:

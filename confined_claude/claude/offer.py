@@ -253,13 +253,8 @@ class HostConfig:
         return f"{self._home}/{path[2:]}" if path.startswith("~/") else path
 
 
-class _Walk:
+class _Walk(Offer):
     """What was found on the way through one entry."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, Offered] = {}
-        self.left_out: dict[str, str] = {}
-        self.bytes = 0
 
     def add(self, path: str, file: Offered) -> None:
         if file.stamp[0] > _FILE_BYTES:

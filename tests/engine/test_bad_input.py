@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -64,25 +63,6 @@ def test_a_full_disk_while_copying_the_settings(user: User, project: Path, full_
     shown = ("shell", "--", "sh", "-c", "cat ~/.claude/settings.json")
     done = user.run("confined-claude", *shown, cwd=project, XDG_DATA_HOME=str(full_disk))
     assert "x" * 100_000 in done.stdout, done.stderr
-
-
-@pytest.mark.root
-def test_a_full_disk_while_copying_the_credentials(user: User, project: Path, full_disk: Path) -> None:
-    config = full_disk / "confined-claude/shared/claude-config"
-    config.mkdir(parents=True)
-    before = '{"claudeAiOauth": {"accessToken": "older", "expiresAt": 1}}'
-    (config / ".credentials.json").write_text(before)
-    filler = os.open(full_disk / "filler", os.O_WRONLY | os.O_CREAT)
-    with contextlib.suppress(OSError):
-        while True:
-            os.write(filler, b"x" * 512)
-    os.close(filler)
-    user.sign_in()
-    done = user.run(
-        "confined-claude", "--", "-p", "hello", cwd=project, ANTHROPIC_API_KEY="", XDG_DATA_HOME=str(full_disk)
-    )
-    assert_error(done, 2, "No space left on device", "disk space")
-    assert {path.name: path.read_text() for path in config.iterdir()} == {".credentials.json": before}
 
 
 def test_a_signal_without_a_terminal_leaves_nothing(user: User, project: Path) -> None:

@@ -135,31 +135,6 @@ def test_a_session_without_a_configuration_of_git_and_claude_makes_none(field: F
     assert {path.lstat().st_uid for path in made} == {field.user.uid}
 
 
-def test_two_projects_of_one_name_have_their_own(field: Field) -> None:
-    """M14."""
-    other = field.user.folder(field.project.parent / "other/project")
-    words = (
-        "confined-claude",
-        "shell",
-        "--",
-        "sh",
-        "-c",
-        "echo one > ~/venvs/x; touch on; until [ -e go ]; do sleep .1; done",
-    )
-    with field.user.running(*words, cwd=field.project) as session:
-        wait_until((field.project / "on").exists)
-        done = field.user.run("confined-claude", "shell", "--", "sh", "-c", "ls ~/venvs ..", cwd=other)
-        assert session.poll() is None
-        field.prepare("touch go")
-        session.communicate(timeout=60)
-    assert done.returncode == 0
-    assert done.stdout.split() == [
-        f"{other.parent}:".replace(str(other.parent), ".."),
-        "project",
-        "/home/claude/venvs:",
-    ]
-
-
 READS = """
     ln -s OUTSIDE/key link; ln -s /proc/1/root/OUTSIDE/key link2
     cat OUTSIDE/key link link2 /proc/1/root/OUTSIDE/key
