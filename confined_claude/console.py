@@ -12,19 +12,20 @@ import sys
 import time
 from typing import IO, Any, TypeVar
 
-from .text import wrap
+from .text import escape, wrap
 
 _Progress = TypeVar("_Progress", bound="Progress")
 
 _STEP_WIDTH = 80
 _PATIENCE_SECONDS = 0.5
+_RAW = "\r"
 
 
 def say(text: str) -> None:
     """Print a message of the tool's own. One that ends with a carriage return suits a terminal in raw mode."""
-    shown = wrapped(f"confined-claude: {text}", sys.stderr)
-    if text.endswith("\r"):
-        shown = shown.rstrip("\r").replace("\n", "\r\n") + "\r"
+    shown = wrapped(f"confined-claude: {text.removesuffix(_RAW)}", sys.stderr)
+    if text.endswith(_RAW):
+        shown = shown.replace("\n", "\r\n") + _RAW
     with contextlib.suppress(OSError):  # the window is closed: what remains to be done is done all the same
         print(shown, file=sys.stderr, flush=True)
 
@@ -35,7 +36,11 @@ def show(text: str) -> None:
 
 
 def wrapped(text: str, stream: IO[str]) -> str:
-    """Return ``text`` as it suits ``stream``: wrapped at words for a terminal, as it is for everything else."""
+    """Return ``text`` as it suits ``stream``: wrapped at words for a terminal, with its lines for everything else.
+
+    Whatever names, values and reasons are in it, none does anything to a terminal.
+    """
+    text = "\n".join(map(escape, text.split("\n")))
     try:
         width = os.get_terminal_size(stream.fileno()).columns
     except (OSError, ValueError):

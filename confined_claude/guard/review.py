@@ -207,6 +207,11 @@ def _restore(finding: Finding, project: GuardedProject, records: Records) -> str
                 return f"{path} runs with nobody's rights any more"
             if not finding.digest_before and finding.kind in _REMOVABLE:
                 content = directory.read(name)
+                if content is None and directory.is_file(name):
+                    raise ConfinedError(
+                        f"{path} is not removed: it is too large to be kept elsewhere.",
+                        f"Remove it yourself, or accept it with `confined-claude review --accept {shlex.quote(path)}`.",
+                    )
                 where = records.save_removed(f"{name[-100:]}.{secrets.token_hex(4)}", content or finding.after or b"")
                 directory.unlink(name)
                 return f"{path} is removed, and kept in {where}"

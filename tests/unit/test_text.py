@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from confined_claude.console import say, wrapped
 from confined_claude.text import escape, parse_json, strip_controls, wrap
 
 
@@ -50,6 +53,13 @@ def test_the_output_of_a_program_keeps_its_lines_and_nothing_that_steers() -> No
 def test_no_text_steers(text: str) -> None:
     assert escape(text).isprintable()
     assert strip_controls(text).replace("\n", "").isprintable()
+    assert wrapped(text, io.StringIO()).replace("\n", "").isprintable()
+
+
+def test_a_message_keeps_its_lines_also_for_a_terminal_in_raw_mode(capsys: pytest.CaptureFixture[str]) -> None:
+    say("one\x1b[2J\n  two")
+    say("one\r\x07\n  two\r")
+    assert capsys.readouterr().err == ("confined-claude: one\\x1b[2J\n  two\nconfined-claude: one\\r\\x07\r\n  two\r\n")
 
 
 @pytest.mark.parametrize(

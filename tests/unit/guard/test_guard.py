@@ -483,6 +483,19 @@ def removed(place: Place, path: str, message: str) -> bytes:
     return Path(message.rpartition(" kept in ")[2]).read_bytes()
 
 
+def test_what_is_too_large_to_be_kept_is_not_removed(place: Place) -> None:
+    def plant() -> None:
+        with open(place.root / "-large", "wb") as file:
+            file.truncate((16 << 20) + 1)
+
+    place.session(plant)
+    with pytest.raises(ConfinedError, match="-large is not removed: it is too large"):
+        review.restore(place.workspace, "./-large")
+    assert (place.root / "-large").stat().st_size > 16 << 20
+    os.truncate(place.root / "-large", 3)
+    assert removed(place, "-large", review.restore(place.workspace, "./-large")) == bytes(3)
+
+
 def test_what_was_there_is_put_back_in_the_same_file(place: Place) -> None:
     (place.root / "Makefile").chmod(0o755)
     place.session(
