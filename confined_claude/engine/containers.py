@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # The exit code of what SIGKILL ended.
 KILLED = 128 + signal.SIGKILL
 _STOP_SECONDS = 10
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.01
 _MOST_NAMES = 256
 # With the default keys the engine would hold back Ctrl-P, and a session could be detached and left running unnoticed.
 # No terminal that speaks UTF-8 ever sends these bytes.

@@ -85,6 +85,10 @@ class World:
             sock.close()
         self.server.close()
 
+    def trust(self, certificate: Path) -> None:
+        with self.trusted.open("ab") as file:
+            file.write(certificate.read_bytes())
+
     def handle(self, client: socket.socket) -> bytes:
         """Serve a connection, with as many requests as the client has."""
         with client.dup() as kept, contextlib.suppress(OSError):
@@ -324,11 +328,11 @@ def test_a_host_that_is_not_verified_gets_no_byte_of_http(world: World, tmp_path
         world.context = certificate(tmp_path, HOST)
     elif kind == "misnamed":
         world.context = certificate(tmp_path, OTHER)
-        world.lender._outside.load_verify_locations(tmp_path / "cert")
+        world.trust(tmp_path / "cert")
     elif kind == "expired":
         reasons[kind] = "expired"
         world.context = certificate(tmp_path, HOST, end="20200102000000Z")
-        world.lender._outside.load_verify_locations(tmp_path / "cert")
+        world.trust(tmp_path / "cert")
     elif kind == "HTTP/2 alone":
         world.context.set_alpn_protocols(["h2"])
     else:
@@ -343,6 +347,12 @@ def test_a_host_that_is_not_verified_gets_no_byte_of_http(world: World, tmp_path
     assert world.refused == ["certificate"]
     world.context, world.answer = world.contexts[HOST], LAST  # the control
     assert world.ask(world.get(f"Authorization: Bearer {PLACEHOLDER}")).endswith(b"ok")
+
+
+def test_without_authorities_nothing_is_sent(world: World) -> None:
+    world.trusted.unlink()
+    assert world.ask(world.get(f"Authorization: Bearer {PLACEHOLDER}")).startswith(b"HTTP/1.1 502 ")
+    assert (world.heard, world.raw) == ([], 0)
 
 
 class NoTls:
