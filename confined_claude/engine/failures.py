@@ -40,11 +40,13 @@ _NO_GPU = (
     "The setting `gpus` needs a GPU on the engine's machine, and what brings it into containers: the NVIDIA Container "
     "Toolkit. Without it leave the setting out."
 )
+_FULL_DISK = "[Nn]o space left on device"
+DISK_HINT = "Free some disk space on the engine's disk and start again."
 _HINTS = (
     ("bind source path does not exist|[Mm]ounts denied|creating mount source path|statfs .*no such", OTHER_FILES),
     (r"(?s)mount.*(stat|mount|open|lstat) .*permission denied", _HIDDEN_FILES),
     ("execute nft", "Podman's networks need nftables: install it (Debian, Ubuntu: apt-get install nftables)."),
-    ("no space left", "Free some disk space on the engine's disk and start again."),
+    (_FULL_DISK, DISK_HINT),
     (r"device driver .* with capabilities: \[\[gpu", _NO_GPU),
     ("network .*not found", "See `{program} network ls` for the networks there are."),
 )
@@ -62,6 +64,11 @@ def hint_on(reason: str) -> str:
     """Return what to do about an engine's ``reason``; empty if that is not known."""
     found = next((hint for pattern, hint in _HINTS if re.search(pattern, reason)), "")
     return found.replace("{program}", program_name(os.environ)) if "{" in found else found
+
+
+def is_disk_full(reason: str) -> bool:
+    """Return whether the engine, or a program in a build of it, says that the engine's disk is full."""
+    return re.search(_FULL_DISK, reason) is not None
 
 
 def is_unreachable(reason: str) -> bool:

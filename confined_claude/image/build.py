@@ -17,6 +17,7 @@ from ..console import BuildProgress, say
 from ..engine import labels
 from ..engine.builder import Step, Transcript
 from ..engine.context import program_name, with_proxies
+from ..engine.failures import DISK_HINT, is_disk_full
 from ..errors import ConfinedError, EngineError
 from ..fs.lock import Lock
 from ..host import Host
@@ -146,8 +147,9 @@ def _build(
             if code < 0:
                 on_line(f"The {program_name(os.environ)} command was killed.")
             if code:
-                hint = f"{recipe.hint} The whole log is in {path}.".lstrip()
-                raise EngineError(f"Building the image {transcript.failure()}", hint)
+                failure = transcript.failure()
+                cure = DISK_HINT if is_disk_full(failure) else recipe.hint
+                raise EngineError(f"Building the image {failure}", f"{cure} The whole log is in {path}.".lstrip())
         except BaseException:
             _note_unfinished(inventory, transcript.images)
             raise

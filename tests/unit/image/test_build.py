@@ -69,6 +69,7 @@ class Builds:
         self.pulled: list[str] = []
         self.made: list[str] = []
         self.fails: set[str] = set()
+        self.reason = "It fails."
 
     def image(self, name: str) -> Image | None:
         identity = self.ids.get(name, name)
@@ -101,7 +102,7 @@ class Builds:
         if name in self.fails:
             on_line(" ---> 0123456789ab")
             on_line("\x1b[31mred\x1b[0m\r\x9b2J[bold]kept[/bold]")
-            on_line("It fails.")
+            on_line(self.reason)
             self.labels["0123456789ab"] = {}
             return 1
         self.made.append(f"{name} fresh" if fresh else name)
@@ -263,6 +264,24 @@ def test_a_layer_that_fails_names_its_cure_and_its_log(
     assert cure in caught.value.hint
     log = Path(caught.value.hint.split("The whole log is in ")[1].removesuffix("."))
     assert "It fails" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Error processing tar file(exit status 1): write /big: no space left on device",
+        "dpkg: error: failed to write status record: No space left on device",
+    ],
+)
+def test_a_full_disk_of_the_engine_is_told_whatever_the_layer(reason: str, engine: Any, host: Host) -> None:
+    wanted = chain(host, packages=("hello",))
+    engine.fails, engine.reason = {wanted.name}, reason
+    with pytest.raises(EngineError, match="o space left on device") as caught:
+        ensure(engine, wanted, host)
+    assert caught.value.hint.startswith(
+        "Free some disk space on the engine's disk and start again. The whole log is in "
+    )
+    assert host.state in Path(caught.value.hint.split("The whole log is in ")[1]).parents
 
 
 def test_the_output_of_a_build_does_not_steer_the_terminal(
