@@ -22,6 +22,7 @@ from .project import SCAFFOLD, Project
 from .settings import Settings
 from .settings.files import ProjectFiles
 from .settings.resolution import resolve
+from .settings.specs import GIVEN
 from .state import profiles, trust
 from .state.current import current_directory, current_project
 from .state.profiles import DEFAULT, Profile
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 Flags = Mapping[str, str | None]
 
 SHARED, PROFILES = "shared", "profiles"
-CLAUDE_CONFIG, CONVERSATIONS = "claude-config", "conversations"
+CLAUDE_CONFIG, LENT_CONFIG, CONVERSATIONS = "claude-config", "claude-config-lent", "conversations"
 # What package managers have downloaded is in one directory: each mount costs a start some milliseconds. The image has
 # links to it where each looks for its own. Projects may share it, as nothing in it is read as settings or run where it
 # lies: neither ~/.gradle/init.d nor ~/.cargo/bin, nor npx's programs; those of uvx and Playwright are the project's.
@@ -158,6 +159,12 @@ class Workspace(NamedTuple):
 
     @property
     def claude_config(self) -> Location:
+        """The Claude config of its sessions: the profile's, or beside it one that never has a sign-in."""
+        config = self.profile_config
+        return config if self.settings.sign_in == GIVEN else config.parent.at(LENT_CONFIG)
+
+    @property
+    def profile_config(self) -> Location:
         """The container's own Claude config in the profile: the one that all projects share, or this project's."""
         if self.settings.claude_config == SHARED:
             return shared_config(self.host, self.profile.name)
@@ -168,7 +175,7 @@ class Workspace(NamedTuple):
         """Claude's conversations in the project, those of its profile."""
         if self.settings.claude_config == SHARED:
             return in_profile(self.data, self.profile.name).at(CONVERSATIONS)
-        return self.claude_config.at(CLAUDE_PROJECTS)
+        return self.profile_config.at(CLAUDE_PROJECTS)
 
     @property
     def downloads(self) -> Location:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY, TEST_LABEL, User, docker, own_name, wait_until
+from helpers import REPOSITORY, TEST_LABEL, Api, User, docker, own_name, wait_until
 
 from confined_claude.image.recipe import image_chain
 from confined_claude.settings import Settings
 
 HOST, OTHER = "registry.corp.test", "other.corp.test"
+API_HOST = "api.corp.test"
+API_URL = f"https://{API_HOST}:8443"
 VALUE = f"ghp_{uuid.uuid4().hex}"
 NETWORKS = ["internet", "allowlist"]  # in which something can be lent
 
@@ -38,7 +41,7 @@ def there(ground: Path, installed: Path) -> Iterator[There]:
     directory = ground / f"lent-{uuid.uuid4().hex[:8]}"
     for name in ("simple", "npm", "git"):
         (directory / name).mkdir(parents=True)
-    names = f"subjectAltName=DNS:{HOST},DNS:{OTHER}"
+    names = f"subjectAltName=DNS:{HOST},DNS:{OTHER},DNS:{API_HOST}"
     make = f"-x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={HOST} -addext {names} -keyout key -out ca.pem"
     subprocess.run(["openssl", "req", *make.split()], check=True, capture_output=True, cwd=directory)
     (directory / "both").write_text((directory / "ca.pem").read_text() + (directory / "key").read_text())
@@ -46,6 +49,7 @@ def there(ground: Path, installed: Path) -> Iterator[There]:
     directory.chmod(0o755)
     name = f"confined-claude-test-{uuid.uuid4().hex[:8]}"
     mounts = [f"type=bind,source={REPOSITORY}/tests/registries.py,target=/registries.py,readonly"]
+    mounts.append(f"type=bind,source={REPOSITORY}/tests/fake_api.py,target=/fake_api.py,readonly")
     mounts.append(f"type=bind,source={directory},target={directory}")
     # What a build would make for who trusts this certificate, without waiting for one.
     environ = {"SSL_CERT_FILE": str(directory / "ca.pem")}
@@ -66,10 +70,28 @@ def there(ground: Path, installed: Path) -> Iterator[There]:
         address = docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", name).strip()
         probe = f"curl -s -o /dev/null --resolve {HOST}:443:127.0.0.1 https://{HOST}/echo/"
         wait_until(lambda: "ok" in docker("exec", name, "sh", "-c", f"{probe} && echo ok", check=False))
+        serve = f"/fake_api.py --port 8443 --tls {directory}/both --log /tmp/requests"
+        docker("exec", "--detach", name, "python3", *serve.split())
         yield There(directory, name, environ | {"HTTPS_PROXY": f"http://{address}:3128", "GH_SOURCE": VALUE})
     finally:
         docker("rm", "--force", name, check=False)
         docker("rmi", "--force", image, check=False)
+
+
+@pytest.fixture
+def lent_api(there: There) -> Api:
+    """A fake Messages API at ``API_URL``, to which a sign-in can be lent."""
+    wait_until(lambda: "/tmp/requests" in docker("exec", there.container, "ls", "/tmp/requests", check=False))
+    return Api(there.container, "")
+
+
+@pytest.fixture
+def signed_in(make_user: Callable[..., User], there: There, lent_api: Api) -> User:
+    """Someone whose Claude is at ``API_URL`` and who lends sessions its sign-in, but has none yet."""
+    none = {"ANTHROPIC_API_KEY": "", "ANTHROPIC_BASE_URL": API_URL, "CONFINED_CLAUDE_NETWORK": ""}
+    user = make_user(*((12345, 12345) if os.geteuid() == 0 else ()), **none)
+    user.variables.update(there.variables, CONFINED_CLAUDE_SIGN_IN="lent", CLAUDE_CODE_MAX_RETRIES="0")
+    return user
 
 
 @pytest.fixture

@@ -12,20 +12,37 @@ from . import account, copied, credentials, expiry, onboarding, pasted, restorin
 from .copied import Action
 from .following import Followed, Follower, Watch
 from .host_settings import HostSettings
-from .sign_in import API_KEY, CREDENTIALS_KIND, HOW_TO_SIGN_IN, NOT_SIGNED_IN, Chosen, SignIn, billing, choose
+from .sign_in import (
+    API_KEY,
+    CREDENTIALS_KIND,
+    HOW_TO_SIGN_IN,
+    HOW_TO_SIGN_IN_LENT,
+    NOT_SIGNED_IN,
+    Chosen,
+    SignIn,
+    billing,
+    choose,
+)
 
 
 class ClaudeConfig:
     """The container's own Claude config, at ``location``, beside that of the host which it is copied from.
 
-    ``chosen`` is what signs in beside the credentials in it, by default what the variables of ``host`` do.
+    ``chosen`` is what signs in beside the credentials in it, by default what the variables of ``host`` do. If it is
+    lent, the config never has credentials, and ``lend`` takes each access token of the host's, empty without one.
     """
 
-    def __init__(self, location: Location, host: Host, chosen: Chosen | None = None) -> None:
+    def __init__(
+        self, location: Location, host: Host, chosen: Chosen | None = None, lend: Callable[[str], object] = str
+    ) -> None:
         self._location = location
         self._host = host
         self._chosen = choose(host.environ, HostSettings(), (), "") if chosen is None else chosen
         self._follower = Follower(location, host)
+        if self._chosen.is_lent:
+            from .lending import LentFollower  # most sessions are given it
+
+            self._follower = LentFollower(location, host, lend)
         self._followed: Followed | None = None
 
     def prepare(self) -> SignIn:
@@ -38,6 +55,8 @@ class ClaudeConfig:
         setup.make(self._location, self._host)
         with self._location.make() as config:
             restored = tuple(restoring.restore(config))
+            if self._chosen.is_lent:
+                restored += tuple(restoring.remove_sign_in(config))
             if self._chosen.kind:  # nothing is copied that is not used
                 sign_in = self._beside(self._follower.look(), restored)
             else:
@@ -83,8 +102,8 @@ class ClaudeConfig:
         return sign_in, credentials.expiry(mine) / 1000
 
     def watch(self, tell: Callable[[str], None]) -> Watch | None:
-        """Return what has its sign-in follow the host's while a session runs; None if something else signs in."""
-        if self._chosen.kind:
+        """Return what has its sign-in follow the host's while a session runs; None if that signs nothing in."""
+        if self._chosen.kind or self._chosen.placeholder == "":
             return None
         return Watch(self._follower, self._followed or self._follower.look(), tell)
 
@@ -105,6 +124,7 @@ class ClaudeConfig:
         if self._chosen.kind:
             return SignIn(self._chosen.kind, notes)
         if followed.mine is None:
-            return SignIn("", (*notes, NOT_SIGNED_IN, HOW_TO_SIGN_IN))
+            how = HOW_TO_SIGN_IN_LENT if self._chosen.is_lent else HOW_TO_SIGN_IN
+            return SignIn("", (*notes, NOT_SIGNED_IN, how))
         end = expiry.remarks(followed.theirs, followed.mine, time.time())
         return SignIn(CREDENTIALS_KIND, (*notes, *end))

@@ -20,7 +20,16 @@ from ..host import Host
 from ..project import Project
 from ..state.profiles import DEFAULT
 from ..text import as_dict, escape, parse_json
-from ..workspace import CLAUDE_CONFIG, CLAUDE_PROJECTS, CONVERSATIONS, data_of, in_profile, profile_data, shared_config
+from ..workspace import (
+    CLAUDE_CONFIG,
+    CLAUDE_PROJECTS,
+    CONVERSATIONS,
+    LENT_CONFIG,
+    data_of,
+    in_profile,
+    profile_data,
+    shared_config,
+)
 from . import history
 from .history import PROMPTS, PROMPTS_BYTES, SESSION_ID, ProjectScope
 from .names import NAME_LENGTH, TRANSCRIPT, directory_name
@@ -106,7 +115,7 @@ def carry_over(host: Host, move: Move, scope: ProjectScope) -> Iterator[str]:
     try:
         for name in (DEFAULT, *(name for name, _ in profile_data(host))):
             before, now = in_profile(old, name), in_profile(new, name)
-            for part in (CONVERSATIONS, CLAUDE_CONFIG):
+            for part in (CONVERSATIONS, CLAUDE_CONFIG, LENT_CONFIG):
                 if os.path.lexists(before.at(part).path):
                     _move(before.at(part), now)
             config = shared_config(host, name)
@@ -114,7 +123,8 @@ def carry_over(host: Host, move: Move, scope: ProjectScope) -> Iterator[str]:
                 yield from gather(config, now.at(CONVERSATIONS), scope)
             _rename_in(now.at(CONVERSATIONS), move)
             _rename_in(now.at(CLAUDE_CONFIG, CLAUDE_PROJECTS), move)
-            for place in (config, now.at(CLAUDE_CONFIG)):
+            own = (config.parent.at(LENT_CONFIG), now.at(CLAUDE_CONFIG), now.at(LENT_CONFIG))
+            for place in (config, *own):
                 _rename_paths(place, move)
     except OSError as error:
         yield f"Not all conversations of {escape(str(move.old))} could be taken along: {error.strerror}."

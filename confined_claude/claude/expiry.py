@@ -1,4 +1,4 @@
-"""The end of a copied sign-in, said while there is time to do something about it. Pure."""
+"""The end of a copied or lent sign-in, said while there is time to do something about it. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from .credentials import HostSignIn, can_renew, expiry
 
-EXPIRED = "The copied sign-in has expired."
+EXPIRED = "This machine's sign-in has expired."
 HOW_TO_RENEW = "Run `claude` on this machine once: it renews it, and running sessions use the new one."
 _HOW_TO_HAVE_IT_RENEWED = "Have `claude` run on this machine then: it renews it, and running sessions use the new one."
 _HOW_TO_SIGN_IN_AGAIN = "Use /login in `claude` on this machine: running sessions use the new one."
@@ -34,4 +34,4 @@ def remarks(theirs: HostSignIn, mine: Mapping[str, Any], now: float, *, is_runni
     if end - now > (_RUNNING_SECONDS if is_running else at_a_start):
         return ()
     how = _HOW_TO_HAVE_IT_RENEWED if is_renewable else _HOW_TO_SIGN_IN_AGAIN
-    return (f"The copied sign-in ends at {time.strftime('%H:%M', time.localtime(end))}.", how)
+    return (f"This machine's sign-in ends at {time.strftime('%H:%M', time.localtime(end))}.", how)

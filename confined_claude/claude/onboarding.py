@@ -16,6 +16,7 @@ GLOBAL_STATE = ".claude.json"
 LEGACY_STATE = ".config.json"
 # Claude Code remembers an approved API key by its last 20 characters.
 _KEY_SUFFIX = 20
+_MOST_KEYS = 200  # one that is lent has a placeholder for each session
 # What begins so says that a notice was seen, hasSeenAutoDefaultNotice for instance.
 _SEEN = "hasSeen"
 # The client (2.1.332) has room for one notice in its first screen. What it says there of its permission mode is in its
@@ -61,5 +62,6 @@ def _onboarded(config: Directory, api_key: str, host_state: Callable[[], Any]) -
     if suffix and suffix not in approved:
         rejected = responses.get("rejected")
         rejected = [key for key in rejected if key != suffix] if isinstance(rejected, list) else []
-        state["customApiKeyResponses"] = {**responses, "approved": [*approved, suffix], "rejected": rejected}
+        approved = [*approved, suffix][-_MOST_KEYS:]
+        state["customApiKeyResponses"] = {**responses, "approved": approved, "rejected": rejected}
     return state

@@ -26,6 +26,11 @@ HOW_TO_SIGN_IN = (
     "or use /login inside: it is kept for the next session."
 )
 
+HOW_TO_SIGN_IN_LENT = (
+    "Sign in with `claude` on this machine, or set CLAUDE_CODE_OAUTH_TOKEN or ANTHROPIC_API_KEY, and start again: a "
+    "/login inside holds for that session alone."
+)
+
 AUTH_TOKEN, API_KEY, OAUTH_TOKEN = environment.SIGN_IN
 # Claude Code remembers an API key, allowed or refused, by its last characters.
 KEY_SUFFIX = 20
@@ -36,7 +41,7 @@ SETTINGS_VARIABLE = "CONFINED_CLAUDE_SIGN_IN_SETTINGS"
 VALUE_FILE = "/run/confined-claude/sign-in/value"
 _HELPER = f"/bin/cat {VALUE_FILE}"
 _INSIDE_TTL_MS = "15000"
-_API = "https://api.anthropic.com"
+API = "https://api.anthropic.com"
 
 _REFUSED = "ANTHROPIC_API_KEY is not used: you refused this key on this machine, when Claude asked about it."
 # Kinds of sign-in that Claude Code (2.1.332) has in files of its own beside credentials, by the variable that tells.
@@ -62,6 +67,8 @@ class Chosen(NamedTuple):
 
     ``kind`` is as in SignIn, empty if nothing does. ``environ`` is the caller's environment with no more of sign-ins
     than what this one takes, ``inside`` are further variables for the session. ``source`` prints the credential.
+    ``placeholder`` stands for the credential in a session that is lent it, empty while there is none; it is None where
+    the session is given it.
     """
 
     kind: str
@@ -70,6 +77,11 @@ class Chosen(NamedTuple):
     inside: Mapping[str, str] = MappingProxyType({})
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    placeholder: str | None = None
+
+    @property
+    def is_lent(self) -> bool:
+        return self.placeholder is not None
 
     def __repr__(self) -> str:
         return repr_without(self, "environ")
@@ -128,7 +140,7 @@ def session_settings(chosen: Chosen, set_inside: Collection[str], network: Mappi
     sign-in that those set, which must not lead it elsewhere. ``network`` are the variables of the session's network.
     """
     effective = {**environment.split(chosen.environ)[1], **chosen.inside, **network}
-    pinned = {name: effective.get(name, _API if name == "ANTHROPIC_BASE_URL" else "") for name in set_inside}
+    pinned = {name: effective.get(name, API if name == "ANTHROPIC_BASE_URL" else "") for name in set_inside}
     settings: dict[str, object] = {}
     if chosen.source is not None and chosen.source.form == KEY:
         settings["apiKeyHelper"] = _HELPER

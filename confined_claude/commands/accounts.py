@@ -13,6 +13,7 @@ from ..fs.directory import Location
 from ..host import Host
 from ..project import Project
 from ..settings import Settings
+from ..settings.specs import LENT
 from ..state import profiles
 from ..state.profiles import Profile
 from ..text import escape
@@ -23,7 +24,7 @@ class Account(NamedTuple):
     """A profile with its Claude config and the host as the profile sees it.
 
     ``sign_in`` is what its sessions are signed in with, ``address`` the e-mail address of the account; both may be
-    empty. ``is_current`` says whether sessions started here use it.
+    empty. ``is_current`` says whether sessions started here use it, and ``is_lent`` whether those are lent the sign-in.
     """
 
     profile: Profile
@@ -32,13 +33,15 @@ class Account(NamedTuple):
     sign_in: str
     address: str
     is_current: bool
+    is_lent: bool = False
 
     @property
     def in_words(self) -> str:
         """Who that is, for a message."""
-        if self.sign_in != CREDENTIALS_KIND:
-            return self.sign_in or "not signed in"
-        return self.address or "an account without a known address"
+        if not self.sign_in:
+            return "not signed in"
+        who = self.address or "an account without a known address"
+        return f"{who if self.sign_in == CREDENTIALS_KIND else self.sign_in}{', lent' if self.is_lent else ''}"
 
     def document(self) -> dict[str, Any]:
         """Return it as a value for JSON."""
@@ -46,6 +49,7 @@ class Account(NamedTuple):
             "name": self.profile.name,
             "copies_from": str(self.profile.source),
             "sign_in": self.sign_in or None,
+            "is_lent": self.is_lent,
             "account": self.address or None,
             "is_current": self.is_current,
         }
@@ -58,7 +62,8 @@ def in_force(host: Host, here: Project | None, settings: Settings) -> Account:
     if here is None:
         return _account(profile, bound, shared_config(bound, profile.name), is_current=True)
     workspace = Workspace(bound, here, settings, profile=profile)
-    return _account(profile, bound, workspace.claude_config, is_current=True)
+    is_lent = settings.sign_in == LENT
+    return _account(profile, bound, workspace.profile_config, is_current=True, is_lent=is_lent)
 
 
 def accounts(host: Host, current: Account) -> list[Account]:
@@ -73,10 +78,12 @@ def line(found: Account) -> str:
     return escape(f"The profile is {found.profile.name}: {found.in_words}; it copies from {found.profile.source}.")
 
 
-def _account(profile: Profile, host: Host, config: Location, *, is_current: bool) -> Account:
+def _account(profile: Profile, host: Host, config: Location, *, is_current: bool, is_lent: bool = False) -> Account:
     chosen = None
     with contextlib.suppress(ConfinedError):  # a start says what is wrong
-        chosen = choosing.find(host, (), config)
+        chosen = choosing.find(host, (), config)._replace(placeholder="" if is_lent else None)
     sign_in = ClaudeConfig(config, host, chosen).look()[0].kind
-    address = account.signed_in_as(config, host) if sign_in == CREDENTIALS_KIND else ""
-    return Account(profile, config, host, sign_in, address, is_current)
+    address = ""
+    if sign_in == CREDENTIALS_KIND:
+        address = account.address_in(account.host_state(host)) if is_lent else account.signed_in_as(config, host)
+    return Account(profile, config, host, sign_in, address, is_current, is_lent)

@@ -17,6 +17,7 @@ from ..errors import ConfinedError
 from ..host import Host
 from ..session import CLAUDE
 from ..session.start import start
+from ..settings.specs import GIVEN, LENT
 from ..state.current import current_project
 from ..workspace import Workspace
 from . import accounts
@@ -39,6 +40,13 @@ def login(host: Host, *, token: bool, from_host: bool) -> int:
     if from_host:
         return _return_to_host(host)
     workspace = Workspace.current(host)
+    is_lent = workspace.settings.sign_in == LENT
+    workspace = workspace._replace(settings=workspace.settings._replace(sign_in=GIVEN))
+    if is_lent and not token:
+        raise ConfinedError(
+            "A sign-in of the sessions' own cannot be lent, and the setting sign_in here is lent.",
+            '`confined-claude login --token` has one that can; or use sign_in = "given".',
+        )
     return _with_token(workspace) if token else _inside(workspace)
 
 

@@ -46,7 +46,7 @@ _RULES_CAPABILITIES = ("NET_ADMIN", "SETPCAP")
 # As Docker has it by default, for ports 53 and 443 of the loopback.
 _ANY_PORT = ("--sysctl", "net.ipv4.ip_unprivileged_port_start=0")
 # The networks in which a session can have a sidecar that lends.
-_LENDING = ("internet", "allowlist")
+LENDING = ("internet", "allowlist")
 
 
 class SidecarPlan(NamedTuple):
@@ -121,10 +121,10 @@ def plan_egress(
 
 def _plan_mode(planner: _Planner, *, sets_rules: bool) -> Egress:
     mode = planner.workspace.settings.network
-    if planner.lent and mode not in _LENDING:
+    if planner.lent and mode not in LENDING:
         raise ConfinedError(
             f"Nothing can be lent to a session with network = {mode}, and a secret of this one has `lend`.",
-            f"Choose network = {' or '.join(_LENDING)}, leave the secret out, or give it: take `lend` out.",
+            f"Choose network = {' or '.join(LENDING)}, leave the secret out, or give it: take `lend` out.",
         )
     if mode == "internet":
         return planner.internet() if sets_rules and not planner.lent else planner.internet_by_sidecar()

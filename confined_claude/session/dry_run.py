@@ -19,10 +19,11 @@ from ..engine.images import Images
 from ..guard import enclosing
 from ..guard.guard import GuardPlan, plan_dry_run
 from ..guard.pins import FILES
+from ..settings.specs import GIVEN
 from ..text import escape
 from ..workspace import CLAUDE_PROJECTS, DOWNLOADERS, Workspace
 from .handover import names_in
-from .host_facts import gather_given, hide_lent
+from .host_facts import gather_given, hide_lent, lent_sign_in
 from .launch import Launch
 from .start import at_its_conversation, beside, engine_address, gather_facts, in_groups, plan, signed_in
 
@@ -37,6 +38,7 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
     enclosing.refuse_while_red(workspace)
     given = gather_given(workspace, runs_commands=False)
     workspace, sign_in = signed_in(at_its_conversation(workspace, command))
+    sign_in, given = lent_sign_in(workspace, sign_in, given)
     with Reservation() as reservation:
         address = engine_address(workspace.host)
         facts = gather_facts(hide_lent(workspace, given), address, sign_in, reservation, record=False)
@@ -74,13 +76,15 @@ def _summary(workspace: Workspace, launch: Launch, source: Source | None, *, has
     yield f"command:   {shlex.join(command)}, as {ids}, with{'' if launch.terminal else 'out'} a terminal"
     yield f"image:     {launch.image.name}{'' if has_image else ', which a start builds first: it is missing'}"
     yield f"network:   {workspace.settings.network}{'' if sidecar is None else f', by the sidecar {sidecar.name}'}"
+    yield f"sign-in:   {workspace.settings.sign_in}"
     yield f"limits:    {' '.join(launch.limits)}"
     yield f"read-only: {', '.join(read_only)}"
     yield f"secrets:   {', '.join({**launch.variables, **launch.secrets})}"
     yield from (*launch.notes, *launch.remarks)
     if source is not None:
         yield f"A start runs {source.name} for the credential of the sign-in; these commands have none."
-    yield "Only a start guards the project: it looks through it before and after, and copies your sign-in."
+    copies = ", and copies your sign-in" if workspace.settings.sign_in == GIVEN else ""
+    yield f"Only a start guards the project: it looks through it before and after{copies}."
 
 
 def _prepare(workspace: Workspace, launch: Launch, guarded: Sequence[GuardPlan]) -> Iterator[str]:

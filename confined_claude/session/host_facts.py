@@ -11,6 +11,7 @@ from ..claude.carried import Carried
 from ..claude.sign_in import Chosen
 from ..egress.ports import Published
 from ..guard.repository import Alternates
+from ..settings.specs import GIVEN
 from ..state.facts import Check, EngineFacts
 from .git import SessionGit
 
@@ -66,6 +67,18 @@ def gather_given(workspace: Workspace, *, runs_commands: bool = True) -> Given |
     from .given import gather
 
     return gather(workspace, runs_commands=runs_commands)
+
+
+def lent_sign_in(workspace: Workspace, chosen: Chosen, given: Given | None) -> tuple[Chosen, Given | None]:
+    """Return ``chosen``, with placeholders if the settings lend it, and ``given`` with what is lent for that.
+
+    Raises ConfinedError for a sign-in that cannot be lent.
+    """
+    if workspace.settings.sign_in == GIVEN:
+        return chosen, given
+    from .lent_sign_in import lend
+
+    return lend(workspace, chosen, given)
 
 
 def hide_lent(workspace: Workspace, given: Given | None) -> Workspace:

@@ -136,7 +136,7 @@ def _watch(workspace: Workspace, tell: Callable[[str], None]) -> Watch | None:
     from ..claude import choosing
     from ..claude.config import ClaudeConfig
 
-    host, config = workspace.host, workspace.claude_config
+    host, config = workspace.host, workspace.profile_config  # to one that it is lent to nobody can send more
     try:
         return ClaudeConfig(config, host, choosing.find(host, workspace.written, config)).watch(tell)
     except ConfinedError:  # the session goes on without

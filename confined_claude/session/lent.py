@@ -28,7 +28,8 @@ _VALUE = re.compile(rf"[!-~]{{{_FEWEST},8192}}")
 class Lent(NamedTuple):
     """A lent secret: the (host, port) pairs that it is lent to, its header, what the session has, and its value.
 
-    ``name`` is its own, and ``word`` what a shell in the session makes the placeholder of.
+    ``name`` is its own, and ``word`` what a shell in the session makes the placeholder of; empty if no program but
+    Claude Code has a use for it.
     """
 
     hosts: tuple[tuple[str, int], ...]
@@ -84,7 +85,7 @@ def git_settings(lent: Iterable[Lent]) -> Iterator[tuple[str, str]]:
     GitHub takes any user, and a token as the password. git says `erase` once a host has refused that.
     """
     for one in lent:
-        for host, port in one.hosts if one.header == _BASIC else ():
+        for host, port in one.hosts if one.header == _BASIC and one.word else ():
             place = f"https://{host}" + (f":{port}" if port != HTTPS_PORT else "")
             refused = f"confined-claude: {host} does not accept the secret {one.name}, which you lend to it."
             yield (

@@ -16,7 +16,7 @@ from ..fs.identity import identity_to_mount
 from ..host import Host
 from ..project import CONTAINER_HOME, Project
 from ..state.store import records_of
-from ..workspace import DOWNLOADERS, SHARED, Workspace
+from ..workspace import CLAUDE_PROJECTS, DOWNLOADERS, Workspace
 
 if TYPE_CHECKING:
     from ..project.mounts import HostMount
@@ -57,8 +57,8 @@ def plan_mounts(workspace: Workspace, beside: Iterable[HostMount] = ()) -> tuple
 
 
 def _own_conversations(workspace: Workspace, target: str) -> Iterator[Mount]:
-    """Yield the mount that hides the conversations of other projects, where they share the config."""
-    if workspace.settings.claude_config == SHARED:
+    """Yield the mount of the project's own conversations, where those in the config are others."""
+    if workspace.conversations != workspace.claude_config.at(CLAUDE_PROJECTS):
         yield _mount(workspace.conversations, target)
 
 

@@ -30,9 +30,10 @@ class Renewals:
         self._lent = given.lent if given else ()
         self._sign_in = choosing.renewal(sign_in, workspace.host, workspace.written)
         # By the placeholder that the session has; what has none is given.
+        self._placeholder = sign_in.placeholder or ""
         self._commands: list[tuple[str, Renewal]] = [*given.renewals()] if given else []
         if self._sign_in is not None:
-            self._commands.append(("", self._sign_in))
+            self._commands.append((self._placeholder, self._sign_in))
         self._undelivered: dict[Renewal, str] = {}
 
     def __enter__(self) -> Renewals:
@@ -51,10 +52,17 @@ class Renewals:
             return launch
         try:
             with timing.phase("sign-in"), signals.interruptible():
-                return launch.with_credential(self._sign_in.first())
+                value = self._sign_in.first()
         except ConfinedError as error:
             notes += (error.message, error.hint)
-            return launch.with_credential("")  # a later one has its place
+            return launch.with_credential(self._placeholder)  # a later one has its place
+        if self._placeholder:
+            self.lend(self._placeholder, value)
+            if value not in {one.value for one in self._lent}:
+                notes.append(
+                    f"What {self._sign_in.source.name} prints cannot be lent: it is shorter than 8 characters."
+                )
+        return launch.with_credential(self._placeholder or value)
 
     def lend(self, placeholder: str, value: str) -> None:
         """Have the sidecar put ``value`` into the place of ``placeholder`` from now on; nothing if it is empty."""

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .. import signals, timing
@@ -15,6 +16,7 @@ from ..claude.carried import Carried, HostSetup
 from ..claude.config import ClaudeConfig
 from ..claude.names import any_may_be_of, has_conversations
 from ..claude.setup import OFF, Setup
+from ..claude.setup import make as make_config
 from ..claude.sign_in import CREDENTIALS_KIND, Chosen
 from ..egress import local_networks
 from ..egress.ports import Published, Reservation
@@ -34,7 +36,7 @@ from ..state.store import state_of
 from ..workspace import CLAUDE_PROJECTS, Workspace
 from . import CLAUDE, orphans, runtimes
 from .git import plan_git
-from .host_facts import HostFacts, gather_given, hide_lent, sees_files
+from .host_facts import HostFacts, gather_given, hide_lent, lent_sign_in, sees_files
 from .launch import Launch, plan_launch
 from .mounts import bound_mounts, kept_groups, make_directories, replaceable
 from .renewals import Renewals
@@ -68,6 +70,7 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, 
                 with timing.phase("launch"):
                     given = gather_given(workspace)
                     workspace, chosen = signed_in(at_its_conversation(workspace, command), sign_in)
+                    chosen, given = lent_sign_in(workspace, chosen, given)
                     seen = hide_lent(workspace, given)
                     facts = gather_facts(seen, address, chosen, reservation)._replace(given=given)
                     launch = plan(workspace, facts, command)
@@ -110,7 +113,7 @@ def signed_in(workspace: Workspace, chosen: Chosen | None = None) -> tuple[Works
 
     ``chosen`` is by default what signs in on this host. Raises ConfinedError as ``choosing.find`` does.
     """
-    chosen = chosen or choosing.find(workspace.host, workspace.written, workspace.claude_config)
+    chosen = chosen or choosing.find(workspace.host, workspace.written, workspace.profile_config)
     chosen = chosen._replace(environ=context.with_proxies(chosen.environ))
     return workspace._replace(host=workspace.host._replace(environ=chosen.environ)), chosen
 
@@ -211,8 +214,9 @@ def _start(
         with signals.interruptible():
             stack.enter_context(locks.in_use(state_of(workspace.host)))
         sidecar.start()  # first of all, as it takes the longest
-        claude = ClaudeConfig(workspace.claude_config, workspace.host, sign_in)
         renewals = stack.enter_context(Renewals(workspace, sign_in, facts.given, sidecar))
+        lend = partial(renewals.lend, sign_in.placeholder or "")
+        claude = ClaudeConfig(workspace.claude_config, workspace.host, sign_in, lend)
         notes: list[str] = []
         teller = Teller(launch)
         ways = None
@@ -280,6 +284,7 @@ def _prepare(
 
         yield from moved.carry_over(workspace, old)
     with timing.phase("credentials"):
+        make_config(workspace.profile_config, workspace.host)  # it may have the conversations
         sign_in = claude.prepare()
     with timing.phase("setup"):
         theirs = HostSetup(workspace.host, workspace.project.root)

@@ -22,7 +22,8 @@ _NO_HEADERS = frozenset(
     "proxy-connection proxy-authenticate".split()
 )
 _MOST_HOSTS = 50
-_OWN = r"(localhost|.*\.localhost|.*\.docker\.internal)\.?"
+# This machine, as it is named in a session.
+OWN = r"(localhost|.*\.localhost|.*\.docker\.internal)\.?"
 # Inside: in the home directory, but not in the place of what it has there, or where Docker has its secrets.
 _PATH = re.compile(r"(~(?!/workspace(/|$)|/\.config$)|/run/secrets)(/(?!\.\.?(/|$))[^/\0\n]+)+")
 
@@ -97,7 +98,7 @@ def _lend(table: Any, where: str) -> Lend:
             f"{where}: hosts is not a list of full host names.",
             f'Name each in full, 1 to {_MOST_HOSTS} of them: hosts = ["api.github.com", "git.example.com:8443"].',
         )
-    if own := [host for host in known if re.fullmatch(_OWN, host.partition(":")[0].lower())]:
+    if own := [host for host in known if re.fullmatch(OWN, host.partition(":")[0].lower())]:
         raise ConfinedError(
             f"{where}: {own[0]} is this machine, to which nothing can be lent.", "Give the secret instead."
         )

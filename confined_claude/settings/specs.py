@@ -15,6 +15,7 @@ from .spec import OF_FIELDS, PREFIX, Kind, Spec
 # Of its variables those that are no settings; the second marks what `exec` runs.
 OTHER_VARIABLES = (f"{PREFIX}TIMING", f"{PREFIX}EXEC")
 NEVER, ASK = "never", "ask"  # of the setting `push`
+GIVEN, LENT = "given", "lent"  # of the setting `sign_in`
 ENGINE = "engine"  # of the setting `runtime`: its own default
 
 # A path from the project's root, `*` for any part of a name. It cannot name what the guard itself depends on.
@@ -56,6 +57,16 @@ class Settings(NamedTuple):
         r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?",
         help="the account whose Claude config, sign-in and history the session has",
         meanings={"host": "the one that claude uses on this machine", "NAME": "that profile"},
+    ).field()
+    sign_in: str = Spec(
+        GIVEN,
+        "given or lent",
+        scale=(LENT, GIVEN),
+        help="whether the session has Claude's sign-in",
+        meanings={
+            GIVEN: "it has the token or key, which whatever runs in it can read",
+            LENT: "it has a placeholder, and a sidecar puts the token or key into requests to Claude",
+        },
     ).field()
     claude_config: str = Spec("shared", "shared or project", scale=("project", "shared")).field()
     agent_note: str = Spec("on", "on or off", scale=("off", "on")).field()

@@ -142,7 +142,7 @@ def test_a_session_follows_the_host_from_token_to_token_and_to_its_end(
     closing = opened.everything.split("This session has ended.")[1]
     assert "Claude was signed out on this machine, and so was this session." in closing
     assert "this session: two@example.invalid instead of one@example.invalid" in " ".join(closing.split())
-    assert "The copied sign-in ends at" in closing
+    assert "This machine's sign-in ends at" in closing
     assert {sent for sent in api.tokens() if sent in (old, new)} == {old, new}
 
 

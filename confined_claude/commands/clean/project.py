@@ -25,7 +25,7 @@ from ...state.current import current_project
 from ...state.profiles import DEFAULT
 from ...state.store import LOCK, records_of, state_of
 from ...text import counted
-from ...workspace import CONVERSATIONS, data_of, in_profile, profile_data, scaffold_of, shared_config
+from ...workspace import CONVERSATIONS, LENT_CONFIG, data_of, in_profile, profile_data, scaffold_of, shared_config
 from . import trash
 from .confirm import refuse_while_running
 from .plan import Item, Plan
@@ -123,6 +123,8 @@ class ProjectCleanup(NamedTuple):
                 found = history.find(config, self._scope(), own)
             except OSError as error:
                 raise system_error("use", config.path, error) from None
+            if config.name == LENT_CONFIG:  # the conversations are those of the other one
+                found = found._replace(conversations=0)
             if not found.is_empty:
                 number = f"{counted(found.conversations, 'conversation')}, {counted(found.prompts, 'prompt')}"
                 where = "" if name == DEFAULT else f", in the profile {name}"
@@ -142,7 +144,9 @@ class ProjectCleanup(NamedTuple):
         if self.root is not None:
             data = data_of(self.host, self.id)
             for name in (DEFAULT, *(name for name, _ in profile_data(self.host))):
-                yield name, shared_config(self.host, name), in_profile(data, name).at(CONVERSATIONS)
+                config = shared_config(self.host, name)
+                for each in (config, config.parent.at(LENT_CONFIG)):
+                    yield name, each, in_profile(data, name).at(CONVERSATIONS)
 
     def losses(self) -> Iterator[str]:
         """Yield what a person may want to have first."""

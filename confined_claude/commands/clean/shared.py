@@ -18,10 +18,12 @@ from ...session import listing
 from ...state import liveness, locks, profiles
 from ...state.store import LOGS, state_of
 from ...text import counted
-from ...workspace import CACHES, CLAUDE_CONFIG, PROFILES, shared_data
+from ...workspace import CACHES, CLAUDE_CONFIG, LENT_CONFIG, PROFILES, shared_data
 from . import trash
 from .confirm import refuse_while_running
 from .plan import Item, Plan
+
+_CONFIGS = (CLAUDE_CONFIG, LENT_CONFIG)
 
 
 class SharedCleanup(NamedTuple):
@@ -47,7 +49,7 @@ class SharedCleanup(NamedTuple):
             "What all projects share",
             "Claude's own config of all profiles: sign-in, settings, plugins, and the prompts typed in all projects",
             tuple(data),
-            tuple(_existing(shared.at(CLAUDE_CONFIG), _profiles(self.host))) if everything else (),
+            tuple(_existing(*map(shared.at, _CONFIGS), _profiles(self.host))) if everything else (),
             notes=notes,
         )
 
@@ -56,7 +58,7 @@ class SharedCleanup(NamedTuple):
             shared, state = shared_data(self.host), state_of(self.host)
             left = trash.move(
                 shared,
-                *(shared.at(name) for name in (*CACHES, *([CLAUDE_CONFIG] if memory else []))),
+                *(shared.at(name) for name in (*CACHES, *(_CONFIGS if memory else ()))),
             )
             left += trash.move(state, state.at(LOGS))
             left += trash.move(_template(self.host).parent, _template(self.host))

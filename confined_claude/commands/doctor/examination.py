@@ -114,7 +114,8 @@ class _Examination:
 
     def _sign_in(self, settings: Settings) -> Result:
         found = accounts.in_force(self._host, self._here, settings)
-        result = machine.sign_in(found.config, found.host, (self._here.root,) if self._here else ())
+        written = (self._here.root,) if self._here else ()
+        result = machine.sign_in(found.config, found.host, written, is_lent=found.is_lent)
         if found.profile.name == profiles.DEFAULT:
             return result
         return result._replace(what=f"profile {found.profile.name}: {result.what}")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ...claude import account, choosing
 from ...claude.config import ClaudeConfig
 from ...claude.expiry import EXPIRED
-from ...claude.sign_in import CREDENTIALS_KIND, HOW_TO_SIGN_IN
+from ...claude.sign_in import CREDENTIALS_KIND
 from ...engine.failures import INSTALL_HINT
 from ...engine.image import Image
 from ...fs.directory import Location
@@ -128,28 +128,30 @@ def _size(count: int) -> str:
     return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count // _MIB} MiB"
 
 
-def sign_in(config: Location, host: Host, written: Iterable[Path] = ()) -> Result:
+def sign_in(config: Location, host: Host, written: Iterable[Path] = (), *, is_lent: bool = False) -> Result:
     """Check how a session that writes to ``written``, with the Claude config at ``config``, would sign in.
 
+    That may be lent to it.
     Nothing is sent, and no command that prints a credential is run. Raises ConfinedError for records of a newer
     version, and if CLAUDE_CONFIG_DIR is where sessions can write.
     """
-    chosen = choosing.find(host, written, config)
+    chosen = choosing.find(host, written, config)._replace(placeholder="" if is_lent else None)
     found, expires = ClaudeConfig(config, host, chosen).look()
     if not found.kind:
-        return warning(found.notes[0], HOW_TO_SIGN_IN)
+        return warning(found.notes[0], found.notes[-1])
     until = time.strftime("%Y-%m-%d %H:%M", time.localtime(expires or 0))
     if EXPIRED in found.notes:
         return warning(f"{EXPIRED.rstrip('.')}, on {until}", found.notes[-1])
     what = f"by {found.kind}"
     if found.kind == CREDENTIALS_KIND:
-        address = account.signed_in_as(config, host)
+        address = account.address_in(account.host_state(host)) if is_lent else account.signed_in_as(config, host)
         limit = f"until {until}" if expires else "its end is not known"
-        copied = f"by a copy of this machine's credentials, {limit}"
+        copied = f"by {'' if is_lent else 'a copy of '}this machine's credentials, {limit}"
         what = "by credentials of its own, which renew themselves" if expires is None else copied
         what = f"as {address}, {what}" if address else what
     elif chosen.source is not None:
         what += ", which prints the credential at each start; it is not run here"
+    what += ", lent" if is_lent else ""
     if found.notes:
         again = "Sign in again with `claude` and /login on this machine."
         return warning(f"{what}; {found.notes[0]}", found.notes[1] if len(found.notes) > 1 else again)

@@ -30,7 +30,7 @@ from ...state import projects
 from ...state.current import current_project
 from ...state.projects import Known
 from ...state.store import LOGS, records_of, state_of
-from ...workspace import CACHES, CLAUDE_CONFIG, data_of, profile_data, scaffold_of, shared_data
+from ...workspace import CACHES, CLAUDE_CONFIG, LENT_CONFIG, data_of, profile_data, scaffold_of, shared_data
 from .. import accounts
 from ..accounts import Account
 from ..clean.trash import outside_projects
@@ -202,7 +202,7 @@ def _data_in_parts(host: Host, here: Project) -> list[Data]:
 
 def _shared_data(host: Host) -> list[Data]:
     shared = shared_data(host)
-    data = [Data(CLAUDE_CONFIG, shared.at(CLAUDE_CONFIG), CLEAN_GLOBAL_ALL)]
+    data = [Data(name, shared.at(name), CLEAN_GLOBAL_ALL) for name in (CLAUDE_CONFIG, LENT_CONFIG)]
     data += [Data(f"profile {profile}", location, CLEAN_GLOBAL_ALL) for profile, location in profile_data(host)]
     data += [Data(name, shared.at(name), CLEAN_GLOBAL) for name in CACHES]
     data.append(Data("logs", state_of(host).at(LOGS), CLEAN_GLOBAL))

@@ -16,6 +16,7 @@ from confined_claude.claude.config import ClaudeConfig
 from confined_claude.claude.copied import Action, Copied, Decision, decide_during, token_hash
 from confined_claude.claude.credentials import HostSignIn
 from confined_claude.claude.following import Watch
+from confined_claude.claude.sign_in import Chosen
 from confined_claude.fs.directory import Directory
 from confined_claude.host import Host
 
@@ -388,3 +389,45 @@ def test_what_the_start_has_said_is_not_said_again(place: Running) -> None:
     watch = config.watch(place.told.append)
     watch.look()
     assert place.told == []
+
+
+# Lent
+
+
+def test_what_is_lent_follows_the_host_and_its_config_has_none(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "_SIGNED_OUT_SECONDS", 0.0)
+    place, lent = Running(host), list[str]()
+    place.renew(oauth())
+    put(place.inside / ".credentials.json", {"claudeAiOauth": OWN, "mcpOAuth": {"kept": 1}})
+    put(place.inside / ".claude.json", {"primaryApiKey": "sk-ant-api03-own", "numStartups": 1})
+    put(place.inside / "backups/.claude.json.backup.1", {"primaryApiKey": "sk-ant-api03-own"})
+    config = ClaudeConfig(place.location, place.host, Chosen("", {}, placeholder="mine"), lent.append)
+    sign_in = config.prepare()
+    assert sign_in.kind == "credentials"
+    assert "removed from" in sign_in.notes[0]
+    watch = config.watch(place.told.append)
+    assert watch is not None
+    watch.look()
+    assert lent[-1] == TOKEN
+    place.renew(oauth(OTHER_TOKEN))
+    watch.look()
+    assert lent[-1] == OTHER_TOKEN
+    place.renew(b"broken")
+    watch.look()
+    assert lent[-1] == OTHER_TOKEN, "what cannot be read changes nothing"
+    place.renew({})
+    watch.look()
+    watch.look()
+    assert lent[-1] == ""
+    assert place.told == ["Claude was signed out on this machine, and so was this session."]
+    everything = "".join(path.read_text() for path in place.inside.rglob("*") if path.is_file())
+    assert "sk-ant" not in everything
+    assert json.loads((place.inside / ".credentials.json").read_text()) == {"mcpOAuth": {"kept": 1}}
+    assert "removed" not in str(ClaudeConfig(place.location, place.host, Chosen("", {}, placeholder="")).prepare())
+
+
+def test_where_nobody_is_signed_in_a_lent_session_says_how(host: Host) -> None:
+    place = Running(host)
+    sign_in = ClaudeConfig(place.location, place.host, Chosen("", {}, placeholder="")).prepare()
+    assert (sign_in.kind, sign_in.notes[0]) == ("", "Not signed in to Claude.")
+    assert "holds for that session alone" in sign_in.notes[1]

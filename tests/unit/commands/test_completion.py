@@ -19,7 +19,7 @@ TASKS = set(tasks.ns.task_names)
 FLAGS = {"--help", "--list", "--version", "--yolo", "--shell", "--rebuild"}
 OF_SHELL = set(
     """--allow --dry-run --env --env-file --git --gpus --here --host-ports --mount --network --ports --profile --push
-    --runtime --secrets --ssh-agent --sudo""".split()
+    --runtime --secrets --sign-in --ssh-agent --sudo""".split()
 )
 OF_RUN = {"--yolo", *OF_SHELL}
 NETWORKS = {"internet", "allowlist", "none", "open"}

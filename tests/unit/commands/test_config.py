@@ -57,6 +57,7 @@ def test_the_account_is_named(
         "name": "work",
         "copies_from": str(source),
         "sign_in": "credentials",
+        "is_lent": False,
         "account": "me@work.invalid",
         "is_current": True,
     }

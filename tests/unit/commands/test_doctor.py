@@ -505,6 +505,8 @@ def test_the_sign_in(host: Host) -> None:
     credentials(host, NOW * 2)
     valid = look()
     assert valid.status == OK
+    lent = machine.sign_in(inside, host._replace(environ={}), is_lent=True)
+    assert lent == ok(f"{valid.what.replace('a copy of ', '')}, lent")
     assert f"until {time.strftime('%Y-', time.localtime(NOW * 2))}" in valid.what
     for odd in ("null", "NaN", "Infinity", "1e30", "-1", '"soon"'):
         text = f'{{"claudeAiOauth": {{"accessToken": "{SECRET}", "expiresAt": {odd}}}}}'

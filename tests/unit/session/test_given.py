@@ -556,6 +556,7 @@ def test_a_start_without_any_imports_none_of_this() -> None:
     run = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
     modules: Mapping[str, None] = dict.fromkeys(run.stdout.split())
     assert "confined_claude.settings.variables" in modules
-    unwanted = ("session.given", "session.secrets", "session.named_files", "settings.secrets")
+    unwanted = ("session.given", "session.lent", "session.lent_sign_in", "claude.lending")
+    unwanted += ("session.secrets", "session.named_files", "settings.secrets")
     assert not {f"confined_claude.{name}" for name in unwanted} & set(modules)
     assert SPECS["secrets"].is_opening

@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 
 from confined_claude.claude import source
-from confined_claude.claude.sign_in import Chosen
+from confined_claude.claude.host_settings import KEY_HELPER
+from confined_claude.claude.sign_in import VALUE_VARIABLE, Chosen
+from confined_claude.claude.source import KEY, Source
 from confined_claude.egress.sidecar import Sidecar
 from confined_claude.host import Host
-from confined_claude.session.given import gather
+from confined_claude.session.given import Given, gather
+from confined_claude.session.lent import Lent
 from confined_claude.session.renewals import Renewals
 
 from .test_given import Place
+from .test_launch import planned
 
 LENT = """
 [secrets.T]
@@ -28,6 +32,7 @@ variable = "SOURCE"
 always = true
 lend = {{hosts = ["b.example"]}}
 """
+AGAIN = "Try that command yourself, then start again."
 
 
 class Told(Sidecar):
@@ -87,3 +92,28 @@ def test_only_what_a_header_can_hold_is_lent_and_only_what_is_new_is_told(here: 
             renewals.lend(one.placeholder, value)
         renewals.lend("another-placeholder", "no-s3cret-of-it")
     assert [line[0]["value"] for line in sidecar.lines] == ["newer-s3cret", one.placeholder]
+
+
+@pytest.mark.parametrize(
+    ("line", "value", "said"),
+    [
+        ("echo s3cret-of-a-helper", "s3cret-of-a-helper", ()),
+        ("echo s3cret", None, ("What apiKeyHelper prints cannot be lent: it is shorter than 8 characters.",)),
+        ("exit 3", None, ("No credential from apiKeyHelper: it ended with 3.", AGAIN)),
+    ],
+)
+def test_the_session_has_a_placeholder_for_what_a_helper_prints(
+    here: Place, line: str, value: str | None, said: tuple[str, ...]
+) -> None:
+    workspace, sidecar, notes = here.workspace(), Told(), list[str]()
+    mine = Lent((("api.example", 443),), "x-api-key", "placeholder", "placeholder", KEY_HELPER)
+    run = Source(KEY_HELPER, line, KEY, {})
+    chosen = Chosen(KEY_HELPER, {}, run, placeholder="placeholder")
+    launch = planned(workspace.project.root, workspace.host)
+    with Renewals(workspace, chosen, Given(lent=(mine,)), sidecar) as renewals:
+        assert renewals.with_credential(launch, notes).secrets[VALUE_VARIABLE] == "placeholder"
+    assert [line[0]["value"] for line in sidecar.lines] == ([value] if value else [])
+    assert tuple(notes) == said
+    with Renewals(workspace, chosen._replace(placeholder=None), None, sidecar) as renewals:
+        given = renewals.with_credential(launch, []).secrets[VALUE_VARIABLE]
+    assert given == ("" if line == "exit 3" else line.split()[1]), "the control"

@@ -1,0 +1,101 @@
+"""Claude's own sign-in where it is lent: what the session has in its place, and to which host."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from .. import environment
+from ..claude.host_settings import KEY_HELPER
+from ..claude.lending import LentFollower
+from ..claude.sign_in import API, CREDENTIALS_KIND, OAUTH_TOKEN, Chosen
+from ..egress.network import LENDING
+from ..errors import ConfinedError
+from ..settings import SPECS
+from ..settings.secrets import HTTPS_PORT, OWN
+from ..text import escape
+from ..workspace import Workspace
+from .given import Given
+from .lent import Lent, is_lendable, placeholder
+
+# Claude Code (2.1.332) sends a token in the one and a key in the other, and a helper's value in both.
+_HEADERS = ("authorization", "x-api-key")
+# What it knows of credentials beside their token, for a token that comes by a variable.
+_INSIDE = {
+    "scopes": "CLAUDE_CODE_OAUTH_SCOPES",
+    "subscriptionType": "CLAUDE_CODE_SUBSCRIPTION_TYPE",
+    "rateLimitTier": "CLAUDE_CODE_RATE_LIMIT_TIER",
+}
+_RENEWED = (KEY_HELPER, CREDENTIALS_KIND)
+_PLAIN = re.compile(r"[A-Za-z0-9_:. -]{1,1000}")
+# Of what is known only later, as of a key of Anthropic's.
+_UNKNOWN = f"sk-ant-api03-{'x' * 95}"
+_GIVE = 'give the session its sign-in: `--sign-in given`, or `sign_in = "given"` in your own config file.'
+
+
+def lend(workspace: Workspace, chosen: Chosen, given: Given | None) -> tuple[Chosen, Given | None]:
+    """Return ``chosen`` with placeholders in the place of what signs in, and ``given`` with that as lent.
+
+    Without a sign-in nothing is. Raises ConfinedError for one that cannot be lent.
+    """
+    chosen = chosen._replace(placeholder="")
+    if (cloud := environment.cloud_in(chosen.environ)) is not None:
+        raise ConfinedError(f"The sign-in to {cloud.name} cannot be lent.", f"Sign in to Claude's API, or {_GIVE}")
+    oauth = None if chosen.kind else LentFollower(workspace.claude_config, workspace.host).look().theirs.oauth
+    lent: list[Lent] = []
+    for kind, value in _values(chosen, oauth):
+        if value and not is_lendable(value):
+            raise ConfinedError(
+                f"{kind} cannot be lent: it is not one word of 8 to 8192 characters.", f"Set it right, or {_GIVE}"
+            )
+        mine, host = placeholder(value or _UNKNOWN), _host(chosen.environ)
+        lent += (Lent((host,), header, mine, value or mine, kind) for header in _HEADERS)
+        if kind in _RENEWED:
+            chosen = chosen._replace(placeholder=mine)
+        if oauth is not None:
+            chosen = chosen._replace(environ={**chosen.environ, OAUTH_TOKEN: mine}, inside=_inside(oauth))
+    if not lent:
+        return chosen, given
+    mode = workspace.settings.network
+    if mode not in LENDING:
+        raise ConfinedError(
+            f"Claude's sign-in cannot be lent with network = {mode}: there is no sidecar that lends.",
+            f"Choose network = {' or '.join(LENDING)}, or {_GIVE}",
+        )
+    given = given or Given()
+    given = given._replace(lent=(*given.lent, *lent))
+    return chosen._replace(environ=given.hide(chosen.environ)), given
+
+
+def _values(chosen: Chosen, oauth: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """Yield what signs in by its kind, empty where it comes later."""
+    yield from ((name, value) for name in environment.SIGN_IN if (value := chosen.environ.get(name)))
+    if chosen.source is not None:
+        yield KEY_HELPER, ""
+    if oauth is not None:
+        yield CREDENTIALS_KIND, oauth["accessToken"]
+
+
+def _host(environ: Mapping[str, str]) -> tuple[str, int]:
+    """Return the host of Claude's API, and its port. Raises ConfinedError for one to which nothing can be lent."""
+    scheme = host = ""
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(environ.get("ANTHROPIC_BASE_URL") or API)
+        scheme, host, port = parts.scheme, (parts.hostname or "").lower(), parts.port or HTTPS_PORT
+        if scheme == "https" and SPECS["allow"].allows(f"{host}:{port}") and not re.fullmatch(OWN, host):
+            return host, port
+    raise ConfinedError(
+        f"Claude's sign-in cannot be lent to {escape(f'{scheme}://{host}')}, which ANTHROPIC_BASE_URL names.",
+        f"Use an https:// address with a name that is not this machine's, or {_GIVE}",
+    )
+
+
+def _inside(oauth: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables with what Claude Code knows of credentials beside their token."""
+    scopes = oauth.get("scopes")
+    texts = {**oauth, "scopes": " ".join(map(str, scopes)) if isinstance(scopes, list) else None}
+    found = {name: texts.get(key) for key, name in _INSIDE.items()}
+    return {name: text for name, text in found.items() if isinstance(text, str) and _PLAIN.fullmatch(text)}
