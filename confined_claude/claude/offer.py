@@ -166,7 +166,7 @@ class HostConfig:
             elif stat.S_ISREG(status.st_mode):
                 walk.add("/".join(path), Offered(source, _stamp(status), bool(status.st_mode & stat.S_IXUSR)))
             elif not stat.S_ISDIR(status.st_mode):
-                raise _Unusable("it is no regular file")
+                raise _Unusable("it is not a regular file")
             elif source in above or len(path) > _MOST_DEPTH:
                 raise _Unusable("its directories are nested too deep, or in a circle")
             else:

@@ -79,7 +79,7 @@ def _make_room_for_credentials(config: Directory) -> Iterator[str]:
         return
     if config.is_file(CREDENTIALS) and config.stat(CREDENTIALS).st_size <= LIMIT_BYTES:
         return
-    yield f"{config.path / CREDENTIALS} is no file with credentials, and is now {_rename_aside(config, CREDENTIALS)}."
+    yield f"{config.path / CREDENTIALS} has no credentials in it, and is now {_rename_aside(config, CREDENTIALS)}."
 
 
 def _rename_aside(config: Directory, name: str) -> str:

@@ -79,7 +79,7 @@ def _with_token(workspace: Workspace) -> int:
     token = "".join(text.split())  # a terminal breaks its line
     if not _TOKEN.fullmatch(token):
         raise ConfinedError(
-            "That is no token of `claude setup-token`.", "It begins with sk-ant-oat01-; copy all of it."
+            "That is not a token of `claude setup-token`.", "It begins with sk-ant-oat01-; copy all of it."
         )
     bare = _bare(workspace)
     print("Claude answers with it:", flush=True)

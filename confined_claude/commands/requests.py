@@ -52,7 +52,7 @@ def requests(host: Host) -> None:
     if not are_there:
         print("No session asks for anything.")
     elif not sys.stdin.isatty():
-        raise ReviewNeeded("Nothing is pushed: there is no terminal to ask at.", "Call it in a terminal.")
+        raise ReviewNeeded("Nothing is pushed: there is no terminal to ask at.", "Run it in a terminal.")
 
 
 def _waiting(host: Host) -> Iterator[tuple[Workspace, Outgoing]]:

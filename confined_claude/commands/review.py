@@ -92,7 +92,7 @@ def _accept_shown(workspace: Workspace, findings: Sequence[Finding]) -> list[Fin
             print("All of it is accepted, as it is now.")
         return others
     print(f"Accepted, as they are now: {len(shown)}. Still open, as not all of it is shown: {report.name(others)}.")
-    print("`review --accept PATH` closes one of these all the same; `review` shows the next.")
+    print("`review --accept PATH` still closes one of these; `review` shows the next.")
     return others
 
 
@@ -107,7 +107,7 @@ def _one_by_one(workspace: Workspace, findings: Sequence[Finding]) -> list[Findi
         if answer == "q":
             break
         if answer == "a" and (
-            report.difference(finding, _LIMITS).is_whole or confirmed("Not all of it is shown. Accept it all the same?")
+            report.difference(finding, _LIMITS).is_whole or confirmed("Not all of it is shown. Accept it anyway?")
         ):
             guard.accept(workspace, [finding])
             still_open.remove(finding)

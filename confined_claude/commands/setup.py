@@ -84,7 +84,7 @@ def lines(
             elif needed := _unreachable(item, settings):
                 yield escape(f"           {needed}")
         if missing is None:
-            yield "  Whether sessions have their programs is not known: there is no image yet, or no engine."
+            yield "  It is not known whether sessions have their programs: there is no image yet, or no engine."
     left_out = {
         **offer.left_out,
         **{f"settings.json, {name}": text for name, text in followed.settings.left_out.items()},

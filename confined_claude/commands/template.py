@@ -47,7 +47,7 @@ _EXPLAINED = (
     ),
     (
         "git-tracked subprojects",
-        "The project is no git repository, and an update needs the scaffold's earlier version from it.",
+        "The project is not a git repository, and an update needs the scaffold's earlier version from one.",
         "Commit the scaffold first: git init && git add --all && git commit",
     ),
     (
@@ -228,7 +228,7 @@ def _for_git(count: str) -> dict[str, str]:
     """
     if not re.fullmatch(r"[0-9]*", count):
         raise ConfinedError(
-            f"GIT_CONFIG_COUNT is {escape(count)}, which is no number.", "Correct or unset the variable."
+            f"GIT_CONFIG_COUNT is {escape(count)}, which is not a number.", "Correct or unset the variable."
         )
     first = int(count or 0)
     variables = dict([_UNTRANSLATED])

@@ -61,7 +61,9 @@ class Streams:
                 for target, part in [(1, piece)] if self._terminal else frames.feed(piece):
                     _write(target, part)
         except ValueError:
-            raise EngineError("The engine sent what is no container's output.", "See its own log.") from None
+            raise EngineError(
+                "The engine sent something other than a container's output.", "See its own log."
+            ) from None
         finally:
             os.close(self._open)
 

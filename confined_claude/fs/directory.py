@@ -328,7 +328,7 @@ def _open_file(name: str | Path, flags: int, directory: int | None = None) -> in
     if stat.S_ISREG(os.fstat(fd).st_mode):
         return fd
     os.close(fd)
-    raise OSError(errno.EINVAL, "it is no regular file")
+    raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def _content(fd: int, limit: int) -> bytes | None:

@@ -174,7 +174,7 @@ class Outgoing:
             raise ConfinedError(_INCOMPLETE)
         named = self._tried("rev-parse", "--verify", "--quiet", f"{new}^{{commit}}")
         if named is None or (is_branch and kind.strip() != "commit"):
-            raise ConfinedError("it names something that is no commit")
+            raise ConfinedError("it names something that is not a commit")
         if self._tried("rev-list", "--objects", "--quiet", new, *_TIPS) is None:
             raise ConfinedError(_INCOMPLETE)
         old = self._tip(f"refs/remotes/{_REMOTE}/{update.name}") if is_branch else ""

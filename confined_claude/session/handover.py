@@ -66,7 +66,7 @@ def is_of_cloud(name: str, sign_in: Chosen) -> bool:
 def left_out(given: Iterable[str], sign_in: Chosen | None) -> Iterator[str]:
     """Yield a line on the variables that the session does not have because of its sign-in."""
     if sign_in and (names := [name for name in given if is_of_cloud(name, sign_in)]):
-        yield f"{', '.join(names)} would stand beside the session's sign-in by {sign_in.kind}, and is left out."
+        yield f"{', '.join(names)} would conflict with the session's sign-in by {sign_in.kind}, and is left out."
 
 
 def refuse_overlap(path: str, others: Iterable[str], what: str) -> None:

@@ -69,7 +69,7 @@ class Pushes:
         if request is None:
             return
         if request.url not in self._urls:
-            refused = request.refused("this is no remote that the repository had when the session started")
+            refused = request.refused("this is not a remote that the repository had when the session started")
             _say(client, refused)
             return
         self._number += 1

@@ -62,7 +62,7 @@ def _parse(name: str, table: Any, source: str) -> Secret:
     if not re.fullmatch(variables.NAME, name):
         raise ConfinedError(f"{where} has no name for a secret.", "It has letters, digits and underscores: GH_TOKEN.")
     if not isinstance(table, dict) or (unknown := sorted(set(table) - set(_KEYS))):
-        what = f"has {', '.join(unknown)}, which it cannot" if isinstance(table, dict) else "is no table"
+        what = f"has {', '.join(unknown)}, which are no keys of it" if isinstance(table, dict) else "is not a table"
         raise ConfinedError(f"{where} {what}.", f"It takes {', '.join(_KEYS)}.")
     given = [key for key in SOURCES if key in table]
     if len(given) != 1:
@@ -79,7 +79,7 @@ def _parse(name: str, table: Any, source: str) -> Secret:
         raise ConfinedError(f"{where}: as_file cannot be {path}.", "It is a path like ~/.netrc or /run/secrets/NAME.")
     variable = texts.get("as_variable", "" if path else name)
     if variable and (not re.fullmatch(variables.NAME, variable) or (problem := variables.problem(variable))):
-        reason = problem if re.fullmatch(variables.NAME, variable) else "it is no name of a variable"
+        reason = problem if re.fullmatch(variables.NAME, variable) else "it is not the name of a variable"
         raise ConfinedError(f"{where} cannot be the variable {variable}: {reason}.", "Give it another as_variable.")
     if given[0] == "keyring" and not all(texts["keyring"].rpartition("/")):
         raise ConfinedError(f"{where}: keyring is not SERVICE/USERNAME.", "Write both, with a slash between them.")

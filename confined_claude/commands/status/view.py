@@ -49,7 +49,7 @@ def watch(collector: StatusCollector, home: Path) -> None:
     console = Console()
     if not sys.stdout.isatty() or console.is_dumb_terminal:
         raise ConfinedError(
-            "There is no terminal to show a live view on.",
+            "There is no terminal for a live view.",
             "Leave out --watch; programs take `confined-claude status --json`.",
         )
     ended: list[int] = []

@@ -170,7 +170,7 @@ with explained("{source}"):
 
 def test_a_number_of_settings_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CONFIG_COUNT", "many")
-    with pytest.raises(ConfinedError, match="no number"), explained():
+    with pytest.raises(ConfinedError, match="not a number"), explained():
         pass
 
 

@@ -395,7 +395,7 @@ def test_a_tag_of_something_that_is_no_commit_is_refused(ground: Ground, answer:
     with ground.session(), ground.pushing("origin", "v1") as process:
         shown = answer("y")
         printed = process.communicate(timeout=60)[0]
-    assert ("it names something that is no commit" in shown) == (kind != "commit")
+    assert ("it names something that is not a commit" in shown) == (kind != "commit")
     assert ("refs/tags/v1" in ground.forge.refs("app.git")) == (kind == "commit"), printed
 
 
@@ -751,7 +751,7 @@ def test_an_object_of_another_kind_becomes_no_branch(ground: Ground, answer: Ans
     blob = ground.git("rev-parse", "main:file")
     with ground.session("agent/*"):
         said = ground.raw(ground.asked([["refs/heads/agent/x", blob]]), ground.pack(blob))
-    assert "it names something that is no commit" in said
+    assert "it names something that is not a commit" in said
 
 
 def test_a_flood_waits_in_line_and_leaves_nothing(ground: Ground, answer: Answer) -> None:
