@@ -62,7 +62,7 @@ def problem(entry: str) -> str:
     if re.fullmatch(_OUR_PROGRAMS, name):
         return "it changes what the session's own programs do"
     if name.startswith("MCP_") and _leads(name):
-        return "it begins with MCP_ and is neither a switch nor a number, so it may lead Claude Code elsewhere; give it another name"
+        return "it begins with MCP_ and is no switch or number: it may lead Claude Code elsewhere; choose another name"
     if re.fullmatch(_CLAUDES, name):
         return (
             "how Claude Code signs in and connects follows from your own environment by itself, and from nothing else"

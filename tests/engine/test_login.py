@@ -24,7 +24,7 @@ def test_a_token_is_tried_and_stored_and_signs_in_until_it_is_deleted(
     project = user.folder(own_name(place))
     stored = user.home / ".local/state/confined-claude/tokens.json"
     docker("exec", api.container, "sh", "-c", f"echo {REVOKED} >>/tmp/revoked")
-    for wrong, said in ((REVOKED, "is not stored"), ("sk-ant-api03-made-up", "no token of")):
+    for wrong, said in ((REVOKED, "is not stored"), ("sk-ant-api03-made-up", "not a token of")):
         refused = user.run("confined-claude", "login", "--token", cwd=project, input=wrong)
         assert (refused.returncode != 0, said in refused.stderr, stored.exists()) == (True, True, False), refused.stderr
     # As a terminal breaks it.

@@ -241,7 +241,7 @@ def test_broken_files_are_named_and_the_first_screen_is_the_prompt(make_user: Ca
         opened.wait_for_end()
     closing = " ".join(opened.everything.split("This session has ended.")[1].split())
     assert f"Cannot read {theirs}: it is not a regular file." in closing
-    assert f"{inside / '.credentials.json'} is no file with credentials, and is now" in closing
+    assert f"{inside / '.credentials.json'} has no credentials in it, and is now" in closing
     assert f"{inside / '.claude.json'} was damaged" in closing
     assert json.loads((inside / ".claude.json").read_text())["numStartups"] > 41
     assert theirs.is_dir()

@@ -361,7 +361,7 @@ def test_a_secret_that_nothing_names_is_given_only_if_it_is_always(here: Place) 
         ("variable = 1", "variable is not text"),
         ('command = " "', "command is not text"),
         ('variable = "A"\nalways = "yes"', "always is true or false"),
-        ('variable = "A"\nas_variable = "a b"', "no name of a variable"),
+        ('variable = "A"\nas_variable = "a b"', "not the name of a variable"),
         ('variable = "A"\nas_file = "x"', "as_file cannot be x"),
         ('variable = "A"\nas_file = "~/../x"', "as_file cannot be"),
         ('variable = "A"\nas_file = "/etc/passwd"', "as_file cannot be"),

@@ -500,7 +500,7 @@ def test_a_token_in_an_address_is_not_shown() -> None:
 def test_an_address_that_is_no_text_is_refused_and_leaves_nothing(ground: Ground) -> None:
     with ground.session():
         line = b'{"url": "https://x/\\ud800", "updates": [["refs/heads/x", "%b"]]}' % (b"0" * 40)
-        assert "no remote that the repository had" in ground.raw(line)
+        assert "not a remote that the repository had" in ground.raw(line)
         assert not any(ground.workspace.requests.at("key").path.glob("*"))
 
 
@@ -589,7 +589,7 @@ def test_only_the_remotes_of_the_start_are_pushed_to(ground: Ground) -> None:
         evil = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.confined-claude::{other}.pushInsteadOf"}
         code, printed = ground.push("origin", "main", **evil, GIT_CONFIG_VALUE_0=other)
     assert code == 1
-    assert "no remote that the repository had" in printed
+    assert "not a remote that the repository had" in printed
     assert ground.forge.refs("other.git") == {}
 
 
