@@ -23,11 +23,11 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_pipe_or_an_endless_file_in_place_of_the_answers_is_named(answers: Path, host: Host) -> None:
     os.mkfifo(answers)
-    with pytest.raises(ConfinedError, match="no regular file"):
+    with pytest.raises(ConfinedError, match="not a regular file"):
         update(host)
     answers.unlink()
     answers.symlink_to("/dev/zero")
-    with pytest.raises(ConfinedError, match="no regular file"):
+    with pytest.raises(ConfinedError, match="not a regular file"):
         update(host)
     # The control: a file of another template is read, and is none of this one.
     answers.unlink()

@@ -442,7 +442,7 @@ def test_a_config_file_is_text_of_a_sensible_size(tmp_path: Path) -> None:
         with pytest.raises(ConfinedError, match=words):
             read_config(tmp_path / "file", 10)
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(ConfinedError, match="no regular file"):
+    with pytest.raises(ConfinedError, match="not a regular file"):
         read_config(tmp_path / "fifo")
     with pytest.raises(ConfinedError, match="Not a directory"):
         read_config(tmp_path / "file/inner")

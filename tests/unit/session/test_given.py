@@ -273,7 +273,7 @@ def test_variables_of_the_cloud_that_signs_in_are_left_out(here: Place) -> None:
     host = here.host._replace(environ=bedrock)
     launch = planned(here.root, host, given=given, sign_in=Chosen("Amazon Bedrock", bedrock))
     assert dict(launch.variables) == {"GCE_METADATA_HOST": "p", "A": "1", **bedrock}
-    assert any("AWS_ACCESS_KEY_ID, AWS_PROFILE would stand beside" in line for line in launch.remarks)
+    assert any("AWS_ACCESS_KEY_ID, AWS_PROFILE would conflict with" in line for line in launch.remarks)
     vertex = {"CLAUDE_CODE_USE_VERTEX": "1"}
     google = planned(here.root, here.host, given=given, sign_in=Chosen("Google Vertex AI", vertex))
     assert set(google.variables) == {"AWS_ACCESS_KEY_ID", "AWS_PROFILE", "A", *vertex}
