@@ -140,7 +140,7 @@ def test_no_number_of_packs_takes_long(tmp_path: Path, monkeypatch: pytest.Monke
         os.link(index.with_suffix(".pack"), index.with_name(f"pack-{number}.pack"))
     monkeypatch.setattr("confined_claude.guard.gitobjects._MAX_SECONDS", 0.1)
     objects = reader(root)
-    begun = time.monotonic()
+    begun = time.thread_time()
     for number in range(500):
         assert objects.entry(f"{number:040}", "Makefile") is None
-    assert time.monotonic() - begun < 1
+    assert time.thread_time() - begun < 1

@@ -207,9 +207,9 @@ def test_a_file_has_lines_of_variables_as_compose_and_direnv_take_them_and_nothi
 @pytest.mark.parametrize("line", ['A="', "A='", 'A="\\', "A='\nB=\"", "#", " " * 50])
 def test_no_file_takes_long_to_read(line: str, here: Place) -> None:
     put(here.root / "x.env", f"{line}\n" * ((1 << 20) // (len(line) + 1)))
-    since = time.monotonic()
+    since = time.thread_time()
     here.given('env_file = ["x.env"]')
-    assert time.monotonic() - since < 3
+    assert time.thread_time() - since < 3
 
 
 @pytest.mark.parametrize("line", ["s3cret", "NAME", "A B=s3cret", "=s3cret", "-A=s3cret", "A\0=s3cret", "A=\0s3cret"])
@@ -296,9 +296,9 @@ def test_the_allowlist_is_proposed_the_hosts_that_are_named(here: Place) -> None
     assert list(hosts_to_allow({"X": "https://user:1234/secret@h.example/"}, {}, ())) == []
     for url in ("https://h.example/@scope/x", "https://a.example/,https://h.example/"):
         assert any("names h.example." in line for line in hosts_to_allow({"X": url}, {}, ()))  # the control
-    since = time.monotonic()
+    since = time.thread_time()
     assert list(hosts_to_allow({}, {"x": b"\n" * 100_000 + b"https://a:1/" * 5000}, ("a:1",))) == []
-    assert time.monotonic() - since < 2
+    assert time.thread_time() - since < 2
     launch = planned(here.root, here.host, Settings(network="allowlist"), given=Given(given))
     assert any("pypi.corp.example" in line for line in launch.remarks)
     assert not any("pypi" in line for line in planned(here.root, here.host, given=Given(given)).remarks)
@@ -420,10 +420,13 @@ def test_a_command_that_hangs_is_ended_with_all_it_started(
 
 
 def test_commands_run_beside_each_other_in_the_root_directory_without_input(here: Place) -> None:
-    tables = [f'[secrets.S{number}]\ncommand = "sleep 0.5; pwd; cat"\nalways = true' for number in range(6)]
-    since = time.monotonic()
+    met = here.root.parent / "met"
+    met.mkdir()
+    wait = f"while [ $(ls {met} | wc -l) -lt 6 ]; do sleep 0.05; done"  # for all of them
+    tables = [
+        f'[secrets.S{number}]\ncommand = "touch {met}/{number}; {wait}; pwd; cat"\nalways = true' for number in range(6)
+    ]
     assert set(here.given("\n".join(tables)).variables.values()) == {"/"}
-    assert time.monotonic() - since < 2.5
 
 
 @pytest.mark.parametrize("how", ["a path", "a program on PATH", "the config file"])
