@@ -62,12 +62,18 @@ def _names(*options: str, **labels: str) -> list[str]:
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """What ``condition`` gives once it is true; fails the test after ``seconds``."""
+    """What ``condition`` gives once it is true; fails the test after ``seconds``.
+
+    Most of the time nobody asks: each question to the engine takes a processor that what is waited for needs as well.
+    """
     deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"still not so after {seconds} s"
-        time.sleep(0.05)
-    return result
+    while True:
+        asked = time.monotonic()
+        if result := condition():
+            return result
+        now = time.monotonic()
+        assert now < deadline, f"still not so after {seconds} s"
+        time.sleep(max(0.05, 3 * (now - asked)))
 
 
 @dataclass(frozen=True)

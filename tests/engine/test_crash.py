@@ -46,20 +46,20 @@ def cut_off(user: User, project: Path, *words: str, **variables: str) -> str:
 def test_a_killed_tool_leaves_a_session_that_the_next_start_ends(user: User, project: Path, network: str) -> None:
     variables = {"CONFINED_CLAUDE_NETWORK": network} if network else {}
     name = cut_off(user, project, **variables)
-    done = user.run("confined-claude", "run", "--", "-p", "hello", cwd=project)
-    assert done.stdout == "FAKE ANSWER: hello\n"
+    done = user.run("confined-claude", "shell", "--", "echo", "hello", cwd=project)
+    assert done.stdout == "hello\n"
     assert f"Ended the session {name}, whose terminal was gone." in done.stderr
     assert sessions_of(project) == []
     wait_until(lambda: not sidecars_of(project))
-    again = user.run("confined-claude", "run", "--", "-p", "hello", cwd=project)
+    again = user.run("confined-claude", "shell", "--", "true", cwd=project)
     assert again.stderr == ""
 
 
 def test_another_projects_session_is_reported_and_goes_on(user: User, project: Path, place: Path) -> None:
     name = cut_off(user, project)
     other = user.folder(place / "other")
-    done = user.run("confined-claude", "run", "--", "-p", "hello", cwd=other)
-    assert done.stdout == "FAKE ANSWER: hello\n"
+    done = user.run("confined-claude", "shell", "--", "echo", "hello", cwd=other)
+    assert done.stdout == "hello\n"
     assert f"The session {name} in {project} is still running, but its terminal is gone." in done.stderr
     assert up(project) == [name]
     stopped = user.run("confined-claude", "stop", "--session", name, cwd=other)
@@ -88,7 +88,7 @@ def test_at_a_terminal_a_cut_off_claude_is_joined_and_goes_on_where_it_was(user:
         joined.send("\r")
         assert joined.wait_for_end() == 0
     assert sessions_of(project) == []
-    assert user.run("confined-claude", "run", "--", "-p", "hello", cwd=project).stderr == ""
+    assert user.run("confined-claude", "shell", "--", "true", cwd=project).stderr == ""
 
 
 def test_at_a_terminal_one_may_say_no(user: User, project: Path) -> None:
