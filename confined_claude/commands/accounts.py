@@ -59,10 +59,10 @@ def in_force(host: Host, here: Project | None, settings: Settings) -> Account:
     """Return the account of sessions started in the project ``here``, or where there is none. Raises ConfinedError."""
     profile = profiles.find(host, settings.profile)
     bound = profile.bind(host)
-    if here is None:
-        return _account(profile, bound, shared_config(bound, profile.name), is_current=True)
-    workspace = Workspace(bound, here, settings, profile=profile)
     is_lent = settings.sign_in == LENT
+    if here is None:
+        return _account(profile, bound, shared_config(bound, profile.name), is_current=True, is_lent=is_lent)
+    workspace = Workspace(bound, here, settings, profile=profile)
     return _account(profile, bound, workspace.profile_config, is_current=True, is_lent=is_lent)
 
 

@@ -405,6 +405,13 @@ def test_what_is_lent_follows_the_host_and_its_config_has_none(host: Host, monke
     sign_in = config.prepare()
     assert sign_in.kind == "credentials"
     assert "removed from" in sign_in.notes[0]
+    place.renew(oauth(expires=1000))
+    assert config.prepare().notes == (
+        expiry.EXPIRED,
+        "Use /login in `claude` on this machine: running sessions use the new one.",
+    )
+    place.renew(oauth())
+    config.prepare()
     watch = config.watch(place.told.append)
     assert watch is not None
     watch.look()

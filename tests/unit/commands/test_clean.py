@@ -505,6 +505,20 @@ def test_a_history_that_could_not_be_deleted_is_deleted_by_the_next_clean(
     assert (config / "history.jsonl").read_text() == ""
 
 
+def test_what_a_config_without_a_sign_in_has_of_a_project_goes_too(
+    host: Host, here: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = host.data / "shared/claude-config-lent/history.jsonl"
+    put(prompts, "".join(json.dumps({"display": "x", "project": str(root)}) + "\n" for root in (here.root, "/other")))
+    clean.clean(host, here.id, Options(everything=True, dry_run=True))
+    shown = capsys.readouterr().out
+    assert ("1 conversation, 0 prompts" in shown, "0 conversations, 1 prompt" in shown) == (True, True)
+    clean.clean(host, here.id, ALL)
+    assert [json.loads(line)["project"] for line in prompts.read_text().splitlines()] == ["/other"]
+    clean.clean_global(host, ALL)
+    assert not prompts.parent.exists()
+
+
 def test_images_that_cannot_be_listed_are_reported(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     clean.clean_global(host, Options(dry_run=True))
     assert "images are left out" in capsys.readouterr().err

@@ -11,6 +11,8 @@ import pytest
 
 from confined_claude.claude import choosing, tokens
 from confined_claude.claude.sign_in import Chosen
+from confined_claude.commands.accounts import in_force
+from confined_claude.commands.login import login
 from confined_claude.errors import ConfinedError
 from confined_claude.host import Host
 from confined_claude.project import Project
@@ -162,3 +164,26 @@ def resolved(host: Host, root: Path, user: str, project: str, flag: str | None) 
     put(root / ".confined-claude/config.toml", f'sign_in = "{project}"\n')
     files = ProjectFiles.read(root / ".confined-claude")
     return resolve(host.user_config_file, files, {}, {"sign_in": flag}).settings.sign_in
+
+
+def test_login_says_what_cannot_be_lent(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root := tmp_path / "project").mkdir()
+    monkeypatch.chdir(root)
+    lent, given = (host._replace(environ={"CONFINED_CLAUDE_SIGN_IN": each}) for each in ("lent", "given"))
+    with pytest.raises(ConfinedError, match="cannot be lent"):
+        login(lent, token=False, from_host=False)
+    with pytest.raises(ConfinedError, match="needs a terminal"):  # the control
+        login(given, token=False, from_host=False)
+
+
+def test_the_account_says_that_it_is_lent_and_is_the_hosts(here: Lender) -> None:
+    here.sign_in(OAUTH)
+    put(here.host.home / ".claude.json", '{"oauthAccount": {"emailAddress": "me@host.invalid"}}')
+    own = Workspace(here.host, Project(here.root)).profile_config.path
+    put(own / ".credentials.json", json.dumps({"claudeAiOauth": OAUTH}))
+    put(own / ".claude.json", '{"oauthAccount": {"emailAddress": "me@inside.invalid"}}')
+    host = here.host._replace(environ={})
+    words = [in_force(host, Project(here.root), Settings(sign_in=each)).in_words for each in ("lent", "given")]
+    assert words == ["me@host.invalid, lent", "me@inside.invalid"]
+    host = host._replace(environ={"ANTHROPIC_API_KEY": KEY})
+    assert in_force(host, None, Settings(sign_in="lent")).in_words == "ANTHROPIC_API_KEY, lent"
