@@ -1,4 +1,4 @@
-"""How much memory a session takes on the host while it waits: the tool and its docker commands.
+"""How much memory a session takes on the host while it waits: the tool and what it has started.
 
 The figure is the proportional set size (PSS): pages that processes share count in parts, also those that they share
 with processes of others.
