@@ -25,6 +25,8 @@ from .machine import machine
 from .roots import CACHE, root
 from .tour import STEPS, Tour, install, save_images, toured
 
+# What their logs have.
+_BUILDERS = {"Step 1/": "classic builder", "[internal] load": "BuildKit", "STEP 1/": "Podman"}
 PAGE = REPOSITORY / "docs/reference/engines.md"
 
 
@@ -69,12 +71,13 @@ def tried(kind: Kind, archive: Path, place: Path, commands: dict[str, Path], *, 
 
 
 def _build(tour: Tour, result: Result) -> None:
-    """Have the engine's builder make the image that is there already."""
+    """Have the engine's builder make the image that is there already, and say which builder that is."""
     name = "builds the image"
     try:
         said = tour.tool("rebuild")
         assert "The image is built" in said, said
-        result.cells[name] = "yes"
+        log = max((tour.user.home / ".local/state/confined-claude/logs").glob("build-*")).read_text()
+        result.cells[name] = next(builder for mark, builder in _BUILDERS.items() if mark in log)
     except Exception as error:
         result.cells[name], result.failures[name] = "**no**", str(error)
     print(f"{result.kind}: {name}: {result.cells[name]}", flush=True)
