@@ -35,7 +35,7 @@ AUTH_TOKEN, API_KEY, OAUTH_TOKEN = environment.SIGN_IN
 # Claude Code remembers an API key, allowed or refused, by its last characters.
 KEY_SUFFIX = 20
 # The entrypoint makes files of these, for the session's user alone, and takes them out of its environment.
-VALUE_VARIABLE = "CONFINED_CLAUDE_SIGN_IN"
+VALUE_VARIABLE = "CONFINED_CLAUDE_CREDENTIAL"
 SETTINGS_VARIABLE = "CONFINED_CLAUDE_SIGN_IN_SETTINGS"
 # Where the value is in the session. The client runs its helper again after this time, and at once if it is refused.
 VALUE_FILE = "/run/confined-claude/sign-in/value"
