@@ -96,9 +96,11 @@ def main() -> int:
     """Run the program and return its exit code."""
     parser = argparse.ArgumentParser(prog="engines", description="Take every engine on the tour.")
     parser.add_argument("--build", action="store_true", help="have each engine build the image")
-    parser.add_argument("--page", action="store_true", help=f"write {PAGE.relative_to(REPOSITORY)}")
+    parser.add_argument("--page", action="store_true", help=f"write {PAGE.relative_to(REPOSITORY)}; implies --build")
     parser.add_argument("-k", metavar="WORDS", default="", help="only engines whose names have these words")
     options = parser.parse_args()
+    if options.page and options.k:
+        parser.error("the page has all engines: --page cannot be used with -k")
     kinds = [kind for kind in KINDS if options.k.lower() in kind.name.lower()]
     results, commands = [], dict[str, Path]()
     with tempfile.TemporaryDirectory(prefix="confined-claude-engines-", dir="/tmp") as directory:
@@ -107,7 +109,7 @@ def main() -> int:
         archive = save_images(place)
         for kind in kinds:
             try:
-                results.append(tried(kind, archive, place, commands, build=options.build))
+                results.append(tried(kind, archive, place, commands, build=options.build or options.page))
             except Exception as error:
                 results.append(Result(kind, failures={"start": str(error)}))
                 print(f"{kind}: {error}", flush=True)
