@@ -200,7 +200,7 @@ def test_the_readmes_copy_says_nothing_of_tags_and_made_up_versions(template: Pa
     assert "_src_path: ~/.local/share/confined-claude/template.bundle\n" in files(place / "shared")[ANSWERS]
 
 
-def test_a_newcomer_with_plain_copier_answers_four_questions_and_agrees_once(
+def test_a_newcomer_with_plain_copier_answers_five_questions_and_agrees_once(
     template: Path, place: Path, person: User
 ) -> None:
     clone, project = untagged(template, place, person), place / "my-project"
@@ -215,6 +215,8 @@ def test_a_newcomer_with_plain_copier_answers_four_questions_and_agrees_once(
             shown.send(answer)
         shown.wait_for("Bad is not the name of a Debian package")
         shown.send("\x7f\x7f\x7fjq\r")
+        shown.wait_for("Write a devcontainer.json")
+        shown.send("\r")
         assert shown.wait_for_end() == 0
         said = " ".join(shown.everything.split())
     assert "`confined-claude trust` asks you once to agree." in said
