@@ -1,3 +1,3 @@
-"""Claude Code with full freedom inside a container, and no risk to the machine it runs on."""
+"""Claude Code with full freedom in a container, kept away from the rest of your machine."""
 
 __version__ = "0.2.0"
