@@ -140,4 +140,4 @@ def _acts_by_its_place(mount: HostMount, matcher: Matcher) -> str:
     tails = (parts[count:] for count in range(len(parts)))
     rules = (matcher.rule_of(tail, is_directory=True) for tail in tails)
     rule = next((rule for rule in rules if rule is not None and not rule.is_safeguard), None)
-    return f"{rule.runs} acts on it" if rule is not None else ""
+    return f"it is used by {rule.runs}" if rule is not None else ""

@@ -77,12 +77,12 @@ def lines_on_branches(behind: Sequence[str]) -> list[str]:
 
 
 def _by_tool(findings: Sequence[Finding]) -> Iterator[str]:
-    """Yield a line for each tool with the findings that it acts on."""
+    """Yield a line for each tool with the findings that it uses."""
     tools: dict[str, list[Finding]] = {}
     for finding in findings:
         tools.setdefault(finding.runs, []).append(finding)
     for tool, found in tools.items():
-        yield f"  yellow  {name(found)}" + (f"; acted on by {escape(tool)}" if tool else "")
+        yield f"  yellow  {name(found)}" + (f"; used by {escape(tool)}" if tool else "")
 
 
 def summarize(findings: Sequence[Finding]) -> str:
@@ -102,10 +102,10 @@ def describe(findings: Sequence[Finding], *, max_findings: int, limits: Limits) 
     """Yield the lines of each finding: colour, path, what it is, what would run it, since when, and what changed."""
     for finding in findings[:max_findings]:
         yield f"  {'red   ' if finding.red else 'yellow'}  {escape(finding.path)}"
-        yield f"          {escape(finding.why)}" + (f"; acted on by {escape(finding.runs)}" if finding.runs else "")
+        yield f"          {escape(finding.why)}" + (f"; used by {escape(finding.runs)}" if finding.runs else "")
         if finding.session:
             started = time.strftime("%Y-%m-%d %H:%M", time.localtime(finding.since))
-            yield f"          since the session {escape(finding.session)} of {started}"
+            yield f"          first seen after the session {escape(finding.session)} of {started}"
         yield from (f"          {line}" for line in difference(finding, limits).lines)
     if len(findings) > max_findings:
         yield f"  … and {len(findings) - max_findings} more"

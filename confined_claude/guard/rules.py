@@ -113,8 +113,8 @@ def rules_for(protect: Iterable[str], writable: Iterable[str], found: Iterable[R
     What is opened by ``writable`` is yellow.
     """
     opened, protected = _rooted(writable), _rooted(protect)
-    own = [Rule("whatever uses it (you made it writable)", False, opened, is_user_writable=True)] if opened else []
-    own += [Rule("what you named in `protect`", True, protected)] if protected else []
+    own = [Rule("your programs (you made it writable)", False, opened, is_user_writable=True)] if opened else []
+    own += [Rule("your programs (you named it in `protect`)", True, protected)] if protected else []
     return (OWN, *own, *found, *RULES, *SAFEGUARDS)
 
 

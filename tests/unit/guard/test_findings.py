@@ -527,9 +527,9 @@ def test_settings_that_open_or_protect_change_the_colour(root: Path) -> None:
     for name in ("src/a.key", "deploy/x/y", "x/src/a.key", ".vscode/tasks.json", ".vscode/settings.json"):
         put(root / name)
     assert {finding.path: (finding.red, finding.runs) for finding in scanned.findings()} == {
-        "src/a.key": (True, "what you named in `protect`"),
-        "deploy/x/y": (True, "what you named in `protect`"),
-        ".vscode/tasks.json": (False, "whatever uses it (you made it writable)"),
+        "src/a.key": (True, "your programs (you named it in `protect`)"),
+        "deploy/x/y": (True, "your programs (you named it in `protect`)"),
+        ".vscode/tasks.json": (False, "your programs (you made it writable)"),
         ".vscode/settings.json": (True, "your editor, on opening the directory"),
     }
 

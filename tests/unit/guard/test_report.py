@@ -122,8 +122,8 @@ def test_what_changed_is_shown_in_lines(before: bytes | None, after: bytes | Non
 def test_a_finding_is_shown_with_its_session_and_what_acts_on_it() -> None:
     one = Finding("a\nb", Kind.FILE, True, "git", "new hook", None, b"x", "", "1", "confined-claude-x", 0.0)
     first, second, third, fourth = report.describe([one], max_findings=1, limits=report.Limits(1, 160))
-    assert (first, second, fourth) == ("  red     a\\nb", "          new hook; acted on by git", "          +x")
-    assert third.startswith("          since the session confined-claude-x of 19")
+    assert (first, second, fourth) == ("  red     a\\nb", "          new hook; used by git", "          +x")
+    assert third.startswith("          first seen after the session confined-claude-x of 19")
 
 
 def test_however_much_there_is_the_output_is_bounded(capfd: pytest.CaptureFixture[str]) -> None:
@@ -169,8 +169,8 @@ def test_beside_red_there_is_one_yellow_line_for_each_tool(capfd: pytest.Capture
     report.report([finding(), *yellow, yellow[0]._replace(path="Makefile", runs="make")])
     lines = [line for line in capfd.readouterr().err.splitlines() if "yellow  " in line]
     assert lines == [
-        "  yellow  package.json, .npmrc; acted on by your shell",
-        "  yellow  Makefile; acted on by make",
+        "  yellow  package.json, .npmrc; used by your shell",
+        "  yellow  Makefile; used by make",
     ]
 
 
