@@ -19,7 +19,7 @@ from ..engine.images import Images
 from ..guard import enclosing
 from ..guard.guard import GuardPlan, plan_dry_run
 from ..guard.pins import FILES
-from ..settings.specs import GIVEN
+from ..settings.specs import LENT
 from ..text import escape
 from ..workspace import CLAUDE_PROJECTS, DOWNLOADERS, Workspace
 from .handover import names_in
@@ -53,7 +53,8 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
     name = containers.free_name(launch.name)
     program = f"podman --url {quote(address)}" if facts.engine.podman else "docker"
     has_image = Images().image(launch.image.name) is not None
-    yield from map(_comment, _summary(workspace, launch, sign_in.source, has_image=has_image))
+    lends = given is not None and given.lends_sign_in
+    yield from map(_comment, _summary(workspace, launch, sign_in.source, has_image=has_image, lends_sign_in=lends))
     yield from _prepare(workspace, launch, guarded)
     if launch.egress.sidecar is not None:
         yield from _sidecar(launch.egress.sidecar, program)
@@ -68,7 +69,9 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
     yield " ".join([program, *map(quote, containers.start_arguments(name, stdin=launch.stdin))])
 
 
-def _summary(workspace: Workspace, launch: Launch, source: Source | None, *, has_image: bool) -> Iterator[str]:
+def _summary(
+    workspace: Workspace, launch: Launch, source: Source | None, *, has_image: bool, lends_sign_in: bool
+) -> Iterator[str]:
     sidecar = launch.egress.sidecar
     ids, _, *command = launch.command
     read_only = [str(mount.source) for mount in launch.mounts if mount.read_only]
@@ -76,14 +79,15 @@ def _summary(workspace: Workspace, launch: Launch, source: Source | None, *, has
     yield f"command:   {shlex.join(command)}, as {ids}, with{'' if launch.terminal else 'out'} a terminal"
     yield f"image:     {launch.image.name}{'' if has_image else ', which a start builds first: it is missing'}"
     yield f"network:   {workspace.settings.network}{'' if sidecar is None else f', by the sidecar {sidecar.name}'}"
-    yield f"sign-in:   {workspace.settings.sign_in}"
+    is_lent = workspace.settings.sign_in == LENT
+    yield f"sign-in:   {'none, so nothing is lent' if is_lent and not lends_sign_in else workspace.settings.sign_in}"
     yield f"limits:    {' '.join(launch.limits)}"
     yield f"read-only: {', '.join(read_only)}"
     yield f"secrets:   {', '.join({**launch.variables, **launch.secrets})}"
     yield from (*launch.notes, *launch.remarks)
     if source is not None:
         yield f"A start runs {source.name} for the credential of the sign-in; these commands have none."
-    copies = ", and copies your sign-in" if workspace.settings.sign_in == GIVEN else ""
+    copies = "" if is_lent else ", and copies your sign-in"
     yield f"Only a start guards the project: it looks through it before and after{copies}."
 
 

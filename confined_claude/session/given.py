@@ -45,6 +45,11 @@ class Given(NamedTuple):
         return tuple(sorted({host for one in self.lent for host in one.hosts}))
 
     @property
+    def lends_sign_in(self) -> bool:
+        """Whether Claude's own sign-in is among what is lent."""
+        return any(not one.word for one in self.lent)
+
+    @property
     def git_settings(self) -> tuple[tuple[str, str], ...]:
         """What git is told of these hosts."""
         return tuple(lending.git_settings(self.lent))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +30,10 @@ _INSIDE = {
     "rateLimitTier": "CLAUDE_CODE_RATE_LIMIT_TIER",
 }
 _RENEWED = (KEY_HELPER, CREDENTIALS_KIND)
+# What else can sign in: headers of these names, and any with a value of these forms.
+_URL, _MORE_HEADERS = "ANTHROPIC_BASE_URL", "ANTHROPIC_CUSTOM_HEADERS"
+_SIGNS_IN = re.compile(r"(?i).*(auth|authorization|cookie|token|key|secret|password|credentials?)")
+_SCHEME = re.compile(r"(?i)(?:basic|bearer|token) +(.*)")
 _PLAIN = re.compile(r"[A-Za-z0-9_:. -]{1,1000}")
 # Of what is known only later, as of a key of Anthropic's.
 _UNKNOWN = f"sk-ant-api03-{'x' * 95}"
@@ -39,7 +43,7 @@ _GIVE = 'give the session its sign-in: `--sign-in given`, or `sign_in = "given"`
 def lend(workspace: Workspace, chosen: Chosen, given: Given | None) -> tuple[Chosen, Given | None]:
     """Return ``chosen`` with placeholders in the place of what signs in, and ``given`` with that as lent.
 
-    Without a sign-in nothing is. Raises ConfinedError for one that cannot be lent.
+    Without a sign-in nothing is. Raises ConfinedError for one that cannot be lent, and for one beside it.
     """
     chosen = chosen._replace(placeholder="")
     if (cloud := environment.cloud_in(chosen.environ)) is not None:
@@ -57,17 +61,36 @@ def lend(workspace: Workspace, chosen: Chosen, given: Given | None) -> tuple[Cho
             chosen = chosen._replace(placeholder=mine)
         if oauth is not None:
             chosen = chosen._replace(environ={**chosen.environ, OAUTH_TOKEN: mine}, inside=_inside(oauth))
-    if not lent:
-        return chosen, given
     mode = workspace.settings.network
-    if mode not in LENDING:
+    if lent and mode not in LENDING:
         raise ConfinedError(
             f"Claude's sign-in cannot be lent with network = {mode}: there is no sidecar that lends.",
             f"Choose network = {' or '.join(LENDING)}, or {_GIVE}",
         )
-    given = given or Given()
-    given = given._replace(lent=(*given.lent, *lent))
-    return chosen._replace(environ=given.hide(chosen.environ)), given
+    if lent:
+        given = given or Given()
+        given = given._replace(lent=(*given.lent, *lent))
+    if given is not None:
+        chosen = chosen._replace(environ=given.hide(chosen.environ))
+    _refuse_in_clear(chosen.environ, {one.placeholder for one in given.lent} if given else ())
+    return chosen, given
+
+
+def _refuse_in_clear(environ: Mapping[str, str], placeholders: Collection[str]) -> None:
+    """Raise ConfinedError, without a value, for a sign-in in ``environ`` that is none of the ``placeholders``."""
+    if re.search("[@?]", environ.get(_URL, "")):
+        raise ConfinedError(
+            f"{_URL} has a user, a password or a query, which the session would have in clear.",
+            f"Take it out, and set ANTHROPIC_AUTH_TOKEN or ANTHROPIC_API_KEY, or {_GIVE}",
+        )
+    for line in environ.get(_MORE_HEADERS, "").splitlines():
+        name, _, value = (part.strip() for part in line.partition(":"))
+        word = found[1] if (found := _SCHEME.fullmatch(value)) else value
+        if word and word not in placeholders and (found or _SIGNS_IN.fullmatch(name)):
+            raise ConfinedError(
+                f"{_MORE_HEADERS} has {escape(name)}, and its value is not lent: the session would have it in clear.",
+                f"Set ANTHROPIC_AUTH_TOKEN or ANTHROPIC_API_KEY to it, or lend it by `[secrets.NAME]`, or {_GIVE}",
+            )
 
 
 def _values(chosen: Chosen, oauth: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
@@ -83,12 +106,12 @@ def _host(environ: Mapping[str, str]) -> tuple[str, int]:
     """Return the host of Claude's API, and its port. Raises ConfinedError for one to which nothing can be lent."""
     scheme = host = ""
     with contextlib.suppress(ValueError):
-        parts = urlsplit(environ.get("ANTHROPIC_BASE_URL") or API)
+        parts = urlsplit(environ.get(_URL) or API)
         scheme, host, port = parts.scheme, (parts.hostname or "").lower(), parts.port or HTTPS_PORT
         if scheme == "https" and SPECS["allow"].allows(f"{host}:{port}") and not re.fullmatch(OWN, host):
             return host, port
     raise ConfinedError(
-        f"Claude's sign-in cannot be lent to {escape(f'{scheme}://{host}')}, which ANTHROPIC_BASE_URL names.",
+        f"Claude's sign-in cannot be lent to {escape(f'{scheme}://{host}')}, which {_URL} names.",
         f"Use an https:// address with a name that is not this machine's, or {_GIVE}",
     )
 

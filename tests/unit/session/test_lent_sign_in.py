@@ -18,6 +18,7 @@ from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.session.given import Given
 from confined_claude.session.host_facts import lent_sign_in
+from confined_claude.session.lent import Lent
 from confined_claude.session.mounts import plan_mounts
 from confined_claude.settings import Settings
 from confined_claude.settings.files import ProjectFiles
@@ -102,7 +103,7 @@ def test_a_helper_and_a_stored_token_are_lent_too_and_nothing_where_nobody_is_si
 
 @pytest.mark.parametrize(
     ("url", "place"),
-    [("https://LLM.corp.example/path", ("llm.corp.example", 443)), ("https://u:p@llm.corp:8443", ("llm.corp", 8443))],
+    [("https://LLM.corp.example/path", ("llm.corp.example", 443)), ("https://llm.corp:8443", ("llm.corp", 8443))],
 )
 def test_it_is_lent_to_the_host_that_the_base_url_names(here: Lender, url: str, place: tuple[str, int]) -> None:
     assert here.lend({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": url})[1].hosts == (place,)
@@ -132,6 +133,47 @@ def test_what_cannot_be_lent_is_one_line_and_what_to_do(
     assert "--sign-in given" in caught.value.hint
     assert "\n" not in f"{caught.value.message}{caught.value.hint}"
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("is_only", [True, False])
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        ({"ANTHROPIC_CUSTOM_HEADERS": "Authorization: Bearer s3cret-0123456789"}, "Authorization"),
+        ({"ANTHROPIC_CUSTOM_HEADERS": "X-Team: blue\r\nx-api-key:s3cret-0123456789"}, "x-api-key"),
+        ({"ANTHROPIC_CUSTOM_HEADERS": "Proxy-Authorization: Basic dTpzM2NyZXQ="}, "Proxy-Authorization"),
+        ({"ANTHROPIC_CUSTOM_HEADERS": "cookie : s3cret=1"}, "cookie"),
+        ({"ANTHROPIC_CUSTOM_HEADERS": "Helicone-Auth: s3cret"}, "Helicone-Auth"),
+        ({"ANTHROPIC_CUSTOM_HEADERS": "CF-Access-Client-Secret: s3cret"}, "CF-Access-Client-Secret"),
+        ({"ANTHROPIC_CUSTOM_HEADERS": "X-Gateway-Token: s3cret"}, "X-Gateway-Token"),
+        ({"ANTHROPIC_CUSTOM_HEADERS": "X-Plain: Bearer s3cret"}, "X-Plain"),
+        ({"ANTHROPIC_CUSTOM_HEADERS": f"X-Key: {KEY}-and-s3cret"}, "X-Key"),
+        ({"ANTHROPIC_BASE_URL": "https://u:s3cret@llm.corp"}, "ANTHROPIC_BASE_URL"),
+        ({"ANTHROPIC_BASE_URL": "https://llm.corp/?key=s3cret"}, "ANTHROPIC_BASE_URL"),
+    ],
+)
+def test_what_signs_in_beside_it_is_never_in_clear(
+    here: Lender, environ: dict[str, str], name: str, is_only: bool
+) -> None:
+    with pytest.raises(ConfinedError) as caught:
+        here.lend(environ if is_only else {"ANTHROPIC_API_KEY": KEY, **environ})
+    assert name in caught.value.message
+    assert "--sign-in given" in caught.value.hint
+    assert "s3cret" not in f"{caught.value.message}{caught.value.hint}"
+
+
+def test_other_headers_stay_and_a_lent_secret_may_be_one(here: Lender) -> None:
+    environ = {"ANTHROPIC_CUSTOM_HEADERS": "X-Team: blue\nX-Author: me", "ANTHROPIC_BASE_URL": "https://llm.corp/v1"}
+    assert here.lend(environ)[0].environ == environ
+    value, mine = "gateway-s3cret-0123456789", "gateway-placeholder-012345"
+    secret = Given(lent=(Lent((("llm.corp", 443),), "authorization", mine, value, "GW", '"$GW"'),))
+    workspace = Workspace(here.host, Project(here.root), Settings(sign_in="lent"))
+    header = {"ANTHROPIC_CUSTOM_HEADERS": f"Authorization: Bearer {value}"}
+    found, given = lent_sign_in(workspace, Chosen("", header), secret)
+    assert found.environ == {"ANTHROPIC_CUSTOM_HEADERS": f"Authorization: Bearer {mine}"}
+    assert given == secret
+    assert not secret.lends_sign_in, "a dry run says so"
+    assert here.lend({"ANTHROPIC_API_KEY": KEY})[1].lends_sign_in
 
 
 @pytest.mark.parametrize("shared", ["shared", "project"])
