@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from .. import environment
@@ -15,7 +16,7 @@ from . import host_settings, tokens
 from .cloud import AWS_REGIONS
 from .onboarding import GLOBAL_STATE, LEGACY_STATE
 from .sign_in import API_KEY, Chosen, choose
-from .source import AWS, Renewal
+from .source import AWS, Renewal, Source
 
 _CLAUDES, _PROJECTS_SETTINGS = ".claude", ("settings.json", "settings.local.json")
 _NAME_LENGTH, _MOST_OTHERS = 64, 100
@@ -37,12 +38,9 @@ def find(host: Host, written: Iterable[Path], config: Location) -> Chosen:
     return chosen._replace(environ={**chosen.environ, **({AWS_REGIONS[0]: region} if region else {})})
 
 
-def renewal(chosen: Chosen, host: Host, written: Iterable[Path]) -> Renewal | None:
-    """Run the command that prints the credential, if there is one, in the background."""
-    if chosen.source is None:
-        return None
-    places = tuple(host_settings.writable_by_sessions(host, written))
-    return Renewal(chosen.source, host_settings.search_path(host, places))
+def renewal(source: Source, host: Host, written: Iterable[Path], value: str = "") -> Renewal:
+    """Return what runs the command of ``source``, at once unless it has printed ``value``; no session can change it."""
+    return Renewal(source, partial(host_settings.path_for, source.command, host, tuple(written)), value)
 
 
 def set_inside(root: Path, workdir: Path, config: Location, environ: Mapping[str, str]) -> dict[str, Path]:

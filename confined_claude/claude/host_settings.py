@@ -23,6 +23,7 @@ from ..state import projects
 from ..state.store import records_of, state_of
 from ..system import CLAUDE_MANAGED
 from ..text import as_dict, parse_json
+from .source import Failed
 
 SETTINGS = "settings.json"
 # The settings that are commands which print a credential.
@@ -120,6 +121,17 @@ def search_path(host: Host, places: tuple[Path, ...]) -> str:
         for entry in host.path or tuple(os.defpath.split(os.pathsep))
         if entry.startswith("/") and not within(Path(entry), places)
     )
+
+
+def path_for(command: str | tuple[str, ...], host: Host, written: Iterable[Path]) -> str:
+    """Return the PATH on which ``command`` may run now; raise Failed if sessions can write where it leads.
+
+    Raises ConfinedError if nobody can tell where they can write, which other sessions change at any time.
+    """
+    places = tuple(writable_by_sessions(host, written))
+    if place := leads_into(command if isinstance(command, str) else shlex.join(command), host, places):
+        raise Failed(f"runs what is in {place}, where sessions can write, so it is not run")
+    return search_path(host, places)
 
 
 def leads_into(command: str, host: Host, places: tuple[Path, ...]) -> Path | None:

@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..background import Background, Unfinished
@@ -116,11 +116,12 @@ class Source(NamedTuple):
 class Renewal:
     """The value that ``source`` prints, from a command that is run in the background, again after each time-to-live.
 
-    That is shorter for a token that says when it ends. ``path`` is the PATH of its programs. With a ``value`` that it
-    has printed already, it is not run before that has had its time.
+    That is shorter for a token that says when it ends. ``path`` returns the PATH of its programs before each run, or
+    raises Failed if it may not run. With a ``value`` that it has printed already, it is not run before that has had its
+    time.
     """
 
-    def __init__(self, source: Source, path: str, value: str = "") -> None:
+    def __init__(self, source: Source, path: Callable[[], str], value: str = "") -> None:
         self.source = source
         self._path = path
         self._command = Command()
@@ -175,14 +176,15 @@ class Renewal:
         import shutil  # few hosts have such a command
 
         source, command = self.source, self.source.command
-        if isinstance(command, str):
-            words = ["/bin/sh", "-c", command]
-        elif (program := shutil.which(command[0], path=self._path)) is None:
-            raise _failure(source, f"the {command[0]} command is missing on this machine")
-        else:
-            words = [program, *command[1:]]
         try:
-            printed = self._command.run(words, {**source.environ, "PATH": self._path})
+            path = self._path()
+            if isinstance(command, str):
+                words = ["/bin/sh", "-c", command]
+            elif (program := shutil.which(command[0], path=path)) is None:
+                raise _failure(source, f"the {command[0]} command is missing on this machine")
+            else:
+                words = [program, *command[1:]]
+            printed = self._command.run(words, {**source.environ, "PATH": path})
         except Failed as failed:
             said = "" if source.form == SECRET else _LONG_WORD.sub("…", failed.said)[:_REASON_LENGTH].rstrip(".")
             raise _failure(source, said or f"it {failed.reason}") from None

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ..claude.host_settings import search_path, writable_by_sessions
+from ..claude import choosing
+from ..claude.host_settings import writable_by_sessions
 from ..claude.source import SECRET, Renewal, Source
 from ..errors import ConfinedError
 from ..project import CONTAINER_HOME
@@ -29,7 +30,7 @@ class Given(NamedTuple):
     """Variables by name, files by their path in the session, and lines on what is not among them, and why.
 
     Of the secrets in ``lent`` they have the placeholders. ``sources`` has the commands that print some of those, by
-    their placeholders, and ``path`` is the PATH for them.
+    their placeholders.
     """
 
     variables: Mapping[str, str] = MappingProxyType({})
@@ -37,7 +38,6 @@ class Given(NamedTuple):
     remarks: tuple[str, ...] = ()
     lent: tuple[Lent, ...] = ()
     sources: Mapping[str, Source] = MappingProxyType({})
-    path: str = ""
 
     @property
     def hosts(self) -> tuple[tuple[str, int], ...]:
@@ -67,11 +67,11 @@ class Given(NamedTuple):
         """The line that tells a sidecar what it lends; empty if that is nothing."""
         return lending.message(self.lent) if self.lent else b""
 
-    def renewals(self) -> Iterator[tuple[str, Renewal]]:
+    def renewals(self, workspace: Workspace) -> Iterator[tuple[str, Renewal]]:
         """Yield the placeholders of what commands print, each with what runs its command again."""
         values = {one.placeholder: one.value for one in self.lent}
         for placeholder, source in self.sources.items():
-            yield placeholder, Renewal(source, self.path, values[placeholder])
+            yield placeholder, choosing.renewal(source, workspace.host, workspace.written, values[placeholder])
 
     def __repr__(self) -> str:
         return repr_without(self, "variables", "files")
@@ -125,8 +125,7 @@ def gather(workspace: Workspace, *, runs_commands: bool = True) -> Given:
                 found[secret.variable] = os.fsdecode(values[secret.name].rstrip(b"\r\n"))
     for message in _too_large(found):
         raise ConfinedError(message, "Give less, or give what is large as a file: a secret with as_file.")
-    path = search_path(host, places) if sources else ""
-    return Given(found, files, tuple(remarks), tuple(lent.values()), sources, path)
+    return Given(found, files, tuple(remarks), tuple(lent.values()), sources)
 
 
 def _too_large(found: Mapping[str, str]) -> Iterator[str]:

@@ -28,10 +28,11 @@ class Renewals:
     def __init__(self, workspace: Workspace, sign_in: Chosen, given: Given | None, sidecar: Sidecar) -> None:
         self._sidecar = sidecar
         self._lent = given.lent if given else ()
-        self._sign_in = choosing.renewal(sign_in, workspace.host, workspace.written)
+        source = sign_in.source
+        self._sign_in = choosing.renewal(source, workspace.host, workspace.written) if source is not None else None
         # By the placeholder that the session has; what has none is given.
         self._placeholder = sign_in.placeholder or ""
-        self._commands: list[tuple[str, Renewal]] = [*given.renewals()] if given else []
+        self._commands: list[tuple[str, Renewal]] = [*given.renewals(workspace)] if given else []
         if self._sign_in is not None:
             self._commands.append((self._placeholder, self._sign_in))
         self._undelivered: dict[Renewal, str] = {}

@@ -24,6 +24,10 @@ def source(command: str | tuple[str, ...], form: str = KEY, **environ: str) -> S
     return Source("apiKeyHelper" if isinstance(command, str) else command[0], command, form, environ)
 
 
+def on_path() -> str:
+    return PATH
+
+
 def polled(renewal: Renewal) -> str | None:
     """The next value that is new, within 10 s."""
     deadline = time.monotonic() + 10
@@ -34,29 +38,29 @@ def polled(renewal: Renewal) -> str | None:
 
 def test_a_line_for_the_shell_runs_in_no_project_without_a_terminal_and_with_the_users_variables() -> None:
     line = 'echo "$PWD-$NAME-$(test -t 0 || echo none)"'
-    assert Renewal(source(line, NAME="made-up"), PATH).first() == "/-made-up-none"
+    assert Renewal(source(line, NAME="made-up"), on_path).first() == "/-made-up-none"
 
 
 def test_a_program_is_found_on_the_path_it_is_given(tmp_path: Path) -> None:
     program = tmp_path / "get-key"
     program.write_text("#!/bin/sh\necho sk-$1\n")
     program.chmod(0o755)
-    assert Renewal(source(("get-key", "made-up")), f"{tmp_path}:{PATH}").first() == "sk-made-up"
+    assert Renewal(source(("get-key", "made-up")), lambda: f"{tmp_path}:{PATH}").first() == "sk-made-up"
     with pytest.raises(ConfinedError, match="the get-key command is missing"):
-        Renewal(source(("get-key",)), PATH).first()
+        Renewal(source(("get-key",)), on_path).first()
 
 
 def test_what_the_user_runs_to_sign_in_to_a_cloud_is_named_where_that_failed() -> None:
     failing = Source("aws", ("false",), AWS, {}, "aws sso login --profile work --key ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     with pytest.raises(ConfinedError) as caught:
-        Renewal(failing, PATH).first()
+        Renewal(failing, on_path).first()
     assert caught.value.hint == "Run `aws sso login --profile work --key …`, as your settings say, then start again."
 
 
 def test_it_is_run_again_after_its_time_to_live_and_only_a_new_value_counts(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("first")
-    renewal = Renewal(source(f"echo x >>{tmp_path}/runs; cat {key}", CLAUDE_CODE_API_KEY_HELPER_TTL_MS="1"), PATH)
+    renewal = Renewal(source(f"echo x >>{tmp_path}/runs; cat {key}", CLAUDE_CODE_API_KEY_HELPER_TTL_MS="1"), on_path)
     assert renewal.first() == "first"
     deadline = time.monotonic() + 30
     while len((tmp_path / "runs").read_text()) < 4 and time.monotonic() < deadline:  # run again, with the same value
@@ -69,7 +73,7 @@ def test_it_is_run_again_after_its_time_to_live_and_only_a_new_value_counts(tmp_
 def test_a_failure_in_between_is_named_and_the_next_run_counts(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("first")
-    renewal = Renewal(source(f"cat {key}", CLAUDE_CODE_API_KEY_HELPER_TTL_MS="1"), PATH)
+    renewal = Renewal(source(f"cat {key}", CLAUDE_CODE_API_KEY_HELPER_TTL_MS="1"), on_path)
     renewal.first()
     key.rename(tmp_path / "gone")
     deadline = time.monotonic() + 10
@@ -113,7 +117,7 @@ def test_a_value_that_is_there_has_its_time_and_no_more_than_it_says(
 ) -> None:
     value = end if isinstance(end, str) else jwt(exp=time.time() + end)
     run = source(f"echo x >>{tmp_path}/runs; echo newer-token", form)
-    renewal, start = Renewal(run, PATH, value), time.monotonic()
+    renewal, start = Renewal(run, on_path, value), time.monotonic()
     monkeypatch.setattr("confined_claude.claude.source.time.monotonic", lambda: start + seconds - 20)
     assert renewal.poll() is None
     time.sleep(0.05)
@@ -129,7 +133,7 @@ def test_a_value_that_is_there_has_its_time_and_no_more_than_it_says(
 def test_what_the_command_of_a_secret_says_of_a_failure_is_not_shown() -> None:
     for form, is_shown in ((SECRET, False), (KEY, True)):
         with pytest.raises(ConfinedError) as caught:
-            Renewal(source("echo s3cret >&2; exit 3", form), PATH).first()
+            Renewal(source("echo s3cret >&2; exit 3", form), on_path).first()
         assert ("s3cret" in str(caught.value)) is is_shown
 
 
@@ -138,7 +142,7 @@ def test_what_does_not_end_is_ended_with_all_that_it_has_started(
 ) -> None:
     monkeypatch.setattr(module, "SECONDS", 0.5)
     with pytest.raises(ConfinedError, match="has not ended after"):
-        Renewal(source(f"sleep 60 & echo $! >{tmp_path}/pid; wait"), PATH).first()
+        Renewal(source(f"sleep 60 & echo $! >{tmp_path}/pid; wait"), on_path).first()
     pid = int((tmp_path / "pid").read_text())
     deadline = time.monotonic() + 10
     while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
@@ -162,7 +166,7 @@ def test_what_does_not_end_is_ended_with_all_that_it_has_started(
 )
 def test_what_is_no_key_is_refused_in_words_without_what_was_printed(line: str, reason: str) -> None:
     with pytest.raises(ConfinedError, match=reason) as caught:
-        Renewal(source(line), PATH).first()
+        Renewal(source(line), on_path).first()
     assert "secret-in-output" not in str(caught.value)
     assert caught.value.hint
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,16 @@ from confined_claude.claude.host_settings import KEY_HELPER
 from confined_claude.claude.sign_in import VALUE_VARIABLE, Chosen
 from confined_claude.claude.source import KEY, Source
 from confined_claude.egress.sidecar import Sidecar
+from confined_claude.guard import beside
 from confined_claude.host import Host
+from confined_claude.project import Project
 from confined_claude.session.given import Given, gather
 from confined_claude.session.lent import Lent
 from confined_claude.session.renewals import Renewals
+from confined_claude.state import projects
+from confined_claude.state.store import records_of, state_of
 
+from ..guarding import put
 from .test_given import Place
 from .test_launch import planned
 
@@ -68,7 +74,7 @@ def test_the_command_of_a_lent_secret_runs_again_and_the_sidecar_has_its_newer_v
     with Renewals(workspace, Chosen("", {}), given, sidecar) as renewals:
         assert renewals
         file.write_text("second-s3cret")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while not sidecar.lines and time.monotonic() < deadline:
             renewals.look(refuse)
             time.sleep(0.01)
@@ -80,6 +86,54 @@ def test_the_command_of_a_lent_secret_runs_again_and_the_sidecar_has_its_newer_v
     assert [one["value"] for one in line] == ["second-s3cret", "another-s3cret"]
     assert [one["placeholder"] for one in line] == [one.placeholder for one in given.lent]
     assert failure == "No credential from the secret T: it ended with 1. The session had the one from before."
+
+
+@pytest.mark.parametrize("written", ["a project", "a mount", "elsewhere"])
+@pytest.mark.parametrize("kind", ["lent", "sign-in", "program"])
+def test_no_command_runs_again_once_a_session_can_write_where_it_leads(
+    here: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, written: str
+) -> None:
+    tools, other = tmp_path / "tools", tmp_path / "other"
+    for directory in (tools, other):
+        directory.mkdir()
+    script = put(tools / "get-token", "#!/bin/sh\necho first-s3cret\n")
+    script.chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/get-it").symlink_to(script)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setattr(source, "_SECRET_SECONDS", 0.05)
+    environ = {"CLAUDE_CODE_API_KEY_HELPER_TTL_MS": "1"}
+    monkeypatch.setattr(source, "_LEAST_SECONDS", 0.05)
+    config = LENT.replace("cat {file}", str(script)).format() if kind == "lent" else ""
+    workspace, sidecar = here.workspace(config), Told()
+    command = str(script) if kind == "sign-in" else ("get-it",)
+    chosen = Chosen(KEY_HELPER, {}, None if kind == "lent" else Source(KEY_HELPER, command, KEY, environ))
+    given, handed = gather(workspace), list[str]()
+    with Renewals(workspace, chosen, given, sidecar) as renewals:
+        renewals.with_credential(planned(workspace.project.root, workspace.host), [])
+        state, host = state_of(workspace.host), workspace.host
+        project = Project(tools if written == "a project" else other)
+        projects.remember(records_of(host, project.id), project.root)
+        if written == "a mount":
+            beside.remember(records_of(host, project.id), [tools])
+        assert projects.projects(state), "the other session's project is known from here on"
+        script.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran-on-the-host\necho second-s3cret\n")
+        deadline = time.monotonic() + 30
+        while not (failures := list(renewals.failures)) and not handed and not sidecar.lines:
+            assert time.monotonic() < deadline
+            renewals.look(handed.append)
+            time.sleep(0.01)
+    told = [*handed, *(one["value"] for line in sidecar.lines for one in line[:1])]
+    if written == "elsewhere":  # the control
+        assert (told, failures) == (["second-s3cret"], [])
+        return
+    name = "the secret T" if kind == "lent" else KEY_HELPER
+    assert failures == [
+        f"No credential from {name}: it runs what is in {tools}, where sessions can write, so it is not run. "
+        "The session had the one from before."
+    ]
+    assert told == []
+    assert not (tmp_path / "ran-on-the-host").exists()
 
 
 def test_only_what_a_header_can_hold_is_lent_and_only_what_is_new_is_told(here: Place) -> None:
