@@ -29,7 +29,7 @@ class Attached:
         self._name = name
         self._frames = Frames()
         self._is_over = False
-        self._making = Background(lambda: containers.create(name, lambda _: arguments, ())[0])
+        self._making = Background(lambda: containers.create_anew(name, arguments))
         self._starting = Background(lambda: self._start(sent))
 
     def _start(self, sent: bytes) -> Answer:

@@ -164,12 +164,10 @@ def create(name: str, arguments: Callable[[str], Sequence[str]], private: Sequen
     into it. Raises EngineError; then there is a container only if the engine had no answer in time.
     """
     chosen, tries = name, 0
-    while (made := _create(arguments(chosen))).is_refusal:
-        if made.status not in _TAKEN or _IN_USE.search(made.reason) is None:
-            made.checked("create the container")
+    while _is_taken(made := _create(arguments(chosen))):
         chosen = _free_name(name, tries)
         tries += 1
-    identity = str(made.value["Id"])
+    identity = _id_of(made)
     if private:
         try:
             put(identity, *private).checked("prepare the container")
@@ -177,6 +175,18 @@ def create(name: str, arguments: Callable[[str], Sequence[str]], private: Sequen
             remove(identity)
             raise
     return identity, chosen
+
+
+def create_anew(name: str, arguments: Sequence[str]) -> str:
+    """Create a container that alone may be called ``name``, without starting it, and return its id.
+
+    One of that name goes: the engine has made it when nobody waited for it any more. Raises EngineError as ``create``
+    does, and if the name stays taken.
+    """
+    if _is_taken(made := _create(arguments)):
+        remove(name)
+        made = _create(arguments)
+    return _id_of(made)
 
 
 def put(identity: str, *files: FileInside) -> Answer:
@@ -200,6 +210,16 @@ def _create(arguments: Sequence[str]) -> Answer:
 
     wanted = read_arguments(arguments)
     return api.ask("POST", "/containers/create", {"name": wanted.name}, wanted.body)
+
+
+def _is_taken(made: Answer) -> bool:
+    """Return whether the engine has refused to create a container as another one has its name."""
+    return made.status in _TAKEN and _IN_USE.search(made.reason) is not None
+
+
+def _id_of(made: Answer) -> str:
+    """Return the id of the container that was ``made``. Raises EngineError if it was not."""
+    return str(made.checked("create the container").value["Id"])
 
 
 def free_name(first: str) -> str:

@@ -119,6 +119,19 @@ def test_one_that_failed_is_started_again(docker: FakeEngine, sidecar: Sidecar) 
     assert len(docker.started) == 1
 
 
+def test_one_that_the_engine_has_made_too_late_is_made_anew(docker: FakeEngine, sidecar: Sidecar) -> None:
+    """Its name is taken, and stays so until that one is removed."""
+    made = (docker.directory / "make").read_text()
+    in_use = 'Conflict. The container name "/a-name" is already in use by container "y".'
+    docker.does(f"[ -e removed ] || {{ echo '{in_use}' >&2; exit 9; }}; {made}", "make")
+    docker.does("touch removed", "rm")
+    with sidecar:
+        sidecar.start()
+        sidecar.wait_until_started()
+    assert docker.calls().count("make a-name") == 2
+    assert len(docker.started) == 1
+
+
 def test_one_that_has_ended_without_a_session_is_started_again(docker: FakeEngine, sidecar: Sidecar) -> None:
     """As while an image is built: it waits for a minute."""
     docker.does("exit 1")

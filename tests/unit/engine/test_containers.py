@@ -20,10 +20,8 @@ from .answering import answering
 
 __all__ = ["docker"]
 MADE = """echo '{"Id": "an-id"}'"""
-TAKEN = """case $1 in
-name-3) echo '{"Id": "an-id"}' ;;
-*) echo 'Conflict. The container name "/x" is already in use by container "y".' >&2; exit 9 ;;
-esac"""
+SAYS_TAKEN = """{ echo 'Conflict. The container name "/x" is already in use by container "y".' >&2; exit 9; }"""
+TAKEN = f"case $1 in name-3) {MADE} ;; *) {SAYS_TAKEN} ;; esac"
 NAMES = """echo '[{"Names": ["/name"]}, {"Names": ["/other/link", "/name-2"]}]'"""
 
 
@@ -115,6 +113,28 @@ def test_a_name_that_is_taken_is_followed_by_the_next_free_one(docker: FakeEngin
     assert containers.create("name", arguments, []) == ("an-id", "name-3")
     assert containers.free_name("name") == "name-3"
     assert containers.free_name("another") == "another"
+
+
+def test_one_whose_name_is_its_own_replaces_what_has_it(docker: FakeEngine) -> None:
+    """The engine has made it when nobody waited any more."""
+    docker.does(f"if [ -e removed ]; then {MADE}; else {SAYS_TAKEN}; fi", "create")
+    docker.does("touch removed", "rm")
+    assert containers.create_anew("name", arguments("name")) == "an-id"
+    assert docker.calls() == ["create name", "rm name", "create name"]
+
+
+def test_one_whose_name_stays_taken_is_given_up(docker: FakeEngine) -> None:
+    docker.does(SAYS_TAKEN, "create")
+    with pytest.raises(EngineError, match=r"could not create the container: .*already in use"):
+        containers.create_anew("name", arguments("name"))
+    assert docker.calls() == ["create name", "rm name", "create name"]
+
+
+def test_what_else_the_engine_refuses_removes_nothing(docker: FakeEngine) -> None:
+    docker.does("echo 'No such image' >&2; exit 4", "create")
+    with pytest.raises(EngineError, match="No such image"):
+        containers.create_anew("name", arguments("name"))
+    assert docker.calls() == ["create name"]
 
 
 @pytest.mark.parametrize(
