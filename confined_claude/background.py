@@ -20,22 +20,24 @@ class Background(Generic[Result]):
         self._work = work
         self._results: list[Result] = []
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        # An interrupted `join` of Python before 3.13 takes a thread that runs for one that has ended.
+        self._over = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
         try:
             self._results.append(self._work())
         except BaseException as error:
             self._error = error
+        self._over.set()
 
     @property
     def is_done(self) -> bool:
-        return not self._thread.is_alive()
+        return self._over.is_set()
 
     def result(self, seconds: float | None = None) -> Result:
         """Return what the work returned, or raise what it raised. Raises Unfinished after ``seconds``, if given."""
-        self._thread.join(seconds)
+        self._over.wait(seconds)
         if self._error is not None:
             raise self._error
         if not self._results:

@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Iterator
 
 from .. import signals
+from ..background import Unfinished
 from ..engine.attached import Attached
-from ..engine.failures import hint_on
+from ..engine.failures import SECONDS, hint_on, no_answer
 from ..errors import EngineError, system_error
 from ..text import strip_controls
 from ..workspace import Workspace
@@ -75,11 +76,21 @@ class Sidecar:
         self._container = Attached(self._plan.name, self._plan.arguments, self._lent)
 
     def lend(self, lent: bytes) -> None:
-        """Have it lend what the line ``lent`` says, and nothing of before; it may have ended."""
+        """Have it lend what the line ``lent`` says, and nothing of before; it may have ended.
+
+        Raises EngineError if the engine takes too long to start it.
+        """
         self._lent = lent
-        if self._container is not None:
+        if self._container is None:
+            return
+        try:
             with contextlib.suppress(EngineError):
+                if self._container.is_starting:  # later the event loop handles signals
+                    with signals.interruptible():
+                        self._container.wait_until_started(SECONDS)
                 self._container.send(lent)
+        except Unfinished:
+            raise no_answer(SECONDS) from None
 
     def configure(self, config: str) -> None:
         """Write ``config`` to where the sidecar reads it. Raises ConfinedError."""

@@ -47,9 +47,17 @@ class Attached:
         """Return when it is created. Raises EngineError if the engine does not do that."""
         self._making.result()
 
-    def wait_until_started(self) -> None:
-        """Return when it runs, or has done so. Raises EngineError if the engine does not start it."""
-        self._starting.result()
+    def wait_until_started(self, seconds: float | None = None) -> None:
+        """Return when it runs, or has done so. Raises EngineError if the engine does not start it.
+
+        Raises Unfinished if that is open after so many ``seconds``, if given.
+        """
+        self._starting.result(seconds)
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether the engine is still making or starting it."""
+        return not self._starting.is_done
 
     def fileno(self) -> int:
         """Return the file descriptor that is readable when there is more to ``read``. It must have started."""
@@ -85,7 +93,7 @@ class Attached:
     @property
     def has_ended(self) -> bool:
         """Whether it has ended, or will never start."""
-        if not self._starting.is_done:
+        if self.is_starting:
             return False
         try:
             return not self.read()

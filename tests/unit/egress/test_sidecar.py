@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from confined_claude import signals
 from confined_claude.egress import sidecar as module
 from confined_claude.egress.network import SidecarPlan
 from confined_claude.egress.sidecar import Sidecar
@@ -391,3 +395,33 @@ def test_it_learns_what_it_lends_by_its_standard_input(docker: FakeEngine, works
         until(lambda: (second := docker.directory / "second").exists() and second.read_text() == "another\n")
     assert "value" not in (docker.directory / "calls").read_text()
     sidecar.lend(b"too late\n")
+
+
+@pytest.fixture
+def slow(docker: FakeEngine, sidecar: Sidecar) -> Iterator[Sidecar]:
+    """One that the engine takes a time to start, during the test."""
+    docker.does("read -r line <end", "run")
+    going_on = threading.Timer(2, os.write, (docker.life, b"\n"))
+    with sidecar:
+        sidecar.start()
+        going_on.start()
+        yield sidecar
+        going_on.cancel()
+        going_on.function(*going_on.args)
+
+
+def test_ctrl_c_ends_the_wait_for_a_sidecar_that_is_to_lend(slow: Sidecar) -> None:
+    interrupt = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+    with signals.handled():
+        interrupt.start()
+        with pytest.raises(SystemExit) as caught:
+            slow.lend(b"a value\n")
+    assert caught.value.code == 128 + signal.SIGINT
+
+
+def test_a_sidecar_that_is_to_lend_is_not_waited_for_without_end(
+    slow: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SECONDS", 0.1)
+    with pytest.raises(EngineError, match="did not answer within"):
+        slow.lend(b"a value\n")
