@@ -31,15 +31,13 @@ find_directories() {
     case ${HOME-} in /*) ;; *) fail 2 "HOME is not set, or not an absolute path." "Set it to your home directory." ;; esac
     xdg_data=$(xdg "${XDG_DATA_HOME-}" "$HOME/.local/share")
     xdg_config=$(xdg "${XDG_CONFIG_HOME-}" "$HOME/.config")
-    if [ "$(uname -s)" = Darwin ]; then
-        local support="$HOME/Library/Application Support"
-        data="$(xdg "${XDG_DATA_HOME-}" "$support")/confined-claude"
-        state="$(xdg "${XDG_STATE_HOME-}" "$support")/confined-claude"
-        config="$(xdg "${XDG_CONFIG_HOME-}" "$support")/confined-claude"
-    else
-        data="$xdg_data/confined-claude"
-        state="$(xdg "${XDG_STATE_HOME-}" "$HOME/.local/state")/confined-claude"
-        config="$xdg_config/confined-claude"
+    data="$xdg_data/confined-claude"
+    state="$(xdg "${XDG_STATE_HOME-}" "$HOME/.local/state")/confined-claude"
+    config="$xdg_config/confined-claude"
+    # As system.py has it: on macOS version 0.1 had all three in one directory; where that is, it stays.
+    local earlier="$HOME/Library/Application Support/confined-claude"
+    if [ "$(uname -s)" = Darwin ] && [ -d "$earlier" ]; then
+        data=$earlier state=$earlier config=$earlier
     fi
     venv="$data/venv"
     bin="$HOME/.local/bin"

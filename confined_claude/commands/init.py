@@ -13,7 +13,7 @@ from .. import project as projects
 from ..errors import system_error
 from ..fs.directory import Location, link_error
 from ..host import Host
-from ..project import Project
+from ..project import SCAFFOLD, Project
 from ..settings import Value
 from ..settings.files import ProjectFiles
 from ..state import trust
@@ -40,25 +40,26 @@ def init(host: Host, directory: str | None, *, defaults: bool) -> None:
     """
     root = current_directory() / (directory or "")
     projects.check_new(root, host)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise system_error("make", root, error) from None
-    project = Project(root.resolve())
-    for name in template.FILES:
-        if (file := project.root / name).is_symlink():
-            raise link_error(file)
-    if template.answers_of(project.root):
-        print(f"{project.root} has the scaffold. `confined-claude update` brings it up to date.")
-        return
-    template.check_answers(project.root)
-    template.place(host)
-    from copier import run_copy
-
     asks = not defaults and sys.stdin.isatty() and sys.stdout.isatty()
-    newest = template.Versions().newest
-    with _all_or_nothing(project.root), template.explained():
-        made = run_copy(template.SOURCE, project.root, vcs_ref=newest, defaults=not asks, quiet=True)
+    with _all_or_nothing(root):
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise system_error("make", root, error) from None
+        project = Project(root.resolve())
+        for name in template.FILES:
+            if (file := project.root / name).is_symlink():
+                raise link_error(file)
+        if template.answers_of(project.root):
+            print(f"{project.root} has the scaffold. `confined-claude update` brings it up to date.")
+            return
+        template.check_answers(project.root)
+        template.place(host)
+        from copier import run_copy
+
+        newest = template.Versions().newest
+        with template.explained():
+            made = run_copy(template.SOURCE, project.root, vcs_ref=newest, defaults=not asks, quiet=True)
     answers = made.answers.combined
     if asks:
         _allow(host, project, answers)
@@ -73,15 +74,19 @@ def init(host: Host, directory: str | None, *, defaults: bool) -> None:
 
 @contextlib.contextmanager
 def _all_or_nothing(root: Path) -> Iterator[None]:
-    """Remove what copier has made if the block fails: half a scaffold would pass for one."""
-    new = [name for name in template.FILES if not os.path.lexists(root / name)]
+    """Remove what the block has made if it fails, ``root`` too if it was missing: half a scaffold would pass for one."""
+    files = [name for name in template.FILES if not os.path.lexists(root / name)]
+    directories = [path for path in (root / SCAFFOLD, root, *root.parents) if not os.path.lexists(path)]
     try:
         yield
     except BaseException:
-        for name in new:
+        for name in files:
             *parents, last = name.split("/")
             with contextlib.suppress(OSError), Location(root, tuple(parents)).open() as directory:
                 directory.unlink(last)
+        for path in directories:
+            with contextlib.suppress(OSError):  # someone else may have put something there
+                path.rmdir()
         raise
 
 

@@ -169,12 +169,15 @@ def test_a_config_that_was_there_is_not_allowed_by_init(place: Path, person: Use
 
 
 def test_ctrl_c_at_a_question_ends_it(place: Path, person: User) -> None:
-    with terminal(person, place, "confined-claude", "init", "made") as shown:
-        shown.wait_for("Add tasks.py")
-        shown.send("\x03")
-        assert shown.wait_for_end() == 130
-    assert "Traceback" not in shown.everything
-    assert files(place / "made") == {}
+    (place / "mine").mkdir()
+    for project in (place / "new/made", place / "mine"):
+        with terminal(person, place, "confined-claude", "init", str(project)) as shown:
+            shown.wait_for("Add tasks.py")
+            shown.send("\x03")
+            assert shown.wait_for_end() == 130
+        assert "Traceback" not in shown.everything
+    assert not (place / "new").exists()
+    assert list((place / "mine").iterdir()) == []
 
 
 def test_the_lines_for_tasks_of_ones_own_are_told(place: Path, person: User) -> None:
@@ -201,6 +204,7 @@ def test_no_git_and_a_clone_of_the_tool_are_refused(place: Path, person: User, t
     for name in ("confined-claude", "python3"):
         (place / "bin" / name).symlink_to(shutil.which(name, path=f"{person.bin}:{SYSTEM_PATH}") or "")
     assert "git is missing" in confined(person, "init", "made", cwd=place, code=2, PATH=str(place / "bin"))
+    assert not (place / "made").exists()
     assert "the clone of Confined Claude" in confined(person, "init", "made", cwd=template / "tests", code=2)
     assert not (template / "tests/made").exists()
 
@@ -224,11 +228,11 @@ def test_a_full_disk_leaves_no_half_scaffold(place: Path, person: User, full_dis
     (full_disk / "mine").write_text("mine")
     (full_disk / "filler").write_bytes(b"x" * (64 * 1024 - 4096 - bytes_free))
     told = confined(person, "init", cwd=full_disk, code=2)
+    assert {path.name for path in full_disk.iterdir()} == {"mine", "filler"}
     assert told == (
         "confined-claude: Cannot write the scaffold: No space left on device.\n"
         "Make room, or see to the permissions, and start again.\n"
     )
-    assert set(files(full_disk)) == {"mine", "filler"}
     (full_disk / "filler").unlink()
     assert "The scaffold is in" in confined(person, "init", cwd=full_disk)
     assert set(files(full_disk)) == SCAFFOLD | {"mine"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from confined_claude.engine.failures import unreachable
 from confined_claude.errors import EngineError
 
 from . import conftest
+from .test_readme import ROOT
 from .test_structure import MODULES
 
 # What Python has on Linux and not on macOS, by the module that has it.
@@ -124,6 +126,33 @@ def test_what_version_0_1_has_on_macos_stays(tmp_path: Path, monkeypatch: pytest
     assert earlier not in system.directories(tmp_path, {})
     monkeypatch.setattr(system, "IS_MAC", True)
     assert system.directories(tmp_path, {"XDG_DATA_HOME": "/d"}) == (earlier, earlier, earlier)
+
+
+@pytest.mark.parametrize("has_earlier", [False, True])
+@pytest.mark.parametrize("is_mac", [False, True])
+@pytest.mark.parametrize("names", ["", "DATA", "STATE CONFIG"])
+def test_the_installer_has_the_same_directories(
+    is_mac: bool, has_earlier: bool, names: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a ``uname`` that says which system it is."""
+    monkeypatch.setattr(system, "IS_MAC", is_mac)
+    user, programs = tmp_path / "home", tmp_path / "bin"
+    programs.mkdir()
+    (programs / "uname").write_text(f"#!/bin/sh\necho {'Darwin' if is_mac else 'Linux'}\n")
+    (programs / "uname").chmod(0o755)
+    if has_earlier:
+        (user / "Library/Application Support/confined-claude").mkdir(parents=True)
+    environ = {f"XDG_{name}_HOME": str(tmp_path / name) for name in names.split()}
+    expected = system.directories(user, environ)
+    for directory in expected:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "kept").touch()
+    environ |= {"HOME": str(user), "PATH": f"{programs}:{os.environ['PATH']}"}
+    command = ["bash", str(ROOT / "install.sh"), "--uninstall", "--yes"]
+    done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    data, state, config = expected
+    assert f"This removes the installation in {data}/venv," in done.stderr
+    assert f"Your data is in {data}, {state} and {config}: " in done.stderr
 
 
 # Engines

@@ -113,6 +113,11 @@ def test_an_unknown_context() -> None:
     assert "DOCKER_CONTEXT" in error.hint
 
 
+@pytest.mark.parametrize("address", ["ssh://localhost", "ssh://me@127.0.0.1", "ssh://[::1]"])
+def test_an_address_of_this_machine_is_accepted(address: str) -> None:
+    assert engine_address({"DOCKER_HOST": address}) == address
+
+
 @asks_for_the_engine
 @pytest.mark.parametrize(
     "address", ["ssh://me@example.invalid", "tcp://192.0.2.1:1", "https://example.invalid:1", "http://[", "tcp://"]
