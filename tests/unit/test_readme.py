@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import runpy
 import shlex
 import sys
 from pathlib import Path
+
+import pytest
 
 from confined_claude import command_line, environment, errors, tasks
 from confined_claude.guard.rule_table import RULES, SAFEGUARDS
@@ -15,6 +18,7 @@ from confined_claude.project import Project
 from confined_claude.session import launch as plan
 from confined_claude.session.mounts import plan_mounts
 from confined_claude.settings import SPECS, Kind
+from confined_claude.settings.specs import OF_FLAG
 from confined_claude.workspace import Workspace
 
 if sys.version_info >= (3, 11):
@@ -167,14 +171,61 @@ def test_the_image_has_what_the_manual_lists() -> None:
         assert package in dockerfile
 
 
-def test_the_command_lines_shown_are_valid() -> None:
-    contexts = {context.name: context for context in tasks.ns.to_contexts()}
-    lines = re.findall(r"^    confined-claude(?= |$) *([^#\n]*)", MANUAL, re.MULTILINE)
-    assert len(lines) > 20
+def shown(text: str) -> list[list[str]]:
+    """The words of each command of ours that a page shows, in a block or in a sentence."""
+    lines = re.findall(r"^    +((?:confined-claude|inv)(?= |$).*)", text, re.MULTILINE)
+    lines += re.findall(r"`((?:confined-claude|inv)(?: [^`]*)?)`", text)
+    commands = []
     for line in lines:
-        task, *words = command_line.rewrite(shlex.split(line))
-        ours = words[: words.index("--")] if "--" in words else words
-        assert {word for word in ours if word.startswith("-")} <= set(contexts[task].flags), line
+        words = shlex.split(re.sub(r"\[[^]]*\]", "", line), comments=True)  # [OPTIONS]
+        for _, part in itertools.groupby(words, "&&".__ne__):
+            command = list(part)
+            if command[0] in ("confined-claude", "inv"):
+                commands.append(command)
+    return commands
+
+
+def fault(program: str, *words: str) -> str:
+    """What is wrong with a command line; empty if nothing is."""
+    parsed = command_line.parse(command_line.rewrite(list(words)) if program == "confined-claude" else words)
+    if parsed is None:
+        return "no command line"
+    command, values = parsed
+    settings = {name: SPECS[OF_FLAG[name]] for name in values if command.name in ("run", "shell") and name in OF_FLAG}
+    for name, spec in settings.items():
+        value = str(values[name])
+        entries = spec.entries(value) if spec.is_list else [value]
+        if not all(map(spec.allows, entries)):
+            return f"{value} is no value of {name}"
+    return ""
+
+
+def test_the_command_lines_shown_are_valid() -> None:
+    # Without a task of the product; `bench` is this repository's own.
+    others = {("inv",), ("inv", "--list"), ("inv", "bench"), ("confined-claude", "--help")}
+    commands = [words for words in shown(MANUAL) if tuple(words[:2]) not in others]
+    assert len([words for words in commands if words[0] == "inv"]) > 2
+    assert len(commands) > 80
+    assert [(words, wrong) for words in commands if (wrong := fault(*words))] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "confined-claude run --network nonsense",
+        "confined-claude --network nonsense",
+        "confined-claude shell --ports 99999 -- true",
+        "confined-claude run --allow github.com,https://github.com",
+        "confined-claude review --nonsense",
+        "confined-claude nonsense",
+        "inv run --nonsense",
+        "inv shell --network nonsense",
+        "inv --yolo",
+    ],
+)
+def test_control_a_command_line_with_a_mistake_would_be_found(line: str) -> None:
+    assert [bool(fault(*words)) for words in shown(f"    {line}  # as here\n")] == [True]
+    assert [bool(fault(*words)) for words in shown(f"Say `{line}` there.")] == [True]
 
 
 def test_what_was_tried_with_repositories_is_a_test() -> None:
