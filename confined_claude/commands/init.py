@@ -74,7 +74,7 @@ def init(host: Host, directory: str | None, *, defaults: bool) -> None:
 
 @contextlib.contextmanager
 def _all_or_nothing(root: Path) -> Iterator[None]:
-    """Remove what the block has made if it fails, ``root`` too if it was missing: half a scaffold would pass for one."""
+    """Remove what the block has made if it fails, also a new ``root``: half a scaffold would pass for one."""
     files = [name for name in template.FILES if not os.path.lexists(root / name)]
     directories = [path for path in (root / SCAFFOLD, root, *root.parents) if not os.path.lexists(path)]
     try:
