@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from confined_claude.guard import report
 from confined_claude.guard.findings import Finding
 from confined_claude.guard.isolation import Unfetched
 from confined_claude.guard.review import Review
+from confined_claude.guard.rule_table import RULES
 from confined_claude.guard.snapshot import Kind
 from confined_claude.text import escape
 
@@ -195,3 +199,18 @@ def test_a_closed_terminal_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.undo()
         full.buffer.raw.close()  # type: ignore[attr-defined]
     assert Path("/dev/full").exists()
+
+
+@pytest.mark.parametrize("page", ["first-session.md", "reviewing.md"])
+def test_the_block_in_the_guides_is_what_is_printed(page: str, capfd: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs/guides" / page).read_text()
+    shown = textwrap.dedent(re.findall(r"^( +confined-claude: This session has left.*?)\n\n", text, re.M | re.S)[0])
+    stated = re.search(r"after the session (\S+) of (.+)\n *\+(.+)\n", shown)
+    assert stated
+    name, when, line = stated.groups()
+    runs = {file: rule.runs for rule in RULES for file in rule.patterns}
+    since = time.mktime(time.strptime(when, "%Y-%m-%d %H:%M"))
+    red = finding(after=f"{line}\n".encode())._replace(runs=runs[".envrc"], session=name, since=since)
+    yellow = finding("Makefile", red=False)._replace(runs=runs["Makefile"])
+    report.report([red, yellow], also=[row[2:] for row in shown.partition("`.\n")[2].splitlines()])
+    assert capfd.readouterr().err == f"{shown}\n"
