@@ -56,11 +56,13 @@ class Given(NamedTuple):
 
     def hide(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Return ``environ`` as a session may see it: with placeholders by their names, and wherever a value is."""
-        for one in self.lent:
-            if one.value:
-                environ = {name: text.replace(one.value, one.placeholder) for name, text in environ.items()}
         placeholders = {one.placeholder for one in self.lent}
+        environ = {name: self.hide_in(text) for name, text in environ.items()}
         return {**environ, **{name: text for name, text in self.variables.items() if text in placeholders}}
+
+    def hide_in(self, text: str) -> str:
+        """Return ``text`` with placeholders in the place of what is lent."""
+        return lending.hide(text, self.lent)
 
     @property
     def message(self) -> bytes:

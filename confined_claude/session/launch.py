@@ -6,7 +6,8 @@ secrets. The supervisor carries it out; a dry run prints it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -108,6 +109,21 @@ class Launch(NamedTuple):
         """Return this launch with the credential that a command of the host has printed."""
         return self._replace(secrets={**self.secrets, VALUE_VARIABLE: value})
 
+    def with_texts(self, change: Callable[[str], str]) -> Launch:
+        """Return this launch with all that its container gets as ``change`` makes it, but for paths of this machine."""
+
+        def changed(texts: Mapping[str, str]) -> dict[str, str]:
+            return {name: change(text) for name, text in texts.items()}
+
+        return self._replace(
+            command=(*self.command[:2], *map(change, self.command[2:])),
+            environment=changed(self.environment),
+            agent_note=change(self.agent_note),
+            secrets=changed(self.secrets),
+            variables=changed(self.variables),
+            files={path: os.fsencode(change(os.fsdecode(content))) for path, content in self.files.items()},
+        )
+
     @property
     def has_claudes_screen(self) -> bool:
         """Whether Claude Code takes the screen, on which what was printed before is gone."""
@@ -185,7 +201,7 @@ def plan_launch(
     targets = [mount.target for mount in mounts if mount.target != str(CONTAINER_HOME)]
     for path in files:
         handover.refuse_overlap(path, targets, "a directory or file of this machine is there")
-    return Launch(
+    launch = Launch(
         key=key,
         name=f"{NAME}-{workspace.project.slug}",
         image=image,
@@ -226,6 +242,7 @@ def plan_launch(
         variables=variables,
         files=files,
     )
+    return launch.with_texts(facts.given.hide_in) if facts.given and facts.given.lent else launch
 
 
 def _ids(workspace: Workspace, facts: HostFacts) -> tuple[int, int]:

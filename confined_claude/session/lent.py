@@ -73,6 +73,14 @@ def placeholder(value: str) -> str:
     return kind + "".join(random.choice(letters) for _ in rest)
 
 
+def hide(text: str, lent: Iterable[Lent]) -> str:
+    """Return ``text`` with placeholders for the values of ``lent``, also as JSON and git's settings have them."""
+    for one in sorted(lent, key=lambda one: len(one.value), reverse=True):  # one may be a part of another
+        for form in {one.value, json.dumps(one.value)[1:-1]} - {""}:
+            text = text.replace(form, one.placeholder)
+    return text
+
+
 def message(lent: Iterable[Lent]) -> bytes:
     """Return the line that tells the sidecar what it lends, and takes the place of every line before."""
     parts = ("hosts", "header", "placeholder", "value")

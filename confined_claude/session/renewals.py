@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .. import signals, timing
@@ -63,7 +64,12 @@ class Renewals:
                 notes.append(
                     f"What {self._sign_in.source.name} prints cannot be lent: it is shorter than 8 characters."
                 )
-        return launch.with_credential(self._placeholder or value)
+        launch = launch.with_credential(self._placeholder or value)
+        if not self._lent:
+            return launch
+        from .lent import hide
+
+        return launch.with_texts(partial(hide, lent=self._lent))
 
     def lend(self, placeholder: str, value: str) -> None:
         """Have the sidecar put ``value`` into the place of ``placeholder`` from now on; nothing if it is empty."""

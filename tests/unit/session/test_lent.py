@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude.claude.carried import HostSetup
+from confined_claude.claude.carried import Carried, HostSetup
+from confined_claude.claude.sign_in import Chosen
 from confined_claude.container.egress.lent import parse
 from confined_claude.errors import ConfinedError
 from confined_claude.host import Host, gitconfig_text
+from confined_claude.session.git import SessionGit
 from confined_claude.session.given import Given, gather
 from confined_claude.session.host_facts import hide_lent
 from confined_claude.session.lent import placeholder
@@ -23,6 +25,7 @@ from confined_claude.state.facts import EngineFacts
 
 from ..guarding import put
 from .test_given import Place
+from .test_launch import planned
 
 VALUE = "ghp_s3cret0123456789"
 TABLE = '[secrets.T]\nvariable = "SOURCE"\nalways = true\n'
@@ -204,6 +207,51 @@ def test_a_server_of_the_users_that_names_what_is_lent_gets_the_placeholder(here
     here.environ.pop("T")
     workspace = here.workspace(f'{TABLE}lend = {{hosts = ["a.example"]}}\n')
     assert seen(gather(workspace))[0][:4] == "ghp_"
+
+
+WAYS = {
+    "env": ("", 'env = ["X={}"]'),
+    "env_file": ("", 'env_file = ["{root}/x.env"]'),
+    "another secret": ("[secrets.OTHER]\nvariable = 'OTHER'\nalways = true\nas_file = '~/.netrc'\n", ""),
+    "a header of Claude's": ("", ""),
+    "an MCP server": ("", ""),
+    "a hook": ("", ""),
+    "the command": ("", ""),
+    "git": ("", ""),
+    "a public variable": ("", ""),
+}
+
+
+@pytest.mark.parametrize("is_lent", [True, False], ids=["lent", "given"])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("value", [VALUE, 'quo"ted\\s3cret'])
+def test_the_value_is_in_nothing_that_the_session_gets(here: Place, way: str, value: str, is_lent: bool) -> None:
+    here.environ |= {"SOURCE": value, "OTHER": f"machine a.example password {value}"}
+    put(here.root / "x.env", f"X='{value}'\n")
+    table, line = WAYS[way]
+    line = line.replace("{}", value.replace("\\", "\\\\").replace('"', '\\"')).replace("{root}", str(here.root))
+    lends = "lend = {hosts = ['a.example']}\n" if is_lent else ""
+    workspace = here.workspace(f"{line}\n{TABLE}{lends}{table}")
+    found = gather(workspace)
+    server = {"mcpServers": {"s": {"url": "https://a.example", "headers": {"Authorization": f"Bearer {value}"}}}}
+    hook = {"hooks": {"Stop": [{"hooks": [{"type": "command", "command": f"tell {value}"}]}]}}
+    carried = Carried(
+        servers=json.dumps(server) if way == "an MCP server" else "", hooks=json.dumps(hook) if way == "a hook" else ""
+    )
+    sign_in = {"ANTHROPIC_CUSTOM_HEADERS": f"X-Also: {value}"} if way == "a header of Claude's" else {}
+    if way == "a public variable":
+        sign_in["ANTHROPIC_MODEL"] = value
+    settings = (("http.extraHeader", f"X-Also: {value}"),) if way == "git" else ()
+    launch = planned(
+        here.root, workspace.host, workspace.settings,
+        command=("bash", "-c", f"echo {value}" if way == "the command" else "true"),
+        given=found, carried=carried, sign_in=Chosen("", sign_in), git=SessionGit(settings=settings),
+    )  # fmt: skip
+    text = "\0".join((*launch.create_arguments("x"), *(os.fsdecode(file.content) for file in launch.private)))
+    values = sum(text.count(form) for form in {value, json.dumps(value)[1:-1]})
+    placeholders = sum(text.count(one.placeholder) for one in found.lent)
+    # One is the secret's own.
+    assert (values, placeholders) == ((0, 2) if is_lent else (2, 0))
 
 
 def test_a_hexadecimal_value_has_a_hexadecimal_placeholder() -> None:

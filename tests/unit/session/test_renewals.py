@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from confined_claude.claude import source
+from confined_claude.claude.carried import Carried
 from confined_claude.claude.host_settings import KEY_HELPER
 from confined_claude.claude.sign_in import VALUE_VARIABLE, Chosen
 from confined_claude.claude.source import KEY, Source
@@ -19,6 +20,7 @@ from confined_claude.guard import beside
 from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.session.given import Given, gather
+from confined_claude.session.launch import SERVERS_VARIABLE
 from confined_claude.session.lent import Lent
 from confined_claude.session.renewals import Renewals
 from confined_claude.state import projects
@@ -163,9 +165,11 @@ def test_the_session_has_a_placeholder_for_what_a_helper_prints(
     mine = Lent((("api.example", 443),), "x-api-key", "placeholder", "placeholder", KEY_HELPER)
     run = Source(KEY_HELPER, line, KEY, {})
     chosen = Chosen(KEY_HELPER, {}, run, placeholder="placeholder")
-    launch = planned(workspace.project.root, workspace.host)
+    launch = planned(workspace.project.root, workspace.host, carried=Carried(servers=f'{{"X": "{value}"}}'))
     with Renewals(workspace, chosen, Given(lent=(mine,)), sidecar) as renewals:
-        assert renewals.with_credential(launch, notes).secrets[VALUE_VARIABLE] == "placeholder"
+        found = renewals.with_credential(launch, notes).secrets
+    assert found[VALUE_VARIABLE] == "placeholder"
+    assert found[SERVERS_VARIABLE] == '{"X": "placeholder"}' if value else launch.secrets[SERVERS_VARIABLE]
     assert [line[0]["value"] for line in sidecar.lines] == ([value] if value else [])
     assert tuple(notes) == said
     with Renewals(workspace, chosen._replace(placeholder=None), None, sidecar) as renewals:
