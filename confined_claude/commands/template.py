@@ -31,12 +31,14 @@ _BUNDLE = Path(__file__).parents[1] / "template.bundle"
 # Copier runs git in the project, and needs none of its hooks and monitors. What git says is read, so not translated.
 _QUIET_GIT = (("core.hooksPath", os.devnull), ("core.fsmonitor", "false"))
 _UNTRANSLATED = ("LANGUAGE", "C")
-_TRY = "Check the network, your proxy and the address: git ls-remote {source}"
+_TRY = "Check the network, your proxy and the address: git ls-remote -- {source}"
 # Of addresses, as copier spells them.
 _ALIASES = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/", "git+": ""}
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 # Lines that git adds to every failure of a connection.
 _ADVICE = ("fatal: Could not read from remote", "Please make sure you have", "and the repository exists")
+# Of an address, what is before its host may be a password. The user of ssh is none.
+_SIGN_IN = re.compile(r"(\w+)://([^\s/?#:@]*)[^\s/?#]*@")
 _MOVED = "Put its new path or URL into the line `_src_path` of the answers file, commit that, and start again."
 # What copier, git and ssh say, what it means here, and what to do about it. The first that fits counts.
 _EXPLAINED = (
@@ -73,18 +75,18 @@ _EXPLAINED = (
     (
         "Host key verification failed",
         "ssh does not know the host of the template at {source}, or the host has another key now.",
-        "Connect to it once, compare the key with what its operator publishes, and start again: git ls-remote {source}",
+        "Connect to it once, compare the key with its operator's, and start again: git ls-remote -- {source}",
     ),
     (
         r"Permission denied \((publickey|password|keyboard|gssapi|hostbased)",
         "The host of the template at {source} does not let you in.",
-        "Load your key (ssh-add), or add it to your account there, and try it: git ls-remote {source}",
+        "Load your key (ssh-add), or add it to your account there, and try it: git ls-remote -- {source}",
     ),
     (
         "could not read (Username|Password)|Authentication failed|terminal prompts disabled|Access denied"
         "|error: 40[13]",
         "The template at {source} is private or gone: its server asks for a sign-in that git does not have.",
-        "Sign in with git's credential helper, or correct the address, and try it: git ls-remote {source}",
+        "Sign in with git's credential helper, or correct the address, and try it: git ls-remote -- {source}",
     ),
     (
         "Could not resolve (host|proxy)|Name or service not known|Temporary failure in name resolution|nodename nor",
@@ -197,11 +199,13 @@ def text_of(file: Path) -> str:
 def explained(source: str = SOURCE) -> Iterator[None]:
     """Run copier in the block, with the template at ``source``: what it and git refuse is explained with the way out.
 
-    git runs quietly for it. Raises ConfinedError, at once if git is missing.
+    git runs quietly for it. Raises ConfinedError, at once if git is missing or would take ``source`` for an option.
     """
     from copier.errors import CopierAnswersInterrupt, CopierError
     from plumbum import local
 
+    if (address := _address(source)).startswith("-"):
+        raise ConfinedError(f"The answers file names no address of a template: {escape(address)}", _MOVED)
     if shutil.which("git") is None:
         raise ConfinedError("git is missing; copier works with it.", "Install git and start again.")
     try:
@@ -239,14 +243,25 @@ def _for_git(count: str) -> dict[str, str]:
 
 def _explanation(reason: str, source: str) -> ConfinedError:
     """Return what copier, or its git, does not do with the template at ``source``, in words that name the way out."""
-    for alias, address in _ALIASES.items():
-        source = re.sub(f"^{re.escape(alias)}/?", address, source)
-    source = escape(re.sub("(?<=://)[^/@]*:[^/@]*@", "", source))  # without a password
+    source = escape(_without_sign_in(_address(source)))
     said = re.sub(r"'\S*://\S*'", "", reason)  # an address may have any word in it
     for pattern, message, hint in _EXPLAINED:
         if re.search(pattern, said):
             return ConfinedError(message.format(source=source), hint.format(source=shlex.quote(source)))
     lines = [line for line in reason.splitlines() if line.strip() and not line.startswith(_ADVICE)]
     return ConfinedError(
-        f"copier refuses: {escape(' '.join(' '.join(lines).split()))}", "Correct that, and start again."
+        f"copier refuses: {escape(_without_sign_in(' '.join(' '.join(lines).split())))}",
+        "Correct that, and start again.",
     )
+
+
+def _address(source: str) -> str:
+    """Return what git is given for ``source``, as copier spells it."""
+    for alias, address in _ALIASES.items():
+        source = re.sub(f"^{re.escape(alias)}/?", address, source)
+    return source
+
+
+def _without_sign_in(text: str) -> str:
+    """Return ``text`` without the users and passwords of addresses in it."""
+    return _SIGN_IN.sub(lambda found: f"{found[1]}://" + (f"{found[2]}@" if found[1] == "ssh" else ""), text)

@@ -99,12 +99,42 @@ def test_what_a_server_answers(code: int, message: str, tmp_path: Path) -> None:
         assert message in told(f"{address}/{code}/template.git", tmp_path)
 
 
-def test_a_password_is_not_shown(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sign_in", ["someone:geheim", "geheim", "geheim:x-oauth-basic", ":geheim"])
+def test_a_sign_in_in_the_address_is_not_shown(sign_in: str, tmp_path: Path) -> None:
     with serving() as address:
-        source = f"{address}/401/template.git".replace("://", "://someone:geheim@")
-        said = told(source, tmp_path)
+        said = told(f"{address}/401/template.git".replace("://", f"://{sign_in}@"), tmp_path)
     assert "is private or gone" in said
+    assert f"{address}/401/template.git" in said
     assert "geheim" not in said
+
+
+def test_a_sign_in_in_what_git_says_is_not_shown_and_the_user_of_ssh_is() -> None:
+    with pytest.raises(ConfinedError) as refused, explained("ssh://git:geheim@host.invalid/x.git"):
+        raise OSError("fatal: unheard of: https://geheim@host.invalid/x and https://u:p@geheim@host.invalid")
+    assert "unheard of: https://host.invalid/x and https://host.invalid" in refused.value.message
+    with pytest.raises(ConfinedError) as refused, explained("ssh://git:geheim@host.invalid/x.git"):
+        raise OSError("Host key verification failed.")
+    assert refused.value.hint.endswith("git ls-remote -- ssh://git@host.invalid/x.git")
+    assert "geheim" not in str(refused.value)
+    with pytest.raises(ConfinedError) as refused, explained("git+https://u:p@geheim@host.invalid/x@y.git"):
+        raise OSError("Could not resolve host")
+    assert refused.value.hint.endswith("git ls-remote -- https://host.invalid/x@y.git")
+
+
+@pytest.mark.parametrize("source", ["--upload-pack=touch HACKED", "-u", "git+--upload-pack=touch HACKED"])
+def test_an_option_is_no_address_and_copier_does_not_see_it(source: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfinedError) as refused, explained(source):
+        run_copy(source, tmp_path / "made", defaults=True, quiet=True)
+        pytest.fail("copier ran")
+    assert refused.value.message == f"The answers file names no address of a template: {source.removeprefix('git+')}"
+    assert "ls-remote" not in str(refused.value)
+
+
+def test_a_printed_command_has_the_address_as_one_word_and_no_option() -> None:
+    source = "ssh://host.invalid/$(touch HACKED);x"
+    with pytest.raises(ConfinedError) as refused, explained(source):
+        raise OSError("Host key verification failed.")
+    assert refused.value.hint.endswith(f"git ls-remote -- '{source}'")
 
 
 def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
@@ -150,7 +180,7 @@ def test_what_ssh_and_a_forge_say(said: str, message: str, hint: str) -> None:
     assert hint in refused.value.hint
     assert "Please make sure" not in str(refused.value)
     if "ls-remote" in refused.value.hint:  # it can be pasted, whatever the project's answers say
-        assert refused.value.hint.endswith("git ls-remote 'https://github.com/someone/$(something)'")
+        assert refused.value.hint.endswith("git ls-remote -- 'https://github.com/someone/$(something)'")
 
 
 def test_settings_in_the_callers_variables_count(tmp_path: Path) -> None:
