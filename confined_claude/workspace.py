@@ -159,7 +159,7 @@ class Workspace(NamedTuple):
 
     @property
     def claude_config(self) -> Location:
-        """The Claude config of its sessions: the profile's, or beside it one that never has a sign-in."""
+        """The Claude config of its sessions: the profile's, or beside it one without a sign-in."""
         config = self.profile_config
         return config if self.settings.sign_in == GIVEN else config.parent.at(LENT_CONFIG)
 

@@ -56,7 +56,9 @@ class ClaudeConfig:
         with self._location.make() as config:
             restored = tuple(restoring.restore(config))
             if self._chosen.is_lent:
-                restored += tuple(restoring.remove_sign_in(config))
+                from .signing_out import remove_sign_in
+
+                restored += tuple(remove_sign_in(config))
             if self._chosen.kind:  # nothing is copied that is not used
                 sign_in = self._beside(self._follower.look(), restored)
             else:

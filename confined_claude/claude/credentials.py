@@ -7,15 +7,20 @@ the access token and never refreshes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ConfinedError
-from ..fs.directory import read_config
+from ..fs.directory import Directory, read_config
+from ..fs.lock import lock_directory
 from ..text import as_dict, parse_json, repr_without
 
 CREDENTIALS = ".credentials.json"
 LIMIT_BYTES = 1 << 20
+# Claude Code (2.1.332) holds it whenever it writes its credentials, and takes it for stale after 15 s.
+_CLAUDES_LOCK = ".storage-write.lock"
+_STALE_SECONDS = 15.0
 # What of the sign-in a session needs; the refresh token and MCP servers' tokens stay on the host.
 OAUTH_KEYS = ("accessToken", "expiresAt", "scopes", "subscriptionType", "rateLimitTier")
 # The year 5138. What is later is no date that anyone means, nor one that Python can format.
@@ -39,6 +44,11 @@ class HostSignIn(NamedTuple):
     @property
     def is_signed_out(self) -> bool:
         return self.oauth is None and not self.problem
+
+
+def claudes_lock(config: Directory, seconds: float) -> AbstractContextManager[bool]:
+    """Hold Claude's lock on the credentials in ``config``; yield False if it could not be had within ``seconds``."""
+    return lock_directory(config, _CLAUDES_LOCK, seconds, _STALE_SECONDS)
 
 
 def read_host(path: Path) -> HostSignIn:

@@ -6,26 +6,22 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, NamedTuple
 
 from ..errors import ConfinedError, system_error
 from ..fs.directory import Directory, Location
-from ..fs.lock import Lock, lock_directory, locked
+from ..fs.lock import Lock, locked
 from ..host import Host
 from ..state.store import state_of
 from ..text import as_dict, parse_json, repr_without
 from . import account, copied, credentials, expiry
 from .copied import Action, Copied, Decision, token_hash
-from .credentials import CREDENTIALS, HostSignIn
+from .credentials import CREDENTIALS, HostSignIn, claudes_lock
 from .keychain import Keychain
 from .onboarding import GLOBAL_STATE
 
 _LOCK = "sign-ins.lock"
-# Claude Code (2.1.332) holds it whenever it writes its credentials, and takes it for stale after 15 s.
-_CLAUDES_LOCK = ".storage-write.lock"
-_STALE_SECONDS = 15.0
 _START_SECONDS = 3.0
 # A client that signs in anew is signed out for a moment.
 _SIGNED_OUT_SECONDS = 5.0
@@ -96,7 +92,7 @@ class Follower:
             followed = self._judge(config, record, decide)
             if followed.decision.action is not Action.KEEP:
                 # A session that never gives the lock away does not keep the host's sign-in out.
-                with _claudes_lock(config, _START_SECONDS):
+                with claudes_lock(config, _START_SECONDS):
                     followed = self._carry_out(config, self._judge(config, record, decide))
                 self._name_account(config, followed)
             self._record(state, record, followed)
@@ -115,7 +111,7 @@ class Follower:
             decide = partial(copied.decide_during, removes=removes)
             followed = self._judge(config, record, decide)
             if followed.decision.action is not Action.KEEP:
-                with _claudes_lock(config, 0.0) as is_held:
+                with claudes_lock(config, 0.0) as is_held:
                     if not is_held:
                         return None
                     followed = self._carry_out(config, self._judge(config, record, decide))
@@ -247,10 +243,6 @@ class Watch:
 
 def _read(config: Directory) -> dict[str, Any]:
     return as_dict(parse_json(config.read(CREDENTIALS, credentials.LIMIT_BYTES)))
-
-
-def _claudes_lock(config: Directory, seconds: float) -> AbstractContextManager[bool]:
-    return lock_directory(config, _CLAUDES_LOCK, seconds, _STALE_SECONDS)
 
 
 def _address(config: Directory, mine: Mapping[str, Any] | None) -> str:

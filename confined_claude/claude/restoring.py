@@ -1,7 +1,4 @@
-"""What keeps a client from working with its config is put right: damaged files, and locks dated in the future.
-
-So is a sign-in where there must be none.
-"""
+"""What keeps a client from working with its config is put right: damaged files, and locks dated in the future."""
 
 from __future__ import annotations
 
@@ -18,7 +15,6 @@ from .credentials import CREDENTIALS, LIMIT_BYTES
 from .onboarding import GLOBAL_STATE, LEGACY_STATE
 
 _BACKUPS = "backups"
-_OAUTH, _KEY = "claudeAiOauth", "primaryApiKey"
 _BACKUP = f"{GLOBAL_STATE}.backup."
 # The client keeps five.
 _MOST_BACKUPS = 10
@@ -36,42 +32,6 @@ def restore(config: Directory) -> Iterator[str]:
         aside = _rename_aside(config, LEGACY_STATE)
         yield f"{config.path / LEGACY_STATE} would hide {GLOBAL_STATE}, and is now {aside}."
     yield from _restore_state(config)
-
-
-def remove_sign_in(config: Directory) -> Iterator[str]:
-    """Remove what someone signed in with inside from ``config``, and yield a line on it. Raises ConfinedError."""
-    try:
-        if _remove_credentials(config) | _remove_key(config):
-            yield f"The sign-in made inside a session is removed from {config.path}: where it is lent, none is kept."
-    except OSError as error:
-        raise system_error("write to", config.path, error) from None
-
-
-def _remove_credentials(config: Directory) -> bool:
-    if not config.exists(CREDENTIALS):
-        return False
-    content = parse_json(config.read(CREDENTIALS, LIMIT_BYTES))
-    # What else is there was signed in to inside, MCP servers for instance.
-    kept = {key: content[key] for key in content if key != _OAUTH} if isinstance(content, dict) else {}
-    if kept:
-        config.write(CREDENTIALS, json.dumps(kept).encode())
-    else:
-        config.unlink(CREDENTIALS)
-    return bool(kept != content)
-
-
-def _remove_key(config: Directory) -> bool:
-    """Remove the API key that the client (2.1.332) makes at a sign-in to the Console, with all backups of it."""
-    with lock_directory(config, f"{GLOBAL_STATE}.lock"):
-        state = parse_json(config.read(GLOBAL_STATE))
-        if not isinstance(state, dict) or _KEY not in state:
-            return False
-        config.write(GLOBAL_STATE, json.dumps({key: state[key] for key in state if key != _KEY}, indent=2).encode())
-    with config.child_or_none(_BACKUPS) as backups:
-        if backups is not None:
-            for name in backups.names():
-                backups.unlink(name)
-    return True
 
 
 def _make_room_for_credentials(config: Directory) -> Iterator[str]:

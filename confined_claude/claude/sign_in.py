@@ -28,7 +28,7 @@ HOW_TO_SIGN_IN = (
 
 HOW_TO_SIGN_IN_LENT = (
     "Sign in with `claude` on this machine, or set CLAUDE_CODE_OAUTH_TOKEN or ANTHROPIC_API_KEY, and start again: a "
-    "/login inside holds for that session alone."
+    "/login inside is removed when no lent session runs any more."
 )
 
 AUTH_TOKEN, API_KEY, OAUTH_TOKEN = environment.SIGN_IN

@@ -18,6 +18,7 @@ from ..claude.names import any_may_be_of, has_conversations
 from ..claude.setup import OFF, Setup
 from ..claude.setup import make as make_config
 from ..claude.sign_in import CREDENTIALS_KIND, Chosen
+from ..console import say
 from ..egress import local_networks
 from ..egress.ports import Published, Reservation
 from ..egress.sidecar import Sidecar
@@ -214,6 +215,10 @@ def _start(
         with signals.interruptible():
             stack.enter_context(locks.in_use(state_of(workspace.host)))
         sidecar.start()  # first of all, as it takes the longest
+        if sign_in.is_lent:
+            from ..claude.signing_out import kept_signed_out
+
+            stack.enter_context(kept_signed_out(workspace.claude_config, state_of(workspace.host), say))
         renewals = stack.enter_context(Renewals(workspace, sign_in, facts.given, sidecar))
         lend = partial(renewals.lend, sign_in.placeholder or "")
         claude = ClaudeConfig(workspace.claude_config, workspace.host, sign_in, lend)

@@ -206,6 +206,10 @@ def test_claudes_sign_in_is_lent_to_its_api_alone_and_what_a_session_signs_in_wi
     assert "sk-ant-oat01-" in "".join(elsewhere), first.stderr
     assert ("lent-0123" in first.stdout, len(elsewhere), status) == (False, 2, "200")
     assert lent_api.tokens()[-1] == "sk-ant-oat01-lent-0123456789abcdef", "the control"
+    config = user.home / ".local/share/confined-claude/shared/claude-config-lent"
+    assert "The sign-in made inside a session is removed" in first.stderr
+    assert [path for path in config.rglob("*") if path.is_file() and b"planted" in path.read_bytes()] == []
+    (config / ".credentials.json").write_text(planted)  # as after a session whose tool was killed
     look = "cd ~/.claude; cat .credentials.json; grep -rl planted . || echo nothing; claude -p hello"
     second = user.run("confined-claude", "shell", "--", "bash", "-c", look, cwd=project)
     assert second.stdout == '{"mcpOAuth": {"server": "kept"}}nothing\nFAKE ANSWER: hello\n', second.stderr

@@ -430,11 +430,11 @@ def test_what_is_lent_follows_the_host_and_its_config_has_none(host: Host, monke
     everything = "".join(path.read_text() for path in place.inside.rglob("*") if path.is_file())
     assert "sk-ant" not in everything
     assert json.loads((place.inside / ".credentials.json").read_text()) == {"mcpOAuth": {"kept": 1}}
-    assert "removed" not in str(ClaudeConfig(place.location, place.host, Chosen("", {}, placeholder="")).prepare())
+    assert "removed from" not in str(ClaudeConfig(place.location, place.host, Chosen("", {}, placeholder="")).prepare())
 
 
 def test_where_nobody_is_signed_in_a_lent_session_says_how(host: Host) -> None:
     place = Running(host)
     sign_in = ClaudeConfig(place.location, place.host, Chosen("", {}, placeholder="")).prepare()
     assert (sign_in.kind, sign_in.notes[0]) == ("", "Not signed in to Claude.")
-    assert "holds for that session alone" in sign_in.notes[1]
+    assert "removed when no lent session runs" in sign_in.notes[1]

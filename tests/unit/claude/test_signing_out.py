@@ -1,0 +1,144 @@
+"""Where the sign-in is lent, what someone signs in with inside is removed, and nothing else is touched."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from confined_claude.claude import signing_out
+from confined_claude.claude.signing_out import kept_signed_out, remove_sign_in
+from confined_claude.fs.directory import Location
+
+from ..conftest import tree
+from .test_credentials import put
+
+OAUTH = {"claudeAiOauth": {"accessToken": "s3cret", "refreshToken": "s3cret"}}
+MCP = {"mcpOAuth": {"server": {"refreshToken": "works once"}}}
+KEY = {"primaryApiKey": "s3cret", "numStartups": 1}
+GOOD = {"numStartups": 3}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "config").mkdir()
+    return tmp_path / "config"
+
+
+def removed(config: Path) -> bool:
+    with Location(config).open() as directory:
+        lines = list(remove_sign_in(directory))
+    assert len(lines) < 2
+    return bool(lines)
+
+
+def content(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def test_without_a_sign_in_nothing_is_written(config: Path) -> None:
+    for name, each in ((".credentials.json", MCP), (".claude.json", GOOD), ("backups/.claude.json.backup.1", GOOD)):
+        put(config / name, each)
+    put(config / ".claude.json.corrupted.1", b'{"numStar')
+    before = tree(config)
+    assert not removed(config)
+    assert tree(config) == before
+    put(config / ".credentials.json", {**MCP, **OAUTH})
+    assert removed(config), "the control"
+    assert content(config / ".credentials.json") == MCP
+
+
+@pytest.mark.parametrize(("name", "lock"), [(".credentials.json", ".storage-write.lock"), (".claude.json", None)])
+def test_what_a_running_client_writes_under_its_lock_is_kept(config: Path, name: str, lock: str | None) -> None:
+    secret, kept = (OAUTH, MCP) if lock else (KEY, GOOD)
+    held = config / (lock or ".claude.json.lock")
+    put(config / name, {**secret, "old": 1})
+    held.mkdir()
+
+    def write() -> None:
+        time.sleep(0.5)
+        put(config / name, {**secret, **kept})
+        held.rmdir()
+
+    client = threading.Thread(target=write)
+    client.start()
+    assert removed(config)
+    client.join()
+    assert content(config / name) == kept
+    assert not held.exists()
+
+
+def test_a_session_that_never_gives_the_locks_away_keeps_no_sign_in(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing_out, "_PATIENCE_SECONDS", 0.1)
+    for name, secret in ((".credentials.json", OAUTH), (".claude.json", KEY)):
+        put(config / name, secret)
+    for name in (".storage-write.lock", ".claude.json.lock"):
+        (config / name).mkdir()
+    assert removed(config)
+    assert "s3cret" not in str(tree(config))
+    assert not (config / ".credentials.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("backups/.claude.json.backup.1", KEY),
+        ("backups/.claude.json.corrupted.1", b'{"primaryApiKey": "s3cret", "numSt'),
+        ("backups/x", b'{"primary\\u0041piKey": "s3cret"}'),
+        (".claude.json.corrupted.1", b'{"primaryApiKey": "s3cret", "numSt'),
+        (".config.json.1", KEY),
+        (".config.json", KEY),
+        (".credentials.json.1", b" " * (1 << 20) + json.dumps(OAUTH).encode()),
+        (".credentials.json", b'{"claudeAiOauth": {"accessToken": "s3cret'),
+    ],
+)
+def test_no_copy_has_it_and_directories_in_between_do_not_matter(config: Path, name: str, secret: Any) -> None:
+    put(config / ".claude.json", GOOD)
+    put(config / "backups/.claude.json.backup.2", GOOD)
+    for directory in ("backups/zz", "backups/a", ".credentials.json.2", ".claude.json.lock"):
+        (config / directory).mkdir()
+    before = {path: path.is_file() and content(path) for path in config.rglob("*")}
+    put(config / name, secret)
+    assert removed(config)
+    assert not (config / name).exists()
+    assert {path: path.is_file() and content(path) for path in config.rglob("*")} == before, "good backups stay"
+    assert not removed(config)
+
+
+def test_no_more_copies_are_read_than_claude_keeps(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signing_out, "_MOST_COPIES", 3)
+    for moment in range(1, 6):
+        put(config / f"backups/.claude.json.backup.{moment}", GOOD)
+    assert removed(config)
+    assert sorted(path.name[-1] for path in (config / "backups").iterdir()) == ["3", "4", "5"]
+
+
+def test_the_last_of_the_sessions_with_a_config_removes_it_at_its_end(config: Path, tmp_path: Path) -> None:
+    state, told = Location(tmp_path / "state"), list[str]()
+    credentials, other = config / ".credentials.json", tmp_path / "other"
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as elsewhere:
+        elsewhere.enter_context(kept_signed_out(Location(other), state, told.append))
+        first.enter_context(kept_signed_out(Location(config), state, told.append))
+        with kept_signed_out(Location(config), state, told.append):
+            put(credentials, OAUTH)
+        assert content(credentials) == OAUTH, "the other one may have made it"
+        assert told == []
+        first.close()
+        assert not credentials.exists(), "those with another config do not count"
+        assert ["is removed from" in line for line in told] == [True]
+    with pytest.raises(KeyboardInterrupt), kept_signed_out(Location(config), state, told.append):
+        put(credentials, OAUTH)
+        raise KeyboardInterrupt
+    assert not credentials.exists()
+    config.chmod(0)
+    config.rmdir()
+    with kept_signed_out(Location(config), state, told.append):
+        pass
+    assert len(told) == 2
