@@ -168,7 +168,7 @@ uninstall() {
         [ -z "$losses" ] || say "$losses"
     fi
     if ! { [ "$1" = yes ] || ask "Remove the installation?"; }; then
-        [ -t 0 ] && [ -t 2 ] || fail 2 "Nothing was removed. There is no terminal to ask at." "Add --yes to remove it; your data stays."
+        [ -t 0 ] && [ -t 2 ] || fail 2 "Nothing was removed. There is no terminal to ask on." "Add --yes to remove it; your data stays."
         say "Nothing was removed."
         return
     fi

@@ -151,7 +151,7 @@ def status(host: Host, *, json: bool = False, watch: bool = False) -> int | None
 
 
 @command(
-    token="store a long-lived token: `claude setup-token` makes it, or the input has it",  # noqa: S106
+    token="store a long-lived token, made by `claude setup-token` or read from the input",  # noqa: S106
     from_host="delete the token, and return to this machine's sign-in",
 )
 def login(host: Host, *, token: bool = False, from_host: bool = False) -> int:

@@ -66,7 +66,7 @@ def lines(resolved: Resolved) -> Iterator[str]:
     if opened := openings.line(resolved.settings):
         yield f"# {opened}"
     for name in resolved.not_taken:
-        yield escape(f"# The project's {name} is not taken: what is in force is narrower, or yours.")
+        yield escape(f"# The project's {name} does not apply: what is in force is narrower, or yours.")
 
 
 def in_json(resolved: Resolved) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from ..workspace import Workspace
 def requests(host: Host) -> None:
     """Show the pushes that wait, of all projects, and make those that the person at the terminal agrees to.
 
-    Raises ReviewNeeded if one waits, and there is no terminal to ask at.
+    Raises ReviewNeeded if one waits, and there is no terminal to ask on.
     """
     leave_project_out_of_path(host)
     are_there = False
@@ -52,7 +52,7 @@ def requests(host: Host) -> None:
     if not are_there:
         print("No session asks for anything.")
     elif not sys.stdin.isatty():
-        raise ReviewNeeded("Nothing is pushed: there is no terminal to ask at.", "Run it in a terminal.")
+        raise ReviewNeeded("Nothing is pushed: there is no terminal to ask on.", "Run it in a terminal.")
 
 
 def _waiting(host: Host) -> Iterator[tuple[Workspace, Outgoing]]:

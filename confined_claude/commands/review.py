@@ -19,7 +19,7 @@ from ..workspace import Workspace
 
 _MAX_FINDINGS = 200
 _LIMITS = report.Limits(lines=400, width=1000)
-_QUESTION = "[a]ccept, [r]estore, [l]ater or [q]uit? "
+_QUESTION = "[a]ccept, [r]{}, [l]ater or [q]uit? "
 _COLOURS = {"+": "32", "-": "31", "red": "1;31", "yellow": "1;33"}
 
 
@@ -41,7 +41,7 @@ def review(
     if not (accept or restore or accept_shown) and (shown or found.made) and sys.stdin.isatty() and sys.stdout.isatty():
         still_open = _one_by_one(workspace, shown) if shown else []
         for directory in found.made:
-            if confirmed(f"A session has made a project of its own of {escape(directory)}. Shall it count as one?"):
+            if confirmed(f"A session made {escape(directory)} a project of its own. Treat it as one?"):
                 guard.accept_made(workspace, [directory])
         show("\n".join(_also(found, shown)))
     else:
@@ -72,7 +72,7 @@ def _also(found: Review, shown: Sequence[Finding]) -> Iterator[str]:
     """Yield which projects sessions have made, how many findings are only counted, and what waits in copies."""
     if found.made:
         names = ", ".join(map(escape, found.made))
-        yield f"Sessions have made projects of their own of: {names}."
+        yield f"Sessions made these projects of their own: {names}."
         yield "What starts there is a session of this one until you `review --accept` them."
     if older := len(found.findings) - len(shown):
         yield f"{counted(older, 'older finding')}: confined-claude review --all"
@@ -103,7 +103,7 @@ def _one_by_one(workspace: Workspace, findings: Sequence[Finding]) -> list[Findi
     for number, finding in enumerate(findings, 1):
         print(f"\n{number} of {len(findings)}")
         print("\n".join(map(_coloured, report.describe([finding], max_findings=1, limits=_LIMITS))))
-        answer = ask(_QUESTION, "arlq")
+        answer = ask(_QUESTION.format("emove" if guard.removes(finding) else "estore"), "arlq")
         if answer == "q":
             break
         if answer == "a" and (

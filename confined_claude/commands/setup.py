@@ -178,7 +178,7 @@ def _refresh(followed: Setup, *, sure: bool) -> None:
         return
     show("\n".join(line for change in changes for line in _difference(change)))
     if not sure and not sys.stdin.isatty():
-        raise ReviewNeeded("Nothing is taken: there is no terminal to ask at.", "Use --refresh --yes.")
+        raise ReviewNeeded("Nothing is taken: there is no terminal to ask on.", "Use --refresh --yes.")
     if sure or confirmed("Take all of it from this machine?"):
         kept = followed.take(changes)
         print(f"Taken.{f' What was there before is in {kept} of the config.' if kept else ''}")

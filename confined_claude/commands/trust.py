@@ -59,7 +59,7 @@ def explain(records: Location, files: ProjectFiles) -> list[str]:
 def _confirmed(digest: str) -> str:
     """Return ``digest`` if the person at the terminal agrees. Raises ReviewNeeded."""
     if not sys.stdin.isatty():
-        raise ReviewNeeded("Nothing is allowed: there is no terminal to ask at.", f"Allow it with --hash {digest}")
+        raise ReviewNeeded("Nothing is allowed: there is no terminal to ask on.", f"Allow it with --hash {digest}")
     if not confirmed("Allow this?"):
         raise ReviewNeeded("Nothing is allowed.", "Narrow the file, or set what you want in your own config file.")
     return digest

@@ -123,7 +123,7 @@ def _plan_mode(planner: _Planner, *, sets_rules: bool) -> Egress:
     mode = planner.workspace.settings.network
     if planner.lent and mode not in LENDING:
         raise ConfinedError(
-            f"Nothing can be lent to a session with network = {mode}, and a secret of this one has `lend`.",
+            f"A session with network = {mode} cannot use lent secrets, and one of its secrets has `lend`.",
             f"Choose network = {' or '.join(LENDING)}, leave the secret out, or give it: take `lend` out.",
         )
     if mode == "internet":

@@ -155,7 +155,7 @@ def refuse_engines(relayed: Iterable[int], engine_port: int) -> None:
     """Raise ConfinedError if a session would reach a port of a container engine; ``engine_port`` is one as well."""
     for port in {*relayed} & {*_ENGINE_PORTS, engine_port}:
         raise ConfinedError(
-            f"A session cannot reach port {port} of this machine: who gives commands to a container engine is root.",
+            f"A session cannot reach port {port} of this machine: whoever commands a container engine is root.",
             "Take it out of `host_ports`, or out of the variable that names it.",
         )
 

@@ -82,7 +82,7 @@ def refuse_too_old(version: Mapping[str, Any]) -> None:
 def _ask(what: str, seconds: float) -> dict[str, Any]:
     answer = api.ask("GET", f"/{what}", seconds=seconds).checked(f"tell its {what}").value
     if not isinstance(answer, dict):
-        raise refused(f"tell its {what}", "its answer makes no sense")
+        raise refused(f"tell its {what}", "its answer cannot be understood")
     return answer
 
 
@@ -101,7 +101,7 @@ def _listed(filters: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
     query = {"all": "1", "filters": json.dumps(filters)}
     found = api.ask("GET", "/containers/json", query).checked("list its containers").value
     if not isinstance(found, list):
-        raise refused("list its containers", "its answer makes no sense")
+        raise refused("list its containers", "its answer cannot be understood")
     return found
 
 

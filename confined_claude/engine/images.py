@@ -121,7 +121,7 @@ def _understood(doing: str) -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise failures.refused(doing, f"its answer makes no sense ({type(error).__name__})") from None
+        raise failures.refused(doing, f"its answer cannot be understood ({type(error).__name__})") from None
 
 
 def _counts(info: Mapping[str, Any]) -> bool:

@@ -82,7 +82,7 @@ def exit_code_of_command(identity: str) -> int | None:
         return KILLED
     found = answer.checked("tell how the command ended").value
     if not isinstance(found, dict):
-        raise refused("tell how the command ended", "its answer makes no sense")
+        raise refused("tell how the command ended", "its answer cannot be understood")
     return None if found.get("Running") or found.get("ExitCode") is None else int(found["ExitCode"])
 
 

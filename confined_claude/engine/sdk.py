@@ -62,4 +62,4 @@ def _translated(doing: str) -> Iterator[None]:
     except (docker.errors.DockerException, RequestException, OSError) as error:
         raise failures.refused(doing, f"the connection broke: {error}") from None
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise failures.refused(doing, f"its answer makes no sense ({type(error).__name__})") from None
+        raise failures.refused(doing, f"its answer cannot be understood ({type(error).__name__})") from None

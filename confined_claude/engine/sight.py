@@ -56,7 +56,7 @@ def _import_image(mark: Mapping[str, str]) -> str:
     answer = api.ask("POST", "/images/create", {"fromSrc": "-", "changes": changes}, _EMPTY_ARCHIVE).checked(_DOING)
     last = as_dict(parse_json(answer.content.splitlines()[-1] if answer.content else b""))
     if "status" not in last:
-        raise refused(_DOING, str(last.get("error") or "its answer makes no sense"))
+        raise refused(_DOING, str(last.get("error") or "its answer cannot be understood"))
     return str(last["status"])
 
 

@@ -87,8 +87,8 @@ class Hidden(NamedTuple):
     def notes(self) -> Iterator[str]:
         """Yield what to say of what is named and not hidden, and of what git knows otherwise."""
         for paths, what in (
-            (self.held, "is not hidden, as git holds it as it is"),
-            (self.changed, "is hidden, and git in the session takes it for emptied, as git holds it otherwise"),
+            (self.held, "is not hidden, because git has the same content"),
+            (self.changed, "is hidden; git in the session sees it as emptied, because git has other content"),
             (self.kept, "is not hidden, as it may say what sessions must not do, or only a link to it has such a name"),
             (self.exposed, "is not hidden from a session that runs beside this one, and could show it to this one"),
         ):

@@ -128,7 +128,7 @@ def _mending(named: Path, root: Path) -> str:
     """Return how a repository of this project comes to name it. Nothing of this takes anything away."""
     tree = shlex.quote(str(root))
     if not named.is_dir():
-        return f"There is nothing. If the repository was moved, `git worktree repair {tree}` in it puts that right."
+        return f"Nothing is there. If the repository was moved, `git worktree repair {tree}` in it puts that right."
     if named.parent.name == "worktrees":
         command = f"git --git-dir={shlex.quote(str(named.parent.parent))} worktree repair {tree}"
         return f"If this worktree was moved here, `{command}` says so there."

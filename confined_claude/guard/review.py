@@ -185,6 +185,11 @@ def restore(workspace: Workspace, path: str) -> str:
     return "; ".join(done)
 
 
+def removes(finding: Finding) -> bool:
+    """Return whether ``restore`` removes what was found, as it is new."""
+    return not finding.digest_before and finding.kind in _REMOVABLE
+
+
 def _item(finding: Finding, digest: str, content: bytes | None) -> Item | None:
     """Return what a finding says that there is, or was, as in a snapshot."""
     return Item(finding.kind, digest, content) if digest else None
@@ -205,7 +210,7 @@ def _restore(finding: Finding, project: GuardedProject, records: Records) -> str
             if finding.kind == Kind.SETID:
                 directory.change_mode(name, off=stat.S_ISUID | stat.S_ISGID)
                 return f"{path} runs with nobody's rights any more"
-            if not finding.digest_before and finding.kind in _REMOVABLE:
+            if removes(finding):
                 content = directory.read(name)
                 if content is None and directory.is_file(name):
                     raise ConfinedError(

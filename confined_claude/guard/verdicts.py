@@ -237,7 +237,9 @@ def _judge_objects(path: str, item: Item, new: str, context: Context) -> Verdict
     if name in ("grafts", "packed-refs") or "/refs/replace/" in path:
         return Verdict(False, "git, which takes other objects for those that are named", f"{new}: replaces objects")
     if name == "HEAD" and "/hooks/" not in path:
-        why = "git takes this for no repository: the settings of one above it count, and these are unprotected"
+        why = (
+            "git does not recognize this as a repository: the settings of one above it count, and these are unprotected"
+        )
         return Verdict(True, "git, at its next command", why)
     return None
 

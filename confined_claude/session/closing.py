@@ -25,7 +25,7 @@ def closing_lines(
         yield f"{refused} {were} refused: `confined-claude blocked` shows them."
     lent, file = lent_in(workspace, launch.key)
     if lent:
-        yield f"What is lent went into {counted(lent, 'request')}: {file}"
+        yield f"Lent secrets went into {counted(lent, 'request')}, listed in {file}."
     if not launch.has_claudes_screen:
         return
     from ..claude import conversations  # with what it needs it takes longer than a start may

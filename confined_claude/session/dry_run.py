@@ -105,7 +105,7 @@ def _prepare(workspace: Workspace, launch: Launch, guarded: Sequence[GuardPlan])
     files = [path for path in missing if path.name in FILES]
     directories = [path for path in missing if path.name not in FILES]
     if missing or copies:
-        yield from ("", "# What is mounted and missing; a start removes placeholders again at its end.")
+        yield from ("", "# Placeholders for what is mounted but missing; a start removes them at its end.")
     if directories:
         yield f"mkdir -m 700 -p {' '.join(quote(str(path)) for path in directories)}"
     for path in files:

@@ -30,7 +30,9 @@ _IDENTITY = ("user.name", "user.email", "author.name", "author.email", "committe
 _IDENTITY_VARIABLES = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "EMAIL")
 _REMOTE_URL = re.compile(r"remote\.(.*)\.(url|pushurl)")
 _HELPER = "confined-claude"  # the image's git-remote-confined-claude
-_BARE = "The repository here is bare: git works in its worktrees. At its root, where git outside refuses, leave it."
+_BARE = (
+    "The repository here is bare: git works in its worktrees. Do not use git at its root; git outside refuses there."
+)
 _MAX_BYTES = 1 << 20
 _MAX_OVERRIDES = 200  # an environment has bounds, a repository's settings have none
 

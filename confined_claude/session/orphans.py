@@ -102,7 +102,7 @@ def _is_wanted(session: Session) -> bool:
     since = time.strftime("%H:%M", time.localtime(session.since))
     say(f"The session {session.name} of this project, started at {since}, is still running, but its terminal is gone.")
     try:
-        answer = input("Join it? Otherwise it is ended. [Y/n] ")
+        answer = input("Join it? If not, it ends. [Y/n] ")
     except EOFError:
         raise SystemExit(INTERRUPTED) from None
     return answer.strip().lower() in ("", "y", "yes")

@@ -92,11 +92,11 @@ def _which_project(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
     if (inner := facts.passed_over) is not None:
         name = shlex.quote(escape(str(inner.relative_to(root))))
         yield (
-            f"The project is {root}. A session has made a project of its own of {name}: that counts after "
-            f"`confined-claude review --accept {name}`."
+            f"The project is {root}. A session made {name} a project of its own. It counts as one only "
+            f"after `confined-claude review --accept {name}`."
         )
     elif workspace.directory == root:
-        yield f"The conversation goes on where it was held, at the root of the project: {root}."
+        yield f"The conversation continues at the root of the project, where it began: {root}."
     elif workspace.workdir != root:
         yield f"The project is {root}, which this directory is a part of; `--here` takes this directory alone."
     if (former := facts.former) is not None:

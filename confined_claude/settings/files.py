@@ -167,7 +167,8 @@ def _check(values: Mapping[str, Any], source: str) -> dict[str, Value]:
                 what = repr([spec.shown(each) if isinstance(each, str) else _shown(each, spec) for each in entries])
             else:
                 what = _shown(value, spec)
-            raise ConfinedError(f"{source}: {name} cannot be {what}.", f"It is {spec.values}{quotes}.")
+            without = ", without https:// and without IP addresses" if name == "allow" else ""
+            raise ConfinedError(f"{source}: {name} cannot be {what}.", f"It is {spec.values}{quotes}{without}.")
         for text in filter(spec.problem, texts if is_list else ()):
             message = f"{source}: {name} cannot have {spec.shown(text)}: {spec.problem(text)}."
             raise ConfinedError(message, "Remove that entry.")

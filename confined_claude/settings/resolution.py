@@ -97,5 +97,5 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
     known = {*OTHER_VARIABLES, *(spec.variable for spec in SPECS.values())}
     for name in environ:
         if name.startswith(PREFIX) and environ[name] and name not in known:
-            message = f"The variable {name} is that of no setting."
+            message = f"No setting has the variable {name}."
             raise unknown(message, name.removeprefix(PREFIX), lambda spec: spec.variable)

@@ -60,7 +60,8 @@ def parse(tables: Mapping[str, Any], source: str) -> dict[str, Secret]:
 def _parse(name: str, table: Any, source: str) -> Secret:
     where = f"{source}: [secrets.{name}]"
     if not re.fullmatch(variables.NAME, name):
-        raise ConfinedError(f"{where} has no name for a secret.", "It has letters, digits and underscores: GH_TOKEN.")
+        hint = "Use letters, digits and underscores: GH_TOKEN."
+        raise ConfinedError(f"{source}: {name} is not a valid name for a secret.", hint)
     if not isinstance(table, dict) or (unknown := sorted(set(table) - set(_KEYS))):
         what = f"has {', '.join(unknown)}, which are no keys of it" if isinstance(table, dict) else "is not a table"
         raise ConfinedError(f"{where} {what}.", f"It takes {', '.join(_KEYS)}.")
@@ -71,18 +72,20 @@ def _parse(name: str, table: Any, source: str) -> Secret:
     texts = {key: table[key] for key in _TEXTS if key in table}
     for key, text in texts.items():
         if not isinstance(text, str) or not text.strip() or "\0" in text:
-            raise ConfinedError(f"{where}: {key} is not text.", f'Write it in quotes: {key} = "…".')
+            raise ConfinedError(f"{where}: {key} must be text.", f'Write it in quotes: {key} = "…".')
     if not isinstance(always, bool):
-        raise ConfinedError(f"{where}: always is true or false.", "Write it without quotes.")
+        raise ConfinedError(f"{where}: always must be true or false.", "Write it without quotes.")
     path = texts.get("as_file", "")
     if path and not _PATH.fullmatch(path):
-        raise ConfinedError(f"{where}: as_file cannot be {path}.", "It is a path like ~/.netrc or /run/secrets/NAME.")
+        raise ConfinedError(
+            f"{where}: as_file cannot be {path}.", "It must be a path like ~/.netrc or /run/secrets/NAME."
+        )
     variable = texts.get("as_variable", "" if path else name)
     if variable and (not re.fullmatch(variables.NAME, variable) or (problem := variables.problem(variable))):
         reason = problem if re.fullmatch(variables.NAME, variable) else "it is not the name of a variable"
         raise ConfinedError(f"{where} cannot be the variable {variable}: {reason}.", "Give it another as_variable.")
     if given[0] == "keyring" and not all(texts["keyring"].rpartition("/")):
-        raise ConfinedError(f"{where}: keyring is not SERVICE/USERNAME.", "Write both, with a slash between them.")
+        raise ConfinedError(f"{where}: keyring must be SERVICE/USERNAME.", "Write both, with a slash between them.")
     lend = _lend(table["lend"], where) if "lend" in table else None
     return Secret(name, given[0], texts[given[0]], variable, path, always, lend)
 
@@ -90,12 +93,14 @@ def _parse(name: str, table: Any, source: str) -> Secret:
 def _lend(table: Any, where: str) -> Lend:
     """Return to whom a secret is lent. Raises ConfinedError for a mistake."""
     if not isinstance(table, dict) or set(table) - {"hosts", "header"}:
-        raise ConfinedError(f"{where}: lend has hosts and a header.", 'lend = {hosts = ["api.github.com"]}')
+        raise ConfinedError(
+            f"{where}: lend must have hosts, and may have a header.", 'lend = {hosts = ["api.github.com"]}'
+        )
     hosts, header = table.get("hosts"), table.get("header", "Authorization")
     known = isinstance(hosts, list) and [host for host in hosts if SPECS["allow"].allows(host) and host[:2] != "*."]
     if not known or known != hosts or len(known) > _MOST_HOSTS:
         raise ConfinedError(
-            f"{where}: hosts is not a list of full host names.",
+            f"{where}: hosts must be a list of full host names.",
             f'Name each in full, 1 to {_MOST_HOSTS} of them: hosts = ["api.github.com", "git.example.com:8443"].',
         )
     if own := [host for host in known if re.fullmatch(OWN, host.partition(":")[0].lower())]:

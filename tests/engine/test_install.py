@@ -134,7 +134,7 @@ def test_uninstall_takes_all_it_made_and_asks_before_it_deletes_data(settled: Us
     for words in (("--uninstall",), ("--with-engine", "--uninstall")):
         unasked = settled.run(INSTALL, *words, cwd=place, assume_yes="1", **NO_ENGINE, **relative)
         assert unasked.returncode == 2
-        assert "Nothing was removed. There is no terminal to ask at." in unasked.stderr
+        assert "Nothing was removed. There is no terminal to ask on." in unasked.stderr
     assert state_of(settled.home) == before
     kept = settled.run(INSTALL, "--uninstall", "--yes", cwd=place, **NO_ENGINE, **relative)
     assert kept.returncode == 0, kept.stderr

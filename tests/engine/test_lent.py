@@ -162,7 +162,7 @@ def test_a_network_without_a_sidecar_says_so(borrower: tuple[User, Path], networ
     user, project = borrower
     done = user.run("confined-claude", "shell", "--network", network, "--", "true", cwd=project)
     assert done.returncode == 2
-    assert f"Nothing can be lent to a session with network = {network}" in done.stderr
+    assert f"A session with network = {network} cannot use lent secrets" in done.stderr
     assert "Choose network = " in done.stderr
 
 

@@ -119,7 +119,7 @@ def test_credentials_are_nowhere_in_the_session_and_it_uses_what_the_host_renews
         assert (lent_api.tokens()[-1], mine.strip() in (name, new)) == (name, False)
         opened.type("/exit")
         opened.wait_for_end()
-    assert "What is lent went into" in opened.everything
+    assert "Lent secrets went into" in opened.everything
 
 
 def test_a_helper_is_renewed_in_both_headers(signed_in: User, lent_api: Api, place: Path) -> None:

@@ -100,7 +100,8 @@ def test_rules_that_cannot_be_shown_to_hold_are_none(
     assert (code, lines) == (3, []), said
     # At once: nothing is waited for that cannot come.
     assert "The session's network is not as it should be: its runtime has a kernel of its own, " in said
-    assert "network = none and network = open" in said
+    assert "With this runtime, only network = none and network = open work." in said
+    assert "Start it again" not in said
     assert not (directory / "ran").exists()
     wait_until(lambda: engine.docker("ps", "--all", "--quiet") == "")
 

@@ -74,7 +74,7 @@ def test_a_session_cannot_have_git_vouch_for_it(field: Field) -> None:
     field.prepare("git add -f .env")  # the control: so does who can
     done = field.session("cat .env", **HIDE)
     assert SECRET in done.stdout
-    assert f"{field.project}/.env is not hidden, as git holds it as it is" in done.stderr
+    assert f"{field.project}/.env is not hidden, because git has the same content" in done.stderr
 
 
 def test_a_project_may_hide_and_mounts_are_hidden_in_too(field: Field) -> None:

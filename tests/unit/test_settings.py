@@ -499,7 +499,7 @@ def test_a_host_that_may_be_allowed(value: str, files: Files) -> None:
 def test_what_is_no_host_is_refused(value: str, files: Files) -> None:
     error = files.error(user=f'allow = ["fine.example", "{value}"]')
     assert "allow cannot be" in error.message
-    assert "a list of host, *.domain or host:port, each in quotes" in error.hint
+    assert "a list of host, *.domain or host:port, each in quotes, without https:// and without IP" in error.hint
 
 
 @given(st.ip_addresses())

@@ -44,7 +44,7 @@ def _refuse_without_answer(options: Options) -> None:
     """Raise ConfinedError if there is a question to ask and nobody to answer."""
     if not (options.dry_run or options.sure or (sys.stdin.isatty() and sys.stdout.isatty())):
         raise ConfinedError(
-            f"{NOTHING} There is no terminal to ask at.",
+            f"{NOTHING} There is no terminal to ask on.",
             "Add --yes to delete without being asked, or --dry-run to see what there is.",
         )
 

@@ -27,7 +27,7 @@ from .vulnerabilities import components, known_vulnerabilities
 _SECONDS = 15
 _SNAP = "/var/snap/"
 _NO_SNAP = (
-    "Have projects, and the data in XDG_DATA_HOME and XDG_STATE_HOME, in directories of your home that are not hidden; "
+    "Keep projects, and the data in XDG_DATA_HOME and XDG_STATE_HOME, in directories of your home that are not hidden; "
     "or remove the snap and install Docker (Debian, Ubuntu: apt-get install docker.io)."
 )
 
@@ -70,9 +70,9 @@ def mode(version: Mapping[str, Any], info: Mapping[str, Any]) -> Result:
     words = ["Podman"] if facts.podman else ["Docker Desktop"] if desktop else []
     words.append("rootless" if facts.rootless else "rootful")
     if facts.remaps_users:
-        words.append("with userns-remap, which sessions are kept out of")
+        words.append("with userns-remap, which does not apply to sessions")
     if facts.labels_files:
-        words.append("with SELinux labels, which sessions are kept out of: none of your files is relabelled for them")
+        words.append("with SELinux; sessions run without labels, so none of your files is relabelled")
     if str(info.get("DockerRootDir")).startswith(_SNAP):
         return warning(f"{', '.join(words)}, from a snap: it sees part of this machine's files", _NO_SNAP)
     if desktop:

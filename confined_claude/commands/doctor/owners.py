@@ -36,7 +36,7 @@ def _by_group(here: Project, host: Host, what: str, status: os.stat_result) -> R
     root, gid = here.root, status.st_gid
     if gid not in (host.gid, *kept_groups([Mount(root, (), str(root))], host)):
         hint = f"Give the project a group for those who work in it: chgrp -R GROUP {root}."
-        return warning(f"{what}, with whose power over this machine no session runs", hint)
+        return warning(f"{what}, a group with power over this machine, which sessions do not get", hint)
     if not status.st_mode & stat.S_ISGID:
         hint = f"chmod g+s {root} and its directories, so that they have the group of the project."
         return warning(f"{what}; files of sessions have your own group, {host.gid}", hint)

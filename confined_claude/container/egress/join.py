@@ -57,7 +57,10 @@ def main(words: Sequence[str]) -> NoReturn:
         _check_nothing()
         _become(words[end + 1 :])
     if kernel != os.uname().release:  # it would wait in vain: no socket leads from one kernel to another
-        _fail("its runtime has a kernel of its own, in which a sidecar's rules do not count")
+        _fail(
+            "its runtime has a kernel of its own, in which a sidecar's rules do not count",
+            "With this runtime, only network = none and network = open work.",
+        )
     tie = _connect(SIDECARS[mode])
     try:
         if mode == "allowlist":
@@ -181,10 +184,6 @@ def _leave(number: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _fail(reason: str) -> NoReturn:
-    print(
-        f"confined-claude: The session's network is not as it should be: {reason}.\n"
-        "Start it again; network = none and network = open need no sidecar, and run with more of an engine's runtimes.",
-        file=sys.stderr,
-    )
+def _fail(reason: str, hint: str = "Start it again.") -> NoReturn:
+    print(f"confined-claude: The session's network is not as it should be: {reason}.\n{hint}", file=sys.stderr)
     sys.exit(_ENGINE_ERROR)

@@ -102,7 +102,7 @@ def turn(directory: Path) -> Iterator[None]:
     """Lock ``directory`` once no other session has it locked. Raises Failed if that takes too long."""
 
     def give_up(_number: int, _frame: object) -> NoReturn:
-        raise Failed("another session does not come to an end with it")
+        raise Failed("another session has not finished installing it")
 
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -133,7 +133,7 @@ def supply(directory: Path, name: str, started: int, deadline: float) -> None:
         if not lacks():
             return
         if read(UNFINISHED) == _FAILED and changed_at(UNFINISHED) >= started:
-            raise Failed("another session has just tried in vain")
+            raise Failed("another session just tried and failed")
         seconds = min(PLUGIN_SECONDS, deadline - time.monotonic())
         if seconds <= 0:
             raise Failed("the others took too long")

@@ -90,7 +90,7 @@ def test_what_a_project_does_not_get_is_reported(host: Host) -> None:
     found = resolved(host, project='network = "allowlist"\nsudo = "apt"', user='network = "none"\nsudo = "off"')
     assert found.not_taken == ("network", "sudo")
     assert found.sources["network"] == (str(host.user_config_file),)
-    assert sum("is not taken" in line for line in config.lines(found)) == 2
+    assert sum("does not apply" in line for line in config.lines(found)) == 2
 
 
 def test_the_lines_are_a_config_file(host: Host) -> None:

@@ -126,11 +126,11 @@ PODMAN: dict[str, Any] = {
     [
         (DEBIAN, OK, "rootful"),
         (DOCKER_CE, OK, "rootful"),
-        (REMAPPED, OK, "rootful, with userns-remap, which sessions are kept out of"),
+        (REMAPPED, OK, "rootful, with userns-remap, which does not apply to sessions"),
         (
             {**DEBIAN, "info": {**DEBIAN["info"], "SecurityOptions": ["name=selinux"]}},
             OK,
-            "rootful, with SELinux labels, which sessions are kept out of: none of your files is relabelled for them",
+            "rootful, with SELinux; sessions run without labels, so none of your files is relabelled",
         ),
         (
             {**DEBIAN, "info": {**DEBIAN["info"], "DockerRootDir": "/var/snap/docker/common/var-lib-docker"}},
@@ -290,7 +290,7 @@ TEAM = 54321
         ((TEAM, 0o2770), ((TEAM,), 0o002), OK, "sessions are members of it"),
         ((TEAM, 0o2770), ((TEAM,), 0o022), WARNING, "your umask is 022"),
         ((TEAM, 0o770), ((TEAM,), 0o002), WARNING, "files of sessions have your own group, 12345"),
-        ((0, 0o2770), ((0,), 0o002), WARNING, "with whose power over this machine no session runs"),
+        ((0, 0o2770), ((0,), 0o002), WARNING, "a group with power over this machine, which sessions do not get"),
         ((TEAM, 0o2770), ((), 0o022), PROBLEM, "and you may not write in it"),
         ((TEAM, 0o755), ((TEAM,), 0o022), PROBLEM, "and you may not write in it"),
         ((TEAM, 0o757), ((), 0o022), OK, "and you may write in it"),

@@ -62,7 +62,7 @@ def closed() -> Iterator[int]:
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No terminal to ask at, no settings and no proxy of the machine's."""
+    """No terminal to ask on, no settings and no proxy of the machine's."""
     monkeypatch.setenv("GIT_TERMINAL_PROMPT", "0")
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in list(os.environ):

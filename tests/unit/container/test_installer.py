@@ -418,7 +418,7 @@ def test_what_failed_for_another_while_one_waited_is_not_tried_again(config: Con
     mark = directory / installer.UNFINISHED
     mark.write_bytes(b"failed\n")
     os.utime(mark, (time.time() + 60,) * 2)
-    assert config.run() == ([], [f"{NOT_INSTALLED}another session has just tried in vain.", GOES_ON])
+    assert config.run() == ([], [f"{NOT_INSTALLED}another session just tried and failed.", GOES_ON])
     # Only ended in the middle, or a while ago: it is tried.
     mark.write_bytes(b"")
     assert len(config.run()[0]) == 1
@@ -432,7 +432,7 @@ def test_waiting_has_an_end(config: Config, monkeypatch: pytest.MonkeyPatch) -> 
     os.close(fd)
     assert asked == []
     assert said[0] == WAITING
-    assert said[1].endswith(" not installed: another session does not come to an end with it.")
+    assert said[1].endswith(" not installed: another session has not finished installing it.")
 
 
 # Whether it has to look at all

@@ -159,7 +159,9 @@ def test_a_gateway_that_answers_or_says_nothing_is_no_confinement(
     monkeypatch.setattr(join, "gateways", lambda: ["192.0.2.1", "192.0.2.2"])
     around(monkeypatch, {("192.0.2.1", 1): errno.EHOSTUNREACH, ("192.0.2.2", 1): outcome})
     sidecar("internet", answering(b"ready\n"))
-    assert "can be reached through its gateway" in refused(capfd, "internet")
+    said = refused(capfd, "internet")
+    assert "can be reached through its gateway" in said
+    assert said.endswith("\nStart it again.\n")
 
 
 def test_a_real_connection_that_is_refused_has_reached_this_machine(
@@ -167,7 +169,9 @@ def test_a_real_connection_that_is_refused_has_reached_this_machine(
 ) -> None:
     monkeypatch.setattr(join, "gateways", lambda: ["127.0.0.1"])
     sidecar("internet", answering(b"ready\n"))
-    assert "can be reached through its gateway" in refused(capfd, "internet")
+    said = refused(capfd, "internet")
+    assert "can be reached through its gateway" in said
+    assert said.endswith("\nStart it again.\n")
 
 
 @pytest.mark.parametrize("mode", [("internet",), ("allowlist", NEEDED)])
@@ -176,7 +180,9 @@ def test_a_kernel_of_its_own_is_refused_before_anything_is_waited_for(
 ) -> None:
     monkeypatch.setattr(join, "_SECONDS", SECONDS * 60)
     monkeypatch.setitem(join.SIDECARS, "internet", f"\0{secrets.token_hex(8)}")
-    assert "its runtime has a kernel of its own" in refused(capfd, *mode, "kernel=4.4.0")
+    said = refused(capfd, *mode, "kernel=4.4.0")
+    assert "its runtime has a kernel of its own" in said
+    assert said.endswith("\nWith this runtime, only network = none and network = open work.\n")
 
 
 @pytest.mark.usefixtures("nothing_of_this_process")

@@ -61,7 +61,7 @@ def test_what_a_session_makes_counts_after_a_review_has_accepted_it(
     assert root_of(inner) == place.root
     found = review.review(place.workspace)
     assert found.made == ("part",)
-    assert "Sessions have made projects of their own of: part." in lines(found, [])
+    assert "Sessions made these projects of their own: part." in lines(found, [])
     assert review.accept_path(place.workspace, "part") == "part"
     assert root_of(inner) == inner
     review.accept(place.workspace, found.findings)

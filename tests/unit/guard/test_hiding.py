@@ -203,7 +203,7 @@ def test_a_tracked_file_with_changes_that_git_does_not_hold_is_hidden(root: Path
     put(root / ".env", "PASSWORD=secret\n")
     seen = found(root, ".env")
     assert (seen.files, seen.held, seen.changed) == ((".env",), (), (".env",))
-    assert "takes it for emptied" in " ".join(seen.notes())
+    assert "sees it as emptied" in " ".join(seen.notes())
 
 
 def test_a_session_cannot_put_a_file_into_the_index_and_have_it_shown(root: Path) -> None:

@@ -357,17 +357,17 @@ def test_a_secret_that_nothing_names_is_given_only_if_it_is_always(here: Place) 
     [
         ("", "0 sources"),
         ('variable = "A"\nfile = "B"', "2 sources"),
-        ('variable = "A"\nlend = true', "lend has hosts and a header"),
-        ("variable = 1", "variable is not text"),
-        ('command = " "', "command is not text"),
-        ('variable = "A"\nalways = "yes"', "always is true or false"),
+        ('variable = "A"\nlend = true', "lend must have hosts"),
+        ("variable = 1", "variable must be text"),
+        ('command = " "', "command must be text"),
+        ('variable = "A"\nalways = "yes"', "always must be true or false"),
         ('variable = "A"\nas_variable = "a b"', "not the name of a variable"),
         ('variable = "A"\nas_file = "x"', "as_file cannot be x"),
         ('variable = "A"\nas_file = "~/../x"', "as_file cannot be"),
         ('variable = "A"\nas_file = "/etc/passwd"', "as_file cannot be"),
         ('variable = "A"\nas_file = "~/workspace/x"', "as_file cannot be"),
         ('variable = "A"\nas_file = "~/.config"', "as_file cannot be"),
-        ('keyring = "service"', "not SERVICE/USERNAME"),
+        ('keyring = "service"', "must be SERVICE/USERNAME"),
     ],
 )
 def test_a_definition_that_is_wrong_is_a_clear_error(table: str, said: str, here: Place) -> None:
