@@ -337,6 +337,8 @@ class _Planner(_Plan):
             *("--label", f"{labels.KEY}={self.key}", "--label", f"{labels.OWNER}={self.workspace.host.owner}"),
             *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only", *self.engine.isolation),
             *("--log-driver", "none", "--network", "bridge"),
+            # What is lent is in its memory, which no crash writes to a disk.
+            *("--ulimit", "core=0"),
             # Podman, and the docker command of a dry run, would put the proxies they know there, for `inspect` to show.
             *(word for name in (*PROXIES, "FTP_PROXY", "ftp_proxy") for word in ("--env", f"{name}=")),
         )

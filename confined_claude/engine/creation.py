@@ -60,6 +60,10 @@ class Creation:
         name, _, setting = value.partition("=")
         self.host.setdefault("Sysctls", {})[name] = setting
 
+    def ulimit(self, value: str) -> None:
+        name, _, limit = value.partition("=")
+        self.host.setdefault("Ulimits", []).append({"Name": name, "Soft": int(limit), "Hard": int(limit)})
+
     def security_opt(self, value: str) -> None:
         name, sign, path = value.partition("=")
         if name == "seccomp" and sign:
@@ -109,6 +113,7 @@ _OPTIONS: dict[str, Callable[[Creation, str], None]] = {
     "--volumes-from": _append("VolumesFrom"),
     "--network": _put("host", "NetworkMode"),
     "--sysctl": Creation.sysctl,
+    "--ulimit": Creation.ulimit,
     "--runtime": _put("host", "Runtime"),
     "--gpus": _put("host", "DeviceRequests", lambda _all: [{"Count": -1, "Capabilities": [["gpu"]]}]),
     "--userns": _put("host", "UsernsMode"),

@@ -56,7 +56,7 @@ def test_a_lent_secret_reaches_its_host_and_is_not_in_the_session(
 def test_the_value_is_nowhere_but_in_the_sidecar(borrower: tuple[User, Path], there: There, network: str) -> None:
     user, project = borrower
     # A server of the user's that names what is lent, and what is not.
-    server = {"command": "true", "env": {"A": "${GH_SOURCE}", "B": "${GH_TOKEN:-x}", "C": "${HTTPS_PROXY}"}}
+    server = {"command": "true", "env": {"A": "${GH_SOURCE}", "B": "${GH_TOKEN:-x}", "C": "${HTTPS_PROXY}", "D": VALUE}}
     (user.home / ".claude.json").write_text(json.dumps({"mcpServers": {"one": server}}))
     user.own(user.home / ".claude.json")
     assert user.run("confined-claude", "setup", "--allow", "one", cwd=project).returncode == 0
@@ -103,6 +103,8 @@ def test_the_value_is_nowhere_but_in_the_sidecar(borrower: tuple[User, Path], th
         )
         assert files == ""
         pid = docker("inspect", "--format", "{{.State.Pid}}", sidecar).strip()
+        limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+        assert next(line for line in limits if line.startswith("Max core file size")).split()[4:6] == ["0", "0"]
         if os.geteuid() == 0:
             environ = Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
             assert VALUE.encode() not in environ

@@ -135,6 +135,7 @@ def test_a_sidecar_is_confined_and_leaves_nothing(network: str, host: Host) -> N
     assert values_of("--userns", arguments) == ["host"]
     assert values_of("--pids-limit", arguments)
     assert values_of("--memory", arguments)
+    assert values_of("--ulimit", arguments) == ["core=0"]
     assert {"--rm", "--read-only"} <= set(arguments)
     for flag in ("--privileged", "--volume", "-v", "--device", "--pid", "--ipc", "--detach"):
         assert flag not in arguments

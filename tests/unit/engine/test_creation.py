@@ -20,7 +20,7 @@ def test_every_kind_of_option_has_its_place(tmp_path: Path) -> None:
         "--cap-drop ALL --cap-add CHOWN --cap-add SETUID --security-opt no-new-privileges "
         f"--security-opt seccomp={profile} "
         "--pids-limit 9 --memory 1000 --memory-swap 2000 --cpus 1.50 --log-driver none --network bridge --userns host "
-        "--read-only --entrypoint /e --dns-search . "
+        "--read-only --entrypoint /e --dns-search . --ulimit core=0 "
         "--add-host a:host-gateway --publish 127.0.0.1:80:81 --dns 1.1.1.1 --volumes-from x:ro --label a=b=c "
         "--label d= --group-add 1001 --env A=1=2 --env B= image --rm word"
     ).split()
@@ -39,7 +39,7 @@ def test_every_kind_of_option_has_its_place(tmp_path: Path) -> None:
             "PidsLimit": 9, "Memory": 1000, "MemorySwap": 2000, "NanoCpus": 1_500_000_000,
             "LogConfig": {"Type": "none"}, "NetworkMode": "bridge", "UsernsMode": "host",
             "GroupAdd": ["1001"], "ExtraHosts": ["a:host-gateway"], "Dns": ["1.1.1.1"], "VolumesFrom": ["x:ro"],
-            "DnsSearch": ["."], "ReadonlyRootfs": True,
+            "DnsSearch": ["."], "ReadonlyRootfs": True, "Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}],
             "PortBindings": {"81/tcp": [{"HostIp": "127.0.0.1", "HostPort": "80"}]},
         },
     }  # fmt: skip
