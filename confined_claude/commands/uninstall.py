@@ -15,7 +15,7 @@ from ..engine.images import Images
 from ..errors import ConfinedError, EngineError
 from ..host import Host
 from ..image.inventory import Inventory, footprint
-from ..session import listing
+from ..session import listing, strays
 from ..state import projects
 from ..state.store import state_of
 from ..text import counted, escape
@@ -49,6 +49,7 @@ def images(host: Host) -> Iterator[str]:
     """Remove the images that this user has built, and what is left of interrupted sessions."""
     try:
         containers.remove(*(session.id for session in listing.sessions(host) if not session.is_up))
+        containers.remove(*strays.sidecars(host))
         inventory = Inventory(Images(), host)
         inventory.remove(inventory.own())
         if remaining := inventory.own():

@@ -13,7 +13,7 @@ from ..project import Project
 from ..state import liveness
 from ..state.store import records_of
 
-_UP = ("running", "paused", "restarting")
+UP = ("running", "paused", "restarting")
 
 
 class Session(NamedTuple):
@@ -63,7 +63,7 @@ def _session(found: Mapping[str, Any], host: Host) -> Session:
             name=containers.names_of(found)[0],
             image=found["Image"],
             since=float(found["Created"]),
-            is_up=found["State"] in _UP,
+            is_up=found["State"] in UP,
             project_id=project_id,
             path=Path(known.get(labels.PATH, "")),
             key=key,

@@ -23,9 +23,6 @@ from ..workspace import Workspace
 if TYPE_CHECKING:
     from .listing import Session
 
-# Without a record it may be only starting: commands of a dry run, which make none, are pasted one after the other.
-_STARTING_SECONDS = 60.0
-
 
 def recover_interrupted(workspace: Workspace) -> int | None:
     """Deal with sessions whose tool is gone; return the exit code of one that the user has resumed.
@@ -37,12 +34,12 @@ def recover_interrupted(workspace: Workspace) -> int | None:
     interrupted = set(liveness.keys_without_owner(state_of(host)))
     if not interrupted:
         return None
-    from . import join, listing  # most starts do without
+    from . import join, listing, strays  # most starts do without
 
     going_on = set()
     for session in listing.sessions(host):
         if session.key not in interrupted:
-            if not (session.is_up or session.has_owner) and time.time() - session.since > _STARTING_SECONDS:
+            if not (session.is_up or session.has_owner) and time.time() - session.since > strays.STARTING_SECONDS:
                 containers.remove(session.id)
         elif not session.is_up:
             containers.remove(session.id)
@@ -59,6 +56,7 @@ def recover_interrupted(workspace: Workspace) -> int | None:
         else:
             join.stop([session])
             say(f"Ended the session {session.name}, whose terminal was gone.")
+    containers.remove(*strays.sidecars(host))
     # The lock: do not mistake a session that is starting for one that has ended.
     with records.locked(workspace.state) as project_records:
         keys = [key for key, has_owner in project_records.session_keys() if not has_owner]

@@ -23,6 +23,7 @@ from ..guard.guards import Guards
 from ..host import Host
 from ..signals import Signals
 from ..workspace import Workspace
+from . import strays
 from .attachment import Attachment, code_of
 from .event_loop import SETTLING_SECONDS, WATCH_SECONDS, EventLoop
 from .launch import Launch
@@ -144,6 +145,7 @@ class Supervisor:
                 loop.every(WATCH_SECONDS, self._watch.look)
             if self._renewals:
                 loop.every(WATCH_SECONDS, lambda: self._renewals.look(self._give))
+            loop.after(strays.STARTING_SECONDS, self._tidy)
             code = attachment.wait_for(code_of(loop, end), lambda: containers.interrupt(self._container))
             self._is_removed = True
         if observation is not None:
@@ -186,6 +188,10 @@ class Supervisor:
         loop.when_readable(fd, receive)
         if self._sidecar.has_config:
             loop.every(WATCH_SECONDS, self._refresh)
+
+    def _tidy(self) -> None:
+        """Remove, in the background, what there is no record of that earlier starts have left."""
+        Background(lambda: containers.remove(*strays.sidecars(self._workspace.host)))
 
     def _refresh(self) -> None:
         """Bring the sidecar's configuration up to date with the settings."""

@@ -11,14 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import ALONE, User, docker, up, wait_until
+from helpers import ALONE, User, docker, sidecars_of, up, wait_until
 from terminals import terminal
 
 from confined_claude.claude.names import directory_name
+from confined_claude.commands.clean import Options, clean
+from confined_claude.egress.network import sidecar_name
+from confined_claude.engine.labels import KEY, KIND, OWNER, PROJECT, SIDECAR
 from confined_claude.engine.sdk import Engine
 from confined_claude.host import Host
 from confined_claude.image.inventory import Inventory
 from confined_claude.project import Project
+from confined_claude.session import strays
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -31,6 +35,12 @@ test -s ~/.claude/.claude.json || exit 6
 sleep 0.4
 for folder in ~/venvs ~/.local/bin ~/.cache/pip ~/.cache/npm/_cacache ~/.claude; do rm $folder/mark || exit 7; done
 """
+
+
+def host_of(user: User) -> Host:
+    """What the tool knows of the user, as far as these tests need it in this process."""
+    data, state = user.home / ".local/share/confined-claude", user.home / ".local/state/confined-claude"
+    return Host.current()._replace(uid=user.uid, data=data, state=state)
 
 
 @contextlib.contextmanager
@@ -191,7 +201,7 @@ def test_a_session_that_starts_at_the_same_moment_loses_nothing(
 
 @ALONE
 def test_of_images_only_what_was_built_here_and_nothing_uses(user: User, project: Path, place: Path) -> None:
-    host = Host.current()._replace(uid=user.uid, state=user.home / ".local/state/confined-claude")
+    host = host_of(user)
     user.run("confined-claude", "shell", "--", "true", cwd=project)
     # The tool's name only for the one that is not this user's: other users' `status` looks into those.
     repositories = ("confined-claude-test", "confined-claude-test", "confined-claude")
@@ -220,6 +230,30 @@ def test_of_images_only_what_was_built_here_and_nothing_uses(user: User, project
     finally:
         docker("rm", "--force", container or "none", check=False)
         docker("image", "rm", *names, check=False)
+
+
+def test_a_sidecar_of_a_start_that_was_killed_early_is_removed(
+    user: User, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There is no record of it, and so no start looks for it."""
+    owned = host_of(user)
+    key = uuid.uuid4().hex[:16]
+    name = sidecar_name(key)
+    marks = {KIND: SIDECAR, PROJECT: Project(project).id, KEY: key}
+    shared = [word for mark in marks.items() for word in ("--label", "=".join(mark))]
+    try:
+        for each, owner in ((name, owned.owner), (f"{name}-others", "0" * 12)):
+            docker("create", "--name", each, *shared, "--label", f"{OWNER}={owner}", "confined-claude:latest")
+        # The engine may be about to start it.
+        assert user.run(*CLEAN, cwd=project).stdout == "There is nothing to clean.\n"
+        assert sidecars_of(project) == [f"{name}-others", name]
+        monkeypatch.setattr(strays, "STARTING_SECONDS", -60)  # as if it were older
+        monkeypatch.chdir(project)
+        clean(owned, None, Options(sure=True))
+        assert "1 container that never started" in capsys.readouterr().out
+        assert sidecars_of(project) == [f"{name}-others"]
+    finally:
+        docker("rm", "--force", name, f"{name}-others", check=False)
 
 
 def test_shared_data_is_made_anew(user: User, project: Path) -> None:

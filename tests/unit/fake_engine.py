@@ -63,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
             verb = OF_A_SIDECAR.get(verb, verb)
         engine.record(f"{verb} {name}")
         (engine.directory / f"{verb}.body").write_bytes(body)
-        done = engine.do(verb, name)
+        done = engine.do(verb, name, parse_qs(url.query).get("filters", [""])[0])
         if done.returncode:
             status = {4: 404, 9: 409}.get(done.returncode, 500)
             self.answer(status, json.dumps({"message": done.stderr.decode().strip()}).encode())
@@ -144,9 +144,11 @@ class FakeEngine:
     def does(self, script: str, verb: str = "sidecar") -> None:
         (self.directory / verb).write_text(script)
 
-    def do(self, verb: str, name: str) -> subprocess.CompletedProcess[bytes]:
+    def do(self, verb: str, name: str, filters: str) -> subprocess.CompletedProcess[bytes]:
         script = f"[ ! -e ./{verb} ] || . ./{verb}"
-        return subprocess.run(["sh", "-c", script, "sh", name], cwd=self.directory, capture_output=True, check=False)
+        return subprocess.run(
+            ["sh", "-c", script, "sh", name, filters], cwd=self.directory, capture_output=True, check=False
+        )
 
     def change(self, verb: str, name: str) -> None:
         """Carry out what was accepted, beside what it prints."""

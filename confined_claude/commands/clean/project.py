@@ -26,7 +26,7 @@ from ...state.profiles import DEFAULT
 from ...state.store import LOCK, records_of, state_of
 from ...text import counted
 from ...workspace import CONVERSATIONS, LENT_CONFIG, data_of, in_profile, profile_data, scaffold_of, shared_config
-from . import trash
+from . import sidecars, trash
 from .confirm import refuse_while_running
 from .plan import Item, Plan
 
@@ -88,7 +88,11 @@ class ProjectCleanup(NamedTuple):
     # What there is
 
     def plan(self, *, everything: bool) -> Plan:
-        data = [*self._in_project(), *trash.items(*trash.outside_projects(self.host))]
+        data = [
+            *self._in_project(),
+            *sidecars.items(self.host, self.id),
+            *trash.items(*trash.outside_projects(self.host)),
+        ]
         memory, losses = (tuple(self._memory()), tuple(self.losses())) if everything else ((), ())
         notes: tuple[str, ...] = ()
         if not (self.exists or everything):
@@ -187,7 +191,7 @@ class ProjectCleanup(NamedTuple):
         if self._scaffold is not None:
             left += trash.empty(self._scaffold)
             self._remove_scaffold(self._scaffold)
-        return left + trash.empty(*trash.outside_projects(self.host))
+        return left + sidecars.remove(self.host, self.id) + trash.empty(*trash.outside_projects(self.host))
 
     def _forget(self) -> Leftover:
         left = Leftover()

@@ -19,7 +19,7 @@ from ...state import liveness, locks, profiles
 from ...state.store import LOGS, state_of
 from ...text import counted
 from ...workspace import CACHES, CLAUDE_CONFIG, LENT_CONFIG, PROFILES, shared_data
-from . import trash
+from . import sidecars, trash
 from .confirm import refuse_while_running
 from .plan import Item, Plan
 
@@ -36,7 +36,7 @@ class SharedCleanup(NamedTuple):
         data = list(_existing(*map(shared.at, CACHES), state_of(self.host).at(LOGS)))
         if os.path.lexists(self.host.template):
             data.append(Item(f"{self.host.template}, which `init` and `update` put there", (_template(self.host),)))
-        data += trash.items(*trash.outside_projects(self.host))
+        data += (*sidecars.items(self.host), *trash.items(*trash.outside_projects(self.host)))
         notes: tuple[str, ...] = ()
         inventory, images = self._images()
         if inventory is None:
@@ -73,7 +73,7 @@ class SharedCleanup(NamedTuple):
                 inventory.remove(images.removable)
             except EngineError as error:
                 left += Leftover(1, "images", error.message)
-        return left + trash.empty(*trash.outside_projects(self.host))
+        return left + sidecars.remove(self.host) + trash.empty(*trash.outside_projects(self.host))
 
     def refuse_while_used(self) -> None:
         with self._without_sessions():

@@ -15,12 +15,12 @@ from ...guard.open_findings import still_open
 from ...guard.records import ReadOnlyRecords
 from ...host import Host
 from ...project import Project
-from ...session import listing
+from ...session import listing, strays
 from ...settings.files import ProjectFiles
 from ...settings.resolution import resolve
 from ...state import liveness, projects, trust
 from ...state.store import records_of, state_of
-from ...text import named
+from ...text import counted, named
 from ...workspace import Workspace
 from .results import Result, ok, problem, warning
 
@@ -63,11 +63,14 @@ def sessions(host: Host) -> Iterator[Result]:
             what = f"{session.name} in {session.path} was cut off before it ran, or at its end"
             hint = "`confined-claude stop` there removes it."
         yield warning(what, hint)
+    if left := strays.sidecars(host):
+        hint = "Each session removes it after a minute, and so does `confined-claude clean-global`."
+        yield warning(f"{counted(len(left), 'sidecar')} that never started", hint)
     keys = {session.key for session in found}
     if any(key not in keys for key in liveness.keys_without_owner(state_of(host))):
         what = "a session was cut off, and what it left is not scanned yet"
         yield warning(what, "The next start in that project does that; `confined-claude review` does it now.")
-    elif not orphans:
+    elif not (orphans or left):
         yield ok(f"{len(found)} running, nothing left behind")
 
 

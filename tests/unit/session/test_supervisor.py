@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -16,8 +17,8 @@ from confined_claude.errors import EngineError
 from confined_claude.guard.guarded_project import GuardedProject
 from confined_claude.host import Host
 from confined_claude.project import Project
+from confined_claude.session import strays, telling
 from confined_claude.session import supervisor as module
-from confined_claude.session import telling
 from confined_claude.session.attachment import Attachment
 from confined_claude.session.start import start
 from confined_claude.settings import Settings
@@ -214,6 +215,18 @@ def test_a_sidecar_that_dies_is_reported_once(session: Trial, monkeypatch: pytes
     session.run()
     (line,) = session.said
     assert "network is closed" in line
+
+
+def test_one_that_an_earlier_start_has_left_is_removed_meanwhile(
+    session: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strays, "STARTING_SECONDS", 0.05)
+    stray = {"Id": "stray", "State": "created", "Created": 1, "Labels": {}}
+    session.docker.does(f"case $2 in *=sidecar*) echo '{json.dumps([stray])}' ;; *) echo '[]' ;; esac", "ps")
+    session.docker.does("[ $1 != stray ] || touch over", "rm")
+    session.docker.does(LIVES, "command")
+    assert session.run() == 0
+    assert session.calls("rm")[0] == "rm stray"
 
 
 def test_one_that_ends_just_before_its_session_is_no_news(session: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
