@@ -160,8 +160,12 @@ class Workspace(NamedTuple):
     @property
     def claude_config(self) -> Location:
         """The Claude config of its sessions: the profile's, or beside it one without a sign-in."""
-        config = self.profile_config
-        return config if self.settings.sign_in == GIVEN else config.parent.at(LENT_CONFIG)
+        return self.profile_config if self.settings.sign_in == GIVEN else self.lent_config
+
+    @property
+    def lent_config(self) -> Location:
+        """The Claude config of its sessions that are lent their sign-in."""
+        return self.profile_config.parent.at(LENT_CONFIG)
 
     @property
     def profile_config(self) -> Location:

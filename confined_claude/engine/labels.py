@@ -17,6 +17,8 @@ NAME = f"{KIND}.session"
 # Its setting of this name, where its ports are published (HOST:SESSION,…), and its profile's name.
 NETWORK, PORTS = f"{KIND}.network", f"{KIND}.ports"
 PROFILE = f"{KIND}.profile"
+# Its setting of this name: whether it is lent or given what signs it in.
+SIGN_IN = f"{KIND}.sign-in"
 # Set if it has variables, in a file of its own: see container/init/variables.c.
 VARIABLES = f"{KIND}.variables"
 # See ``Host.owner``.

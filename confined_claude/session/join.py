@@ -13,6 +13,8 @@ from .. import signals
 from ..console import say
 from ..engine import containers, inside
 from ..errors import ConfinedError
+from ..settings.specs import LENT
+from ..state.store import state_of
 from . import SHELL, WITH_PLUGINS
 from .attachment import Attachment, code_of
 from .event_loop import WATCH_SECONDS, EventLoop
@@ -103,8 +105,11 @@ def resume(workspace: Workspace, session: Session) -> int | None:
     if owner is None:
         return None
     meanwhile: list[str] = []
-    # Of another profile's sign-in nothing may reach it.
-    watch = _watch(workspace, meanwhile.append) if session.profile in ("", workspace.profile.name) else None
+    # Of another profile's sign-in nothing may reach it, and only who started it can lend it more.
+    is_lent, is_of_profile = session.sign_in == LENT, session.profile in ("", workspace.profile.name)
+    watch = _watch(workspace, meanwhile.append) if is_of_profile and not is_lent else None
+    if is_lent:
+        say("This session's sign-in is lent, and is not renewed any more: start a new session once it has expired.")
     with (
         contextlib.ExitStack() as owners,
         owner,
@@ -115,6 +120,10 @@ def resume(workspace: Workspace, session: Session) -> int | None:
         containers.attach(session.id, stdin=True) as stream,
         containers.end_of(session.id) as end,
     ):
+        if is_lent and is_of_profile:
+            from ..claude.signing_out import kept_signed_out
+
+            owners.enter_context(kept_signed_out(workspace.lent_config, state_of(workspace.host), say))
         for other in beside.take_over(workspace, session.key):
             owners.enter_context(other)
         if watch is not None:
@@ -136,7 +145,7 @@ def _watch(workspace: Workspace, tell: Callable[[str], None]) -> Watch | None:
     from ..claude import choosing
     from ..claude.config import ClaudeConfig
 
-    host, config = workspace.host, workspace.profile_config  # to one that it is lent to nobody can send more
+    host, config = workspace.host, workspace.profile_config
     try:
         return ClaudeConfig(config, host, choosing.find(host, workspace.written, config)).watch(tell)
     except ConfinedError:  # the session goes on without

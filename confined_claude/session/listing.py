@@ -20,8 +20,9 @@ class Session(NamedTuple):
     """A session's container. ``since`` is when it was created, in epoch seconds.
 
     ``user`` is the uid:gid of its processes, ``network`` is its setting, ``ports`` are those of this machine at which
-    it is published, ``profile`` is its profile's name; they are empty for one that an older version started. ``is_up``
-    means that it runs, ``has_owner`` that the tool which started it does, ``has_variables`` that `exec` takes some.
+    it is published, ``profile`` is its profile's name, ``sign_in`` the setting; they are empty for one that an older
+    version started. ``is_up`` means that it runs, ``has_owner`` that the tool which started it does, ``has_variables``
+    that `exec` takes some.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Session(NamedTuple):
     ports: tuple[str, ...] = ()
     profile: str = ""
     has_variables: bool = False
+    sign_in: str = ""
 
     @property
     def is_orphaned(self) -> bool:
@@ -73,6 +75,7 @@ def _session(found: Mapping[str, Any], host: Host) -> Session:
             ports=tuple(entry.partition(":")[0] for entry in known.get(labels.PORTS, "").split(",") if entry),
             profile=known.get(labels.PROFILE, ""),
             has_variables=labels.VARIABLES in known,
+            sign_in=known.get(labels.SIGN_IN, ""),
         )
     except (LookupError, ValueError, TypeError, AttributeError) as error:
         raise EngineError(f"The engine's list of containers cannot be read: {error!r}.", "See its own log.") from None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 from helpers import Api, User, own_name, up, wait_until
 from lending import API_HOST, API_URL, HOST, NETWORKS, OTHER, VALUE, There, borrower, lent_api, signed_in, there
+from terminals import terminal
 
 __all__ = ["borrower", "lent_api", "signed_in", "there"]
 pytestmark = pytest.mark.timeout(400)
@@ -214,3 +216,25 @@ def test_claudes_sign_in_is_lent_to_its_api_alone_and_what_a_session_signs_in_wi
     second = user.run("confined-claude", "shell", "--", "bash", "-c", look, cwd=project)
     assert second.stdout == '{"mcpOAuth": {"server": "kept"}}nothing\nFAKE ANSWER: hello\n', second.stderr
     assert lent_api.tokens()[-1] == "sk-ant-oat01-lent-0123456789abcdef", "no project leads it elsewhere"
+
+
+def test_a_lent_session_that_is_joined_follows_no_other_config_and_says_so(signed_in: User, place: Path) -> None:
+    user, project = signed_in, signed_in.folder(own_name(place))
+    user.sign_in(token="sk-ant-oat01-before-0123456789abcdef")
+    with terminal(user, project, "confined-claude", "shell") as opened:
+        opened.wait_for("claude@")
+        opened.child.kill(signal.SIGKILL)
+        opened.wait_for_end()
+    assert len(up(project)) == 1
+    planted = json.dumps({"claudeAiOauth": {"accessToken": "sk-ant-oat01-planted", "refreshToken": "planted"}})
+    with terminal(user, project, "confined-claude", "shell") as joined:
+        joined.wait_for("Join it?")
+        joined.send("\r")
+        joined.wait_for("is not renewed any more")
+        user.sign_in(token="sk-ant-oat01-after-0123456789abcdef")
+        joined.send(f"sleep 4; echo '{planted}' >~/.claude/.credentials.json; exit\r")
+        assert joined.wait_for_end() == 0
+    assert "uses the new one" not in joined.everything
+    shared = user.home / ".local/share/confined-claude/shared"
+    assert [path for path in shared.rglob(".credentials.json") if b"sk-ant-oat01" in path.read_bytes()] == []
+    assert "The sign-in made inside a session is removed" in joined.everything

@@ -74,7 +74,7 @@ def test_the_number_is_the_end_of_the_name(slug: str, number: int) -> None:
 def listed(**changed: object) -> dict[str, object]:
     """A container as the engine lists it."""
     known = {"confined-claude.project": "p-1", "confined-claude.path": "/a,b\n=c", "confined-claude.ports": "80,8080"}
-    known["confined-claude.profile"] = "work"
+    known |= {"confined-claude.profile": "work", "confined-claude.sign-in": "lent"}
     found = {"Id": "id", "Names": ["/o/link", "/n"], "Image": "i:1", "Created": 1795479540, "State": "running"}
     return {**found, "Labels": known, **changed}
 
@@ -94,4 +94,4 @@ def test_a_session_has_what_its_labels_say(host: Host) -> None:
     found = running._session(listed(), host)
     assert (found.name, found.path, found.is_up, found.is_orphaned) == ("n", Path("/a,b\n=c"), True, True)
     assert (found.since, found.ports, found.key, found.network) == (1795479540.0, ("80", "8080"), "", "")
-    assert found.profile == "work"
+    assert (found.profile, found.sign_in) == ("work", "lent")
