@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 
-from confined_claude.commands import clean
+from confined_claude.commands import clean, uninstall
 from confined_claude.commands.clean import Options
 from confined_claude.commands.doctor import records as doctor
 from confined_claude.engine import labels
 from confined_claude.errors import ConfinedError
 from confined_claude.host import Host
-from confined_claude.session import strays
+from confined_claude.project import Project
+from confined_claude.session import orphans, strays
 from confined_claude.state import liveness
 from confined_claude.state.store import records_of
+from confined_claude.workspace import Workspace
 
 from ..fake_engine import FakeEngine, docker
 
@@ -101,6 +103,24 @@ def test_clean_lists_it_and_removes_it(
     assert "1 container that never started" in clean_up(sure=True)
     assert removed(docker) == ["rm stray"]
     assert clean_up(sure=True) == "There is nothing to clean.\n"
+
+
+def test_a_start_that_finds_another_one_cut_off_removes_it(docker: FakeEngine, host: Host, tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    workspace = Workspace(host, Project(tmp_path / "app"))
+    there_are(docker, listed("stray"))
+    assert orphans.recover_interrupted(workspace) is None
+    assert not (docker.directory / "calls").exists(), "while no record tells of one, the engine is not asked"
+    with records_of(host, "other-01234567").make() as records:
+        records.write(f"key{liveness.SUFFIX}", b"")
+    assert orphans.recover_interrupted(workspace) is None
+    assert removed(docker) == ["rm stray"]
+
+
+def test_the_uninstaller_removes_it(docker: FakeEngine, host: Host) -> None:
+    there_are(docker, listed("stray"))
+    assert list(uninstall.images(host)) == []
+    assert removed(docker) == ["rm stray"]
 
 
 def test_doctor_tells_of_it(docker: FakeEngine, host: Host) -> None:
