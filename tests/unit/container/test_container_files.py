@@ -7,6 +7,7 @@ import fnmatch
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -212,3 +213,28 @@ def test_the_question_about_bypassing_permissions_is_answered() -> None:
     name = "image/managed-settings.json"
     assert json.loads(TEXTS[name])["skipDangerousModePermissionPrompt"] is True
     assert copies()[name] == "/etc/claude-code/managed-settings.json"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("root:x:0:\nstaff:x:50:\n", "root:x:0:\nstaff:x:50:\nclaude:x:1000:\ngroup-7:x:7:\n"),
+        ("root:x:0:\nstaff:x:50:", "root:x:0:\nstaff:x:50:\nclaude:x:1000:\ngroup-7:x:7:\n"),
+        ("root:x:0:\nstaff:x:1000:a,b", "root:x:0:\nstaff:x:1000:a,b\ngroup-7:x:7:\n"),
+        ("staff:x:7:\nusers:x:1000:", "staff:x:7:\nusers:x:1000:"),
+        ("damaged", "damaged\nclaude:x:1000:\ngroup-7:x:7:\n"),
+        ("", "claude:x:1000:\ngroup-7:x:7:\n"),
+    ],
+    ids=["usual", "no end", "no end and there", "both there", "damaged", "empty"],
+)
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_group_has_a_line_of_its_own_however_the_file_ends(
+    shell: str, before: str, after: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "group"
+    file.write_text(before)
+    function = re.search(r"^name_group\(\) {\n.*?^}$", TEXTS["init/entrypoint"], re.MULTILINE | re.DOTALL)
+    assert function
+    script = f"set -eu\n{function[0].replace('/etc/group', str(file))}\nname_group claude 1000\nname_group group-7 7\n"
+    subprocess.run([shell, "-c", script], check=True)
+    assert file.read_text() == after
