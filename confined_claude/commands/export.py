@@ -14,6 +14,7 @@ from ..session import devcontainer
 from ..session.mounts import make_directories
 from ..session.start import engine_address, gather_facts, in_groups, plan, signed_in
 from ..session.supervisor import connect
+from ..settings.specs import LENT
 from ..text import escape
 from ..workspace import Workspace
 
@@ -63,5 +64,5 @@ def export_devcontainer(workspace: Workspace, *, force: bool = False) -> None:
             raise system_error("write", path, error) from None
     print(f"{'Replaced' if is_there and before != content else 'Wrote'} {escape(str(path))}.")
     print("A container that an editor starts by it has the image, mounts, limits and network of a session. It lacks:")
-    for line in devcontainer.lost():
+    for line in devcontainer.lost(is_lent=settings.sign_in == LENT):
         print(f"  {line}")

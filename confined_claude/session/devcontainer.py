@@ -14,6 +14,10 @@ from .launch import FORWARD_VARIABLE, JOIN_VARIABLE, Launch
 DIRECTORY, FILE = ".devcontainer", "devcontainer.json"
 # What the entrypoint takes in place of arguments.
 _USER, _PROJECT, _RULES = (f"CONFINED_CLAUDE_{name}" for name in ("USER", "PROJECT", "RULES"))
+_NO_SIGN_IN = (
+    'a sign-in to Claude: sign_in = "lent" needs a sidecar; CONFINED_CLAUDE_SIGN_IN=given at the export gives that of '
+    "sessions;"
+)
 
 
 def describe(launch: Launch) -> dict[str, Any]:
@@ -44,9 +48,10 @@ def describe(launch: Launch) -> dict[str, Any]:
     }
 
 
-def lost() -> tuple[str, ...]:
-    """Return what a session has and a container that an editor starts has not."""
+def lost(*, is_lent: bool) -> tuple[str, ...]:
+    """Return what a session has and a container that an editor starts has not; ``is_lent`` is said of the sign-in."""
     return (
+        *([_NO_SIGN_IN] if is_lent else []),
         "the guard: git's settings and hooks, and what your machine runs, can be changed, and nothing is reported;",
         'what `hide` and git = "isolated" do; ports, secrets and variables by name; a sign-in that is kept up to date;',
         "the networks that this machine joins later: those that are closed are those of now.",

@@ -90,6 +90,10 @@ def test_one_that_is_there_is_only_replaced_when_that_is_said(nobody: User, dire
     assert "confined-claude:" in written
     again = exported(nobody, directory, "devcontainer", **still)  # it is what this writes
     assert (again.returncode, file.read_text()) == (0, written), again.stderr
+    lent = exported(nobody, directory, "devcontainer", "--force", CONFINED_CLAUDE_SIGN_IN="lent", **still)
+    assert "claude-config-lent" in file.read_text(), lent.stderr
+    said = "a sign-in to Claude: sign_in"
+    assert (said in lent.stdout, said in done.stdout) == (True, False)
 
 
 def test_one_beside_it_counts_as_well(nobody: User, directory: Path) -> None:

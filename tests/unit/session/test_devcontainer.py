@@ -59,3 +59,16 @@ def test_secrets_are_not_in_it(tmp_path: Path, host: Host) -> None:
     launch = planned(tmp_path, host, Settings(network="none"))
     assert secret in " ".join((*launch.variables.values(), *launch.secrets.values()))
     assert secret not in json.dumps(devcontainer.describe(launch))
+
+
+def test_it_says_that_a_lent_sign_in_is_not_there(tmp_path: Path, host: Host) -> None:
+    lines = {each: devcontainer.lost(is_lent=each) for each in (True, False)}
+    assert [line for line in lines[True] if line not in lines[False]] == [
+        'a sign-in to Claude: sign_in = "lent" needs a sidecar; CONFINED_CLAUDE_SIGN_IN=given at the export gives that '
+        "of sessions;"
+    ]
+    configs = []
+    for sign_in in ("lent", "given"):
+        made = devcontainer.describe(planned(tmp_path, host, Settings(network="none", sign_in=sign_in)))
+        configs.append([line for line in made["mounts"] if "target=/home/claude/.claude," in f"{line},"])
+    assert ["claude-config-lent" in line for (line,) in configs] == [True, False]
