@@ -75,20 +75,21 @@ class Sidecar:
         self.configure(self._plan.config)
         self._container = Attached(self._plan.name, self._plan.arguments, self._lent)
 
-    def lend(self, lent: bytes) -> None:
-        """Have it lend what the line ``lent`` says, and nothing of before; it may have ended.
+    def lend(self, lent: bytes) -> bool:
+        """Have it lend what the line ``lent`` says, and nothing of before; return whether it will, or has ended.
 
         Raises EngineError if the engine takes too long to start it.
         """
         self._lent = lent
         if self._container is None:
-            return
+            return True
         try:
-            with contextlib.suppress(EngineError):
-                if self._container.is_starting:  # later the event loop handles signals
-                    with signals.interruptible():
-                        self._container.wait_until_started(SECONDS)
-                self._container.send(lent)
+            if self._container.is_starting:  # later the event loop handles signals
+                with signals.interruptible():
+                    self._container.wait_until_started(SECONDS)
+            return self._container.send(lent) or self._container.has_ended
+        except EngineError:
+            return False
         except Unfinished:
             raise no_answer(SECONDS) from None
 

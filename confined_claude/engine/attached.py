@@ -13,7 +13,6 @@ from .api import Answer
 from .frames import Frames
 
 _STARTING_SECONDS = 5.0
-_SEND_SECONDS = 5.0
 _MOST_BYTES = 1 << 16
 
 
@@ -29,6 +28,8 @@ class Attached:
         self._name = name
         self._frames = Frames()
         self._is_over = False
+        # What is being sent to it, and how much of that is.
+        self._sending, self._sent = b"", 0
         self._making = Background(lambda: containers.create_anew(name, arguments))
         self._starting = Background(lambda: self._start(sent))
 
@@ -63,12 +64,26 @@ class Attached:
         """Return the file descriptor that is readable when there is more to ``read``. It must have started."""
         return self._starting.result().socket.fileno()
 
-    def send(self, content: bytes) -> None:
-        """Have it read ``content``; it may have ended. It must have started."""
+    def send(self, content: bytes) -> bool:
+        """Have it read ``content``, without waiting for it; return whether that is on its way. It must have started.
+
+        If not, ``content`` is to be sent again. What it has of one that was cut comes to its end before anything else.
+        """
         stream = self._starting.result().socket
-        stream.settimeout(_SEND_SECONDS)
-        with contextlib.suppress(OSError):
-            stream.sendall(content)
+        stream.settimeout(0)
+        try:
+            while True:
+                while self._sent < len(self._sending):
+                    self._sent += stream.send(self._sending[self._sent :])
+                if self._sending == content:
+                    break
+                self._sending, self._sent = content, 0
+        except OSError:
+            if not self._sent:
+                self._sending = b""
+            return False
+        self._sending, self._sent = b"", 0
+        return True
 
     def read(self, seconds: float = 0) -> bool:
         """Read what it prints, to its end, but no longer than so many ``seconds``; return whether it goes on.

@@ -22,6 +22,7 @@ _BASIC = "authorization"
 _HEX = string.digits + "abcdef"
 # As a header holds it: no blank, and enough of it that no other word of a request is the same.
 _FEWEST = 8
+NOT_LENDABLE = "cannot be lent: it is not one word of 8 to 8192 characters."
 _VALUE = re.compile(rf"[!-~]{{{_FEWEST},8192}}")
 
 
@@ -51,7 +52,7 @@ def lend(secret: Secret, printed: bytes) -> Lent:
     value = printed.decode("ascii", "replace").strip()
     if secret.lend is None or (printed and not is_lendable(value)):
         raise ConfinedError(
-            f"The secret {secret.name} cannot be lent: it is not one word of 8 to 8192 characters.",
+            f"The secret {secret.name} {NOT_LENDABLE}",
             "Lend a token or a password; what has other forms can only be given, without `lend`.",
         )
     path = shlex.quote(secret.path.replace("~", str(CONTAINER_HOME), 1))

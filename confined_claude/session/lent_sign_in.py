@@ -19,7 +19,7 @@ from ..settings.secrets import HTTPS_PORT, OWN
 from ..text import escape
 from ..workspace import Workspace
 from .given import Given
-from .lent import Lent, is_lendable, placeholder
+from .lent import NOT_LENDABLE, Lent, is_lendable, placeholder
 
 # Claude Code (2.1.332) sends a token in the one and a key in the other, and a helper's value in both.
 _HEADERS = ("authorization", "x-api-key")
@@ -52,9 +52,7 @@ def lend(workspace: Workspace, chosen: Chosen, given: Given | None) -> tuple[Cho
     lent: list[Lent] = []
     for kind, value in _values(chosen, oauth):
         if value and not is_lendable(value):
-            raise ConfinedError(
-                f"{kind} cannot be lent: it is not one word of 8 to 8192 characters.", f"Set it right, or {_GIVE}"
-            )
+            raise ConfinedError(f"{kind} {NOT_LENDABLE}", f"Set it right, or {_GIVE}")
         mine, host = placeholder(value or _UNKNOWN), _host(chosen.environ)
         lent += (Lent((host,), header, mine, value or mine, kind) for header in _HEADERS)
         if kind in _RENEWED:

@@ -19,6 +19,8 @@ from .launch import Launch
 if TYPE_CHECKING:
     from .given import Given
 
+_BEFORE = "The session had the one from before."
+
 
 class Renewals:
     """Has the commands run again that print what ``sign_in`` and ``given`` have, until the end of the block.
@@ -28,7 +30,9 @@ class Renewals:
 
     def __init__(self, workspace: Workspace, sign_in: Chosen, given: Given | None, sidecar: Sidecar) -> None:
         self._sidecar = sidecar
-        self._lent = given.lent if given else ()
+        # What the sidecar has been told is what it was started with.
+        self._lent = self._told = given.lent if given else ()
+        self._refused: dict[str, str] = {}
         source = sign_in.source
         self._sign_in = choosing.renewal(source, workspace.host, workspace.written) if source is not None else None
         # By the placeholder that the session has; what has none is given.
@@ -46,7 +50,7 @@ class Renewals:
             renewal.close()
 
     def __bool__(self) -> bool:
-        return bool(self._commands)
+        return bool(self._commands or self._lent)
 
     def with_credential(self, launch: Launch, notes: list[str]) -> Launch:
         """Return ``launch`` with the credential that a command prints, if one does; without it ``notes`` say why."""
@@ -59,11 +63,12 @@ class Renewals:
             notes += (error.message, error.hint)
             return launch.with_credential(self._placeholder)  # a later one has its place
         if self._placeholder:
-            self.lend(self._placeholder, value)
-            if value not in {one.value for one in self._lent}:
-                notes.append(
-                    f"What {self._sign_in.source.name} prints cannot be lent: it is shorter than 8 characters."
-                )
+            from .lent import NOT_LENDABLE, is_lendable
+
+            if is_lendable(value):
+                self.lend(self._placeholder, value)
+            else:
+                notes.append(f"What {self._sign_in.source.name} prints {NOT_LENDABLE}")
         launch = launch.with_credential(self._placeholder or value)
         if not self._lent:
             return launch
@@ -72,23 +77,36 @@ class Renewals:
         return launch.with_texts(partial(hide, lent=self._lent))
 
     def lend(self, placeholder: str, value: str) -> None:
-        """Have the sidecar put ``value`` into the place of ``placeholder`` from now on; nothing if it is empty."""
-        from .lent import is_lendable, message  # nothing is lent to most sessions
+        """Have the sidecar put ``value`` into the place of ``placeholder`` from now on; nothing if it is empty.
+
+        One that cannot be lent changes nothing, and ``failures`` name it.
+        """
+        from .lent import NOT_LENDABLE, is_lendable  # nothing is lent to most sessions
 
         if value and not is_lendable(value):
+            names = (one.name for one in self._lent if one.placeholder == placeholder)
+            self._refused[placeholder] = f"A newer value of {next(names, 'what is lent')} {NOT_LENDABLE} {_BEFORE}"
             return
-        before = self._lent
+        self._refused.pop(placeholder, None)
         self._lent = tuple(
-            one._replace(value=value or placeholder) if one.placeholder == placeholder else one for one in before
+            one._replace(value=value or placeholder) if one.placeholder == placeholder else one for one in self._lent
         )
-        if self._lent != before:
-            self._sidecar.lend(message(self._lent))
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Tell the sidecar what it lends, unless that has reached it."""
+        if self._lent != self._told:
+            from .lent import message
+
+            if self._sidecar.lend(message(self._lent)):
+                self._told = self._lent
 
     def look(self, give: Callable[[str], None]) -> None:
         """Hand on what is new, a credential that the session has itself to ``give``; called about once a second.
 
-        If that raises EngineError, it is tried again.
+        If that raises EngineError, or something has not reached the sidecar, it is tried again.
         """
+        self._deliver()
         for placeholder, renewal in self._commands:
             if (value := renewal.poll()) is not None:
                 self._undelivered[renewal] = value
@@ -100,5 +118,8 @@ class Renewals:
 
     @property
     def failures(self) -> Iterator[str]:
-        """What to say of commands that have failed to the last."""
-        return (renewal.failure for _, renewal in self._commands if renewal.failure)
+        """What to say of commands that have failed to the last, and of what was not lent."""
+        yield from (renewal.failure for _, renewal in self._commands if renewal.failure)
+        yield from self._refused.values()
+        if self._lent != self._told:
+            yield f"What was renewed last has not reached the session's sidecar. {_BEFORE}"

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +100,36 @@ def test_what_it_reads_is_there_before_it_and_private(
         assert config_of(shared).stat().st_mode & 0o077 == 0
         assert config_of(shared).parent.stat().st_mode & 0o077 == 0
     assert (docker.directory / "seen").read_text() == shared.config
+
+
+def test_what_it_lends_reaches_it_in_whole_lines_though_it_does_not_read_for_a_while(
+    docker: FakeEngine, workspace: Workspace
+) -> None:
+    lines = [letter * (4 << 20) + b"\n" for letter in (b"1", b"2")]
+    docker.does("while [ ! -e go ]; do sleep .02; done; cat >seen")
+    seen = docker.directory / "seen"
+    with Sidecar(PLAIN, workspace, "key", b"0\n") as one:
+        one.start()
+        one.wait_until_started()
+        begin = time.monotonic()
+        assert [one.lend(line) for line in lines] == [False, False]
+        assert time.monotonic() - begin < 2, "the terminal does not wait for it"
+        (docker.directory / "go").touch()
+        until(lambda: one.lend(lines[1]))
+        until(lambda: seen.read_bytes().endswith(lines[1]))
+    found = seen.read_bytes().splitlines(keepends=True)
+    assert [line[:1] for line in found] == [b"0", b"1", b"2"]
+    assert found[1:] == lines
+
+
+def test_nobody_has_to_know_that_one_which_has_ended_lends_nothing_more(
+    docker: FakeEngine, workspace: Workspace
+) -> None:
+    docker.does("true")
+    with Sidecar(PLAIN, workspace, "key", b"0\n") as one:
+        one.start()
+        one.wait_until_started()
+        until(lambda: one.lend(b"1\n" * (1 << 20)))
 
 
 def test_while_it_runs_it_is_not_started_again(docker: FakeEngine, sidecar: Sidecar) -> None:

@@ -21,7 +21,7 @@ from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.session.given import Given, gather
 from confined_claude.session.launch import SERVERS_VARIABLE
-from confined_claude.session.lent import Lent
+from confined_claude.session.lent import NOT_LENDABLE, Lent
 from confined_claude.session.renewals import Renewals
 from confined_claude.state import projects
 from confined_claude.state.store import records_of, state_of
@@ -40,6 +40,7 @@ variable = "SOURCE"
 always = true
 lend = {{hosts = ["b.example"]}}
 """
+LONG = "s3cret" * 1400
 AGAIN = "Try that command yourself, then start again."
 
 
@@ -48,9 +49,11 @@ class Told(Sidecar):
 
     def __init__(self) -> None:
         self.lines: list[list[dict[str, Any]]] = []
+        self.is_reached = True
 
-    def lend(self, lent: bytes) -> None:
+    def lend(self, lent: bytes) -> bool:
         self.lines.append(json.loads(lent))
+        return self.is_reached
 
 
 @pytest.fixture
@@ -143,18 +146,45 @@ def test_only_what_a_header_can_hold_is_lent_and_only_what_is_new_is_told(here: 
     given, sidecar = gather(workspace), Told()
     (one,) = given.lent
     with Renewals(workspace, Chosen("", {}), given, sidecar) as renewals:
-        assert not renewals, "no command, so nothing to look for"
+        assert renewals, "what does not reach the sidecar is to be told again"
+        assert not Renewals(workspace, Chosen("", {}), None, sidecar), "the control"
         for value in ("newer-s3cret", "newer-s3cret", "short", "two words of it", "line\r\nbreak: s3cret", ""):
             renewals.lend(one.placeholder, value)
         renewals.lend("another-placeholder", "no-s3cret-of-it")
     assert [line[0]["value"] for line in sidecar.lines] == ["newer-s3cret", one.placeholder]
 
 
+def test_what_cannot_be_lent_and_what_has_not_reached_the_sidecar_is_told_at_the_end(here: Place) -> None:
+    workspace = here.workspace(LENT.format(file="/dev/null").split("[secrets.U]")[1].join(["[secrets.U]", ""]))
+    given, sidecar = gather(workspace), Told()
+    (one,) = given.lent
+    with Renewals(workspace, Chosen("", {}), given, sidecar) as renewals:
+        for value in ("short", LONG):
+            renewals.lend(one.placeholder, value)
+            (said,) = renewals.failures
+            assert said == (
+                "A newer value of U cannot be lent: it is not one word of 8 to 8192 characters. "
+                "The session had the one from before."
+            )
+        sidecar.is_reached = False
+        renewals.lend(one.placeholder, "newer-s3cret")
+        renewals.look(refuse)
+        assert [each["value"] for line in sidecar.lines for each in line] == ["newer-s3cret"] * 2
+        (said,) = renewals.failures
+        assert said.startswith("What was renewed last has not reached the session's sidecar.")
+        sidecar.is_reached = True
+        for _ in range(3):
+            renewals.look(refuse)
+        assert len(sidecar.lines) == 3, "once it is there, it is not sent again"
+        assert list(renewals.failures) == []
+
+
 @pytest.mark.parametrize(
     ("line", "value", "said"),
     [
         ("echo s3cret-of-a-helper", "s3cret-of-a-helper", ()),
-        ("echo s3cret", None, ("What apiKeyHelper prints cannot be lent: it is shorter than 8 characters.",)),
+        ("echo s3cret", None, (f"What apiKeyHelper prints {NOT_LENDABLE}",)),
+        (f"echo {LONG}", None, (f"What apiKeyHelper prints {NOT_LENDABLE}",)),
         ("exit 3", None, ("No credential from apiKeyHelper: it ended with 3.", AGAIN)),
     ],
 )
