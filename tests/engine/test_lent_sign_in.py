@@ -48,14 +48,26 @@ def run(user: User, project: Path, script: str, *flags: str) -> str:
 def test_a_variable_is_a_placeholder_of_its_form(signed_in: User, lent_api: Api, place: Path, kind: str) -> None:
     form, sent = KINDS[kind]
     value = form.format(uuid.uuid4().hex)
-    signed_in.variables[kind] = value
     project = signed_in.folder(own_name(place))
+
+    def dry_run() -> list[str]:
+        done = signed_in.run("confined-claude", "run", "--dry-run", cwd=project)
+        return [line for line in done.stdout.splitlines() if line.startswith("# sign-in:")]
+
+    assert dry_run() == ["# sign-in:   none, so nothing is lent"]
+    signed_in.variables[kind] = value
+    assert dry_run() == ["# sign-in:   lent"]
     placeholder, answer = run(signed_in, project, f"echo ${kind}; claude -p hello").splitlines()
     assert answer == "FAKE ANSWER: hello"
     assert headers(lent_api, value) == {name: text.format(value) for name, text in sent.items()}
     assert value not in placeholder
     assert len(placeholder) == len(value)
     assert placeholder.startswith("sk-ant-") is value.startswith("sk-ant-")
+    del signed_in.variables[kind]
+    signed_in.variables["ANTHROPIC_CUSTOM_HEADERS"] = f"Authorization: Bearer {value}"
+    refused = signed_in.run("confined-claude", "run", cwd=project)
+    assert (refused.returncode, "has Authorization, and its value is not lent" in refused.stderr) == (2, True)
+    assert value not in refused.stderr
 
 
 def test_an_api_key_asks_nothing_and_a_given_one_is_in_the_session(signed_in: User, lent_api: Api, place: Path) -> None:
