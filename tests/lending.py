@@ -53,10 +53,10 @@ def there(ground: Path, installed: Path) -> Iterator[There]:
     mounts.append(f"type=bind,source={directory},target={directory}")
     # What a build would make for who trusts this certificate, without waiting for one.
     environ = {"SSL_CERT_FILE": str(directory / "ca.pem")}
-    image = image_chain(Settings(), environ).shared
+    image, usual = (image_chain(Settings(), each).shared for each in (environ, {}))
     trust = "cat >/usr/local/share/ca-certificates/confined-claude/there.crt && update-ca-certificates"
     base = ("--user", "0", "--label", TEST_LABEL, "--name", name)
-    command = ["docker", "run", "--interactive", *base, "--entrypoint", "sh", "confined-claude:latest", "-c", trust]
+    command = ["docker", "run", "--interactive", *base, "--entrypoint", "sh", usual, "-c", trust]
     subprocess.run(command, check=True, capture_output=True, input=(directory / "ca.pem").read_bytes())
     changes = ("USER claude", 'ENTRYPOINT ["/opt/confined-claude/init/entrypoint"]', "CMD []")
     docker("commit", *(word for change in changes for word in ("--change", change)), name, image)
@@ -76,6 +76,7 @@ def there(ground: Path, installed: Path) -> Iterator[There]:
     finally:
         docker("rm", "--force", name, check=False)
         docker("rmi", "--force", image, check=False)
+        docker("tag", usual, "confined-claude:latest", check=False)  # what was built on it has made it the latest
 
 
 @pytest.fixture

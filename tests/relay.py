@@ -26,8 +26,8 @@ class Relay:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """Cut all connections that are open."""
-        for connection in self._open:
+        """Cut all connections that are open, and none that follows on that."""
+        for connection in [*self._open]:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 

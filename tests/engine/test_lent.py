@@ -224,6 +224,11 @@ lend = {{hosts = ["{HOST}"]}}
 GITCONFIG = "[user]\nname = Test\nemail = test@example.invalid\n"
 
 
+def cut(value: str) -> str:
+    """A value for a session's shell, which gets a placeholder wherever the value is as it is."""
+    return f"{value[:4]}''{value[4:]}"
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_git_pip_npm_and_gh_sign_in_with_the_placeholder(
     borrower: tuple[User, Path], there: There, network: str
@@ -243,7 +248,7 @@ def test_git_pip_npm_and_gh_sign_in_with_the_placeholder(
     (project / "requirements.txt").write_text(f"--index-url https://{USER}:${{PIP_TOKEN}}@{HOST}/simple\nsecretpkg\n")
     script = f"""
         export GIT_TERMINAL_PROMPT=0 GH_HOST={HOST}
-        case "$PIP_TOKEN$GH_ENTERPRISE_TOKEN" in *{TOKEN}*|*{PASSWORD}*) exit 9 ;; esac
+        case "$PIP_TOKEN$GH_ENTERPRISE_TOKEN" in *{cut(TOKEN)}*|*{cut(PASSWORD)}*) exit 9 ;; esac
         pip install -q --no-input -r requirements.txt && python3 -m secretpkg && echo pip works
         npm install --no-audit --no-fund secretpkg >/dev/null && node -p 'require("secretpkg")' && echo npm works
         git clone -q https://{HOST}/git/x.git && cd x && git commit -qm made --allow-empty &&

@@ -113,7 +113,7 @@ def test_a_project_gets_no_secret_by_asking_and_none_that_the_user_has_not_defin
     done = field.session("echo $TOKEN")
     assert (done.returncode, "s3cret" in done.stdout + done.stderr) == (4, False)
     shown = field.user.run("confined-claude", "trust", cwd=field.project).stdout
-    assert "secrets = 'TOKEN': sessions have these secrets of yours" in shown
+    assert "secrets = 'TOKEN': sessions have these secrets, which your own config file defines" in shown
     own = f'[secrets.TOKEN]\ncommand = "touch {field.outside}/canary; echo s3cret"\n'
     field.user.write(field.project / ".confined-claude/config.toml", own)
     done = field.session("echo $TOKEN")

@@ -152,7 +152,10 @@ TOLD = [
         ("red " + "/".join("d" * 101),),
         undone="rm -rf d",
     ),
-    Attack("a huge file", f"{puts('.envrc', SHELL)}; truncate -s 20M .envrc", ". ./.envrc", ("red .envrc",)),
+    Attack(
+        "a huge file", f"{puts('.envrc', SHELL)}; truncate -s 20M .envrc", ". ./.envrc", ("red .envrc",),
+        undone="rm .envrc",
+    ),
     Attack("an old file", f"{puts('.envrc', SHELL)}; touch -r tasks.py .envrc", ". ./.envrc", ("red .envrc",)),
 ]  # fmt: skip
 NO_CONTROL = ("H13 hooks of Claude",)  # nothing here obeys it
