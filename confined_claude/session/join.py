@@ -13,8 +13,6 @@ from .. import signals
 from ..console import say
 from ..engine import containers, inside
 from ..errors import ConfinedError
-from ..settings.specs import LENT
-from ..state.store import state_of
 from . import SHELL, WITH_PLUGINS
 from .attachment import Attachment, code_of
 from .event_loop import WATCH_SECONDS, EventLoop
@@ -99,6 +97,8 @@ def resume(workspace: Workspace, session: Session) -> int | None:
     """
     from ..egress.relay import Relay
     from ..guard import beside, records  # not for `exec`, which would be slower
+    from ..settings.specs import LENT
+    from ..state.store import state_of
 
     with records.locked(workspace.state) as project_records:
         owner = project_records.take_over(session.key)

@@ -436,7 +436,7 @@ def test_nothing_of_an_answer_is_held_back_whatever_it_is(world: World, guess: s
     def handle(client: socket.socket) -> bytes:
         with world.context.wrap_socket(client, server_side=True) as secure:
             secure.recv(1 << 16)
-            secure.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{guess}".encode())
+            secure.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n>{guess}".encode())
             wait.wait(SECONDS)
         return b""
 
@@ -445,7 +445,7 @@ def test_nothing_of_an_answer_is_held_back_whatever_it_is(world: World, guess: s
         with world.connect() as client:
             client.sendall(world.get(f"Authorization: Bearer {PLACEHOLDER}"))
             client.settimeout(SECONDS)
-            assert received(client, guess.encode()).endswith(guess.encode())
+            assert received(client, f">{guess}".encode()).endswith(f">{guess}".encode())
     finally:
         wait.set()
 
