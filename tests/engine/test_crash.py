@@ -19,6 +19,8 @@ from terminals import PROMPT, terminal
 
 pytestmark = pytest.mark.timeout(600)
 
+RECORDS = ".local/state/confined-claude/projects"
+
 
 def cut_off(user: User, project: Path, *words: str, **variables: str) -> str:
     """The name of a session of ``project`` whose tool was killed; it goes on."""
@@ -122,7 +124,9 @@ def test_a_container_that_never_started_is_removed(
         started.append(path)
         if len(started) < which:
             return PASS
-        wait_until(lambda: tools)[0].kill()
+        # Before there is a record of it, what is left goes later: see test_clean.py.
+        wait_until(lambda: tools and list((user.home / RECORDS).rglob("*.session")))
+        tools[0].kill()
         return DROP
 
     words = ("confined-claude", "shell", "--", "true")
@@ -149,8 +153,9 @@ def is_clean(user: User, project: Path) -> None:
     assert sessions_of(project) == []
     wait_until(lambda: not sidecars_of(project))
     assert not (project / ".git/commondir").exists()
-    records = user.home / ".local/state/confined-claude/projects"
-    assert [path for path in records.rglob("*") if path.suffix in (".session", ".before", ".unseen")] == []
+    assert [
+        path for path in (user.home / RECORDS).rglob("*") if path.suffix in (".session", ".before", ".unseen")
+    ] == []
 
 
 @pytest.mark.parametrize("network", ["none", "internet", "allowlist"])
