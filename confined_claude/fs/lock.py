@@ -87,10 +87,16 @@ def is_held(directory: Directory, name: str) -> bool:
 def locked(location: Location, name: str) -> Iterator[Directory]:
     """Make ``location``, and open it for the block, in which this process alone holds the lock on ``name`` in it.
 
-    Raises ConfinedError. A directory that is removed during the wait is made again.
+    Raises ConfinedError. A directory that is removed meanwhile is made again.
     """
     while True:
-        with location.make() as directory, Lock.make(directory, name) as lock:
+        with location.make() as directory, contextlib.ExitStack() as stack:
+            try:
+                lock = stack.enter_context(Lock(directory, name, os.O_RDWR | os.O_CREAT))
+            except FileNotFoundError:  # no file can be made in a directory that has been removed
+                continue
+            except OSError as error:
+                raise system_error("use", directory.path / name, error) from None
             lock.acquire()
             if lock.is_in_place():
                 yield directory

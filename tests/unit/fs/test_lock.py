@@ -130,6 +130,23 @@ def test_a_directory_that_its_last_owner_removed_is_made_again(tmp_path: Path) -
     assert [path.name for path in (tmp_path / "gone").iterdir()] == ["lock"]
 
 
+def test_a_directory_that_goes_before_its_lock_can_be_made_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, gone = Location.make, []
+
+    def make_in_vain(location: Location) -> Directory:
+        directory = make(location)
+        if len(gone) < 3:
+            gone.append(directory.path.rmdir())
+        return directory
+
+    monkeypatch.setattr(Location, "make", make_in_vain)
+    with locked(Location(tmp_path, ("directory",)), "lock") as directory:
+        assert directory.names() == ["lock"]
+    assert len(gone) == 3
+
+
 def test_the_lock_goes_when_the_work_fails(tmp_path: Path, directory: Directory) -> None:
     with pytest.raises(ZeroDivisionError), locked(Location(tmp_path, ("directory",)), "lock"):
         raise ZeroDivisionError
