@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.server
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -148,8 +147,6 @@ def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["ssh://git@", "http://", "https://", "git://"])
 def test_nobody_answers(scheme: str, closed: int, tmp_path: Path) -> None:
-    if scheme.startswith("ssh") and not shutil.which("ssh"):
-        pytest.skip("no ssh")
     source = f"{scheme}127.0.0.1:{closed}/certificate/not found.git".replace(" ", "%20")
     assert "does not answer.\nCheck the network, your proxy and the address" in told(source, tmp_path)
 
