@@ -1,4 +1,4 @@
-"""The Claude config of sessions that are lent their sign-in has none: what someone signs in with inside is removed."""
+"""Keeps sign-ins out of the Claude config of sessions whose sign-in is lent: a `/login` made inside is removed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _lock_name(config: Location) -> str:
 def remove_sign_in(config: Directory) -> Iterator[str]:
     """Remove what someone signed in with inside from ``config``, and yield a line on it. Raises ConfinedError.
 
-    So are backups and copies that have it, Claude's and this tool's. What has none is not written.
+    This covers the backups and copies that Claude and this tool make. Files without a sign-in are not written.
     """
     try:
         if _remove_credentials(config) | _remove_key(config) | _remove_copies(config):

@@ -1,6 +1,6 @@
-"""Sidecars that never started and have no session: what starts leave of which there is no record yet.
+"""Sidecars that never started and have no session: left by starts that had not made their record yet.
 
-Their tool was killed, or the engine made them when nobody waited for them any more.
+Their tool was killed, or the engine made them after the start had given up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STARTING_SECONDS = 60.0
 
 
 def sidecars(host: Host, project_id: str = "") -> list[str]:
-    """Return the ids of such sidecars of this user's, of one project if that is given. Raises EngineError."""
+    """Return the ids of this user's such sidecars, or of those of one project. Raises EngineError."""
     wanted = {labels.KIND: labels.SIDECAR, labels.OWNER: host.owner}
     if project_id:
         wanted[labels.PROJECT] = project_id
