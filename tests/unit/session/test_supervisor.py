@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -190,13 +190,13 @@ def test_a_signal_ends_the_session(number: signal.Signals, moment: str, session:
 def test_a_ctrl_c_is_the_sessions(session: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("event_loop", "supervisor"):
         monkeypatch.setattr(f"confined_claude.session.{name}.SETTLING_SECONDS", 0)
-    begin = Attachment.begin
+    wait_for = Attachment.wait_for
 
-    def begin_and_tell(self: Attachment, *, stdin: bool) -> None:  # from here on a Ctrl-C is not the start's
-        begin(self, stdin=stdin)
+    def tell_and_wait_for(self: Attachment, *arguments: Any) -> int:  # from here on a Ctrl-C is not the start's
         (session.docker.directory / "runs").touch()
+        return wait_for(self, *arguments)
 
-    monkeypatch.setattr(Attachment, "begin", begin_and_tell)
+    monkeypatch.setattr(Attachment, "wait_for", tell_and_wait_for)
     session.docker.does(LIVES, "command")
     session.docker.does("touch over", "kill")
     soon(session, lambda: os.kill(os.getpid(), signal.SIGINT))
