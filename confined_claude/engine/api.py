@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .. import signals
 from ..errors import EngineError
 from ..text import as_dict, parse_json
-from .context import DEFAULT_ADDRESS, engine_address
+from .context import address_in_use
 from .failures import SECONDS, no_answer, refused, unreachable
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class _Connection:
     """A connection to the engine, which ends with its ``close``."""
 
     def __init__(self, seconds: float | None) -> None:
-        address = engine_address(os.environ) or DEFAULT_ADDRESS
+        address = address_in_use(os.environ)
         scheme, _, path = address.partition("://")
         self._forwarder: subprocess.Popen[bytes] | None = None
         if scheme == "unix":

@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 
 from ..errors import EngineError
-from .context import DEFAULT_ADDRESS, engine_address
+from .context import address_in_use
 from .failures import INSTALL_HINT, PODMAN_HINT
 
 _TWO_ENGINES = (
@@ -65,7 +65,7 @@ def words(*, podman: bool) -> list[str]:
     if not podman:
         return [program()]
     if found := _which("podman"):
-        return [found, "--url", engine_address(os.environ) or DEFAULT_ADDRESS]
+        return [found, "--url", address_in_use(os.environ)]
     raise EngineError(
         "The podman command is missing, and the engine in use is Podman's.",
         "Install it (Debian, Ubuntu: apt-get install podman).",

@@ -19,13 +19,13 @@ _PROXIES = ("http", "https", "no", "all")
 _REMOTE_SCHEMES = ("tcp:", "http:", "https:", "ssh:")
 
 
-def engine_address(environ: Mapping[str, str]) -> str:
-    """Return the address of the engine in use, by ``DOCKER_HOST`` or docker context; empty for the default one.
+def address_in_use(environ: Mapping[str, str]) -> str:
+    """Return the address of the engine in use, by ``DOCKER_HOST`` or docker context, as ``SCHEME://PLACE``.
 
     Raises EngineError for a context that is missing or damaged, for a pipe of Windows, and for an engine on another
     machine, which could not mount this machine's files.
     """
-    address = environ.get("DOCKER_HOST") or _context_address(environ)
+    address = _normalized(environ.get("DOCKER_HOST") or _context_address(environ))
     if address.startswith(_REMOTE_SCHEMES):
         from ..environment import is_loopback  # most engines listen at a socket
 
@@ -42,13 +42,21 @@ def engine_address(environ: Mapping[str, str]) -> str:
     return address
 
 
+def _normalized(address: str) -> str:
+    """Return what the docker command takes an ``address`` for: without a scheme it is one of TCP."""
+    address = address.strip()
+    if address in ("", "unix://"):
+        return DEFAULT_ADDRESS
+    return address if "://" in address else f"tcp://{address}"
+
+
 def program_name(environ: Mapping[str, str]) -> str:
     """Return the name of the command of the engine in use, for what people are told: podman, or else docker.
 
     It is judged by the name of the socket, to which the package podman-docker has a link. Raises EngineError as
-    ``engine_address`` does.
+    ``address_in_use`` does.
     """
-    scheme, _, place = (engine_address(environ) or DEFAULT_ADDRESS).partition("://")
+    scheme, _, place = address_in_use(environ).partition("://")
     path = os.path.realpath(place) if scheme == "unix" else place
     return "podman" if "podman" in path.rpartition("/")[2] else "docker"
 
@@ -88,7 +96,7 @@ def with_proxies(environ: Mapping[str, str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     every = as_dict(_configuration(environ).get("proxies"))
-    chosen = as_dict(every and (every.get(engine_address(environ) or DEFAULT_ADDRESS) or every.get("default")))
+    chosen = as_dict(every and (every.get(address_in_use(environ)) or every.get("default")))
     for kind in _PROXIES:
         names = (f"{kind}_proxy", f"{kind}_proxy".upper())
         if (value := chosen.get(f"{kind}Proxy")) and not any(map(environ.get, names)):

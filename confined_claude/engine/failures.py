@@ -9,7 +9,7 @@ import re
 from ..errors import EngineError
 from ..system import IS_MAC, engine_sockets
 from ..text import escape
-from .context import DEFAULT_ADDRESS, engine_address, is_listening, program_name
+from .context import address_in_use, is_listening, program_name
 
 INSTALL_HINT = (
     "Install Docker Desktop, OrbStack or Colima."
@@ -104,7 +104,7 @@ def _another() -> str:
 
     None is taken unasked: it may be meant for other things, and have other files.
     """
-    in_use = engine_address(os.environ) or DEFAULT_ADDRESS
+    in_use = address_in_use(os.environ)
     for name, path in engine_sockets(os.environ):
         address = f"unix://{path}"
         if address != in_use and path.is_socket() and is_listening(address):

@@ -13,7 +13,7 @@ from requests.exceptions import RequestException, Timeout
 
 from ..errors import EngineError
 from . import builder, containers, failures
-from .context import engine_address
+from .context import address_in_use
 from .images import Images
 
 
@@ -29,9 +29,9 @@ class Engine(Images):
 
         Raises EngineError if there is none, it may not be used, or it runs on another machine.
         """
-        address = engine_address(environ)
+        address = address_in_use(environ)
         try:
-            if address and not environ.get("DOCKER_HOST"):
+            if not environ.get("DOCKER_HOST"):
                 return cls(docker.APIClient(base_url=address, version="auto", timeout=failures.SECONDS))
             return cls(docker.DockerClient.from_env(environment=dict(environ), timeout=failures.SECONDS).api)
         except Exception as error:  # the SDK lets errors of every layer through

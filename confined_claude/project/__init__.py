@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ..engine.context import engine_address
+from ..engine.context import address_in_use
 from ..errors import ConfinedError, EngineError, system_error
 from ..fs.directory import Location, link_error
 from ..host import Host
@@ -240,7 +240,7 @@ def _is_of_the_container(root: Path) -> bool:
 def _sockets(environ: Mapping[str, str]) -> Iterator[Path]:
     """Yield sockets with the rights of the user: the engine's, those that variables name, and where tmux has its."""
     with contextlib.suppress(EngineError):  # the start says what is wrong
-        scheme, _, path = engine_address(environ).partition("://")
+        scheme, _, path = address_in_use(environ).partition("://")
         if scheme == "unix":
             yield _real(Path(path))
     named = (re.search(r"/[^,;]*", environ.get(name, "")) for name in _SOCKETS)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..container.egress.networks import SOCKETS
-from ..engine.context import DEFAULT_ADDRESS, engine_address
+from ..engine.context import address_in_use
 from ..engine.mount import Mount
 from ..fs.directory import Location
 from ..fs.identity import identity_to_mount
@@ -113,7 +113,7 @@ def kept_groups(mounts: Iterable[Mount], host: Host) -> list[int]:
 
         with contextlib.suppress(KeyError):
             groups.discard(grp.getgrnam(_ENGINE_GROUP).gr_gid)
-        address = engine_address(host.environ) or DEFAULT_ADDRESS
+        address = address_in_use(host.environ)
         with contextlib.suppress(OSError):
             groups.discard(Path(address.partition("://")[2]).stat().st_gid)
     return sorted(groups)

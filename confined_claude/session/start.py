@@ -89,7 +89,7 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, 
 
 def engine_address(host: Host) -> str:
     """Return where the engine listens. Raises EngineError with what is wrong if it does not."""
-    address = context.engine_address(host.environ) or context.DEFAULT_ADDRESS
+    address = context.address_in_use(host.environ)
     if not context.is_listening(address):
         connect(host)
     return address

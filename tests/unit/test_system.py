@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from confined_claude import system
-from confined_claude.engine.context import engine_address
+from confined_claude.engine.context import DEFAULT_ADDRESS, address_in_use
 from confined_claude.engine.failures import unreachable
 from confined_claude.errors import EngineError
 
@@ -197,7 +197,7 @@ def test_an_engine_that_listens_elsewhere_is_named_and_not_taken(home: Path, pat
         error = unreachable("no such file")
         assert error.hint.startswith(f"{name} listens at {home / path}: ")
         assert error.hint.endswith(f" or set DOCKER_HOST=unix://{home / path}.")
-        assert engine_address({"HOME": str(home)}) == ""
+        assert address_in_use({"HOME": str(home)}) == DEFAULT_ADDRESS
     (home / path).unlink()
     (home / path).touch()  # nothing listens there any more
     assert "listens" not in unreachable("no such file").hint
@@ -222,13 +222,13 @@ def test_of_several_the_first_in_their_order_is_named(home: Path) -> None:
 )
 def test_the_context_that_each_of_them_makes_is_followed(home: Path, name: str, path: str) -> None:
     written(home, name, f"unix://{home / path}")
-    assert engine_address({}) == f"unix://{home / path}"
+    assert address_in_use({}) == f"unix://{home / path}"
 
 
 def test_a_pipe_of_windows_is_refused_with_what_to_do_in_wsl(home: Path) -> None:
     written(home, "desktop-windows", "npipe:////./pipe/dockerDesktopWindowsEngine")
     with pytest.raises(EngineError, match="a pipe of Windows") as caught:
-        engine_address({})
+        address_in_use({})
     assert "WSL integration" in caught.value.hint
 
 

@@ -46,7 +46,7 @@ def ask() -> Answers:
 
 def context(host: Host) -> Result:
     """Return which engine is in use, and what chose it. Raises EngineError for a context that cannot be used."""
-    address = docker_context.engine_address(host.environ) or docker_context.DEFAULT_ADDRESS
+    address = docker_context.address_in_use(host.environ)
     by = "DOCKER_HOST" if host.environ.get("DOCKER_HOST") else f"context {docker_context.context_name(host.environ)}"
     # An address may contain a password.
     what = f"{by}, {re.sub(r'//[^/@]*@', '//', address)}"
@@ -145,7 +145,7 @@ def users(version: Mapping[str, Any], info: Mapping[str, Any], host: Host, here:
 
 def files(answers: Answers, host: Host, here: Project | None) -> Result:
     """Check that the engine has this machine's files. Raises EngineError with what it has instead."""
-    address = docker_context.engine_address(host.environ) or docker_context.DEFAULT_ADDRESS
+    address = docker_context.address_in_use(host.environ)
     root = None if here is None else here.root
     with contextlib.ExitStack() as stack:
         if not host.state.is_dir():  # no command has made it, nor does this one

@@ -10,16 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from confined_claude.egress.ports import refuse_engines
 from confined_claude.engine.context import (
+    DEFAULT_ADDRESS,
+    address_in_use,
     configuration_fault,
     context_name,
-    engine_address,
     port_of,
     program_name,
     with_proxies,
 )
 from confined_claude.engine.sdk import Engine
-from confined_claude.errors import EngineError
+from confined_claude.errors import ConfinedError, EngineError
 
 from ..conftest import as_plain_user, asks_for_the_engine
 
@@ -115,12 +117,29 @@ def test_an_unknown_context() -> None:
 
 @pytest.mark.parametrize("address", ["ssh://localhost", "ssh://me@127.0.0.1", "ssh://[::1]"])
 def test_an_address_of_this_machine_is_accepted(address: str) -> None:
-    assert engine_address({"DOCKER_HOST": address}) == address
+    assert address_in_use({"DOCKER_HOST": address}) == address
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        *(("localhost:4444", "tcp://localhost:4444"), ("127.0.0.1", "tcp://127.0.0.1")),
+        *((" unix:///x.sock\n", "unix:///x.sock"), ("\ttcp://[::1]:1 ", "tcp://[::1]:1")),
+        *(("unix://", DEFAULT_ADDRESS), ("  ", DEFAULT_ADDRESS)),
+    ],
+)
+def test_an_address_is_what_the_docker_command_takes_it_for(given: str, address: str) -> None:
+    """Blanks alone are an address as well: no context counts then."""
+    assert address_in_use({"DOCKER_HOST": given, "DOCKER_CONTEXT": "nosuch"}) == address
 
 
 @asks_for_the_engine
 @pytest.mark.parametrize(
-    "address", ["ssh://me@example.invalid", "tcp://192.0.2.1:1", "https://example.invalid:1", "http://[", "tcp://"]
+    "address",
+    [
+        *("ssh://me@example.invalid", "tcp://192.0.2.1:1", "https://example.invalid:1", "http://[", "tcp://"),
+        *("192.0.2.1:1", " tcp://192.0.2.1:1", "example.invalid", "unix:/run/docker.sock"),
+    ],
 )
 def test_an_engine_on_another_machine(address: str) -> None:
     error = refused({"DOCKER_HOST": address})
@@ -129,7 +148,7 @@ def test_an_engine_on_another_machine(address: str) -> None:
 
 
 @asks_for_the_engine
-@pytest.mark.parametrize("address", ["nonsense", "tcp://localhost:1", "http://127.0.0.1:1"])
+@pytest.mark.parametrize("address", ["nonsense://x", "tcp://localhost:1", "http://127.0.0.1:1"])
 def test_an_address_that_is_none_is_reported(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     docker_command(tmp_path, monkeypatch)
     assert "does not answer" in refused({"DOCKER_HOST": address}).message
@@ -218,7 +237,7 @@ def test_a_context_is_known_without_a_config_file(tmp_path: Path) -> None:
 def test_a_broken_configuration_counts_as_empty_as_it_does_for_the_docker_command(content: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(content)
     environ = {"DOCKER_CONFIG": str(tmp_path)}
-    assert (context_name(environ), engine_address(environ)) == ("default", "")
+    assert (context_name(environ), address_in_use(environ)) == ("default", DEFAULT_ADDRESS)
     assert with_proxies(environ) == environ
 
 
@@ -234,7 +253,7 @@ def test_a_configuration_that_cannot_be_read_has_a_reason(tmp_path: Path) -> Non
     file.unlink()
     os.mkfifo(file)
     assert f"Cannot read {file}" in configuration_fault(environ)
-    assert engine_address(environ) == ""
+    assert address_in_use(environ) == DEFAULT_ADDRESS
 
 
 @pytest.mark.parametrize("key", ["default", "unix:///var/run/docker.sock"])
@@ -275,3 +294,8 @@ def test_proxies_that_make_no_sense_or_are_another_engines_do_not_count(proxies:
 )
 def test_the_port_of_an_engine_is_found_whatever_follows_it(address: str, port: int) -> None:
     assert port_of(address) == port
+
+
+def test_no_session_reaches_the_port_of_an_engine_whose_address_has_no_scheme() -> None:
+    with pytest.raises(ConfinedError, match="cannot reach port 4444"):
+        refuse_engines([4444], port_of(address_in_use({"DOCKER_HOST": "localhost:4444"})))
