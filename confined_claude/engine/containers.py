@@ -71,10 +71,15 @@ def is_podman(version: Mapping[str, Any]) -> bool:
     return any("Podman" in str(part.get("Name")) for part in parts if isinstance(part, Mapping))
 
 
+def version_numbers(version: Mapping[str, Any], key: str) -> tuple[int, ...]:
+    """Return the numbers in the value of ``key`` in an engine's ``version``; none if it does not tell them."""
+    return tuple(map(int, re.findall(r"\d+", str(version.get(key)))))
+
+
 def refuse_too_old(version: Mapping[str, Any]) -> None:
     """Raise EngineError for an engine that sessions do not work with, by its ``version``."""
-    name, text = ("Podman", version.get("Version")) if is_podman(version) else ("Docker", version.get("ApiVersion"))
-    numbers = tuple(map(int, re.findall(r"\d+", str(text))))
+    name, key = ("Podman", "Version") if is_podman(version) else ("Docker", "ApiVersion")
+    numbers = version_numbers(version, key)
     if numbers and numbers < _OLDEST[name][0]:
         raise EngineError(f"This engine is too old: {name} {version.get('Version')}.", _OLDEST[name][1])
 

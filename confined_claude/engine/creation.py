@@ -116,6 +116,7 @@ _OPTIONS: dict[str, Callable[[Creation, str], None]] = {
     "--ulimit": Creation.ulimit,
     "--runtime": _put("host", "Runtime"),
     "--gpus": _put("host", "DeviceRequests", lambda _all: [{"Count": -1, "Capabilities": [["gpu"]]}]),
+    "--device": _put("host", "DeviceRequests", lambda name: [{"Driver": "cdi", "DeviceIDs": [name]}]),
     "--userns": _put("host", "UsernsMode"),
     "--log-driver": _put("host", "LogConfig", lambda value: {"Type": value}),
     "--pids-limit": _put("host", "PidsLimit", int),

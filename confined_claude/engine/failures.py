@@ -40,14 +40,31 @@ _NO_GPU = (
     "The setting `gpus` needs a GPU on the engine's machine, and what brings it into containers: the NVIDIA Container "
     "Toolkit. Without it leave the setting out."
 )
-_FULL_DISK = "[Nn]o space left on device"
+_NO_RUNTIME = (
+    "The runtime's program is not there. Install it on the engine's machine, correct its path in the engine's "
+    "daemon.json, or change the setting `runtime`."
+)
+_FULL = "[Nn]o space left on device"
+# Where that is not about a disk: groups of processes, which the kernel counts, and file systems in memory.
+_NO_GROUP = rf"(cgroup|control group).*{_FULL}"
+_FULL_MEMORY = rf"(^|[^\w/.])(/var)?(/run|/dev/shm)/[^\s:]*: {_FULL}"
+_FULL_DISK = f"{_FULL}|[Dd]isk quota exceeded"
 DISK_HINT = "Free some disk space on the engine's disk and start again."
+_NO_GROUP_HINT = (
+    "The kernel takes no more control groups. End containers that nobody needs, or restart the engine's machine."
+)
+_MEMORY_HINT = (
+    "A file system in memory on the engine's machine is full, see `df -h /run /dev/shm`. Free some space there."
+)
 _HINTS = (
     ("bind source path does not exist|[Mm]ounts denied|creating mount source path|statfs .*no such", OTHER_FILES),
     (r"(?s)mount.*(stat|mount|open|lstat) .*permission denied", _HIDDEN_FILES),
     ("execute nft", "Podman's networks need nftables: install it (Debian, Ubuntu: apt-get install nftables)."),
+    (_NO_GROUP, _NO_GROUP_HINT),
+    (_FULL_MEMORY, _MEMORY_HINT),
     (_FULL_DISK, DISK_HINT),
-    (r"device driver .* with capabilities: \[\[gpu", _NO_GPU),
+    (r"device driver .* with capabilities: \[\[gpu|GPU vendor|CDI devices", _NO_GPU),
+    (r"fork/exec \S+: no such file|binary not installed|containerd-shim-.* (not found|does not exist)", _NO_RUNTIME),
     ("network .*not found", "See `{program} network ls` for the networks there are."),
 )
 
@@ -68,7 +85,7 @@ def hint_on(reason: str) -> str:
 
 def is_disk_full(reason: str) -> bool:
     """Return whether the engine, or a program in a build of it, says that the engine's disk is full."""
-    return re.search(_FULL_DISK, reason) is not None
+    return re.search(_FULL_DISK, reason) is not None and not re.search(f"{_NO_GROUP}|{_FULL_MEMORY}", reason)
 
 
 def is_unreachable(reason: str) -> bool:

@@ -215,7 +215,7 @@ def plan_launch(
             labels.USER: f"{uid}:{gid}",
             **({labels.VARIABLES: "1"} if variables else {}),
         },
-        privileges=(*_privileges(settings), *facts.engine.isolation),
+        privileges=(*_privileges(settings, podman=facts.engine.podman), *facts.engine.isolation),
         limits=tuple(limits.arguments(settings, facts.engine)),
         egress=egress,
         notes=(*egress.notes, *remarks.notes(workspace, facts, command)),
@@ -308,13 +308,14 @@ def _labels(workspace: Workspace, key: str, published: Iterable[Published]) -> d
     }
 
 
-def _privileges(settings: Settings) -> Iterator[str]:
-    """Yield what the container's root may do; nobody else in it ever gets more than nothing."""
+def _privileges(settings: Settings, *, podman: bool) -> Iterator[str]:
+    """Yield what the container's root may do, in an engine that may be Podman's; nobody else in it gets anything."""
     yield from ("--cap-drop", "ALL", *_each("--cap-add", CAPABILITIES))
     if settings.runtime != ENGINE:
         yield from ("--runtime", settings.runtime)
     if settings.gpus == "all":
-        yield from ("--gpus", "all")
+        # Podman's API does nothing with Docker's word for them.
+        yield from ("--device", "nvidia.com/gpu=all") if podman else ("--gpus", "all")
     if settings.sudo == "full":
         yield from _each("--cap-add", SUDO_CAPABILITIES)
     else:

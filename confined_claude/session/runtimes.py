@@ -7,15 +7,20 @@ from typing import Any
 
 from ..engine import containers
 from ..errors import EngineError
-from ..settings import ENGINE
+from ..settings import ENGINE, Settings
 from ..state.facts import EngineFacts
 
 # Names that the engine looks up itself, as programs on its machine.
 _SHIM = "io.containerd."
+# See https://github.com/containers/podman/issues/19338.
+_WITH_DEVICES = (5, 4)
 
 
-def refuse_missing(runtime: str, engine: EngineFacts) -> None:
-    """Raise EngineError unless the engine has the ``runtime`` of the settings, and starts containers with it."""
+def refuse_missing(settings: Settings, engine: EngineFacts) -> None:
+    """Raise EngineError unless the engine has the runtime of ``settings``, and heeds what they say of GPUs."""
+    if settings.gpus != "none" and engine.podman:
+        _refuse_without_devices(containers.version())
+    runtime = settings.runtime
     if runtime == ENGINE:
         return
     if engine.podman:
@@ -28,6 +33,15 @@ def refuse_missing(runtime: str, engine: EngineFacts) -> None:
         raise EngineError(
             f"The engine has no runtime {runtime}; it has {', '.join(found) or 'none'}.",
             "Add it to `runtimes` in the engine's daemon.json and start that again, or change the setting `runtime`.",
+        )
+
+
+def _refuse_without_devices(version: Mapping[str, Any]) -> None:
+    """Raise EngineError for a Podman that makes a container without the devices that its API is asked for."""
+    if (numbers := containers.version_numbers(version, "Version")) and numbers < _WITH_DEVICES:
+        raise EngineError(
+            f"Podman {version.get('Version')} would not heed the setting `gpus`.",
+            "Install Podman 5.4 or newer, or leave the setting out.",
         )
 
 

@@ -129,7 +129,7 @@ def gather_facts(
     root = workspace.project.root
     with signals.interruptible():
         engine = current_facts(state_of(workspace.host), address, sees_files(workspace, address), record=record)
-    runtimes.refuse_missing(workspace.settings.runtime, engine)
+    runtimes.refuse_missing(workspace.settings, engine)
     has_repository = (root / ".git").exists()
     is_versioned = any((root / name).is_dir() for name in REPOSITORIES)
     own = None

@@ -81,8 +81,8 @@ def mode(version: Mapping[str, Any], info: Mapping[str, Any]) -> Result:
 
 
 def runtimes(answers: Answers, settings: Settings) -> Result:
-    """List the engine's runtimes. Raises EngineError if it lacks the one of the settings."""
-    session_runtimes.refuse_missing(settings.runtime, engine_facts.from_answers(answers.info, answers.version))
+    """List the engine's runtimes. Raises EngineError if it lacks what the settings name."""
+    session_runtimes.refuse_missing(settings, engine_facts.from_answers(answers.info, answers.version))
     default, *others = session_runtimes.names(answers.info) or ["not told"]
     chosen = f"; sessions have {settings.runtime}" if settings.runtime != ENGINE else ""
     return ok(f"{', '.join((f'{default} (its default)', *others))}{chosen}")

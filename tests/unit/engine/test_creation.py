@@ -67,3 +67,6 @@ def test_a_runtime_and_gpus() -> None:
     made = read_arguments(["--runtime", "runsc", "--gpus", "all", "image"])
     # As the docker command asks for them.
     assert made.host == {"Runtime": "runsc", "DeviceRequests": [{"Count": -1, "Capabilities": [["gpu"]]}]}
+    # The only one that Podman heeds, see pkg/api/handlers/compat/containers_create.go in its source.
+    (asked,) = read_arguments(["--device", "nvidia.com/gpu=all", "image"]).host["DeviceRequests"]
+    assert asked == {"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=all"]}

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from confined_claude.engine.failures import refused, unreachable
+from confined_claude.engine.failures import is_disk_full, refused, unreachable
 
 MOUNT = 'invalid mount config for type "bind": '
+OCI = "failed to create shim task: OCI runtime create failed: unable to retrieve OCI runtime error: "
+KATA = 'failed to start shim: runtime "io.containerd.kata.v2" binary not installed "containerd-shim-kata-v2"'
 RUNC = "failed to create task for container: runc create failed: unable to start container process: "
 
 
@@ -27,6 +29,17 @@ RUNC = "failed to create task for container: runc create failed: unable to start
         ("write /var/lib/docker/x: no space left on device", "Free some disk space"),
         ("netavark: nftables error: unable to execute nft: No such file or directory", "apt-get install nftables"),
         ("network there-is-none not found", "docker network ls"),
+        ("mkdir /var/lib/docker/overlay2/x: disk quota exceeded", "Free some disk space"),
+        (f"{RUNC}mkdir /sys/fs/cgroup/memory/docker/4f: no space left on device: unknown", "no more control groups"),
+        ("mkdir /run/containerd/io.containerd.runtime.v2.task/moby/4f: no space left on device", "df -h /run"),
+        ("write /srv/run/docker/x: no space left on device", "Free some disk space"),
+        ('could not select device driver "" with capabilities: [[gpu]]', "Container Toolkit"),
+        ("failed to discover GPU vendor from CDI: no known GPU vendor found", "Container Toolkit"),
+        ("setting up CDI devices: unresolvable CDI devices nvidia.com/gpu=all", "Container Toolkit"),
+        (f"{OCI}fork/exec /usr/bin/runsc: no such file or directory: <nil>: unknown", "correct its path"),
+        (f"{KATA}: file does not exist: unknown", "correct its path"),
+        ('exec: "containerd-shim-x-v1": executable file not found in $PATH: unknown', "correct its path"),
+        ('exec: "there-is-none": executable file not found in $PATH: unknown', "See the engine's own log"),
         ("something else: permission denied", "See the engine's own log"),
     ],
 )
@@ -35,6 +48,20 @@ def test_a_refusal_has_a_hint_that_fits(reason: str, words: str) -> None:
     assert reason in error.message
     assert words in error.hint
     assert error.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("printed", "is_full"),
+    [
+        ("E: write error: No space left on device", True),
+        ("write /var/lib/docker/tmp/x: disk quota exceeded", True),
+        ("mkdir /sys/fs/cgroup/docker/buildkit/x: no space left on device", False),
+        ("write /dev/shm/x: No space left on device", False),
+        ("failed", False),
+    ],
+)
+def test_only_a_full_disk_is_called_one(printed: str, is_full: bool) -> None:
+    assert is_disk_full(printed) is is_full
 
 
 def test_podmans_engine_is_named_and_so_is_how_to_start_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -742,3 +742,6 @@ def test_a_session_with_another_runtime_proves_its_network_and_sets_no_rules(
 def test_gpus_are_asked_for_by_name(root: Path, host: Host) -> None:
     assert "--gpus" not in planned(root, host).privileges
     assert " --gpus all " in " ".join(planned(root, host, Settings(gpus="all")).privileges)
+    podmans = " ".join(planned(root, host, Settings(gpus="all"), engine=EngineFacts(podman=True)).privileges)
+    assert " --device nvidia.com/gpu=all " in podmans
+    assert "--gpus" not in podmans

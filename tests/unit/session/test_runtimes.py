@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from confined_claude.engine import containers
 from confined_claude.errors import EngineError
 from confined_claude.session.runtimes import names, refuse_missing
+from confined_claude.settings import Settings
 from confined_claude.state.facts import EngineFacts
 
 INFO = {"DefaultRuntime": "runc", "Runtimes": {"zzz": {}, "io.containerd.runc.v2": {}, "runc": {}}}
@@ -31,20 +33,32 @@ def test_an_engine_that_does_not_tell_has_none(info: dict[str, Any]) -> None:
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("runtime", ["zzz", "runc", "io.containerd.runsc.v1"])
 def test_one_that_is_there_or_that_the_engine_looks_up_itself_is_taken(runtime: str) -> None:
-    refuse_missing(runtime, EngineFacts())
+    refuse_missing(Settings(runtime=runtime), EngineFacts())
 
 
 @pytest.mark.usefixtures("engine")
 def test_one_that_is_missing_is_refused_with_those_that_are_there() -> None:
     with pytest.raises(EngineError, match=r"no runtime runsc; it has runc, io\.containerd\.runc\.v2, zzz\."):
-        refuse_missing("runsc", EngineFacts())
+        refuse_missing(Settings(runtime="runsc"), EngineFacts())
 
 
 def test_podman_would_not_heed_it() -> None:
     with pytest.raises(EngineError, match="would not heed"):
-        refuse_missing("runsc", EngineFacts(podman=True))
+        refuse_missing(Settings(runtime="runsc"), EngineFacts(podman=True))
+
+
+@pytest.mark.parametrize(("version", "is_refused"), [("5.3.2", True), ("5.4.0", False), ("5.10.1", False), ("", False)])
+def test_a_podman_that_would_not_heed_gpus_is_refused(
+    version: str, is_refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containers, "version", lambda: {"Version": version})
+    refused = pytest.raises(EngineError, match=f"Podman {version} would not heed the setting `gpus`")
+    with refused if is_refused else contextlib.nullcontext():
+        refuse_missing(Settings(gpus="all"), EngineFacts(podman=True))
+    refuse_missing(Settings(gpus="all"), EngineFacts())
 
 
 def test_without_the_setting_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(containers, "info", lambda: pytest.fail("asked"))
-    refuse_missing("engine", EngineFacts(podman=True))
+    for name in ("info", "version"):
+        monkeypatch.setattr(containers, name, lambda: pytest.fail("asked"))
+    refuse_missing(Settings(), EngineFacts(podman=True))
