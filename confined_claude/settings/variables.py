@@ -1,8 +1,9 @@
 """Variables that a user or a project gives to sessions by name: how they are written, and which nobody can give. Pure.
 
-Nothing of the tool's own in a session sees them (container/init/variables.c), and a session's sign-in wins over them.
-What is refused all the same would run code in every program, the session's git and shells included, or would lead
-Claude Code elsewhere: that follows from the user's own environment alone, where the network and the sign-in see it.
+What prepares a session does not see them (container/init/variables.c), and a session's sign-in wins over them. What is
+refused all the same would run code in every program, the session's shells included, would have git pass over what is
+to hold here, or would lead Claude Code elsewhere. Where that connects follows from the user's own environment alone,
+where the network and the sign-in see it.
 """
 
 from __future__ import annotations
@@ -25,21 +26,29 @@ MOST_IN_ALL = 1 << 20
 _OUR_PROGRAMS = (
     r"PATH|HOME|CONFINED_CLAUDE_\w+|IS_SANDBOX|DISABLE_AUTOUPDATER"
     # the dynamic linker and the C library, in every program
-    r"|LD_\w+|GLIBC_TUNABLES|GCONV_PATH|LOCPATH|NLSPATH|MALLOC_\w+|HOSTALIASES|LOCALDOMAIN|RES_OPTIONS"
-    # what shells run or change before a script's first line
-    r"|BASH_(?!MAX_|DEFAULT_)\w+|ENV|SHELLOPTS|BASHOPTS|PROMPT_COMMAND|PS4|IFS"
+    r"|LD_\w+|GLIBC_TUNABLES|GCONV_PATH|LOCPATH|NLSPATH|MALLOC_\w+|HOSTALIASES|LOCALDOMAIN|RES_OPTIONS|RESOLV_\w+"
+    # the library of ssh and others, which loads code that its settings name
+    r"|OPENSSL_(CONF|ENGINES|MODULES)"
+    # what shells run or change before a script's first line, and the shell of Claude Code's Bash tool
+    r"|BASH_(?!MAX_|DEFAULT_)\w+|ENV|ZDOTDIR|SHELL|SHELLOPTS|BASHOPTS|PROMPT_COMMAND|PS4|IFS"
     # Claude Code's own interpreter, which would load code before its first line
     r"|NODE_OPTIONS|NODE_REPL_EXTERNAL_MODULE|BUN_\w+"
-    # which repository git means, whose programs it runs, and the settings that keep its hooks from running here
-    r"|GIT_(CONFIG\w*|DIR|WORK_TREE|COMMON_DIR|INDEX_FILE|OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES|NAMESPACE"
-    r"|EXEC_PATH|TEMPLATE_DIR)"
+    # which repository and which paths git means, and whose programs it runs
+    r"|GIT_(DIR|(IMPLICIT_)?WORK_TREE|COMMON_DIR|INDEX_FILE|OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES|NAMESPACE"
+    r"|GRAFT_FILE|SHALLOW_FILE|REPLACE_REF_BASE|\w+_PATHSPECS|EXEC_PATH|TEMPLATE_DIR"
+    # the settings and attributes that keep its hooks from running here, and content from going around its filters
+    r"|CONFIG\w*|ATTR_\w+)"
+    # where git has its user's settings and attributes, and Claude Code one of its sign-ins
+    r"|XDG_CONFIG_HOME"
 )
 _CLAUDES = (
-    r"(?i)ANTHROPIC_\w+|CLAUDE_?\w+|OTEL_\w+|BETA_TRACING_\w+|\w*_proxy"
-    # what it is told where it runs as a service, and which of its own services it means
-    r"|(CCR|SELF_HOSTED_RUNNER|SESSION_INGRESS)_\w+|USE_\w*OAUTH\w*"
-    # whom it takes for its own servers
+    r"(?i)ANTHROPIC_\w+|_?CLAUDE_?\w+|(ANT_)?OTEL_\w+|ANT_CLAUDE_\w+|BETA_TRACING_\w+|\w*_proxy"
+    # what it is told where it runs as a service, which of its own services it means, and which programs
+    r"|(CCR|SELF_HOSTED_RUNNER|SESSION_INGRESS|AGENT_PROXY|VOICE_STREAM|BUGHUNTER)_\w+|USE_\w*OAUTH\w*"
+    r"|SDK_NATIVE_BIN|VITALS_EMITTER_BIN"
+    # whom it takes for its own servers, and who can read what it sends them
     r"|SSL_CERT_(FILE|DIR)|NODE_(EXTRA_CA_CERTS|TLS_REJECT_UNAUTHORIZED|USE_SYSTEM_CA)|GRPC_DEFAULT_SSL_\w+"
+    r"|SSLKEYLOGFILE"
 )
 # Lines in a file: empty ones and comments, NAME=VALUE in three forms, and others. As fast whatever is in them.
 _LINE = rf"""(?xm)^(?:[ \t]*(?:\#.*)?|[ \t]*(?:export[ \t]+)?({NAME})[ \t]*=

@@ -68,6 +68,23 @@ def test_what_goes_through_a_filter_that_is_not_inside_is_refused(user: User, re
     assert said == "secret\nsecret\n"
 
 
+def test_no_variable_that_a_session_is_given_has_a_filter_passed_over(user: User, repository: Path) -> None:
+    (user.home / ".gitconfig").write_text(f'{GITCONFIG}[filter "crypt"]\n\tclean = git-crypt clean\n')
+    user.write(user.home / ".config/git/attributes", "*.key filter=crypt\n")
+    user.write(repository / "own/git/attributes", "*.key -filter\n")
+    passing = ("GIT_ATTR_NOSYSTEM=1", f"XDG_CONFIG_HOME={repository}/own")
+    user.write(repository / "dev.env", "\n".join((*passing, "FINE=1")))
+    user.write(user.home / ".config/confined-claude/config.toml", 'env_file = ["dev.env"]\n')
+    said, beside = inside(user, repository, "echo $FINE; echo secret >a.key; ! git add a.key; git ls-files '*.key'")
+    assert said == "1\n"
+    assert "a.key goes through the filter crypt" in beside
+    for variable in passing:
+        assert f"{variable.partition('=')[0]} in dev.env is left out" in " ".join(beside.split())
+        # The control: with the variable git takes the file as it is.
+        added, _ = inside(user, repository, f"{variable} git add a.key; git show :a.key; git rm -q --cached a.key")
+        assert added == "secret\n"
+
+
 PROGRAMS = """
 [commit]
     gpgSign = true

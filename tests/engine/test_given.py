@@ -17,6 +17,7 @@ pytestmark = pytest.mark.timeout(300)
 MARK = "made-up-value-7c1f"
 ODD = f'{MARK}\'s "quotes" $HOME `id`\n\nlines \\ \udcff\t=x\n'
 LARGE = MARK + "x" * 100_000
+LARGEST = (MARK.encode() + bytes(range(256)) * 4096)[: 1 << 20]
 CONFIG = """
 env = ["ODD", "LARGE", "LITERAL=made-up-value-7c1f in the config file"]
 env_file = ["dev.env"]
@@ -26,6 +27,10 @@ always = true
 [secrets.AS_FILE]
 file = "~/netrc"
 as_file = "~/.config/tokens/netrc"
+always = true
+[secrets.LARGEST]
+command = "cat ~/largest"
+as_file = "/run/secrets/largest"
 always = true
 """
 NAMES = ("FROM_COMMAND", "FROM_FILE", "LARGE", "LITERAL", "ODD")
@@ -38,6 +43,7 @@ def given(plain_user: User, place: Path) -> tuple[User, Path]:
     project = user.folder(own_name(place))
     user.write(user.home / ".config/confined-claude/config.toml", CONFIG)
     user.write(user.home / "netrc", f"machine x password {MARK}\n")
+    user.write(user.home / "largest", "").write_bytes(LARGEST)
     user.write(project / "dev.env", f"FROM_FILE='{MARK} of a file'\n")
     user.variables.update(ODD=ODD, LARGE=LARGE)
     return user, project
@@ -61,7 +67,8 @@ def session(user: User, project: Path, script: str) -> Iterator[str]:
 
 def test_what_is_given_arrives_as_it_is_and_shows_nowhere_else(given: tuple[User, Path]) -> None:
     user, project = given
-    inside = "env -0 >has; cd ~/.config/tokens; (stat -c '%a %u %U' netrc .; cat netrc) >$OLDPWD/file; cd $OLDPWD"
+    inside = "env -0 >has; cp /run/secrets/largest .; "
+    inside += "cd ~/.config/tokens; (stat -c '%a %u %U' netrc .; cat netrc) >$OLDPWD/file; cd $OLDPWD"
     with session(user, project, inside) as name:
         has = variables(project / "has")
         assert has["ODD"] == ODD
@@ -70,6 +77,7 @@ def test_what_is_given_arrives_as_it_is_and_shows_nowhere_else(given: tuple[User
         assert has["FROM_COMMAND"] == f"{MARK} of a command"
         assert has["FROM_FILE"] == f"{MARK} of a file"
         assert (project / "file").read_text() == f"400 12345 claude\n755 12345 claude\nmachine x password {MARK}\n"
+        assert (project / "largest").read_bytes() == LARGEST
         # A command that joins has the session's, not its own terminal's; a plain `docker exec` has none.
         joined = user.run(
             "confined-claude", "exec", "--", "sh", "-c", "env -0 >joined", cwd=project, ODD="another", NEW="1"
@@ -84,7 +92,7 @@ def test_what_is_given_arrives_as_it_is_and_shows_nowhere_else(given: tuple[User
         assert MARK not in docker("exec", name, "cat", "/proc/1/environ")
         mode = docker("exec", name, "stat", "-c", "%a %u %g", "/run/confined-claude/variables")
         assert mode == "440 0 12345\n"
-        for path in (project / "has", project / "joined", project / "file"):
+        for path in (project / "has", project / "joined", project / "file", project / "largest"):
             path.unlink()
         shown = {
             "inspect": docker("inspect", name),
