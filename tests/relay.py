@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +19,15 @@ PASS, SWALLOW, DROP = "pass", "swallow", "drop"
 class Relay:
     """Passes connections on to the engine; ``decide`` is called with the first line of each request."""
 
-    def __init__(self, server: socket.socket, decide: Callable[[str], str], engine: str = ENGINE) -> None:
+    def __init__(
+        self,
+        server: socket.socket,
+        decide: Callable[[str], str],
+        engine: str = ENGINE,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._server = server
+        self._tls = tls
         self._engine = engine
         self._decide = decide
         self._open: list[socket.socket] = []
@@ -38,6 +46,12 @@ class Relay:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
+        if self._tls is not None:
+            try:
+                client = self._tls.wrap_socket(client, server_side=True)
+            except OSError:
+                client.close()
+                return
         with contextlib.suppress(OSError), client, socket.socket(socket.AF_UNIX) as engine:
             first = client.recv(1 << 16)
             if not first:  # somebody only looks whether anything listens
@@ -66,9 +80,15 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 @contextlib.contextmanager
 def relayed(
-    directory: Path | None, decide: Callable[[str], str] = lambda _line: PASS, engine: str = ENGINE
+    directory: Path | None,
+    decide: Callable[[str], str] = lambda _line: PASS,
+    engine: str = ENGINE,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[tuple[str, Relay]]:
-    """Listen in ``directory``, or at a port of the loopback, for ``engine``; yield the address and the relay."""
+    """Listen in ``directory``, or at a port of the loopback, for ``engine``; yield the address and the relay.
+
+    With ``tls`` clients have to speak that.
+    """
     with socket.socket(socket.AF_UNIX if directory else socket.AF_INET) as server:
         if directory:
             path = str(directory / "relay.sock")
@@ -81,6 +101,6 @@ def relayed(
         server.listen(100)
         address = f"unix://{path}" if directory else f"tcp://127.0.0.1:{server.getsockname()[1]}"
         try:
-            yield address, Relay(server, decide, engine)
+            yield address, Relay(server, decide, engine, tls)
         finally:
             server.shutdown(socket.SHUT_RDWR)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import project
-from ..engine.sdk import Engine
+from ..engine.images import Images
 from ..errors import ConfinedError
 from ..host import Host
 from ..image.build import RebuildOptions, ensure
@@ -48,4 +48,4 @@ def _build(host: Host, rebuild: RebuildOptions) -> None:
         )
     address = engine_address(host)
     current_facts(state_of(host), address, lambda info, version: sight.check(host, address, info, version))
-    ensure(Engine.connect(host.environ), image_chain(settings, host.environ, dockerfile), host, rebuild)
+    ensure(Images(), image_chain(settings, host.environ, dockerfile), host, rebuild)

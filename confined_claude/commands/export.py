@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from ..egress.ports import Reservation
+from ..engine.images import Images
 from ..errors import ConfinedError, system_error
 from ..fs.directory import Location
 from ..guard import review as guard
@@ -13,7 +14,6 @@ from ..image import build
 from ..session import devcontainer
 from ..session.mounts import make_directories
 from ..session.start import engine_address, gather_facts, in_groups, plan, signed_in
-from ..session.supervisor import connect
 from ..settings.specs import LENT
 from ..text import escape
 from ..workspace import Workspace
@@ -55,7 +55,7 @@ def export_devcontainer(workspace: Workspace, *, force: bool = False) -> None:
             f"{path if is_there else other} is there with other content, which editors obey.",
             "Look at it; `confined-claude export devcontainer --force` replaces it.",
         )
-    build.ensure(connect(host), launch.image, host)
+    build.ensure(Images(), launch.image, host)
     make_directories(workspace, launch.mounts)
     with place.make(_MODE[0]) as directory:
         try:

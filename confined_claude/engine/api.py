@@ -12,7 +12,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import signals
@@ -160,19 +160,20 @@ def begin(
     query: Mapping[str, str] | None = None,
     body: object = None,
     *,
+    headers: Sequence[str] = (),
     is_stream: bool = False,
     seconds: float | None = SECONDS,
 ) -> Answer:
     """Send a request and return the answer as soon as its head is here; the rest is read from it, and it is closed.
 
-    ``body`` is bytes, or a value that becomes JSON. If ``is_stream``, the connection is one to a container's input and
-    output afterwards. Raises EngineError if there is no engine, or no answer within ``seconds``, if
-    these are limited.
+    ``body`` is bytes, or a value that becomes JSON, ``headers`` are more lines of the request's head. If ``is_stream``,
+    the connection is one to a container's input and output afterwards. Raises EngineError if there is no engine, or no
+    answer within ``seconds``, if these are limited.
     """
     connection = _Connection(seconds)
     try:
         try:
-            connection.socket.sendall(_request(method, path, query or {}, body, is_stream=is_stream))
+            connection.socket.sendall(_request(method, path, query or {}, body, headers, is_stream=is_stream))
             status, length, rest = _read_head(connection.socket)
         except TimeoutError:
             raise no_answer(seconds or 0) from None
@@ -200,7 +201,9 @@ def ask(
         return answer
 
 
-def _request(method: str, path: str, query: Mapping[str, str], body: object, *, is_stream: bool) -> bytes:
+def _request(
+    method: str, path: str, query: Mapping[str, str], body: object, headers: Sequence[str], *, is_stream: bool
+) -> bytes:
     """Return the bytes of a request."""
     content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
     kind = "application/x-tar" if isinstance(body, bytes) else "application/json"
@@ -211,6 +214,7 @@ def _request(method: str, path: str, query: Mapping[str, str], body: object, *, 
         *(["Connection: Upgrade", "Upgrade: tcp"] if is_stream else []),
         *([f"Content-Type: {kind}"] if content else []),
         f"Content-Length: {len(content)}",
+        *headers,
     ]
     return "\r\n".join(lines).encode() + _END_OF_HEAD + content
 

@@ -1,4 +1,4 @@
-"""The engine's failures as errors: the one translation, from the words of the docker command and of the docker SDK."""
+"""The engine's failures as errors: the one translation, from the words of its API and of the docker command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine's images, and what its containers take, by its API."""
+"""The engine's images, and what its containers take, by its API; builds are its command's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..errors import EngineError
+from ..text import as_dict, parse_json
 from . import api, containers, failures, labels, usage
 from .image import Image, chains_of, layers_of
 from .usage import Usage
@@ -73,6 +75,23 @@ class Images:
             file = opened.extractfile(opened.getmembers()[0])
             return None if file is None else file.read()
         return None
+
+    def pull(self, name: str) -> None:
+        """Fetch an image from its registry, with the user's sign-in there."""
+        from . import sdk
+
+        query, headers = sdk.request_of(name)
+        with api.begin("POST", "/images/create", query, headers=headers) as answer:
+            for line in answer.checked(f"pull {name}").content.splitlines():
+                if error := as_dict(parse_json(line)).get("error"):
+                    raise EngineError(f"Cannot pull {name}: {error}")
+
+    def build(self, context: bytes, name: str, arguments: Mapping[str, str], **how: Any) -> int:
+        """Build an image, see ``builder.build``: by the engine's command, as the API has the classic builder only."""
+        from . import builder
+
+        podman = containers.is_podman(containers.version())
+        return builder.build(context, name, arguments, podman=podman, **how)
 
     def tag(self, name: str, new: str) -> None:
         """Give an image another name as well."""

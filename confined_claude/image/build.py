@@ -27,7 +27,7 @@ from .inventory import Inventory
 from .recipe import FILES_LABEL, LATEST, PARTS_LABEL, SHARED_IMAGE_LABEL, ImageChain, Recipe
 
 if TYPE_CHECKING:
-    from ..engine.sdk import Engine
+    from ..engine.images import Images
 
 _LOGS_KEPT = 10
 _NO_BASE = (
@@ -51,7 +51,7 @@ class RebuildOptions:
         return self.everything or self.base or self.claude is not None
 
 
-def ensure(engine: Engine, chain: ImageChain, host: Host, rebuild: RebuildOptions = RebuildOptions()) -> None:
+def ensure(engine: Images, chain: ImageChain, host: Host, rebuild: RebuildOptions = RebuildOptions()) -> None:
     """Build the images of ``chain`` that are missing, from the shared one on, and what ``rebuild`` says.
 
     If two need an image at once, one builds it and the other waits. Images that nothing uses any more are removed.
@@ -83,7 +83,7 @@ def _build_lock(host: Host, recipe: Recipe) -> Iterator[None]:
         yield
 
 
-def _build_shared(engine: Engine, inventory: Inventory, recipe: Recipe, rebuild: RebuildOptions) -> None:
+def _build_shared(engine: Images, inventory: Inventory, recipe: Recipe, rebuild: RebuildOptions) -> None:
     before = engine.image(LATEST)
     if before and not rebuild and (reason := recipe.changes(as_dict(parse_json(before.labels.get(PARTS_LABEL))))):
         say(f"The image is built again: {reason}.")
@@ -100,7 +100,7 @@ def _build_shared(engine: Engine, inventory: Inventory, recipe: Recipe, rebuild:
                 engine.remove_image(name, force=True)
 
 
-def _fetch_base(engine: Engine, name: str) -> None:
+def _fetch_base(engine: Images, name: str) -> None:
     say(f"Fetching the base image {name}.")
     try:
         engine.pull(name)
@@ -109,7 +109,7 @@ def _fetch_base(engine: Engine, name: str) -> None:
 
 
 def _build(
-    engine: Engine,
+    engine: Images,
     inventory: Inventory,
     recipe: Recipe,
     marks: Mapping[str, str],

@@ -22,7 +22,7 @@ from ..console import say
 from ..egress import local_networks
 from ..egress.ports import Published, Reservation
 from ..egress.sidecar import Sidecar
-from ..engine import context
+from ..engine import containers, context
 from ..errors import ConfinedError, EngineError, system_error
 from ..guard import enclosing, repository
 from ..guard.guards import guarded
@@ -41,7 +41,7 @@ from .host_facts import HostFacts, gather_given, hide_lent, lent_sign_in, sees_f
 from .launch import Launch, plan_launch
 from .mounts import bound_mounts, kept_groups, make_directories, replaceable
 from .renewals import Renewals
-from .supervisor import Supervisor, connect
+from .supervisor import Supervisor
 from .telling import Teller
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def engine_address(host: Host) -> str:
     """Return where the engine listens. Raises EngineError with what is wrong if it does not."""
     address = context.address_in_use(host.environ)
     if not context.is_listening(address):
-        connect(host)
+        containers.version()
     return address
 
 

@@ -20,7 +20,6 @@ from ..egress.sidecar import TOGETHER_SECONDS, Sidecar
 from ..engine import containers, inside
 from ..errors import ENGINE, ConfinedError, EngineError
 from ..guard.guards import Guards
-from ..host import Host
 from ..signals import Signals
 from ..workspace import Workspace
 from . import strays
@@ -32,7 +31,6 @@ from .telling import Teller
 
 if TYPE_CHECKING:
     from ..engine.observation import Observation
-    from ..engine.sdk import Engine
 
 _FULL_BYTES = 1 << 20
 _FOR_THE_END = ("guard.commits", "guard.known_files", "guard.verdicts", "image.inventory", "session.closing")
@@ -92,9 +90,10 @@ class Supervisor:
         # Most likely the image is missing; whatever else it is, the engine says it better the second time.
         self._remove_unknown()
         with signals.interruptible():
+            from ..engine.images import Images
             from ..image import build
 
-        build.ensure(connect(self._workspace.host), self._launch.image, self._workspace.host)
+        build.ensure(Images(), self._launch.image, self._workspace.host)
         # Without its image the sidecar has ended as well, or is about to: only one that has can start again.
         with contextlib.suppress(EngineError):
             self._sidecar.wait_until_made()
@@ -220,10 +219,3 @@ def _import_for_the_end() -> None:
     """Import what is needed once the session has ended."""
     for module in _FOR_THE_END:
         import_module(f"..{module}", __package__)
-
-
-def connect(host: Host) -> Engine:
-    """Return the engine in use. Raises EngineError with what is wrong if there is none."""
-    from ..engine.sdk import Engine  # its import takes as long as all else of a start
-
-    return Engine.connect(host.environ)

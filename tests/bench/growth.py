@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from confined_claude.engine.sdk import Engine
+from confined_claude.engine.images import Images
 from confined_claude.image.inventory import Inventory
 from confined_claude.project import Project
 from confined_claude.state.store import records_of
@@ -172,7 +172,7 @@ def _version_of_the_image(place: Place, number: int) -> str:
     build = ["docker", "build", "--quiet", "--force-rm", "--tag", tag, "-"]
     done = subprocess.run(build, input=dockerfile.encode(), capture_output=True, check=True)
     with _as_the_user(place):
-        Inventory(Engine.connect({}), place.host).note_built(done.stdout.decode().split()[-1])
+        Inventory(Images(), place.host).note_built(done.stdout.decode().split()[-1])
     return tag
 
 

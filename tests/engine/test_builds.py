@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from helpers import ALONE, SYSTEM_PATH, User, builder_variables, docker, sessions_of, wait_until
 
-from confined_claude.engine.sdk import Engine
+from confined_claude.engine.images import Images
 from confined_claude.host import Host
 from confined_claude.image.inventory import Inventory
 from confined_claude.image.recipe import BASE, image_chain
@@ -191,7 +191,7 @@ def test_the_image_builds_with_buildkit_too(user: User, project: Path, other_ima
 def assert_known(user: User, name: str, identity: str) -> None:
     """The image of that name is the one that the user has built, with what is in it and what its layers take."""
     host = Host.current()._replace(home=user.home, state=user.home / ".local/state/confined-claude")
-    inventory = Inventory(Engine.connect({}), host)
+    inventory = Inventory(Images(), host)
     (image,) = inventory.own()
     assert (image.id, name in image.names) == (identity, True)
     assert inventory.claude_version(image.id) == OLDER

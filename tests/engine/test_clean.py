@@ -17,8 +17,8 @@ from terminals import terminal
 from confined_claude.claude.names import directory_name
 from confined_claude.commands.clean import Options, clean
 from confined_claude.egress.network import sidecar_name
+from confined_claude.engine.images import Images
 from confined_claude.engine.labels import KEY, KIND, OWNER, PROJECT, SIDECAR
-from confined_claude.engine.sdk import Engine
 from confined_claude.host import Host
 from confined_claude.image.inventory import Inventory
 from confined_claude.project import Project
@@ -214,7 +214,7 @@ def test_of_images_only_what_was_built_here_and_nothing_uses(user: User, project
             label = f"confined-claude.owner={host.owner}"
             docker("build", "--network", "none", "--tag", name, "--label", label, str(place))
             if name != others:
-                Inventory(Engine.connect({}), host).note_built(docker("inspect", "--format", "{{.Id}}", name).strip())
+                Inventory(Images(), host).note_built(docker("inspect", "--format", "{{.Id}}", name).strip())
         container = docker("create", "--label", "confined-claude-test=1", used).strip()
         shown = user.run("confined-claude", "clean-global", "--dry-run", cwd=project).stdout
         assert unused in shown

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import ssl
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,14 @@ from relay import DROP, PASS, relayed
 
 # In one process, as they share an engine.
 pytestmark = [pytest.mark.timeout(300), pytest.mark.root, pytest.mark.xdist_group("sight")]
+
+
+# As on a machine that ssh leads to: the variables of the caller do not follow.
+SSH = """#!/bin/sh
+echo "$*" >>"{place}/calls"
+unset DOCKER_HOST
+exec docker system dial-stdio
+"""
 
 
 def requests(lines: list[str], what: str) -> list[str]:
@@ -127,3 +137,45 @@ def test_an_engine_that_goes_away_in_the_middle_of_the_check(
         done = user.run("confined-claude", "shell", "--", "echo", "works", cwd=project, DOCKER_HOST=address)
         assert (done.stdout, done.stderr) == ("works\n", "")
     assert docker(*containers) + docker(*images) == ""
+
+
+def works(user: User, project: Path, **variables: str) -> None:
+    """A build of another image, sessions with their input, output and exit code, and doctor's lines on the engine."""
+    variables["CONFINED_CLAUDE_PACKAGES"] = "hello"
+    built = user.run("confined-claude", "build", cwd=project, timeout=500, **variables)
+    assert built.returncode == 0, built.stderr
+    words = ("confined-claude", "shell", "--", "sh", "-c", "hello -g $(cat); exit 7")
+    done = user.run(*words, cwd=project, input="there", **variables)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "there\n", "")
+    told = json.loads(user.run("confined-claude", "doctor", "--json", cwd=project, **variables).stdout)["checks"]
+    status = {check["name"]: check["status"] for check in told}
+    assert [status[name] for name in ("engine", "image", "files", "sessions")] == ["ok"] * 4, told
+
+
+def test_an_engine_behind_ssh_to_this_machine_works_from_the_first_build_on(
+    user: User, project: Path, place: Path
+) -> None:
+    folder = user.folder(place / "bin")
+    program = user.write(folder / "ssh", SSH.format(place=folder))
+    program.chmod(0o755)
+    works(user, project, DOCKER_HOST="ssh://localhost", PATH=f"{folder}:{user.environ()['PATH']}")
+    assert "localhost" in (folder / "calls").read_text()
+
+
+def test_an_engine_at_a_port_with_tls_works_with_the_certificates_of_its_context(
+    user: User, project: Path, place: Path
+) -> None:
+    folder = user.folder(place / "keys")
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout key -out certificate -subj /CN=localhost"
+    make += " -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(make.split(), cwd=folder, check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(folder / "certificate", folder / "key")
+    tls.load_verify_locations(folder / "certificate")
+    tls.verify_mode = ssl.CERT_REQUIRED
+    user.own(*folder.iterdir())
+    with relayed(None, tls=tls) as (address, _):
+        where = f"host={address},ca={folder}/certificate,cert={folder}/certificate,key={folder}/key"
+        made = user.run("docker", "context", "create", "locked", "--docker", where, cwd=project)
+        assert made.returncode == 0, made.stderr
+        works(user, project, DOCKER_CONTEXT="locked")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import subprocess
 import uuid
@@ -18,7 +17,7 @@ from helpers import ALONE, REPOSITORY, User, docker, up, wait_until
 from terminals import terminal
 
 from confined_claude.engine import usage
-from confined_claude.engine.sdk import Engine
+from confined_claude.engine.images import Images
 from confined_claude.host import Host
 from confined_claude.image.inventory import Inventory
 
@@ -72,7 +71,7 @@ def test_what_runs_and_what_it_takes(user: User, project: Path, make_user: Calla
 
         # What the kernel says and what the engine says, of which only one is asked.
         of_kernel = usage.of_container(running["id"])
-        of_engine = Engine.connect(os.environ).usage([running["id"], "0" * 64])[running["id"]]
+        of_engine = Images().usage([running["id"], "0" * 64])[running["id"]]
         assert of_kernel is None or abs(of_kernel.memory - of_engine.memory) < 20_000_000
         assert of_engine.cpu_seconds > 0
 
@@ -92,7 +91,7 @@ def test_images_with_what_they_share_counted_once(user: User, project: Path, pla
             dockerfile = f"FROM {below}\nUSER root\nRUN head -c 3000000 /dev/urandom >/{name[-8:]}\n"
             (place / "Dockerfile").write_text(dockerfile)
             docker("build", "--network", "none", "--tag", name, "--label", label, str(place))
-            Inventory(Engine.connect({}), host).note_built(docker("inspect", "--format", "{{.Id}}", name).strip())
+            Inventory(Images(), host).note_built(docker("inspect", "--format", "{{.Id}}", name).strip())
         found = as_json(user, project)["images"]
         first, second = (next(item for item in found["images"] if item["names"] == [name]) for name in made)
         assert second["bytes"] - first["bytes"] == 3_000_000

@@ -23,7 +23,6 @@ from confined_claude.host import Host
 from confined_claude.system import APP
 
 Result = TypeVar("Result")
-Test = TypeVar("Test", bound=Callable[..., None])
 
 PLAIN_ID = 12345
 ENGINE_PORTS = (2375, 2376)
@@ -111,19 +110,6 @@ def nothing_of_this_machine(request: pytest.FixtureRequest, monkeypatch: pytest.
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
-
-
-@pytest.fixture
-def sockets_collected() -> Iterator[None]:
-    """The SDK leaves the sockets of failed connections to the garbage collector."""
-    yield
-    gc.collect()
-
-
-def asks_for_the_engine(test: Test) -> Test:
-    """Marks a test in which the SDK looks for an engine where there is none."""
-    quiet = pytest.mark.filterwarnings("ignore::ResourceWarning")
-    return quiet(pytest.mark.usefixtures("sockets_collected")(test))
 
 
 def host_below(folder: Path, uid: int = 1000, gid: int = 1000) -> Host:

@@ -20,7 +20,7 @@ from confined_claude.commands.catalogue import passthrough
 from confined_claude.errors import READER_GONE
 from confined_claude.settings import SPECS
 
-from .conftest import asks_for_the_engine, tree
+from .conftest import tree
 
 COMMAND = Path(sysconfig.get_path("scripts"), "confined-claude")
 
@@ -419,7 +419,6 @@ def test_what_was_refused_is_reported_without_an_engine_and_nothing_is_made(run:
     assert tree(tmp_path) == before
 
 
-@asks_for_the_engine
 @pytest.mark.parametrize("task", ["run", "shell", "build", "rebuild"])
 def test_a_missing_engine_is_reported_with_exit_code_3_and_nothing_is_made(task: str, run: Run, tmp_path: Path) -> None:
     before = tree(tmp_path)
@@ -427,7 +426,6 @@ def test_a_missing_engine_is_reported_with_exit_code_3_and_nothing_is_made(task:
     assert tree(tmp_path) == before
 
 
-@asks_for_the_engine
 @pytest.mark.parametrize("name", ["a:b", "a,b", "a b", "-x", "a\nb", "日本語"])
 def test_a_project_of_an_odd_name_gets_as_far_as_the_engine(name: str, run: Run, tmp_path: Path) -> None:
     odd = tmp_path / name
@@ -435,7 +433,6 @@ def test_a_project_of_an_odd_name_gets_as_far_as_the_engine(name: str, run: Run,
     assert_refused(run(cwd=odd), 3, "no Docker engine")
 
 
-@asks_for_the_engine
 def test_a_status_without_an_engine_has_the_rest_and_exit_code_3(run: Run) -> None:
     done = run("status", "--json")
     found = json.loads(done.stdout)

@@ -121,10 +121,10 @@ class _Examination:
         return result._replace(what=f"profile {found.profile.name}: {result.what}")
 
     def _image(self, settings: Settings, dockerfile: str) -> Result:
-        from ...engine.sdk import Engine
+        from ...engine.images import Images
 
         chain = image_chain(settings, self._host.environ, dockerfile)
-        engine = Engine.connect(self._host.environ)
+        engine = Images()
         found = engine.image(chain.name)
         if found is not None:
             with contextlib.suppress(EngineError):  # on a full disk, say

@@ -32,12 +32,6 @@ from confined_claude.state.store import records_of, state_of
 from ..conftest import as_plain_user, tree
 from ..guarding import put
 
-# The SDK looks for an engine where there is none.
-pytestmark = [
-    pytest.mark.usefixtures("sockets_collected"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
 SURE = Options(sure=True)
 ALL = Options(everything=True, sure=True)
 

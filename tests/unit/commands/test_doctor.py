@@ -26,7 +26,7 @@ from confined_claude.state.projects import remember
 from confined_claude.state.store import records_of
 from confined_claude.workspace import shared_data
 
-from ..conftest import PLAIN_ID, as_plain_user, asks_for_the_engine, host_below, tree
+from ..conftest import PLAIN_ID, as_plain_user, host_below, tree
 from ..guarding import Scanned, put
 
 SECRET = "sk-ant-made-up-secret"
@@ -712,7 +712,6 @@ def test_as_json_and_the_exit_code() -> None:
 # All together
 
 
-@asks_for_the_engine
 def test_without_an_engine_all_else_is_checked(
     host: Host, here: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

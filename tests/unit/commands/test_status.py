@@ -44,7 +44,7 @@ from confined_claude.state.projects import Known
 from confined_claude.state.store import records_of
 from confined_claude.workspace import Workspace
 
-from ..conftest import PLAIN_ID, as_plain_user, asks_for_the_engine, host_below
+from ..conftest import PLAIN_ID, as_plain_user, host_below
 from ..guarding import put
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[3] / "docs/status.schema.json").read_text())
@@ -137,7 +137,6 @@ Collect = Callable[..., Status]
 # What is collected
 
 
-@asks_for_the_engine
 def test_without_an_engine_the_rest_is_known(host: Host, collect: Collect) -> None:
     demo = known(host)
     put(demo.scaffold / "venvs/main/file", b"x" * 100_000)
@@ -162,7 +161,6 @@ def test_without_an_engine_the_rest_is_known(host: Host, collect: Collect) -> No
     assert "Not known." in text(found)
 
 
-@asks_for_the_engine
 def test_where_there_can_be_no_project_the_rest_is_known(host: Host, collect: Collect) -> None:
     demo = known(host)
     found = collect(host)
@@ -172,7 +170,6 @@ def test_where_there_can_be_no_project_the_rest_is_known(host: Host, collect: Co
     assert "cannot be a project" in text(found)
 
 
-@asks_for_the_engine
 def test_known_projects_come_from_the_state_alone(host: Host, collect: Collect) -> None:
     demo, gone = known(host), known(host, "gone")
     put(demo.root / "other/.confined-claude/config.toml")
@@ -185,14 +182,12 @@ def test_known_projects_come_from_the_state_alone(host: Host, collect: Collect) 
     assert f"confined-claude clean --all --project {gone.id}" in text(status)
 
 
-@asks_for_the_engine
 def test_a_project_whose_data_is_elsewhere_is_not_gone(host: Host, collect: Collect) -> None:
     known(host)
     (found,) = collect(host._replace(data=host.home / "not/there")).projects
     assert found.exists
 
 
-@asks_for_the_engine
 def test_a_project_that_became_a_link_is_gone(host: Host, collect: Collect) -> None:
     old, new = known(host, "old"), known(host, "new")
     old.root.rmdir()
@@ -201,7 +196,6 @@ def test_a_project_that_became_a_link_is_gone(host: Host, collect: Collect) -> N
     assert found == {old.id: False, new.id: True}
 
 
-@asks_for_the_engine
 def test_each_profile_is_listed_with_its_account_and_its_data(host: Host, collect: Collect) -> None:
     profiles.remember(host, profiles.find(host, "work"))
     work = host.data / "profiles/work/claude-config"
@@ -226,7 +220,6 @@ def test_what_an_interrupted_clean_left_is_listed(host: Host, collect: Collect) 
     assert all(data.size.bytes > 50_000 for data in left)
 
 
-@asks_for_the_engine
 def test_records_that_cannot_be_read_are_reported(plain_folder: Path, collect: Collect) -> None:
     host = host_below(plain_folder)
     demo = known(host)
@@ -244,7 +237,6 @@ def test_records_that_cannot_be_read_are_reported(plain_folder: Path, collect: C
     assert str(directory) in text(found)
 
 
-@asks_for_the_engine
 def test_what_a_session_put_in_the_place_of_our_directories_is_not_followed(host: Host, collect: Collect) -> None:
     demo = known(host)
     put(host.home / "large/file", b"x" * 1_000_000)
@@ -274,7 +266,6 @@ def test_what_is_open_to_review_is_read_without_a_lock(host: Host) -> None:
         count_findings(records)
 
 
-@asks_for_the_engine
 def test_damaged_records_of_one_project_hide_nothing_of_the_others(host: Host, collect: Collect) -> None:
     demo, broken = known(host), known(host, "broken")
     put(host.state / "projects" / broken.id / "findings.json", "{")
@@ -286,7 +277,6 @@ def test_damaged_records_of_one_project_hide_nothing_of_the_others(host: Host, c
     jsonschema.validate(document(found), SCHEMA)
 
 
-@asks_for_the_engine
 def test_sizes_are_measured_again_only_of_what_is_new(
     host: Host, collect: Collect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,7 +291,6 @@ def test_sizes_are_measured_again_only_of_what_is_new(
     assert {entry.known.root for entry in again.collect().projects} == {demo.root, other.root}
 
 
-@asks_for_the_engine
 def test_every_directory_that_is_mounted_is_counted(host: Host, collect: Collect) -> None:
     demo = known(host)
     for chosen in (Settings(), Settings(claude_config="project", caches="project")):

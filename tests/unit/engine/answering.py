@@ -4,11 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+
+from confined_claude.engine import command
+
+FORWARDER = f"""#!{sys.executable}
+import socket, sys, threading, os
+assert sys.argv[1:] == ["system", "dial-stdio"], sys.argv
+link = socket.socket(socket.AF_UNIX)
+try:
+    link.connect(os.path.dirname(os.path.abspath(__file__)) + "/an.sock")
+except OSError:
+    sys.exit("Cannot connect to the Docker daemon at tcp://localhost:1.")
+link.sendall(os.read(0, 65536))
+while piece := link.recv(65536):
+    os.write(1, piece)
+"""
+
+
+def forwarding(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a program in place of the docker command: it leads to what listens in ``directory``, whatever the address."""
+    program = directory / "client"
+    program.write_text(FORWARDER)
+    program.chmod(0o755)
+    monkeypatch.setattr(command, "program", lambda: str(program))
 
 
 @contextlib.contextmanager

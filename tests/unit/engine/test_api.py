@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confined_claude.engine import api, command
+from confined_claude.engine import api
 from confined_claude.errors import EngineError
 
-from .answering import answering
+from .answering import answering, forwarding
 
 HEAD = b"HTTP/1.0 200 OK\r\nApi-Version: 1.41\r\n\r\n"
 
@@ -95,28 +94,11 @@ def test_whatever_a_value_has_stays_in_its_place(value: str) -> None:
     assert not set(quoted) & set(" &?#\r\n/=+")
 
 
-FORWARDER = f"""#!{sys.executable}
-import socket, sys, threading, os
-assert sys.argv[1:] == ["system", "dial-stdio"], sys.argv
-link = socket.socket(socket.AF_UNIX)
-try:
-    link.connect(os.path.dirname(os.path.abspath(__file__)) + "/an.sock")
-except OSError:
-    sys.exit("Cannot connect to the Docker daemon at tcp://localhost:1.")
-link.sendall(os.read(0, 65536))
-while piece := link.recv(65536):
-    os.write(1, piece)
-"""
-
-
 @pytest.mark.parametrize("is_there", [True, False])
 def test_an_address_that_is_no_unix_socket_is_reached_by_the_docker_command(
     is_there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = tmp_path / "client"
-    program.write_text(FORWARDER)
-    program.chmod(0o755)
-    monkeypatch.setattr(command, "program", lambda: str(program))
+    forwarding(tmp_path, monkeypatch)
     with answering(HEAD + b"[1]", tmp_path, monkeypatch) if is_there else contextlib.nullcontext():
         monkeypatch.setenv("DOCKER_HOST", "tcp://localhost:1")
         if is_there:

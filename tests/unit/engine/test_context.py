@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from confined_claude.egress.ports import refuse_engines
+from confined_claude.engine import command, containers
 from confined_claude.engine.context import (
     DEFAULT_ADDRESS,
     address_in_use,
@@ -20,15 +21,18 @@ from confined_claude.engine.context import (
     program_name,
     with_proxies,
 )
-from confined_claude.engine.sdk import Engine
 from confined_claude.errors import ConfinedError, EngineError
 
-from ..conftest import as_plain_user, asks_for_the_engine
+from ..conftest import as_plain_user
 
 
 def refused(environ: dict[str, str]) -> EngineError:
-    with pytest.raises(EngineError) as caught:
-        Engine.connect(environ)
+    """What is said when the engine that ``environ`` chooses is asked."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(EngineError) as caught:
+        patch.delenv("DOCKER_HOST")
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        containers.version()
     assert caught.value.exit_code == 3
     assert caught.value.hint
     return caught.value
@@ -42,7 +46,6 @@ def docker_command(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(directory))
 
 
-@asks_for_the_engine
 def test_no_engine_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     error = refused({"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
@@ -51,7 +54,6 @@ def test_no_engine_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "install.sh --with-engine" in error.hint
 
 
-@asks_for_the_engine
 def test_an_engine_that_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     docker_command(tmp_path, monkeypatch)
     error = refused({"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
@@ -59,7 +61,6 @@ def test_an_engine_that_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "systemctl start docker" in error.hint
 
 
-@asks_for_the_engine
 def test_an_engine_that_hangs_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     docker_command(tmp_path, monkeypatch)
     address = tmp_path / "e.sock"
@@ -70,13 +71,12 @@ def test_an_engine_that_hangs_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert "does not answer" in refused({"DOCKER_HOST": f"unix://{address}"}).message
 
 
-@asks_for_the_engine
 def test_no_permission_on_the_engines_socket(plain_folder: Path) -> None:
     address = plain_folder / "e.sock"
 
     def work() -> None:
-        os.environ["USER"] = "ann"
-        Engine.connect({"DOCKER_HOST": f"unix://{address}"})
+        os.environ |= {"USER": "ann", "DOCKER_HOST": f"unix://{address}"}
+        containers.version()
 
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(address))
@@ -108,7 +108,6 @@ def test_the_link_of_podman_docker_leads_to_podman(tmp_path: Path) -> None:
     assert program_name({"DOCKER_HOST": f"unix://{tmp_path}/docker.sock"}) == "podman"
 
 
-@asks_for_the_engine
 def test_an_unknown_context() -> None:
     error = refused({"DOCKER_CONTEXT": "nosuch"})
     assert "no docker context called nosuch" in error.message
@@ -133,7 +132,6 @@ def test_an_address_is_what_the_docker_command_takes_it_for(given: str, address:
     assert address_in_use({"DOCKER_HOST": given, "DOCKER_CONTEXT": "nosuch"}) == address
 
 
-@asks_for_the_engine
 @pytest.mark.parametrize(
     "address",
     [
@@ -147,10 +145,10 @@ def test_an_engine_on_another_machine(address: str) -> None:
     assert "DOCKER_HOST" in error.hint
 
 
-@asks_for_the_engine
 @pytest.mark.parametrize("address", ["nonsense://x", "tcp://localhost:1", "http://127.0.0.1:1"])
 def test_an_address_that_is_none_is_reported(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     docker_command(tmp_path, monkeypatch)
+    monkeypatch.setattr(command, "program", lambda: "/bin/false")
     assert "does not answer" in refused({"DOCKER_HOST": address}).message
 
 
@@ -175,7 +173,6 @@ CHOSEN = [
 ]
 
 
-@asks_for_the_engine
 @pytest.mark.parametrize(("environ", "config"), CHOSEN)
 def test_a_context_whose_engine_is_gone(
     environ: dict[str, str], config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -185,7 +182,6 @@ def test_a_context_whose_engine_is_gone(
     assert "does not answer" in refused(environ).message
 
 
-@asks_for_the_engine
 @pytest.mark.parametrize(("environ", "config"), CHOSEN)
 @pytest.mark.parametrize("address", ["ssh://me@example.invalid", "tcp://192.0.2.1:1"])
 def test_a_context_on_another_machine(environ: dict[str, str], config: str, address: str, tmp_path: Path) -> None:
@@ -196,7 +192,6 @@ def test_a_context_on_another_machine(environ: dict[str, str], config: str, addr
 DAMAGED = ["", "{", "[]", "7", "{}", '{"Endpoints": {}}', '{"Endpoints": {"docker": 7}}', "[" * 100_000]
 
 
-@asks_for_the_engine
 @pytest.mark.parametrize(("environ", "config"), CHOSEN)
 @pytest.mark.parametrize("meta", DAMAGED)
 def test_a_damaged_context_is_reported(meta: str, environ: dict[str, str], config: str, tmp_path: Path) -> None:
@@ -204,7 +199,6 @@ def test_a_damaged_context_is_reported(meta: str, environ: dict[str, str], confi
     assert "away" in refused(environ).message
 
 
-@asks_for_the_engine
 def test_contexts_are_read_from_the_directory_that_docker_uses(tmp_path: Path) -> None:
     context(tmp_path / "home", engine_at("ssh://me@example.invalid"))
     (tmp_path / "home/.docker").rename(tmp_path / "elsewhere")
@@ -213,13 +207,11 @@ def test_contexts_are_read_from_the_directory_that_docker_uses(tmp_path: Path) -
     assert "no docker context called away" in refused(environ).message
 
 
-@asks_for_the_engine
 def test_a_current_context_that_is_gone_is_reported_and_no_other_engine_taken(tmp_path: Path) -> None:
     context(tmp_path / "home", engine_at(f"unix://{tmp_path}/none.sock"), '{"currentContext": "nosuch"}')
     assert "no docker context called nosuch" in refused({}).message
 
 
-@asks_for_the_engine
 def test_the_address_of_an_engine_wins_over_every_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     docker_command(tmp_path, monkeypatch)
     context(tmp_path / "home", engine_at("ssh://me@example.invalid"), CURRENT)
@@ -227,7 +219,6 @@ def test_the_address_of_an_engine_wins_over_every_context(tmp_path: Path, monkey
     assert "does not answer" in refused(environ).message
 
 
-@asks_for_the_engine
 def test_a_context_is_known_without_a_config_file(tmp_path: Path) -> None:
     context(tmp_path / "home", engine_at(f"unix://{tmp_path}/none.sock"), None)
     assert "no docker context" not in refused({"DOCKER_CONTEXT": "away"}).message

@@ -10,7 +10,9 @@ import pytest
 from confined_claude.engine.images import Images
 from confined_claude.errors import EngineError
 
-from .answering import answering
+from .answering import answering, forwarding
+
+FETCHED = b'{"status": "Pulling from base"}\r\n{"status": "Status: Downloaded newer image"}\r\n'
 
 
 @pytest.mark.parametrize("content", [b"", b"null", b"{", b"[{}]", b'"x"', b"7"])
@@ -50,3 +52,32 @@ def test_what_the_engine_refuses_to_remove_stays(tmp_path: Path, monkeypatch: py
             Images().tag("confined-claude:x", "confined-claude:latest")
     assert b"DELETE /images/confined-claude:x?force=1 " in asked[0]
     assert b"/images/confined-claude:x/tag?repo=confined-claude&tag=latest " in asked[1]
+
+
+def test_an_image_is_fetched_through_the_docker_command_where_the_engine_is_behind_ssh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user's ssh and certificates are that command's; the SDK would need packages of its own for either."""
+    home = tmp_path / "home/.docker"
+    home.mkdir(parents=True)
+    (home / "config.json").write_text('{"auths": {"registry.example": {"auth": "YTpi"}}}')
+    forwarding(tmp_path, monkeypatch)
+    with answering(b"HTTP/1.0 200 OK\r\n\r\n" + FETCHED, tmp_path, monkeypatch) as asked:
+        monkeypatch.setenv("DOCKER_HOST", "ssh://localhost")
+        Images().pull("registry.example/base:1")
+    assert asked[0].startswith(b"POST /images/create?fromImage=registry.example%2Fbase&tag=1 HTTP/1.0\r\n")
+    assert b"\r\nX-Registry-Auth: " in asked[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.0 404 No\r\n\r\n" + b'{"message": "no such host"}', r"could not pull base:1: no such host\."),
+        (b"HTTP/1.0 200 OK\r\n\r\n" + FETCHED + b'{"error": "the disk is full"}\r\n', "Cannot pull base:1: the disk"),
+    ],
+)
+def test_why_an_image_cannot_be_fetched(
+    answer: bytes, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering(answer, tmp_path, monkeypatch), pytest.raises(EngineError, match=said):
+        Images().pull("base:1")

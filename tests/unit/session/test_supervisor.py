@@ -60,7 +60,6 @@ def session(host: Host, tmp_path: Path, docker: FakeEngine, monkeypatch: pytest.
     project.scaffold.mkdir(parents=True)
     host = host._replace(uid=os.getuid(), gid=os.getgid(), environ={"DOCKER_HOST": "tcp://localhost:1"})
     made = Trial(Workspace(host, project, Settings(network="internet")), docker)
-    monkeypatch.setattr(module, "connect", lambda _host: None)
     monkeypatch.setattr("confined_claude.state.sight.check", lambda *_arguments: None)  # test_interrupted_starts has it
     monkeypatch.setattr(
         "confined_claude.image.build.ensure", lambda _engine, chain, _host: made.built.append(chain.name)
