@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import ConfinedError
 from .system import APP, directories
-from .text import sha256
+from .text import rooted, sha256
 
 if TYPE_CHECKING:
     from .background import Background
@@ -93,16 +93,18 @@ class Host(_Facts):
             raise ConfinedError("There is no home directory: HOME is not set.", "Set HOME and start again.") from None
         if not home.is_absolute():
             raise ConfinedError(f"HOME is not an absolute path: {home}.", "Set HOME and start again.")
+        home = _rooted(home)
         os.umask(umask := os.umask(_PRIVATE_UMASK))  # there is no other way to ask
         groups = tuple(os.getgroups())
         environ = dict(os.environ)
-        places = directories(home, environ)
-        return cls(os.getuid(), os.getgid(), home, environ, *places, groups=groups, umask=umask)
+        data, state, config = map(_rooted, directories(home, environ))
+        return cls(os.getuid(), os.getgid(), home, environ, data, state, config, groups=groups, umask=umask)
 
     @property
     def claude_config(self) -> Path:
         """Claude's own config on the host: ``CLAUDE_CONFIG_DIR`` or ``~/.claude``. It is only copied from."""
-        return Path(self.environ.get(CLAUDE_CONFIG_DIR) or self.home / ".claude")
+        named = self.environ.get(CLAUDE_CONFIG_DIR)
+        return Path(rooted(named)) if named else self.home / ".claude"
 
     @property
     def claude_state(self) -> Path:
@@ -167,11 +169,11 @@ class Host(_Facts):
     @property
     def git_files(self) -> tuple[Path, ...]:
         """The files with the settings of the user and the machine, and the user's attributes; they may be missing."""
-        user = Path(self.environ.get("XDG_CONFIG_HOME") or self.home / ".config") / "git"
+        user = _rooted(Path(self.environ.get("XDG_CONFIG_HOME") or self.home / ".config")) / "git"
         named = (self.environ.get("GIT_CONFIG_GLOBAL"), self.environ.get("GIT_CONFIG_SYSTEM"))
         return (
             *(self.home / ".gitconfig", user / "config", user / "attributes", Path("/etc/gitconfig")),
-            *(Path(name).absolute() for name in named if name),
+            *(_rooted(Path(name).absolute()) for name in named if name),
         )
 
     def _git_config(self) -> tuple[GitVariable, ...]:
@@ -205,6 +207,10 @@ class Host(_Facts):
             for origin, key, gap, value in settings
             if gap and origin.startswith("file:")  # the others are those of git_environment
         )
+
+
+def _rooted(path: Path) -> Path:
+    return Path(rooted(str(path)))
 
 
 def _lower(key: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -23,6 +24,20 @@ def escape(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def rooted(path: str) -> str:
+    """Return ``path`` with one slash in front in place of two.
+
+    They are one on every system that the tool runs on. POSIX leaves that open, so Python takes ``//etc`` and ``/etc``
+    for two paths.
+    """
+    return f"/{path.lstrip('/')}" if path.startswith("//") else path
+
+
+def normal_path(path: str | os.PathLike[str]) -> str:
+    """Return ``path`` by its names alone: without ``.``, ``..``, or a slash that adds nothing."""
+    return rooted(os.path.normpath(path))  # noqa: TID251
 
 
 def sha256(content: bytes) -> str:

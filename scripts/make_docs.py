@@ -20,6 +20,7 @@ from confined_claude import errors
 from confined_claude.commands import catalogue, groups
 from confined_claude.settings import SPECS, Kind
 from confined_claude.settings.specs import Spec
+from confined_claude.text import normal_path
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -118,7 +119,7 @@ def collect(target: Path) -> None:
             continue
 
         def led(found: re.Match[str], page: Path = page, place: Path = place) -> str:
-            linked = places.get(Path(os.path.normpath(page.parent / found[2])))
+            linked = places.get(Path(normal_path(page.parent / found[2])))
             return found[1] + (os.path.relpath(linked, place.parent) if linked else found[2])
 
         place.write_text(LINK.sub(led, page.read_text()))

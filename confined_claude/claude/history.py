@@ -21,7 +21,7 @@ from ..fs.lock import LONGER_THAN_STALE_SECONDS, lock_directory
 from ..fs.removal import Leftover, discard
 from ..project import Project
 from ..state.projects import Known
-from ..text import as_dict, parse_json
+from ..text import as_dict, normal_path, parse_json
 from ..workspace import CLAUDE_PROJECTS
 from .names import NAME_LENGTH, TRANSCRIPT, directory_name
 from .onboarding import GLOBAL_STATE
@@ -55,7 +55,7 @@ class ProjectScope(NamedTuple):
             os.fsencode(path)
         except UnicodeEncodeError:  # half a surrogate pair: no directory has such a name
             return False
-        normal = Path(os.path.normpath(path))
+        normal = Path(normal_path(path))
         below = [place for place in (normal, *normal.parents) if self.root in place.parents]
         is_others = any(place in self.others for place in below) or (
             bool(self.unreadable) and any(Project(place).id in self.unreadable for place in below)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..project import CONTAINER_HOME
+from ..text import normal_path
 
 INSIDE = f"{CONTAINER_HOME}/.claude"
 # Programs of the image that the host may have anywhere.
@@ -102,7 +103,7 @@ def in_session(command: str, paths: HostPaths) -> InSession:
 
 def _full_path(root: str, rest: str, paths: HostPaths) -> str:
     start = "" if not root else str(paths.config if "CONFIG" in root else paths.home)
-    return os.path.normpath(start + rest)
+    return normal_path(start + rest)
 
 
 def _below(path: str, directory: Path) -> str:

@@ -22,7 +22,7 @@ from ..host import Host
 from ..state import projects
 from ..state.store import records_of, state_of
 from ..system import CLAUDE_MANAGED
-from ..text import as_dict, parse_json
+from ..text import as_dict, normal_path, parse_json
 from .source import Failed
 
 SETTINGS = "settings.json"
@@ -107,7 +107,7 @@ def writable_by_sessions(host: Host, written: Iterable[Path]) -> Iterator[Path]:
 
 def within(path: Path, places: tuple[Path, ...]) -> Path | None:
     """Return the first of ``places`` that ``path``, or what is looked up on its way, is in; None if it is in none."""
-    for each in (os.path.normpath(path), *ways(path)):
+    for each in (normal_path(path), *ways(path)):
         for place in places:
             if f"{each}/".startswith(f"{place}/"):
                 return place

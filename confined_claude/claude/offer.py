@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..fs.directory import Directory, Location
+from ..text import normal_path
 
 # In the order in which they are taken, until the bounds below are reached.
 FOLLOWED = ("CLAUDE.md", "keybindings.json", "rules", "output-styles", "themes", "agents", "commands", "skills")
@@ -219,8 +220,8 @@ class HostConfig:
     def _below(self, target: str) -> str:
         """Return the path below the config of the absolute path ``target``. Raises _Unusable if it is not in it."""
         for root in (str(self._path), os.path.realpath(self._path)):
-            if f"{os.path.normpath(target)}/".startswith(f"{root}/"):
-                return os.path.normpath(target)[len(root) + 1 :]
+            if f"{normal_path(target)}/".startswith(f"{root}/"):
+                return normal_path(target)[len(root) + 1 :]
         raise _Unusable(f"it is a link to {target}, outside of the Claude config")
 
     # What the memory imports
@@ -237,7 +238,7 @@ class HostConfig:
                 continue
             for found in re.finditer(_IMPORT, re.sub(_CODE, "", text)):
                 written = found[1].replace("\\ ", " ").rstrip(".,;:)")
-                path = os.path.normpath(self._path / Path(name).parent / self._expanded(written))
+                path = normal_path(self._path / Path(name).parent / self._expanded(written))
                 try:
                     inner = self._below(path)
                 except _LeftOut:

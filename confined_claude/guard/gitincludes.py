@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..host import GitVariable as Variable
+from ..text import normal_path
 from .gitsettings import MAX_DEPTH, expanded, is_include, read_variables
 
 _CLASSES = {"alnum": "a-zA-Z0-9", "alpha": "a-zA-Z", "digit": "0-9", "lower": "a-z", "upper": "A-Z", "space": r"\s"}
@@ -51,7 +52,7 @@ class Place(NamedTuple):
         elif not pattern.startswith("/"):
             pattern = f"**/{pattern}"
         pattern = _with_all_below(pattern)
-        places = (os.path.realpath(self.git_directory), os.path.abspath(self.git_directory))  # noqa: PTH100 - links stay
+        places = (os.path.realpath(self.git_directory), normal_path(self.git_directory.absolute()))
         return any(place.startswith(start) and _matches(pattern, place.removeprefix(start), flags) for place in places)
 
 

@@ -15,7 +15,7 @@ from ..fs.directory import Location
 from ..fs.identity import ways
 from ..host import GitVariable as Variable
 from ..project import SCAFFOLD
-from ..text import folded
+from ..text import folded, normal_path
 from . import gitconfig, repository
 from .repository import Repository
 
@@ -276,6 +276,6 @@ def _anywhere(variables: Iterable[Variable]) -> Iterator[str]:
             words = [value]
         else:
             words = [word for word, runs in _words(value) if runs and "/" in word] if _is_command(key, value) else []
-        for path in map(os.path.normpath, words):
+        for path in map(normal_path, words):
             if not path.startswith(("/", "~", "..")) and path != "." and not is_include(key):
                 yield path

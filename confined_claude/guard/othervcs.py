@@ -11,6 +11,8 @@ import os
 import re
 from pathlib import Path
 
+from ..text import normal_path
+
 _SETTINGS = frozenset((".hg/hgrc", ".hg/hgrc-not-shared", ".sl/config"))
 # The section in which a clone notes where it came from.
 _HARMLESS = frozenset(("paths",))
@@ -28,7 +30,7 @@ def is_plain(path: str, content: bytes, root: str) -> bool:
         return b"shared" not in content.split() and b"relshared" not in content.split()
     if owned == ".jj/repo":
         target = Path(root, directory) / os.fsdecode(content.rstrip(b"\n"))
-        return os.path.normpath(target) == f"{root}/.jj/repo"
+        return normal_path(target) == f"{root}/.jj/repo"
     return path.endswith(".jj/repo/store/git_target") and content.strip() in _GIT_TARGETS
 
 

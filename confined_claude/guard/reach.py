@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from ..fs.directory import Directory, Location
 from ..project import SCAFFOLD
+from ..text import normal_path
 from . import words
 from .rules import DEPENDENCY_DIRECTORIES, Matcher
 from .snapshot import TOO_FAR, Item, Kind, Reached
@@ -279,6 +280,7 @@ def _is_quiet(path: str, content: bytes) -> bool:
 
 def _readings(word: str, root: Path) -> Iterator[str]:
     """Yield what a word may mean as a path: as it stands, below the root, and after the value of a variable."""
+    word = normal_path(word) if word.startswith("/") else word
     if word.startswith(f"{root}/"):
         yield word.removeprefix(f"{root}/")
         return
@@ -293,5 +295,5 @@ def _is_package(path: str) -> bool:
 
 
 def _joined(base: str, path: str) -> str:
-    joined = os.path.normpath(f"{base}/{path}" if base else path)
+    joined = normal_path(f"{base}/{path}" if base else path)
     return "" if joined == "." else joined

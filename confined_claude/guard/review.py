@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shlex
 import stat
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import ConfinedError, system_error
-from ..text import escape
+from ..text import escape, normal_path
 from ..workspace import Workspace
 from . import commits, isolation, open_findings
 from .beside import places
@@ -150,7 +149,7 @@ def accept_path(workspace: Workspace, path: str) -> str:
 
 def accept_made(workspace: Workspace, directories: Sequence[str]) -> bool:
     """Let the ``directories`` of which sessions have made projects count as such; return whether any was one."""
-    wanted = {os.path.normpath(directory) for directory in directories}
+    wanted = {normal_path(directory) for directory in directories}
     with locked(workspace.state) as records:
         known = records.boundaries()
         names = [name for name in known.made if not wanted.isdisjoint((name, name.rpartition("/")[0] or "."))]

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ..text import folded
+from ..text import folded, normal_path
 from . import contents, gitaddresses, gitalternates, gitconfig, gitindex, gitrefs, gitstate
 from .repository import parse_pointer
 from .rules import Matcher
@@ -194,7 +194,7 @@ def _judge_link(path: str, item: Item, new: str, context: Context) -> Verdict:
     rule = context.matcher.rule_of(path.split("/")) or context.matcher.find_link(last, parents)
     leads_out = resolve_inside(Path(context.root), prefix, target) is None
     # The system's own files are no secret, and only root can write them.
-    is_harmless = not leads_out or os.path.normpath(target).startswith((*_SYSTEM, *context.container_only))
+    is_harmless = not leads_out or normal_path(target).startswith((*_SYSTEM, *context.container_only))
     if rule is not None:
         return Verdict(rule.red or not is_harmless, rule.runs, f"{new} link to {target!r}")
     if not leads_out:
@@ -338,7 +338,7 @@ def _split_git_path(path: str) -> tuple[str, str]:
 
 def _normalized(path: str, target: str, context: Context) -> str:
     """Return where ``target``, named in the file at ``path``, is by the names alone."""
-    return os.path.normpath(Path(context.root, path).parent / target)
+    return normal_path(Path(context.root, path).parent / target)
 
 
 def _text(content: bytes | None) -> str:

@@ -14,8 +14,9 @@ MAX_TEXT = 64 << 10  # characters of one text that are searched
 _MAX_WORDS = 16_000  # of one text
 _WORD = re.compile(r"[^\s'\"`;&|()<>$={},\[\]:!\\]+")
 # No file that is named has this in its name.
-_PATTERN = re.compile(r"[*?^]|//")
-_COMMENT = re.compile(r"(?m)^[ \t]*(?:#(?!!)|//|--[ \t]|;;).*$")
+_PATTERN = re.compile(r"[*?^]")
+# A shell takes two slashes before a path for one.
+_COMMENT = re.compile(r"(?m)^[ \t]*(?:#(?!!)|//(?!\S*/)|--[ \t]|;;).*$")
 # After these, a word is a file whatever it is called.
 _RUNS = re.compile(
     r"(?:ba|da|z|k|fi|a|c|tc)?sh|\.|source|exec|(?:python|pypy|perl|ruby|node|php|lua|tclsh)[0-9.]*|[gmn]?awk|bun|deno"
@@ -101,7 +102,7 @@ def named(text: str) -> Iterator[Named]:
         is_option = word.startswith("-")
         if is_option and not word.startswith("--") and len(word) > len("-f"):
             yield Named(word[len("-f") :], runs=True)
-        elif not is_option and not _PATTERN.search(word):
+        elif not (is_option or _PATTERN.search(word) or text.startswith("://", match.start() - 1)):
             yield Named(word, runs)
         runs = _RUNS.fullmatch(word if is_option else word.rpartition("/")[2] or word) is not None
     for pattern in _MODULES:

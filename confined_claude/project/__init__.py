@@ -13,7 +13,7 @@ from ..engine.context import address_in_use
 from ..errors import ConfinedError, EngineError, system_error
 from ..fs.directory import Location, link_error
 from ..host import Host
-from ..text import sha256
+from ..text import normal_path, sha256
 from . import places
 from .boundaries import SCAFFOLD, mark_of
 
@@ -182,7 +182,7 @@ def _check_name(directory: Path) -> None:
 
 def check_place(root: Path, host: Host) -> None:
     """Raise ConfinedError if ``root``, a real path, cannot be a project of this host."""
-    if current := [entry for entry in host.path if os.path.normpath(entry or ".") == "."]:
+    if current := [entry for entry in host.path if normal_path(entry or ".") == "."]:
         raise ConfinedError(
             f"Your PATH names the current directory ({current[0]!r}): its programs would run in place of others.",
             "Take that entry out of PATH, and start again.",

@@ -13,6 +13,7 @@ from ..errors import ConfinedError
 from ..fs.identity import status_without_links
 from ..fs.spelling import as_listed
 from ..host import Host
+from ..text import normal_path
 from . import hides_the_containers, refusal
 
 _MODES = ("ro", "rw")
@@ -49,8 +50,8 @@ def parse(entry: str, base: Path, host: Host) -> tuple[Path, Path, bool]:
         rest.pop()
     if path.partition("/")[0] == "~":
         path = os.path.realpath(host.home) + path[1:]
-    source = Path(os.path.normpath(base / path))
-    return source, Path(os.path.normpath(rest[0])) if rest else source, writable
+    source = Path(normal_path(base / path))
+    return source, Path(normal_path(rest[0])) if rest else source, writable
 
 
 def place_of(entry: str, root: Path, host: Host) -> str:

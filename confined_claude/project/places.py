@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from ..text import normal_path, rooted
+
 _KEYS = """.ssh .gnupg .aws .azure .kube .docker .config .password-store .pki .gcloud .oci .step .minikube .terraform.d
     .ansible .sops .age .mozilla .thunderbird .bitcoin .ethereum .electrum .var/app .local/share/keyrings
     Library/Keychains Library/Preferences Library/Containers .colima .lima .orbstack .rd"""
@@ -67,12 +69,12 @@ def is_private(root: str, home: str, environ: Mapping[str, str]) -> bool:
     """Return whether ``root``, a real path, is one of the places of the user with the real ``home``, or in a tree."""
     tops = [f"{home}/{name}" for name in TOPS]
     trees = [f"{home}/{name}" for name in TREES]
-    trees += [place for name in _VARIABLES if (place := environ.get(name, "")).startswith("/")]
+    trees += [normal_path(place) for name in _VARIABLES if (place := environ.get(name, "")).startswith("/")]
     above = [root, *map(str, Path(root).parents)]
     files = [f"{home}/{name}" for name in (*_START_UP, *_KEY_FILES)]
     if root in tops or root in files or not set(above).isdisjoint(trees):  # they may be missing
         return True
-    if any(environ.get(name, "").startswith(f"{root}/") for name in _KEY_VARIABLES):
+    if any(rooted(environ.get(name, "")).startswith(f"{root}/") for name in _KEY_VARIABLES):
         return True
     # Any of them may be a link. Files are compared, as resolving dozens of paths takes a noticeable part of a start.
     return not (

@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 
 from ..errors import ConfinedError
+from ..text import normal_path
 
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 # Of the env setting: NAME takes the value of the user's own environment.
@@ -94,7 +95,7 @@ def shown(entry: str) -> str:
 
 def located(path: str, root: Path) -> Path:
     """Return where a path of a setting leads: ``~`` is the home directory, a relative one counts from ``root``."""
-    return Path(os.path.normpath(root / Path(path).expanduser()))
+    return Path(normal_path(root / Path(path).expanduser()))
 
 
 def resolve_file(path: str, root: Path) -> str:

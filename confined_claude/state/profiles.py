@@ -16,6 +16,7 @@ from ..errors import ConfinedError
 from ..fs.directory import Directory
 from ..fs.lock import locked
 from ..host import CLAUDE_CONFIG_DIR, Host
+from ..text import normal_path
 from . import store
 from .store import state_of
 
@@ -38,7 +39,7 @@ class Profile(NamedTuple):
 
     def bind(self, host: Host) -> Host:
         """Return ``host`` as this profile sees it: with its own Claude config."""
-        if os.path.abspath(host.claude_config) == str(self.source):  # noqa: PTH100 - not to be resolved
+        if normal_path(host.claude_config.absolute()) == str(self.source):
             return host
         environ = {name: value for name, value in host.environ.items() if name != CLAUDE_CONFIG_DIR}
         # The client keeps some files elsewhere if the variable is set, so for its own default it is not.
@@ -90,7 +91,7 @@ def forget(host: Host) -> None:
 
 def _find(host: Host, wanted: str, recorded: Mapping[str, Path]) -> Profile:
     named = host.environ.get(CLAUDE_CONFIG_DIR)
-    its_own = Path(os.path.abspath(host.claude_config))  # noqa: PTH100 - not to be resolved
+    its_own = Path(normal_path(host.claude_config.absolute()))
     # Where there is no ~/.claude, the only account of many a host is in the directory that the variable names.
     default = recorded.get(DEFAULT)
     is_new_default = default is None and bool(named) and not (host.home / ".claude").is_dir()

@@ -14,7 +14,7 @@ from ..errors import ConfinedError, system_error
 from ..fs.directory import Directory, Location
 from ..host import Host
 from ..project import SCAFFOLD, Project
-from ..text import parse_json
+from ..text import normal_path, parse_json
 from . import store
 from .store import LOCK, PROJECTS
 
@@ -158,7 +158,7 @@ def find(word: str, state: Location) -> Known:
             return known
     with contextlib.suppress(FileNotFoundError):  # the current directory, which may be gone
         # A directory that is a link by now was another project.
-        for root in (os.path.abspath(word), os.path.realpath(word)):  # noqa: PTH100 - it is not to be resolved
+        for root in (normal_path(Path(word).absolute()), os.path.realpath(word)):
             for known in found:
                 if str(known.root) == root:
                     return known

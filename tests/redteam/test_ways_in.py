@@ -245,7 +245,7 @@ def test_a_project_gets_a_mount_only_by_trust_and_only_that_place(field: Field) 
         done = field.user.run("confined-claude", "trust", *words, cwd=field.project)
         return done.returncode, done.stdout + done.stderr
 
-    for entry in ("~/.ssh", "~/.ssh:/data", "/"):
+    for entry in ("~/.ssh", "~/.ssh:/data", "/", f"/{field.user.home}"):
         assert asks(entry) == 2
         code, said = trust()
         assert code == 2

@@ -17,6 +17,7 @@ from confined_claude.host import SAFE_GIT_KEYS, Host, gitconfig_text, time_zone
 from confined_claude.session.git import plan_git
 from confined_claude.settings import Settings
 from confined_claude.system import APP
+from confined_claude.text import rooted
 
 from .conftest import as_plain_user
 
@@ -243,6 +244,14 @@ def test_the_directories_follow_the_xdg_variables(tmp_path: Path, monkeypatch: p
     assert host.user_config_file == tmp_path / "c/confined-claude/config.toml"
 
 
+def test_two_slashes_in_front_are_one_in_all_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", *XDG, "CLAUDE_CONFIG_DIR", "GIT_CONFIG_GLOBAL"):
+        monkeypatch.setenv(name, f"//made-up/{name}")
+    host = Host.current()
+    found = (host.home, host.data, host.state, host.config, host.claude_config, *host.git_files)
+    assert [path for path in found if path.anchor != "/"] == []
+
+
 def test_the_directories_are_in_the_home_directory_by_default() -> None:
     host = Host.current()
     home = Path(os.environ["HOME"])
@@ -260,7 +269,7 @@ def test_the_directories_are_those_of_platformdirs(given_ones: dict[str, str]) -
             patch.setenv(name, value)
         found = Host.current()
         named = (platformdirs.user_data_dir, platformdirs.user_state_dir, platformdirs.user_config_dir)
-        assert (found.data, found.state, found.config) == tuple(Path(ask(APP)) for ask in named)
+        assert (found.data, found.state, found.config) == tuple(Path(rooted(ask(APP))) for ask in named)
 
 
 @pytest.mark.root

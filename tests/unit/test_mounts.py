@@ -163,25 +163,28 @@ def test_keys_settings_and_programs_of_the_user_are_refused(path: str, mode: str
         put(host.home / path[2:])
     else:
         (host.home / path[2:]).mkdir(parents=True, exist_ok=True)
-    assert "No session may see" in refused(root, host, f"{path}{mode}")
+    for spelled in (path, path.replace("~", f"/{host.home}"), path.replace("~", f"/.././/{host.home}")):
+        assert "No session may see" in refused(root, host, f"{spelled}{mode}")
 
 
 def test_the_tools_own_places_and_what_holds_them_are_refused(root: Path, host: Host) -> None:
     for place in (host.data, host.state, host.config, host.claude_config):
         place.mkdir(parents=True, exist_ok=True)
-        assert "Confined Claude" in refused(root, host, f"{place}:/x") or "keys of yours" in refused(
-            root, host, f"{place}:/x"
-        )
+        for spelled in (f"{place}:/x", f"/{place}:/x"):
+            message = refused(root, host, spelled)
+            assert "Confined Claude" in message or "keys of yours" in message
     other = host.state / "projects/other-01234567"
     other.mkdir(parents=True)
-    assert "No session may see" in refused(root, host, f"{other}:/x")
+    for spelled in (f"{other}:/x", f"/{other}:/x"):
+        assert "No session may see" in refused(root, host, spelled)
 
 
 @pytest.mark.parametrize(
     "path", ["/", "/etc", "/usr", "/etc/passwd", "/var/lib", "/proc", "/dev", "/run", "/sys", "/home", "/tmp"]
 )
 def test_the_system_is_refused_wherever_it_would_be_inside(path: str, root: Path, host: Host) -> None:
-    assert "No session may see" in refused(root, host, f"{path}:/data")
+    for spelled in (path, f"/{path}", f"/{path}/", f"//..{path}"):
+        assert "No session may see" in refused(root, host, f"{spelled}:/data")
 
 
 ADDRESSES = {
@@ -250,7 +253,8 @@ def test_nothing_can_be_in_the_place_of_what_the_container_has(
     target: str, root: Path, host: Host, tmp_path: Path
 ) -> None:
     (tmp_path / "data").mkdir()
-    assert "the container has its own" in refused(root, host, f"../../data:{target}")
+    for spelled in (target, f"/{target}", f"//..{target}"):
+        assert "the container has its own" in refused(root, host, f"../../data:{spelled}")
     assert bound(root, host, "../../data:/home/claude/data")  # the control
 
 
@@ -296,6 +300,10 @@ def test_what_the_containers_root_trusts_is_no_source_and_no_project_either(path
         ["../lib/inner:rw", "../lib:ro"],
         ["../lib:/x", "../other:/x"],
         ["../lib:/x", "../other:/x/y"],
+        ["/PROJECT"],
+        ["../lib:/PROJECT/lib"],
+        ["../lib:/x", "../other://x/y"],
+        ["../lib:rw", "/PROJECT/../lib/inner:ro"],
     ],
 )
 def test_mounts_that_overlap_are_refused(entries: list[str], root: Path, host: Host) -> None:
@@ -333,12 +341,16 @@ def test_what_a_project_asks_for_is_shown_with_its_real_place(
     assert asked(root, "../library:/x").endswith(f"which is {library} at /x (read-only)")
 
 
-@pytest.mark.parametrize("entry", ["~/.ssh", "/etc", "/", "~", "../link", "."])
+@pytest.mark.parametrize(
+    "entry",
+    ["~/.ssh", "/etc", "/", "~", "../link", ".", "/HOME/.ssh", "//etc", "//", "/HOME", "../x://opt/confined-claude"],
+)
 def test_what_no_session_may_see_cannot_even_be_allowed(
     entry: str, root: Path, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(host.home))
     (host.home / ".ssh").mkdir(parents=True)
     (root.parent / "link").symlink_to(host.home / ".ssh")
-    with pytest.raises(ConfinedError, match=r"No session may see|is a link|overlaps"):
-        asked(root, entry)
+    (root.parent / "x").mkdir()
+    with pytest.raises(ConfinedError, match=r"No session may see|is a link|overlaps|Nothing can be mounted"):
+        asked(root, entry.replace("HOME", str(host.home)))

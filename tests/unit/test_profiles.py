@@ -36,7 +36,8 @@ def use(host: Host, wanted: str = "host") -> Profile:
 def test_without_a_variable_it_is_the_default_one_and_nothing_is_recorded(host: Host, home: Path) -> None:
     for wanted in ("host", "default"):
         assert use(host, wanted) == Profile("default", home / ".claude")
-    assert use(named(host, home / ".claude/")) == Profile("default", home / ".claude")
+    for spelled in (home / ".claude/", f"/{home}/.claude"):
+        assert use(named(host, spelled)) == Profile("default", home / ".claude")
     assert not host.state.exists()
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from confined_claude.console import say, wrapped
-from confined_claude.text import escape, parse_json, strip_controls, wrap
+from confined_claude.text import escape, normal_path, parse_json, strip_controls, wrap
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,22 @@ from confined_claude.text import escape, parse_json, strip_controls, wrap
 )
 def test_what_is_not_printable_is_escaped(text: str, escaped: str) -> None:
     assert escape(text) == escaped
+
+
+@pytest.mark.parametrize(
+    ("path", "normal"),
+    [
+        ("//", "/"),
+        ("//a", "/a"),
+        ("///a//b/", "/a/b"),
+        ("//../a/./b/..", "/a"),
+        ("a//b", "a/b"),
+        ("../a", "../a"),
+        ("", "."),
+    ],
+)
+def test_a_path_has_one_spelling_by_its_names(path: str, normal: str) -> None:
+    assert normal_path(path) == normal
 
 
 def test_lines_wrap_at_words_and_commands_stay_together() -> None:

@@ -165,6 +165,11 @@ def test_of_another_project_inside_only_the_id_may_be_known() -> None:
     assert {path: scope.contains(path) for path in inside} == inside
 
 
+def test_a_path_is_in_the_project_however_it_is_spelled() -> None:
+    scope = ProjectScope(HERE)
+    assert all(map(scope.contains, (f"/{HERE}", f"/{HERE}//sub", f"//.{HERE}/sub/..")))
+
+
 @pytest.mark.parametrize("path", [7, None, "relative", "/made-up/a", "/made-up/a/b-c/../x", "/made-up/a/b-c/\ud83d"])
 def test_a_path_that_is_not_in_the_project(path: object) -> None:
     assert not ProjectScope(HERE, unreadable=frozenset(["x-00000000"])).contains(path)

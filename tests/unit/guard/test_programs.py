@@ -34,6 +34,7 @@ def told(findings: list[Finding]) -> list[tuple[str, bool]]:
 def test_entries_of_a_path(root: Path) -> None:
     path = f"/usr/bin:{root}/bin:./node_modules/.bin:{root}/.venv/bin:../tools:{root}-too/bin:.::..:/"
     assert list(directories(path.split(":"), root, {".venv"})) == ["/bin", "/bin", "node_modules/.bin", "tools"]
+    assert list(directories([f"/{root}//bin"], root, set())) == ["/bin", "/bin"]
 
 
 @pytest.mark.parametrize(

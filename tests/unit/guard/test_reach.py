@@ -126,6 +126,17 @@ def test_what_a_setting_leads_to_is_reported(name: str, where: str, text: str, p
     assert_followed(tmp_path / "project", path)
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["source {}/t/x.sh", "source /{}/t/x.sh", "source /.{}//./t/x.sh", "/{}/t/x.sh", ". .//t/x.sh", '"$ROOT"//t/x.sh'],
+)
+def test_a_file_by_its_whole_path_is_found_however_that_is_spelled(line: str, tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    put(root / ".envrc", f"{line.format(root)}\n")
+    (root / "t").mkdir()
+    assert_followed(root, "t/x.sh")
+
+
 @pytest.mark.parametrize(("name", "text", "path"), HOOKS, ids=[row[0] for row in HOOKS])
 @pytest.mark.parametrize("where", ["", "sub/"])
 def test_what_a_hook_leads_to_is_reported(name: str, text: str, path: str, where: str, tmp_path: Path) -> None:
@@ -229,6 +240,7 @@ def test_of_a_package_json_what_a_hook_uses_counts(change: dict[str, Any], is_re
         (".husky/pre-commit", "# t/x.py\nmarkdownlint README.md docs/a.rst LICENSE\n", "README.md"),
         (".husky/pre-commit", "echo make sure that the LICENSE is there\n", "LICENSE"),
         (".husky/pre-commit", "# make\nsomething that may make\n", "Makefile"),
+        (".husky/pre-commit", "// see t/x.py\ncurl https://t/x.py\n", "t/x.py"),
         ("tasks.py", "def run(c, env):\n    run(env); load(c)\n", "env.txt"),
         ("tasks.py", "def run(c, env):\n    run(c)\n", "c.py"),
         ("tasks.py", "x = [e for e in y]\n", "e"),
