@@ -1,7 +1,8 @@
 """The engine's HTTP API, each request on a connection of its own.
 
-A unix socket is connected to. Any other address, TCP with TLS or ssh, is the docker command's to reach: it passes one
-connection on. In HTTP/1.0 an answer ends with its connection, so nothing has to be said of where it ends.
+A unix socket is connected to, and so is a port without TLS. Any other address, TCP with TLS or ssh, is the docker
+command's to reach: it passes one connection on. In HTTP/1.0 an answer ends with its connection, so nothing has to be
+said of where it ends.
 """
 
 from __future__ import annotations
@@ -134,10 +135,21 @@ class _Connection:
             return
         from . import command  # not on most machines
 
+        if (place := command.plain_place(address)) is not None:
+            try:
+                self.socket = socket.create_connection(place, seconds)
+            except OSError as error:
+                raise unreachable(str(error)) from None
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # keys are typed one by one
+            return
         self.socket, other = socket.socketpair()
         self.socket.settimeout(seconds)
-        with other, signals.held():
-            self._forwarder = command.forward(other.fileno())
+        try:
+            with other, signals.held():
+                self._forwarder = command.forward(other.fileno())
+        except BaseException:
+            self.socket.close()
+            raise
 
     def close(self) -> None:
         self.socket.close()

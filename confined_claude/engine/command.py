@@ -13,13 +13,19 @@ import subprocess
 from pathlib import Path
 
 from ..errors import EngineError
-from .context import address_in_use
+from ..text import escape
+from .context import address_in_use, port_of
 from .failures import INSTALL_HINT, PODMAN_HINT
 
 _TWO_ENGINES = (
     "Install Docker's own (Debian, Ubuntu: apt-get install docker-cli, in place of podman-docker), or use Podman's "
     f"engine: {PODMAN_HINT}"
 )
+_OTHER_ADDRESS = (
+    "Install it (Debian, Ubuntu: apt-get install docker-cli), or choose an engine at a unix socket of this machine. "
+    f"Podman's: {PODMAN_HINT}"
+)
+_WITH_TLS = ("DOCKER_TLS_VERIFY", "DOCKER_TLS")
 _ENDING_SECONDS = 5
 _SCRIPT_BYTES = 1 << 12
 # Where the engine is, is the user's to say; what the docker command does there is not. A builder of the user's own
@@ -77,10 +83,35 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in _CHANGING}
 
 
+def plain_place(address: str) -> tuple[str, int] | None:
+    """Return the host and the port of an engine's ``address`` that takes connections as they are; None for others.
+
+    Whether certificates belong to a docker context is the docker command's to know.
+    """
+    if not os.environ.get("DOCKER_HOST") or any(map(os.environ.get, _WITH_TLS)):
+        return None
+    from urllib.parse import urlsplit
+
+    parts, port = urlsplit(address), port_of(address)
+    is_plain = parts.scheme in ("tcp", "http") and not parts.path.strip("/")
+    return (parts.hostname, port) if is_plain and parts.hostname and port else None
+
+
 def forward(connection: int) -> subprocess.Popen[bytes]:
-    """Have the docker command connect the file descriptor ``connection`` with the engine."""
+    """Have Docker's docker command connect the file descriptor ``connection`` with the engine.
+
+    Raises EngineError if it is missing: Podman's does not know how.
+    """
+    found = _which("docker")
+    if found is None or _is_podmans(found):
+        scheme = escape(address_in_use(os.environ).partition("://")[0])
+        raise EngineError(
+            f"The engine's address begins with {scheme}://. Only Docker's own docker command reaches it, and "
+            f"{'that is missing' if found is None else f'{found} is Podman'}.",
+            _OTHER_ADDRESS,
+        )
     return subprocess.Popen(
-        [program(), "system", "dial-stdio"],
+        [found, "system", "dial-stdio"],
         stdin=connection, stdout=connection, stderr=subprocess.PIPE, env=environment(), start_new_session=True,
     )  # fmt: skip
 

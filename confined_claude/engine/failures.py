@@ -9,7 +9,7 @@ import re
 from ..errors import EngineError
 from ..system import IS_MAC, engine_sockets
 from ..text import escape
-from .context import address_in_use, is_listening, program_name
+from .context import address_in_use, is_listening, port_of, program_name
 
 INSTALL_HINT = (
     "Install Docker Desktop, OrbStack or Colima."
@@ -108,12 +108,14 @@ def unreachable(reason: str) -> EngineError:
 
     if hint := _another():
         return EngineError("The engine in use does not answer.", hint)
-    if shutil.which("docker") is None:
+    has_docker = shutil.which("docker") is not None
+    if not (has_docker or port_of(address_in_use(os.environ))):
         hint = f"Podman is here. Start its engine: {PODMAN_HINT}" if shutil.which("podman") else INSTALL_HINT
         return EngineError("There is no Docker engine on this machine.", hint)
     host = os.environ.get("DOCKER_HOST")
     else_ = f", or correct DOCKER_HOST, which is {escape(host)}." if host else " and check `docker context ls`."
-    return EngineError("The Docker engine does not answer.", f"{_START}{else_}")
+    name = "Docker engine" if has_docker else "engine in use"
+    return EngineError(f"The {name} does not answer.", f"{_START}{else_}")
 
 
 def _another() -> str:

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from confined_claude.engine import command
-
 FORWARDER = f"""#!{sys.executable}
 import socket, sys, threading, os
 assert sys.argv[1:] == ["system", "dial-stdio"], sys.argv
@@ -20,7 +18,7 @@ link = socket.socket(socket.AF_UNIX)
 try:
     link.connect(os.path.dirname(os.path.abspath(__file__)) + "/an.sock")
 except OSError:
-    sys.exit("Cannot connect to the Docker daemon at tcp://localhost:1.")
+    sys.exit("Cannot connect to the Docker daemon at ssh://localhost.")
 link.sendall(os.read(0, 65536))
 while piece := link.recv(65536):
     os.write(1, piece)
@@ -32,7 +30,7 @@ def forwarding(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = directory / "client"
     program.write_text(FORWARDER)
     program.chmod(0o755)
-    monkeypatch.setattr(command, "program", lambda: str(program))
+    monkeypatch.setattr("shutil.which", lambda _name: str(program))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from confined_claude.engine import command
+from confined_claude.engine import api, command
 from confined_claude.errors import EngineError
 
 # As Debian's and Fedora's package podman-docker has it.
@@ -61,3 +61,46 @@ def test_podman_is_told_which_engine_is_meant(programs: Path, monkeypatch: pytes
     monkeypatch.delenv("DOCKER_HOST")
     monkeypatch.setenv("DOCKER_CONFIG", str(programs))
     assert command.words(podman=True)[2] == "unix:///var/run/docker.sock"
+
+
+@pytest.mark.parametrize("address", ["ssh://core@127.0.0.1:41000/run/podman.sock", "tcp://localhost:2376"])
+def test_another_address_is_dockers_own_command_to_reach_and_no_other_is_tried(
+    address: str, programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", address)
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    scheme = address.partition(":")[0]
+    begin = f"The engine's address begins with {scheme}://. Only Docker's own docker command reaches it, and "
+    put(programs / "podman")
+    with pytest.raises(EngineError) as caught:
+        api.ask("GET", "/x")
+    assert caught.value.message == begin + "that is missing."
+    assert "podman.socket" in caught.value.hint
+    docker = put(programs / "docker", PODMAN_DOCKER.format("podman"))
+    with pytest.raises(EngineError) as caught:
+        api.ask("GET", "/x")
+    assert caught.value.message == begin + f"{docker} is Podman."
+
+
+@pytest.mark.parametrize(
+    ("address", "variable", "place"),
+    [
+        ("tcp://localhost:2375", "", ("localhost", 2375)),
+        ("http://[::1]:2375/", "", ("::1", 2375)),
+        ("tcp://localhost:2375", "DOCKER_TLS_VERIFY", None),
+        ("tcp://localhost:2375", "DOCKER_TLS", None),
+        ("https://localhost:2375", "", None),
+        ("tcp://localhost:2375/below", "", None),
+        ("tcp://localhost", "", None),
+        ("ssh://localhost:22", "", None),
+    ],
+)
+def test_only_a_port_without_certificates_is_connected_to_as_it_is(
+    address: str, variable: str, place: tuple[str, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", address)
+    if variable:
+        monkeypatch.setenv(variable, "1")
+    assert command.plain_place(address) == place
+    monkeypatch.delenv("DOCKER_HOST")  # then it is of a context, which may have some
+    assert command.plain_place(address) is None

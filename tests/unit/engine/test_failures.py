@@ -84,6 +84,10 @@ def test_an_engine_that_does_not_answer_is_sought_where_it_was_named(monkeypatch
     monkeypatch.setattr("shutil.which", lambda _name: "/usr/bin/docker")
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     assert unreachable("refused").hint.endswith("or correct DOCKER_HOST, which is tcp://127.0.0.1:1.")
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/podman" if name == "podman" else None)
+    assert unreachable("refused").message == "The engine in use does not answer."
+    assert unreachable("refused").hint.endswith("or correct DOCKER_HOST, which is tcp://127.0.0.1:1.")
+    monkeypatch.setattr("shutil.which", lambda _name: "/usr/bin/docker")
     monkeypatch.delenv("DOCKER_HOST")
     assert unreachable("refused").hint.endswith("and check `docker context ls`.")
 
