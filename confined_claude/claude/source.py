@@ -30,6 +30,8 @@ _LEAST_SECONDS = 1.0
 _BEFORE_END_SECONDS = 60.0
 _NEVER = 10**11
 _LIMIT_BYTES = 1 << 16
+_PIECE = 1 << 16
+_ERRORS_KEPT = 1 << 14  # of which the last line is shown
 # As Claude Code checks it.
 _KEY = re.compile(r"[!-~]{1,16384}")
 _REASON_LENGTH = 200
@@ -53,8 +55,8 @@ class Command:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def run(self, words: Sequence[str], environ: Mapping[str, str]) -> bytes:
-        """Return what it prints. Raises Failed, which has nothing of that."""
+    def run(self, words: Sequence[str], environ: Mapping[str, str], most: int) -> bytes:
+        """Return what it prints, ``most`` bytes at the most. Raises Failed, which has nothing of that."""
         import subprocess  # few hosts have such a command
 
         pipe = subprocess.PIPE
@@ -64,11 +66,9 @@ class Command:
             ) as process:
                 self._process = process
                 try:
-                    printed, errors = process.communicate(timeout=SECONDS)
-                except BaseException as error:
+                    printed, errors = _outputs(process, most)
+                except BaseException:
                     self.close()
-                    if isinstance(error, subprocess.TimeoutExpired):
-                        raise Failed(f"has not ended after {SECONDS:.0f} s") from None
                     raise
         except OSError as error:
             raise Failed(f"cannot run: {error.strerror or error}") from None
@@ -84,6 +84,43 @@ class Command:
         if self._process is not None:
             with contextlib.suppress(OSError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _outputs(process: subprocess.Popen[bytes], most: int) -> tuple[bytes, bytes]:
+    """Return what a process prints until it ends, and the end of its errors. Raises Failed if that is too much.
+
+    Neither takes more memory than that, however much comes.
+    """
+    import selectors  # few hosts have such a command
+    import subprocess
+
+    printed, errors = bytearray(), bytearray()
+    until = time.monotonic() + SECONDS
+    with selectors.DefaultSelector() as selector:
+        for pipe, kept in ((process.stdout, printed), (process.stderr, errors)):
+            if pipe is not None:
+                selector.register(pipe, selectors.EVENT_READ, kept)
+        while selector.get_map():
+            ready = selector.select(max(0.0, until - time.monotonic()))
+            if time.monotonic() > until:
+                raise _too_slow()
+            for key, _ in ready:
+                if piece := os.read(key.fd, _PIECE):
+                    key.data.extend(piece)
+                else:
+                    selector.unregister(key.fileobj)
+            del errors[:-_ERRORS_KEPT]
+            if len(printed) > most:
+                raise Failed(f"printed more than {most} bytes")
+    try:
+        process.wait(max(0.0, until - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        raise _too_slow() from None
+    return bytes(printed), bytes(errors)
+
+
+def _too_slow() -> Failed:
+    return Failed(f"has not ended after {SECONDS:.0f} s")
 
 
 class Source(NamedTuple):
@@ -184,11 +221,11 @@ class Renewal:
                 raise _failure(source, f"the {command[0]} command is missing on this machine")
             else:
                 words = [program, *command[1:]]
-            printed = self._command.run(words, {**source.environ, "PATH": path})
+            printed = self._command.run(words, {**source.environ, "PATH": path}, _LIMIT_BYTES)
         except Failed as failed:
             said = "" if source.form == SECRET else _LONG_WORD.sub("…", failed.said)[:_REASON_LENGTH].rstrip(".")
             raise _failure(source, said or f"it {failed.reason}") from None
-        return checked(source, printed[: _LIMIT_BYTES + 1])
+        return checked(source, printed)
 
 
 def checked(source: Source, printed: bytes) -> str:

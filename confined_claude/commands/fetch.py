@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import tempfile
 from pathlib import Path
 
 from ..errors import ConfinedError
@@ -16,6 +17,8 @@ from ..host import Host
 from ..state.current import current_project
 from ..text import escape
 from ..workspace import Workspace
+
+_ERRORS_KEPT = 1 << 14
 
 
 def _environ() -> dict[str, str]:
@@ -33,10 +36,8 @@ def fetch(host: Host) -> None:
     copies = guard.review(workspace).unfetched
     watched = guard.Branches(workspace)
     for copy in copies:
-        done = subprocess.run(shlex.split(copy.command), env=_environ(), capture_output=True, check=False)
-        if done.returncode:
-            reason = escape(os.fsdecode(done.stderr).strip().rpartition("\n")[2])
-            raise ConfinedError(f"git could not fetch: {reason}", f"To see why: {escape(copy.command)}")
+        if (reason := _failure(copy.command)) is not None:
+            raise ConfinedError(f"git could not fetch: {escape(reason)}", f"To see why: {escape(copy.command)}")
         for branch in copy.branches:
             says = _way_on(workspace.project.root, branch, is_checked_out=branch == copy.checked_out)
             print(f"Fetched {escape(f'confined/{branch}')}. {escape(says)}")
@@ -45,6 +46,16 @@ def fetch(host: Host) -> None:
         print(f"{says}: {', '.join(map(escape, paths)) or 'it could not be looked through'}.")
     if not copies:
         print("There is nothing to fetch.")
+
+
+def _failure(command: str) -> str | None:
+    """Run a git command; return the last line of its errors if it fails. A session can have it say a lot."""
+    with tempfile.TemporaryFile() as errors:
+        done = subprocess.run(
+            shlex.split(command), env=_environ(), stdout=subprocess.DEVNULL, stderr=errors, check=False
+        )
+        errors.seek(max(0, errors.seek(0, os.SEEK_END) - _ERRORS_KEPT))
+        return os.fsdecode(errors.read()).strip().rpartition("\n")[2] if done.returncode else None
 
 
 def _way_on(root: Path, branch: str, *, is_checked_out: bool) -> str:
@@ -59,6 +70,6 @@ def _way_on(root: Path, branch: str, *, is_checked_out: bool) -> str:
             return f"Your files are there already. To go on there: git checkout -b {quoted} && git reset {name}"
         is_here = isolation.head(Location(repository.own))["HEAD"] == isolation.BRANCH_IS + branch
         command = ["git", "-C", str(root), "merge-base", "--is-ancestor", "HEAD", f"refs/remotes/confined/{branch}"]
-        if is_here and not subprocess.run(command, env=_environ(), capture_output=True, check=False).returncode:
+        if is_here and _failure(shlex.join(command)) is None:
             return f"Your files are there already. To go on there: git reset {name}"
     return f"To merge it: git merge {name}"

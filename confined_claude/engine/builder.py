@@ -21,6 +21,7 @@ from typing import NamedTuple
 from . import command
 
 _TAIL = 20
+_MOST_OF_A_LINE = 1 << 16  # what an image runs may print without a line's end
 
 
 class _Format(NamedTuple):
@@ -146,7 +147,7 @@ def build(
             if process.stdin is not None:
                 with contextlib.suppress(BrokenPipeError), process.stdin:
                     process.stdin.write(b"" if podman else context)
-            for line in process.stdout or ():
+            while process.stdout is not None and (line := process.stdout.readline(_MOST_OF_A_LINE)):
                 on_line(line.decode("utf-8", "replace").rstrip("\n"))
         except BaseException:
             # The engine ends a build whose client is gone, and that may be a plugin: a child of the docker command.

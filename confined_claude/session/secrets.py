@@ -91,7 +91,7 @@ def _words(secret: Secret, host: Host, places: tuple[Path, ...]) -> tuple[str, .
 
 def _printed(secret: Secret, command: Command, words: tuple[str, ...], environ: Mapping[str, str]) -> bytes:
     try:
-        return command.run(words, environ)
+        return command.run(words, environ, MOST_BYTES)
     except Failed as failed:
         reason = failed.reason
         if secret.source == "keyring":  # a command could print the value there as well

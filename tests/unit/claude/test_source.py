@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,32 @@ def test_what_does_not_end_is_ended_with_all_that_it_has_started(
     while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("stream", ["1", "2"])
+def test_what_prints_without_end_takes_no_memory_for_it(stream: str, tmp_path: Path) -> None:
+    tracemalloc.start()
+    line = f"head -c 64000000 /dev/zero >&{stream}; touch {tmp_path}/end; [ {stream} = 1 ] || echo sk-made-up"
+    try:
+        if stream == "1":
+            with pytest.raises(ConfinedError, match=r"it printed more than 65536 bytes\."):
+                Renewal(source(line), on_path).first()
+            assert not (tmp_path / "end").exists()
+        else:
+            assert Renewal(source(line), on_path).first() == "sk-made-up"
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("how", ["says more and hangs", "closes what it prints to and hangs"])
+def test_its_time_is_the_same_whatever_it_prints(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SECONDS", 0.5)
+    line = "exec sleep 60 >&- 2>&-" if "closes" in how else "while :; do echo x >&2; done"
+    since = time.monotonic()
+    with pytest.raises(ConfinedError, match="has not ended after"):
+        Renewal(source(line), on_path).first()
+    assert time.monotonic() - since < 10
 
 
 @pytest.mark.parametrize(

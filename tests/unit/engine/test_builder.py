@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,23 @@ def test_the_builder_gets_context_labels_and_arguments_and_no_secret_on_its_comm
         "build --force-rm --tag a:name --no-cache --network host "
         "--build-arg BASE --build-arg HTTP_PROXY --label k=v=w -"
     )
+
+
+def test_output_without_a_lines_end_takes_no_memory_for_it(program: Program) -> None:
+    program.does("cat >/dev/null; head -c 32000000 /dev/zero | tr '\\0' x")
+    size = 0
+
+    def on_line(line: str) -> None:
+        nonlocal size
+        size += len(line)
+
+    tracemalloc.start()
+    try:
+        assert build(on_line=on_line)[0] == 0
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+    assert size == 32_000_000
 
 
 def test_podman_gets_the_context_as_a_directory(

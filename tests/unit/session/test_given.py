@@ -351,6 +351,14 @@ def test_a_secret_is_from_a_variable_a_file_or_a_command_and_given_as_variable_o
     assert by_path["run/secrets/e"] == (0o400, *ids)
 
 
+@pytest.mark.parametrize("how", ['file = "~/large"', 'command = "cat {}/large"'])
+def test_a_secret_of_a_mebibyte_of_any_bytes_is_given_as_a_file(how: str, here: Place) -> None:
+    content = bytes(range(256)) * 4096
+    put(here.host.home / "large", "").write_bytes(content)
+    user = f'[secrets.X]\n{how.format(here.host.home)}\nas_file = "~/x"\nalways = true'
+    assert dict(here.given(user).files) == {"/home/claude/x": content}
+
+
 def test_a_secret_that_nothing_names_is_given_only_if_it_is_always(here: Place) -> None:
     here.environ["X"] = "s3cret"
     table = '[secrets.X]\nvariable = "X"\n'
@@ -400,7 +408,8 @@ def test_only_the_user_defines_a_secret_and_a_name_without_one_is_an_error(here:
         ("command = \"printf '\\\\n\\\\n'\"", "printed nothing"),
         ('command = "nosuchprogram --s3cret"', "`nosuchprogram` ended with 127"),
         ("command = \"printf 'a\\\\000s3cret'\"", "has a NUL"),
-        ('command = "head -c 2000000 /dev/zero"\nas_file = "~/x"', "more than"),
+        ('command = "head -c 1048577 /dev/zero; sleep 60"\nas_file = "~/x"', "`head` printed more than 1048576 bytes"),
+        ('file = "~/larger"\nas_file = "~/x"', "larger"),
         ('variable = "MISSING"', "the variable MISSING has nothing"),
         ('file = "~/missing"', "missing"),
         ('file = "~/empty"', "~/empty has nothing"),
@@ -408,6 +417,7 @@ def test_only_the_user_defines_a_secret_and_a_name_without_one_is_an_error(here:
 )
 def test_a_secret_that_cannot_be_had_ends_the_start_without_its_value(table: str, said: str, here: Place) -> None:
     put(here.host.home / "empty", "\n")
+    put(here.host.home / "larger", "x" * 1_048_577)
     assert said in here.error(f"[secrets.X]\n{table}\nalways = true").message
 
 

@@ -1,0 +1,39 @@
+"""What ``fetch`` says where git fails, whatever that prints: the rest is in tests/engine and tests/redteam."""
+
+from __future__ import annotations
+
+import os
+import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from confined_claude.commands import fetch as module
+from confined_claude.errors import ConfinedError
+from confined_claude.guard.isolation import Unfetched
+from confined_claude.host import Host
+
+from ..guarding import put
+
+
+def test_the_last_words_of_git_are_the_reason_and_no_more_of_it_is_held(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "#!/bin/sh\nhead -c 32000000 /dev/zero | tr '\\0' x >&2\nprintf '\\nfatal: no\\033[31m\\n' >&2\nexit 128\n"
+    put(tmp_path / "bin/git", script).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    copies = SimpleNamespace(unfetched=[Unfetched(("main",), "git fetch x", "main")])
+    monkeypatch.setattr(module, "current_project", lambda _host: None)
+    monkeypatch.setattr(module.Workspace, "load_leniently", lambda *_: None)
+    for name, value in (("refuse_while_red", None), ("review", copies), ("Branches", None)):
+        monkeypatch.setattr(module.guard, name, lambda _workspace, value=value: value)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfinedError, match=r"^git could not fetch: fatal: no\S*31m") as caught:
+            module.fetch(host)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+    assert "\033" not in caught.value.message
+    assert caught.value.hint == "To see why: git fetch x"
