@@ -99,3 +99,14 @@ def code_of(loop: EventLoop, end: Answer) -> Callable[[], int | None]:
 
     loop.when_readable(end.socket.fileno(), receive)
     return lambda: codes[0] if codes else None
+
+
+def going_on(name: str, failure: EngineError) -> EngineError:
+    """Return the error for a session that could not be ended, by that ``failure``: its container may outlive an engine.
+
+    Podman's always do, and Docker's with `live-restore`.
+    """
+    return EngineError(
+        f"{failure.message} The session {name} could not be ended, and may go on.",
+        f"{failure.hint} Then `confined-claude run` joins or ends it, `confined-claude stop --session {name}` ends it.",
+    )

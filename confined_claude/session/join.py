@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from .. import signals
 from ..console import say
 from ..engine import containers, inside
-from ..errors import ConfinedError
+from ..errors import ConfinedError, EngineError
 from . import SHELL, WITH_PLUGINS
-from .attachment import Attachment, code_of
+from .attachment import Attachment, code_of, going_on
 from .event_loop import WATCH_SECONDS, EventLoop
 from .listing import Session
 
@@ -134,7 +134,10 @@ def resume(workspace: Workspace, session: Session) -> int | None:
                 code = attachment.wait_for(code_of(loop, end), lambda: False)
         finally:
             if containers.may_exist(session.key):
-                stop([session])
+                try:
+                    stop([session])
+                except EngineError as failure:
+                    raise going_on(session.name, failure) from None
     for line in meanwhile:
         say(line)
     return code

@@ -23,7 +23,7 @@ from ..guard.guards import Guards
 from ..signals import Signals
 from ..workspace import Workspace
 from . import strays
-from .attachment import Attachment, code_of
+from .attachment import Attachment, code_of, going_on
 from .event_loop import SETTLING_SECONDS, WATCH_SECONDS, EventLoop
 from .launch import Launch
 from .renewals import Renewals
@@ -75,10 +75,13 @@ class Supervisor:
     def __exit__(self, *_: object) -> None:
         if self._is_removed:
             return
-        if self._container:
-            containers.remove(self._container, gracefully=time.monotonic() > self._settled)
-        else:
+        if not self._container:
             self._remove_unknown()
+            return
+        try:
+            containers.remove(self._container, gracefully=time.monotonic() > self._settled)
+        except EngineError as failure:
+            raise failure if self._settled == math.inf else going_on(self._name, failure) from None
 
     def create(self) -> None:
         """Create the container, its image built first if that is missing; meanwhile the guard takes its snapshot."""
@@ -204,9 +207,10 @@ class Supervisor:
 
     def _explain(self, code: int) -> None:
         """Print what of this machine's the session may have died of."""
-        if code == containers.KILLED and containers.ran_out_of_memory(self._container):
-            say("The session used all the memory it may have, and was killed.")
-            say("Set `memory` to more, for instance with CONFINED_CLAUDE_MEMORY=16g, or let it do less at once.")
+        with contextlib.suppress(EngineError):  # gone since: the exit code is known
+            if code == containers.KILLED and containers.ran_out_of_memory(self._container):
+                say("The session used all the memory it may have, and was killed.")
+                say("Set `memory` to more, for instance with CONFINED_CLAUDE_MEMORY=16g, or let it do less at once.")
         for directory in (self._launch.workdir, self._workspace.host.data):
             with contextlib.suppress(OSError):
                 status = os.statvfs(directory)

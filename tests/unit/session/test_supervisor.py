@@ -157,6 +157,23 @@ def test_a_connection_to_the_engine_that_breaks_ends_the_session(session: Trial)
     assert session.ending() == ["rm identity"]
 
 
+def test_a_session_that_an_engine_may_have_left_running_is_not_said_to_have_ended(session: Trial) -> None:
+    """As with Podman, or Docker with live-restore: the engine goes away, and its containers do not."""
+    session.docker.does("touch runs; exec sleep 60", "command")
+    soon(session, lambda: (Path(session.docker.address).unlink(), session.docker.break_off()))
+    with pytest.raises(EngineError) as caught:
+        session.run()
+    assert caught.value.message.endswith("The session confined-claude-app could not be ended, and may go on.")
+    assert "`confined-claude run` joins or ends it" in caught.value.hint
+    assert session.ending() == []
+
+
+def test_a_session_that_is_killed_with_its_engine_keeps_its_exit_code(session: Trial) -> None:
+    session.docker.does("exit 137", "command")
+    session.docker.does("echo gone >&2; exit 1", "events")
+    assert session.run() == 137
+
+
 def test_output_that_nobody_reads_ends_the_session(session: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     session.docker.does("while echo more; do sleep 0.01; done", "command")
     reading, writing = os.pipe()
