@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -238,13 +238,24 @@ def time_zone(environ: Mapping[str, str], etc: Path = Path("/etc")) -> str:
     return ""
 
 
-def leave_out_of_path(root: Path) -> None:
-    """Take ``root``, all in it and relative entries out of this process's PATH: a session can put programs there."""
+# Returns what tells of an entry of PATH, an absolute path, whether sessions can put programs there by now.
+_Look = Callable[[], Callable[[str], bool]]
+_looks: list[_Look] = []
+
+
+def clean_path(look: _Look | None = None) -> None:
+    """Take what sessions can write, by ``look`` or the one given last, and relative entries out of this process's PATH.
+
+    What runs programs long after the start calls this before: other projects may have become known, and new links made.
+    """
+    if look is not None:
+        _looks[:] = [look]
+    if not _looks:
+        return
+    is_written = _looks[0]()
     entries = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    kept = [
-        entry for entry in entries if entry.startswith("/") and not f"{os.path.realpath(entry)}/".startswith(f"{root}/")
-    ]
-    os.environ["PATH"] = os.pathsep.join(kept)
+    kept = [entry for entry in entries if entry.startswith("/") and not is_written(entry)]
+    os.environ["PATH"] = os.pathsep.join(kept) or os.defpath  # an empty one is the current directory
 
 
 def gitconfig_text(settings: tuple[tuple[str, str], ...]) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -46,6 +47,11 @@ def sha256(content: bytes) -> str:
     Like the standard library's ``random``, this does without ``hashlib``, which loads all of OpenSSL: 3 ms and 2 MB of
     memory. What hashes files takes that, as it is several times faster at it.
     """
+    return str(_sha256()(content).hexdigest())
+
+
+@cache  # looking for a module that is not there takes 0.3 ms
+def _sha256() -> Any:
     try:
         from _sha2 import sha256 as algorithm  # type: ignore[import-not-found]
     except ImportError:
@@ -53,7 +59,7 @@ def sha256(content: bytes) -> str:
             from _sha256 import sha256 as algorithm  # type: ignore[import-not-found]  # before Python 3.12
         except ImportError:
             from hashlib import sha256 as algorithm
-    return str(algorithm(content).hexdigest())
+    return algorithm
 
 
 def folded(name: str) -> str:

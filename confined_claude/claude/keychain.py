@@ -9,7 +9,7 @@ import hashlib
 import subprocess
 import time
 
-from ..host import CLAUDE_CONFIG_DIR, Host
+from ..host import CLAUDE_CONFIG_DIR, Host, clean_path
 from ..system import IS_MAC
 from ..text import parse_json
 from .credentials import HostSignIn, usable
@@ -67,6 +67,7 @@ class Keychain:
         return self._identity
 
     def _ask(self, *options: str) -> subprocess.CompletedProcess[bytes]:
+        clean_path()
         user = self._host.environ.get("USER")
         account = ("-a", user) if user else ()
         return subprocess.run(

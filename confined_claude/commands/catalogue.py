@@ -87,6 +87,9 @@ def command(name: str | None = None, **help: str) -> Callable[[Callable[..., int
 def _placed(body: Callable[..., int | None]) -> Callable[..., int | None]:
     @wraps(body)
     def placed(host: Host, *, here: bool = False, **flags: str | bool | None) -> int | None:
+        from ..state.written import leave_out_of_path
+
+        leave_out_of_path(host)
         return body(host._replace(here=here), **flags)
 
     return placed

@@ -11,9 +11,8 @@ from ..errors import ConfinedError, ReviewNeeded
 from ..fs.directory import Location
 from ..guard.outgoing import Outgoing
 from ..guard.push_request import asked, described
-from ..host import Host, leave_out_of_path
+from ..host import Host
 from ..project import Project
-from ..state.current import leave_project_out_of_path
 from ..state.projects import projects
 from ..state.store import records_of, state_of
 from ..text import escape
@@ -25,11 +24,9 @@ def requests(host: Host) -> None:
 
     Raises ReviewNeeded if one waits, and there is no terminal to ask on.
     """
-    leave_project_out_of_path(host)
     are_there = False
     for workspace, outgoing in _waiting(host):
         are_there = True
-        leave_out_of_path(workspace.project.root)
         root = escape(str(workspace.project.root))
         print(f"A session in {root} asks for a push to {outgoing.request.shown_url}")
         try:

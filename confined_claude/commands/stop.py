@@ -7,7 +7,7 @@ from ..errors import ConfinedError
 from ..host import Host
 from ..project import Project
 from ..session import join, listing
-from ..state.current import current_project, leave_project_out_of_path
+from ..state.current import current_project
 from ..state.store import records_of
 
 
@@ -18,7 +18,6 @@ def stop(host: Host, wanted: str | None, *, all_projects: bool) -> None:
     """
     if all_projects and wanted is not None:
         raise ConfinedError("--all and --session cannot be combined.", "Leave out one of them.")
-    leave_project_out_of_path(host)
     found = listing.sessions(host)
     if not all_projects:
         here = project_for(host, wanted)

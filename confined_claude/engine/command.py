@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 
 from ..errors import EngineError
+from ..host import clean_path
 from ..text import escape
 from .context import address_in_use, port_of
 from .failures import INSTALL_HINT, PODMAN_HINT
@@ -47,6 +48,7 @@ def program() -> str:
 def _which(name: str) -> str | None:
     import shutil  # with three libraries for compression, and most starts look for no command
 
+    clean_path()
     return shutil.which(name)
 
 

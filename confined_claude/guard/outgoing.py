@@ -20,7 +20,7 @@ from typing import IO
 
 from ..errors import ConfinedError
 from ..fs.directory import Location
-from ..host import Host, gitconfig_text
+from ..host import Host, clean_path, gitconfig_text
 from ..state.store import read_json, write_json
 from ..text import strip_controls
 from ..workspace import Workspace, data_of
@@ -298,6 +298,7 @@ def _copy(source: BufferedIOBase, git: subprocess.Popen[bytes]) -> int:
 
 
 def _environment() -> dict[str, str]:
+    clean_path()
     given = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
     return {**given, "LC_ALL": "C.UTF-8", "PWD": _NOWHERE}
 

@@ -21,6 +21,7 @@ from ..container.egress.networks import SOCKETS
 from ..errors import ConfinedError
 from ..fs.directory import Directory, Location
 from ..fs.removal import remove_place
+from ..host import clean_path
 from ..text import counted, escape, strip_controls
 
 SOCKET = "agent"
@@ -217,6 +218,7 @@ def _running(directory: Directory) -> Iterator[None]:
 
 def _run(words: Sequence[str], what: str, directory: Directory | None = None) -> str:
     """Return what a command prints, which has the agent in ``directory``. Raises ConfinedError if it fails."""
+    clean_path()
     environ = {**os.environ, "SSH_AUTH_SOCK": SOCKET}
     where = Path("/") if directory is None else directory.path
     try:

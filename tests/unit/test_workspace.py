@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,7 @@ def test_the_current_directory_decides_which_project(
 def test_programs_of_the_project_and_of_known_projects_around_it_are_not_run(
     project: Project, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shutil.rmtree(project.scaffold)  # with it the project counts as one that was moved
     inner = project.root / "inner"
     (inner / ".git").mkdir(parents=True)
     (inner / ".git/HEAD").write_text("ref: refs/heads/main\n")

@@ -7,7 +7,6 @@ an interrupted clean has left there, the next one deletes.
 from __future__ import annotations
 
 from ...host import Host
-from ...state.current import leave_project_out_of_path
 from . import confirm
 from .confirm import Options
 from .project import ProjectCleanup
@@ -26,5 +25,4 @@ def clean(host: Host, word: str | None, options: Options) -> None:
 
 def clean_global(host: Host, options: Options) -> None:
     """Clean what all projects share. Raises ConfinedError as ``clean`` does."""
-    leave_project_out_of_path(host)
     confirm.carry_out(SharedCleanup(host), options)

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from confined_claude.commands import requests
+from confined_claude.commands.catalogue import COMMANDS
 from confined_claude.egress.relay import Relay
 from confined_claude.errors import ConfinedError, ReviewNeeded
 from confined_claude.guard import outgoing
@@ -33,6 +35,8 @@ from confined_claude.session import pushing
 from confined_claude.session.git import plan_git
 from confined_claude.settings import Settings
 from confined_claude.state import projects
+from confined_claude.state.store import records_of
+from confined_claude.state.written import leave_out_of_path
 from confined_claude.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(60)
@@ -186,7 +190,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, ground: Ground, capsys: pytest.Captu
         monkeypatch.setattr(requests.sys, "stdin", type("Terminal", (), {"isatty": lambda _: True})())
         monkeypatch.setattr(requests, "ask", lambda _question, letters: letter if letter in letters else letters[-1])
         capsys.readouterr()
-        requests.requests(ground.host)
+        COMMANDS["requests"].body(ground.host)
         return capsys.readouterr().out
 
     return run
@@ -326,6 +330,36 @@ def test_a_remote_that_is_ahead_is_not_overwritten(ground: Ground, answer: Answe
 
 
 # Attacks of the session
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["control", "known"])
+@pytest.mark.parametrize("push", ["ask", "agent/*"])
+def test_a_program_that_a_session_of_another_project_has_put_on_path_is_not_run(
+    ground: Ground, answer: Answer, monkeypatch: pytest.MonkeyPatch, push: str, is_known: bool
+) -> None:
+    other, canary = ground.root.with_name("other"), ground.place / "canary"
+    (other / "bin").mkdir(parents=True)
+    planted = other / "bin/git"
+    # The session's own git and the forge's find it, too.
+    lines = f'case "$1" in --git-dir=*) touch {canary};; esac', f'exec {shutil.which("git")} "$@"'
+    planted.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    planted.chmod(0o755)
+    ground.git("switch", "--quiet", "--create", "agent/fix")
+    ground.commit()
+    monkeypatch.chdir(ground.root)
+    monkeypatch.setenv("PATH", f"{other / 'bin'}:{os.environ['PATH']}")
+    leave_out_of_path(ground.host, ground.root)  # as a start does
+    if is_known:  # since then
+        projects.remember(records_of(ground.host, Project(other).id), other)
+    with ground.session(push), ground.pushing("origin", "agent/fix") as process:
+        if push == "ask":
+            ground.wait()
+            assert canary.exists() != is_known  # by the side that receives
+            canary.unlink(missing_ok=True)
+            monkeypatch.setenv("PATH", f"{other / 'bin'}:{os.environ['PATH']}")
+            answer("y")
+        assert process.wait(60) == 0
+    assert canary.exists() != is_known
 
 
 def is_asked_for(ground: Ground, answer: Answer, refspec: str, letter: str = "n") -> str:

@@ -1,0 +1,45 @@
+"""Where sessions can write, as far as that tells which programs of PATH this process may start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+
+from ..fs.identity import ways
+from ..fs.spelling import as_listed
+from ..host import Host, clean_path
+from ..project import SCAFFOLD, Project
+from .store import PROJECTS, state_of
+
+
+def leave_out_of_path(host: Host, root: Path | None = None) -> None:
+    """Take what sessions can write, and the project at ``root``, out of this process's PATH from now on."""
+    clean_path(partial(_look, host, root))
+
+
+def _look(host: Host, root: Path | None) -> Callable[[str], bool]:
+    """Return what tells of an entry of PATH whether a session could put a program there, by the records as they are.
+
+    Only what is above the entries is looked at, as there may be a thousand projects. A writable mount has records as a
+    project has, and one that was moved has its scaffold.
+    """
+    records, scaffold = f"{state_of(host).at(PROJECTS).path}/", f"/{SCAFFOLD}"
+    roots = {str(root), str(host.data), os.path.realpath(host.data)}
+    home = f"{os.path.realpath(host.home)}/"
+
+    @cache
+    def is_root(way: str) -> bool:
+        place = _spelled(way)
+        if place in roots or os.path.lexists(records + Project(Path(place)).id):
+            return True
+        return os.path.lexists(place + scaffold) and not home.startswith(f"{place}/")
+
+    return lambda entry: any(map(is_root, ways(Path(entry))))
+
+
+def _spelled(way: str) -> str:
+    """Return a path as its directories list it, where the file system finds its last name by another spelling too."""
+    above, _, name = way.rpartition("/")
+    return str(as_listed(Path(way))) if os.path.lexists(f"{above}/{name.swapcase()}") else way

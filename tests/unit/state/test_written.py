@@ -1,0 +1,96 @@
+"""Programs are not found where sessions can write: in any known project, whatever way PATH leads there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from confined_claude import host as facts
+from confined_claude.commands.catalogue import COMMANDS
+from confined_claude.host import Host, clean_path
+from confined_claude.project import Project
+from confined_claude.state import projects
+from confined_claude.state.store import records_of
+
+from ..guarding import put
+
+PROGRAM = "made-up-program"
+
+
+@pytest.fixture(autouse=True)
+def looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process looks for is as at a start."""
+    monkeypatch.setattr(facts, "_looks", [])
+
+
+def plant(directory: Path) -> Path:
+    put(directory / PROGRAM, "#!/bin/sh\n").chmod(0o755)
+    return directory
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+@pytest.mark.parametrize("way", ["itself", "below", "a link into it", "a link in it", "a link on the way", "dots"])
+def test_a_program_of_another_project_is_not_found(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, is_known: bool
+) -> None:
+    root, elsewhere = tmp_path / "other", tmp_path / "elsewhere"
+    found = plant(elsewhere if way == "a link in it" else root / "bin")
+    links = {
+        "a link into it": (tmp_path / "link", found),
+        "a link in it": (root / "link", elsewhere),
+        "a link on the way": (tmp_path / "link", root),
+    }
+    entry = {"itself": root, "dots": elsewhere / "../other/bin", "a link on the way": tmp_path / "link/bin"}.get(
+        way, links.get(way, (found,))[0]
+    )
+    if way == "itself":
+        plant(root)
+    if way in links:
+        root.mkdir(exist_ok=True)
+        links[way][0].symlink_to(links[way][1])
+    elsewhere.mkdir(exist_ok=True)
+    if is_known:
+        projects.remember(records_of(host, Project(root).id), root)
+    monkeypatch.setenv("PATH", f"{entry}:/usr/bin")
+    monkeypatch.chdir(elsewhere)
+    COMMANDS["requests"].body(host)
+    assert (shutil.which(PROGRAM) is None) == is_known
+    assert "/usr/bin" in os.environ["PATH"]
+
+
+def test_a_project_that_becomes_known_later_counts_from_then_on(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{plant(tmp_path / 'other/bin')}:relative:/usr/bin")
+    monkeypatch.chdir(tmp_path)
+    COMMANDS["requests"].body(host)
+    assert shutil.which(PROGRAM)
+    projects.remember(records_of(host, Project(tmp_path / "other").id), tmp_path / "other")
+    clean_path()
+    assert os.environ["PATH"] == "/usr/bin"
+
+
+def test_what_is_mounted_moved_and_shared_counts_and_the_home_directory_does_not(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounted, moved = plant(tmp_path / "mounted/bin"), plant(tmp_path / "moved/bin")
+    records_of(host, Project(tmp_path / "mounted").id).make().close()
+    put(tmp_path / "moved/.confined-claude/.gitignore")
+    put(host.home / ".confined-claude/.gitignore")
+    own = plant(host.home / "bin")
+    monkeypatch.setenv("PATH", f"{mounted}:{moved}:{host.data / 'shared'}:{own}")
+    COMMANDS["requests"].body(host)
+    assert os.environ["PATH"] == str(own)
+
+
+def test_a_path_of_which_nothing_is_left_does_not_become_the_current_directory(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path / 'other'}:.:")
+    monkeypatch.chdir(plant(tmp_path / "other"))
+    projects.remember(records_of(host, Project(tmp_path / "other").id), tmp_path / "other")
+    COMMANDS["requests"].body(host)
+    assert os.environ["PATH"] == os.defpath
