@@ -43,6 +43,14 @@ class OwnEngine:
     def docker(self, *words: str, check: bool = True) -> str:
         return docker("--host", self.address, *words, check=check)
 
+    def configure(self, file: Path, text: str, default_runtime: str) -> None:
+        """Have the engine read its configuration again, which names the runtime that it takes by default."""
+        file.write_text(text)
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+        told = ("info", "--format", "{{.DefaultRuntime}}")
+        wait_until(lambda: self.docker(*told).strip() == default_runtime)
+
     def end(self, ending: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(ending)

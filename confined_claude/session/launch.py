@@ -183,7 +183,7 @@ def plan_launch(
         engine_port=facts.engine_port,
         lent=facts.given.hosts if facts.given else (),
     )
-    if settings.network == "none" and settings.runtime != ENGINE:
+    if settings.network == "none" and facts.engine.has_foreign_runtime(settings.runtime):
         egress = egress._replace(join="none")  # whatever it makes of a network, there must be none
     sign_in = facts.sign_in or Chosen("", workspace.host.environ)
     # Without a network the password of a proxy would be there for nothing.
@@ -257,7 +257,8 @@ def _sets_rules(settings: Settings, engine: EngineFacts, image: ImageChain, *, i
     exec` takes it for uid 0, so no session may be or become that. An image that a project has a say in could keep it.
     """
     may_be_root = is_root or settings.sudo == "full"
-    may_differ = engine.podman or engine.rootless or engine.remaps_users or settings.runtime != ENGINE
+    is_foreign = engine.has_foreign_runtime(settings.runtime)
+    may_differ = engine.podman or engine.rootless or engine.remaps_users or is_foreign
     return not (may_be_root or image.is_custom or may_differ)
 
 
@@ -283,7 +284,7 @@ def _own_environment(workspace: Workspace, facts: HostFacts, egress: Egress, *, 
 
 def _join(egress: Egress, settings: Settings, engine: EngineFacts) -> str:
     """Return what the entrypoint is told of the session's network, and by which kernel that can be."""
-    if not egress.join or settings.runtime == ENGINE or not engine.kernel:
+    if not egress.join or not engine.has_foreign_runtime(settings.runtime) or not engine.kernel:
         return egress.join
     return f"{egress.join} kernel={engine.kernel}"
 

@@ -30,7 +30,6 @@ from ..host import Host, time_zone
 from ..image.recipe import image_chain
 from ..project import IGNORED, IGNORED_BEFORE, Project
 from ..project.boundaries import REPOSITORIES, mark_of
-from ..settings import ENGINE
 from ..state import locks, profiles, projects
 from ..state.facts import current_facts
 from ..state.store import state_of
@@ -156,7 +155,8 @@ def gather_facts(
         published=_published(workspace, reservation),
         engine_port=context.port_of(address),
         mounts=bound_mounts(workspace),
-        shares_kernel=engine.kernel == os.uname().release and workspace.settings.runtime == ENGINE,
+        shares_kernel=engine.kernel == os.uname().release
+        and not engine.has_foreign_runtime(workspace.settings.runtime),
     )
 
 

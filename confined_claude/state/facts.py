@@ -12,15 +12,19 @@ from typing import Any, NamedTuple
 from ..engine import containers
 from ..errors import ConfinedError
 from ..fs.directory import Location
+from ..settings import ENGINE
 from ..text import parse_json
 
 _FILE = "engine.json"
 _VALID_SECONDS = 24 * 3600.0
-# 1: the engine has passed a check; before that there was none.
-_VERSION = 1
+# 1: the engine has passed a check; before that there was none. 2: its default runtime.
+_VERSION = 2
 _SECCOMP = Path(containers.__file__).with_name("seccomp") / "profile.json"
 # As engines name the profile that is theirs by default, or none: one that somebody has written for an engine is kept.
 _REPLACEABLE = {f"name=seccomp,profile={name}" for name in ("default", "builtin", "unconfined")}
+
+# Runtimes that leave containers to this kernel and its networks, as the engines that have no other name them.
+_ORDINARY = frozenset(("", "runc", "crun", "io.containerd.runc.v2"))
 
 # Raises ConfinedError for an engine that gave these answers to ``docker info`` and ``docker version``.
 Check = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
@@ -30,7 +34,8 @@ class EngineFacts(NamedTuple):
     """Facts about an engine.
 
     Whose uids its containers have, whether SELinux labels keep them from files, whether it takes a seccomp profile from
-    its client, the release of its kernel, how much there is (bytes, processors), and what it limits.
+    its client, by which runtime it starts them unless told otherwise, the release of its kernel, how much there is
+    (bytes, processors), and what it limits.
     """
 
     podman: bool = False
@@ -38,6 +43,7 @@ class EngineFacts(NamedTuple):
     remaps_users: bool = False
     labels_files: bool = False
     takes_seccomp: bool = False
+    default_runtime: str = ""
     kernel: str = ""
     memory: int = 1 << 33
     cpus: int = 1
@@ -55,6 +61,10 @@ class EngineFacts(NamedTuple):
     def maps_caller_to_root(self) -> bool:
         """Whether the caller is uid 0 in containers, and cannot be another."""
         return self.rootless and not self.podman
+
+    def has_foreign_runtime(self, runtime: str) -> bool:
+        """Return whether a session with the setting ``runtime`` may have a kernel, or a network stack, of its own."""
+        return runtime != ENGINE or self.default_runtime not in _ORDINARY
 
     @property
     def isolation(self) -> tuple[str, ...]:
@@ -83,6 +93,8 @@ def from_answers(info: Mapping[str, Any], version: Mapping[str, Any]) -> EngineF
         labels_files=any(option.partition(",")[0] == "name=selinux" for option in options),
         # Podman's API takes the path of a profile on its own machine instead.
         takes_seccomp=not podman and not _REPLACEABLE.isdisjoint(options),
+        # Podman may name it by its path.
+        default_runtime=str(info.get("DefaultRuntime") or "").rpartition("/")[2],
         kernel=str(info.get("KernelVersion") or ""),
         memory=int(info.get("MemTotal") or default.memory),
         cpus=int(info.get("NCPU") or default.cpus),

@@ -723,13 +723,17 @@ def test_a_project_that_may_not_be_written_is_a_clear_error(plain_folder: Path) 
 # Another runtime
 
 
+@pytest.mark.parametrize(("runtime", "default"), [("runsc", "runc"), ("engine", "runsc"), ("runc", "kata")])
 @pytest.mark.parametrize("network", ["none", "internet", "allowlist", "open"])
 def test_a_session_with_another_runtime_proves_its_network_and_sets_no_rules(
-    network: str, root: Path, host: Host
+    network: str, runtime: str, default: str, root: Path, host: Host
 ) -> None:
-    usual = planned(root, host, Settings(network=network))
-    other = planned(root, host, Settings(network=network, runtime="runsc"), engine=EngineFacts(kernel="6.1.0"))
-    assert " --runtime runsc " in " ".join(other.privileges)
+    """The setting chooses it, or it is what the engine takes by default."""
+    engine = EngineFacts(kernel="6.1.0")
+    usual = planned(root, host, Settings(network=network), engine=engine._replace(default_runtime="runc"))
+    settings = Settings(network=network, runtime=runtime)
+    other = planned(root, host, settings, engine=engine._replace(default_runtime=default))
+    assert (f" --runtime {runtime} " in " ".join(other.privileges)) is (runtime != "engine")
     assert "--runtime" not in usual.privileges
     assert not other.egress.rules
     assert bool(other.egress.sidecar) is (network in ("internet", "allowlist"))

@@ -78,6 +78,20 @@ def test_an_engine_that_remaps_users() -> None:
     assert found.isolation[:2] == ("--userns", "host")
 
 
+@pytest.mark.parametrize(
+    ("told", "default", "is_foreign"),
+    [
+        *((name, name, False) for name in ("", "runc", "crun", "io.containerd.runc.v2")),
+        *(("runsc", "runsc", True), ("kata", "kata", True), ("/usr/bin/crun", "crun", False), (None, "", False)),
+        ("/usr/bin/krun", "krun", True),
+    ],
+)
+def test_the_runtime_that_an_engine_takes_by_default(told: str | None, default: str, is_foreign: bool) -> None:
+    found = from_answers({**INFO, "DefaultRuntime": told}, VERSION)
+    assert found == KNOWN._replace(default_runtime=default)
+    assert (found.has_foreign_runtime("engine"), found.has_foreign_runtime("runsc")) == (is_foreign, True)
+
+
 def test_a_kernel_with_the_older_cgroups_that_does_not_count_swap() -> None:
     found = from_answers({**INFO, "SwapLimit": False, "CgroupVersion": "1"}, VERSION)
     assert found == KNOWN._replace(limits_swap=False)
@@ -201,7 +215,7 @@ def test_what_is_broken_does_not_count(content: str, engine: Asked, address: str
     assert engine.times == 2
 
 
-@pytest.mark.parametrize("parts", [{"facts": {}}, {"facts": None}, {"asked": "now"}, {"asked": None}])
+@pytest.mark.parametrize("parts", [{"facts": {}}, {"facts": None}, {"asked": "now"}, {"asked": None}, {"version": 1}])
 def test_what_is_incomplete_does_not_count(parts: dict[str, Any], engine: Asked, address: str, host: Host) -> None:
     facts(host, address)
     changed(host, **parts)
