@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
@@ -26,6 +27,9 @@ from .named_files import read
 
 MOST_BYTES = 1 << 20
 _REASON_LENGTH = 200
+# The program of a command, after variables that may be secret. In doubt none: any other word may be a part of one.
+_QUOTED = r"""'[^']*'|"[^"$`\\]*\""""
+_PROGRAM = rf"\s*(?:{variables.NAME}=(?:{_QUOTED}|[\w./:@%+,=-])*\s+)*((?:{_QUOTED}|[\w./~+-])+)(?=[\s;|&<>]|$)"
 
 
 def values(
@@ -111,8 +115,8 @@ def _check(secret: Secret, value: bytes) -> None:
 
 def _name(secret: Secret) -> str:
     if secret.source == "command":
-        words = (word for word in secret.place.split() if "=" not in word)  # NAME=VALUE before it may be a secret
-        return f"`{next(words, 'its command')}`"
+        program = re.match(_PROGRAM, secret.place)
+        return f"`{program[1]}`" if program else "its command"
     return {"keyring": "the keyring", "variable": f"the variable {secret.place}", "file": secret.place}[secret.source]
 
 

@@ -398,12 +398,30 @@ def test_only_the_user_defines_a_secret_and_a_name_without_one_is_an_error(here:
         resolve(here.host.user_config_file, ProjectFiles.read(here.root / ".confined-claude"), {}, {})
 
 
+# What a message calls a command: its program, or nothing where a word might be a part of a secret.
+NAMED = {
+    "KEY='correct s3cret' false x": "`false`",
+    """KEY="correct 's3cret" A='x'"y z" /bin/false s3cret""": "`/bin/false`",
+    "'/bin/false' s3cret": "`'/bin/false'`",
+    "false;false s3cret": "`false`",
+    r"KEY=correct\\ s3cret false": "its command",
+    "KEY=$(echo s3cret x) false": "its command",
+    "KEY=`echo s3cret x` false": "its command",
+    "KEY=${X:-a s3cret b} false": "its command",
+    "KEY=x;s3cret=y false": "its command",
+    "KEY='a'$( s3cret 2>&1) false": "its command",
+    "(s3cret=x false)": "its command",
+    "$(echo s3cret >&2) false": "its command",
+}
+
+
 @pytest.mark.parametrize(
     ("table", "said"),
     [
         ('command = "echo s3cret; echo s3cret >&2; exit 7"', "`echo` ended with 7"),
         ('command = "KEY=s3cret false"', "`false` ended with 1"),
-        ('command = "KEY=s3cret"', "`its command` printed nothing"),
+        ('command = "KEY=s3cret"', "X: its command printed nothing"),
+        *((f'command = """{line}"""', f"X: {named} ended with 1") for line, named in NAMED.items()),
         ('command = "true"', "`true` printed nothing"),
         ("command = \"printf '\\\\n\\\\n'\"", "printed nothing"),
         ('command = "nosuchprogram --s3cret"', "`nosuchprogram` ended with 127"),
@@ -429,7 +447,7 @@ def test_a_command_that_hangs_is_ended_with_all_it_started(
     mark = here.root.parent / "mark"
     since = time.monotonic()
     error = here.error(f'[secrets.X]\ncommand = "(sleep 2; touch {mark}) & {end}"\nalways = true')
-    assert "`(sleep` has not ended after" in error.message
+    assert "X: its command has not ended after" in error.message
     assert time.monotonic() - since < 2
     time.sleep(2)
     assert not mark.exists()
