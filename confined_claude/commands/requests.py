@@ -10,6 +10,7 @@ from ..console import ask, show
 from ..errors import ConfinedError, ReviewNeeded
 from ..fs.directory import Location
 from ..guard.outgoing import Outgoing
+from ..guard.push_addresses import agree, is_agreed
 from ..guard.push_request import asked, described
 from ..host import Host
 from ..project import Project
@@ -40,9 +41,11 @@ def requests(host: Host) -> None:
             continue
         if not sys.stdin.isatty():
             continue
-        show("\n".join(asked(changes, outgoing.request)))
+        is_first = not is_agreed(workspace.state, outgoing.request.url)
+        show("\n".join(asked(changes, outgoing.request, is_first=is_first)))
         answer = ask("Push this, with your own rights? [y]es, [n]o, [l]ater ", "ynl")
         if answer == "y":
+            agree(workspace.state, outgoing.request.url)
             _push(outgoing)
         elif answer == "n":
             _refuse(outgoing, "the user has refused it")

@@ -111,9 +111,9 @@ def described(change: Change) -> Iterator[str]:
     yield from _first(100, _found(change.findings))
 
 
-def asked(changes: Sequence[Change], request: Request) -> Iterator[str]:
-    """Yield the lines to show right before the question: where it goes, and what is red."""
-    yield f"To {request.shown_url}:"
+def asked(changes: Sequence[Change], request: Request, *, is_first: bool) -> Iterator[str]:
+    """Yield the lines to show right before the question: where it goes, if it ``is_first`` there, and what is red."""
+    yield f"To {request.shown_url}{', the first push to this address' if is_first else ''}:"
     for change in changes:
         yield f"  {_title(change)}"
         yield from _first(10, _found(finding for finding in change.findings if finding.red))

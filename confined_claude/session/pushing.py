@@ -15,6 +15,7 @@ from io import BufferedReader
 from ..errors import ConfinedError
 from ..fs.removal import remove_place
 from ..guard.outgoing import WAITING_SECONDS, Outgoing
+from ..guard.push_addresses import is_agreed
 from ..guard.push_request import Request, Update
 from ..settings.specs import ASK
 from ..text import escape
@@ -93,7 +94,7 @@ class Pushes:
     def _passed(self, outgoing: Outgoing) -> dict[str, str]:
         """Push what needs no question, and return the answer; nothing if it needs one."""
         wanted = self._workspace.settings.push
-        if wanted == ASK:
+        if wanted == ASK or not is_agreed(self._workspace.state, outgoing.request.url):
             return {}
         changes = outgoing.examine(self._workspace)
         return outgoing.push() if all(change.may_pass(wanted) for change in changes) else {}

@@ -28,6 +28,7 @@ from confined_claude.commands.catalogue import COMMANDS
 from confined_claude.egress.relay import Relay
 from confined_claude.errors import ConfinedError, ReviewNeeded
 from confined_claude.guard import outgoing
+from confined_claude.guard.push_addresses import agree
 from confined_claude.guard.push_request import Request
 from confined_claude.host import Host
 from confined_claude.project import Project
@@ -176,6 +177,7 @@ def ground(tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> Itera
         client.chmod(0o755)
         (ground.place / "run").symlink_to(ground.workspace.relays.at("key").path)
         projects.remember(ground.workspace.state, root)
+        agree(ground.workspace.state, url)
         ground.commit(subject="First")
         subprocess.run(["git", "-C", root, "push", "--quiet", "origin", "main"], check=True)
         yield ground
@@ -625,6 +627,41 @@ def test_only_the_remotes_of_the_start_are_pushed_to(ground: Ground) -> None:
     assert code == 1
     assert "not a remote that the repository had" in printed
     assert ground.forge.refs("other.git") == {}
+
+
+@pytest.mark.parametrize("how", ["agreed", "for another project", "a remote", "pushurl", "another repository"])
+def test_an_address_that_a_session_has_chosen_is_asked_for_once(ground: Ground, answer: Answer, how: str) -> None:
+    """What an earlier session has left counts as recorded at the start; the first row is the control."""
+    other = ground.forge.make("other.git")
+    if how == "another repository":  # as unpacked from an archive
+        shutil.rmtree(ground.root / ".git")
+        subprocess.run(["git", "init", "--quiet", "--initial-branch=main", ground.root], check=True)
+        ground.commit()
+    ground.git("remote", "add", "other", ground.url if how == "pushurl" else other)
+    if how == "pushurl":
+        ground.git("config", "remote.other.pushurl", other)
+    if how in ("agreed", "for another project"):
+        records = ground.workspace.state if how == "agreed" else ground.workspace.state.parent.at("other-project")
+        agree(records, other)
+    new = ground.git("rev-parse", "HEAD")
+    with ground.session("agent/*"):
+        for number, name in enumerate(("agent/one", "agent/two")):
+            with ground.pushing("other", f"HEAD:refs/heads/{name}") as process:
+                if how != "agreed" and not number:
+                    ground.wait()
+                    assert ground.forge.refs("other.git") == {}
+                    assert f"\nTo {other}, the first push to this address:\n" in answer("y")
+                assert process.wait(60) == 0
+    assert ground.forge.refs("other.git") == dict.fromkeys(("refs/heads/agent/one", "refs/heads/agent/two"), new)
+
+
+def test_a_refused_push_agrees_to_no_address(ground: Ground, answer: Answer) -> None:
+    ground.git("remote", "add", "other", ground.forge.make("other.git"))
+    with ground.session("agent/*"):
+        for _ in range(2):
+            with ground.pushing("other", "HEAD:refs/heads/agent/x") as process:
+                assert "the first push to this address" in answer("n")
+                assert process.wait(60) == 1
 
 
 EVIL = """
