@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ..engine.context import address_in_use
 from ..errors import ConfinedError, EngineError, system_error
 from ..fs.directory import Location, link_error
+from ..fs.mounted import elsewhere
 from ..host import Host
 from ..text import normal_path, sha256
 from . import places
@@ -197,24 +198,29 @@ def refusal(root: Path, host: Host) -> str:
     """Return why ``root``, a real path, must not be mounted into a session; empty if it may be."""
     home = _real(host.home)
     own = [_real(place) for place in (host.data, host.state, host.config, host.claude_config, host.home / ".claude")]
+    paths = (root, *elsewhere(root))
     reasons = {
-        "it is your home directory, or contains it": root == home or root in home.parents,
-        "it contains the sign-in and records of Claude or Confined Claude, or is inside them": any(
-            root == place or root in place.parents or place in root.parents for place in own
+        "it is your home directory, or contains it": _is_or_holds(paths, (home,)),
+        "it contains the sign-in and records of Claude or Confined Claude, or is inside them": _is_or_holds(paths, own)
+        or any(_is_within(path, own) for path in paths)
+        or places.are_same(root.parents, own),
+        "keys of yours, or settings and programs that you use, are there": any(
+            places.is_private(str(path), str(home), host.environ) for path in paths
         ),
-        "keys of yours, or settings and programs that you use, are there": places.is_private(
-            str(root), str(home), host.environ
-        ),
-        "it is on your PATH": not places.identities([str(root)]).isdisjoint(
-            places.identities(entry for entry in host.path if entry.startswith("/"))
-        ),
+        "it is on your PATH": places.are_same([root], (entry for entry in host.path if entry.startswith("/"))),
         "whoever reaches a socket there, of the engine, an agent or a terminal, acts as you": any(
-            root == socket or root in socket.parents for socket in _sockets(host.environ)
+            not {socket, *socket.parents}.isdisjoint(paths) for socket in _sockets(host.environ)
         ),
         "it is part of the system": _is_of_the_system(root),
         "the container has directories of its own at that path": _is_of_the_container(root),
     }
     return next((reason for reason, applies in reasons.items() if applies), "")
+
+
+def _is_or_holds(paths: Sequence[Path], others: Iterable[Path]) -> bool:
+    """Return whether one of ``paths``, which are all of one directory, is or contains one of ``others``."""
+    others = {place for other in others for place in (other, *other.parents)}
+    return not others.isdisjoint(paths) or places.are_same(paths[:1], others)
 
 
 def hides_the_containers(target: Path, source: Path) -> bool:
@@ -251,7 +257,7 @@ def _sockets(environ: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _is_within(root: Path, trees: Iterable[Path]) -> bool:
-    return any(root == tree or tree in root.parents for tree in trees)
+    return not {root, *root.parents}.isdisjoint(trees)
 
 
 def _real(path: Path) -> Path:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
-from ..text import normal_path, rooted
+from ..text import folded, normal_path
 
 _KEYS = """.ssh .gnupg .aws .azure .kube .docker .config .password-store .pki .gcloud .oci .step .minikube .terraform.d
     .ansible .sops .age .mozilla .thunderbird .bitcoin .ethereum .electrum .var/app .local/share/keyrings
@@ -63,36 +64,73 @@ _OF_START_UP = (".config", ".config/systemd/user", ".config/autostart", "Library
 # In Claude Code's config, the directories whose entries it obeys.
 _OF_CLAUDE = ("", "/agents", "/commands", "/hooks", "/output-styles", "/plugins", "/rules", "/skills")
 _MAX_ENTRIES = 2000
+# What counts itself, and not with all in it.
+_ALONE = frozenset((*TOPS, *_KEY_FILES, *_START_UP))
 
 
 def is_private(root: str, home: str, environ: Mapping[str, str]) -> bool:
     """Return whether ``root``, a real path, is one of the places of the user with the real ``home``, or in a tree."""
-    tops = [f"{home}/{name}" for name in TOPS]
-    trees = [f"{home}/{name}" for name in TREES]
-    trees += [normal_path(place) for name in _VARIABLES if (place := environ.get(name, "")).startswith("/")]
+    alone = {f"{home}/{name}" for name in _ALONE}
+    trees = {f"{home}/{name}" for name in TREES}
+    trees.update(normal_path(place) for name in _VARIABLES if (place := environ.get(name, "")).startswith("/"))
     above = [root, *map(str, Path(root).parents)]
-    files = [f"{home}/{name}" for name in (*_START_UP, *_KEY_FILES)]
-    if root in tops or root in files or not set(above).isdisjoint(trees):  # they may be missing
+    if root in alone or not trees.isdisjoint(above):  # they may be missing
         return True
-    if any(rooted(environ.get(name, "")).startswith(f"{root}/") for name in _KEY_VARIABLES):
+    keys = (place for name in _KEY_VARIABLES if (place := environ.get(name, "")).startswith("/"))
+    if any(os.path.realpath(place).startswith(f"{root}/") for place in keys):
         return True
     # Any of them may be a link. Files are compared, as resolving dozens of paths takes a noticeable part of a start.
-    return not (
-        identities([root]).isdisjoint(identities(tops))
-        and identities(above).isdisjoint(identities((*trees, *start_up_links(home))))
-    )
+    found = list(_there(home, (*_ALONE, *TREES)))
+    alone = {path for name, path, _ in found if name in _ALONE}
+    trees.difference_update(f"{home}/{name}" for name in TREES)
+    trees.update(path for name, path, is_link in found if name not in _ALONE or (is_link and name in _START_UP))
+    return are_same([root], alone) or are_same(above, (*trees, *_links_of_start_up(home)))
 
 
 def start_up_links(home: str | Path) -> Iterator[str]:
     """Yield what programs read when they start, or what starts by itself, and is a link in ``home`` or behind one."""
-    for name in (*_START_UP, *TREES):
-        way = home
+    yield from (path for _, path, is_link in _there(str(home), (*_START_UP, *TREES)) if is_link)
+    yield from _links_of_start_up(home)
+
+
+def _links_of_start_up(home: str | Path) -> Iterator[str]:
+    return _links_in(f"{home}/{name}" for name in _OF_START_UP)
+
+
+def _there(home: str, names: Iterable[str]) -> Iterator[tuple[str, str, bool]]:
+    """Yield each of ``names`` that is in ``home``, its path, and whether it is a link or behind one: then it may be
+    missing.
+    """
+    listed: dict[str, Container[str]] = {}
+    for name in names:
+        way, is_link = home, False
         for part in name.split("/"):
-            way = f"{way}/{part}"
-            if os.path.islink(way):  # noqa: PTH114 - a Path for each takes longer than that
-                yield f"{home}/{name}"
+            if way not in listed:
+                listed[way] = _names_in(way)
+            if folded(part) not in listed[way]:
                 break
-    yield from _links_in(f"{home}/{name}" for name in _OF_START_UP)
+            way = f"{way}/{part}"
+            if is_link := os.path.islink(way):  # noqa: PTH114 - a Path for each takes longer than that
+                break
+        else:
+            yield name, way, False
+        if is_link:
+            yield name, f"{home}/{name}", True
+
+
+def _names_in(directory: str) -> Container[str]:
+    """Return the names in a directory as ``folded`` gives them: one list takes less than a look for each of them."""
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:  # noqa: TID251 - as below
+        names = {folded(entry.name) for entry in islice(entries, _MAX_ENTRIES)}
+        return names if len(names) < _MAX_ENTRIES else _Any()
+    return _Any()
+
+
+class _Any:
+    """The names in a directory that has too many, or cannot be listed: any may be there."""
+
+    def __contains__(self, _name: object) -> bool:
+        return True
 
 
 def claude_links(config: str | Path) -> Iterator[str]:
@@ -117,8 +155,12 @@ def _entries(directory: str) -> list[os.DirEntry[str]]:
     return []
 
 
-def identities(paths: Iterable[str]) -> set[tuple[int, int]]:
-    """Return the device and inode of each path that exists."""
+def are_same(paths: Iterable[str | Path], others: Iterable[str | Path]) -> bool:
+    """Return whether one of ``paths`` is the same file or directory as one of ``others``; those missing are not."""
+    return not _identities(paths).isdisjoint(_identities(others))
+
+
+def _identities(paths: Iterable[str | Path]) -> set[tuple[int, int]]:
     found = set()
     for path in paths:
         with contextlib.suppress(OSError, ValueError):
