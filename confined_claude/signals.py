@@ -160,8 +160,6 @@ def raise_at_ctrl_c() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         return
-    for number in (signal.SIGINT, signal.SIGALRM):
-        signal.signal(number, signal.default_int_handler)
     report = sys.unraisablehook
 
     def come_again(swallowed: Any) -> None:
@@ -170,6 +168,17 @@ def raise_at_ctrl_c() -> None:
         else:
             report(swallowed)
 
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        within = frame
+        while within is not None:
+            if within.f_code is come_again.__code__:  # what is raised there is lost for good
+                signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+                return
+            within = within.f_back
+        signal.default_int_handler(number, frame)
+
+    for number in (signal.SIGINT, signal.SIGALRM):
+        signal.signal(number, interrupt)
     sys.unraisablehook = come_again
 
 

@@ -185,6 +185,15 @@ def full_disk(after: int = 0) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@contextlib.contextmanager
+def nothing_stays_open() -> Iterator[None]:
+    """Fails the test if a file descriptor that is opened in the block is open after it."""
+    gc.collect()  # what others have left is not closed meanwhile
+    before = set(os.listdir("/proc/self/fd"))
+    yield
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
 def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
 
