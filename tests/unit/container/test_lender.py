@@ -11,7 +11,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,8 @@ from confined_claude.container.egress.policy import Policy
 from confined_claude.container.egress.proxy import Proxy
 from confined_claude.container.egress.request import Target
 
+from ..conftest import nothing_stays_open
+from ..waiting import until
 from .test_allowlist import SECONDS, Server, configuration, received
 
 HOST, OTHER = "api.example.test", "other.example.test"
@@ -386,10 +387,7 @@ def test_a_program_that_does_not_trust_the_sessions_certificate_is_recorded(worl
     sock = socket.create_connection(world.direct, SECONDS)
     with pytest.raises(ssl.SSLError):
         ssl.create_default_context().wrap_socket(sock, server_hostname=HOST)
-    deadline = time.monotonic() + SECONDS
-    while world.refused != ["trust"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: world.refused == ["trust"])
 
 
 def test_another_sessions_placeholder_is_only_a_word(world: World) -> None:
@@ -529,10 +527,9 @@ def test_what_is_lent_is_read_line_by_line_and_a_broken_line_changes_nothing(
 
 
 def test_the_authority_signs_for_its_names_alone_and_nothing_of_its_key_is_left(tmp_path: Path) -> None:
-    before = set(os.listdir("/proc/self/fd"))
-    pem, contexts = authority.make([HOST])
-    assert set(contexts) == {HOST}
-    assert set(os.listdir("/proc/self/fd")) == before
+    with nothing_stays_open():
+        pem, contexts = authority.make([HOST])
+        assert set(contexts) == {HOST}
     (tmp_path / "ca").write_bytes(pem)
     shown = subprocess.run(
         ["openssl", "x509", "-in", tmp_path / "ca", "-noout", "-text"], capture_output=True, text=True, check=True

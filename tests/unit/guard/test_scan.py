@@ -14,7 +14,7 @@ from confined_claude.fs.directory import Directory
 from confined_claude.guard import gitscan, snapshot, walk
 from confined_claude.guard.snapshot import resolve_inside
 
-from ..conftest import as_plain_user
+from ..conftest import as_plain_user, nothing_stays_open
 from ..guarding import Scanned, git_directory, only, put
 from .test_findings import ANYWHERE
 
@@ -169,9 +169,8 @@ def test_no_file_descriptor_stays_open(root: Path) -> None:
     for number, plant in enumerate(ANYWHERE):
         (root / f"p{number}").mkdir()
         plant.make(root / f"p{number}")
-    before = os.listdir("/proc/self/fd")
-    Scanned(root).findings()
-    assert os.listdir("/proc/self/fd") == before
+    with nothing_stays_open():
+        Scanned(root).findings()
 
 
 # Where links lead
