@@ -6,12 +6,13 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from confined_claude.claude import expiry, following
+from confined_claude.claude import credentials, expiry, following
 from confined_claude.claude.config import ClaudeConfig
 from confined_claude.claude.copied import Action, Copied, Decision, decide_during, token_hash
 from confined_claude.claude.credentials import HostSignIn
@@ -150,15 +151,21 @@ def test_a_login_at_the_very_moment_is_not_overwritten(place: Running, monkeypat
     assert place.credentials.read_bytes() == own[0]
 
 
-def test_while_the_client_writes_nothing_is_written(place: Running) -> None:
+def test_while_the_client_writes_nothing_is_written(place: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     place.sign_in(oauth())
     watch = place.start()
     place.renew(oauth(OTHER_TOKEN))
     lock = place.inside / ".storage-write.lock"
     lock.mkdir()
-    started = time.monotonic()
+    waited = []
+
+    def claudes_lock(config: Directory, seconds: float) -> AbstractContextManager[bool]:
+        waited.append(seconds)
+        return credentials.claudes_lock(config, seconds)
+
+    monkeypatch.setattr(following, "claudes_lock", claudes_lock)
     watch.look()
-    assert time.monotonic() - started < 0.5
+    assert waited == [0.0]
     assert place.copy()["accessToken"] == TOKEN
     watch.close()
     assert "another session writes" in place.told.pop()

@@ -17,6 +17,8 @@ from confined_claude.claude import source as module
 from confined_claude.claude.source import AWS, KEY, SECRET, Renewal, Source, checked
 from confined_claude.errors import ConfinedError
 
+from ..waiting import has_ended, until
+
 PATH = "/usr/bin:/bin"
 CREDENTIALS = {"AccessKeyId": "ASIAMADEUP", "SecretAccessKey": "made-up", "SessionToken": "made-up"}
 
@@ -141,14 +143,11 @@ def test_what_the_command_of_a_secret_says_of_a_failure_is_not_shown() -> None:
 def test_what_does_not_end_is_ended_with_all_that_it_has_started(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(module, "SECONDS", 0.5)
+    monkeypatch.setattr(module, "SECONDS", 3)
     with pytest.raises(ConfinedError, match="has not ended after"):
         Renewal(source(f"sleep 60 & echo $! >{tmp_path}/pid; wait"), on_path).first()
     pid = int((tmp_path / "pid").read_text())
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: has_ended(pid))
 
 
 @pytest.mark.parametrize("stream", ["1", "2"])

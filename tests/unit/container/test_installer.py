@@ -397,7 +397,9 @@ def held(config: Config) -> int:
     return fd
 
 
-def test_a_session_waits_for_another_and_then_does_not_do_it_again(config: Config) -> None:
+def test_a_session_waits_for_another_and_then_does_not_do_it_again(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     directory = config.plugin()
     fd = held(config)
 
@@ -406,8 +408,12 @@ def test_a_session_waits_for_another_and_then_does_not_do_it_again(config: Confi
         (directory / installer.STAMP).touch()
         os.close(fd)
 
-    other = threading.Timer(0.05, the_other)
-    other.start()
+    def heard(line: str) -> None:
+        say(line)
+        other.start()
+
+    say, other = installer.say, threading.Timer(0.05, the_other)
+    monkeypatch.setattr(installer, "say", heard)
     assert config.run() == ([], [WAITING])
     other.join()
 

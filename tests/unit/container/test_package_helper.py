@@ -11,7 +11,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -24,6 +24,9 @@ from hypothesis import strategies as st
 from confined_claude.container.packages import grammar, helper
 from confined_claude.container.packages.grammar import Refused, check, parse
 from confined_claude.container.packages.helper import PackageManager
+
+from ..conftest import nothing_stays_open
+from ..waiting import SECONDS, until
 
 SHIM = Path(helper.__file__).parents[1] / "bin/sudo"
 
@@ -190,7 +193,7 @@ case "$*" in
     *update*) : >"$0.lists/x_Packages"; echo updated ;;
     *remove*) kill -9 $$ ;;
     *purge*) sleep 600 & echo $! >"$0.pid"; echo forked ;;
-    *slow*) trap 'echo interrupted >"$0.log"; exit 3' INT; echo started; for _ in 1 2 3 4 5 6; do sleep 0.05; done ;;
+    *slow*) trap 'echo interrupted >"$0.log"; exit 3' INT; echo started; until [ -e "$0.go" ]; do sleep 0.05; done ;;
     *fail*) echo failed >&2; exit 100 ;;
     *) echo "$*"; env; pwd; cat ;;
 esac
@@ -225,9 +228,9 @@ def frames(data: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def received(connection: socket.socket) -> tuple[int, str]:
+def received(connection: socket.socket, seconds: float = SECONDS) -> tuple[int, str]:
     """The exit code and the output of a whole reply."""
-    connection.settimeout(10)
+    connection.settimeout(seconds)
     data = b""
     with contextlib.suppress(ConnectionResetError):
         while chunk := connection.recv(65536):
@@ -250,8 +253,9 @@ def answered(manager: PackageManager, uid: int | None = None) -> Iterator[socket
     thread = threading.Thread(target=attend)
     thread.start()
     with ours:
+        ours.settimeout(SECONDS)
         yield ours
-    thread.join(10)
+    thread.join(SECONDS)
     assert not thread.is_alive()
 
 
@@ -302,7 +306,8 @@ def test_how_to_keep_packages_is_told_once_after_a_success(manager: PackageManag
     assert "packages =" not in reply(manager, "apt-get", "install", "tmux")[1]
 
 
-def test_one_command_at_a_time(manager: PackageManager, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_command_at_a_time(manager: PackageManager, apt_get: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = b"confined-claude: waiting for another package command to end\n"
     with answered(manager) as first:
         first.sendall(request(payload("apt-get", "install", "slow")))
         assert first.recv(5 + 8)[5:] == b"started\n"
@@ -310,10 +315,11 @@ def test_one_command_at_a_time(manager: PackageManager, monkeypatch: pytest.Monk
             patch.setattr(helper, "TURN_SECONDS", 0.01)
             code, output = reply(manager, "apt-get", "clean")
         assert (code, output.splitlines()[-1]) == (1, "confined-claude: another package command does not end")
-        code, output = reply(manager, "apt-get", "clean")
-        assert code == 0
-        assert output.startswith("confined-claude: waiting for another package command to end\n")
-        assert received(first)[0] == 0
+        with answered(manager) as second:
+            second.sendall(request(payload("apt-get", "clean")))
+            assert second.recv(5 + len(waits))[5:] == waits
+            apt_get.with_suffix(".go").touch()
+            assert received(second)[0] == received(first)[0] == 0
 
 
 def test_a_client_that_leaves_interrupts_its_command_and_the_next_one_runs(
@@ -328,12 +334,11 @@ def test_a_client_that_leaves_interrupts_its_command_and_the_next_one_runs(
 
 def test_apt_get_that_cannot_be_started(manager: PackageManager, apt_get: Path) -> None:
     apt_get.unlink()
-    before = sorted(os.listdir("/proc/self/fd"))
-    assert reply(manager, "apt-get", "clean") == (
-        1,
-        "confined-claude: apt-get cannot be run: No such file or directory\n",
-    )
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    with nothing_stays_open():
+        assert reply(manager, "apt-get", "clean") == (
+            1,
+            "confined-claude: apt-get cannot be run: No such file or directory\n",
+        )
 
 
 def test_another_user_is_not_served(manager: PackageManager, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,7 +379,7 @@ def test_a_slow_request_is_refused_by_the_clock(manager: PackageManager, monkeyp
                 connection.sendall(bytes([byte]))
                 time.sleep(0.01)
         assert received(connection) == (1, "confined-claude: the request did not come in time\n")
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < SECONDS
 
 
 @pytest.fixture
@@ -405,7 +410,7 @@ def cleaned(directory: Path) -> bytes:
     """The whole reply to `apt-get clean`; a refusal for too many at once may cut the request off."""
     data = b""
     with connected(directory) as connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        connection.settimeout(10)
+        connection.settimeout(SECONDS)
         connection.sendall(request(payload("apt-get", "clean")))
         while chunk := connection.recv(65536):
             data += chunk
@@ -417,23 +422,16 @@ def test_the_helper_outlasts_its_clients(served: Path) -> None:
         with connected(served) as connection:
             connection.sendall(sent)
     # It takes a moment to see that clients have gone.
-    assert_soon(lambda: refuses_one_more(served))
-    assert_soon(lambda: frames(cleaned(served))[-1:] == [(b"x", b"\0")])
-
-
-def assert_soon(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not reached():
-        assert time.monotonic() < deadline
+    until(lambda: refuses_one_more(served))
+    until(lambda: frames(cleaned(served))[-1:] == [(b"x", b"\0")])
 
 
 def refuses_one_more(directory: Path) -> bool:
     """Return whether as many silent clients as are served shut out another one."""
     with contextlib.ExitStack() as stack:
         *_, last = [stack.enter_context(connected(directory)) for _ in range(helper.CLIENTS + 1)]
-        last.settimeout(0.5)
         with contextlib.suppress(TimeoutError):
-            return received(last) == (1, "confined-claude: too many package commands at once\n")
+            return received(last, 0.5) == (1, "confined-claude: too many package commands at once\n")
     return False
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from confined_claude.engine import builder
 from confined_claude.engine.builder import Step, Transcript
 from confined_claude.image.recipe import Recipe
 
+from ..waiting import has_ended, until
 from .conftest import Program
 
 CLASSIC = """\
@@ -223,8 +223,5 @@ def test_a_build_that_is_interrupted_ends_with_all_that_the_command_started(prog
 
     with pytest.raises(KeyboardInterrupt):
         build(on_line=interrupt)
-    pid = (program.directory / "pid").read_text().strip()
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    pid = int((program.directory / "pid").read_text())
+    until(lambda: has_ended(pid))

@@ -28,6 +28,7 @@ from confined_claude.settings.resolution import resolve
 from confined_claude.workspace import Workspace
 
 from ..guarding import put
+from ..waiting import has_ended, until
 from .test_launch import planned
 
 REFUSED = """BASH_LOADABLES_PATH USE_STAGING_OAUTH USE_LOCAL_OAUTH MCP_PROXY_URL MCP_PROXY_PATH MCP_OAUTH_CALLBACK_PORT
@@ -443,14 +444,13 @@ def test_a_secret_that_cannot_be_had_ends_the_start_without_its_value(table: str
 def test_a_command_that_hangs_is_ended_with_all_it_started(
     end: str, here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "SECONDS", 0.3)
-    mark = here.root.parent / "mark"
+    monkeypatch.setattr(source, "SECONDS", 2)
+    pid = here.root.parent / "pid"
     since = time.monotonic()
-    error = here.error(f'[secrets.X]\ncommand = "(sleep 2; touch {mark}) & {end}"\nalways = true')
-    assert "X: its command has not ended after" in error.message
-    assert time.monotonic() - since < 2
-    time.sleep(2)
-    assert not mark.exists()
+    error = here.error(f'[secrets.X]\ncommand = "sleep 60 & echo $! >{pid}; {end}"\nalways = true')
+    assert "X: `sleep` has not ended after" in error.message
+    assert time.monotonic() - since < 30
+    until(lambda: has_ended(int(pid.read_text())))
 
 
 def test_commands_run_beside_each_other_in_the_root_directory_without_input(here: Place) -> None:

@@ -40,6 +40,8 @@ from confined_claude.state.store import records_of
 from confined_claude.state.written import leave_out_of_path
 from confined_claude.workspace import Workspace
 
+from ..waiting import until
+
 pytestmark = pytest.mark.timeout(60)
 
 CLIENT = """#!{python}
@@ -127,10 +129,7 @@ class Ground:
         return any(self.workspace.requests.path.glob("*/*/open"))
 
     def wait(self) -> None:
-        deadline = time.monotonic() + 30
-        while not self.waiting():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(self.waiting)
 
     def raw(self, line: bytes, pack: bytes = b"") -> str:
         """Send the host what no git would; return its answer."""
@@ -848,12 +847,9 @@ def test_a_newer_push_takes_the_place_of_one_whose_git_is_gone(ground: Ground, a
         with ground.pushing("origin", "main") as process:
             ground.wait()
             process.kill()
-        deadline = time.monotonic() + 30
         new = ground.commit(subject="New")
         with ground.pushing("origin", "main") as process:
-            while not (ground.workspace.requests.at("key", "2").path / "open").exists():
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            until((ground.workspace.requests.at("key", "2").path / "open").exists)
             assert "New" in answer("y")
             assert process.wait(60) == 0
     assert ground.forge.refs("app.git") == {"refs/heads/main": new}

@@ -7,7 +7,6 @@ import os
 import socket
 import struct
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,8 @@ from confined_claude.errors import ConfinedError
 from confined_claude.fs.directory import Location
 from confined_claude.session import ssh_agent
 from confined_claude.session.ssh_agent import SshAgent
+
+from ..waiting import until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -210,10 +211,7 @@ def test_the_agent_is_gone_with_the_session(ground: Ground) -> None:
 
     with ground.agent():
         assert agents()
-    deadline = time.monotonic() + 20
-    while agents():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: not agents())
 
 
 def test_other_ports_and_names_of_the_users_settings(ground: Ground) -> None:
