@@ -12,7 +12,6 @@ import socket
 import socketserver
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -117,7 +116,7 @@ class FakeEngine:
         self._waiting: list[queue.Queue[subprocess.Popen[bytes]]] = []
         self.begun, self.ended = threading.Event(), threading.Event()
         self.code: int | None = None
-        self._is_closed = False
+        self._is_closed, self._starting = False, threading.Lock()
         self._session: subprocess.Popen[bytes] | None = None
         self._sessions: list[subprocess.Popen[bytes]] = []
         directory.mkdir()
@@ -172,13 +171,15 @@ class FakeEngine:
 
     def start(self) -> None:
         """Start the session's command; that it has ended is known to all that wait for it."""
-        if self._is_closed:
-            return
-        self.ended.clear()
-        self._session = subprocess.Popen(
-            ["sh", "-c", ". ./command"], cwd=self.directory, stdout=PIPE, stderr=PIPE, start_new_session=True, bufsize=0
-        )
-        self._sessions.append(self._session)
+        command = ["sh", "-c", ". ./command"]
+        with self._starting:
+            if self._is_closed:
+                return
+            self.ended.clear()
+            self._session = subprocess.Popen(
+                command, cwd=self.directory, stdout=PIPE, stderr=PIPE, start_new_session=True, bufsize=0
+            )
+            self._sessions.append(self._session)
         self.begun.set()
 
         def wait(session: subprocess.Popen[bytes]) -> None:
@@ -209,8 +210,11 @@ class FakeEngine:
     def run(self) -> None:
         """Start the sidecar's program."""
         script = ["sh", "-c", "echo $$ >pid; . ./sidecar"]
-        process = subprocess.Popen(script, cwd=self.directory, stdin=PIPE, stdout=PIPE, stderr=PIPE, bufsize=0)
-        self.started.append(process)
+        with self._starting:
+            if self._is_closed:
+                return
+            process = subprocess.Popen(script, cwd=self.directory, stdin=PIPE, stdout=PIPE, stderr=PIPE, bufsize=0)
+            self.started.append(process)
         self._waiting.pop().put(process)
 
     def pass_on(self, write: Callable[[bytes], object]) -> None:
@@ -241,7 +245,8 @@ class FakeEngine:
             process.wait(SECONDS)
 
     def close(self) -> None:
-        self._is_closed = True
+        with self._starting:
+            self._is_closed = True
         self.stop()
         self._server.shutdown()
         self._server.server_close()
@@ -277,11 +282,3 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngi
     monkeypatch.setenv("DOCKER_HOST", f"unix://{made.address}")
     yield made
     made.close()
-
-
-def until(true: Callable[[], object]) -> None:
-    """Wait for what comes soon, with nothing that would tell."""
-    deadline = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)

@@ -23,7 +23,8 @@ from confined_claude.host import Host
 from confined_claude.project import Project
 from confined_claude.workspace import Workspace
 
-from ..fake_engine import LIVE, SECONDS, FakeEngine, docker, until
+from ..fake_engine import LIVE, SECONDS, FakeEngine, docker
+from ..waiting import until
 from .test_blocked import ONE, text_of
 
 __all__ = ["docker"]
@@ -34,8 +35,9 @@ PORT = "driver failed programming external connectivity: Bind for 127.0.0.1:5173
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TOGETHER_SECONDS", 0.05)
+    monkeypatch.setattr(module, "_FAILING_SECONDS", SECONDS)
 
 
 @pytest.fixture
@@ -105,7 +107,7 @@ def test_what_it_reads_is_there_before_it_and_private(
 def test_what_it_lends_reaches_it_in_whole_lines_though_it_does_not_read_for_a_while(
     docker: FakeEngine, workspace: Workspace
 ) -> None:
-    lines = [letter * (4 << 20) + b"\n" for letter in (b"1", b"2")]
+    lines = [letter * (1 << 20) + b"\n" for letter in (b"1", b"2")]
     docker.does("while [ ! -e go ]; do sleep .02; done; cat >seen")
     seen = docker.directory / "seen"
     with Sidecar(PLAIN, workspace, "key", b"0\n") as one:
@@ -113,7 +115,7 @@ def test_what_it_lends_reaches_it_in_whole_lines_though_it_does_not_read_for_a_w
         one.wait_until_started()
         begin = time.monotonic()
         assert [one.lend(line) for line in lines] == [False, False]
-        assert time.monotonic() - begin < 2, "the terminal does not wait for it"
+        assert time.monotonic() - begin < SECONDS, "the terminal does not wait for it"
         (docker.directory / "go").touch()
         until(lambda: one.lend(lines[1]))
         until(lambda: seen.read_bytes().endswith(lines[1]))
@@ -266,12 +268,16 @@ def test_what_it_prints_steers_no_terminal(docker: FakeEngine, sidecar: Sidecar)
     assert caught.value.message.isprintable()
 
 
-def test_a_failure_after_it_started_is_found_by_looking(docker: FakeEngine, sidecar: Sidecar) -> None:
+def test_a_failure_after_it_started_is_found_by_looking(
+    docker: FakeEngine, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
     docker.does("read -r line <end; echo no kernel >&2; exit 1")
     with sidecar:
         sidecar.start()
         sidecar.wait_until_started()
-        sidecar.check()  # it still waits for a session
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_FAILING_SECONDS", 0)
+            sidecar.check()  # it still waits for a session
         os.write(docker.life, b"\n")
         docker.started[0].wait(SECONDS)
         with pytest.raises(EngineError, match="no kernel"):
@@ -398,6 +404,7 @@ def test_one_that_the_engine_takes_for_ever_to_make_is_given_up_on(
     docker.does("read -r line <end", "make")
     with sidecar:
         sidecar.start()
+        until((docker.directory / "make.body").exists)
     assert docker.calls()[-1] == "rm a-name"
     os.write(docker.life, b"\n")
 

@@ -49,12 +49,14 @@ def answering(
         server.listen()
 
         def answer_all() -> None:
-            with contextlib.suppress(OSError):
-                while True:
+            while True:
+                try:
                     client, _ = server.accept()
-                    with client:
-                        asked.append(client.recv(1 << 16))
-                        client.sendall(answer if isinstance(answer, bytes) else _fitting(answer, asked[-1]))
+                except OSError:
+                    return
+                with client, contextlib.suppress(OSError):  # it may hang up at any moment
+                    asked.append(client.recv(1 << 16))
+                    client.sendall(answer if isinstance(answer, bytes) else _fitting(answer, asked[-1]))
 
         thread = threading.Thread(target=answer_all, daemon=True)
         thread.start()

@@ -24,7 +24,8 @@ from confined_claude.session.start import start
 from confined_claude.settings import Settings
 from confined_claude.workspace import Workspace
 
-from ..fake_engine import FakeEngine, docker, until
+from ..fake_engine import FakeEngine, docker
+from ..waiting import until
 
 __all__ = ["docker"]
 MOMENTS = 20

@@ -28,6 +28,7 @@ from ..fake_engine import SECONDS, FakeEngine, docker
 
 __all__ = ["docker"]
 LIVES = "until [ -e over ]; do sleep 0.01; done"
+RUNS_JOINED = f"until [ -e joined ]; do sleep 0.01; done; touch runs; {LIVES}"
 
 
 class Trial:
@@ -68,6 +69,8 @@ def session(host: Host, tmp_path: Path, docker: FakeEngine, monkeypatch: pytest.
     monkeypatch.setattr(telling, "say", made.said.append)
     monkeypatch.setattr(module, "TOGETHER_SECONDS", 0.05)
     monkeypatch.setattr(sidecar_module, "TOGETHER_SECONDS", 0.05)
+    for name in ("event_loop", "supervisor"):
+        monkeypatch.setattr(f"confined_claude.session.{name}.SETTLING_SECONDS", 60)
     return made
 
 
@@ -194,7 +197,7 @@ def test_output_that_nobody_reads_ends_the_session(session: Trial, monkeypatch: 
 @pytest.mark.parametrize("moment", ["start", "command"])
 def test_a_signal_ends_the_session(number: signal.Signals, moment: str, session: Trial) -> None:
     """Without a grace period, as it may not take signals yet."""
-    session.docker.does("touch runs; exec sleep 60" if moment == "command" else "touch runs; sleep 1", moment)
+    session.docker.does("touch runs; exec sleep 60" if moment == "command" else "touch runs; sleep 5", moment)
     soon(session, lambda: os.kill(os.getpid(), number))
     with pytest.raises(SystemExit) as error:
         session.run()
@@ -225,7 +228,8 @@ def test_a_ctrl_c_is_the_sessions(session: Trial, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_sidecar_that_dies_is_reported_once(session: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
-    session.docker.does("touch runs; " + LIVES, "command")
+    session.docker.does("echo joined; touch joined; exec cat end")
+    session.docker.does(RUNS_JOINED, "command")
     monkeypatch.setattr(telling, "say", lambda text: (session.said.append(text), "closed" in text and session.ends()))
     soon(session, session.docker.end)
     session.run()
@@ -247,13 +251,17 @@ def test_one_that_an_earlier_start_has_left_is_removed_meanwhile(
 
 def test_one_that_ends_just_before_its_session_is_no_news(session: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TOGETHER_SECONDS", SECONDS)
-    session.docker.does("touch runs; " + LIVES, "command")
+    session.docker.does("echo joined; touch joined; exec cat end")
+    session.docker.does(RUNS_JOINED, "command")
     soon(session, lambda: (session.docker.end(), session.ends()))
     assert session.run() == 0
     assert session.said == []
 
 
-def test_why_the_network_failed_is_the_error_of_a_session_that_could_not_join_it(session: Trial) -> None:
+def test_why_the_network_failed_is_the_error_of_a_session_that_could_not_join_it(
+    session: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sidecar_module, "_FAILING_SECONDS", SECONDS)
     session.docker.does("echo no kernel >&2; exit 1")
     session.docker.does("exit 3", "command")
     with pytest.raises(EngineError, match="no kernel"):
