@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
+import socket
 import subprocess
 import time
 import uuid
@@ -35,6 +37,14 @@ def docker(*arguments: str, check: bool = True) -> str:
     return subprocess.run(
         ["docker", *arguments], check=check, capture_output=True, text=True, errors="replace", timeout=300
     ).stdout
+
+
+def free_port() -> int:
+    """A port at which nothing listens; the kernel gives none of these to whoever asks for any."""
+    while True:
+        port = 20_000 + secrets.randbelow(10_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def own_name(place: Path, prefix: str = "p") -> Path:

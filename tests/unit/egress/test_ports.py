@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from helpers import free_port
 
 from confined_claude.egress import ports
 from confined_claude.egress.ports import Published, Reservation
@@ -32,13 +33,8 @@ def taken() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def free() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 def test_a_free_port_is_where_it_is_wanted() -> None:
-    one, other = free(), free()
+    one, other = free_port(), free_port()
     with Reservation() as reservation:
         assert reservation.choose([str(one), f"{other}:80"]) == (Published(one, one, one), Published(80, other, other))
 
@@ -57,7 +53,7 @@ def _comm() -> str:
 
 
 def test_sessions_that_start_at_once_never_choose_the_same_and_each_port_is_free_again_afterwards() -> None:
-    port = free()
+    port = free_port()
     with Reservation() as one:
         first, second = one.choose([str(port), str(port)])
         with Reservation() as another:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -38,11 +39,6 @@ def echo() -> Iterator[int]:
         server.shutdown(socket.SHUT_RDWR)
 
 
-def unused() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Location:
     # A socket's name has at most 107 bytes, and this path has more.
@@ -51,15 +47,13 @@ def place(tmp_path: Path) -> Location:
 
 def through(monkeypatch: pytest.MonkeyPatch, place: Location, port: int, via: str = "nowhere.invalid") -> socket.socket:
     """A connection to the host as a session has it, which finds the sockets at a short path."""
-    here = Path("/tmp") / f"confined-claude-{place.path.stat().st_ino}"
-    here.symlink_to(place.path)
-    try:
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        here = Path(short, "sockets")
+        here.symlink_to(place.path)
         monkeypatch.setattr(forward, "SOCKETS", str(here))
         sock = forward.to_host(port, via)
         sock.settimeout(SECONDS)
         return sock
-    finally:
-        here.unlink()
 
 
 def test_a_port_of_the_loopback_is_reached_and_no_other(
@@ -90,9 +84,11 @@ def test_much_passes_both_ways_at_once(echo: int, place: Location, monkeypatch: 
 def test_where_nobody_listens_the_way_by_the_gateway_is_tried_and_refused(
     place: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port = unused()
-    with Relay(place, [port]), pytest.raises(ConnectionRefusedError):
-        through(monkeypatch, place, port, via="localhost")
+    with socket.socket() as bound:  # so that nobody else listens there
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        with Relay(place, [port]), pytest.raises(ConnectionRefusedError):
+            through(monkeypatch, place, port, via="localhost")
 
 
 def test_without_the_tool_the_way_is_by_the_gateway(echo: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
