@@ -764,7 +764,7 @@ def test_a_state_with_the_answers_is_not_waited_for(place: Place) -> None:
     (place.inside / ".claude.json.lock").mkdir()
     started = time.monotonic()
     place.prepare(ANTHROPIC_API_KEY=API_KEY)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 2.5
 
 
 def test_a_lock_left_by_a_killed_session_is_no_hindrance(place: Place) -> None:

@@ -28,6 +28,8 @@ from confined_claude.container.egress.blocked import Blocked
 from confined_claude.container.egress.policy import Policy
 from confined_claude.container.egress.proxy import Limits, Proxy
 
+from ..waiting import until
+
 CONTAINER = Path(confined_claude.container.__file__).parent
 # As `python3 -I CONTAINER egress.allowlist DIRECTORY`, but for where its socket is and how long it waits.
 PROGRAM = (
@@ -38,6 +40,8 @@ PROGRAM = (
 )
 SECONDS = 10
 QUICK = Limits(head=0.2, dial=0.2, idle=0.2, linger=0.2, connections=4)
+# Quick only once it passes something on.
+IDLE = dataclasses.replace(QUICK, head=SECONDS, dial=SECONDS)
 EMPTY: dict[str, Any] = {
     "allow": [],
     "named": [],
@@ -295,7 +299,7 @@ def test_an_answer_that_breaks_off_does_not_look_whole(server: Start, proxy: Cal
 
 def test_an_early_answer_arrives_although_the_request_goes_on(server: Start, proxy: Callable[..., Running]) -> None:
     origin = server(answering(b"HTTP/1.1 413 Too large\r\nContent-Length: 0\r\n\r\n"))
-    with proxy(QUICK, named=[["localhost", origin.port]]).connect() as client:
+    with proxy(IDLE, named=[["localhost", origin.port]]).connect() as client:
         head = f"PUT http://localhost:{origin.port}/ HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
         client.sendall(head.encode())
         assert received(client, b"\r\n\r\n").startswith(b"HTTP/1.1 413 ")
@@ -429,7 +433,7 @@ def test_a_slow_head_is_cut_off(proxy: Callable[..., Running]) -> None:
 
 def test_a_tunnel_in_which_nothing_moves_is_closed(server: Start, proxy: Callable[..., Running]) -> None:
     origin = server(received)
-    with proxy(QUICK, named=[["localhost", origin.port]]).tunnel(origin.port) as client:
+    with proxy(IDLE, named=[["localhost", origin.port]]).tunnel(origin.port) as client:
         assert received(client) == b""
 
 
@@ -639,13 +643,6 @@ def test_a_session_joins_changes_its_allowlist_and_ends(joined: Callable[..., Jo
     assert written.stat().st_mode & 0o777 == 0o600
     assert [entry["host"] for entry in json.loads(written.read_text())["blocked"]] == ["localhost"]
     assert sorted(path.name for path in program.directory.glob("*.*")) == ["blocked.json", "config.json"]
-
-
-def until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("end", ["the session", "the engine"])

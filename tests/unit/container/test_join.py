@@ -59,7 +59,6 @@ def nothing_of_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[An
 
     monkeypatch.setattr(join.os, "execv", exec_command)
     monkeypatch.setattr(join.os, "dup2", dup2)
-    monkeypatch.setattr(join, "_SECONDS", 1)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     yield done

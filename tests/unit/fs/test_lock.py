@@ -189,7 +189,7 @@ def test_a_stale_lock_directory_is_taken_over_also_one_dated_in_the_future(age: 
     started = time.monotonic()
     with lock_directory(directory, "lock") as held:
         assert held
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 2.5
     assert directory.names() == []
 
 
@@ -234,7 +234,7 @@ def test_only_one_holds_a_lock_directory_at_a_time(directory: Directory) -> None
 
     def add() -> None:
         for _ in range(5):
-            with lock_directory(directory, "lock") as held:
+            with lock_directory(directory, "lock", 60) as held:
                 assert held
                 number = int(count.read_text())
                 time.sleep(0.001)

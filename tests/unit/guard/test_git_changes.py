@@ -127,6 +127,7 @@ def test_a_repository_that_is_one_again_is_not_reported(root: Path) -> None:
 
 
 def test_an_index_is_parsed_again_only_if_it_changed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gitscan, "_PARSED", {})
     parsed: list[bytes] = []
     parse = gitindex.parse_index
     monkeypatch.setattr(gitindex, "parse_index", lambda index, size: (parsed.append(index), parse(index, size))[1])

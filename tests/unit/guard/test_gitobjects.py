@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from confined_claude.fs.directory import Location
+from confined_claude.guard import gitobjects
 from confined_claude.guard.gitobjects import Objects, blob_id
 
 from ..guarding import commit, git, made_repository, put
@@ -51,7 +52,10 @@ def reader(root: Path) -> Objects:
 
 @pytest.mark.parametrize("object_format", ["sha1", "sha256"])
 @pytest.mark.parametrize("packing", ["loose", "packed", "repacked"])
-def test_every_file_of_every_commit_is_found_as_git_has_it(object_format: str, packing: str, tmp_path: Path) -> None:
+def test_every_file_of_every_commit_is_found_as_git_has_it(
+    object_format: str, packing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gitobjects, "_MAX_SECONDS", 60)
     root = full_repository(tmp_path / "full", object_format)
     if packing != "loose":
         extra = ["--no-reuse-delta", "--window=50"] if packing == "repacked" else []
@@ -59,7 +63,7 @@ def test_every_file_of_every_commit_is_found_as_git_has_it(object_format: str, p
         git(root, "repack", "-adfq" if extra else "-adq", "--depth=50", *extra[1:], **refs)
     for name in git(root, "rev-list", "HEAD").split():
         expected = listed(root, name)
-        objects = reader(root)  # each has a time of its own
+        objects = reader(root)
         assert {path: objects.entry(name, path) for path in expected} == expected
         assert objects.entry(name, "many") is not None
         for path in ("nothing", "many/nothing", "Makefile/x", "", "many/", "/many"):

@@ -27,6 +27,12 @@ from ..guarding import commit, git, made_repository, put
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n"  # gitleaks:allow
 
 
+@pytest.fixture(autouse=True)
+def with_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine cuts no look for secrets short."""
+    monkeypatch.setattr(secret_look, "_MAX_SECONDS", 60)
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return made_repository(tmp_path / "project")
