@@ -11,7 +11,7 @@ import hashlib
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from ..fs.directory import Directory, Location
@@ -23,6 +23,7 @@ _MAX_CHAIN = 100  # of deltas; git makes at most 50
 _MAX_NAMES = 1 << 18  # in a 256th of a pack
 _CHUNK = 16 << 10
 _IDX_HEADER = b"\xfftOc\0\0\0\2"
+_HEAD_BYTES = 8 + 1024  # of an index: that, and how many names there are up to each first byte
 _KINDS = {1: b"commit", 2: b"tree", 3: b"blob", 4: b"tag"}
 _OFS_DELTA, _REF_DELTA = 6, 7
 _DAMAGED = (OSError, ValueError, IndexError, struct.error, zlib.error)
@@ -91,6 +92,23 @@ class Objects:
     def blob(self, name: str) -> bytes | None:
         """Return the content of a file by its name; None if it cannot be read."""
         return self._read(name, b"blob")
+
+    def present(self, names: Iterable[str]) -> set[str]:
+        """Return which of ``names`` there is an object of. None is read, so a session can make more of them appear."""
+        sought = {name: bytes.fromhex(name) for name in names}
+        found: set[str] = set()
+        with contextlib.suppress(*_DAMAGED), self._location.open() as directory:
+            for name in sought:
+                with directory.child_or_none(name[:2]) as fan:
+                    found |= {name} if fan is not None and fan.is_file(name[2:]) else set()
+            with directory.child_or_none("pack") as packs:
+                for index in packs.names() if packs is not None else ():
+                    if packs is not None and index.endswith(".idx"):
+                        self._spend(0)
+                        with contextlib.suppress(*_DAMAGED), packs.open_binary(index) as idx:
+                            head = idx.read(_HEAD_BYTES)
+                            found |= {name for name, raw in sought.items() if _find(idx, raw, head) is not None}
+        return found
 
     def root(self, commit: str) -> str | None:
         """Return the name of a commit's tree; None if it cannot be read."""
@@ -224,10 +242,11 @@ def _entries(tree: bytes, hash_size: int) -> Iterator[tuple[bytes, tuple[bytes, 
         at = stop
 
 
-def _find(idx: BinaryIO, name: bytes) -> int | None:
+def _find(idx: BinaryIO, name: bytes, head: bytes = b"") -> int | None:
     """Return the offset of an object in the pack of an index; None if it is not there."""
-    idx.seek(0)
-    head = idx.read(8 + 1024)
+    if not head:
+        idx.seek(0)
+        head = idx.read(_HEAD_BYTES)
     if not head.startswith(_IDX_HEADER):
         return None
     fan = struct.unpack_from(">256I", head, 8)
@@ -235,14 +254,14 @@ def _find(idx: BinaryIO, name: bytes) -> int | None:
     if not 0 <= last - first <= _MAX_NAMES:
         raise ValueError("too many names in an index")
     size = len(name)
-    idx.seek(8 + 1024 + first * size)
+    idx.seek(_HEAD_BYTES + first * size)
     names = idx.read((last - first) * size)
     at = names.find(name)
     while at >= 0 and at % size:  # across two names
         at = names.find(name, at + 1)
     if at < 0:
         return None
-    offsets = 8 + 1024 + total * (size + 4)
+    offsets = _HEAD_BYTES + total * (size + 4)
     idx.seek(offsets + 4 * (first + at // size))
     (offset,) = struct.unpack(">I", idx.read(4))
     if offset & 0x80000000:

@@ -29,6 +29,7 @@ from . import gitindex
 from .gitobjects import blob_id
 from .repository import Repository
 from .rules import DEPENDENCY_DIRECTORIES
+from .stored import stored
 
 # What is mounted over others, in <data>.
 STAND_INS, FILE, DIRECTORY = "stand-ins", "file", "directory"
@@ -51,8 +52,9 @@ class Hidden(NamedTuple):
     """What is hidden of the tree at ``root``, by path from there.
 
     ``parents`` are the directories on the way there. ``held`` matches too, but git holds it as it is; what is
-    ``changed`` git knows otherwise. ``kept`` has what restricts sessions: Claude Code's settings, and what is protected
-    and only a link names. Sessions that run without all of it see what is ``exposed``.
+    ``changed`` git knows otherwise. What is ``stored`` is hidden, though git holds the same content elsewhere. ``kept``
+    has what restricts sessions: Claude Code's settings, and what is protected and only a link names. Sessions that run
+    without all of it see what is ``exposed``.
     """
 
     root: Path
@@ -63,6 +65,7 @@ class Hidden(NamedTuple):
     changed: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     exposed: tuple[str, ...] = ()
+    stored: tuple[str, ...] = ()
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -89,6 +92,10 @@ class Hidden(NamedTuple):
         for paths, what in (
             (self.held, "is not hidden, because git has the same content"),
             (self.changed, "is hidden; git in the session sees it as emptied, because git has other content"),
+            (
+                self.stored,
+                "is hidden, but the repository has the same content, which the session can read in its history",
+            ),
             (self.kept, "is not hidden, as it may say what sessions must not do, or only a link to it has such a name"),
             (self.exposed, "is not hidden from a session that runs beside this one, and could show it to this one"),
         ):
@@ -213,7 +220,10 @@ def _hidden(
         )
     parents = {root.joinpath(path).parent for path in (*whole, *single)}
     ways = {place for parent in parents for place in (parent, *parent.parents) if root in place.parents}
-    return Hidden(root, tuple(single), tuple(whole), tuple(sorted(ways)), tuple(sorted(held)), tuple(sorted(changed)))
+    found = Hidden(root, tuple(single), tuple(whole), tuple(sorted(ways)), tuple(sorted(held)), tuple(sorted(changed)))
+    if repository is None:
+        return found
+    return found._replace(stored=stored(repository, root, (path for path in dict.fromkeys(files) if path not in held)))
 
 
 def _is_in(path: str, directories: Iterable[str]) -> bool:

@@ -73,6 +73,21 @@ def test_every_file_of_every_commit_is_found_as_git_has_it(
         assert not objects.lacks(name, "Makefile")
 
 
+@pytest.mark.parametrize("object_format", ["sha1", "sha256"])
+def test_what_is_present_is_known_without_a_look_at_it(object_format: str, tmp_path: Path) -> None:
+    root = full_repository(tmp_path / "full", object_format)
+    git(root, "repack", "-dq")
+    git(root, "commit", "--quiet", "--allow-empty", "--message", "loose")
+    names = {line.split()[0] for line in git(root, "rev-list", "--all", "--objects", "--no-object-names").splitlines()}
+    absent = {f"{number:0{len(min(names))}x}" for number in range(50)}
+    assert reader(root).present(names | absent) == names
+    (index,) = (root / ".git/objects/pack").glob("*.idx")
+    index.chmod(0o644)
+    index.write_bytes(index.read_bytes()[:1500])
+    assert reader(root).present(names | absent) < names
+    assert reader(tmp_path / "nothing").present(names) == set()
+
+
 def test_a_file_has_the_name_that_git_gives_it(tmp_path: Path) -> None:
     root = made_repository(tmp_path / "made")
     for content in (b"", b"x", b"\0\xff" * 5000):

@@ -195,7 +195,7 @@ def test_a_link_to_itself_or_to_a_closed_place_is_no_error(name: str) -> None:
 
 def test_what_git_holds_as_it_is_is_reported_and_not_hidden(root: Path) -> None:
     for path in (".env.example", "keys/public.pem", "keys/private.pem"):
-        put(root / path)
+        put(root / path, path)
     git(root, "add", ".env.example", "keys/public.pem")
     seen = found(root, ".env*", "keys/")
     assert (seen.files, seen.directories, seen.held) == (("keys/private.pem",), (), (".env.example", "keys/public.pem"))
@@ -220,6 +220,38 @@ def test_a_session_cannot_put_a_file_into_the_index_and_have_it_shown(root: Path
     assert found(root, ".env").files == (".env",)
     git(root, "add", "-f", ".env")  # the control: so does who can read it
     assert found(root, ".env").files == ()
+
+
+@pytest.mark.parametrize("object_format", ["sha1", "sha256"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_the_history_holds_is_hidden_and_named(object_format: str, packed: bool, tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    root.mkdir()
+    git(root, "init", "--quiet", f"--object-format={object_format}")
+    for path in (".env", "keys/x.pem", "keys/other.pem", "empty.env"):
+        put(root / path, "" if "empty" in path else f"PASSWORD={path}\n")
+    commit(root)
+    git(root, "rm", "-rq", "--cached", ".")
+    git(root, "commit", "--quiet", "--allow-empty", "--message", "gone")
+    put(root / "keys/other.pem", "PASSWORD=another\n")
+    put(root / "new.env", "PASSWORD=new\n")
+    if packed:
+        git(root, "repack", "-adq")
+    seen = found(root, "*.env", "keys/")
+    assert sorted(seen.paths) == [".env", "empty.env", "keys", "new.env"]
+    assert list(seen.stored) == [".env", "keys/x.pem"]
+    (note,) = seen.notes()
+    assert f"{root}/.env, {root}/keys/x.pem is hidden, but the repository has the same content" in note
+
+
+def test_no_more_is_looked_up_in_the_history_than_a_start_has_time_for(root: Path) -> None:
+    for number in range(150):
+        put(root / f"keys/{number}.pem", f"{number}\n")
+    put(root / "large.pem", "x" * 70_000)
+    commit(root)
+    git(root, "rm", "-rq", "--cached", "keys", "large.pem")
+    looked_up = set(found(root, "*.pem", "keys/").stored) | {"large.pem"}
+    assert len(looked_up) in (100, 101)  # the large file may be among the first hundred, and is passed over
 
 
 @pytest.mark.parametrize("version", ["2", "3", "4"])
