@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 from ..errors import ConfinedError, system_error
 from ..fs.directory import Directory, Location
@@ -17,10 +18,10 @@ from .onboarding import GLOBAL_STATE, LEGACY_STATE
 
 _BACKUPS = "backups"
 # Credentials, and the API key that the client (2.1.332) makes at a sign-in to the Console.
-_KEY = "primaryApiKey"
-_SIGN_IN = frozenset(("claudeAiOauth", _KEY))
-# The client keeps five backups. A session may leave any number, which nobody reads to the end.
-_MOST_COPIES = 50
+_SIGN_IN = frozenset(("claudeAiOauth", "primaryApiKey"))
+_STATE_LOCK, _STATE_BYTES = f"{GLOBAL_STATE}.lock", 16 << 20
+# The client keeps five backups. A session may leave any number of any size, which nobody reads to the end.
+_MOST_COPIES, _MOST_BYTES = 50, 8 << 20
 # A session that never gives a lock of Claude's away does not keep a sign-in.
 _PATIENCE_SECONDS = 3.0
 
@@ -52,67 +53,75 @@ def _lock_name(config: Location) -> str:
 def remove_sign_in(config: Directory) -> Iterator[str]:
     """Remove what someone signed in with inside from ``config``, and yield a line on it. Raises ConfinedError.
 
-    This covers the backups and copies that Claude and this tool make. Files without a sign-in are not written.
+    This covers the backups and copies that Claude and this tool make. What is no JSON object for this tool may be one
+    for the client, and goes as a whole. Other files without a sign-in are not written.
     """
     try:
-        if _remove_credentials(config) | _remove_key(config) | _remove_copies(config):
-            yield f"The sign-in made inside a session is removed from {config.path}: where it is lent, none is kept."
+        is_found = _remove(config, CREDENTIALS, LIMIT_BYTES, claudes_lock(config, _PATIENCE_SECONDS))
+        is_found |= _remove(config, GLOBAL_STATE, _STATE_BYTES, lock_directory(config, _STATE_LOCK, _PATIENCE_SECONDS))
+        is_found |= _remove_copies(config)
     except OSError as error:
         raise system_error("write to", config.path, error) from None
+    if is_found:
+        yield (
+            f"A sign-in made inside a session, or a file that could hide one, is removed from {config.path}: "
+            "where it is lent, none is kept."
+        )
 
 
-def _remove_credentials(config: Directory) -> bool:
-    if not _has_sign_in(config, CREDENTIALS, LIMIT_BYTES):
+def _remove(config: Directory, name: str, limit: int, lock: AbstractContextManager[bool]) -> bool:
+    """Remove the sign-in from a file that has more than that; return whether there is one."""
+    if not _signs_in(config, name, config.read(name, limit)):
         return False
-    with claudes_lock(config, _PATIENCE_SECONDS):
-        content = parse_json(config.read(CREDENTIALS, LIMIT_BYTES))  # a client may have written meanwhile
+    with lock:
+        content = parse_json(config.read(name, limit))  # a client may have written meanwhile
         # What else is there was signed in to inside, MCP servers for instance.
         kept = {key: content[key] for key in content if key not in _SIGN_IN} if isinstance(content, dict) else {}
-        if kept:
-            config.write(CREDENTIALS, json.dumps(kept).encode())
+        text = ""
+        with contextlib.suppress(RecursionError):  # nested deeper than can be written
+            text = json.dumps(kept, indent=2)
+        if kept and text:
+            config.write(name, text.encode())
         else:
-            remove_tree(config, CREDENTIALS)
+            remove_tree(config, name)
     return True
-
-
-def _remove_key(config: Directory) -> bool:
-    if not _has_key(config):
-        return False
-    with lock_directory(config, f"{GLOBAL_STATE}.lock", _PATIENCE_SECONDS):
-        if state := _has_key(config):
-            config.write(GLOBAL_STATE, json.dumps({key: state[key] for key in state if key != _KEY}, indent=2).encode())
-    return True
-
-
-def _has_key(config: Directory) -> dict[str, object] | None:
-    """Return the global state if a client could use a key in it, else None."""
-    state = parse_json(config.read(GLOBAL_STATE))
-    return state if isinstance(state, dict) and _KEY in state else None
 
 
 def _remove_copies(config: Directory) -> bool:
-    """Remove the backups and the files set aside that have a sign-in."""
+    """Remove the backups and the files set aside that have a sign-in, or are more than is read of all together."""
     beginnings = (f"{CREDENTIALS}.", f"{GLOBAL_STATE}.", LEGACY_STATE)
-    found = _remove_those(config, [name for name in config.names() if name.startswith(beginnings)])
+    copies = _Copies()
+    is_found = copies.remove(config, [name for name in config.names() if name.startswith(beginnings)])
     with config.child_or_none(_BACKUPS) as backups:
-        return (backups is not None and _remove_those(backups, backups.names())) or found
+        return (backups is not None and copies.remove(backups, backups.names())) or is_found
 
 
-def _remove_those(directory: Directory, names: list[str]) -> bool:
-    """Remove each of ``names`` that has a sign-in; return whether there is one."""
-    files = [name for name in sorted(names, reverse=True) if not directory.is_directory(name)]
-    found = [name for number, name in enumerate(files) if number >= _MOST_COPIES or _has_sign_in(directory, name)]
-    for name in found:
-        remove_tree(directory, name)
-    return bool(found)
+class _Copies:
+    """Copies of Claude's files, of which so much is read in all."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_BYTES
+
+    def remove(self, directory: Directory, names: list[str]) -> bool:
+        """Remove each of ``names`` that has a sign-in or is too much; return whether there is one."""
+        files = [name for name in sorted(names, reverse=True) if not directory.is_directory(name)]
+        found = [name for number, name in enumerate(files) if number >= _MOST_COPIES or self._signs_in(directory, name)]
+        for name in found:
+            remove_tree(directory, name)
+        return bool(found)
+
+    def _signs_in(self, directory: Directory, name: str) -> bool:
+        content = directory.read(name, self._left)
+        self._left -= len(content or b"")
+        return _signs_in(directory, name, content)
 
 
-def _has_sign_in(directory: Directory, name: str, limit: int = 16 << 20) -> bool:
-    """Return whether a client could find a sign-in in a file, or nobody can tell; no client reads a directory."""
-    if not directory.exists(name) or directory.is_directory(name):
-        return False
-    content = directory.read(name, limit)
+def _signs_in(directory: Directory, name: str, content: bytes | None) -> bool:
+    """Return whether a client could find a sign-in in a file with this ``content``, None if that cannot be read.
+
+    No client reads a directory, or finds one in an empty file.
+    """
+    if content is None:
+        return directory.exists(name) and not directory.is_directory(name)
     parsed = parse_json(content)
-    if isinstance(parsed, dict):
-        return not _SIGN_IN.isdisjoint(parsed)
-    return content is None or any(key.encode() in content for key in _SIGN_IN)
+    return bool(content.strip()) and not (isinstance(parsed, dict) and _SIGN_IN.isdisjoint(parsed))

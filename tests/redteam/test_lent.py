@@ -209,7 +209,7 @@ def test_claudes_sign_in_is_lent_to_its_api_alone_and_what_a_session_signs_in_wi
     assert ("lent-0123" in first.stdout, len(elsewhere), status) == (False, 2, "200")
     assert lent_api.tokens()[-1] == "sk-ant-oat01-lent-0123456789abcdef", "the control"
     config = user.home / ".local/share/confined-claude/shared/claude-config-lent"
-    assert "The sign-in made inside a session is removed" in first.stderr
+    assert "A sign-in made inside a session, or a file that could hide one, is removed" in first.stderr
     assert [path for path in config.rglob("*") if path.is_file() and b"planted" in path.read_bytes()] == []
     (config / ".credentials.json").write_text(planted)  # as after a session whose tool was killed
     look = "cd ~/.claude; cat .credentials.json; grep -rl planted . || echo nothing; claude -p hello"
@@ -237,4 +237,4 @@ def test_a_lent_session_that_is_joined_follows_no_other_config_and_says_so(signe
     assert "uses the new one" not in joined.everything
     shared = user.home / ".local/share/confined-claude/shared"
     assert [path for path in shared.rglob(".credentials.json") if b"sk-ant-oat01" in path.read_bytes()] == []
-    assert "The sign-in made inside a session is removed" in joined.everything
+    assert "A sign-in made inside a session, or a file that could hide one, is removed" in joined.everything

@@ -44,7 +44,7 @@ def content(path: Path) -> Any:
 def test_without_a_sign_in_nothing_is_written(config: Path) -> None:
     for name, each in ((".credentials.json", MCP), (".claude.json", GOOD), ("backups/.claude.json.backup.1", GOOD)):
         put(config / name, each)
-    put(config / ".claude.json.corrupted.1", b'{"numStar')
+    put(config / ".claude.json.corrupted.1", b"\n")
     before = tree(config)
     assert not removed(config)
     assert tree(config) == before
@@ -118,6 +118,72 @@ def test_no_more_copies_are_read_than_claude_keeps(config: Path, monkeypatch: py
         put(config / f"backups/.claude.json.backup.{moment}", GOOD)
     assert removed(config)
     assert sorted(path.name[-1] for path in (config / "backups").iterdir()) == ["3", "4", "5"]
+
+
+NESTED = b'{"x": ' + b"[" * 3000 + b"]" * 3000 + b', "%b": {"accessToken": "s3cret"}}'
+LARGE = {**GOOD, "x": "x" * (10 << 20)}
+
+
+@pytest.mark.parametrize(
+    ("name", "secret", "plain"),
+    [
+        # What a client reads and Python does not, and the same without a sign-in.
+        (".credentials.json", b'{"x": "\xff", "\\u0063laudeAiOauth": {"accessToken": "s3cret"}}', MCP),
+        (".credentials.json.1", b'{"x": "\xff", "\\u0063laudeAiOauth": {"accessToken": "s3cret"}}', MCP),
+        (".credentials.json", NESTED.replace(b"%b", b"claudeAiOauth"), MCP),
+        (".credentials.json", NESTED.replace(b"%b", b"\\u0063laudeAiOauth"), MCP),
+        ("backups/x", NESTED.replace(b"%b", b"\\u0070rimaryApiKey"), GOOD),
+        (".claude.json", b'{"x": "\xff", "primaryApiKey": "s3cret"}', GOOD),
+        (".claude.json", b'{"x": "\xff", "\\u0070rimaryApiKey": "s3cret"}', b" \n"),
+        (".claude.json", json.dumps({**KEY, "x": "x" * (17 << 20)}).encode(), LARGE),
+        (".claude.json", NESTED.replace(b"%b", b"primaryApiKey"), b""),
+        (".claude.json", b'"primaryApiKey"', GOOD),
+    ],
+)
+def test_what_nobody_can_read_goes_as_a_whole(config: Path, name: str, secret: bytes, plain: Any) -> None:
+    put(config / name, plain)
+    before = tree(config)
+    assert not removed(config), "the control"
+    assert tree(config) == before
+    put(config / name, secret)
+    assert removed(config)
+    assert not (config / name).exists()
+    assert not removed(config)
+
+
+def test_a_state_that_can_just_be_read_and_not_be_written_is_removed(config: Path) -> None:
+    for depth in range(100, 3000, 50):
+        put(config / ".claude.json", {**KEY, "x": 0})
+        text = (config / ".claude.json").read_text().replace("0", "[" * depth + "]" * depth)
+        put(config / ".claude.json", text.encode())
+        assert removed(config)
+        if not (config / ".claude.json").exists():
+            break
+        assert "s3cret" not in (config / ".claude.json").read_text()
+    assert depth > 500
+
+
+def test_a_large_state_loses_its_key_alone(config: Path) -> None:
+    put(config / ".claude.json", {**LARGE, "primaryApiKey": "s3cret"})
+    assert removed(config)
+    assert content(config / ".claude.json") == LARGE
+
+
+@pytest.mark.parametrize("place", ["backups/.claude.json.backup.{}", ".claude.json.{}"])
+def test_of_copies_no_more_is_read_than_a_few_megabytes_in_all(
+    config: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = list[int]()
+    parse = signing_out.parse_json
+    monkeypatch.setattr(signing_out, "parse_json", lambda text: (read.append(len(text or b"")), parse(text))[1])
+    for moment in range(1, 10):
+        put(config / place.format(moment), {"x": "x" * (3 << 20)})
+    put(config / place.format(0), GOOD)
+    assert removed(config)
+    assert sum(read) <= 8 << 20
+    kept = {path.name[-1] for path in config.rglob("*") if path.is_file()}
+    assert kept == {"9", "8", "0"}, "the newest, and what is small enough for the rest"
+    assert not removed(config)
 
 
 def test_the_last_of_the_sessions_with_a_config_removes_it_at_its_end(config: Path, tmp_path: Path) -> None:
