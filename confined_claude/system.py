@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 APP = "confined-claude"
 IS_LINUX, IS_MAC = sys.platform == "linux", sys.platform == "darwin"
+IS_WSL = IS_LINUX and "microsoft" in os.uname().release.lower()
 # Where Claude Code (2.1.332) has the settings of administrators.
 CLAUDE_MANAGED = Path("/Library/Application Support/ClaudeCode" if IS_MAC else "/etc/claude-code")
 

@@ -71,6 +71,11 @@ def is_podman(version: Mapping[str, Any]) -> bool:
     return any("Podman" in str(part.get("Name")) for part in parts if isinstance(part, Mapping))
 
 
+def is_desktop(info: Mapping[str, Any]) -> bool:
+    """Return whether what an engine says of itself is Docker Desktop's ``info``."""
+    return "Docker Desktop" in str(info.get("OperatingSystem"))
+
+
 def version_numbers(version: Mapping[str, Any], key: str) -> tuple[int, ...]:
     """Return the numbers in the value of ``key`` in an engine's ``version``; none if it does not tell them."""
     return tuple(map(int, re.findall(r"\d+", str(version.get(key)))))

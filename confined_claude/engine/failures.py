@@ -7,7 +7,7 @@ import os
 import re
 
 from ..errors import EngineError
-from ..system import IS_MAC, engine_sockets
+from ..system import IS_MAC, IS_WSL, engine_sockets
 from ..text import escape
 from .context import address_in_use, is_listening, port_of, program_name
 
@@ -21,6 +21,7 @@ _START = (
     if IS_MAC
     else "Start it (`sudo systemctl start docker`, or `sudo service docker start`)"
 )
+_OF_WINDOWS = "start Docker Desktop on Windows and turn on its WSL integration"
 PODMAN_HINT = (
     "`systemctl --user enable --now podman.socket`, and DOCKER_HOST=unix://$XDG_RUNTIME_DIR/podman/podman.sock."
 )
@@ -110,12 +111,14 @@ def unreachable(reason: str) -> EngineError:
         return EngineError("The engine in use does not answer.", hint)
     has_docker = shutil.which("docker") is not None
     if not (has_docker or port_of(address_in_use(os.environ))):
+        or_windows = f" Or {_OF_WINDOWS}." if IS_WSL else ""  # its docker command goes with it
         hint = f"Podman is here. Start its engine: {PODMAN_HINT}" if shutil.which("podman") else INSTALL_HINT
+        hint += or_windows
         return EngineError("There is no Docker engine on this machine.", hint)
     host = os.environ.get("DOCKER_HOST")
     else_ = f", or correct DOCKER_HOST, which is {escape(host)}." if host else " and check `docker context ls`."
     name = "Docker engine" if has_docker else "engine in use"
-    return EngineError(f"The {name} does not answer.", f"{_START}{else_}")
+    return EngineError(f"The {name} does not answer.", f"{_START}{f', or {_OF_WINDOWS}' if IS_WSL else ''}{else_}")
 
 
 def _another() -> str:

@@ -1,14 +1,19 @@
-"""Another runtime than the engine's own: gVisor's, one with a GPU, one that starts a virtual machine."""
+"""Another runtime than the engine's own: gVisor's, one with a GPU, one that starts a virtual machine.
+
+So may the engine itself be in one, as on macOS.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..engine import containers
 from ..errors import EngineError
 from ..settings import ENGINE, Settings
 from ..state.facts import EngineFacts
+from ..system import IS_WSL
 
 # Names that the engine looks up itself, as programs on its machine.
 _SHIM = "io.containerd."
@@ -51,3 +56,28 @@ def names(info: Mapping[str, Any]) -> list[str]:
     default = str(info.get("DefaultRuntime") or "")
     listed = sorted(str(name) for name in found) if isinstance(found, Mapping) else []
     return [*([default] if default in listed else []), *(name for name in listed if name != default)]
+
+
+def refuse_ways(settings: Settings, pushes: Sequence[str], engine: EngineFacts) -> None:
+    """Raise EngineError if the ``engine`` is in a virtual machine and ``settings`` ask for what sockets would do.
+
+    Those are ``pushes`` to these addresses, and the ssh agent: no socket of this machine leads to its containers.
+    """
+    wanted = [*(["push"] if pushes else []), *(["ssh_agent"] if settings.ssh_agent else [])]
+    if wanted and engine.kernel not in ("", os.uname().release):
+        names = " and ".join(f"`{name}`" for name in wanted)
+        raise EngineError(
+            f"The engine is in a virtual machine, where {names} cannot work: it has another kernel, "
+            "which no socket of this machine reaches.",
+            f"Leave {names} out of your settings, or use an engine of this machine.",
+        )
+
+
+def shares_kernel(settings: Settings, engine: EngineFacts) -> bool:
+    """Return whether a file has the same inode in the container as here: the kernel is the same, and so are mounts.
+
+    Docker Desktop has this kernel in WSL, but in a system of its own. Raises EngineError.
+    """
+    if engine.has_foreign_runtime(settings.runtime) or engine.kernel != os.uname().release:
+        return False
+    return not (IS_WSL and containers.is_desktop(containers.info()))

@@ -129,6 +129,8 @@ def gather_facts(
     with signals.interruptible():
         engine = current_facts(state_of(workspace.host), address, sees_files(workspace, address), record=record)
     runtimes.refuse_missing(workspace.settings, engine)
+    git = plan_git(workspace.host, root, workspace.settings)
+    runtimes.refuse_ways(workspace.settings, git.pushes, engine)
     has_repository = (root / ".git").exists()
     is_versioned = any((root / name).is_dir() for name in REPOSITORIES)
     own = None
@@ -139,7 +141,7 @@ def gather_facts(
     return HostFacts(
         engine=engine,
         networks=local_networks.networks(),
-        git=plan_git(workspace.host, root, workspace.settings),
+        git=git,
         time_zone=time_zone(workspace.host.environ),
         has_repository=has_repository,
         repository_above=None if has_repository or is_versioned else repository.above(root),
@@ -155,8 +157,7 @@ def gather_facts(
         published=_published(workspace, reservation),
         engine_port=context.port_of(address),
         mounts=bound_mounts(workspace),
-        shares_kernel=engine.kernel == os.uname().release
-        and not engine.has_foreign_runtime(workspace.settings.runtime),
+        shares_kernel=runtimes.shares_kernel(workspace.settings, engine),
     )
 
 

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 import os
+import runpy
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from confined_claude import system
+from confined_claude.engine import failures
 from confined_claude.engine.context import DEFAULT_ADDRESS, address_in_use
 from confined_claude.engine.failures import unreachable
 from confined_claude.errors import EngineError
@@ -201,6 +203,27 @@ def test_an_engine_that_listens_elsewhere_is_named_and_not_taken(home: Path, pat
     (home / path).unlink()
     (home / path).touch()  # nothing listens there any more
     assert "listens" not in unreachable("no such file").hint
+
+
+@pytest.mark.parametrize("is_wsl", [False, True])
+@pytest.mark.parametrize("has_docker", [False, True])
+def test_in_wsl_docker_desktop_may_be_what_does_not_run(
+    home: Path, has_docker: bool, is_wsl: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "IS_WSL", is_wsl)
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/docker" if has_docker and name == "docker" else None)
+    hint = unreachable("connect: no such file or directory").hint
+    assert ("tart Docker Desktop on Windows and turn on its WSL integration" in hint) is is_wsl
+    assert ("systemctl start docker" if has_docker else "apt-get install docker.io") in hint
+
+
+@pytest.mark.parametrize(
+    ("release", "is_wsl"),
+    [("5.15.167.4-microsoft-standard-WSL2", True), ("4.4.0-19041-Microsoft", True), ("6.1.0-41-amd64", False)],
+)
+def test_wsl_is_known_by_its_kernel(release: str, is_wsl: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "x", release, "x", "x86_64")))
+    assert runpy.run_path(str(system.__file__))["IS_WSL"] is is_wsl
 
 
 def test_of_several_the_first_in_their_order_is_named(home: Path) -> None:

@@ -66,7 +66,7 @@ def engine(answers: Answers) -> Result:
 def mode(version: Mapping[str, Any], info: Mapping[str, Any]) -> Result:
     """Return what kind of engine it is, as a warning if that kind is not tested."""
     facts = engine_facts.from_answers(info, version)
-    desktop = "Docker Desktop" in f"{info.get('OperatingSystem')} {(version.get('Platform') or {}).get('Name')}"
+    desktop = client.is_desktop(info) or "Docker Desktop" in str((version.get("Platform") or {}).get("Name"))
     words = ["Podman"] if facts.podman else ["Docker Desktop"] if desktop else []
     words.append("rootless" if facts.rootless else "rootful")
     if facts.remaps_users:

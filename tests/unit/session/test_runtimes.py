@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import Any
 
 import pytest
 
 from confined_claude.engine import containers
 from confined_claude.errors import EngineError
-from confined_claude.session.runtimes import names, refuse_missing
+from confined_claude.session import runtimes
+from confined_claude.session.runtimes import names, refuse_missing, refuse_ways, shares_kernel
 from confined_claude.settings import Settings
 from confined_claude.state.facts import EngineFacts
 
@@ -62,3 +64,39 @@ def test_without_the_setting_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -
     for name in ("info", "version"):
         monkeypatch.setattr(containers, name, lambda: pytest.fail("asked"))
     refuse_missing(Settings(), EngineFacts(podman=True))
+
+
+HERE = EngineFacts(kernel=os.uname().release)
+URLS = ["https://forge.example/x"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "pushes", "named"),
+    [
+        (Settings(push="ask"), URLS, "`push`"),
+        (Settings(ssh_agent=("git@forge.example",)), (), "`ssh_agent`"),
+        (Settings(push="ask", ssh_agent=("git@forge.example",)), URLS, "`push` and `ssh_agent`"),
+    ],
+)
+def test_what_needs_sockets_is_refused_where_the_engine_is_in_a_virtual_machine(
+    settings: Settings, pushes: list[str], named: str
+) -> None:
+    in_one = HERE._replace(kernel="6.10.14-linuxkit")
+    refuse_ways(settings, pushes, HERE)
+    refuse_ways(Settings(push="ask"), (), in_one)  # there is nowhere to push to
+    with pytest.raises(EngineError, match=f"The engine is in a virtual machine, where {named} cannot work"):
+        refuse_ways(settings, pushes, in_one)
+
+
+@pytest.mark.parametrize(
+    ("is_wsl", "system", "is_shared"),
+    [(False, "Docker Desktop", True), (True, "Docker Desktop", False), (True, "Debian GNU/Linux 12", True)],
+)
+def test_docker_desktop_in_wsl_has_this_kernel_in_another_system(
+    is_wsl: bool, system: str, is_shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtimes, "IS_WSL", is_wsl)
+    monkeypatch.setattr(containers, "info", lambda: {"OperatingSystem": system})
+    assert shares_kernel(Settings(), HERE) is is_shared
+    assert not shares_kernel(Settings(runtime="runsc"), HERE)
+    assert not shares_kernel(Settings(), HERE._replace(kernel="6.10.14-linuxkit"))

@@ -224,6 +224,14 @@ def test_a_ctrl_c_is_the_sessions(session: Trial, monkeypatch: pytest.MonkeyPatc
     assert session.ending() == []
 
 
+def test_what_no_socket_can_do_in_a_virtual_machine_is_refused_before_anything_is_made(session: Trial) -> None:
+    session.workspace = session.workspace._replace(settings=Settings(ssh_agent=("git@forge.example",)))
+    session.docker.does("""echo '{"KernelVersion": "6.10.14-linuxkit"}'""", "info")
+    with pytest.raises(EngineError, match="in a virtual machine, where `ssh_agent` cannot work"):
+        session.run()
+    assert session.calls("create", "make") == []
+
+
 # The sidecar
 
 
