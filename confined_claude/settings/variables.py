@@ -46,7 +46,7 @@ _CLAUDES = (
     r"(?i)ANTHROPIC_\w+|_?CLAUDE_?\w+|(ANT_)?OTEL_\w+|ANT_CLAUDE_\w+|BETA_TRACING_\w+|\w*_proxy"
     # what it is told where it runs as a service, which of its own services it means, and which programs
     r"|(CCR|SELF_HOSTED_RUNNER|SESSION_INGRESS|AGENT_PROXY|VOICE_STREAM|BUGHUNTER)_\w+|USE_\w*OAUTH\w*"
-    r"|SDK_NATIVE_BIN|VITALS_EMITTER_BIN"
+    r"|LOCAL_BRIDGE|SDK_NATIVE_BIN|VITALS_EMITTER_BIN"
     # whom it takes for its own servers, and who can read what it sends them
     r"|SSL_CERT_(FILE|DIR)|NODE_(EXTRA_CA_CERTS|TLS_REJECT_UNAUTHORIZED|USE_SYSTEM_CA)|GRPC_DEFAULT_SSL_\w+"
     r"|SSLKEYLOGFILE"
