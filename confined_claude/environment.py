@@ -138,23 +138,26 @@ _NOT_WITH_WORDS = frozenset(
     MACHINE
     """.split()
 )
-_SWITCH = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?|true|false|yes|no|on|off", re.IGNORECASE)
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+_SWITCH = r"(?i)[0-9]{1,9}(\.[0-9]{1,6})?|true|false|yes|no|on|off"
+_WORD = r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}"
 # Of these only switches and numbers follow, as other programs use such names too.
-_SHARED = re.compile(r"(DISABLE|ENABLE|MCP)_\w+|MAX_\w+_(TOKENS|RETRIES)|BASH_(MAX|DEFAULT)_\w+")
-_OWN = re.compile(r"CLAUDE_(CODE(?!_USE_)|AUTOCOMPACT|AX|AFK|STREAM|BYTE|ENABLE|DISABLE|ASYNC)_\w+")
-# Other names are possible, but no shell can export them.
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SHARED = r"(DISABLE|ENABLE|MCP)_\w+|MAX_\w+_(TOKENS|RETRIES)|BASH_(MAX|DEFAULT)_\w+"
+_OWN = r"CLAUDE_(CODE(?!_USE_)|AUTOCOMPACT|AX|AFK|STREAM|BYTE|ENABLE|DISABLE|ASYNC)_\w+"
+# With what all these begin. Few environments have any, and the patterns take a millisecond to compile.
+_FIRST_WORDS = frozenset("DISABLE ENABLE MCP MAX BASH CLAUDE".split())
 
 
 def _one_of(patterns: Iterable[str]) -> Callable[[str], bool]:
     """Return a function that tells whether a name has one of these patterns of fnmatch.
 
-    Compiling them all would take a millisecond of each start, and most are plain names.
+    Compiling them all would take a millisecond of each start: most are plain names, or begin as no name here does.
     """
     plain = frozenset(pattern for pattern in patterns if "*" not in pattern)
-    others = re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns if "*" in pattern))
-    return lambda name: name in plain or others.match(name) is not None
+    others = tuple(pattern for pattern in patterns if "*" in pattern)
+    begins = tuple(pattern.partition("*")[0] for pattern in others)
+    return lambda name: (
+        name in plain or (name.startswith(begins) and any(fnmatch.fnmatchcase(name, pattern) for pattern in others))
+    )
 
 
 _is_listed, _is_secret, _is_endpoint = map(_one_of, (LISTED, SECRET, ENDPOINTS))
@@ -208,7 +211,7 @@ def split(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     Those of a cloud follow if it is turned on. URLs of the host's loopback are rewritten to the name under which a
     container reaches the host.
     """
-    given = {name: value for name, value in environ.items() if value and _NAME.fullmatch(name)}
+    given = {name: value for name, value in environ.items() if value and _is_exported(name)}
     cloud = cloud_in(given)
     secret = {
         name: reachable(value)
@@ -223,14 +226,21 @@ def is_behaviour(name: str, value: str) -> bool:
     """Return whether a variable of this ``name`` and ``value`` only says how Claude Code behaves."""
     if _is_listed(name):
         return True
-    is_own = _OWN.fullmatch(name) is not None
+    if name.partition("_")[0] not in _FIRST_WORDS:
+        return False
+    is_own = re.fullmatch(_OWN, name) is not None
     words = frozenset(name.split("_"))
-    if not (is_own or _SHARED.fullmatch(name)) or words & _NEVER:
+    if not (is_own or re.fullmatch(_SHARED, name)) or words & _NEVER:
         return False
     if words & _SWITCHES or name.endswith(_NUMBERS):
-        return _SWITCH.fullmatch(value) is not None
+        return re.fullmatch(_SWITCH, value) is not None
     allowed = _WORD if is_own else _SWITCH
-    return not words & _NOT_WITH_WORDS and allowed.fullmatch(value) is not None
+    return not words & _NOT_WITH_WORDS and re.fullmatch(allowed, value) is not None
+
+
+def _is_exported(name: str) -> bool:
+    """Return whether a shell can export a variable of this ``name``. Others are possible."""
+    return name.isascii() and name.isidentifier()
 
 
 def proxies(environ: Mapping[str, str]) -> dict[str, str]:

@@ -5,7 +5,6 @@ The record is in ``<state>``, for all projects alike. What changes on the host h
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 from ..fs.directory import Location
 from ..fs.lock import locked
 from ..state import store
-from ..text import as_dict
+from ..text import as_dict, sha256
 
 DIRECTORY, LOCK = "setup", "lock"
 _FILE = "allowed.json"
@@ -39,7 +38,7 @@ class Item(NamedTuple):
 
 def digest_of(*definition: Any) -> str:
     """Return the hash (64 hex digits) of a definition, which is JSON."""
-    return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps(definition, sort_keys=True).encode())
 
 
 def decisions(state: Location) -> dict[str, bool]:

@@ -27,11 +27,11 @@ SETTINGS = "settings.json"
 _SETTINGS_BYTES, _STATE_BYTES = 1 << 20, 64 << 20
 # What reaches the session in one variable may have 128 KiB.
 _MOST_BYTES = 100_000
-_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+_VARIABLE = r"\$\{(\w+)(?::-([^}]*))?\}"
 # A session has its own.
 _OF_THE_SESSION = frozenset(("HOME", "PATH", "PWD", "USER", "LOGNAME", "SHELL", "TMPDIR", "CLAUDE_PROJECT_DIR"))
-_SECRET_OPTION = re.compile(r"(?i)(-[^=]*(?:key|token|secret|password|auth)[\w-]*)(=?)")
-_URL = re.compile(r"https?://[^\s\"'/]+/[^\s\"']+")
+_CONFIDENTIAL_OPTION = r"(?i)(-[^=]*(?:key|token|secret|password|auth)[\w-]*)(=?)"
+_URL = r"https?://[^\s\"'/]+/[^\s\"']+"
 _LOCAL_SERVER = "on this machine, which sessions reach if `host_ports` has its port"
 
 
@@ -150,7 +150,7 @@ class HostSetup:
                 used[name] = None
             return given if given is not None else found[0]
 
-        return _VARIABLE.sub(content, value)
+        return re.sub(_VARIABLE, content, value)
 
     # Hooks
 
@@ -227,10 +227,10 @@ def _shown(*words: str) -> str:
     """Return a command for people, without what may be secret: values of options that say so, and paths of URLs."""
     shown, hide = [], False
     for word in " ".join(words).split():
-        found = _SECRET_OPTION.match(word)
+        found = re.match(_CONFIDENTIAL_OPTION, word)
         shown.append("***" if hide else f"{found[1]}=***" if found and found[2] else word)
         hide = bool(found and not found[2]) or word.lower() in ("bearer", "basic")
-    return _shortened(_URL.sub(lambda found: f"{_site(found[0])}/…", " ".join(shown)))
+    return _shortened(re.sub(_URL, lambda found: f"{_site(found[0])}/…", " ".join(shown)))
 
 
 def _shortened(text: str, length: int = 120) -> str:

@@ -23,7 +23,7 @@ AWS_REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _AWS_TOKENS = ("AWS_BEARER_TOKEN_BEDROCK", "ANTHROPIC_AWS_API_KEY")
 _FOUNDRY_TOKENS = ("ANTHROPIC_FOUNDRY_API_KEY", "ANTHROPIC_FOUNDRY_AUTH_TOKEN")
 _DEFAULT_REGION = "us-east-1"
-_REGION = re.compile("CLOUD_ML_REGION|VERTEX_REGION_.*|ANTHROPIC_GOOGLE_CLOUD_LOCATION")
+_REGION = "CLOUD_ML_REGION|VERTEX_REGION_.*|ANTHROPIC_GOOGLE_CLOUD_LOCATION"
 # As Claude Code (2.1.332) makes them of the region, or of the resource of Foundry.
 _HOSTS = {
     "BEDROCK": ("bedrock-runtime.{}.amazonaws.com", "bedrock.{}.amazonaws.com"),
@@ -109,7 +109,7 @@ def hosts(environ: Mapping[str, str]) -> tuple[str, ...]:
     named = {
         "aws": [region],
         "azure": [environ.get("ANTHROPIC_FOUNDRY_RESOURCE", "")],
-        "google": [value for name, value in environ.items() if _REGION.fullmatch(name)],
+        "google": [value for name, value in environ.items() if re.fullmatch(_REGION, name)],
     }[cloud.family]
     found = [template.format(name) for template in _HOSTS[cloud.suffix] for name in sorted({*named}) if name]
     return tuple(dict.fromkeys(found))

@@ -5,7 +5,6 @@ The record is in ``<state>``, where no session can write. It holds no secret: a 
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from enum import Enum, auto
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..fs.directory import Directory
 from ..state import store
+from ..text import sha256
 from .credentials import OAUTH_KEYS, HostSignIn, can_renew
 
 _FILE, _KEY = "sign-ins.json", "configs"
@@ -101,7 +101,7 @@ def copy_of(oauth: Mapping[str, Any]) -> dict[str, Any]:
 
 def token_hash(oauth: Mapping[str, Any] | None) -> str:
     """Return 64 hex digits for the access token of a sign-in; empty without one."""
-    return hashlib.sha256(oauth["accessToken"].encode("utf-8", "surrogatepass")).hexdigest() if oauth else ""
+    return sha256(oauth["accessToken"].encode("utf-8", "surrogatepass")) if oauth else ""
 
 
 def read_record(state: Directory, config: Path) -> Copied | None:

@@ -31,7 +31,7 @@ KEY_HELPER, AWS_HELPER = "apiKeyHelper", "awsCredentialExport"
 # Those that sign in to a cloud, with a browser most often: they are named, never run.
 AWS_REFRESH, GCP_REFRESH = "awsAuthRefresh", "gcpAuthRefresh"
 _COMMANDS = (KEY_HELPER, AWS_HELPER, AWS_REFRESH, GCP_REFRESH)
-_HOME = re.compile(r"^(~|\$HOME|\$\{HOME\})(?=/|$)")
+_HOME = r"^(~|\$HOME|\$\{HOME\})(?=/|$)"
 _LIMIT_BYTES = 1 << 20
 
 
@@ -149,7 +149,7 @@ def leads_into(command: str, host: Host, places: tuple[Path, ...]) -> Path | Non
     for word in words:
         # A word may be a script itself, and a path may have blanks.
         for part in (*re.split(r"[=:;|&<>()`]", word), *re.split(r"[\s=:;|&<>()`'\"]", word)):
-            text = Template(_HOME.sub(lambda _: str(host.home), part)).safe_substitute(host.environ)
+            text = Template(re.sub(_HOME, lambda _: str(host.home), part)).safe_substitute(host.environ)
             found = text if "/" in text else shutil.which(text, path=search_path(host, places)) or ""
             if found.startswith("/") and (place := within(Path(found), places)):
                 return place

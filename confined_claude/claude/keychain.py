@@ -5,14 +5,16 @@ Read by the system's ``security`` command, which has its own question for the us
 
 from __future__ import annotations
 
-import hashlib
-import subprocess
 import time
+from typing import TYPE_CHECKING
 
 from ..host import CLAUDE_CONFIG_DIR, Host, clean_path
 from ..system import IS_MAC
-from ..text import parse_json
+from ..text import parse_json, sha256
 from .credentials import HostSignIn, usable
+
+if TYPE_CHECKING:
+    import subprocess
 
 _SERVICE = "Claude Code-credentials"
 _SUFFIX_DIGITS = 8
@@ -34,7 +36,7 @@ class Keychain:
     def service(self) -> str:
         """Its name, as Claude Code (2.1.332) makes it: another config directory has another one."""
         directory = self._host.environ.get(CLAUDE_CONFIG_DIR)
-        digest = hashlib.sha256(directory.encode("utf-8", "surrogateescape")).hexdigest() if directory else ""
+        digest = sha256(directory.encode("utf-8", "surrogateescape")) if directory else ""
         return f"{_SERVICE}-{digest[:_SUFFIX_DIGITS]}" if digest else _SERVICE
 
     def read(self) -> HostSignIn | None:
@@ -42,9 +44,8 @@ class Keychain:
         if not IS_MAC:
             return None
         source = f"Keychain: {self.service}"
-        try:
-            found = self._ask("-w")
-        except (OSError, subprocess.TimeoutExpired):
+        found = self._ask("-w")
+        if found is None:
             return HostSignIn(source, problem=f"The Keychain did not give its item {self.service!r} in time.")
         if found.returncode == _NOT_FOUND:
             return None
@@ -58,22 +59,25 @@ class Keychain:
         """Return what changes when it is written, asked for now and then; empty if it does not exist."""
         if IS_MAC and time.monotonic() - self._asked >= _AGAIN_SECONDS:
             self._asked = time.monotonic()
-            try:
-                found = self._ask()  # its attributes, with the time of its last change; nothing secret
-            except (OSError, subprocess.TimeoutExpired):
-                return self._identity
-            digest = hashlib.sha256(found.stdout).digest()
-            self._identity = () if found.returncode else (int.from_bytes(digest[:8], "big"),)
+            found = self._ask()  # its attributes, with the time of its last change; nothing secret
+            if found is not None:
+                self._identity = () if found.returncode else (int(sha256(found.stdout)[:16], 16),)
         return self._identity
 
-    def _ask(self, *options: str) -> subprocess.CompletedProcess[bytes]:
+    def _ask(self, *options: str) -> subprocess.CompletedProcess[bytes] | None:
+        """Return how the system's command ended; None if it cannot be run, or takes too long."""
+        import subprocess  # not where there is no Keychain
+
         clean_path()
         user = self._host.environ.get("USER")
         account = ("-a", user) if user else ()
-        return subprocess.run(
-            ["security", "find-generic-password", *account, *options, "-s", self.service],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=_SECONDS,
-        )
+        try:
+            return subprocess.run(
+                ["security", "find-generic-password", *account, *options, "-s", self.service],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                timeout=_SECONDS,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None

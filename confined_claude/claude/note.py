@@ -15,7 +15,7 @@ from ..settings import Settings
 from ..settings.specs import NEVER
 
 # A project can hide what it likes: no entry of its is a sentence to the agent.
-_PLAIN = re.compile(r"[\w.*?/+@~\[\]-]{1,60}")
+_PLAIN = r"[\w.*?/+@~\[\]-]{1,60}"
 _NETWORKS = {
     "internet": "everything outside, but nothing on the user's machine or in its local networks.",
     "allowlist": (
@@ -100,7 +100,7 @@ def _lines(
         if settings.push != NEVER:
             yield "- `git push` to the repository's remotes asks the user, and waits up to 10 minutes for the answer."
     if settings.hide:
-        plain = [f"`{entry}`" for entry in settings.hide if _PLAIN.fullmatch(entry)]
+        plain = [f"`{entry}`" for entry in settings.hide if re.fullmatch(_PLAIN, entry)]
         plain += [f"{len(settings.hide) - len(plain)} more"] * (len(plain) < len(settings.hide))
         yield f"- Empty here, as the user keeps it from sessions: {', '.join(plain)}."
     if mounts:

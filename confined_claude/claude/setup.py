@@ -7,7 +7,6 @@ host, its deletion there included; one that differs was changed inside, and stay
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import time
@@ -20,7 +19,7 @@ from ..fs.directory import Directory, Location
 from ..fs.lock import locked
 from ..host import Host
 from ..state import store
-from ..text import as_dict, parse_json
+from ..text import as_dict, parse_json, sha256
 from .approvals import DIRECTORY, LOCK
 from .carried import SETTINGS, HostSetup
 from .host_commands import INSIDE
@@ -251,7 +250,7 @@ def make(location: Location, host: Host) -> None:
 
 def digest(settings: Any) -> str:
     """Return the hash of parsed settings."""
-    return _hash(json.dumps(settings, sort_keys=True).encode())
+    return sha256(json.dumps(settings, sort_keys=True).encode())
 
 
 def _read(config: Directory, path: str) -> bytes | None:
@@ -324,11 +323,13 @@ def _remove(config: Directory, path: str, copied: str) -> None:
 
 
 def _hash(content: bytes) -> str:
+    import hashlib  # for files that are new or changed
+
     return hashlib.sha256(content).hexdigest()
 
 
 def _name(location: Location) -> str:
-    return f"{_hash(os.fsencode(location.path))[:16]}.json"
+    return f"{sha256(os.fsencode(location.path))[:16]}.json"
 
 
 def _forget_gone(records: Directory) -> None:

@@ -27,7 +27,7 @@ _NOT_INSIDE = {
         "it is for this machine: each session is signed in anew",
     ),
 }
-_SECRET = re.compile(r"(?i).*(token(?!s)|secret|passw|credential|api_?key|_key\b|auth|cookie|headers)")
+_CONFIDENTIAL = r"(?i).*(token(?!s)|secret|passw|credential|api_?key|_key\b|auth|cookie|headers)"
 _OF_THE_SESSION = r"HOME|PATH|SHELL|TMPDIR|USER|LOGNAME|CLAUDE_CONFIG_DIR|CONFINED_CLAUDE_.*"
 
 
@@ -88,7 +88,7 @@ def _reason(name: str, value: object) -> str:
     """Return why a variable of the settings is left out; empty if it is not."""
     if is_of_connection(name):
         return "each session has this machine's, as it is then"
-    if _SECRET.match(name):
+    if re.match(_CONFIDENTIAL, name):
         return "it looks like a secret, and the config is shared by sessions"
     if re.fullmatch(_OF_THE_SESSION, name):
         return "the session has its own"

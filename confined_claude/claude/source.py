@@ -33,10 +33,10 @@ _LIMIT_BYTES = 1 << 16
 _PIECE = 1 << 16
 _ERRORS_KEPT = 1 << 14  # of which the last line is shown
 # As Claude Code checks it.
-_KEY = re.compile(r"[!-~]{1,16384}")
+_KEY = r"[!-~]{1,16384}"
 _REASON_LENGTH = 200
 # What may be a secret in the words of a command that failed: they are shown, a path is not one.
-_LONG_WORD = re.compile(r"(?<![/\w])[A-Za-z0-9+_=.-]{20,}(?![/\w])")
+_LONG_WORD = r"(?<![/\w])[A-Za-z0-9+_=.-]{20,}(?![/\w])"
 # After a failure it is tried again earlier: the user may be signing in somewhere.
 _AGAIN_SECONDS = 30.0
 
@@ -223,7 +223,7 @@ class Renewal:
                 words = [program, *command[1:]]
             printed = self._command.run(words, {**source.environ, "PATH": path}, _LIMIT_BYTES)
         except Failed as failed:
-            said = "" if source.form == SECRET else _LONG_WORD.sub("…", failed.said)[:_REASON_LENGTH].rstrip(".")
+            said = "" if source.form == SECRET else re.sub(_LONG_WORD, "…", failed.said)[:_REASON_LENGTH].rstrip(".")
             raise _failure(source, said or f"it {failed.reason}") from None
         return checked(source, printed)
 
@@ -232,7 +232,7 @@ def checked(source: Source, printed: bytes) -> str:
     """Return the credential in what ``source`` printed. Raises ConfinedError, without the credential, if it is none."""
     text = printed.decode("ascii", "replace").strip()
     if source.form != AWS:
-        if not _KEY.fullmatch(text):
+        if not re.fullmatch(_KEY, text):
             raise _failure(source, "it printed nothing" if not text else "it must print one key and nothing else")
         return text
     found: Any = parse_json(text)
@@ -265,6 +265,6 @@ def _end_of(token: str) -> float:
 def _failure(source: Source, reason: str) -> ConfinedError:
     message = f"No credential from {source.name}: {reason}."
     if source.refresh:
-        shown = _LONG_WORD.sub("…", escape(source.refresh))[:_REASON_LENGTH]
+        shown = re.sub(_LONG_WORD, "…", escape(source.refresh))[:_REASON_LENGTH]
         return ConfinedError(message, f"Run `{shown}`, as your settings say, then start again.")
     return ConfinedError(message, "Try that command yourself, then start again.")

@@ -5,11 +5,12 @@ The options are those that launches use; see "Create a container" in the engine'
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from .mount import mount_fields
 
 _NANO = 10**9
 
@@ -40,7 +41,7 @@ class Creation:
         self.config.setdefault("Labels", {})[name] = text
 
     def mount(self, value: str) -> None:
-        options = dict(word.partition("=")[::2] for word in next(csv.reader([value])))
+        options = mount_fields(value)
         self.host.setdefault("Mounts", []).append(
             {
                 "Type": options["type"],

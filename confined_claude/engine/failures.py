@@ -27,7 +27,7 @@ PODMAN_HINT = (
 )
 # How long the engine may take for an answer.
 SECONDS = 60
-_UNREACHABLE = re.compile(r"(?i)(cannot|failed to|trying to) connect to|error during connect|docker endpoint")
+_UNREACHABLE = r"(?i)(cannot|failed to|trying to) connect to|error during connect|docker endpoint"
 # It is not seen at all; or it is on a file system that only its user may enter, as with FUSE, and NFS with root_squash.
 OTHER_FILES = (
     "The engine sees other files than you do: it is in a virtual machine, a snap, or on another machine. Choose one of "
@@ -91,7 +91,7 @@ def is_disk_full(reason: str) -> bool:
 
 def is_unreachable(reason: str) -> bool:
     """Return whether the docker command says that there is no connection to the engine."""
-    return _UNREACHABLE.search(reason) is not None
+    return re.search(_UNREACHABLE, reason) is not None
 
 
 def unreachable(reason: str) -> EngineError:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 from ..text import repr_without
+
+_FIELD = r'"(?:[^"]|"")*"|[^",]+'
 
 
 class FileInside(NamedTuple):
@@ -44,7 +45,11 @@ class Mount(NamedTuple):
 
 def bind_value(source: Path, target: Path | str, *, read_only: bool = False) -> str:
     """Return the value of ``--mount``: a CSV record, so that a path may have commas, quotes and newlines."""
-    record = io.StringIO()
     fields = ["type=bind", f"source={source}", f"target={target}", *["readonly"] * read_only]
-    csv.writer(record, quoting=csv.QUOTE_ALL, lineterminator="").writerow(fields)
-    return record.getvalue()
+    return ",".join('"{}"'.format(field.replace('"', '""')) for field in fields)
+
+
+def mount_fields(value: str) -> dict[str, str]:
+    """Return the fields of a value of ``--mount`` by name; those without a value are empty."""
+    fields = (field[1:-1].replace('""', '"') if field[0] == '"' else field for field in re.findall(_FIELD, value))
+    return dict(field.partition("=")[::2] for field in fields)

@@ -7,7 +7,6 @@ ValueError.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import struct
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -158,6 +157,8 @@ def without_marks(index: bytes, starts: Iterable[int], hash_size: int = 20) -> b
         changed[flags + 2] &= ~_SKIPPED
     end = len(index) - hash_size
     if any(index[end:]):  # else git was told not to write a hash
+        import hashlib  # see snapshot.py
+
         changed[end:] = (hashlib.sha1 if hash_size == _SHA1_BYTES else hashlib.sha256)(changed[:end]).digest()
     return bytes(changed)
 

@@ -21,11 +21,8 @@ _HFS_INVALID = rb"(?i)(?:\A|/)\.git(?:/|\Z)"
 _HFS_INVALID_LINK = rb"(?i)(?:\A|/)\.git(?:modules)?(?:/|\Z)"
 # One of these is in many paths, in small letters and between NULs, if any of them is invalid. As one pattern with
 # alternatives they would take ten times as long.
-_SUSPICIOUS = tuple(
-    map(
-        re.compile,
-        (rb"/[/\0]", rb"\0[/\0]", rb"\.[/\0]", rb"\.git[. ]*[\0/\\:]", rb"git~1", rb"\xe2[\x80\x81]", rb"\xef\xbb\xbf"),
-    )
+_SUSPICIOUS = (
+    *(rb"/[/\0]", rb"\0[/\0]", rb"\.[/\0]", rb"\.git[. ]*[\0/\\:]", rb"git~1", rb"\xe2[\x80\x81]", rb"\xef\xbb\xbf"),
 )
 
 
@@ -45,6 +42,6 @@ def is_invalid(path: bytes, *, is_link: bool = False, is_directory: bool = False
 def invalid_files(paths: Sequence[bytes]) -> list[bytes]:
     """Return the invalid ones among the paths of files. Fast where there are none: all are searched at once."""
     joined = b"\0%b\0" % b"\0".join(paths).lower()
-    if any(pattern.search(joined) for pattern in _SUSPICIOUS):
+    if any(re.search(pattern, joined) for pattern in _SUSPICIOUS):
         return [path for path in paths if is_invalid(path)]
     return []

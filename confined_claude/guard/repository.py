@@ -24,7 +24,7 @@ GITS_OWN = frozenset(
     """annex branches hooks info lfs logs modules objects rebase-apply rebase-merge refs reftable remotes rr-cache
     sequencer svn worktrees""".split()
 )
-_GITS_FILES = re.compile(
+_GITS_FILES = (
     r"(?:\w+_)?HEAD|config|config\.worktree|commondir|description|index|packed-refs|shallow|gc\.(?:pid|log)|.*\.lock"
     r"|COMMIT_EDITMSG|AUTO_MERGE|(?:MERGE|SQUASH|BISECT)_\w+"
 )
@@ -67,7 +67,7 @@ class Repository(NamedTuple):
             with Location(way).open() as directory, directory.entries() as entries:
                 for entry in entries:
                     path, is_directory = way / entry.name, entry.is_dir(follow_symlinks=False)
-                    is_gits = entry.name in GITS_OWN if is_directory else _GITS_FILES.fullmatch(entry.name)
+                    is_gits = entry.name in GITS_OWN if is_directory else re.fullmatch(_GITS_FILES, entry.name)
                     if path not in (root, *ways) and not entry.is_symlink() and not (way == self.common and is_gits):
                         yield path, is_directory
 

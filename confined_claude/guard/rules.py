@@ -14,13 +14,13 @@ from .rule_table import OWN, RULES, SAFEGUARDS, Rule
 VENV_MARK = "pyvenv.cfg"
 # Conda's. An environment of either kind is also known by what is in its bin/, should the mark be missing.
 CONDA_MARK = "conda-meta"
-ENVIRONMENT_PROGRAM = re.compile(r"activate|conda|pypy[\d.]*|python[\d.]*", re.IGNORECASE)
+ENVIRONMENT_PROGRAM = r"(?i)activate|conda|pypy[\d.]*|python[\d.]*"
 # Package managers fill these: their files are too many to report one by one, and change all the time.
 DEPENDENCY_DIRECTORIES = frozenset(
     ("node_modules", "bower_components", "site-packages", ".tox", ".nox", "__pypackages__")
 )
 
-_SPECIAL = re.compile(r"[*?\[\]]")  # what fnmatch takes for more than itself
+_SPECIAL = r"[*?\[\]]"  # what fnmatch takes for more than itself
 
 
 class _Pattern(NamedTuple):
@@ -60,9 +60,9 @@ class Matcher:
                     self._exact.setdefault(name, []).append(pattern)
         # What a name that has one of them begins with, or else ends with. Most names have none: this tells it faster
         # than an expression does.
-        begins = {pattern.name: _SPECIAL.split(pattern.name)[0] for pattern in self._globs}
+        begins = {pattern.name: re.split(_SPECIAL, pattern.name)[0] for pattern in self._globs}
         self._begins = tuple({begin for begin in begins.values() if begin})
-        self._ends = tuple({_SPECIAL.split(name)[-1] for name, begin in begins.items() if not begin})
+        self._ends = tuple({re.split(_SPECIAL, name)[-1] for name, begin in begins.items() if not begin})
 
     def rule_of(self, path: Sequence[str], *, is_directory: bool = False) -> Rule | None:
         """Return the rule of a path from the project's root: the first of its own and of the directories it is in."""

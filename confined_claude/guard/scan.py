@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -216,7 +217,7 @@ class _TreeScan:
             name in DEPENDENCY_DIRECTORIES
             or VENV_MARK in names
             or CONDA_MARK in names
-            or (name == "bin" and any(map(ENVIRONMENT_PROGRAM.fullmatch, names)))
+            or (name == "bin" and any(re.fullmatch(ENVIRONMENT_PROGRAM, each) for each in names))
             or path in (self._known_packages or ())
         )
 

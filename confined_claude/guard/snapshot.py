@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable
 from enum import Enum
@@ -123,7 +122,10 @@ class Snapshot:
         if is_kept:
             self._content_left -= len(content)
             self.size += len(content)
-        digest = digest or hashlib.sha256(content).hexdigest()
+        if digest is None:
+            import hashlib  # a scan has it beside the engine's work, and what comes before does without
+
+            digest = hashlib.sha256(content).hexdigest()
         self.put(path, Item(kind, digest, content if is_kept else None, shared))
 
     def put(self, path: str, item: Item) -> None:

@@ -6,7 +6,6 @@ Dockerfile another.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import NamedTuple
 
 from ..engine import labels
 from ..settings import Settings
+from ..text import sha256
 from .certificates import extra_certificates
 
 REPOSITORY = "confined-claude"
@@ -57,11 +57,11 @@ class Recipe(_Parts):
     @cached_property
     def fingerprint(self) -> str:
         """12 hex digits that change when anything that is built does."""
-        digest = hashlib.sha256(self.base.encode())
+        parts = [self.base.encode()]
         arguments = ((name, value.encode()) for name, value in sorted(self.arguments.items()))
         for name, content in (*arguments, *sorted(self.files.items())):
-            digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
-        return digest.hexdigest()[:12]
+            parts += [f"\0{name}\0{len(content)}\0".encode(), content]
+        return sha256(b"".join(parts))[:12]
 
     @property
     def name(self) -> str:
@@ -107,7 +107,7 @@ class Recipe(_Parts):
 
 
 def _short(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:8]
+    return sha256(content)[:8]
 
 
 def _is_ca(name: str) -> bool:

@@ -28,7 +28,7 @@ from . import git_programs
 _NO_HOOKS = ("core.hooksPath", f"{git_programs.OWN}/hooks")
 _IDENTITY = ("user.name", "user.email", "author.name", "author.email", "committer.name", "committer.email")
 _IDENTITY_VARIABLES = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "EMAIL")
-_REMOTE_URL = re.compile(r"remote\.(.*)\.(url|pushurl)")
+_REMOTE_URL = r"remote\.(.*)\.(url|pushurl)"
 _HELPER = "confined-claude"  # the image's git-remote-confined-claude
 _BARE = (
     "The repository here is bare: git works in its worktrees. Do not use git at its root; git outside refuses there."
@@ -103,7 +103,7 @@ def plan_git(host: Host, root: Path, settings: Settings) -> SessionGit:
 
 def _pushes(variables: Iterable[GitVariable]) -> Iterator[tuple[str, str]]:
     """Yield each address that git pushes to on another machine, and the setting by which a session asks for that."""
-    found = [(match, value) for key, value, _ in variables if (match := _REMOTE_URL.fullmatch(key))]
+    found = [(match, value) for key, value, _ in variables if (match := re.fullmatch(_REMOTE_URL, key))]
     named = [(match, value) for match, value in found if is_harmless(match[0], value)]
     fetched = {value for match, value in named if match[2] == "url"}
     with_own = {match[1] for match, _ in named if match[2] == "pushurl"}

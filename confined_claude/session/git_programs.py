@@ -20,16 +20,13 @@ _PROGRAMS = frozenset(
     python3 rg sed sh sort strings tail tee tr true uniq unzip wc xargs zcat""".split()
 )
 # What holds in place of a program that is not there: git's own ways.
-_INSTEAD = tuple(
-    (re.compile(key), value)
-    for key, value in (
-        (r"diff\.external|diff\..*\.command", f"{OWN}/plain-diff"),
-        (r"diff\..*\.textconv|interactive\.difffilter", "cat"),
-        (r"merge\..*\.driver", "git merge-file --marker-size=%L %A %O %B"),
-        (r"core\.editor|sequence\.editor", "nano"),
-        (r"core\.pager|pager\..*", "less"),
-        (r"core\.fsmonitor", "false"),
-    )
+_INSTEAD = (
+    (r"diff\.external|diff\..*\.command", f"{OWN}/plain-diff"),
+    (r"diff\..*\.textconv|interactive\.difffilter", "cat"),
+    (r"merge\..*\.driver", "git merge-file --marker-size=%L %A %O %B"),
+    (r"core\.editor|sequence\.editor", "nano"),
+    (r"core\.pager|pager\..*", "less"),
+    (r"core\.fsmonitor", "false"),
 )
 _NO_PROGRAM = r"(?i)true|false|yes|no|on|off|0|1|"
 _SIGNING = ("commit.gpgsign", "tag.gpgsign", "tag.forcesignannotated", "push.gpgsign")
@@ -75,7 +72,7 @@ def plan_programs(
         (
             *((f"filter.{name}.required", "true") for name in sorted(missing | of_it)),
             *(_smudge(name, elsewhere) for name in plain),
-            *((key, instead) for key in said if key in absent for name, instead in _INSTEAD if name.fullmatch(key)),
+            *((key, instead) for key in said if key in absent for name, instead in _INSTEAD if re.fullmatch(name, key)),
             *((key, "false") for key in _SIGNING if key in said),
             *([("commit.template", "")] if _is_elsewhere(said.get("commit.template", ""), root) else []),
         ),

@@ -55,7 +55,7 @@ _CLAUDES = (
 _LINE = rf"""(?xm)^(?:[ \t]*(?:\#.*)?|[ \t]*(?:export[ \t]+)?({NAME})[ \t]*=
     (?:[ \t]*'([^']*)'[ \t]*(?:\#.*)?|[ \t]*"((?:[^"\\]|\\[\s\S])*)"[ \t]*(?:\#.*)?|(.*))|(.+))$"""
 _COMMENT = r"\s#.*"
-_ESCAPE, _ESCAPED = re.compile(r"""\\([nrt"\\$])"""), {"n": "\n", "r": "\r", "t": "\t"}
+_ESCAPE, _ESCAPED = r"""\\([nrt"\\$])""", {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def split(text: str) -> list[str]:
@@ -129,7 +129,7 @@ def parse_file(text: str, name: str) -> dict[str, str]:
         if single is not None:
             found[variable] = single
         elif double is not None:
-            found[variable] = _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), double)
+            found[variable] = re.sub(_ESCAPE, lambda found: _ESCAPED.get(found[1], found[1]), double)
         elif variable:
             found[variable] = re.sub(_COMMENT, "", plain).strip()
     return found

@@ -5,7 +5,6 @@ A profile copies from one Claude config of the host. ``<state>`` remembers which
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from ..errors import ConfinedError
 from ..fs.directory import Directory
 from ..fs.lock import locked
 from ..host import CLAUDE_CONFIG_DIR, Host
-from ..text import normal_path
+from ..text import normal_path, sha256
 from . import store
 from .store import state_of
 
@@ -121,7 +120,7 @@ def _name_for(source: Path, host: Host, recorded: Mapping[str, Path]) -> str:
     if is_free and re.fullmatch(NAME, name) and source == _usual_source(host, name):
         return name
     slug = re.sub(r"[^a-z0-9]+", "-", source.name.lower()).strip("-")[:_SLUG_LENGTH].strip("-")
-    return f"{slug or 'claude'}-{hashlib.sha256(os.fsencode(source)).hexdigest()[:8]}"
+    return f"{slug or 'claude'}-{sha256(os.fsencode(source))[:8]}"
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -7,7 +7,6 @@ change the files there.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from ..errors import system_error
 from ..fs.directory import Directory
 from ..fs.lock import locked
 from ..host import Host
-from ..text import parse_json
+from ..text import parse_json, sha256
 from .store import state_of
 
 _RECORD = "engines.json"
@@ -66,7 +65,7 @@ def _identity(address: str, info: Mapping[str, Any], version: Mapping[str, Any])
         *(info.get(name) for name in ("Name", "DockerRootDir")),
         containers.is_podman(version) or info.get("ID"),
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return sha256(json.dumps(parts).encode())[:16]
 
 
 def _known(host: Host) -> list[str]:

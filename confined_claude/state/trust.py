@@ -8,12 +8,12 @@ what was allowed before.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from typing import NamedTuple
 
 from ..errors import ConfinedError, ReviewNeeded, system_error
 from ..fs.directory import Location
 from ..settings.files import ProjectFiles
+from ..text import sha256
 
 _DIRECTORY = "trusted"
 # Between the files, and the places. No TOML and no path holds it, so no config file reads like one with a Dockerfile.
@@ -35,7 +35,7 @@ def is_trusted(records: Location, files: ProjectFiles) -> bool:
 
 def digest_of(files: ProjectFiles) -> str:
     """Return the hash of both files and the places; that of the config file alone if there is nothing else."""
-    return hashlib.sha256(_content(files)).hexdigest()
+    return sha256(_content(files))
 
 
 def last_allowed(records: Location) -> Allowed | None:
