@@ -105,6 +105,8 @@ def test_the_value_is_nowhere_but_in_the_sidecar(borrower: tuple[User, Path], th
         pid = docker("inspect", "--format", "{{.State.Pid}}", sidecar).strip()
         limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
         assert next(line for line in limits if line.startswith("Max core file size")).split()[4:6] == ["0", "0"]
+        own = "try: print(open('/proc/1/environ').read(1))\nexcept PermissionError: print('refused')"
+        assert docker("exec", sidecar, "python3", "-c", own) == "refused\n", "also to what has its uid, and to dumps"
         if os.geteuid() == 0:
             environ = Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
             assert VALUE.encode() not in environ

@@ -10,6 +10,7 @@ import os
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,26 @@ HOST, OTHER = "api.example.test", "other.example.test"
 PLACEHOLDER, VALUE = "ghp_placeholder0", "ghp_the-real-one"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 LAST = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+
+
+ASKED = """
+import ctypes, os, sys
+from pathlib import Path
+from confined_claude.container.egress.allowlist import Sidecar
+read, dumpable = os.read, lambda: ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)
+os.read = lambda fd, size: (fd or print(dumpable()), read(fd, size))[1]
+Sidecar(Path("/nonexistent")).lender(sys.argv[1:])
+print(dumpable())
+"""
+
+
+@pytest.mark.parametrize("endpoints", [[], [f"{HOST}:443"]], ids=["nothing is lent: the control", "lent"])
+def test_no_core_dump_has_what_is_lent_wherever_it_would_go(endpoints: list[str]) -> None:
+    """Before anything is read; a limit holds only where dumps are files."""
+    words = [sys.executable, "-c", ASKED, *endpoints]
+    line = json.dumps([]).encode() + b"\n"
+    done = subprocess.run(words, input=line, stdout=subprocess.PIPE, check=True, cwd=Path(__file__).parents[3])
+    assert set(done.stdout.split()) == {b"0" if endpoints else b"1"}
 
 
 class World:
