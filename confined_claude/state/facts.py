@@ -1,4 +1,4 @@
-"""What kind of engine this is: asked once after each start of the engine, and recorded in <state>."""
+"""What kind of engine this is: asked once after each start of the engine, as far as that shows, and recorded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from ..settings import ENGINE
 from ..text import parse_json
 
 _FILE = "engine.json"
-_VALID_SECONDS = 24 * 3600.0
+# How long an answer counts; and where nothing shows whether the engine has been started since.
+_VALID_SECONDS, _UNSURE_SECONDS = 24 * 3600.0, 600.0
+_PID_FILE = "docker.pid"
+# Read by an engine when it starts, and some of it whenever it is told to.
+_CONFIGURATIONS = (
+    *("/etc/docker/daemon.json", "~/.config/docker/daemon.json"),
+    *("/etc/containers/containers.conf", "~/.config/containers/containers.conf"),
+)
 # 1: the engine has passed a check; before that there was none. 2: its default runtime.
 _VERSION = 2
 _SECCOMP = Path(containers.__file__).with_name("seccomp") / "profile.json"
@@ -116,14 +123,15 @@ def current_facts(
 ) -> EngineFacts:
     """Return the facts of the engine at ``address``: those recorded in <state>, or what the engine answers.
 
-    An engine that has been restarted has another socket, and what was recorded before does not count. The answer is
-    recorded if ``record``, and the engine has passed ``check``. Raises EngineError if the engine does not answer or is
-    too old, and what that raises.
+    What was recorded before an engine was started again does not count: its socket is another, or, where systemd keeps
+    that for it, the file with the number of its process. The answer is recorded if ``record``, and the engine has
+    passed ``check``. Raises EngineError if the engine does not answer or is too old, and what that raises.
     """
-    identity = _identity(address)
+    identity, is_sure = _identity(address)
     with contextlib.suppress(TypeError, LookupError):
         known = parse_json(state.read(_FILE))
-        is_current = 0 <= time.time() - known["asked"] < _VALID_SECONDS and known["version"] == _VERSION
+        seconds = _VALID_SECONDS if is_sure else _UNSURE_SECONDS
+        is_current = 0 <= time.time() - known["asked"] < seconds and known["version"] == _VERSION
         if identity and known["identity"] == identity and is_current:
             return EngineFacts(**{name: known["facts"][name] for name in EngineFacts._fields})
     info, version = containers.info(), containers.version()
@@ -137,13 +145,27 @@ def current_facts(
     return facts
 
 
-def _identity(address: str) -> list[Any]:
-    """Return what changes when the engine at ``address`` is another; empty if that cannot be found out."""
+def _identity(address: str) -> tuple[list[Any], bool]:
+    """Return what changes when the engine at ``address`` is another, and whether also each time that it is started.
+
+    The first is empty if that cannot be found out.
+    """
     scheme, _, path = address.partition("://")
     if scheme != "unix":
-        return []
+        return [], False
     try:
         status = Path(path).stat()
     except OSError:
-        return []
-    return [address, status.st_dev, status.st_ino, status.st_ctime_ns]
+        return [], False
+    process = _sign(Path(path).with_name(_PID_FILE))
+    configured = [_sign(Path(place).expanduser()) for place in _CONFIGURATIONS]
+    return [address, status.st_dev, status.st_ino, status.st_ctime_ns, process, configured], process is not None
+
+
+def _sign(path: Path) -> list[int] | None:
+    """Return what changes when a file is written again; None for one that cannot be looked at."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return [status.st_ino, status.st_mtime_ns]

@@ -148,7 +148,7 @@ def test_an_engine_on_another_machine(address: str) -> None:
 @pytest.mark.parametrize("address", ["nonsense://x", "tcp://localhost:1", "http://127.0.0.1:1"])
 def test_an_address_that_is_none_is_reported(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     docker_command(tmp_path, monkeypatch)
-    monkeypatch.setattr(command, "program", lambda: "/bin/false")
+    monkeypatch.setattr(command, "_which", lambda _name: "/bin/false")
     assert "does not answer" in refused({"DOCKER_HOST": address}).message
 
 

@@ -182,6 +182,44 @@ def test_an_engine_that_was_started_again_is_asked_again(
     assert engine.times == 2
 
 
+def test_an_engine_that_was_started_again_behind_the_same_socket_is_asked_again(
+    engine: Asked, address: str, host: Host, tmp_path: Path
+) -> None:
+    """As systemd keeps a socket: `systemctl restart docker` leaves it as it is."""
+    pid = tmp_path / "docker.pid"
+    for number in ("7", "8"):
+        pid.with_suffix(".new").write_text(number)
+        pid.with_suffix(".new").replace(pid)
+        for _ in range(2):
+            facts(host, address)
+    assert engine.times == 2
+    # That file shows it for a day; without one nothing does, and the answer counts for minutes.
+    changed(host, asked=time.time() - 3600)
+    facts(host, address)
+    assert engine.times == 2
+    pid.unlink()
+    facts(host, address)
+    changed(host, asked=time.time() - 300)
+    facts(host, address)
+    assert engine.times == 3
+    changed(host, asked=time.time() - 3600)
+    facts(host, address)
+    assert engine.times == 4
+
+
+@pytest.mark.parametrize("name", [".config/docker/daemon.json", ".config/containers/containers.conf"])
+def test_an_engine_that_is_configured_otherwise_is_asked_again(
+    name: str, engine: Asked, address: str, host: Host, tmp_path: Path
+) -> None:
+    facts(host, address)
+    configuration = tmp_path / "home" / name
+    configuration.parent.mkdir(parents=True)
+    configuration.write_text("{}")
+    for _ in range(2):
+        facts(host, address)
+    assert engine.times == 2
+
+
 def test_another_engine_is_asked(engine: Asked, address: str, host: Host, tmp_path: Path) -> None:
     facts(host, address)
     facts(host, listening(tmp_path / "other.sock"))
