@@ -37,8 +37,11 @@ _REFUSED = 400
 class Answer:
     """What the engine answers to one request: the ``status``, then as much of the content as is read."""
 
-    def __init__(self, connection: _Connection, status: int, begin: bytes, length: int | None = None) -> None:
+    def __init__(
+        self, connection: _Connection, status: int, begin: bytes, length: int | None = None, head: bytes = b""
+    ) -> None:
         self.status = status
+        self._head = head
         self._length = length
         self.socket = connection.socket
         self._connection = connection
@@ -50,6 +53,14 @@ class Answer:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+
+    def header(self, name: str) -> str:
+        """Return the value of a line of the head; empty if there is none."""
+        for line in self._head.decode("latin-1").split("\r\n")[1:]:
+            key, _, value = line.partition(":")
+            if key.lower() == name.lower():
+                return value.strip()
+        return ""
 
     def receive(self) -> bytes:
         """Return the next piece of a stream, empty at its end. Raises OSError."""
@@ -186,14 +197,15 @@ def begin(
     try:
         try:
             connection.socket.sendall(_request(method, path, query or {}, body, headers, is_stream=is_stream))
-            status, length, rest = _read_head(connection.socket)
+            received = _read_head(connection.socket)
         except TimeoutError:
             raise no_answer(seconds or 0) from None
         except OSError:
             raise connection.failure() from None
+        status, length, rest = parse_head(received)
         if status is None:
             raise connection.failure()
-        return Answer(connection, status, rest, length)
+        return Answer(connection, status, rest, length, received.partition(_END_OF_HEAD)[0])
     except BaseException:
         connection.close()
         raise
@@ -236,22 +248,22 @@ def percent(value: str) -> str:
     return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in os.fsencode(value))
 
 
-def _read_head(connection: socket.socket) -> tuple[int | None, int | None, bytes]:
-    """Return the status of the answer, the length of its content if that is said, and what follows its head.
-
-    There is no status if there is no answer.
-    """
+def _read_head(connection: socket.socket) -> bytes:
+    """Return the head of the answer and what has come of the rest; empty if there is no answer."""
     head = b""
     while _END_OF_HEAD not in head and len(head) < _MOST_HEAD:
         piece = connection.recv(_PIECE)
         if not piece:
-            return None, None, b""
+            return b""
         head += piece
-    return parse_head(head)
+    return head
 
 
 def parse_head(received: bytes) -> tuple[int | None, int | None, bytes]:
-    """Return what ``_read_head`` does, from the begin of an answer."""
+    """Return the status of an answer, the length of its content if that is said, and what follows its head.
+
+    There is no status if that is no answer.
+    """
     head, end, rest = received.partition(_END_OF_HEAD)
     found, length = _STATUS.match(head), _LENGTH.search(head)
     return (int(found[1]), int(length[1]) if length else None, rest) if end and found else (None, None, b"")

@@ -58,7 +58,8 @@ _MEMORY_HINT = (
     "A file system in memory on the engine's machine is full, see `df -h /run /dev/shm`. Free some space there."
 )
 _HINTS = (
-    ("bind source path does not exist|[Mm]ounts denied|creating mount source path|statfs .*no such", OTHER_FILES),
+    ("bind source path does not exist|[Mm]ounts denied|statfs .*no such", OTHER_FILES),
+    ("creating mount source path|making volume mountpoint", OTHER_FILES),
     (r"(?s)mount.*(stat|mount|open|lstat) .*permission denied", _HIDDEN_FILES),
     ("execute nft", "Podman's networks need nftables: install it (Debian, Ubuntu: apt-get install nftables)."),
     (_NO_GROUP, _NO_GROUP_HINT),

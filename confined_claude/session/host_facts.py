@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +16,7 @@ from ..state.facts import Check, EngineFacts
 from .git import SessionGit
 
 if TYPE_CHECKING:
+    from ..host import Host
     from ..project.mounts import HostMount
     from ..workspace import Workspace
     from .given import Given
@@ -88,12 +89,20 @@ def hide_lent(workspace: Workspace, given: Given | None) -> Workspace:
     return workspace._replace(host=workspace.host._replace(environ=given.hide(workspace.host.environ)))
 
 
-def sees_files(workspace: Workspace, address: str) -> Check:
-    """Return the check that the engine at ``address`` has this machine's files, the project's directory among them."""
+def places(workspace: Workspace, mounts: Iterable[HostMount]) -> tuple[Path, ...]:
+    """Return the directories that an engine must see for a session: the project, what is mounted, and its data."""
+    data = workspace.host.data
+    mounted = (mount.source if mount.source.is_dir() else mount.source.parent for mount in mounts)
+    existing = next((place for place in (data, *data.parents) if place.is_dir()), data)
+    return tuple(dict.fromkeys((workspace.project.root, *mounted, existing)))
+
+
+def sees_files(host: Host, address: str, places: Sequence[Path]) -> Check:
+    """Return the check that the engine at ``address`` has this machine's files, and ``places`` among them."""
 
     def check(info: Mapping[str, Any], version: Mapping[str, Any]) -> None:
         from ..state import sight  # once for each engine
 
-        sight.check(workspace.host, address, info, version, workspace.project.root)
+        sight.check(host, address, info, version, places)
 
     return check

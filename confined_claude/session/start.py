@@ -36,7 +36,7 @@ from ..state.store import state_of
 from ..workspace import CLAUDE_PROJECTS, Workspace
 from . import CLAUDE, orphans, runtimes
 from .git import plan_git
-from .host_facts import HostFacts, gather_given, hide_lent, lent_sign_in, sees_files
+from .host_facts import HostFacts, gather_given, hide_lent, lent_sign_in, places, sees_files
 from .launch import Launch, plan_launch
 from .mounts import bound_mounts, kept_groups, make_directories, replaceable
 from .renewals import Renewals
@@ -126,8 +126,11 @@ def gather_facts(
     The engine's part is recorded if ``record``. Raises EngineError for one that has other files than this machine.
     """
     root = workspace.project.root
+    mounts = bound_mounts(workspace)
+    seen = places(workspace, mounts)
+    check = sees_files(workspace.host, address, seen)
     with signals.interruptible():
-        engine = current_facts(state_of(workspace.host), address, sees_files(workspace, address), record=record)
+        engine = current_facts(state_of(workspace.host), address, check, seen, record=record)
     runtimes.refuse_missing(workspace.settings, engine)
     git = plan_git(workspace.host, root, workspace.settings)
     runtimes.refuse_ways(workspace.settings, git.pushes, engine)
@@ -156,7 +159,7 @@ def gather_facts(
         carried=Carried() if workspace.settings.setup == OFF else theirs.carried(state_of(workspace.host)),
         published=_published(workspace, reservation),
         engine_port=context.port_of(address),
-        mounts=bound_mounts(workspace),
+        mounts=mounts,
         shares_kernel=runtimes.shares_kernel(workspace.settings, engine),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ _CONFIGURATIONS = (
     *("/etc/docker/daemon.json", "~/.config/docker/daemon.json"),
     *("/etc/containers/containers.conf", "~/.config/containers/containers.conf"),
 )
+_MOST_PLACES = 256
 # 1: the engine has passed a check; before that there was none. 2: its default runtime.
 _VERSION = 2
 _SECCOMP = Path(containers.__file__).with_name("seccomp") / "profile.json"
@@ -119,27 +120,40 @@ def _limits(info: Mapping[str, Any], name: str, controller: str) -> bool:
 
 
 def current_facts(
-    state: Location, address: str, check: Check = lambda _info, _version: None, *, record: bool = True
+    state: Location,
+    address: str,
+    check: Check = lambda _info, _version: None,
+    places: Iterable[Path] = (),
+    *,
+    record: bool = True,
 ) -> EngineFacts:
     """Return the facts of the engine at ``address``: those recorded in <state>, or what the engine answers.
 
     What was recorded before an engine was started again does not count: its socket is another, or, where systemd keeps
     that for it, the file with the number of its process. The answer is recorded if ``record``, and the engine has
-    passed ``check``. Raises EngineError if the engine does not answer or is too old, and what that raises.
+    passed ``check``, which was about ``places``. Podman has to pass it for each place: it makes those that it lacks.
+    Raises EngineError if the engine does not answer or is too old, and what ``check`` raises.
     """
     identity, is_sure = _identity(address)
+    passed: list[str] = []
     with contextlib.suppress(TypeError, LookupError):
         known = parse_json(state.read(_FILE))
         seconds = _VALID_SECONDS if is_sure else _UNSURE_SECONDS
         is_current = 0 <= time.time() - known["asked"] < seconds and known["version"] == _VERSION
         if identity and known["identity"] == identity and is_current:
-            return EngineFacts(**{name: known["facts"][name] for name in EngineFacts._fields})
+            facts = EngineFacts(**{name: known["facts"][name] for name in EngineFacts._fields})
+            passed = [str(place) for place in known["places"]]
+            if not (record and facts.podman and {*map(str, places)}.difference(passed)):
+                return facts
     info, version = containers.info(), containers.version()
     containers.refuse_too_old(version)
     facts = from_answers(info, version)
     if record:
         check(info, version)
-        answer = {"identity": identity, "asked": time.time(), "facts": facts._asdict(), "version": _VERSION}
+        answer = {
+            **{"identity": identity, "asked": time.time(), "facts": facts._asdict(), "version": _VERSION},
+            "places": [*dict.fromkeys([*passed, *map(str, places)])][-_MOST_PLACES:],
+        }
         with contextlib.suppress(OSError, ConfinedError), state.make() as directory:
             directory.write(_FILE, json.dumps(answer).encode())
     return facts

@@ -1,4 +1,7 @@
-"""Rootless Docker and rootless Podman, each taken on what is quick of the tour; see tests/engines for all of it."""
+"""Rootless Docker and rootless Podman, each taken on what is quick of the tour; see tests/engines for all of it.
+
+And Podman, rootful, on a machine that has one of two directories.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,11 @@ from engines.machine import Machine, machine
 from engines.roots import root
 from helpers import REPOSITORY
 
+from confined_claude.engine import sight
+from confined_claude.errors import EngineError
+
 pytestmark = [pytest.mark.mount, pytest.mark.root, pytest.mark.xdist_group("engines"), pytest.mark.timeout(600)]
+PODMAN = next(kind for kind in KINDS if kind.is_podman and not kind.is_rootless)
 ROOTLESS = [kind for kind in KINDS if kind.is_rootless]
 # Of what they share the one is made while the other is.
 STEPS = (
@@ -71,3 +78,22 @@ def test_a_rootless_engine(kind: tour.Kind, debian: Machine, commands: Path, arc
     with tour.toured(kind, debian, commands, place, log) as made:
         for step in STEPS:
             step(made)
+
+
+def test_podman_makes_a_directory_that_it_lacks_and_is_refused_for_that(
+    debian: Machine, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PODMAN.begin(debian, place / "podman.log")
+    monkeypatch.setenv("DOCKER_HOST", f"unix:///proc/{debian.pid}/root{PODMAN.address}")
+    content = b"made up"
+    (place / "seen").mkdir()
+    (place / "file").write_bytes(content)
+    with tempfile.TemporaryDirectory(prefix="confined-claude-unseen-", dir="/var/tmp") as elsewhere:
+        unseen = Path(elsewhere)
+        with pytest.raises(EngineError, match=f"another machine: its {unseen} is not the one here"):
+            sight.check(place / "file", content, [place / "seen", unseen], "o" * 12, looks_closer=True)
+        assert debian.run("ls", "-d", str(unseen)).strip() == str(unseen)
+        # The control: that it can be mounted says nothing.
+        sight.check(place / "file", content, [place / "seen", unseen], "o" * 12)
+    sight.check(place / "file", content, [place / "seen"], "o" * 12, looks_closer=True)
+    assert debian.run(*PODMAN.command, "ps", "--all", "--quiet") == ""

@@ -37,7 +37,7 @@ def away(installed: Path, ground: Path) -> Iterator[tuple[OwnEngine, Path]]:
     """An engine whose machine has other files in a directory, and that directory."""
     folder = Path(tempfile.mkdtemp(prefix="elsewhere-", dir=ground))
     folder.chmod(0o755)
-    paths = "home/.local/state/confined-claude project"
+    paths = "home/.local/state/confined-claude project bare/.local/state/confined-claude"
     there = f"mkdir -p {paths}; echo other >home/.local/state/confined-claude/engine-check; echo theirs >project/file"
     with own_engine(f"mount -t tmpfs none {folder}; (cd {folder}; {there})") as engine:
         yield engine, folder
@@ -83,6 +83,20 @@ def test_an_engine_without_our_files_is_refused(away: tuple[OwnEngine, Path], in
     done = user.run("confined-claude", "run", cwd=user.folder(own_name(place)), DOCKER_HOST=engine.address)
     assert done.returncode == 3
     assert "The engine could not look at this machine's files" in done.stderr
+    assert "The engine sees other files than you do" in done.stderr
+    assert left_over(engine) == ""
+
+
+def test_an_engine_with_our_directories_and_none_of_our_files_is_one_of_another_machine(
+    away: tuple[OwnEngine, Path], installed: Path
+) -> None:
+    engine, folder = away
+    user = User(folder / "bare", installed, variables={"ANTHROPIC_API_KEY": "sk-made-up"})
+    user.folder(user.home)
+    done = user.run("confined-claude", "run", cwd=user.folder(folder / "project"), DOCKER_HOST=engine.address)
+    assert done.returncode == 3
+    file = user.home / ".local/state/confined-claude/engine-check"
+    assert f"The engine sees the files of another machine: its {file} is not the one here." in done.stderr
     assert "The engine sees other files than you do" in done.stderr
     assert left_over(engine) == ""
 

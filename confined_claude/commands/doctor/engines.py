@@ -151,7 +151,8 @@ def files(answers: Answers, host: Host, here: Project | None) -> Result:
         if not host.state.is_dir():  # no command has made it, nor does this one
             near = next(place for place in host.state.parents if place.is_dir())
             host = host._replace(state=Path(stack.enter_context(tempfile.TemporaryDirectory(dir=near))))
-        sight.check(host, address, answers.info, answers.version, root, is_recorded=False)
+        places = () if root is None else (root,)
+        sight.check(host, address, answers.info, answers.version, places, is_recorded=False)
     return ok("the engine has this machine's files" if root is None else "the engine sees the project")
 
 

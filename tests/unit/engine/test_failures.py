@@ -23,6 +23,7 @@ RUNC = "failed to create task for container: runc create failed: unable to start
         (f"{MOUNT}bind source path does not exist: /home/me/app", "sees other files than you do"),
         ("Mounts denied: \nThe path /srv/app is not shared from the host", "sees other files than you do"),
         ("error while creating mount source path '/srv/app': mkdir /srv: read-only file system", "sees other files"),
+        ("making volume mountpoint for volume /srv/app: mkdir /srv: permission denied", "sees other files than you do"),
         ("statfs /home/me/app: no such file or directory", "sees other files than you do"),
         (f"{MOUNT}stat /home/me/remote: permission denied", "FUSE without `allow_other`"),
         (f'{RUNC}error mounting "/r" to rootfs at "/r": stat /r: permission denied: unknown', "NFS with root_squash"),

@@ -220,6 +220,24 @@ def test_an_engine_that_is_configured_otherwise_is_asked_again(
     assert engine.times == 2
 
 
+def test_podman_has_to_pass_a_check_for_each_place(
+    engine: Asked, address: str, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def checks(*words: str, record: bool = True) -> int:
+        made: list[object] = []
+        places = [Path(word) for word in words]
+        current_facts(state_of(host), address, lambda *_answers: made.append(1), places, record=record)
+        return len(made)
+
+    assert [checks("/a"), checks("/b")] == [1, 0]  # the control: Docker refuses to mount what it lacks
+    monkeypatch.setattr(containers, "version", lambda: PODMAN)
+    changed(host, asked=0)
+    assert [checks("/a"), checks("/a"), checks("/b"), checks("/a", "/b"), checks()] == [1, 0, 1, 0, 0]
+    assert [checks("/b", "/c"), checks("/c")] == [1, 0]
+    assert checks("/d", record=False) == 0
+    assert checks("/d") == 1
+
+
 def test_another_engine_is_asked(engine: Asked, address: str, host: Host, tmp_path: Path) -> None:
     facts(host, address)
     facts(host, listening(tmp_path / "other.sock"))

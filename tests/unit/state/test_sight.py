@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,14 @@ class Tried:
 
     def __init__(self) -> None:
         self.times = 0
+        self.looked_at: list[Path] = []
         self.has_files = True
 
-    def check(self, file: Path, content: bytes, directory: Path | None, owner: str) -> None:
+    def check(self, file: Path, content: bytes, directories: Sequence[Path], owner: str, *, looks_closer: bool) -> None:
         self.times += 1
         assert file.read_bytes() == content
-        assert (len(owner), directory) == (12, None)
+        assert len(owner) == 12
+        self.looked_at += [*directories] if looks_closer else []
         if not self.has_files:
             raise EngineError("It has others.")
 
@@ -73,6 +76,17 @@ def test_podman_has_another_id_each_time(engine: Tried, host: Host) -> None:
     assert times(engine, host, (ADDRESS, INFO), (ADDRESS, other), version=PODMAN) == 1
 
 
+def test_podman_is_tried_with_each_directory_as_it_makes_those_that_it_lacks(engine: Tried, host: Host) -> None:
+    one, two = Path("/one"), Path("/two")
+    for places in ((one,), (one,), (one, two), (two, one), ()):
+        sight.check(host, ADDRESS, INFO, PODMAN, places)
+    assert engine.looked_at == [one, one, two]
+    # The control: Docker refuses to mount what it lacks.
+    for places in ((one,), (two,)):
+        sight.check(host, ADDRESS, INFO, {}, places)
+    assert (engine.looked_at, engine.times) == ([one, one, two], 3)
+
+
 def test_an_engine_with_other_files_is_tried_again(engine: Tried, host: Host) -> None:
     engine.has_files = False
     for _ in range(2):
@@ -84,9 +98,9 @@ def test_an_engine_with_other_files_is_tried_again(engine: Tried, host: Host) ->
 
 
 def test_no_more_is_kept_than_somebody_uses(engine: Tried, host: Host) -> None:
-    assert times(engine, host, *[(ADDRESS, {**INFO, "ID": str(number)}) for number in range(100)]) == 100
-    assert (host.state / "engines.json").stat().st_size < 1000
-    assert times(engine, host, (ADDRESS, {**INFO, "ID": "99"}), (ADDRESS, {**INFO, "ID": "0"})) == 1
+    assert times(engine, host, *[(ADDRESS, {**INFO, "ID": str(number)}) for number in range(300)]) == 300
+    assert (host.state / "engines.json").stat().st_size < 6000
+    assert times(engine, host, (ADDRESS, {**INFO, "ID": "299"}), (ADDRESS, {**INFO, "ID": "0"})) == 1
 
 
 @pytest.mark.parametrize("content", ["", "{", "7", "[7]", '{"a": 1}'])
