@@ -57,8 +57,16 @@ _ROOTS_HOME = Path("/root")
 _REMOVABLE = Path("/run/media")
 # Agents, terminals, editors and buses that do what they are told: a path, maybe with something before and behind it.
 _SOCKETS = "SSH_AUTH_SOCK GPG_AGENT_INFO DBUS_SESSION_BUS_ADDRESS TMUX NVIM KITTY_LISTEN_ON VSCODE_IPC_HOOK_CLI".split()
-# What the container mounts below its HOME, see session/mounts.py.
-_CONTAINER_TREES = tuple(CONTAINER_HOME / name for name in (".claude", ".cache", ".config", ".local", "venvs"))
+# Links of the image into the downloads, which are a directory of this machine: nothing is mounted or put below one.
+CONTAINER_LINKS = tuple(
+    f"{CONTAINER_HOME}/{name}"
+    for name in """.cache/pip .cache/npm/_cacache .cargo/registry/cache go/pkg/mod/cache/download
+    .gradle/caches/modules-2/files-2.1""".split()
+)
+# What the container mounts below its HOME, see session/mounts.py, and the trees with these links.
+_CONTAINER_TREES = tuple(
+    CONTAINER_HOME / name for name in (".claude", ".cache", ".config", ".local", "venvs", ".cargo", ".gradle", "go/pkg")
+)
 
 
 class Project(NamedTuple):

@@ -24,7 +24,7 @@ from ..engine import labels
 from ..engine.mount import FileInside, Mount, bind_value
 from ..host import USUAL_UMASK, gitconfig_text
 from ..image.recipe import ImageChain
-from ..project import CONTAINER_HOME
+from ..project import CONTAINER_HOME, CONTAINER_LINKS
 from ..settings import ENGINE, Settings
 from ..state.facts import EngineFacts
 from ..text import repr_without
@@ -200,7 +200,7 @@ def plan_launch(
     mounts = (*plan_mounts(workspace, facts.mounts), *relay_mounts(workspace, key, ways))
     targets = [mount.target for mount in mounts if mount.target != str(CONTAINER_HOME)]
     for path in files:
-        handover.refuse_overlap(path, targets, "a directory or file of this machine is there")
+        handover.refuse_overlap(path, (*targets, *CONTAINER_LINKS), "a directory or file of this machine is there")
     launch = Launch(
         key=key,
         name=f"{NAME}-{workspace.project.slug}",

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+import confined_claude
 from confined_claude.errors import ConfinedError
 from confined_claude.fs.identity import status_without_links
 from confined_claude.host import Host
-from confined_claude.project import Project, hides_the_containers, refusal
+from confined_claude.project import CONTAINER_HOME, CONTAINER_LINKS, Project, hides_the_containers, refusal
 from confined_claude.project.mounts import HostMount, bind
 from confined_claude.session.host_facts import HostFacts
+from confined_claude.session.mounts import plan_mounts
 from confined_claude.session.remarks import remarks
 from confined_claude.settings import SPECS, Settings
 from confined_claude.settings.files import ProjectFiles
@@ -243,7 +245,8 @@ def test_what_holds_keys_elsewhere_is_refused(root: Path, host: Host, tmp_path: 
 
 @pytest.mark.parametrize(
     "target",
-    """/ /bin /boot /dev/x /etc/x /home /home/claude /home/claude/.claude /home/claude/workspace/x /lib32/x /mnt /opt
+    """/ /bin /boot /dev/x /etc/x /home /home/claude /home/claude/.claude /home/claude/workspace/x /home/claude/.cargo
+    /home/claude/.cargo/registry/cache/x /home/claude/.gradle/x /home/claude/go /home/claude/go/pkg/x /lib32/x /mnt /opt
     /opt/confined-claude/x /proc/x /root /root/.bashrc /root/x /run/x /sbin /srv /sys/x /tmp /usr /usr/games
     /usr/include/x /usr/local /usr/local/bin /usr/local/sbin /usr/local/sbin/x /usr/local/share/ca-certificates
     /usr/local/etc/x /usr/src /usr/x /var /var/backups /var/cache/apt /var/lib/apt/lists /var/lib/dpkg
@@ -258,9 +261,28 @@ def test_nothing_can_be_in_the_place_of_what_the_container_has(
     assert bound(root, host, "../../data:/home/claude/data")  # the control
 
 
+def test_nothing_is_mounted_below_what_the_image_and_a_session_have_in_the_home_directory(
+    root: Path, host: Host, tmp_path: Path
+) -> None:
+    """A link there leads to the shared downloads: the engine would make the place for a mount in them, as root."""
+    home = str(CONTAINER_HOME)
+    dockerfile = (Path(confined_claude.__file__).parent / "container/Dockerfile").read_text()
+    (made,) = re.findall(r"RUN cd /home/claude && d=(?s:.*?)\n[^ ]", dockerfile)
+    links = {f"{home}/{link}" for link in re.findall(r"ln -s \$d/\S+ (\S+)", made)}
+    assert links == set(CONTAINER_LINKS)
+    named = {*links, *re.findall(rf"{home}/[^\s\"':]+", dockerfile)}
+    named |= {f"{home}/{word}" for word in re.findall(r" ((?:\.|go/)[\w./]+)", made)}
+    mounted = {mount.target for mount in plan_mounts(Workspace(host, Project(root), Settings()))} - {str(root)}
+    (tmp_path / "data").mkdir()
+    for place in named | mounted:
+        for target in (place, f"{place}/x"):
+            assert "the container has its own" in refused(root, host, f"../../data:{target}")
+
+
 @pytest.mark.parametrize(
     "target",
-    """/data /home/me/x /home/claude/x /media/x /mnt/x /models /opt/x /srv/x /tmp/x /usr/local/src/x /usr/src/app
+    """/data /home/me/x /home/claude/x /home/claude/go/src/x /media/x /mnt/x /models /opt/x /srv/x /tmp/x
+    /usr/local/src/x /usr/src/app
     /var/www/html /workspace""".split(),
 )
 def test_other_places_are_free(target: str, root: Path, host: Host, tmp_path: Path) -> None:

@@ -502,7 +502,8 @@ def test_a_dry_run_runs_no_command(here: Place) -> None:
 
 def test_a_file_where_something_else_is_is_refused(here: Place) -> None:
     table = '[secrets.{}]\ncommand = "echo s3cret"\nas_file = "{}"\nalways = true\n'
-    for path in ("~/.local/bin/x", "~/.claude/x", "~/venvs/a/b", "~/.local"):
+    links = ("~/.cache/pip/x", "~/.cargo/registry/cache/x", "~/go/pkg/mod/cache/download")  # to the shared downloads
+    for path in ("~/.local/bin/x", "~/.claude/x", "~/venvs/a/b", "~/.local", *links):
         with pytest.raises(ConfinedError, match="of this machine is there"):
             planned(here.root, here.host, given=here.given(table.format("X", path)))
     for other in ("~/.netrc", "~/.netrc/b"):
