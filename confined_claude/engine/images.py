@@ -55,13 +55,16 @@ class Images:
         return chains
 
     def file_in_image(self, identity: str, path: str) -> bytes | None:
-        """Return the content of a file in an image; None if there is none. Nothing of the image runs for it."""
+        """Return the content of a file in an image; None if either is missing. Nothing of the image runs for it."""
         import tarfile  # once for each image
 
         doing = "look into an image"
         body = {"Image": identity, "Entrypoint": ["true"], "Cmd": ["true"]}
         with _understood(doing):
-            made = str(api.ask("POST", "/containers/create", body=body).checked(doing).value["Id"])
+            created = api.ask("POST", "/containers/create", body=body)
+            if created.status == _MISSING:  # removed since it was listed
+                return None
+            made = str(created.checked(doing).value["Id"])
         try:
             with api.begin("GET", f"/containers/{made}/archive", {"path": path}) as answer:
                 if answer.status == _MISSING:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,8 +62,11 @@ class Inventory:
         self._state = state_of(host)
         self._versions: dict[str, str] = {}
 
-    def look(self, *, with_versions: bool = False) -> ImageInventory:
-        """Return what there is, the images that are needed first, with the version of Claude Code in them if asked."""
+    def look(self, *, with_versions: bool = False, until: float = math.inf) -> ImageInventory:
+        """Return what there is, the images that are needed first, with the version of Claude Code in them if asked.
+
+        ``until`` is as in ``claude_version``.
+        """
         built = self._built()
         images = [
             image
@@ -69,7 +74,7 @@ class Inventory:
             if image.id in built or any(name.startswith(f"{REPOSITORY}:") for name in image.names)
         ]
         if with_versions:
-            images = [image._replace(claude_version=self.claude_version(image.id)) for image in images]
+            images = [image._replace(claude_version=self.claude_version(image.id, until=until)) for image in images]
         own = [image for image in images if image.id in built]
         others = [image for image in images if image.id not in built]
         # The latest image, and what is on top of it, may be wanted any time.
@@ -91,11 +96,16 @@ class Inventory:
         ids = parse_json(self._state.read(_BUILT, _MOST_BYTES))
         return ids if isinstance(ids, list) and all(isinstance(identity, str) for identity in ids) else []
 
-    def claude_version(self, identity: str, *, record: bool = True) -> str:
-        """Return the version of Claude Code in an image; empty if it has none. Looked up once, if ``record``."""
+    def claude_version(self, identity: str, *, record: bool = True, until: float = math.inf) -> str:
+        """Return the version of Claude Code in an image; empty if it has none. Looked up once, if ``record``.
+
+        The engine makes a container for that. From ``until`` on (monotonic clock) it is not asked: empty.
+        """
         if identity not in self._versions:
             self._versions |= self._recorded_versions()
         if identity not in self._versions:
+            if time.monotonic() >= until:
+                return ""
             package = as_dict(parse_json(self.engine.file_in_image(identity, _PACKAGE)))
             self._versions[identity] = str(package.get("version", ""))
             if record:

@@ -44,6 +44,8 @@ _Answer = tuple[tuple[SessionUsage, ...], ImageInventory | ConfinedError]
 # Not the id of a project, which has a hyphen.
 _SHARED = "shared"
 _ENGINE_SECONDS = 10.0
+# Of that, what looking for versions of Claude Code may take: with many new images a later status has the rest.
+_VERSIONS_SECONDS = 4.0
 # A view that goes on repeats what takes long less often.
 _OLD_SECONDS = 30.0
 
@@ -109,11 +111,12 @@ class StatusCollector:
         self._usage, self._usage_at = self._usage_of([session.id for session in up]), time.monotonic()
         elapsed = self._usage_at - since
         versions: dict[str, str] = {}
+        until = time.monotonic() + _VERSIONS_SECONDS
         try:
             for name in {session.image for session in up}:
                 if image := self._inventory.engine.image(name):
-                    versions[name] = self._inventory.claude_version(image.id)
-            images: ImageInventory | ConfinedError = self._look_at_images()
+                    versions[name] = self._inventory.claude_version(image.id, until=until)
+            images: ImageInventory | ConfinedError = self._look_at_images(until)
         except ConfinedError as error:
             images = error
         return tuple(self._session(session, versions, earlier, elapsed) for session in found), images
@@ -127,9 +130,9 @@ class StatusCollector:
             percent = max(0.0, 100 * (now.cpu_seconds - before.cpu_seconds) / elapsed)
         return SessionUsage(session, versions.get(session.image, ""), now, percent)
 
-    def _look_at_images(self) -> ImageInventory:
+    def _look_at_images(self, until: float) -> ImageInventory:
         if self._images is None or time.monotonic() - self._images_at >= _OLD_SECONDS:
-            self._images = self._inventory.look(with_versions=True)
+            self._images = self._inventory.look(with_versions=True, until=until)
             self._images_at = time.monotonic()
         return self._images
 

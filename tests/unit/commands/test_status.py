@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -33,6 +34,7 @@ from confined_claude.guard.findings import Finding
 from confined_claude.guard.records import FindingCounts, Record, count_findings, locked
 from confined_claude.guard.snapshot import Kind
 from confined_claude.host import Host
+from confined_claude.image import inventory
 from confined_claude.image.inventory import ImageInventory
 from confined_claude.project import Project
 from confined_claude.session.listing import Session
@@ -159,6 +161,30 @@ def test_without_an_engine_the_rest_is_known(host: Host, collect: Collect) -> No
     assert entry.exists
     assert entry.size.bytes == sum(data.size.bytes for data in found.data) > 100_000
     assert "Not known." in text(found)
+
+
+def test_the_versions_of_many_new_images_are_no_reason_to_show_none(
+    host: Host, collect: Collect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Engine:
+        def tool_images(self) -> list[Image]:
+            return [image(digit, f"confined-claude:{digit}", "", 100) for digit in "123"]
+
+        def layers_beside(self, _images: object) -> set[str]:
+            return set()
+
+        def file_in_image(self, _identity: str, _path: str) -> bytes:
+            clock.now += 60
+            return b'{"version": "2.1.9"}'
+
+    clock = SimpleNamespace(now=time.monotonic())
+    monkeypatch.setattr(inventory, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(collector, "Images", Engine)
+    monkeypatch.setattr(collector.listing, "sessions", lambda _host: [])
+    found = collect(host)
+    assert "engine" not in [problem.about for problem in found.problems]
+    assert found.images is not None
+    assert sorted(its.claude_version for its in found.images.others) == ["", "", "2.1.9"]
 
 
 def test_where_there_can_be_no_project_the_rest_is_known(host: Host, collect: Collect) -> None:

@@ -45,6 +45,18 @@ def test_an_image_has_the_same_names_in_every_engine(
     assert (image.size, image.is_used) == (9, False)
 
 
+def test_an_image_that_is_removed_meanwhile_has_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(b'HTTP/1.0 404 Not Found\r\n\r\n{"message": "No such image"}', tmp_path, monkeypatch) as asked:
+        assert Images().file_in_image("sha256:7", "/x") is None
+    assert len(asked) == 1
+
+
+def test_why_an_image_cannot_be_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = b'HTTP/1.0 500 No\r\n\r\n{"message": "the disk is full"}'
+    with answering(full, tmp_path, monkeypatch), pytest.raises(EngineError, match="look into an image: the disk is"):
+        Images().file_in_image("sha256:7", "/x")
+
+
 def test_what_the_engine_refuses_to_remove_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(b'HTTP/1.0 409 Conflict\r\n\r\n{"message": "in use"}', tmp_path, monkeypatch) as asked:
         Images().remove_image("confined-claude:x", force=True)

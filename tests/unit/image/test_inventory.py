@@ -173,6 +173,16 @@ def test_a_version_is_looked_at_once_and_a_damaged_note_of_it_is_no_loss(
     assert engine.removed == ["claude", "none"]
 
 
+def test_once_the_time_is_up_versions_that_are_not_known_stay_so(engine: Images, inventory: Inventory) -> None:
+    engine.images = [image(name, 1, names=(f"confined-claude:{name}",)) for name in ("claude", "other")]
+    assert inventory.claude_version("claude") == "2.1.9"
+    found = inventory.look(with_versions=True, until=0)
+    assert {its.id: its.claude_version for its in found.others} == {"claude": "2.1.9", "other": ""}
+    assert engine.removed == ["claude"]
+    inventory.look(with_versions=True)
+    assert engine.removed == ["claude", "other"]
+
+
 @pytest.mark.parametrize("content", ["{", "7", "[1]", "[" * 9999])
 def test_without_a_readable_record_nothing_is_removed(
     content: str, engine: Images, inventory: Inventory, host: Host
