@@ -79,7 +79,7 @@ def test_the_picture_in_the_readme_shows_a_session(make_user: Callable[..., User
         opened.wait_for(SAYS[:30])
         lines = opened.lines()
         opened.type("/exit")
-        opened.wait_for("review`.")
+        opened.wait_for("To continue this conversation")
         opened.wait_for(prompt)
         closing = opened.lines()
         opened.send("exit\r")

@@ -157,11 +157,9 @@ def test_stop_ends_a_shell_at_its_prompt_without_waiting(user: User, project: Pa
         opened.wait_for("claude@")
         opened.send("echo up$((20+2))\r")
         opened.wait_for("up22")
-        stopped = time.monotonic()
         assert user.run("confined-claude", "stop", cwd=project).returncode == 0
-        # SIGTERM, which bash ignores there, would take the engine's 10 s.
-        assert time.monotonic() - stopped < 8
-        opened.wait_for_end()
+        # bash ignores SIGTERM there: after that the engine would wait for 10 s and kill it.
+        assert opened.wait_for_end() == 128 + signal.SIGHUP
     assert sessions_of(project) == []
 
 
@@ -214,12 +212,15 @@ def test_a_session_cannot_hold_up_the_end_of_exec(user: User, project: Path) -> 
     (project / "stopper").write_text(STOPPER)
     with user.running("confined-claude", "shell", "--", "python3", "stopper", cwd=project):
         wait_until((project / "on").exists)
-        with user.running("confined-claude", "exec", "--", "sleep", "4321", cwd=project) as process:
-            wait_until(lambda: "sleep 4321" in docker("top", up(project)[0]))
-            time.sleep(1.2)
-            process.terminate()
-            assert process.wait(30) == 128 + signal.SIGTERM
-        assert (project / "stopped").exists()
+        for _ in range(5):  # what ends the command may be done before it is seen
+            with user.running("confined-claude", "exec", "--", "sleep", "4321", cwd=project) as process:
+                wait_until(lambda: "sleep 4321" in docker("top", up(project)[0]))
+                time.sleep(1.2)
+                process.terminate()
+                assert process.wait(60) == 128 + signal.SIGTERM
+            if (project / "stopped").exists():
+                return
+        pytest.fail("nothing was held up")
 
 
 def test_ctrl_c_ends_a_command_that_has_closed_its_terminal(user: User, project: Path) -> None:
