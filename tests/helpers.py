@@ -43,7 +43,7 @@ def free_port() -> int:
     """A port at which nothing listens; the kernel gives none of these to whoever asks for any."""
     while True:
         port = 20_000 + secrets.randbelow(10_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
             return port
 
 

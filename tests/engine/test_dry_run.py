@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import API_KEY, LABEL, REPOSITORY, User, docker, own_name, sessions_of, wait_until
+from helpers import API_KEY, LABEL, REPOSITORY, User, docker, free_port, own_name, sessions_of, wait_until
 from terminals import terminal
 
 pytestmark = pytest.mark.timeout(300)
@@ -32,8 +32,7 @@ NO_SECRETS = {"ANTHROPIC_API_KEY": "", "ANTHROPIC_BASE_URL": ""}
 @pytest.fixture(scope="module")
 def host_api() -> Iterator[str]:
     """A fake API on this machine, by its URL on the loopback, with a password in it."""
-    with socket.create_server(("", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, str(REPOSITORY / "tests/fake_api.py"), "--host", "0.0.0.0", "--port", str(port)]
     with subprocess.Popen(command) as process:
         wait_until(lambda: _listens(port))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import TEST_LABEL, User, docker, sessions_of, wait_until
+from helpers import TEST_LABEL, User, docker, free_port, sessions_of, wait_until
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("network")]
 
@@ -25,11 +25,6 @@ open("started-" + said, "w").close()
 while True:
     server.accept()[0].sendall(said.encode())
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def said_at(port: int) -> str:

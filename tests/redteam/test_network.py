@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from attacks import Field
-from helpers import User, docker, wait_until
+from helpers import User, docker, free_port, wait_until
 from probes import (
     BY_SIDECAR,
     INTERNET,
@@ -79,10 +79,11 @@ def test_the_hosts_services_are_closed(field: Field, listener: Service) -> None:
     assert listener.connections == before
     assert not listener.got("closed")
     # The control: on the engine's plain network they all are in reach.
-    again = probe(field, at_host(listener), "--network", "open", tag="open", **INTERNET)
-    near = {str(target) for target in at_host(listener) if target.host == gateway()}
+    targets = at_host(listener)  # other tests' networks come and go
+    again = probe(field, targets, "--network", "open", tag="open", **INTERNET)
+    near = {str(target) for target in targets if target.host == gateway()}
     assert near <= opened(again).keys(), again
-    own = {str(target) for target in at_host(listener) if target.kind == "tcp" and target.host.count(".") == 3}
+    own = {str(target) for target in targets if target.kind == "tcp" and target.host.count(".") == 3}
     assert own <= opened(again).keys(), again
     assert listener.got("open")
 
@@ -126,11 +127,6 @@ SERVE = "import socket; s = socket.create_server(('0.0.0.0', {0})); [s.accept()[
 def another(field: Field, place: Path) -> Field:
     """Another project of the same user's."""
     return Field(field.user, field.user.folder(place / "another"), field.outside)
-
-
-def published_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def test_another_sessions_ports_are_closed(field: Field, another: Field) -> None:
@@ -277,7 +273,7 @@ def test_no_session_reaches_an_engine(field: Field) -> None:
 
 
 def test_ports_are_published_on_the_loopback_alone(field: Field, listener: Service) -> None:
-    port = published_port()
+    port = free_port()
     # Back to this machine from the very port that is open to it.
     back = shlex.join(probe_words([Target(kind, gateway(), listener.port, port) for kind in ("tcp", "udp")]))
     script = f"python3 -c {shlex.quote(SERVE.format(port))} & {back} >back.new; mv back.new back; wait"
@@ -306,7 +302,7 @@ def test_what_a_session_serves_on_its_loopback_is_published_to_this_machine_and_
     field: Field,
 ) -> None:
     """Where containers reach each other, the engine's own way in is closed to all but the engine."""
-    port = published_port()
+    port = free_port()
     serve = SERVE.format(port).replace("0.0.0.0", "127.0.0.1")
     with background(field, ["python3", "-c", serve], "--ports", str(port), **OPEN) as (_, session), neighbour() as made:
         inside = [Target("tcp", address_of(session), at) for at in (port, 61000)]
@@ -477,7 +473,7 @@ def test_the_sidecar_is_out_of_reach(field: Field, allowed: dict[str, str]) -> N
         "its files": "find / -xdev -name blocked.json 2>/dev/null | grep .",
         "its port": "python3 -c 'import socket; socket.create_server((\"127.0.0.1\", 3128))'",
     }
-    with background(field, ["sleep", "60"], **allowed) as (_, name):
+    with background(field, ["sleep", "300"], **allowed) as (_, name):
         (sidecar,) = containers(field, "sidecar")
         for what, script in steps.items():
             done = subprocess.run(["docker", "exec", name, "sh", "-c", script], check=False, capture_output=True)
@@ -679,7 +675,7 @@ def test_no_secret_is_shown_by_the_engine(field: Field, allowed: dict[str, str],
     }
     field.user.sign_in(token=f"sk-ant-oat01-{SECRET}")
     given = {**allowed, "CONFINED_CLAUDE_NETWORK": mode, **secrets}
-    with background(field, ["sleep", "60"], **given) as (tool, name):
+    with background(field, ["sleep", "300"], **given) as (tool, name):
         both = [name, *containers(field, "sidecar")]
         assert len(both) == (2 if mode == "allowlist" else 1)
         shown = docker("inspect", *both) + "".join(docker("top", each) for each in both)
