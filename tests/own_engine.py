@@ -13,6 +13,9 @@ from pathlib import Path
 
 from helpers import docker, wait_until
 
+from confined_claude.image.recipe import LATEST, image_chain
+from confined_claude.settings import Settings
+
 
 class OwnEngine:
     """A second engine, of the test's own, that it may stop and kill.
@@ -62,12 +65,12 @@ class OwnEngine:
 
     def copy_image(self) -> None:
         """Bring the image of sessions there."""
+        name = image_chain(Settings(), {}).name
         copy = 'docker save "$1" | docker --host "$2" load --quiet'
-        words = ["bash", "-o", "pipefail", "-c", copy, "bash", "confined-claude:latest", self.address]
+        words = ["bash", "-o", "pipefail", "-c", copy, "bash", name, self.address]
         copied = subprocess.run(words, capture_output=True, text=True, check=False)
         assert copied.returncode == 0, copied.stderr
-        names = docker("image", "inspect", "--format", '{{join .RepoTags " "}}', "confined-claude:latest").split()
-        self.docker("tag", "confined-claude:latest", next(name for name in names if not name.endswith(":latest")))
+        self.docker("tag", name, LATEST)
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ def browsers(plain_user: User, place: Path) -> Iterator[tuple[Path, dict[str, st
     planned = plain_user.run("confined-claude", "shell", "--dry-run", cwd=project, **INTERNET, **given).stdout
     found = re.search(r"^# image: +(\S+)$", planned, re.MULTILINE)
     assert found
-    docker("image", "rm", found[1])
+    docker("image", "rm", "--force", found[1])
 
 
 def test_chromium_and_playwright_run(plain_user: User, browsers: tuple[Path, dict[str, str]]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,15 +15,16 @@ from helpers import User, docker, own_name, sessions_of, sidecars_of, up, wait_u
 
 pytestmark = pytest.mark.timeout(300)
 
-MARK = "made-up-value-7c1f"
+# This process's own: another test may show it among the processes of this machine.
+MARK = f"made-up-value-{uuid.uuid4().hex[:8]}"
 ODD = f'{MARK}\'s "quotes" $HOME `id`\n\nlines \\ \udcff\t=x\n'
 LARGE = MARK + "x" * 100_000
 LARGEST = (MARK.encode() + bytes(range(256)) * 4096)[: 1 << 20]
-CONFIG = """
-env = ["ODD", "LARGE", "LITERAL=made-up-value-7c1f in the config file"]
+CONFIG = f"""
+env = ["ODD", "LARGE", "LITERAL={MARK} in the config file"]
 env_file = ["dev.env"]
 [secrets.FROM_COMMAND]
-command = "printf 'made-up-value-7c1f of a command\\n'"
+command = "printf '{MARK} of a command\\n'"
 always = true
 [secrets.AS_FILE]
 file = "~/netrc"
@@ -133,7 +135,7 @@ def test_claude_and_its_hooks_have_them_and_the_sign_in_stays(given: tuple[User,
     [
         ('env = ["LD_PRELOAD=/x"]', "LD_PRELOAD=***: it changes what the session's own programs do"),
         ('env_file = ["gone.env"]', "gone.env"),
-        ('[secrets.X]\ncommand = "echo made-up-value-7c1f; exit 3"\nalways = true', "X: `echo` ended with 3"),
+        ('[secrets.X]\ncommand = "echo MARK; exit 3"\nalways = true', "X: `echo` ended with 3"),
         ('[secrets.X]\nvariable = "NOTHING"\nalways = true', "the variable NOTHING has nothing"),
         ('env_file = ["huge.env"]', "HUGE has 1000005 bytes"),
     ],
@@ -141,7 +143,7 @@ def test_claude_and_its_hooks_have_them_and_the_sign_in_stays(given: tuple[User,
 def test_what_cannot_be_given_ends_the_start_and_nothing_has_begun(
     config: str, said: str, user: User, project: Path
 ) -> None:
-    user.write(user.home / ".config/confined-claude/config.toml", config)
+    user.write(user.home / ".config/confined-claude/config.toml", config.replace("MARK", MARK))
     words = ("confined-claude", "shell", "--network", "allowlist", "--", "true")
     if "huge.env" in config:
         user.write(project / "huge.env", f"HUGE={'x' * 1_000_000}\n")

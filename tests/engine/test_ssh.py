@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 from helpers import GITCONFIG, TEST_LABEL, User, docker, own_name, wait_until
 
+from confined_claude.image.recipe import BASE
+
 pytestmark = pytest.mark.timeout(400)
 
 IMAGE = "confined-claude-test-sshd"
-DOCKERFILE = """
-FROM debian:bookworm-slim
-RUN apt-get update && apt-get install -y --no-install-recommends git openssh-server && mkdir /run/sshd \\
+DOCKERFILE = f"""
+FROM {BASE}
+RUN install="apt-get update && apt-get install -y --no-install-recommends git openssh-server" \\
+ && {{ sh -c "$install" || {{ sleep 10; sh -c "$install"; }}; }} && mkdir /run/sshd \\
  && useradd --create-home --shell /bin/sh git && mkdir -m 700 /home/git/.ssh \\
  && git init -q --bare --initial-branch=main /home/git/app.git && chown -R git: /home/git
 """
@@ -33,9 +36,15 @@ class Hosts:
     path: str
 
 
-@pytest.fixture
-def hosts(user: User, place: Path) -> Iterator[Hosts]:
+@pytest.fixture(scope="module")
+def image(installed: Path) -> str:
+    """What hosts run, made once."""
     subprocess.run(["docker", "build", "--tag", IMAGE, "-"], input=DOCKERFILE.encode(), check=True, capture_output=True)
+    return IMAGE
+
+
+@pytest.fixture
+def hosts(user: User, place: Path, image: str) -> Iterator[Hosts]:
     folder = user.folder(user.home / ".ssh")
     folder.chmod(0o700)
     keys = {name: place / name for name in ("named", "other")} | {"mine": folder / "id_ed25519"}
@@ -56,7 +65,7 @@ def hosts(user: User, place: Path) -> Iterator[Hosts]:
             docker(
                 *("run", "--detach", "--name", f"{name}-{which}", "--label", TEST_LABEL, "--network", name),
                 *("--network-alias", alias, "--volume", f"{keys[which]}:/key:ro"),
-                *("--volume", f"{keys['mine'].with_suffix('.pub')}:/mine:ro", IMAGE, "sh", "-c"),
+                *("--volume", f"{keys['mine'].with_suffix('.pub')}:/mine:ro", image, "sh", "-c"),
                 f"install -o git -m 600 /mine /home/git/.ssh/authorized_keys && {SERVE}",
             )
             kind, public, *_ = keys[which].with_suffix(".pub").read_text().split()

@@ -38,7 +38,7 @@ def plain(field: Field, api: Api) -> str:
     """What the client answers in a plain container that has the project, and the config of this user's sessions."""
     config = field.user.home / ".local/share/confined-claude/shared/claude-config"
     variables = {
-        "ANTHROPIC_API_KEY": API_KEY,
+        "ANTHROPIC_API_KEY": API_KEY.replace("made-up", "shown"),  # other tests look for theirs among the processes
         "ANTHROPIC_BASE_URL": f"http://{api.container}:8787",
         "CLAUDE_CODE_SANDBOXED": "1",
         "CLAUDE_CODE_MAX_RETRIES": "0",
