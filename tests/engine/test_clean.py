@@ -157,13 +157,16 @@ def test_the_questions_at_a_terminal(user: User, project: Path) -> None:
 
 def test_a_clean_that_is_killed_is_finished_by_the_next(user: User, project: Path) -> None:
     script = "mkdir ~/venvs/x; cd ~/venvs/x; seq 60000 | xargs touch"
-    user.run("confined-claude", "shell", "--", "sh", "-c", script, cwd=project)
     scaffold = project / ".confined-claude"
-    with user.running(*CLEAN, "--all", cwd=project) as tool:
-        wait_until(lambda: list(scaffold.glob(".removed-*/x")))
-        tool.kill()
-        tool.wait(30)
-    assert list(scaffold.glob(".removed-*/x/*")), "it was faster than its end"
+    for _ in range(3):  # it may be faster than its end
+        user.run("confined-claude", "shell", "--", "sh", "-c", script, cwd=project)
+        with user.running(*CLEAN, "--all", cwd=project) as tool:
+            wait_until(lambda tool=tool: list(scaffold.glob(".removed-*/x")) or tool.poll() is not None)  # type: ignore[misc]
+            tool.kill()
+            tool.wait(30)
+        if left := list(scaffold.glob(".removed-*/x/*")):
+            break
+    assert left
     done = user.run(*CLEAN, "--all", cwd=project)
     assert done.returncode == 0, done.stderr
     assert not scaffold.exists()

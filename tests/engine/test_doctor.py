@@ -210,7 +210,7 @@ def test_what_a_killed_tool_leaves(someone: User, directory: Path, healthy: dict
         return changed(healthy, examined(someone, directory)) == {"sessions": "warning"}
 
     tool = subprocess.Popen(
-        someone.command("confined-claude", "shell", "--", "sh", "-c", "echo export > .envrc; sleep 60"),
+        someone.command("confined-claude", "shell", "--", "sh", "-c", "echo export > .envrc; sleep 300"),
         cwd=directory,
         env=someone.environ(),
         stdin=subprocess.DEVNULL,

@@ -43,7 +43,7 @@ def tarball(version: str) -> bytes:
     """The package ``dep``; its install script takes a while, and leaves marks."""
     script = (
         "const fs = require('fs'); fs.appendFileSync(process.env.INIT_CWD + '/count', 'x');"
-        "setTimeout(() => fs.writeFileSync('ran', ''), 3000)"
+        "setTimeout(() => fs.writeFileSync('ran', ''), 20000)"
     )
     package = {"name": "dep", "version": version, "scripts": {"postinstall": "node script.js"}}
     files = {

@@ -86,7 +86,7 @@ def test_what_the_host_renews_arrives_in_the_middle_of_a_run(
     user = make_user(ANTHROPIC_API_KEY="", CLAUDE_CODE_MAX_RETRIES="0")
     user.sign_in(token=old)
     folder = user.folder(place / "project")
-    turns = 100 if renewed else 1
+    turns = 400 if renewed else 1
     wait = (
         f"touch begun; for _ in $(seq {turns}); do grep -q {new} ~/.claude/.credentials.json && break; sleep .1; done"
     )
@@ -96,7 +96,7 @@ def test_what_the_host_renews_arrives_in_the_middle_of_a_run(
         if renewed:
             user.sign_in(token=new)
             host = tree_of(user.home / ".claude")
-        output = run.communicate(timeout=60)[0]
+        output = run.communicate(timeout=120)[0]
     if renewed:
         assert ("TOOL SAID: done\n" in output, run.returncode) == (True, 0), output
         assert tree_of(user.home / ".claude") == host

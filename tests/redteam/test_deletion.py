@@ -148,10 +148,9 @@ def test_a_folder_that_becomes_a_link_meanwhile(field: Field) -> None:
     precious(field)
     until, rounds = time.monotonic() + SECONDS, 0
     with flipping(field), Location(field.project).open() as directory:
-        while time.monotonic() < until:
+        while time.monotonic() < until or rounds <= 100:
             remove_tree(directory, "venvs")
             rounds += 1
-    assert rounds > 100
     assert_unharmed(field)
 
 

@@ -103,6 +103,7 @@ def test_a_session_cannot_have_a_read_only_mount_passed_over(field: Field) -> No
     assert done.stdout == f"{SECRET}\n", done.stderr  # the control is what is not hidden
 
 
+@pytest.mark.timeout(600)
 def test_a_session_cannot_have_a_directory_passed_over_by_a_start_beside_it(field: Field) -> None:
     """It makes a virtual environment of one, and none, all the time: either is hidden, the whole or what is in it."""
     flips = "touch on; until [ -e go ]; do touch app/pyvenv.cfg; rm -f app/pyvenv.cfg; done"

@@ -66,6 +66,7 @@ while not os.path.exists("PROJECT/go"):
 """
 
 
+@pytest.mark.timeout(600)
 def test_a_running_session_cannot_have_other_folders_mounted_in_another(field: Field) -> None:
     """What is mounted is looked at before the engine does so; meanwhile another session may swap it."""
     words = ("confined-claude", "shell", "--", "python3", "-c", field.text(SWAPPING))
