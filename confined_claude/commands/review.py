@@ -26,10 +26,10 @@ _COLOURS = {"+": "32", "-": "31", "red": "1;31", "yellow": "1;33"}
 def review(
     host: Host, *, accept: Sequence[str], restore: Sequence[str], accept_shown: bool, show_all: bool = False
 ) -> int | None:
-    """Print the open findings, after restoring and accepting the paths named; return REVIEW if a red one stays open.
+    """Print the open findings, or how many there are still after restoring and accepting the paths named.
 
     Older ones are only counted, unless all are to be shown. With ``accept_shown`` all that is shown in full is closed.
-    Without any of this, a terminal is asked about one after the other.
+    Without any of this, a terminal is asked about one after the other. Return REVIEW if a red one stays open.
     """
     workspace = Workspace.load_leniently(host, current_project(host))
     for path in restore:
@@ -45,7 +45,8 @@ def review(
                 guard.accept_made(workspace, [directory])
         show("\n".join(_also(found, shown)))
     else:
-        show("\n".join(lines(found, shown)))
+        is_named = (accept or restore) and not accept_shown
+        show("\n".join(_remaining(found, shown) if is_named else lines(found, shown)))
         still_open = _accept_shown(workspace, shown) if accept_shown else shown
         if accept_shown:
             guard.accept_made(workspace, found.made)
@@ -61,6 +62,16 @@ def lines(found: Review, shown: Sequence[Finding]) -> Iterator[str]:
         yield "`review --accept` closes all that is shown here in full."
     elif not (found.findings or found.unfetched or found.made):
         yield "There is nothing to review."
+    yield from _also(found, shown)
+
+
+def _remaining(found: Review, shown: Sequence[Finding]) -> Iterator[str]:
+    """Yield how many findings are still open, after some that the user has named are not."""
+    if shown:
+        yield f"Still open: {report.summarize(shown)}."
+        yield "`confined-claude review` shows them."
+    elif not found.findings:
+        yield "Nothing is open any more."
     yield from _also(found, shown)
 
 

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 # The exit code of what SIGKILL ended.
 KILLED = 128 + signal.SIGKILL
+# What ends a container, and its exit code then.
+_ENDING = (signal.SIGHUP, signal.SIGKILL, signal.SIGTERM)
+STOPPED = frozenset(128 + number for number in _ENDING)
+_ENDED_BY = {"stop", *(f"kill {number.value}" for number in _ENDING)}
 _STOP_SECONDS = 10
 _POLL_SECONDS = 0.01
 _MOST_NAMES = 256
@@ -151,16 +155,26 @@ def ran_out_of_memory(identity: str) -> bool:
     return "oom" in events(identity)
 
 
+def was_stopped(identity: str) -> bool:
+    """Return whether the engine was asked to end a container, which may be gone by now."""
+    return not _ENDED_BY.isdisjoint(events(identity))
+
+
 def events(identity: str) -> dict[str, float]:
     """Return the events that the engine remembers of a container, each with its time (seconds since 1970).
 
-    Raises EngineError.
+    A signal that was sent has its number with it (``kill 15``). Raises EngineError.
     """
     filters = json.dumps({"container": [identity]})
     query = {"since": "1", "until": str(int(time.time()) + 1), "filters": filters}
     found = api.ask("GET", "/events", query).checked("look back at the session").content
     lines = [line for line in map(parse_json, found.splitlines()) if isinstance(line, dict)]
-    return {str(line.get("Action")): line.get("timeNano", 0) / 1e9 for line in lines}
+    return {_action(line): line.get("timeNano", 0) / 1e9 for line in lines}
+
+
+def _action(event: Mapping[str, Any]) -> str:
+    action, attributes = str(event.get("Action")), as_dict(as_dict(event.get("Actor")).get("Attributes"))
+    return f"{action} {attributes.get('signal')}" if action == "kill" else action
 
 
 # Creating

@@ -211,6 +211,8 @@ class Supervisor:
             if code == containers.KILLED and containers.ran_out_of_memory(self._container):
                 say("The session used all the memory it may have, and was killed.")
                 say("Set `memory` to more, for instance with CONFINED_CLAUDE_MEMORY=16g, or let it do less at once.")
+            elif code in containers.STOPPED and containers.was_stopped(self._container):
+                say("The session was stopped.")
         for directory in (self._launch.workdir, self._workspace.host.data):
             with contextlib.suppress(OSError):
                 status = os.statvfs(directory)

@@ -148,6 +148,7 @@ def test_stop_lets_claude_save_its_state(user: User, project: Path) -> None:
         opened.wait_for(PROMPT)
         assert user.run("confined-claude", "stop", cwd=project).returncode == 0
         assert opened.wait_for_end() == 143
+        assert "The session was stopped." in opened.everything
     state = json.loads((user.home / ".local/share/confined-claude/shared/claude-config/.claude.json").read_text())
     assert state["projects"][str(project)]["lastGracefulShutdown"] is True
 

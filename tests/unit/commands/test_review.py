@@ -91,8 +91,10 @@ def test_what_is_cut_off_is_not_accepted_with_the_rest(
     code, output = run()
     assert (code, open_paths(output)) == (4, ["binary/.envrc", "long/.envrc", "wide/.envrc", "Makefile"])
     code, output = run("--accept", "long/.envrc", "wide/.envrc", "--accept", "binary/.envrc")
-    assert (code, open_paths(output)) == (0, ["Makefile"])
-    assert run("--accept", "./Makefile")[1].endswith("There is nothing to review.\n")
+    assert (code, open_paths(output)) == (0, [])
+    assert "Still open: 1 file that your tools may run (yellow).\n" in output
+    assert open_paths(run()[1]) == ["Makefile"]
+    assert run("--accept", "./Makefile")[1].endswith("Nothing is open any more.\n")
 
 
 def test_what_is_beyond_the_findings_shown_is_not_accepted(
@@ -112,7 +114,10 @@ def test_paths_are_accepted_and_restored(root: Path, left: Left, run: Callable[.
 
     left(lambda: put(root / ".envrc"), lambda: put(root / "a/.envrc"), lambda: put(root / "b/.envrc"), link_elsewhere)
     code, output = run("--restore", "a/.envrc", "rules.mk", "--accept", ".envrc")
-    assert (code, open_paths(output)) == (4, ["b/.envrc"])
+    assert code == 4
+    assert "Still open: 1 file that your computer runs by itself (red).\n" in output
+    assert open_paths(output) == []
+    assert open_paths(run()[1]) == ["b/.envrc"]
     assert not (root / "a/.envrc").exists()
     assert (root / "rules.mk").readlink() == Path("src/main.py")
     assert run("--accept", "nothing")[0] == 2

@@ -177,6 +177,22 @@ def test_a_session_that_is_killed_with_its_engine_keeps_its_exit_code(session: T
     assert session.run() == 137
 
 
+@pytest.mark.parametrize(
+    ("code", "action", "is_stopped"),
+    [
+        *((143, "stop", True), (129, "stop", True), (137, "kill 9", True), (143, "kill 15", True)),
+        *((143, "die", False), (143, "kill 2", False), (1, "stop", False)),
+    ],
+)
+def test_a_session_that_was_stopped_says_so(code: int, action: str, is_stopped: bool, session: Trial) -> None:
+    name, _, number = action.partition(" ")
+    event = {"Action": name, "Actor": {"Attributes": {"signal": number} if number else {}}, "timeNano": 1}
+    session.docker.does(f"echo '{json.dumps(event)}'", "events")
+    session.docker.does(f"exit {code}", "command")
+    assert session.run() == code
+    assert ("The session was stopped." in session.said) is is_stopped
+
+
 def test_output_that_nobody_reads_ends_the_session(session: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     session.docker.does("while echo more; do sleep 0.01; done", "command")
     reading, writing = os.pipe()
