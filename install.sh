@@ -163,7 +163,7 @@ uninstall() {
     plan=$(ask_tool plan) || exit 2
     say "This removes the installation in $venv, and its commands and completion.${plan:+ Also: $plan.}"
     if has_data; then
-        losses=$(ask_tool losses) || losses="What sessions have left for a review, and commits in copies, cannot be told."
+        losses=$(ask_tool losses) || losses="Findings that wait for a review, and commits that only a copy has, cannot be listed."
         say "Your data is in $data, $state and $config: the sessions' sign-in, history, settings, caches, records and copies of repositories. You are asked about it too.${losses:+ In it:}"
         [ -z "$losses" ] || say "$losses"
     fi
@@ -217,7 +217,7 @@ main() {
         uninstall "$yes"
         return
     fi
-    [ -z "$yes" ] || fail 2 "--yes belongs to --uninstall."
+    [ -z "$yes" ] || fail 2 "--yes works only with --uninstall." "Leave it out, or add --uninstall."
     [ $# -eq 0 ] || [ -n "$project" ] || fail 2 "Arguments for Claude need a project: ./install.sh PROJECT -- ARGS"
     ensure_engine
     install_package
@@ -231,7 +231,7 @@ main() {
     if [ -n "$project" ]; then
         start_project "$project" "$@"
     fi
-    say "Ready. In a project's directory: confined-claude"
+    say "Ready. Run confined-claude in a project's directory."
 }
 
 main "$@"

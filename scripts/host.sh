@@ -160,7 +160,7 @@ ensure_engine() {
                 "Run: sudo usermod -aG docker $(user_name)    then log out and in again, and start ./install.sh again." ;;
         *)
             [ -z "${engine_log-}" ] ||
-                fail 3 "The Docker engine does not answer." "Why dockerd does not start is in $engine_log; check also: docker context ls"
+                fail 3 "The Docker engine does not answer." "See in $engine_log why dockerd does not start; check also: docker context ls"
             fail 3 "The Docker engine does not answer." \
                 "Start it: sudo systemctl start docker    (or: sudo service docker start), and check: docker context ls" ;;
     esac

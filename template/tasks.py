@@ -7,8 +7,8 @@ from pathlib import Path
 _here = Path(__file__).resolve().parent
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != _here]
 if _planted := [path.name for path in sorted(_here.glob("invoke.*")) if path.suffix in (".py", ".yaml", ".yml", ".json")]:
-    print(f"confined-claude: {_planted[0]} stands beside tasks.py, and Invoke would obey it.\n"
-          "Look at it, and remove it; or use the confined-claude command, which reads none.", file=sys.stderr)
+    print(f"confined-claude: {_planted[0]} is beside tasks.py, and Invoke would obey it.\n"
+          "Look at it, and remove it; or use the confined-claude command, which does not read it.", file=sys.stderr)
     sys.exit(4)
 if (_path := os.environ.get("PYTHONPATH")) and any(Path(e).resolve().is_relative_to(_here) for e in _path.split(os.pathsep)):
     print("confined-claude: PYTHONPATH leads Python into this project, where a session can put modules.\n"
@@ -17,4 +17,4 @@ if (_path := os.environ.get("PYTHONPATH")) and any(Path(e).resolve().is_relative
 try:
     from confined_claude.tasks import ns  # noqa: E402, F401
 except ModuleNotFoundError as error:
-    sys.exit(f"confined-claude: {error} for {sys.executable}.\nRun its install.sh, and use the inv it links into ~/.local/bin.")
+    sys.exit(f"confined-claude: {error} for {sys.executable}.\nRun the tool's install.sh, and use ~/.local/bin/inv.")

@@ -43,7 +43,7 @@ def fetch(host: Host) -> None:
             print(f"Fetched {escape(f'confined/{branch}')}. {escape(says)}")
     for branch, paths in watched.changed().items():
         says = f"{escape(branch)} changes what your computer runs by itself once it is merged or checked out"
-        print(f"{says}: {', '.join(map(escape, paths)) or 'it could not be looked through'}.")
+        print(f"{says}: {', '.join(map(escape, paths)) or 'it could not be scanned'}.")
     if not copies:
         print("There is nothing to fetch.")
 

@@ -124,7 +124,7 @@ def _plan_mode(planner: _Planner, *, sets_rules: bool) -> Egress:
     if planner.lent and mode not in LENDING:
         raise ConfinedError(
             f"A session with network = {mode} cannot use lent secrets, and one of its secrets has `lend`.",
-            f"Choose network = {' or '.join(LENDING)}, leave the secret out, or give it: take `lend` out.",
+            f"Choose network = {' or '.join(LENDING)}, leave the secret out, or remove `lend` from it to give it.",
         )
     if mode == "internet":
         return planner.internet() if sets_rules and not planner.lent else planner.internet_by_sidecar()

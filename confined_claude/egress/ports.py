@@ -155,7 +155,7 @@ def refuse_engines(relayed: Iterable[int], engine_port: int) -> None:
     """Raise ConfinedError if a session would reach a port of a container engine; ``engine_port`` is one as well."""
     for port in {*relayed} & {*_ENGINE_PORTS, engine_port}:
         raise ConfinedError(
-            f"A session cannot reach port {port} of this machine: whoever commands a container engine is root.",
+            f"A session cannot reach port {port} of this machine: it is for container engines, whose users are root.",
             "Take it out of `host_ports`, or out of the variable that names it.",
         )
 
@@ -174,9 +174,9 @@ def out_of_reach(servers: str, relayed: Sequence[int]) -> Iterator[str]:
 def notes(settings: Settings, relayed: Sequence[int], published: Sequence[Published]) -> Iterator[str]:
     """Yield what of the ports that were asked for is not to be had, or is elsewhere; ``relayed`` are the host's."""
     if missing := [port for port in dict.fromkeys(settings.host_ports) if int(port) not in relayed]:
-        yield f'Port {" and ".join(missing)} of this machine is out of reach: network = "{settings.network}".'
+        yield f'Not reachable with network = "{settings.network}": port {" and ".join(missing)} of this machine.'
     if settings.ports and not published:
-        yield f"Nothing is published at {', '.join(settings.ports)}: this network takes no connections."
+        yield f"Not published: {', '.join(settings.ports)}. This network accepts no incoming connections."
     for each in published:
         if each.host != each.wanted:
             yield (

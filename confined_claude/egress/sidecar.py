@@ -137,7 +137,7 @@ class Sidecar:
         lines = self._container.errors.decode("utf-8", "replace").strip().splitlines()
         reason = lines[0] if lines else "it gave no reason"
         raise EngineError(
-            f"The session's network could not be made: {strip_controls(reason)}",
+            f"The session's network could not be set up: {strip_controls(reason)}",
             _hint(reason) or 'See the engine\'s own log for more, or choose another network, such as "none".',
         )
 
@@ -159,7 +159,7 @@ def _explained() -> Iterator[None]:
 
 def _hint(reason: str) -> str:
     if "already allocated" in reason or "address already in use" in reason:
-        return "Something on this machine has that port: end it, or choose others with the setting `ports`."
+        return "Something on this machine uses that port: end it, or choose another port with the setting `ports`."
     if "kernel" in reason:
         return 'The engine\'s kernel needs nf_tables for that. Choose network = "allowlist", "none" or "open".'
     if "network" in reason:

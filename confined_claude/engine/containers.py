@@ -45,7 +45,7 @@ CONTROLLERS = "CgroupControllers"
 # By the version of Podman, and of Docker's API. Podman forgot the exit code of a container that goes at its end, see
 # https://github.com/containers/podman/pull/18912.
 _OLDEST = {
-    "Podman": ((4, 6), "Install Podman 4.6 or newer: before, every session ends with exit code 0."),
+    "Podman": ((4, 6), "Install Podman 4.6 or newer: with older ones, every session ends with exit code 0."),
     "Docker": ((1, 41), "Install Docker 20.10 or newer."),
 }
 _UNLIMITED = None
@@ -167,7 +167,7 @@ def events(identity: str) -> dict[str, float]:
     """
     filters = json.dumps({"container": [identity]})
     query = {"since": "1", "until": str(int(time.time()) + 1), "filters": filters}
-    found = api.ask("GET", "/events", query).checked("look back at the session").content
+    found = api.ask("GET", "/events", query).checked("list the events of the session").content
     lines = [line for line in map(parse_json, found.splitlines()) if isinstance(line, dict)]
     return {_action(line): line.get("timeNano", 0) / 1e9 for line in lines}
 
@@ -291,7 +291,7 @@ def exit_code(end: Answer) -> int:
     """Return the exit code in the answer of ``end_of``. Raises EngineError if the engine went away before."""
     code = as_dict(end.value).get("StatusCode")
     if not isinstance(code, int):
-        raise EngineError("The connection to the engine broke, and so the session has ended.", "See its own log.")
+        raise EngineError("The connection to the engine broke, and so the session has ended.", "See the engine's log.")
     return code
 
 

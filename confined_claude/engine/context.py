@@ -36,7 +36,7 @@ def address_in_use(environ: Mapping[str, str]) -> str:
             )
     if address.startswith("npipe:"):
         raise EngineError(
-            "The docker context points to a pipe of Windows, which nothing in WSL reaches.",
+            "The docker context points to a Windows pipe, which programs in WSL cannot reach.",
             "Turn on WSL integration in Docker Desktop's settings, then choose `docker context use default`.",
         )
     return address

@@ -35,7 +35,7 @@ OTHER_FILES = (
 )
 _HIDDEN_FILES = (
     "The engine may not enter that directory: its file system is for you alone (FUSE without `allow_other`, NFS with "
-    "root_squash). Work in a directory on another one, or mount it otherwise."
+    "root_squash). Work in a directory on another file system, or mount this one differently."
 )
 _NO_GPU = (
     "The setting `gpus` needs a GPU on the engine's machine, and what brings it into containers: the NVIDIA Container "
@@ -102,7 +102,7 @@ def unreachable(reason: str) -> EngineError:
     except EngineError as error:
         return error
     if "permission denied" in reason.lower():
-        hint = f"Use your own one: {PODMAN_HINT}" if is_podmans else _permission_hint()
+        hint = f"Use an engine of your own: {PODMAN_HINT}" if is_podmans else _permission_hint()
         return EngineError(f"You have no permission to use the {'Podman' if is_podmans else 'Docker'} engine.", hint)
     if is_podmans:
         return EngineError("The Podman engine does not answer.", f"Start it: {PODMAN_HINT}")

@@ -62,7 +62,7 @@ class Streams:
                     _write(target, part)
         except ValueError:
             raise EngineError(
-                "The engine sent something other than a container's output.", "See its own log."
+                "The engine sent something other than a container's output.", "See the engine's log."
             ) from None
         finally:
             os.close(self._open)

@@ -171,7 +171,7 @@ def findings(
     work_trees = [snapshot.items for snapshot in snapshots]
     for file in files.find():
         if file.rule is None:
-            why = "a branch that could not be looked through: it is too large, or parts of it are elsewhere"
+            why = "a branch that could not be scanned: it is too large, or parts of it are elsewhere"
             yield Finding(f"{file.branch}:", Kind.COMMITTED, False, "", why, None, None, "", _UNREAD)
         elif not any(_is_there(items, file) for items in work_trees):
             name, before = files.content_before(file.path)
@@ -196,7 +196,7 @@ def forged(repository: Repository, paths: Iterable[str]) -> Iterator[Finding]:
             _check(objects, commit, path, checked)
             if objects.forged:
                 objects.forged.clear()
-                why = "git's object for it has another content than its name says, see `git fsck`"
+                why = "the content of git's object for it does not match the object's name, see `git fsck`"
                 runs = "git, at a checkout"
                 yield Finding(f"{branch}:{path}", Kind.COMMITTED, True, runs, why, None, None, "", _FORGED)
 

@@ -88,7 +88,7 @@ def plan(
         return GuardPlan(project, planned, hidden=hidden, around=around)
     if around is not None:
         raise ConfinedError(
-            f"The repository at {project.repository.common} contains this project, so that no copy can stand for it.",
+            f"The repository at {project.repository.common} contains this project, so a copy cannot replace it.",
             'Choose git = "guarded", or move the worktree out of it with `git worktree move`.',
         )
     from . import isolation

@@ -213,7 +213,7 @@ def _refuse_private(common: Path, host: Host) -> None:
     if reason := refusal(common, host):
         raise ConfinedError(
             f"The repository of this project is at {common}, which no session may see: {reason}.",
-            'Put it elsewhere. With git = "open" in your own config file sessions start, without git.',
+            'Move it elsewhere, or set git = "open" in your own config file: sessions then start, but without git.',
         )
 
 

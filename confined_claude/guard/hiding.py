@@ -90,18 +90,15 @@ class Hidden(NamedTuple):
     def notes(self) -> Iterator[str]:
         """Yield what to say of what is named and not hidden, and of what git knows otherwise."""
         for paths, what in (
-            (self.held, "is not hidden, because git has the same content"),
-            (self.changed, "is hidden; git in the session sees it as emptied, because git has other content"),
-            (
-                self.stored,
-                "is hidden, but the repository has the same content, which the session can read in its history",
-            ),
-            (self.kept, "is not hidden, as it may say what sessions must not do, or only a link to it has such a name"),
-            (self.exposed, "is not hidden from a session that runs beside this one, and could show it to this one"),
+            (self.held, "Not hidden, because git has the same content"),
+            (self.changed, "Hidden, but git in the session sees an emptied file, because git has other content"),
+            (self.stored, "Hidden, but the session can read the same content in the repository's history"),
+            (self.kept, "Not hidden, as it may say what sessions must not do, or as only a link to it has such a name"),
+            (self.exposed, "Not hidden from a session that runs beside this one, which could show it to this one"),
         ):
             if paths:
                 shown = named([escape(f"{self.root}/{path}") for path in paths], _MAX_NAMED)
-                yield f"Of what `hide` names, {shown} {what}."
+                yield f"Named in `hide`: {shown}. {what}."
 
 
 def make_stand_ins(host: Host) -> None:
@@ -159,7 +156,7 @@ def find(
         look(patterns)
     except TooMuch:
         raise ConfinedError(
-            f"{root} has too much in it to search for what `hide` names.", "Name a smaller project, or hide less."
+            f"{root} holds too much to search it for what `hide` names.", "Choose a smaller project, or hide less."
         ) from None
     if "" in closed:
         raise ConfinedError(

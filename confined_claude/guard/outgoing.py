@@ -51,7 +51,7 @@ _ELSEWHERE = """GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_AL
 _MEMORY = "2097152"
 _LIMITED = ("/bin/sh", "-c", 'ulimit -v "$0" 2>/dev/null; ulimit -t 120; exec "$@"')
 _NO_QUESTION = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never"}
-_DAMAGED = "what it holds is damaged, or git's checks object to it"
+_DAMAGED = "its content is damaged, or git's checks refuse it"
 _INCOMPLETE = "it lacks objects that the remote does not have: `git fetch --prune` outside, then push again"
 
 
@@ -179,7 +179,7 @@ class Outgoing:
             raise ConfinedError(_INCOMPLETE)
         old = self._tip(f"refs/remotes/{_REMOTE}/{update.name}") if is_branch else ""
         if old and self._tried("merge-base", "--is-ancestor", old, new) is None:
-            raise ConfinedError("the remote has commits there that it has not, and nothing is ever forced")
+            raise ConfinedError("the remote has commits that it lacks, and pushes are never forced")
         walked = self._git("rev-list", "--boundary", new, *_TIPS, is_local=True).split()
         known = next((name[1:] for name in walked if name.startswith("-")), "")
         # It has no boundary where there are no new commits, and where all of the history is new.

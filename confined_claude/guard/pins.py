@@ -218,7 +218,7 @@ def _refuse_redirection(git_directory: Path) -> None:
     if content is not None and content.strip() != FILES["commondir"].strip():
         raise ConfinedError(
             f"{git_directory / 'commondir'} leads git to other settings and hooks: {os.fsdecode(content).strip()!r}.",
-            "Look at that place. No repository of git's own making has this file: remove it, and start again.",
+            "Look at that place. Git itself never puts this file here: remove it, and start again.",
         )
 
 

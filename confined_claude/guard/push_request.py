@@ -106,7 +106,7 @@ def described(change: Change) -> Iterator[str]:
     yield f"  {counted(len(change.files), 'file')} changed, +{lines[0]} -{lines[1]}:"
     yield from _first(30, [f"    {shown(path)} +{added} -{deleted}" for added, deleted, path in change.files])
     if change.passing:
-        yield f"  {counted(len(change.passing), 'file')} in earlier commits alone, which are published too:"
+        yield f"  {counted(len(change.passing), 'file')} only in earlier commits, which are published too:"
         yield from _first(30, [f"    {shown(path)}" for path in change.passing])
     yield from _first(100, _found(change.findings))
 
@@ -139,7 +139,7 @@ def _title(change: Change) -> str:
 
 def _found(findings: Iterable[Finding]) -> list[str]:
     lines = sorted(findings, key=lambda finding: not finding.red)
-    return [f"  {'red' if red else 'yellow'}: {shown(path)} (runs with {runs})" for path, runs, red, _ in lines]
+    return [f"  {'red' if red else 'yellow'}: {shown(path)} (used by {runs})" for path, runs, red, _ in lines]
 
 
 def _first(most: int, lines: list[str]) -> Iterator[str]:

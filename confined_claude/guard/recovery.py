@@ -16,7 +16,7 @@ from .open_findings import merge, without_accepted_limits
 from .records import ReadOnlyRecords, Record, Records, locked
 from .snapshot import Kind
 
-_INTERRUPTED = "A session that was cut off, or could not be looked through,"
+_INTERRUPTED = "A session that was interrupted or could not be scanned"
 
 
 class Recovery(NamedTuple):

@@ -47,7 +47,7 @@ def report(findings: Sequence[Finding], who: str = "This session", also: Sequenc
     if red:
         lines = [f"{who} has left {summarize(findings)}:"]
         lines += [*describe(red, max_findings=_MAX_FINDINGS, limits=_LIMITS), *_by_tool(yellow)]
-        lines.append("  Nothing starts here until you have looked at what is red, with `confined-claude review`.")
+        lines.append("  No session starts here until you have reviewed what is red with `confined-claude review`.")
     elif yellow:
         lines = [f"{who} has left {summarize(yellow)}: {name(yellow)}. See `confined-claude review`."]
     elif also:
@@ -72,8 +72,8 @@ def lines_on_branches(behind: Sequence[str]) -> list[str]:
     if not behind:
         return []
     files = "1 protected file is" if len(behind) == 1 else f"{len(behind)} protected files are"
-    hint = "`git status` shows them, `git restore FILE` brings the branch's."
-    return [f"{files} not what the branch has: {_first(behind)}. {hint}"]
+    hint = "`git status` shows the difference, `git restore FILE` takes the branch's version."
+    return [f"{files} not as in the branch: {_first(behind)}. {hint}"]
 
 
 def _by_tool(findings: Sequence[Finding]) -> Iterator[str]:

@@ -28,7 +28,7 @@ _GITS_FILES = (
     r"(?:\w+_)?HEAD|config|config\.worktree|commondir|description|index|packed-refs|shallow|gc\.(?:pid|log)|.*\.lock"
     r"|COMMIT_EDITMSG|AUTO_MERGE|(?:MERGE|SQUASH|BISECT)_\w+"
 )
-_OPEN_HINT = 'With git = "open" in your own config file sessions start, without git.'
+_OPEN_HINT = 'Or set git = "open" in your own config file: sessions then start, but without git.'
 
 
 class Alternates(NamedTuple):
@@ -97,13 +97,13 @@ def find(root: Path) -> Repository | None:
         place = os.path.realpath(git)
         raise ConfinedError(
             f"{git} is a link, which cannot be guarded.",
-            f"Put a file there in its place, with the line `gitdir: {place}`. {_OPEN_HINT}",
+            f"Replace the link with a file that has the line `gitdir: {place}`. {_OPEN_HINT}",
         )
     named = _named(root, ".git")
     if named is None:
         raise ConfinedError(
             f"{git} is neither a directory nor a file that names one.",
-            "git does not accept it either: look at it.",
+            "git does not accept it either. Look at it, and correct or remove it.",
         )
     if (repository := _worktree_of(named, git) or _separate(named, root)) is None:
         raise ConfinedError(
@@ -131,11 +131,11 @@ def _mending(named: Path, root: Path) -> str:
         return f"Nothing is there. If the repository was moved, `git worktree repair {tree}` in it puts that right."
     if named.parent.name == "worktrees":
         command = f"git --git-dir={shlex.quote(str(named.parent.parent))} worktree repair {tree}"
-        return f"If this worktree was moved here, `{command}` says so there."
+        return f"If this worktree was moved here, run `{command}` to record that."
     if named.name == ".git":
-        return f"It is that of {named.parent}, of which `git worktree add` makes more work trees."
+        return f"It belongs to {named.parent}; `git worktree add` there makes more work trees."
     command = f"git --git-dir={shlex.quote(str(named))} config core.worktree {tree}"
-    return f"If it is this project's repository, `{command}` says so there."
+    return f"If it is this project's repository, run `{command}` to record that."
 
 
 def above(root: Path) -> Path | None:

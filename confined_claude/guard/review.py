@@ -208,12 +208,12 @@ def _restore(finding: Finding, project: GuardedProject, records: Records) -> str
         with parent.open() if finding.digest_after else parent.make(0o755) as directory:
             if finding.kind == Kind.SETID:
                 directory.change_mode(name, off=stat.S_ISUID | stat.S_ISGID)
-                return f"{path} runs with nobody's rights any more"
+                return f"{path} no longer has setuid or setgid"
             if removes(finding):
                 content = directory.read(name)
                 if content is None and directory.is_file(name):
                     raise ConfinedError(
-                        f"{path} is not removed: it is too large to be kept elsewhere.",
+                        f"{path} is not removed: it is too large to keep a copy of.",
                         f"Remove it yourself, or accept it with `confined-claude review --accept {shlex.quote(path)}`.",
                     )
                 where = records.save_removed(f"{name[-100:]}.{secrets.token_hex(4)}", content or finding.after or b"")
@@ -232,6 +232,6 @@ def _restore(finding: Finding, project: GuardedProject, records: Records) -> str
     except OSError as error:
         raise system_error("restore", project.root / finding.path, error) from None
     raise ConfinedError(
-        f"{path} cannot be restored: too little is kept of what it was.",
+        f"{path} cannot be restored: not enough of its earlier state was kept.",
         f"Put it right yourself, or accept it with `confined-claude review --accept {shlex.quote(path)}`.",
     )

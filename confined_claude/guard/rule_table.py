@@ -71,7 +71,7 @@ RULES = (
         /.overcommit.yml /lefthook.* /lefthook-local.* /.lefthook.* /.lefthook-local.* /.lefthook/ /.lefthook-local/
         /.config/lefthook.* /.config/lefthook-local.* /captainhook.json /grumphp.yml
         /.lintstagedrc* /lint-staged.config.*""",
-        "commits are checked by it",
+        "it checks commits",
     ),
     _red("git, where your settings include it", "/.gitconfig"),
     _red(
@@ -107,10 +107,10 @@ RULES = (
     _red(
         "Claude Code on this machine, as its settings",
         ".claude/settings.json .claude/settings.local.json",
-        "it keeps Claude from what it denies",
+        "it says what Claude may not do",
         _AGENT,
     ),
-    _red("Claude Code on this machine, as its hooks", ".claude/hooks/", "what Claude does is checked by it"),
+    _red("Claude Code on this machine, as its hooks", ".claude/hooks/", "it checks what Claude does"),
     _red(
         "Claude Code on this machine",
         """.claude/commands/ .claude/agents/ .claude/skills/ .claude/plugins/ .claude-plugin/
@@ -122,7 +122,7 @@ RULES = (
         .continuerc.json .roo/ .kilocode/ .amazonq/ .kiro/ .junie/ .agents/ .agent/ .crush.json crush.json .qwen/
         .augment/ .trae/ .factory/ .goose/ .github/hooks/ .clinerules/hooks/ .openhands/ .pi/ .amp/ .vibe/ .iflow/
         .codebuddy/""",
-        "it keeps the agent from what it denies",
+        "it says what the agent may not do",
         _AGENT,
     ),
     _yellow(
@@ -133,7 +133,7 @@ RULES = (
         .github/skills/ .claude/output-styles/ .claude/rules/""",
     ),
     _yellow(
-        "git, with filters and drivers of your settings",
+        "git, through filters and drivers in your settings",
         ".gitattributes",
         "it says what git encrypts, converts or leaves out",
         r"filter|export-ignore|merge|diff",
@@ -151,9 +151,9 @@ RULES = (
         "it decides what is found or let through",
     ),
     _yellow(
-        "sops, git-crypt or pass, which encrypt for whom it names",
+        "sops, git-crypt or pass, which encrypt for those that it names",
         ".sops.yaml .git-crypt/ .gpg-id .gitsecret/",
-        "it says for whom secrets are encrypted",
+        "it says who can decrypt the secrets",
     ),
     _yellow("inv, run in that directory", "tasks.py /tasks/__init__.py invoke.py invoke.yaml invoke.yml invoke.json"),
     _yellow(
@@ -167,16 +167,16 @@ RULES = (
     _yellow(
         "pip and uv, as their settings",
         "uv.toml pip.conf pip.ini poetry.toml .condarc",
-        "it says from where packages come, and which are refused",
+        "it says where packages come from, and which are refused",
         _PIP,
     ),
     _yellow(
         "npm and other package managers of JavaScript, as their settings",
         ".npmrc .yarnrc .yarnrc.yml .pnpmfile.cjs .pnpmfile.mjs pnpm-workspace.yaml bunfig.toml",
-        "it says which scripts of packages run, and from where packages come",
+        "it says which package scripts run, and where packages come from",
         _NPM,
     ),
-    _yellow("Bundler, as its settings", ".bundle/config", "it says from where gems come, and which are refused"),
+    _yellow("Bundler, as its settings", ".bundle/config", "it says where gems come from, and which are refused"),
     _yellow(
         "npm and other JavaScript tools, editors with their plug-ins",
         """package.json .yarn/ .pnp.cjs deno.json deno.jsonc
@@ -215,14 +215,14 @@ RULES = (
         ".run/ .vimspector.json *.launch nbproject/ .project .settings/ *.pro.user *.xcodeproj/ *.xcworkspace/",
     ),
     _yellow(
-        "GitHub or GitLab (or what you use in its place), with its secrets, when you push",
+        "GitHub, GitLab or another forge, with its secrets, when you push",
         """.github/workflows/ .github/actions/ action.yml action.yaml .gitlab-ci.yml .gitlab/ .circleci/
         azure-pipelines.yml .travis.yml .drone.yml bitbucket-pipelines.yml .woodpecker/ .woodpecker.yml .buildkite/
         appveyor.yml .appveyor.yml .cirrus.yml .builds/ cloudbuild.yaml .forgejo/ .gitea/ .teamcity/ Jenkinsfile
         .gitpod.yml .azure-pipelines/ .woodpecker.yaml .drone.jsonnet .drone.star .cirrus.star buildspec.yml
         codemagic.yaml bitrise.yml .semaphore/ .build.yml .onedev-buildspec.yml .harness/ .tekton/ .zuul.yaml zuul.d/
         .packit.yaml .copr/ .readthedocs.y* render.yaml .idx/ .replit""",
-        "pushes and merge requests are checked by it",
+        "it checks pushes and merge requests",
     ),
 )
 
@@ -250,7 +250,7 @@ SAFEGUARDS = (
         _SECRETS,
     ),
     _safeguard(
-        "commits are checked by it",
+        "it checks commits",
         """.pre-commit-config.yaml .pre-commit-config.yml prek.toml .husky/ .overcommit.yml captainhook.json
         grumphp.yml .lintstagedrc* lint-staged.config.*""",
     ),

@@ -17,7 +17,7 @@ from .rules import Matcher
 from .snapshot import LIMITS, LINKED_DIRECTORY, Item, Kind, Reached, Snapshot, resolve_inside
 
 _HIDDEN = (
-    "git status and git add pass over what changes there; "
+    "git status and git add ignore changes to it; "
     "`git update-index --no-assume-unchanged --no-skip-worktree FILE` ends that"
 )
 _EXCLUDE = "/info/exclude"
@@ -62,14 +62,14 @@ _PROTECTIVE = re.compile(
 # What a path in a git directory contains, and what that means.
 _GIT_PARTS = (
     ("/hooks/", "git, at the command it is named after", "{new} hook"),
-    ("/.git/remotes/", "git, at a fetch or push", "{new}: a remote in an old form"),
-    ("/.git/branches/", "git, at a fetch or push", "{new}: a remote in an old form"),
+    ("/.git/remotes/", "git, at a fetch or push", "{new}: a remote in git's old format"),
+    ("/.git/branches/", "git, at a fetch or push", "{new}: a remote in git's old format"),
     ("/commondir", "git", "{new}: leads git to the settings and hooks of {text!r}"),
     ("/lazygit.yml", "lazygit, with commands of its own", "{new} settings"),
-    ("/info/attributes", "git, with filters and drivers of your settings", "{new} attributes"),
+    ("/info/attributes", "git, through filters and drivers in your settings", "{new} attributes"),
 )
 _BY_KIND: Mapping[Kind, Verdict] = {
-    Kind.UNSEEN: Verdict(True, "", "not looked through: {text}"),
+    Kind.UNSEEN: Verdict(True, "", "not scanned: {text}"),
     Kind.SETID: Verdict(True, "whoever starts it", "runs with your rights for everybody (setuid or setgid, {text})"),
     Kind.SPECIAL: Verdict(False, "a program that reads it", "a FIFO, socket or device"),
     Kind.OPTION: Verdict(
@@ -104,10 +104,10 @@ def judge(path: str, old: Item | None, item: Item, context: Context) -> Verdict 
     verdict = _judge(path, old, item, context)
     is_script = item.kind in (Kind.FILE, Kind.GIT_FILE) and (item.content or b"").startswith(b"#!")
     if verdict is not None and is_script and old is not None and old.content == item.content:  # see script_digest
-        verdict = verdict._replace(why=f"{verdict.why}: whether it can be executed")
+        verdict = verdict._replace(why=f"{verdict.why}: its executable bit")
     if verdict is not None and path in context.replaced:
         return verdict._replace(
-            why=f"{verdict.why}; it was replaced on this machine meanwhile, which ended its protection"
+            why=f"{verdict.why}; it was replaced on this machine during the session, which ended its protection"
         )
     return verdict
 
@@ -119,7 +119,7 @@ def _judge(path: str, old: Item | None, item: Item, context: Context) -> Verdict
         if item.kind == Kind.PROGRAM:  # one that was there is run on purpose
             red = old is None or (item.content or b"").startswith(LINKED_DIRECTORY)
         if is_limit(item) and old == item:  # it is none of this session's doing, but may have been of use to it
-            red, why = False, "as little looked through as before: {text}"
+            red, why = False, "not scanned, as before the session: {text}"
         return Verdict(red, runs, why.format(new=new, text=_text(item.content)))
     match item.kind:
         case Kind.GITLINK:
@@ -144,7 +144,7 @@ def _judge(path: str, old: Item | None, item: Item, context: Context) -> Verdict
 def _judge_index_entry(path: str, item: Item, new: str, context: Context) -> Verdict | None:
     content = item.content or b""
     if content.startswith(gitindex.INVALID):
-        why = "a path that git refuses elsewhere; `rm .git/index && git reset` rebuilds the index"
+        why = "a path that git refuses to add to an index; `rm .git/index && git reset` rebuilds the index"
         return Verdict(True, "git, which reads and writes there at git restore, git add or git commit", why)
     owner, _, inner = path.partition("/index: ")
     if content.startswith((gitindex.HIDDEN, gitindex.MARKED)):
@@ -156,7 +156,7 @@ def _judge_index_entry(path: str, item: Item, new: str, context: Context) -> Ver
         return None
     # Other repositories have them on purpose; the settings of a submodule are in the repository's directory.
     red = owner in context.git_directories and inner not in context.submodules
-    return Verdict(red, "git, at git status", f"{new}: the index has it as a repository of its own")
+    return Verdict(red, "git, at git status", f"{new}: the index lists it as a separate repository")
 
 
 def _has_repository(directory: str, context: Context) -> bool:
@@ -169,13 +169,13 @@ def _judge_reached(path: str, old: Item | None, context: Context) -> Verdict | N
     if reached is None or (old is None and not reached.is_recent):
         return None  # what leads to it is news, and reported as such
     why = "changed" if old is not None else "new or changed"
-    return Verdict(reached.is_red, f"{reached.runs}, by way of {reached.path}", why)
+    return Verdict(reached.is_red, f"{reached.runs}, through {reached.path}", why)
 
 
 def _judge_pointer(path: str, item: Item, context: Context) -> Verdict | None:
     target = parse_pointer(item.content or b"")
     if target is None:
-        return Verdict(True, "git", "a .git file that names no folder")
+        return Verdict(True, "git", "a .git file that names no directory")
     names = [name for name in target.split("/") if name not in ("", ".")]
     turns_back = ".." in names[sum(1 for _ in takewhile("..".__eq__, names)) :]  # from a name that may be a link
     relative = _normalized(path, target, context).removeprefix(context.root + "/")
@@ -235,11 +235,9 @@ def _judge_objects(path: str, item: Item, new: str, context: Context) -> Verdict
         is_red = name != "alternates" or gitalternates.leads_out(item.content or b'"', objects, root)
         return Verdict(is_red, "git, which reads objects there", f"{new}: {_text(item.content).strip()!r}")
     if name in ("grafts", "packed-refs") or "/refs/replace/" in path:
-        return Verdict(False, "git, which takes other objects for those that are named", f"{new}: replaces objects")
+        return Verdict(False, "git, which reads other objects in place of those named", f"{new}: replaces objects")
     if name == "HEAD" and "/hooks/" not in path:
-        why = (
-            "git does not recognize this as a repository: the settings of one above it count, and these are unprotected"
-        )
+        why = "git sees no repository here, and so obeys the settings of one above it, which are not protected"
         return Verdict(True, "git, at its next command", why)
     return None
 
@@ -317,7 +315,7 @@ def judge_removed(path: str, old: Item, context: Context) -> Verdict | None:
         if f"/{name}" == _EXCLUDE:
             return _judge_exclude(old, Item(Kind.GIT_FILE, "", b""), "removed", context)
         if name.startswith("hooks/") or name == "info/attributes":
-            return Verdict(True, "", "removed: what git does is checked or converted by it")
+            return Verdict(True, "", "removed: it checks or converts what git handles")
         is_config = name in ("config", "config.worktree")
         return _judge_config(path, old, Item(Kind.GIT_FILE, "", b""), "changed", context) if is_config else None
     rule = context.matcher.rule_of(path.split("/")) if old.kind in (Kind.FILE, Kind.LINK) else None

@@ -78,7 +78,9 @@ def _session(found: Mapping[str, Any], host: Host) -> Session:
             sign_in=known.get(labels.SIGN_IN, ""),
         )
     except (LookupError, ValueError, TypeError, AttributeError) as error:
-        raise EngineError(f"The engine's list of containers cannot be read: {error!r}.", "See its own log.") from None
+        raise EngineError(
+            f"The engine's list of containers cannot be read: {error!r}.", "See the engine's log."
+        ) from None
 
 
 def choose(found: Sequence[Session], here: Project | None, wanted: str | None) -> Session:

@@ -43,7 +43,7 @@ def recover_interrupted(workspace: Workspace) -> int | None:
                 containers.remove(session.id)
         elif not session.is_up:
             containers.remove(session.id)
-            say(f"Removed what was left of the session {session.name}, which was cut off.")
+            say(f"Removed what was left of the session {session.name}, which was interrupted.")
         elif session.project_id != workspace.project.id:
             going_on.add(session.key)
             path = escape(str(session.path))

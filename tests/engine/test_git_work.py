@@ -60,7 +60,10 @@ def test_what_goes_through_a_filter_that_is_not_inside_is_refused(user: User, re
     """
     said, beside = inside(user, repository, script)
     assert said.splitlines() == ["b", ".gitignore", "a.txt", "file"]
-    assert "a.ipynb goes through the filter strip, which is not in this session: add it outside." in beside
+    assert (
+        "git passes a.ipynb through the filter strip, which this session does not have: git add the file outside."
+        in beside
+    )
     assert "fatal: a.key: clean filter 'crypt' failed" in beside
     # The control: without what the session is told, git takes them as they are.
     plain = 'git() { env -u GIT_CONFIG_COUNT GIT_CONFIG_NOSYSTEM=1 git.distrib -c safe.directory=\\* "$@"; }'
@@ -77,7 +80,7 @@ def test_no_variable_that_a_session_is_given_has_a_filter_passed_over(user: User
     user.write(user.home / ".config/confined-claude/config.toml", 'env_file = ["dev.env"]\n')
     said, beside = inside(user, repository, "echo $FINE; echo secret >a.key; ! git add a.key; git ls-files '*.key'")
     assert said == "1\n"
-    assert "a.key goes through the filter crypt" in beside
+    assert "git passes a.key through the filter crypt" in beside
     for variable in passing:
         assert f"{variable.partition('=')[0]} in dev.env is left out" in " ".join(beside.split())
         # The control: with the variable git takes the file as it is.

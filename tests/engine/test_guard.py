@@ -258,10 +258,13 @@ def test_a_branch_with_other_protected_files_can_be_switched_to_merged_and_left(
     done = inside(user, repository, SWITCHES)
     assert done.stdout == SHOWN, done.stderr
     assert "The session cannot change .envrc, .husky/new" in done.stderr
-    assert "not what the branch has" not in done.stderr  # it has left them as they were
+    assert "not as in the branch" not in done.stderr  # it has left them as they were
     assert user.git(repository, "status", "--porcelain") == ""
     done = inside(user, repository, "git switch -q other")
-    assert "2 protected files are not what the branch has: .envrc, .husky/new. `git status` shows them" in done.stderr
+    assert (
+        "2 protected files are not as in the branch: .envrc, .husky/new. `git status` shows the difference"
+        in done.stderr
+    )
     assert user.git(repository, "status", "--porcelain") == " M .envrc\n D .husky/new\n?? .husky/gone\n"
     assert (repository / ".envrc").read_text() == "a\n"
     user.git(repository, "restore", ".envrc", ".husky/new")
@@ -276,7 +279,7 @@ def test_a_submodule_that_a_session_adds_is_reported_plainly(repository: Path, u
     script += f"{add} ./lib part; cd part; {add} ../lib inner; git -C inner log -1 --format=%s"
     done = inside(user, repository, script)
     assert (done.returncode, done.stdout) == (0, "x\n"), done.stderr
-    assert "`git submodule init` outside enters it there." in done.stderr
+    assert "To put it into .git/config, run `git submodule init` outside." in done.stderr
     report = done.stderr.partition("This session has left")[2]
     assert report.startswith(" 4 files that your tools may run (yellow): "), done.stderr
     assert ".gitmodules" in report

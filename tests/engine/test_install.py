@@ -81,7 +81,7 @@ def test_one_command_from_the_readme_ends_with_claude_answering(newcomer: User, 
     before = state_of(newcomer.home / ".local")
     again = newcomer.run(INSTALL, cwd=place)
     assert again.returncode == 0
-    assert again.stderr == "confined-claude: Ready. In a project's directory: confined-claude\n"
+    assert again.stderr == "confined-claude: Ready. Run confined-claude in a project's directory.\n"
     assert state_of(newcomer.home / ".local") == before
 
     # A link of an installation that was made with another Python is ours as well.

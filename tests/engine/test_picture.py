@@ -32,7 +32,7 @@ CLOSING = (
     "new; used by your shell, on entering the directory",
     "first seen after the session confined-claude-my-project of ",
     "yellow Makefile; used by make and other build tools",
-    "Nothing starts here until you have looked at what is red, with `confined-claude review`.",
+    "No session starts here until you have reviewed what is red with `confined-claude review`.",
     "To continue this conversation: confined-claude --yolo --resume ",
 )
 SAYS = "Done: .envrc sets APP_ENV whenever you enter the directory, and `make test` runs the tests."

@@ -191,7 +191,8 @@ def test_plugins_of_a_marketplace_have_what_they_need_when_claude_starts(shop: S
 
     said = shop.ask()
     assert sorted(said.splitlines()) == [
-        f"confined-claude: Installing what the plugin {name}@market needs from npm." for name in ("free", "locked")
+        f"confined-claude: Installing the npm packages that the plugin {name}@market needs."
+        for name in ("free", "locked")
     ]
     # A lock file counts; without one it is the newest that suits.
     assert (shop.project / "locked.said").read_text() == "dep 1.0.0\n"
@@ -219,7 +220,7 @@ def test_a_plugin_that_is_run_where_its_marketplace_is_has_what_it_needs(shop: S
     """
     done = shop.user.run("confined-claude", "shell", "--", "sh", "-euc", script, cwd=shop.project)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert shop.ask() == "confined-claude: Installing what the plugin inside@market needs from npm.\n"
+    assert shop.ask() == "confined-claude: Installing the npm packages that the plugin inside@market needs.\n"
     assert (shop.project / "inside.said").read_text() == "dep 1.1.0\n"
     # What is in a project is the project's; and nobody uses the copies.
     assert "Cannot find module" in (shop.project / "outside.said").read_text()
@@ -237,8 +238,8 @@ def test_scripts_run_where_the_user_has_allowed_them_and_sessions_wait_for_one_a
         said = list(pool.map(ask, range(3)))
     assert (folder / "node_modules/dep/ran").exists()
     assert (folder / "count").read_text() == "x"
-    installing = [text for text in said if "Installing what the plugin slow@shop needs" in text]
-    waiting = [text for text in said if "Another session is installing what plugins need from npm" in text]
+    installing = [text for text in said if "Installing the npm packages that the plugin slow@shop needs" in text]
+    waiting = [text for text in said if "Waiting for another session, which is installing npm packages" in text]
     assert (len(installing), len(waiting)) == (1, 2)
 
 
@@ -251,24 +252,26 @@ def test_a_session_that_ends_in_the_middle_leaves_nothing_that_counts(shop: Shop
     assert sessions_of(shop.project) == []
     assert (folder / "node_modules").exists()
     (folder / "node_modules/dep/index.js").write_text("half of")
-    assert "Installing what the plugin slow@shop needs" in shop.ask()
+    assert "Installing the npm packages that the plugin slow@shop needs" in shop.ask()
     assert "dep 1.0.0" in (folder / "node_modules/dep/index.js").read_text()
 
 
 def test_what_cannot_be_had_is_told_and_the_session_goes_on(shop: Shop) -> None:
     folder = shop.cached("poor", dependency="nosuch")
     rich = shop.cached("rich")
-    line = "confined-claude: Installing what the plugin {}@shop needs from npm."
+    line = "confined-claude: Installing the npm packages that the plugin {}@shop needs."
     for others in ([line.format("rich")], []):  # it never counts as done
         installing, failed, last, *rest = shop.ask().splitlines()
         assert installing == line.format("poor")
-        start = "confined-claude: What the plugin poor@shop needs from npm is not installed: 404 Not Found - GET"
+        start = (
+            "confined-claude: The npm packages that the plugin poor@shop needs are not installed: 404 Not Found - GET"
+        )
         assert failed.startswith(start)
-        assert last == "confined-claude: The session goes on without it; the next one tries again."
+        assert last == "confined-claude: The session goes on without them; the next session tries again."
         assert rest == others
     assert (rich / "node_modules/dep").exists()
     shop.cached("poor")
-    assert shop.ask() == "confined-claude: Installing what the plugin poor@shop needs from npm.\n"
+    assert shop.ask() == "confined-claude: Installing the npm packages that the plugin poor@shop needs.\n"
     assert (folder / "node_modules/dep").exists()
 
 
@@ -276,14 +279,16 @@ def test_without_a_network_what_is_in_the_cache_is_installed_and_nothing_is_wait
     folder = shop.cached("plugin", locked="1.0.0")
     offline = {"CONFINED_CLAUDE_NETWORK": "none"}
     done = shop.user.run("confined-claude", "run", "--", "mcp", "list", cwd=shop.project, **offline)
-    assert "What the plugin plugin@shop needs from npm is not installed" in done.stderr
+    assert "The npm packages that the plugin plugin@shop needs are not installed" in done.stderr
     assert "only-if-cached" in done.stderr
     assert done.returncode == 0
     shop.ask()
     subprocess.run(["rm", "-r", str(folder / "node_modules")], check=True)
     done = shop.user.run("confined-claude", "run", "--", "mcp", "list", cwd=shop.project, **offline)
     # Behind the remark about the network.
-    assert done.stderr.splitlines()[1:] == ["confined-claude: Installing what the plugin plugin@shop needs from npm."]
+    assert done.stderr.splitlines()[1:] == [
+        "confined-claude: Installing the npm packages that the plugin plugin@shop needs."
+    ]
     assert (folder / "node_modules/dep").exists()
 
 
@@ -328,7 +333,7 @@ def test_nothing_that_agents_leave_there_leads_out_of_the_config_or_holds_up_a_s
     assert "\x1b" not in said
     assert "\x07" not in said
     for named in ("huge@shop", "fifo-lock@shop", "fifo-npmrc@shop", "b?[2Jbell??line@shop"):
-        assert f"What the plugin {named} needs from npm is not installed" in said
+        assert f"The npm packages that the plugin {named} needs are not installed" in said
 
 
 def test_a_plugin_cannot_turn_scripts_on_by_itself(shop: Shop) -> None:
@@ -343,7 +348,7 @@ def test_a_plugin_cannot_turn_scripts_on_by_itself(shop: Shop) -> None:
     other = shop.cached("other")
     (other / ".npmrc").write_text(f"registry={shop.registry}/\nignore-scripts=false\n")
     shop.own()
-    assert "What the plugin sly@shop needs from npm is not installed" in shop.ask()
+    assert "The npm packages that the plugin sly@shop needs are not installed" in shop.ask()
     assert not (shop.project / "mark").exists()
     assert (other / "node_modules/dep").exists()
     assert not (other / "count").exists()

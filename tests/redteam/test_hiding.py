@@ -74,7 +74,7 @@ def test_a_session_cannot_have_git_vouch_for_it(field: Field) -> None:
     field.prepare("git add -f .env")  # the control: so does who can
     done = field.session("cat .env", **HIDE)
     assert SECRET in done.stdout
-    assert f"{field.project}/.env is not hidden, because git has the same content" in done.stderr
+    assert f"{field.project}/.env. Not hidden, because git has the same content" in done.stderr
 
 
 def test_a_project_may_hide_and_mounts_are_hidden_in_too(field: Field) -> None:
@@ -130,12 +130,12 @@ def test_a_clone_cannot_empty_what_its_users_settings_of_claude_refuse(field: Fi
     done = field.session("cat .claude/settings.local.json .claude/notes")
     assert "WebFetch" in done.stdout
     assert SECRET not in done.stdout  # the control: the rest of it is hidden
-    assert f"{field.project}/.claude/settings.local.json is not hidden" in done.stderr
+    assert f"{field.project}/.claude/settings.local.json. Not hidden, as" in done.stderr
 
 
 def test_a_start_names_what_a_session_beside_it_sees(field: Field) -> None:
     words = ("confined-claude", "shell", "--", "sh", "-c", "touch on; until [ -e go ]; do sleep .1; done; cp .env copy")
-    said = "is not hidden from a session that runs beside this one"
+    said = "Not hidden from a session that runs beside this one"
     with field.user.running(*words, cwd=field.project) as open_one:
         wait_until((field.project / "on").exists)
         done = field.session("touch go; until [ -s copy ]; do sleep .1; done; cat .env; cat copy", **HIDE)

@@ -79,7 +79,7 @@ def pull_triggers(field: Field) -> None:
 def test_what_hooks_and_settings_lead_to_in_turn_is_reported(repository: Field) -> None:
     prepare(repository)
     done = repository.session(f"{PLANT}\n{CONTROL}")
-    assert "by way of .git/hooks/pre-commit" in done.stderr
+    assert "through .git/hooks/pre-commit" in done.stderr
     assert repository.session("true").returncode == REVIEW
     listed = [" ".join(line.split()) for line in repository.review().stdout.splitlines()]
     assert {line for line in listed if line.startswith(("red ", "yellow "))} == {

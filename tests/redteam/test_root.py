@@ -470,7 +470,7 @@ def test_without_sudo_there_is_no_helper(field: Field) -> None:
     done = confined(field, {**steps, "folder": "ls /run/confined-claude/packages"}, "--sudo", "off")
     if os.geteuid() == 0:
         assert done.succeeded([*steps, "folder"]) == {}
-    assert done["sudo"].said.strip() == "sudo: it is off in this session"
+    assert done["sudo"].said.strip() == "sudo: it is off in this session; the user can allow it with the setting sudo"
     assert len(done["id"].said.splitlines()) == 1
     again = confined(field, {name: steps[name] for name in ("helper", "root")})  # the control
     assert again["helper"].code == 0

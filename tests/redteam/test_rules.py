@@ -147,4 +147,6 @@ def test_a_session_whose_rules_cannot_be_set_does_not_start(field: Field, missin
     assert (done.returncode == 0, ran) == ((False, False) if missing else (True, True)), done.stderr
     if missing:
         assert done.returncode == 3
-        assert {"NET_ADMIN": b"the engine's kernel does not take", "SETPCAP": b"could change"}[missing] in done.stderr
+        assert {"NET_ADMIN": b"the engine's kernel does not accept", "SETPCAP": b"could change its own network rules"}[
+            missing
+        ] in done.stderr

@@ -145,7 +145,7 @@ def test_a_session_cannot_swap_a_link_in_between_the_check_and_the_engines_mount
         assert field.session("cat /data/key", *flags).stdout == "data\n"
         done = field.session("cat /data/key", *flags, DOCKER_HOST=turn("first"))
         assert SECRET not in done.stdout
-        assert "is not what was to be mounted" in done.stderr
+        assert "is not what the start checked" in done.stderr
         assert done.returncode == 3
         # The control: what a plain mount of that path shows at that moment.
         address = turn("second")
@@ -164,7 +164,7 @@ def test_a_session_cannot_swap_a_link_in_for_a_project_inside_its_own(field: Fie
         address = turn("first")
         done = inner.session("cat key; echo x >new", DOCKER_HOST=address)
         assert SECRET not in done.stdout
-        assert "is not what was to be mounted" in done.stderr
+        assert "is not what the start checked" in done.stderr
         assert done.returncode == 3
         assert not (field.outside / "new").exists()
         address = turn("second")  # the control

@@ -99,7 +99,7 @@ def test_the_pages_made_from_the_code_are_up_to_date() -> None:
 
 
 def test_the_capabilities_are_named_in_security() -> None:
-    named = re.search(r"((?:`[A-Z_]+`[, and]*)+) are what it holds", SECURITY.replace("\n", " "))
+    named = re.search(r"It holds ((?:`[A-Z_]+`[, and]*)+);", SECURITY.replace("\n", " "))
     assert named
     assert set(re.findall(r"`([A-Z_]+)`", named[1])) == set(plan.CAPABILITIES)
 

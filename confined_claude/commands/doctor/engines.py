@@ -51,7 +51,7 @@ def context(host: Host) -> Result:
     # An address may contain a password.
     what = f"{by}, {re.sub(r'//[^/@]*@', '//', address)}"
     if fault := docker_context.configuration_fault(host.environ):
-        return warning(f"{what}; {fault.rstrip('.')}, and does not count", "Correct that file, or remove it.")
+        return warning(f"{what}; {fault.rstrip('.')}, so it is ignored", "Correct that file, or remove it.")
     return ok(what)
 
 
@@ -74,7 +74,7 @@ def mode(version: Mapping[str, Any], info: Mapping[str, Any]) -> Result:
     if facts.labels_files:
         words.append("with SELinux; sessions run without labels, so none of your files is relabelled")
     if str(info.get("DockerRootDir")).startswith(_SNAP):
-        return warning(f"{', '.join(words)}, from a snap: it sees part of this machine's files", _NO_SNAP)
+        return warning(f"{', '.join(words)}, from a snap: it sees only part of this machine's files", _NO_SNAP)
     if desktop:
         return warning(f"{', '.join(words)}: not tested", "What is tested is in docs/reference/machines.md.")
     return ok(", ".join(words))
@@ -83,7 +83,7 @@ def mode(version: Mapping[str, Any], info: Mapping[str, Any]) -> Result:
 def runtimes(answers: Answers, settings: Settings) -> Result:
     """List the engine's runtimes. Raises EngineError if it lacks what the settings name."""
     session_runtimes.refuse_missing(settings, engine_facts.from_answers(answers.info, answers.version))
-    default, *others = session_runtimes.names(answers.info) or ["not told"]
+    default, *others = session_runtimes.names(answers.info) or ["unknown"]
     chosen = f"; sessions have {settings.runtime}" if settings.runtime != ENGINE else ""
     return ok(f"{', '.join((f'{default} (its default)', *others))}{chosen}")
 
@@ -93,7 +93,7 @@ def versions(version: Mapping[str, Any], info: Mapping[str, Any]) -> Result:
     if found := list(known_vulnerabilities(version, info)):
         return warning(
             "; ".join(f"{name} {its_version} has {names}" for name, its_version, names in found),
-            "Bring the engine up to date. A distribution may have fixed an older one: its changelog says so.",
+            "Update the engine. A distribution may have fixed this in an older version: see its changelog.",
         )
     known = components(version)
     parts = [f"{name} {known[name]}" for name in ("containerd", "runc") if known.get(name)]
@@ -120,7 +120,7 @@ def kernel(info: Mapping[str, Any], settings: Settings) -> Result:
     if facts.limits_memory and not facts.limits_swap:
         missing.append("swap")
     if not missing:
-        return ok(f"cgroup v{info.get('CgroupVersion') or 1}, all of them work")
+        return ok(f"cgroup v{info.get('CgroupVersion') or 1}, every limit works")
     cure = (
         "Let systemd delegate these controllers to you"
         if facts.rootless

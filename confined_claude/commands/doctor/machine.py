@@ -81,7 +81,7 @@ def own_commands(host: Host, prefix: Path = Path(sys.prefix)) -> Result:
                 else f"Add this line to your shell's start-up file: {line}"
             )
         elif not is_own:
-            faults.append(f"{name} is {found}, of another installation")
+            faults.append(f"{name} on PATH is {found}, from another installation")
             hints.append(f"Put {host.home / '.local/bin'} first on PATH, or use {own[0] if own else name}")
     if faults:
         return warning("; ".join(faults), ". ".join(dict.fromkeys(hints)))
@@ -120,7 +120,7 @@ def space(directory: Path, wanted: int = SOME_BYTES, must_be_writable: bool = Tr
         return problem(f"no more files fit on the disk of {place}", "Delete some there.")
     if free < wanted:
         judge = problem if free < _LEAST_BYTES else warning
-        return judge(f"{_size(free)} free at {place}", f"Free some there, to {_size(wanted)} or more.")
+        return judge(f"{_size(free)} free at {place}", f"Free up disk space there, to {_size(wanted)} or more.")
     return ok(f"{_size(free)} free at {place}")
 
 

@@ -23,10 +23,10 @@ def others_project(here: Project, host: Host) -> Result:
     what = f"the project belongs to uid {status.st_uid} and the group {group}"
     if os.path.lexists(here.scaffold) and not os.access(here.scaffold, os.R_OK | os.W_OK | os.X_OK):
         return problem(
-            f"{what}, and {here.scaffold} to another user's sessions", "Work in a clone of the repository of your own."
+            f"{what}, and {here.scaffold} to another user's sessions", "Work in your own clone of the repository."
         )
     if host.uid == 0:
-        return warning(f"{what}, and files of sessions to root", "Work in it as its owner, or make it yours.")
+        return warning(f"{what}; files that sessions make are root's", "Work in it as its owner, or make it yours.")
     if not status.st_mode & stat.S_IWGRP or gid not in (host.gid, *host.groups):
         return _without_group(here, host, what, group, is_groups=bool(status.st_mode & stat.S_IWGRP))
     return _by_group(here, host, what, status)
@@ -38,11 +38,11 @@ def _by_group(here: Project, host: Host, what: str, status: os.stat_result) -> R
         hint = f"Give the project a group for those who work in it: chgrp -R GROUP {root}."
         return warning(f"{what}, a group with power over this machine, which sessions do not get", hint)
     if not status.st_mode & stat.S_ISGID:
-        hint = f"chmod g+s {root} and its directories, so that they have the group of the project."
+        hint = f"Run `chmod g+s` on {root} and its directories, so that new files get the project's group."
         return warning(f"{what}; files of sessions have your own group, {host.gid}", hint)
     if host.umask & stat.S_IWGRP:
         hint = "Set `umask 002` before you start a session."
-        return warning(f"{what}, which may not change what sessions make: your umask is {host.umask:03o}", hint)
+        return warning(f"{what}; your umask {host.umask:03o} keeps that group from changing files of sessions", hint)
     return ok(f"{what}, and sessions are members of it; their files are yours and the group's")
 
 
@@ -50,8 +50,8 @@ def _without_group(here: Project, host: Host, what: str, group: str, *, is_group
     if os.access(here.root, os.W_OK | os.X_OK):
         return ok(f"{what}, and you may write in it; files of sessions are yours")
     if is_groups and _is_listed(host.uid, here.root.stat().st_gid):
-        return problem(f"{what}, which you are a member of, but not in this login", "Log out and in again.")
-    hint = "Ask its owner for that, or work in a copy of your own."
+        return problem(f"{what}; you are in that group, but not yet in this login", "Log out and in again.")
+    hint = "Ask its owner for write access, or work in your own copy."
     if is_groups:
         hint = (
             f"Have yourself added to that group: sudo usermod -aG {group} {_user(host.uid)}, then log out and in again."

@@ -60,7 +60,7 @@ def sessions(host: Host) -> Iterator[Result]:
             what = f"{session.name} in {session.path} is still running, but its terminal is gone"
             hint = f"`confined-claude run` there joins it; `confined-claude stop --session {session.name}` ends it."
         else:
-            what = f"{session.name} in {session.path} was cut off before it ran, or at its end"
+            what = f"{session.name} in {session.path} was interrupted before it ran, or while it ended"
             hint = "`confined-claude stop` there removes it."
         yield warning(what, hint)
     if left := strays.sidecars(host):
@@ -68,8 +68,8 @@ def sessions(host: Host) -> Iterator[Result]:
         yield warning(f"{counted(len(left), 'sidecar')} that never started", hint)
     keys = {session.key for session in found}
     if any(key not in keys for key in liveness.keys_without_owner(state_of(host))):
-        what = "a session was cut off, and what it left is not scanned yet"
-        yield warning(what, "The next start in that project does that; `confined-claude review` does it now.")
+        what = "a session was interrupted, and what it left is not scanned yet"
+        yield warning(what, "The next start in that project scans it; `confined-claude review` there does so now.")
     elif not (orphans or left):
         yield ok(f"{len(found)} running, nothing left behind")
 

@@ -48,9 +48,9 @@ _UNINSTALLERS = {"pipx_metadata.json": "pipx uninstall", "uv-receipt.toml": "uv 
 def _uninstall(prefix: Path) -> tuple[str, str]:
     """Return the command that uninstalls what is in ``prefix``, and what it does."""
     if (prefix / "installed").exists():
-        return "./install.sh --uninstall", "in the clone, removes everything, also the images; asks about your data"
+        return "./install.sh --uninstall", "in the clone: removes everything, images included, and asks about your data"
     command = next((command for mark, command in _UNINSTALLERS.items() if (prefix / mark).exists()), "pip uninstall")
-    return f"{command} confined-claude", "after that removes the tool"
+    return f"{command} confined-claude", "removes the tool; run it last"
 
 
 class _Text:
@@ -210,14 +210,17 @@ class _Text:
         if found.project is not None:
             rows += [
                 ("confined-claude clean", f"deletes this project's venvs and local-bin: {freed[CLEAN]}"),
-                ("confined-claude clean --all", f"and its records: {freed[CLEAN_ALL]}, and Claude's history of it"),
+                (
+                    "confined-claude clean --all",
+                    f"deletes its data and records too: {freed[CLEAN_ALL]}, and Claude's history of it",
+                ),
             ]
         what = f"deletes caches and logs of all projects: {freed[CLEAN_GLOBAL]}"
         if found.images is not None and found.images.freed_bytes:
             what += f", and unused images: {decimal(found.images.freed_bytes)}"
         rows += [
             ("confined-claude clean-global", what),
-            ("confined-claude clean-global --all", f"and Claude's own config: {freed[CLEAN_GLOBAL_ALL]}"),
+            ("confined-claude clean-global --all", f"deletes Claude's own config too: {freed[CLEAN_GLOBAL_ALL]}"),
             _uninstall(Path(sys.prefix)),
         ]
         return self._table(rows)

@@ -57,7 +57,7 @@ def _works(kind: str, value: str, via: str) -> Iterator[tuple[socket.socket, Dia
     if kind == "out":
         found = [work for each in _LOOPBACKS for work in _listening(each, int(value), _leading_out(int(value), via))]
         if not found:
-            print(f"confined-claude: Port {value} of your machine is out of reach: it is in use here.", file=sys.stderr)
+            print(f"confined-claude: No way to your machine's port {value}: the session uses it.", file=sys.stderr)
         yield from found
 
 

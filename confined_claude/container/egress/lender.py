@@ -145,12 +145,12 @@ class Lender:
                 )
             )
         except ssl.SSLCertVerificationError as error:
-            why = f"its certificate does not hold ({error.verify_message})"
+            why = f"its certificate is not valid ({error.verify_message})"
         except ssl.SSLError as error:
-            why = f"there is no TLS for HTTP/1.1 with it ({error.reason})"
+            why = f"it does not accept HTTP/1.1 over TLS ({error.reason})"
         except (OSError, asyncio.TimeoutError):
-            why = "it broke off"
-        text = f"{target.authority} gets no request, and nothing that is lent: {why}"
+            why = "the connection broke"
+        text = f"no request and no lent secret goes to {target.authority}: {why}"
         raise Refused(502, text, "certificate", target.host, target.port)
 
 

@@ -74,17 +74,17 @@ def check(target: Target, request: h11.Request) -> None:
     given = [value for name, value in headers if name == b"host"]
     names = {target.authority, target.host} if target.port == HTTPS_PORT else {target.authority}
     if len(given) != 1 or given[0].lower().decode("latin-1") not in names:
-        raise _refused(target, "its Host is another one", 421)
+        raise _refused(target, "its Host header names another host", 421)
     if request.method.upper() in (b"CONNECT", b"TRACE", b"TRACK"):
         raise _refused(target, f"{request.method.decode()} is not possible there", 405)
     if not _ORIGIN.fullmatch(request.target):
-        raise _refused(target, "what it asks for is no path")
+        raise _refused(target, "its request target is not a path")
     if sum(name in _ABOUT_FRAMES for name, _ in headers) > 1:
-        raise _refused(target, "its body has no clear end")
+        raise _refused(target, "the length of its body is ambiguous")
     if any(_CONTROL.search(value) for _, value in headers):
         raise _refused(target, "a header has a control character")
     if any(name == b"upgrade" for name, _ in headers):
-        raise _refused(target, "a WebSocket, or another protocol than HTTP, is not possible there", 501)
+        raise _refused(target, "only HTTP is possible there, no WebSocket or other protocol", 501)
 
 
 def outgoing(target: Target, headers: Headers, lent: Iterable[Lent]) -> tuple[list[tuple[bytes, bytes]], bool]:
@@ -96,7 +96,7 @@ def outgoing(target: Target, headers: Headers, lent: Iterable[Lent]) -> tuple[li
     passed, is_used = [(b"host", target.authority.removesuffix(f":{HTTPS_PORT}").encode("ascii"))], False
     for header in {one.header for one in theirs}:
         if sum(name == header for name, _ in headers) > 1:
-            raise _refused(target, "it has a header twice that something is lent for")
+            raise _refused(target, "it has the header of a lent secret twice")
     for name, text in end_to_end(headers):
         put = text
         for one in theirs:

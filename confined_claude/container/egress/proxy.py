@@ -199,7 +199,7 @@ class Proxy:
         server = await self._dial(upstream.host, upstream.port)
         try:
             if await self._greeting(server, target, upstream):
-                raise Refused(502, f"{target.authority} speaks first, which TLS does not")
+                raise Refused(502, f"{target.authority} sends data first, which a TLS server does not")
         except BaseException:
             server.close()
             raise
@@ -219,7 +219,7 @@ class Proxy:
         """
         infos = await self._resolve(target.host, target.port)
         if not (outside := [info for info in infos if policy.is_open(target, info[4][0])]):
-            text = f"{target.authority} is at an address of this machine or its network, which is closed"
+            text = f"{target.authority} has an address of this machine or its local network, which are closed"
             raise Refused(403, text, "address", target.host, target.port)
         return await self._dial_first(target.authority, outside)
 

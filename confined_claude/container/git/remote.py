@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 
 GIT = "/usr/bin/git.distrib"
 SOCKET = "/run/confined-claude-ports/push"
-_GONE = "pushes cannot be asked for any more in this session; a new one can"
+_GONE = "this session can no longer ask for pushes; start a new one"
 
 
 def _git(*words: str, stdin: str = "") -> list[str]:
@@ -43,7 +43,7 @@ class Remote:
         for source, ref in pushes:
             found = _git("rev-parse", "--verify", "--quiet", "--end-of-options", source.lstrip("+")) if source else []
             if source.startswith("+") or not found:
-                yield f"error {ref} {'nothing is ever forced' if source else 'nothing is deleted'}"
+                yield f"error {ref} {'forced pushes are refused' if source else 'deletions are refused'}"
             else:
                 updates.append([ref, found[0]])
         if updates:

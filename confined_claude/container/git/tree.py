@@ -316,15 +316,15 @@ def main(words: list[str]) -> int:
     if kept and set(kept) != {path for path, entry in before.items() if entry.is_marked}:
         say(
             f"The session cannot change {named(kept)}: your computer runs such files by itself.",
-            "They stay as they are, and git takes them for unchanged here. The user can name them in `writable`.",
+            "They stay as they are, and git treats them as unchanged here. The user can add them to `writable`.",
         )
     if met:
         say(
-            f"Both sides change {named(met)}, which the session cannot change: git has what the file has not.",
-            "So nothing is lost, but tell the user, for whom `git status` outside shows the difference.",
+            f"Both sides change {named(met)}, which the session cannot change: the file keeps one side, git the other.",
+            "Nothing is lost. Tell the user: `git status` outside the session shows the difference.",
         )
     if restored:
-        say(f"{named(restored)} stays as it was, as git did not track it; the branch has something else there.")
+        say(f"Left as before, because git did not track it: {named(restored)}. The branch has something else there.")
     return code
 
 

@@ -67,10 +67,10 @@ def check(words: Sequence[str]) -> Request:
     verb, *packages = [word for word in rest if word not in FLAGS] or [""]
     for word in (verb, *packages):
         if word.startswith("-"):
-            raise Refused(f"the option {word!r:.60} is not taken")
+            raise Refused(f"the option {word!r:.60} is not allowed")
     if verb not in WITH_PACKAGES | ALONE:
         known = ", ".join(sorted(WITH_PACKAGES | ALONE))
-        raise Refused(f"sudo {program} is for {known}; what only reads (list, search, show) needs no sudo")
+        raise Refused(f"sudo {program} takes only {known}; commands that only read (list, search, show) need no sudo")
     for word in packages:
         if not _PACKAGE.fullmatch(word) or word.endswith(_NOT_A_PACKAGE):
             raise Refused(f"{word!r:.60} is not a package's name (name[:architecture][=version])")

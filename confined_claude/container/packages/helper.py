@@ -142,7 +142,7 @@ class PackageManager:
         if not self._turn.acquire(blocking=False):
             client.say("waiting for another package command to end")
             if not self._turn.acquire(timeout=TURN_SECONDS):
-                raise Refused("another package command does not end")
+                raise Refused("another package command has not ended; try again later")
         try:
             code = 0
             if request.verb in _READ_LISTS and not any(LISTS.glob("*_Packages*")):
@@ -180,8 +180,8 @@ class PackageManager:
         if packages and not self._has_explained:
             names = ", ".join(f'"{name}"' for name in packages)
             client.say(
-                "this lasts as long as the session."
-                f" To keep it, the user puts packages = [{names}] into .confined-claude/config.toml"
+                "what you installed is gone when the session ends."
+                f" To keep it, ask the user to put packages = [{names}] into .confined-claude/config.toml"
             )
             self._has_explained = not client.has_gone
 

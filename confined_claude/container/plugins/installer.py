@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
                 for directory, name in found:
                     supply(directory, name, started, deadline)
     except (Failed, OSError) as error:
-        say(f"What plugins need from npm is not installed: {reason_of(error)}.")
+        say(f"The npm packages that plugins need are not installed: {reason_of(error)}.")
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0
@@ -109,7 +109,7 @@ def turn(directory: Path) -> Iterator[None]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("Another session is installing what plugins need from npm; waiting for it.")
+            say("Waiting for another session, which is installing npm packages for plugins.")
             signal.signal(signal.SIGALRM, give_up)
             signal.setitimer(signal.ITIMER_REAL, TOTAL_SECONDS)
             fcntl.flock(fd, fcntl.LOCK_EX)
@@ -137,11 +137,11 @@ def supply(directory: Path, name: str, started: int, deadline: float) -> None:
         seconds = min(PLUGIN_SECONDS, deadline - time.monotonic())
         if seconds <= 0:
             raise Failed("the others took too long")
-        say(f"Installing what the plugin {printable(name)} needs from npm.")
+        say(f"Installing the npm packages that the plugin {printable(name)} needs.")
         install(seconds)
     except (Failed, OSError) as error:
-        say(f"What the plugin {printable(name)} needs from npm is not installed: {reason_of(error)}.")
-        say("The session goes on without it; the next one tries again.")
+        say(f"The npm packages that the plugin {printable(name)} needs are not installed: {reason_of(error)}.")
+        say("The session goes on without them; the next session tries again.")
 
 
 def lacks() -> bool:

@@ -135,7 +135,7 @@ PODMAN: dict[str, Any] = {
         (
             {**DEBIAN, "info": {**DEBIAN["info"], "DockerRootDir": "/var/snap/docker/common/var-lib-docker"}},
             WARNING,
-            "rootful, from a snap: it sees part of this machine's files",
+            "rootful, from a snap: it sees only part of this machine's files",
         ),
         (ROOTLESS, OK, "rootless"),
         (DESKTOP, WARNING, "Docker Desktop, rootful: not tested"),
@@ -288,7 +288,7 @@ TEAM = 54321
     ("place", "caller", "status", "words"),
     [
         ((TEAM, 0o2770), ((TEAM,), 0o002), OK, "sessions are members of it"),
-        ((TEAM, 0o2770), ((TEAM,), 0o022), WARNING, "your umask is 022"),
+        ((TEAM, 0o2770), ((TEAM,), 0o022), WARNING, "your umask 022 keeps that group from"),
         ((TEAM, 0o770), ((TEAM,), 0o002), WARNING, "files of sessions have your own group, 12345"),
         ((0, 0o2770), ((0,), 0o002), WARNING, "a group with power over this machine, which sessions do not get"),
         ((TEAM, 0o2770), ((), 0o022), PROBLEM, "and you may not write in it"),
@@ -365,7 +365,7 @@ def test_the_context_by_name(host: Host) -> None:
     put(config / "config.json", "{")
     found = engines.context(host._replace(environ={"DOCKER_CONFIG": str(config)}))
     assert found.status == WARNING
-    assert f"{config}/config.json is damaged, and does not count" in found.what
+    assert f"{config}/config.json is damaged, so it is ignored" in found.what
     (config / "config.json").unlink()
     with pytest.raises(ConfinedError, match="no docker context called nope"):
         engines.context(host._replace(environ={"DOCKER_CONFIG": str(config), "DOCKER_CONTEXT": "nope"}))
@@ -403,7 +403,7 @@ def test_the_commands_that_a_shell_finds_are_this_installations(host: Host, tmp_
     (bin_directory / "inv").unlink()
     put(bin_directory / "inv").chmod(0o755)
     other = machine.own_commands(there)
-    assert other.what == f"inv is {bin_directory / 'inv'}, of another installation"
+    assert other.what == f"inv on PATH is {bin_directory / 'inv'}, from another installation"
     assert str(host.home / ".local/bin") in other.hint
 
 

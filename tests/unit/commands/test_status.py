@@ -390,10 +390,10 @@ This project: ~/demo
         "    confined-claude clean --all --project gone-00000000",
         "  broken-22222222: its record cannot be read; 4.1 kB are still stored. To delete them:",
         "  confined-claude clean               deletes this project's venvs and local-bin: 120.0 MB",
-        "  confined-claude clean --all         and its records: 8.2 kB, and Claude's history of it",
+        "  confined-claude clean --all         deletes its data and records too: 8.2 kB, and Claude's history of it",
         "  confined-claude clean-global        deletes caches and logs of all projects: at least 3.0 MB, "
         "and unused images: 500.0 kB",
-        "  confined-claude clean-global --all  and Claude's own config: 0 bytes",
+        "  confined-claude clean-global --all  deletes Claude's own config too: 0 bytes",
     ):
         assert line in shown.splitlines()
 

@@ -70,9 +70,9 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
     return made
 
 
-INSTALLING = "confined-claude: Installing what the plugin one@shop needs from npm."
-NOT_INSTALLED = "confined-claude: What the plugin one@shop needs from npm is not installed: "
-GOES_ON = "confined-claude: The session goes on without it; the next one tries again."
+INSTALLING = "confined-claude: Installing the npm packages that the plugin one@shop needs."
+NOT_INSTALLED = "confined-claude: The npm packages that the plugin one@shop needs are not installed: "
+GOES_ON = "confined-claude: The session goes on without them; the next session tries again."
 
 
 # When there is nothing to do
@@ -351,7 +351,7 @@ def test_there_is_an_end_to_how_many_are_looked_at(config: Config, monkeypatch: 
 
 def test_a_name_reaches_the_terminal_without_its_control_characters(config: Config) -> None:
     config.plugin("o\x1b[2J\nne")
-    assert config.run()[1] == ["confined-claude: Installing what the plugin o?[2J?ne@shop needs from npm."]
+    assert config.run()[1] == ["confined-claude: Installing the npm packages that the plugin o?[2J?ne@shop needs."]
 
 
 def test_a_folder_that_cannot_be_written_is_told(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -387,7 +387,7 @@ def test_whatever_is_in_the_files_of_a_plugin_there_is_an_answer(content: bytes,
 # One at a time
 
 
-WAITING = "confined-claude: Another session is installing what plugins need from npm; waiting for it."
+WAITING = "confined-claude: Waiting for another session, which is installing npm packages for plugins."
 
 
 def held(config: Config) -> int:

@@ -345,7 +345,11 @@ subjectAltName = DNS:{name}
 
 @pytest.mark.parametrize("kind", ["self-signed", "misnamed", "expired", "HTTP/2 alone", "no TLS"])
 def test_a_host_that_is_not_verified_gets_no_byte_of_http(world: World, tmp_path: Path, kind: str) -> None:
-    reasons = {"self-signed": "self-signed", "misnamed": "mismatch", "HTTP/2 alone": "no TLS for HTTP/1.1"}
+    reasons = {
+        "self-signed": "self-signed",
+        "misnamed": "mismatch",
+        "HTTP/2 alone": "does not accept HTTP/1.1 over TLS",
+    }
     if kind == "self-signed":
         world.context = certificate(tmp_path, HOST)
     elif kind == "misnamed":
@@ -359,7 +363,7 @@ def test_a_host_that_is_not_verified_gets_no_byte_of_http(world: World, tmp_path
         world.context.set_alpn_protocols(["h2"])
     else:
         world.context = NoTls()  # type: ignore[assignment]
-        reasons[kind] = "gets no request"
+        reasons[kind] = "no request and no lent secret goes to"
     answer = world.ask(world.get(f"Authorization: Bearer {PLACEHOLDER}"))
     if kind == "HTTP/2 alone" and answer.startswith(b"HTTP/1.1 200 "):
         return  # OpenSSL's server goes on without a protocol: it was one that speaks HTTP/1.1

@@ -130,9 +130,9 @@ def test_an_attack_is_refused_wherever_it_stands(attack: str) -> None:
 
 
 def test_a_refusal_names_the_word_and_what_it_was_taken_for() -> None:
-    with pytest.raises(Refused, match="the option '-o' is not taken"):
+    with pytest.raises(Refused, match="the option '-o' is not allowed"):
         check(["apt-get", "-o", "A=b", "install", "hello"])
-    with pytest.raises(Refused, match=r"sudo apt is for .*needs no sudo"):
+    with pytest.raises(Refused, match=r"sudo apt takes only .*need no sudo"):
         check(["apt", "search", "hello"])
     with pytest.raises(Refused, match=r"'\./x\.deb' is not a package's name"):
         check(["apt", "install", "./x.deb"])
@@ -301,7 +301,7 @@ def test_how_to_keep_packages_is_told_once_after_a_success(manager: PackageManag
     for words in (["install", "fail"], ["install", "-s", "hello"], ["upgrade"], ["install", "-f"]):
         assert "packages =" not in reply(manager, "apt-get", *words)[1]
     last = reply(manager, "apt-get", "install", "-y", "hello", "g++")[1].splitlines()[-1]
-    assert last.startswith("confined-claude: this lasts as long as the session. To keep it, ")
+    assert last.startswith("confined-claude: what you installed is gone when the session ends. To keep it, ")
     assert 'packages = ["hello", "g++"] into .confined-claude/config.toml' in last
     assert "packages =" not in reply(manager, "apt-get", "install", "tmux")[1]
 
@@ -314,7 +314,10 @@ def test_one_command_at_a_time(manager: PackageManager, apt_get: Path, monkeypat
         with monkeypatch.context() as patch:
             patch.setattr(helper, "TURN_SECONDS", 0.01)
             code, output = reply(manager, "apt-get", "clean")
-        assert (code, output.splitlines()[-1]) == (1, "confined-claude: another package command does not end")
+        assert (code, output.splitlines()[-1]) == (
+            1,
+            "confined-claude: another package command has not ended; try again later",
+        )
         with answered(manager) as second:
             second.sendall(request(payload("apt-get", "clean")))
             assert second.recv(5 + len(waits))[5:] == waits
@@ -514,9 +517,9 @@ def test_sudo_says_what_it_is(
         (None, "/none", "off"),
         ("off", "/", "off"),
         ("full", "/", "off"),
-        ("apt", "/none", "does not run"),
-        ("apt", "/", "does not run"),
-        (None, "/", "does not run"),
+        ("apt", "/none", "is not running"),
+        ("apt", "/", "is not running"),
+        (None, "/", "is not running"),
     ],
 )
 def test_sudo_without_a_helper(

@@ -191,4 +191,4 @@ def test_rules_that_the_kernel_does_not_take_are_a_failure_with_a_line_of_its_re
     done = around.run()
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr == "the engine's kernel does not take these rules of nf_tables: no such thing\n"
+    assert done.stderr == "the engine's kernel does not accept these nf_tables rules: no such thing\n"

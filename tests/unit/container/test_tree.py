@@ -178,7 +178,7 @@ def test_what_git_does_not_track_is_not_lost(root: Path, run: Run, capfd: pytest
     assert run("switch", "other") == 0
     assert (root / "new").read_text() == "mine"
     assert git(root, "status", "--porcelain") == " M new\n"
-    assert "new stays as it was, as git did not track it" in capfd.readouterr().err
+    assert "Left as before, because git did not track it: new." in capfd.readouterr().err
     # With the option that says so git overwrites it.
     git(root, "restore", "new")
     assert run("switch", "-q", "main") == 0

@@ -229,7 +229,7 @@ def test_what_the_engine_refuses_is_reported_with_its_reason_and_a_hint(
 @pytest.mark.parametrize(
     ("printed", "hint"),
     [
-        ("the engine's kernel does not take these rules of nf_tables", '"allowlist", "none" or "open"'),
+        ("the engine's kernel does not accept these nf_tables rules", '"allowlist", "none" or "open"'),
         ("something else", "the engine's own log"),
     ],
 )
@@ -242,7 +242,7 @@ def test_a_sidecar_that_fails_is_reported_with_its_reason_and_a_hint(
         sidecar.start()
         with pytest.raises(EngineError) as caught:
             sidecar.check()
-    assert caught.value.message == f"The session's network could not be made: {printed}"
+    assert caught.value.message == f"The session's network could not be set up: {printed}"
     assert hint in caught.value.hint
     assert len(str(caught.value).splitlines()) == 2
 

@@ -149,8 +149,8 @@ def test_what_an_interrupted_session_left_there_is_found(ground: Ground, capsys:
     put(ground.library / ".git/modules/x/config", EVIL)
     for guard in guards._guards:
         guard.close()
-    recover_beside(ground.one, "A session that was cut off,")
-    assert "A session that was cut off, has left" in capsys.readouterr().err
+    recover_beside(ground.one, "A session that was interrupted")
+    assert "A session that was interrupted has left" in capsys.readouterr().err
     assert ground.on_record(ground.library) == []
 
 

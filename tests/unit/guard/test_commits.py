@@ -162,7 +162,7 @@ def test_what_cannot_be_read_is_reported(committed: Place) -> None:
 
     (finding,) = committed.session(work)
     assert (finding.path, finding.red) == ("topic:", False)
-    assert "could not be looked through" in finding.why
+    assert "could not be scanned" in finding.why
     assert committed.reviewed() == ["topic:"]
 
 

@@ -180,7 +180,7 @@ ANYWHERE = (
     file(".cursor/mcp.json", True, "MCP"),
     file(".cursor/rules/x", True, "another coding agent"),
     file("CLAUDE.md", False, "as its instructions"),
-    file(".gitattributes", False, "git, with filters"),
+    file(".gitattributes", False, "git, through filters"),
     file(".gitmodules", False, "git, for submodules"),
     file("pkg/tasks.py", False, "inv, run in that directory"),
     file("pkg/conftest.py", False, "Python"),
@@ -192,8 +192,8 @@ ANYWHERE = (
     file("makefile", False, "make"),
     file("build/rules.mk", False, "make"),
     file("Dockerfile.dev", False, "docker"),
-    file(".github/workflows/ci.yml", False, "GitHub or GitLab"),
-    file("x/.gitlab-ci.yml", False, "GitHub or GitLab"),
+    file(".github/workflows/ci.yml", False, "GitHub, GitLab or another forge"),
+    file("x/.gitlab-ci.yml", False, "GitHub, GitLab or another forge"),
     repository("vendor/.GIT", "vendor/.GIT/config", "core.fsmonitor"),
     repository("docs", "docs/config", "core.fsmonitor"),
     repository("vendor/.git/modules/a/modules/b", "vendor/.git/modules/a/modules/b/config", "core.fsmonitor"),
@@ -221,7 +221,7 @@ ANYWHERE = (
     in_git("worktrees/w/hooks/x", "hook"),
     in_git("index", "and cannot be read", b"DIRC" + b"\xff" * 100),
     Plant("vendor/.git/index", True, "and cannot be read", fifo_in_git),
-    in_git("index", "as a repository", made_index((GITLINK, b"lib")), red=False, named="index: lib"),
+    in_git("index", "as a separate repository", made_index((GITLINK, b"lib")), red=False, named="index: lib"),
     in_git("index", "a path that git refuses", made_index((0o100644, b"../victim")), named="index: ../victim"),
     in_git(
         "worktrees/w/index",
@@ -239,8 +239,8 @@ ANYWHERE = (
     file("sub/.git", True, "leads git to '../evil'", "gitdir: ../evil\n"),
     file("sub/.git", True, "leads git to", "gitdir: ../.git/modules/../../evil\n"),
     file("sub/.git", True, "leads git to", "gitdir: /home/x/.git/worktrees/x\n"),
-    file("sub/.git", True, "names no folder", "x"),
-    file("sub/.git", True, "names no folder", "x" * (KEPT_BYTES + 1)),
+    file("sub/.git", True, "names no directory", "x"),
+    file("sub/.git", True, "names no directory", "x" * (KEPT_BYTES + 1)),
     Plant("lib/.git", True, "leads git to", turned_back),
     link(".git", "src", True, "new link to 'src'"),
     link("vendor/.git/objects", "/var", True, "new link to '/var'"),
@@ -280,7 +280,7 @@ def hidden_by_a_sparse_index(directory: Path) -> None:
 
 
 AT_ROOT = (
-    Plant(".git/index: a", True, "as a repository of its own", hidden_by_a_sparse_index),
+    Plant(".git/index: a", True, "as a separate repository", hidden_by_a_sparse_index),
     file("tasks.py", True, "new; inv"),
     file("invoke.yaml", True, "inv"),
     file("__pycache__/tasks.cpython-311.pyc", True, "inv"),
@@ -298,7 +298,7 @@ AT_ROOT = (
     Plant(
         ".git/index: .confined-claude/venvs/x",
         True,
-        "as a repository of its own",
+        "as a separate repository",
         lambda directory: put(directory / ".git/index", made_index((GITLINK, b".confined-claude/venvs/x"))),
     ),
     file("Makefile", False, "changed; make"),
@@ -307,8 +307,8 @@ AT_ROOT = (
     file(".claude/settings.local.json", True, "changed", '{"permissions": {"allow": ["Bash(ls)", "Bash"]}}'),
     file("tasks/__init__.py", False, "inv", "import celery\n"),
     file("tasks/__init__.py", True, "inv", "from invoke import task\n"),
-    in_git("remotes/origin", "an old form", b"URL: ../evil\n"),
-    in_git("branches/origin", "an old form", b"../evil\n"),
+    in_git("remotes/origin", "git's old format", b"URL: ../evil\n"),
+    in_git("branches/origin", "git's old format", b"../evil\n"),
     Plant("config", True, "core.fsmonitor", at_root),
     Plant("hooks/x", True, "new hook", at_root),
 )
@@ -478,7 +478,7 @@ def test_a_replaced_pin_is_reported_with_what_changed_there(root: Path) -> None:
     put(root / ".envrc", "changed")
     finding = only(scanned.findings())
     assert finding.red
-    assert finding.why == "changed; it was replaced on this machine meanwhile, which ended its protection"
+    assert finding.why == "changed; it was replaced on this machine during the session, which ended its protection"
 
 
 def test_what_was_pinned_all_the_time_is_not_reported_but_what_was_writable_in_it_is(root: Path) -> None:

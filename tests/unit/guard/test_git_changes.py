@@ -189,7 +189,7 @@ def test_files_that_git_passes_over_from_now_on_are_reported(root: Path) -> None
         ".git/worktrees/w/index: src/main.py",
     ]
     assert not any(finding.red for finding in found)
-    assert "pass over" in found[0].why
+    assert "ignore changes to it" in found[0].why
     assert report.difference(found[0], report.Limits(6, 80)) == ([], True)
     git(root, "update-index", "--no-assume-unchanged", "src/main.py")
     assert " M src/main.py" in git(root, "status", "--porcelain")
@@ -214,7 +214,7 @@ def test_whether_a_hook_can_be_executed_counts(path: str, before: int, root: Pat
     (root / path).chmod(before ^ 0o111)
     finding = only(scanned.findings())
     assert (finding.path, finding.red) == (path, True)
-    assert "whether it can be executed" in finding.why
+    assert "its executable bit" in finding.why
     (root / path).chmod(before)
     assert scanned.findings() == []
 

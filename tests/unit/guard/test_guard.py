@@ -536,7 +536,7 @@ def test_what_did_not_exist_is_removed_and_stays_on_record(
 
 def test_a_file_that_runs_as_its_owner_does_so_no_more(place: Place) -> None:
     place.session(lambda: place.put("tool").chmod(0o6755), git="open")
-    assert "nobody's rights" in review.restore(place.workspace, "tool")
+    assert "tool no longer has setuid or setgid" in review.restore(place.workspace, "tool")
     assert stat.S_IMODE((place.root / "tool").stat().st_mode) == 0o755
     assert place.findings() == []
 
@@ -701,7 +701,7 @@ def test_protected_files_that_stayed_behind_are_reported_once(
         if not is_interrupted:
             switch()
     said = capsys.readouterr().err
-    assert said.count("1 protected file is not what the branch has: .envrc. `git status` shows them") == 1
+    assert said.count("1 protected file is not as in the branch: .envrc. `git status` shows the difference") == 1
     assert "MM .envrc" in git(place.root, "status", "--porcelain")
     with guarded(place.workspace, "4567") as guards, guards.scanning("made-up"):
         pass

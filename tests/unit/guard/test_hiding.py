@@ -200,7 +200,7 @@ def test_what_git_holds_as_it_is_is_reported_and_not_hidden(root: Path) -> None:
     seen = found(root, ".env*", "keys/")
     assert (seen.files, seen.directories, seen.held) == (("keys/private.pem",), (), (".env.example", "keys/public.pem"))
     (note,) = seen.notes()
-    assert f"{root}/.env.example, {root}/keys/public.pem is not hidden" in note
+    assert note.startswith(f"Named in `hide`: {root}/.env.example, {root}/keys/public.pem. Not hidden, because")
 
 
 def test_a_tracked_file_with_changes_that_git_does_not_hold_is_hidden(root: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_tracked_file_with_changes_that_git_does_not_hold_is_hidden(root: Path
     put(root / ".env", "PASSWORD=secret\n")
     seen = found(root, ".env")
     assert (seen.files, seen.held, seen.changed) == ((".env",), (), (".env",))
-    assert "sees it as emptied" in " ".join(seen.notes())
+    assert "sees an emptied file" in " ".join(seen.notes())
 
 
 def test_a_session_cannot_put_a_file_into_the_index_and_have_it_shown(root: Path) -> None:
@@ -241,7 +241,7 @@ def test_what_the_history_holds_is_hidden_and_named(object_format: str, packed: 
     assert sorted(seen.paths) == [".env", "empty.env", "keys", "new.env"]
     assert list(seen.stored) == [".env", "keys/x.pem"]
     (note,) = seen.notes()
-    assert f"{root}/.env, {root}/keys/x.pem is hidden, but the repository has the same content" in note
+    assert f"{root}/.env, {root}/keys/x.pem. Hidden, but the session can read the same content" in note
 
 
 def test_no_more_is_looked_up_in_the_history_than_a_start_has_time_for(root: Path) -> None:

@@ -292,7 +292,7 @@ def test_the_report_says_what_leads_there(tmp_path: Path) -> None:
     put(tmp_path / "project/t/x.sh", "after")
     (finding,) = made.findings()
     assert (finding.why, finding.before, finding.after) == ("changed", b"before", b"after")
-    assert finding.runs == "git commit, through a hook manager, by way of .husky/pre-commit"
+    assert finding.runs == "git commit, through a hook manager, through .husky/pre-commit"
 
 
 def test_a_file_that_a_branch_brings_is_no_news(place: Place) -> None:

@@ -157,7 +157,7 @@ def test_what_is_too_far_from_the_first_change_is_not_all_of_it() -> None:
 
 def test_the_hint_depends_on_the_colour(capfd: pytest.CaptureFixture[str]) -> None:
     report.report([finding()])
-    assert "Nothing starts here until you have looked" in capfd.readouterr().err
+    assert "No session starts here until you have reviewed" in capfd.readouterr().err
 
 
 def test_a_session_that_left_nothing_red_ends_with_one_line(capfd: pytest.CaptureFixture[str]) -> None:

@@ -292,7 +292,7 @@ def test_a_worktree_in_a_bare_repository_sees_nothing_there_but_gits(tree: Path,
     assert not mounts[str(bare)].read_only
     assert mounts[f"{bare}/feat"].pin  # it cannot be moved with the project in it
     assert mounts[f"{bare}/hooks"].read_only
-    with pytest.raises(ConfinedError, match="no copy can stand for it"):
+    with pytest.raises(ConfinedError, match="a copy cannot replace it"):
         planned(tree, host, "isolated")
 
 

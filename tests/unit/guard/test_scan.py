@@ -70,7 +70,7 @@ def test_what_cannot_be_scanned_is_reported_once(plain_folder: Path) -> None:
             expected.append([(finding.path, finding.red, finding.why) for finding in scanned.findings()])
         return expected
 
-    why = "not looked through: Permission denied"
+    why = "not scanned: Permission denied"
     assert as_plain_user(work) == [[], [(".git/info", True, why), ("a/b", True, why)], [("c", True, why)]]
 
 
@@ -108,20 +108,20 @@ def test_a_directory_with_too_many_entries_is_reported(root: Path, monkeypatch: 
     for number in range(40):
         put(root / f"src/many/{number}")
         put(root / f"vendor/.git/hooks/{number}")
-    why = "not looked through: it holds too many files"
+    why = "not scanned: it holds too many files"
     assert scanned.red() == [f"{path}: {why}" for path in ("src/many", "vendor/.git/hooks")]
 
 
 def test_a_scan_that_takes_too_long_ends_and_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scanned = Scanned(root)
     monkeypatch.setattr(walk, "_MAX_SECONDS", -1)
-    assert scanned.red() == [".: not looked through: looking through it takes too long"]
+    assert scanned.red() == [".: not scanned: looking through it takes too long"]
 
 
 def test_a_project_that_is_gone_is_reported(root: Path) -> None:
     scanned = Scanned(root)
     root.rename(root.with_name("moved"))
-    assert scanned.red() == [".: not looked through: No such file or directory"]
+    assert scanned.red() == [".: not scanned: No such file or directory"]
 
 
 @pytest.mark.parametrize("limit", ["MAX_FILE_BYTES", "_MAX_TOTAL_BYTES"])
@@ -256,11 +256,11 @@ def test_what_is_cut_short_is_reported_each_time(
         (put(root / f"src/{number:02}/.envrc").parent / "link").symlink_to("../main.py")
     whole = Scanned(root)
     monkeypatch.setattr(module, name, value)
-    found = [finding for finding in whole.findings() if "looked through" in finding.why]
+    found = [finding for finding in whole.findings() if "not scanned" in finding.why]
     assert found
     assert all(finding.red for finding in found)
     cut = Scanned(root)
-    again = [finding for finding in cut.findings() if "looked through" in finding.why]
+    again = [finding for finding in cut.findings() if "not scanned" in finding.why]
     assert again
     assert not any(finding.red for finding in again)  # no session's doing
     monkeypatch.undo()

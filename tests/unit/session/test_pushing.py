@@ -325,8 +325,8 @@ def test_a_remote_that_is_ahead_is_not_overwritten(ground: Ground, answer: Answe
         shown = answer("y")
         printed = process.communicate(timeout=60)[0]
     assert process.returncode == 1
-    assert "nothing is ever forced" in shown
-    assert "nothing is ever forced" in printed
+    assert "pushes are never forced" in shown
+    assert "pushes are never forced" in printed
     assert ground.forge.refs("app.git") == {"refs/heads/main": theirs}
 
 
@@ -395,7 +395,7 @@ def test_what_one_commit_adds_and_the_next_removes_is_shown(ground: Ground, answ
     shown = is_asked_for(ground, answer, f"{clean}:refs/heads/agent/a", "y")
     assert bool(shown) == (file == WORKFLOW)
     if shown:
-        assert f"1 file in earlier commits alone, which are published too:\n    {file}\n" in shown
+        assert f"1 file only in earlier commits, which are published too:\n    {file}\n" in shown
         assert f"yellow: {file}" in shown
         assert "in an earlier commit alone)" in shown
     # It is at the remote now, and there is no new commit; a forge runs what is in it all the same.
