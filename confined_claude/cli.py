@@ -16,7 +16,9 @@ def _call() -> int:
     """Call what the command line stands for, and return its exit code."""
     from . import command_line
 
-    words = sys.argv[1:] = command_line.rewrite(sys.argv[1:])
+    typed = sys.argv[1:]
+    words = sys.argv[1:] = command_line.rewrite(typed)
+    command_line.refuse_setting(typed, words)
     parsed = command_line.parse(words)
     if parsed is None:
         from . import program  # imports Invoke

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .commands.catalogue import COMMANDS, Command
+from .errors import ConfinedError
 
 # The flags of the shell script that this command replaced.
 OLD_FLAGS = {
@@ -75,6 +76,26 @@ def _with_separator(words: list[str]) -> list[str]:
         elif _is_claudes(word) and not _is_own(word):
             return [*words[:number], "--", *words[number:]]
     return words
+
+
+def refuse_setting(typed: Sequence[str], words: Sequence[str]) -> None:
+    """Raise ConfinedError if ``words``, which ``rewrite`` has made of those ``typed``, give a setting to claude."""
+    if words.count("--") > typed.count("--") and (fault := setting_without_flag(words[words.index("--") + 1])):
+        raise ConfinedError(*fault)
+
+
+def setting_without_flag(word: str) -> tuple[str, str] | None:
+    """Return what to say of an option that is a setting's name, and what to do; None for any other ``word``."""
+    from .settings import SPECS  # most command lines have only flags
+
+    flag = word.partition("=")[0]
+    spec = SPECS.get(flag[2:].replace("-", "_")) if flag.startswith("--") else None
+    if spec is None or flag in COMMANDS["run"].options:
+        return None
+    return (
+        f"The setting `{spec.name}` has no flag: {flag} is unknown.",
+        f"Set it by {spec.variable}=VALUE, or in a config file (`confined-claude config` shows which).",
+    )
 
 
 def _is_claudes(word: str) -> bool:

@@ -17,7 +17,7 @@ from invoke import Argument, Config, Exit, ParseError, Program
 from invoke.terminals import pty_size
 
 from . import __version__, tasks
-from .command_line import OLD_FLAGS, OWN_FLAGS, rewrite
+from .command_line import OLD_FLAGS, OWN_FLAGS, rewrite, setting_without_flag
 from .commands import catalogue, completion, groups
 from .console import wrapped
 from .errors import USAGE
@@ -173,6 +173,8 @@ def _usage_errors() -> Iterator[None]:
 def _explain_unknown(word: str) -> str:
     """Return what to do about a word of the command line that is no task and no option of one."""
     task, *rest = sys.argv[1:]
+    if fault := setting_without_flag(word):
+        return "\n".join(fault)
     if word.startswith("-"):
         return f"{task} has no option {word}.\nSee confined-claude --help {task}."
     near = nearest(word, tasks.ns.task_names)

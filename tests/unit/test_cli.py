@@ -339,6 +339,29 @@ def test_an_unknown_word_is_explained(words: tuple[str, ...], near: str, for_cla
     assert_refused(run(*words), 2, near, for_claude)
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("--memory", "lots"), "memory"),
+        (("--memory=4g", "-p", "x"), "memory"),
+        (("run", "--network", "none", "--claude-config", "project"), "claude_config"),
+        (("--hide", "x", "--", "more"), "hide"),
+        (("shell", "--cpus", "2"), "cpus"),
+        (("build", "--base", "x"), "base"),
+    ],
+)
+def test_a_setting_that_has_no_flag_is_not_given_to_claude(words: tuple[str, ...], name: str, run: Run) -> None:
+    assert_refused(run(*words), 2, f"The setting `{name}` has no flag", f"CONFINED_CLAUDE_{name.upper()}=VALUE")
+
+
+@pytest.mark.parametrize(
+    "words", [("--model", "x"), ("--", "--memory", "4g"), ("-p", "--memory"), ("run", "--", "--hide")]
+)
+def test_what_is_meant_for_claude_reaches_it_whatever_it_is_called(words: tuple[str, ...], run: Run) -> None:
+    """As far as the engine, which is missing."""
+    assert run(*words).returncode == 3
+
+
 def test_wrong_usage_ends_the_process_with_exit_code_2(command: Run) -> None:
     assert_refused(command("nosuch"), 2, "nosuch", "confined-claude --help")
 
