@@ -35,7 +35,7 @@ _SYSTEM = frozenset(
     map(
         Path,
         """/ /bin /boot /home /lib /lib32 /lib64 /media /mnt /opt /root /sbin /srv /tmp /usr /usr/local
-        /var /var/lib /var/tmp /Users /Volumes""".split(),
+        /var /var/lib /var/tmp /Users /Volumes /private /private/tmp /private/var""".split(),
     )
 )
 _SYSTEM_TREES = tuple(
@@ -45,8 +45,11 @@ _SYSTEM_TREES = tuple(
         /usr/bin /usr/games /usr/include /usr/lib /usr/lib32 /usr/lib64 /usr/libexec /usr/libx32 /usr/sbin /usr/share
         /usr/local/bin /usr/local/etc /usr/local/games /usr/local/include /usr/local/lib /usr/local/sbin
         /usr/local/share
-        /var/cache /var/lib/apt /var/lib/containerd /var/lib/dbus /var/lib/docker /var/lib/dpkg /var/lib/pam
-        /var/lib/systemd /var/lib/ucf /var/run /var/spool/cron /Library /System /private/etc""".split(),
+        /snap /var/cache /var/lib/apt /var/lib/buildkit /var/lib/containerd /var/lib/containers /var/lib/dbus
+        /var/lib/docker /var/lib/dpkg /var/lib/flatpak /var/lib/incus /var/lib/kubelet /var/lib/libvirt /var/lib/lxc
+        /var/lib/lxd /var/lib/machines /var/lib/nerdctl /var/lib/pam /var/lib/private /var/lib/rancher /var/lib/snapd
+        /var/lib/systemd /var/lib/ucf /var/mail /var/run /var/snap /var/spool /Library /System /private/etc
+        /private/var/db /private/var/root /private/var/run""".split(),
     )
 )
 # Where root in the container looks, apt and dpkg above all; below the others it does not, and users have things there.

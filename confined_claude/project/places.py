@@ -16,39 +16,77 @@ from ..text import folded, normal_path
 
 _KEYS = """.ssh .gnupg .aws .azure .kube .docker .config .password-store .pki .gcloud .oci .step .minikube .terraform.d
     .ansible .sops .age .mozilla .thunderbird .bitcoin .ethereum .electrum .var/app .local/share/keyrings
-    Library/Keychains Library/Preferences Library/Containers .colima .lima .orbstack .rd"""
+    Library/Keychains Library/Preferences Library/Containers .colima .lima .orbstack .rd .1password .op .putty .vnc
+    .yubico .globus .cert .gnome2 .ecryptfs .Private .android .subversion .dropbox .rclone .local/share/gnupg
+    .local/share/kwalletd .local/share/password-store .local/share/gopass .local/share/rbw .local/share/python_keyring
+    .local/share/remmina .local/share/DBeaverData .local/share/dbeaver .pgadmin .dbt .aliyun .bluemix .linode-cli .tccli
+    .cloudflared .fly .tsh .boundary .pulumi .kaggle .databricks .snowsql .snowflake .railway .cf .heroku .netlify
+    .vercel .now .wrangler .supabase .serverless .ngrok .ngrok2 .chef .vagrant.d .helm .rancher .talos .sigstore
+    .docker-desktop .machine .streamlit .huggingface .openai .modal .local/share/com.vercel.cli .local/share/docker
+    .local/share/containers .litecoin .dogecoin .monero .zcash .near-credentials .brownie .aptos .sui .librewolf
+    .waterfox .floorp .zen .icecat .tor-browser .local/share/torbrowser .local/share/qutebrowser .local/share/epiphany
+    .local/share/falkon .purple .weechat .irssi .mutt .getmail .local/share/TelegramDesktop .local/share/signal-cli
+    .local/share/weechat .local/share/gajim .local/share/dino .local/share/nheko .local/share/fractal
+    .local/share/evolution .local/share/geary .local/share/akonadi .local/share/local-mail .local/share/atuin
+    .cache/mozilla .cache/thunderbird .cache/librewolf .cache/google-chrome .cache/chromium .cache/BraveSoftware
+    .cache/vivaldi .cache/microsoft-edge .cache/opera .cache/qutebrowser .cache/epiphany .cache/evolution .cache/geary
+    .cache/rbw Library/Accounts Library/Cookies Library/Safari Library/Mail Library/Messages"""
+_OF_MACOS = ("Library/Application Support", "Library/Group Containers", "Library/Input Methods")
 # Settings, and plug-ins that programs load when they start.
-_SETTINGS = """.vim .nvim .emacs.d .doom.d .spacemacs.d .oh-my-zsh .zsh .zsh.d .bash_it .bash.d .tmux .elvish
-    .ipython .jupyter .julia .R .octave .gdbinit.d .vscode .vscode-insiders .vscode-oss .vscode-server .cursor
-    .cursor-server .windsurf .windsurf-server .zed .fleet .gradle .m2 .ivy2 .sbt .bloop .codex .gemini .copilot
-    .continue .i3 .xmonad .fluxbox .openbox .awesome .sway .kde .kde4
-    .local/share/nvim .local/share/vim .local/share/emacs .local/share/zsh .local/share/fish
-    .local/share/bash-completion .local/share/JetBrains .local/share/code-server .local/share/confined-claude"""
+_SETTINGS = """.vim .nvim .emacs.d .doom.d .spacemacs.d .oh-my-zsh .zsh .zsh.d .bash_it .bash.d .tmux .elvish .ipython
+    .jupyter .julia .R .octave .gdbinit.d .vscode .vscode-insiders .vscode-oss .vscode-server .cursor .cursor-server
+    .windsurf .windsurf-server .zed .fleet .gradle .m2 .ivy2 .sbt .bloop .codex .gemini .copilot .continue .i3 .xmonad
+    .fluxbox .openbox .awesome .sway .kde .kde4 .local/share/nvim .local/share/vim .local/share/emacs .local/share/zsh
+    .local/share/fish .local/share/bash-completion .local/share/JetBrains .local/share/code-server
+    .local/share/confined-claude .bashrc.d .bash_profile.d .bash_aliases.d .bash_completion.d .profile.d .zshrc.d
+    .zshenv.d .zfunc .zsh_functions .zinit .zplug .zgen .zgenom .antigen .antidote .zim .zprezto .oh-my-bash .oh-my-posh
+    .liquidprompt .fzf .direnv.d .SpaceVim .SpaceVim.d .eclipse .p2 .sage .racket .vscode-remote .vscode-server-insiders
+    .vscodium .void-editor .antigravity .trae .kiro .codeium .tabnine .augment .opencode .qwen .factory .lein .clojure
+    .nuget .bundle .compiz .fvwm .icewm .hammerspoon .local/share/zinit .local/share/sheldon .local/share/antidote
+    .local/share/omf .local/share/nushell .local/share/xonsh .local/share/direnv .local/share/lvim .local/share/kate
+    .local/share/gedit .local/share/jupyter .local/share/gh .local/share/helm .local/share/opencode .local/share/goose
+    .local/state/mise .local/state/nvim .local/state/zsh .local/state/bash .cache/oh-my-zsh .cache/zsh .cache/antidote
+    .cache/gitstatus .cache/JetBrains"""
 # Programs on the PATH of many, by the tools that put them there, and the libraries of these programs.
-_PROGRAMS = """.local/lib .cargo .rustup .nvm .fnm .n .volta .nodenv .deno .bun .npm-global .npm-packages
-    .npm .yarn .pnpm .pyenv .virtualenvs .rye .pixi .conda miniconda3 anaconda3 miniforge3 mambaforge .rbenv .rvm .gem
-    .asdf .mise .proto .sdkman .jenv .goenv .gvm go/bin go/pkg .tfenv .krew .ghcup .cabal .stack .opam .dotnet .composer
-    .phpenv .pub-cache .mix .luarocks .juliaup .nix-profile .nix-defexpr .linuxbrew .foundry .local/pipx .local/opt
+_PROGRAMS = """.local/lib .cargo .rustup .nvm .fnm .n .volta .nodenv .deno .bun .npm-global .npm-packages .npm .yarn
+    .pnpm .pyenv .virtualenvs .rye .pixi .conda miniconda3 anaconda3 miniforge3 mambaforge .rbenv .rvm .gem .asdf .mise
+    .proto .sdkman .jenv .goenv .gvm go/bin go/pkg .tfenv .krew .ghcup .cabal .stack .opam .dotnet .composer .phpenv
+    .pub-cache .mix .luarocks .juliaup .nix-profile .nix-defexpr .linuxbrew .foundry .local/pipx .local/opt
     .local/share/pipx .local/share/uv .local/share/mise .local/share/pnpm .local/share/npm .local/share/fnm
     .local/share/nvm .local/share/virtualenvs .local/share/pypoetry .local/share/cargo .local/share/rustup
-    Library/Python Library/pnpm"""
+    Library/Python Library/pnpm snap .nodebrew .phpbrew .plenv .perlbrew perl5 .cpan .cpanm .swiftly .swiftpm .zvm .dvm
+    .fvm .tenv .wasmer .wasmtime .moon .kotlin .konan .coursier .ammonite .platformio .arduino15 .espressif .conan
+    .conan2 .spack .mamba .micromamba micromamba .venv .venvs .local/share/flatpak .local/share/claude
+    .local/share/cursor-agent .local/share/heroku .local/share/pyenv .local/share/hatch .local/share/pdm
+    .local/share/gem .local/share/coursier .local/share/swiftly .local/share/rtx .local/share/aquaproj-aqua
+    .local/share/bob .local/share/R .local/share/Steam .local/state/nix .steam .cache/pip .cache/uv .cache/pypoetry
+    .cache/pdm .cache/hatch .cache/pre-commit .cache/prek .cache/ms-playwright .cache/puppeteer .cache/Cypress
+    .cache/node .cache/node-gyp .cache/electron .cache/yarn .cache/pnpm .cache/deno .cache/go-build .cache/bazel
+    .cache/bazelisk .cache/coursier .cache/nix .cache/torch .cache/helm .cache/typescript .cache/copilot
+    .cache/vscode-cpptools Library/Caches"""
 _SELF_STARTING = """.local/share/systemd .local/share/applications .local/share/dbus-1 .local/share/autostart
     .local/share/gnome-shell .local/share/plasma .local/share/kservices5 .local/share/nautilus .local/share/nemo
-    .local/share/cinnamon Library/LaunchAgents Library/LaunchDaemons Library/Scripts Library/Services"""
+    .local/share/cinnamon .local/share/caja .local/share/kio .local/share/kwin .local/share/thumbnailers
+    .local/share/vulkan Library/LaunchAgents Library/LaunchDaemons Library/Scripts Library/Services"""
 # No project is in one of these trees.
-TREES = tuple(f"{_KEYS} {_SETTINGS} {_PROGRAMS} {_SELF_STARTING}".split())
-# Likewise, but projects may be below: `~/go/src/x`, `~/.local/share/chezmoi`.
-TOPS = ("bin", ".local", ".local/bin", ".local/share", ".local/state", ".var", "Library", "go", "go/src")
+TREES = (*f"{_KEYS} {_SETTINGS} {_PROGRAMS} {_SELF_STARTING}".split(), *_OF_MACOS)
+# Likewise, but projects may be below: `~/go/src/x`, `~/.local/share/chezmoi`, models in `~/.cache/huggingface/hub`.
+TOPS = """bin .local .local/bin .local/share .local/state .cache .cache/huggingface .ollama .var Library go
+    go/src""".split()
 # Where those trees are if they are not below the home directory.
-_VARIABLES = """XDG_CONFIG_HOME GNUPGHOME DOCKER_CONFIG CARGO_HOME RUSTUP_HOME NVM_DIR FNM_DIR VOLTA_HOME
+_BASES = {"XDG_DATA_HOME": ".local/share", "XDG_STATE_HOME": ".local/state", "XDG_CACHE_HOME": ".cache"}
+_VARIABLES = frozenset(
+    """XDG_CONFIG_HOME GNUPGHOME DOCKER_CONFIG CARGO_HOME RUSTUP_HOME NVM_DIR FNM_DIR VOLTA_HOME
     DENO_INSTALL_ROOT BUN_INSTALL PNPM_HOME PYENV_ROOT RBENV_ROOT ASDF_DATA_DIR MISE_DATA_DIR SDKMAN_DIR
-    GOBIN PIPX_HOME ZSH""".split()
-
+    GOBIN PIPX_HOME ZSH PASSWORD_STORE_DIR CLOUDSDK_CONFIG AZURE_CONFIG_DIR PULUMI_HOME GRADLE_USER_HOME""".split()
+).union(_BASES)
 # Where it would be to have keys in one's own directories, all that holds these is closed too.
-_KEY_VARIABLES = ("XDG_CONFIG_HOME", "GNUPGHOME", "DOCKER_CONFIG")
+_KEY_VARIABLES = ("XDG_CONFIG_HOME", "GNUPGHOME", "DOCKER_CONFIG", "PASSWORD_STORE_DIR")
 # Files with passwords and keys.
-_KEY_FILES = """.git-credentials .pgpass .my.cnf .s3cfg .boto .vault-token .terraformrc .huggingface/token .bash_history
-    .zsh_history .python_history""".split()
+_KEY_FILES = """.git-credentials .pgpass .my.cnf .mylogin.cnf .s3cfg .boto .vault-token .terraformrc .cvspass
+    .databrickscfg .serverlessrc .sentryclirc .modal.toml .comet.config .vast_api_key .fetchmailrc .msmtprc .mbsyncrc
+    .offlineimaprc .muttrc .rclone.conf .cache/huggingface/token .cache/huggingface/stored_tokens .ollama/id_ed25519
+    .bash_history .zsh_history .python_history .psql_history .mysql_history .node_repl_history""".split()
 
 # What shells, git, ssh, tmux, editors and interpreters read in the home directory when they start.
 _START_UP = """.bashrc .bash_profile .bash_login .bash_logout .bash_aliases .bash_completion .profile .zshrc .zprofile
@@ -64,27 +102,38 @@ _OF_START_UP = (".config", ".config/systemd/user", ".config/autostart", "Library
 # In Claude Code's config, the directories whose entries it obeys.
 _OF_CLAUDE = ("", "/agents", "/commands", "/hooks", "/output-styles", "/plugins", "/rules", "/skills")
 _MAX_ENTRIES = 2000
+_TREES = frozenset(TREES)
 # What counts itself, and not with all in it.
 _ALONE = frozenset((*TOPS, *_KEY_FILES, *_START_UP))
 
 
 def is_private(root: str, home: str, environ: Mapping[str, str]) -> bool:
     """Return whether ``root``, a real path, is one of the places of the user with the real ``home``, or in a tree."""
-    alone = {f"{home}/{name}" for name in _ALONE}
-    trees = {f"{home}/{name}" for name in TREES}
-    trees.update(normal_path(place) for name in _VARIABLES if (place := environ.get(name, "")).startswith("/"))
     above = [root, *map(str, Path(root).parents)]
-    if root in alone or not trees.isdisjoint(above):  # they may be missing
+    inner = [path[len(home) + 1 :] for path in above if path.startswith(f"{home}/")]
+    tops, trees = _elsewhere(environ)
+    # They may be missing.
+    if not (_ALONE.isdisjoint(inner[:1]) and _TREES.isdisjoint(inner) and trees.isdisjoint(above)) or root in tops:
         return True
     keys = (place for name in _KEY_VARIABLES if (place := environ.get(name, "")).startswith("/"))
     if any(os.path.realpath(place).startswith(f"{root}/") for place in keys):
         return True
     # Any of them may be a link. Files are compared, as resolving dozens of paths takes a noticeable part of a start.
     found = list(_there(home, (*_ALONE, *TREES)))
-    alone = {path for name, path, _ in found if name in _ALONE}
-    trees.difference_update(f"{home}/{name}" for name in TREES)
-    trees.update(path for name, path, is_link in found if name not in _ALONE or (is_link and name in _START_UP))
-    return are_same([root], alone) or are_same(above, (*trees, *_links_of_start_up(home)))
+    tops |= {path for name, path, _ in found if name in _ALONE}
+    trees |= {path for name, path, is_link in found if name in _TREES or (is_link and name in _START_UP)}
+    return are_same([root], tops) or are_same(above, (*trees, *_links_of_start_up(home)))
+
+
+def _elsewhere(environ: Mapping[str, str]) -> tuple[set[str], set[str]]:
+    """Return the paths of tops and of trees that variables put in other places than the home directory."""
+    named = {name: normal_path(path) for name, path in environ.items() if name in _VARIABLES and path.startswith("/")}
+    tops = {named.pop(name) for name in _BASES if name in named}
+    trees = set(named.values())
+    for name, usual in _BASES.items():
+        if (base := environ.get(name, "")).startswith("/"):
+            trees |= {normal_path(base) + tree[len(usual) :] for tree in TREES if tree.startswith(f"{usual}/")}
+    return tops, trees
 
 
 def start_up_links(home: str | Path) -> Iterator[str]:
@@ -101,13 +150,13 @@ def _there(home: str, names: Iterable[str]) -> Iterator[tuple[str, str, bool]]:
     """Yield each of ``names`` that is in ``home``, its path, and whether it is a link or behind one: then it may be
     missing.
     """
-    listed: dict[str, Container[str]] = {}
+    listed: dict[str, Container[str]] = {home: _names_in(home)}
     for name in names:
         way, is_link = home, False
         for part in name.split("/"):
             if way not in listed:
                 listed[way] = _names_in(way)
-            if folded(part) not in listed[way]:
+            if part.lower() not in listed[way]:
                 break
             way = f"{way}/{part}"
             if is_link := os.path.islink(way):  # noqa: PTH114 - a Path for each takes longer than that

@@ -147,8 +147,9 @@ def test_a_link_that_comes_between_two_looks_is_seen_as_another_file(tmp_path: P
 
 
 KEYS = """~ ~/.ssh ~/.gnupg ~/.aws ~/.config ~/.config/gh ~/.docker ~/.local ~/.local/share ~/.cargo
-    ~/.mozilla""".split()
-FILES = """~/.ssh/id_ed25519 ~/.netrc ~/.git-credentials ~/.bashrc ~/.npmrc ~/.claude.json ~/.bash_history""".split()
+    ~/.mozilla ~/.cache ~/.cache/huggingface ~/snap/firefox ~/.local/share/containers""".split()
+FILES = """~/.ssh/id_ed25519 ~/.netrc ~/.git-credentials ~/.bashrc ~/.npmrc ~/.claude.json ~/.bash_history
+    ~/.cache/huggingface/token ~/.databrickscfg""".split()
 
 
 def test_a_file_is_not_mounted_writable(root: Path, host: Host, tmp_path: Path) -> None:

@@ -212,6 +212,14 @@ def test_a_directory_of_the_system_is_refused(path: str, host: Host) -> None:
 
 
 @pytest.mark.parametrize(
+    "path",
+    ["/var/lib/containers/x", "/var/lib/snapd", "/var/snap/x", "/var/lib/libvirt/images", "/var/spool/mail", "/snap/x"],
+)
+def test_where_engines_and_the_system_keep_data_is_refused(path: str, host: Host) -> None:
+    assert refusal(Path(path), host) == "it is part of the system"
+
+
+@pytest.mark.parametrize(
     "path", ["/etc/x", "/usr/lib/x/y", "/boot/efi", "/opt/confined-claude/x", "/run/confined-claude", "/root", "/Users"]
 )
 def test_directories_inside_the_system_are_refused(path: str, host: Host) -> None:
@@ -323,7 +331,12 @@ def test_other_directories_below_the_containers_home_are_fine(path: str, host: H
     """bin .ssh .ssh/keys .gnupg .aws .config .config/autostart .local .local/bin .local/share .local/lib/python3.11
     .kube .docker .cargo .cargo/registry/src go go/bin go/src .nvm/versions/node .pyenv/shims .rbenv .deno/bin .bun
     .npm-global/lib .oh-my-zsh/custom .config/systemd/user .local/share/applications .local/share/nvim/site
-    Library Library/LaunchAgents .vscode-server .gradle/init.d""".split(),
+    Library Library/LaunchAgents .vscode-server .gradle/init.d snap/firefox/common/.mozilla snap .local/share/docker
+    .local/share/containers/storage .local/share/flatpak .local/share/TelegramDesktop .local/share/python_keyring
+    .local/share/atuin .local/share/kwalletd .local/share/direnv/allow .local/share/gh/extensions .local/share/claude
+    .cache .cache/huggingface .cache/pip .cache/pre-commit/repo .cache/ms-playwright .cache/mozilla .ollama .cloudflared
+    .fly .tsh .pulumi .kaggle .databricks .railway .cf .bashrc.d .bash_completion.d .zshrc.d .zinit/plugins .fzf/bin
+    .librewolf .1password .android .local/share/com.vercel.cli .local/state/nix""".split(),
 )
 def test_directories_with_keys_settings_or_programs_are_refused(path: str, bare_home: Host, tmp_path: Path) -> None:
     (bare_home.home / path).mkdir(parents=True)
@@ -337,10 +350,40 @@ def test_directories_with_keys_settings_or_programs_are_refused(path: str, bare_
 @pytest.mark.parametrize(
     "path",
     """.dotfiles dots bin/tool .local/src/app .local/share/chezmoi .local/share/yadm/repo.git config ssh/x go/src/x
-    go/x cargo Library/Developer/app""".split(),
+    go/x cargo Library/Developer/app .cache/x .cache/yay/app .cache/huggingface/hub .ollama/models .local/state/x
+    snapshots""".split(),
 )
 def test_other_directories_of_the_home_are_fine(path: str, bare_home: Host) -> None:
     assert refusal(bare_home.home / path, bare_home) == ""
+
+
+@pytest.mark.parametrize(
+    "path", ["Library/Application Support/Firefox", "Library/Application Support", "Library/Group Containers/x"]
+)
+def test_directories_of_macos_with_a_blank_in_their_name_are_refused(path: str, bare_home: Host) -> None:
+    assert "keys of yours" in refusal(bare_home.home / path, bare_home)
+
+
+@pytest.mark.parametrize(
+    ("variable", "inner"),
+    [("XDG_DATA_HOME", "keyrings"), ("XDG_DATA_HOME", ""), ("XDG_STATE_HOME", "nix/x"), ("XDG_CACHE_HOME", "pip")],
+)
+def test_where_variables_have_these_directories_is_refused(
+    variable: str, inner: str, bare_home: Host, tmp_path: Path
+) -> None:
+    for base in (tmp_path / "base", f"/{tmp_path}/./base/"):
+        host = bare_home._replace(environ={**bare_home.environ, variable: str(base)})
+        assert "keys of yours" in refusal(tmp_path / "base" / inner, host)
+        assert refusal(tmp_path / "base/app", host) == ""
+
+
+@pytest.mark.parametrize("others", [0, 3000])
+def test_a_link_is_found_in_a_home_with_any_number_of_entries(others: int, bare_home: Host, tmp_path: Path) -> None:
+    for number in range(others):
+        put(bare_home.home / f"x{number}")
+    (tmp_path / "keys").mkdir()
+    (bare_home.home / ".fly").symlink_to(tmp_path / "keys")
+    assert "keys of yours" in refusal(tmp_path / "keys", bare_home)
 
 
 def test_the_config_directory_by_its_variable_is_refused(bare_home: Host, tmp_path: Path) -> None:

@@ -75,6 +75,14 @@ def test_what_a_session_leaves_beside_its_project_is_reported_by_its_path(
     assert said.count("This session has left") == 1
 
 
+def test_a_new_program_on_the_path_is_red_there_too(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+    put(ground.library / "bin/tool")
+    ground.host = ground.host._replace(environ={**ground.host.environ, "PATH": f"/usr/bin:{ground.library}/bin"})
+    one = ground.one._replace(host=ground.host)
+    ground.session(one, lambda: put(ground.library / "bin/git", "#!/bin/sh\n").chmod(0o755))
+    assert f"red     {ground.library}/bin/git" in capsys.readouterr().err
+
+
 def test_what_stands_there_is_pinned_where_the_session_has_it(ground: Ground) -> None:
     mounts = ("../library:/library:rw",)
     workspace = ground.one._replace(settings=Settings(mounts=mounts))
