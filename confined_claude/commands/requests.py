@@ -11,6 +11,7 @@ from ..errors import ConfinedError, ReviewNeeded
 from ..fs.directory import Location
 from ..guard.outgoing import Outgoing
 from ..guard.push_addresses import agree, is_agreed
+from ..guard.push_failures import told
 from ..guard.push_request import asked, described
 from ..host import Host
 from ..project import Project
@@ -37,7 +38,7 @@ def requests(host: Host) -> None:
         except ConfinedError as error:
             print(f"  It cannot be shown: {escape(error.message)}.")
             if sys.stdin.isatty() and ask("Refuse it? [y]es, [l]ater ", "yl") == "y":
-                _refuse(outgoing, escape(error.message))
+                _refuse(outgoing, escape(told(error)))
             continue
         if not sys.stdin.isatty():
             continue
@@ -77,7 +78,7 @@ def _push(outgoing: Outgoing) -> None:
         return
     results = outgoing.request.refused("it was interrupted")
     try:
-        results = outgoing.push()
+        results = outgoing.push(lambda words: print(f"{escape(words)}."))
     finally:
         outgoing.answer(results)
     for ref, why in results.items():

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BufferedIOBase
 from typing import IO
 
@@ -22,8 +22,8 @@ from ..errors import ConfinedError
 from ..fs.directory import Location
 from ..host import Host, clean_path, gitconfig_text
 from ..state.store import read_json, write_json
-from ..text import strip_controls
 from ..workspace import Workspace, data_of
+from .push_failures import GitError, told
 from .push_request import HEADS, Change, Finding, Request, Update
 from .push_rules import PushRules
 
@@ -122,6 +122,7 @@ class Outgoing:
                 stderr=subprocess.DEVNULL,  # a session makes it as long as it likes
                 env={**_environment(), "GIT_OBJECT_DIRECTORY": str(quarantine.path)},
                 cwd=_NOWHERE,
+                start_new_session=True,
             ) as git,
             _killed_after(git, _TRANSFER_SECONDS),
         ):
@@ -129,7 +130,7 @@ class Outgoing:
                 size = _copy(source, git)
                 git.wait()
             except OSError:  # the session sends nothing more
-                git.kill()
+                _kill(git)
         if size > _MAX_PACK:
             raise ConfinedError(f"it is larger than {_MAX_PACK >> 20} MB")
         if git.returncode:
@@ -210,15 +211,19 @@ class Outgoing:
         """Return what a full reference names; empty if there is none. It is taken for nothing but a reference."""
         return (self._tried("show-ref", "--verify", "--hash", ref) or "").strip()
 
-    def push(self) -> dict[str, str]:
-        """Push exactly what was asked for, and return for each reference why that failed, nothing if it did not."""
+    def push(self, tell: Callable[[str], object]) -> dict[str, str]:
+        """Push exactly what was asked for, and return for each reference why that failed, nothing if it did not.
+
+        ``tell`` tells the user what git says then.
+        """
         results = {}
         for update in self.request.updates:
             try:
                 self._git("push", "--quiet", "--no-verify", "--no-thin", _REMOTE, f"{update.new}:{update.ref}")
                 results[update.ref] = ""
             except ConfinedError as error:
-                results[update.ref] = error.message
+                results[update.ref] = told(error)
+                tell(error.message)
         return results
 
     def _tried(self, *words: str) -> str | None:
@@ -229,7 +234,7 @@ class Outgoing:
             return None
 
     def _git(self, *words: str, is_local: bool = False) -> str:
-        """Return what git prints. Raises ConfinedError with the last words of it if it fails."""
+        """Return what git prints. Raises GitError if it fails, or ConfinedError."""
         environ = {**_environment(), "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{self._place.at("objects").path}"'}
         environ |= {} if self._asks else _NO_QUESTION
         with tempfile.TemporaryFile() as errors:
@@ -250,8 +255,8 @@ class Outgoing:
                 raise ConfinedError("it is more than can be shown")
             if git.returncode:
                 errors.seek(max(0, errors.seek(0, os.SEEK_END) - _MAX_ERROR))
-                reason = "it takes too long" if git.returncode == -signal.SIGKILL else _last_words(errors.read())
-                raise ConfinedError(f"git {words[0]} fails: {reason}")
+                said = errors.read() if git.returncode != -signal.SIGKILL else None
+                raise GitError(words[0], said, is_local=is_local)
         return os.fsdecode(printed)
 
     def _words(self, *words: str) -> list[str]:
@@ -259,9 +264,17 @@ class Outgoing:
         return ["git", f"--git-dir={self._repository.path}", *settings, *words]
 
 
+def _kill(git: subprocess.Popen[bytes]) -> None:
+    """Kill ``git``, and what it has started if that is a group of its own."""
+    with contextlib.suppress(ProcessLookupError):
+        if git.returncode is None and os.getpgid(git.pid) == git.pid:
+            os.killpg(git.pid, signal.SIGKILL)
+    git.kill()
+
+
 @contextlib.contextmanager
 def _killed_after(git: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
-    timer = threading.Timer(seconds, git.kill)
+    timer = threading.Timer(seconds, _kill, (git,))
     timer.start()
     try:
         yield
@@ -274,7 +287,7 @@ def _printed(git: subprocess.Popen[bytes], seconds: float) -> bytes:
     with git, _killed_after(git, seconds):
         printed = git.stdout.read(_MAX_PRINTED + 1) if git.stdout is not None else b""
         if len(printed) > _MAX_PRINTED:
-            git.kill()
+            _kill(git)
         git.wait()
     return printed
 
@@ -291,7 +304,7 @@ def _copy(source: BufferedIOBase, git: subprocess.Popen[bytes]) -> int:
             while size <= _MAX_PACK and (chunk := source.read1(_CHUNK)):
                 size += len(chunk)
                 if size > _MAX_PACK:
-                    git.kill()
+                    _kill(git)
                 sink.write(chunk)
                 sink.flush()  # it fails as soon as nothing reads it
     return size
@@ -301,9 +314,3 @@ def _environment() -> dict[str, str]:
     clean_path()
     given = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
     return {**given, "LC_ALL": "C.UTF-8", "PWD": _NOWHERE}
-
-
-def _last_words(error: bytes) -> str:
-    lines = [line.strip() for line in strip_controls(error.decode("utf-8", "replace")).splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith(("!", "remote:", "fatal:", "error:"))]
-    return " · ".join((told or lines)[-3:])[-400:] or "it does not say why"

@@ -15,12 +15,15 @@ _MAX_UPDATES = 16
 _COLUMNS = 200  # of a line that is shown
 _BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"  # and printable
 _ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-# A part of what git-check-ref-format(1) allows; the name is printable beside that.
+# A part of what git-check-ref-format(1) allows; the name is printable beside that, and not that of another kind.
 _REF = re.compile(
-    r"refs/(?:heads|tags)/(?![-.])(?!.*(?:\.\.|//|/\.|@\{|\.lock(?:/|$)|[/.]$))[^\x00-\x20\x7f~^:?*\[\\]{1,200}"
+    r"refs/(?:heads|tags)/(?![-.]|refs/)(?!.*(?:\.\.|//|/\.|@\{|\.lock(?:/|$)|[/.]$))[^\x00-\x20\x7f~^:?*\[\\]{1,200}"
 )
 
-_USER = re.compile(r"(?i)(https?://)[^/]*@")
+_URL = re.compile(r"(?i)([a-z][a-z0-9+.-]*://)([^?#]*)(.*)", re.DOTALL)
+_URLS = re.compile(r"(?i)[a-z][a-z0-9+.-]*://[^\s'\"]+")
+_HIDDEN = "***"
+_USUAL_PLACE = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?")  # host and port
 
 
 class Update(NamedTuple):
@@ -55,7 +58,7 @@ class Request(NamedTuple):
     @property
     def shown_url(self) -> str:
         """The address as it is shown: escaped, and without a user's name or token."""
-        return shown(_USER.sub(r"\1***@", self.url))
+        return shown(masked(self.url))
 
     def refused(self, reason: str) -> dict[str, str]:
         """Return the answer that nothing of it is pushed; with an empty ``reason`` that all of it is."""
@@ -66,7 +69,30 @@ def _is_update(value: object) -> bool:
     if not isinstance(value, list) or [*map(type, value)] != [str, str]:
         return False
     ref, new = value
-    return ref.isprintable() and _REF.fullmatch(ref) is not None and _ID.fullmatch(new) is not None
+    # git takes nothing but zeros for a request to delete.
+    is_object = _ID.fullmatch(new) is not None and set(new) != {"0"}
+    return is_object and ref.isprintable() and _REF.fullmatch(ref) is not None
+
+
+def masked(url: str) -> str:
+    """Return an address without a user's name, password or query: each can be a token. The user of ssh is none."""
+    if not (match := _URL.fullmatch(url)):
+        return url
+    scheme, rest, query = match.groups()
+    place, slash, path = rest.partition("/")
+    user, at, host = place.rpartition("@")
+    if at:
+        user = user if scheme.lower() not in ("http://", "https://") and ":" not in user else _HIDDEN
+        rest = f"{user}@{host}{slash}{path}"
+    elif not _USUAL_PLACE.fullmatch(place):  # a password with a slash or a question mark
+        _, at, rest = rest.rpartition("@")
+        rest = f"{_HIDDEN}{at}{rest}" if at else _HIDDEN
+    return f"{scheme}{rest}{f'?{_HIDDEN}' if query else ''}"
+
+
+def with_masked_urls(text: str) -> str:
+    """Return ``text`` with each address in it masked."""
+    return _URLS.sub(lambda found: masked(found[0]), text)
 
 
 class Finding(NamedTuple):

@@ -16,6 +16,7 @@ from ..errors import ConfinedError
 from ..fs.removal import remove_place
 from ..guard.outgoing import WAITING_SECONDS, Outgoing
 from ..guard.push_addresses import is_agreed
+from ..guard.push_failures import GitError, told
 from ..guard.push_request import Request, Update
 from ..settings.specs import ASK
 from ..text import escape
@@ -26,18 +27,20 @@ _MAX_LINE = 1 << 14
 _SECONDS = 20.0  # for each piece of a request
 _PAUSE_SECONDS = 0.5
 _PUSHING_SECONDS = 600.0
-_MAX_NOTED = 20
+_MAX_NOTED, _MAX_FAILED = 20, 3
 _COMMAND = "confined-claude requests"
 
 
 class Pushes:
     """Answers the session ``key`` of ``workspace``, which may ask for pushes to the ``urls`` recorded at its start.
 
-    ``tell`` tells the user that one waits. ``made`` says at the end what was pushed.
+    ``tell`` tells the user that one waits. ``made`` says at the end what was pushed,
+    ``failed`` what git said of the first pushes that failed.
     """
 
     def __init__(self, workspace: Workspace, key: str, urls: Collection[str], tell: Callable[[str], None]) -> None:
         self.made: list[str] = []
+        self.failed: list[str] = []
         self._workspace = workspace
         self._location = workspace.requests.at(key)
         self._urls = urls
@@ -85,7 +88,9 @@ class Pushes:
             else:
                 results = self._passed(outgoing) or self._asked(outgoing, client, listener)
         except ConfinedError as error:
-            results = request.refused(error.message)
+            results = request.refused(told(error))
+            if isinstance(error, GitError):
+                self._add(error.message)
         finally:
             remove_place(place)
         self._note(request, results)
@@ -97,7 +102,7 @@ class Pushes:
         if wanted == ASK or not is_agreed(self._workspace.state, outgoing.request.url):
             return {}
         changes = outgoing.examine(self._workspace)
-        return outgoing.push() if all(change.may_pass(wanted) for change in changes) else {}
+        return outgoing.push(self._add) if all(change.may_pass(wanted) for change in changes) else {}
 
     def _asked(self, outgoing: Outgoing, client: socket.socket, listener: socket.socket) -> dict[str, str]:
         """Wait for the answer of a person, who is asked elsewhere, and return it."""
@@ -117,6 +122,10 @@ class Pushes:
             if late > _PUSHING_SECONDS:  # somebody has agreed
                 return outgoing.request.refused("it is not known whether it was pushed")
         return results
+
+    def _add(self, words: str) -> None:
+        if len(self.failed) < _MAX_FAILED:
+            self.failed.append(f"A push without a question: {escape(words)}.")
 
     def _note(self, request: Request, results: dict[str, str]) -> None:
         for update in request.updates:

@@ -47,6 +47,6 @@ class Ways:
     def lines(self) -> list[str]:
         """Return what to say of them at the session's end."""
         return [
-            *(self._pushes.made if self._pushes is not None else ()),
+            *((*self._pushes.made, *self._pushes.failed) if self._pushes is not None else ()),
             *(self._agent.lines() if self._agent is not None else ()),
         ]

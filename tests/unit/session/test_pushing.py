@@ -530,11 +530,75 @@ def test_a_token_in_an_address_is_not_shown() -> None:
     assert shown("https://made-up@token@forge.example/x@y") == "https://***@forge.example/x@y"
     assert shown("https://forge.example/x@y") == "https://forge.example/x@y"
     assert shown("git@forge.example:x") == "git@forge.example:x"
+    assert shown("ssh://git@forge.example:22/x") == "ssh://git@forge.example:22/x"
+    assert shown("https://forge.example:8443/x@y") == "https://forge.example:8443/x@y"
+    assert shown("https://[::1]:8443/x") == "https://[::1]:8443/x"
+    assert shown("ssh://someone:made-up@forge.example/x") == "ssh://***@forge.example/x"
+    assert shown("HTTPS://someone:made-up@forge.example/x") == "HTTPS://***@forge.example/x"
+    assert shown("https://forge.example/x?private_token=made-up") == "https://forge.example/x?***"
+    assert shown("https://forge.example/x#made-up") == "https://forge.example/x?***"
+    assert shown("https://someone:made/up@forge.example/x") == "https://***@forge.example/x"
+    assert shown("https://someone:made?up@forge.example/x") == "https://***?***"
+
+
+@pytest.mark.parametrize("push", ["ask", "agent/*"])
+def test_a_token_in_the_users_own_settings_is_told_to_nobody(ground: Ground, answer: Answer, push: str) -> None:
+    token, (scheme, _, place) = "made-up-token", ground.forge.address.partition("://")
+    (ground.host.home / ".gitconfig").write_text(
+        f'[url "{scheme}://{token}@{place}/"]\n\tinsteadOf = {ground.forge.address}/\n'
+    )
+    ground.commit()
+    shown = ""
+    with ground.session(push) as pushes:
+        with ground.pushing("origin", "HEAD:refs/heads/agent/x") as process:
+            if push == "ask":
+                shown = answer("y")
+            printed = process.communicate(timeout=60)[0]
+        shown += "\n".join(pushes.failed)
+    assert process.returncode == 1
+    assert "has no sign-in for the remote" in printed
+    assert "could not read Password" in shown
+    assert token not in shown + printed
+    words = ["git", "ls-remote", ground.url]
+    environ = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+    control = subprocess.run(words, env=environ, check=False, capture_output=True, text=True)
+    assert f"could not read Password for '{scheme}://{token}@" in control.stderr
+
+
+@pytest.mark.parametrize("push", ["ask", "agent/*"])
+def test_what_the_remote_says_against_a_push_is_told(ground: Ground, answer: Answer, push: str) -> None:
+    hook = ground.forge.root / "app.git/hooks/pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho No pushes today >&2\nexit 1\n")
+    hook.chmod(0o755)
+    ground.commit()
+    with ground.session(push), ground.pushing("origin", "HEAD:refs/heads/agent/x") as process:
+        if push == "ask":
+            assert "No pushes today" in answer("y")
+        printed = process.communicate(timeout=60)[0]
+    assert process.returncode == 1
+    assert "the remote rejects it: " in printed
+    assert "No pushes today" in printed
+
+
+def test_what_git_has_started_ends_with_it(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = ground.place / "started"
+    (ground.host.home / ".gitconfig").write_text(f'[credential]\n\thelper = "!echo $$ >{started}; exec sleep 300; :"\n')
+    monkeypatch.setattr(outgoing, "_NETWORK_SECONDS", 1.0)
+    ground.commit()
+    with ground.session("agent/*"):
+        code, printed = ground.push("origin", "HEAD:refs/heads/agent/x")
+    assert (code, "it takes too long" in printed) == (1, True)
+    pid = int(started.read_text())
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and "sleep" in Path(f"/proc/{pid}/cmdline").read_text():
+        assert time.monotonic() < deadline, "it runs"
+        time.sleep(0.05)
 
 
 def test_an_address_that_is_no_text_is_refused_and_leaves_nothing(ground: Ground) -> None:
     with ground.session():
-        line = b'{"url": "https://x/\\ud800", "updates": [["refs/heads/x", "%b"]]}' % (b"0" * 40)
+        line = b'{"url": "https://x/\\ud800", "updates": [["refs/heads/x", "%b"]]}' % (b"1" * 40)
         assert "not a remote that the repository had" in ground.raw(line)
         assert not any(ground.workspace.requests.at("key").path.glob("*"))
 
@@ -577,8 +641,12 @@ def test_nothing_is_forced_or_deleted(ground: Ground, words: tuple[str, ...]) ->
                 b"refs/heads/\\u202ex",
                 b"refs/heads/\\ud800",
                 b"refs/heads/" + b"x" * 300,
+                b"refs/heads/refs/tags/v1",
+                b"refs/tags/refs/heads/main",
             )
         ),
+        b'{"url": "%(url)s", "updates": [["refs/heads/main", "' + b"0" * 40 + b'"]]}',
+        b'{"url": "%(url)s", "updates": [["refs/heads/main", "' + b"0" * 64 + b'"]]}',
     ],
 )
 def test_what_is_no_request_is_not_even_looked_at(ground: Ground, line: bytes) -> None:
@@ -591,9 +659,9 @@ def test_what_is_no_request_is_not_even_looked_at(ground: Ground, line: bytes) -
         assert "damaged" in ground.raw(sound)  # the control: it is read to its end
 
 
-REQUEST = {"url": "https://forge.example/x", "updates": [["refs/heads/x", "0" * 40]]}
+REQUEST = {"url": "https://forge.example/x", "updates": [["refs/heads/x", "1" * 40]]}
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["refs/heads/x", "0" * 40, "refs/tags/.."]),
+    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["refs/heads/x", "1" * 40, "refs/tags/.."]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["url", "updates", "x"]), inner),
     max_leaves=12,
 )
@@ -611,7 +679,7 @@ def test_whatever_a_session_sends_is_a_sound_request_or_none(line: bytes) -> Non
 
 @given(st.from_regex(r"refs/(heads|tags)/[^\x00-\x20~^:?*\[\\]{1,30}", fullmatch=True))
 def test_every_name_that_is_taken_is_one_of_gits(ref: str) -> None:
-    line = json.dumps({**REQUEST, "updates": [[ref, "0" * 40]]}).encode()
+    line = json.dumps({**REQUEST, "updates": [[ref, "1" * 40]]}).encode()
     if Request.parse(line) is not None:
         assert subprocess.run(["git", "check-ref-format", ref], check=False).returncode == 0
 
@@ -811,9 +879,10 @@ def test_a_small_pack_with_a_file_at_more_places_than_can_be_shown_is_refused(
         objects.append(made.stdout.decode().strip())
         mode = "040000 tree"
     objects.append(ground.git("commit-tree", "-m", "Bomb", objects[-1]))
-    with ground.session("agent/*"):
+    with ground.session("agent/*") as pushes:
         said = ground.raw(ground.asked([["refs/heads/agent/x", objects[-1]]]), ground.pack(*objects))
-    assert "out of memory" in said or "more than can be shown" in said
+    assert "out of memory" in str(pushes.failed) or "more than can be shown" in said
+    assert said.startswith("error refs/heads/agent/x ")
     assert "refs/heads/agent/x" not in ground.forge.refs("app.git")
 
 
@@ -896,7 +965,7 @@ def test_a_password_that_only_a_person_knows_is_told(ground: Ground, monkeypatch
     with ground.session("agent/*"):
         code, printed = ground.push("origin", "agent/fix")
     assert code == 1
-    assert "could not read Username" in printed
+    assert "has no sign-in for the remote" in printed
     assert not canary.exists()
     subprocess.run(["git", "ls-remote", ground.url], check=False, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert canary.exists()  # the control
