@@ -127,7 +127,7 @@ def test_a_session_follows_the_host_from_token_to_token_and_to_its_end(
         wait_until(lambda: "two@example.invalid" in (copied(user).parent / ".claude.json").read_text())
         opened.type("the second")
         opened.wait_for("FAKE ANSWER: the second")
-        for turn in range(4):  # the client chooses the tip of an answer some time before that
+        for turn in range(12):  # the client chooses the tip of an answer some time before that
             opened.type(f"SLEEP: 5 turn {turn}")
             opened.wait_for(f"FAKE ANSWER: SLEEP: 5 turn {turn}")
             if "confined-claude: Claude was signed in to another account" in opened.everything:
