@@ -71,6 +71,17 @@ def _names(*options: str, **labels: str) -> list[str]:
     return docker("ps", *options, "--format", "{{.Names}}", *filters).split()
 
 
+def contents(*directories: Path) -> dict[str, str]:
+    """What the files below ``directories`` hold, by path, while sessions may make and remove some."""
+    found = {}
+    for directory in directories:
+        for path, _, names in os.walk(directory):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    found[f"{path}/{name}"] = Path(path, name).read_text(errors="replace")
+    return found
+
+
 def wait_until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     """What ``condition`` gives once it is true; fails the test after ``seconds``.
 

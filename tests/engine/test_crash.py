@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers import ALONE, LABEL, User, docker, sessions_of, sidecars_of, up, wait_until
+from helpers import ALONE, LABEL, User, contents, docker, sessions_of, sidecars_of, up, wait_until
 from own_engine import OwnEngine, own_engine
 from relay import DROP, PASS, SWALLOW, relayed
 from terminals import PROMPT, terminal
@@ -123,7 +123,7 @@ def test_a_container_that_never_started_is_removed(
         if len(started) < which:
             return PASS
         # Before there is a record of it, what is left goes later: see test_clean.py.
-        wait_until(lambda: tools and list((user.home / RECORDS).rglob("*.session")))
+        wait_until(lambda: tools and [path for path in contents(user.home / RECORDS) if path.endswith(".session")])
         tools[0].kill()
         return DROP
 
@@ -151,9 +151,7 @@ def is_clean(user: User, project: Path) -> None:
     assert sessions_of(project) == []
     wait_until(lambda: not sidecars_of(project))
     assert not (project / ".git/commondir").exists()
-    assert [
-        path for path in (user.home / RECORDS).rglob("*") if path.suffix in (".session", ".before", ".unseen")
-    ] == []
+    assert [path for path in contents(user.home / RECORDS) if path.endswith((".session", ".before", ".unseen"))] == []
 
 
 @pytest.mark.parametrize("network", ["none", "internet", "allowlist"])
@@ -184,7 +182,7 @@ def test_a_closed_window_with_a_shell_in_it_leaves_nothing(user: User, project: 
             os.close(opened.child.child_fd)  # the window is gone
             wait_until(lambda opened=opened: not opened.child.isalive())  # type: ignore[misc]
         wait_until(lambda: not sessions_of(project), 60)
-        wait_until(lambda: not list((user.home / ".local/state").rglob("*.session")), 60)
+        wait_until(lambda: not [path for path in contents(user.home / RECORDS) if path.endswith(".session")], 60)
         is_clean(user, project)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import User, docker, own_name, sessions_of, sidecars_of, up, wait_until
+from helpers import User, contents, docker, own_name, sessions_of, sidecars_of, up, wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -104,19 +104,13 @@ def test_what_is_given_arrives_as_it_is_and_shows_nowhere_else(given: tuple[User
             "status": user.run("confined-claude", "status", "--json", cwd=project).stdout,
             "config": user.run("confined-claude", "config", cwd=project).stdout,
             "dry run": user.run("confined-claude", "run", "--dry-run", cwd=project).stdout,
-            **{str(path): path.read_text(errors="replace") for path in kept(user)},
+            **contents(*(user.home / ".local" / name / "confined-claude" for name in ("share", "state"))),
         }
         assert {where for where, text in shown.items() if MARK in text} == set()
         assert "ODD=***" in shown["dry run"]
         assert "LITERAL=***" in shown["config"]
         # The control: where it has to be, it is found in the same way.
         assert MARK in docker("exec", name, "cat", "/run/confined-claude/variables")
-
-
-def kept(user: User) -> list[Path]:
-    """What the tool keeps of this user's in data and state."""
-    places = (user.home / ".local/share/confined-claude", user.home / ".local/state/confined-claude")
-    return [path for place in places for path in place.rglob("*") if path.is_file()]
 
 
 def test_claude_and_its_hooks_have_them_and_the_sign_in_stays(given: tuple[User, Path]) -> None:

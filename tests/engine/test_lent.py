@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers import TEST_LABEL, User, docker, sidecars_of, up, wait_until
+from helpers import TEST_LABEL, User, contents, docker, sidecars_of, up, wait_until
 from lending import HOST, NETWORKS, OTHER, VALUE, There, borrower, config, there
 from registries import PASSWORD, TOKEN, USER, tarball, wheel
 
@@ -80,7 +80,6 @@ def test_the_value_is_nowhere_but_in_the_sidecar(borrower: tuple[User, Path], th
         assert (project / "found").read_text() == "0\n"
         assert int((project / "control").read_text()) > 0, "what is in the session is found in this way"
         assert (project / "carried").read_text().endswith("confined-claude-servers.json\n"), "the server is there"
-        state = [path for place in (".local/share", ".local/state") for path in (user.home / place).rglob("*")]
         shown = {
             "session": docker("inspect", name),
             "sidecar": docker("inspect", sidecar),
@@ -90,7 +89,7 @@ def test_the_value_is_nowhere_but_in_the_sidecar(borrower: tuple[User, Path], th
             "config": user.run("confined-claude", "config", cwd=project).stdout,
             "status": user.run("confined-claude", "status", "--json", cwd=project).stdout,
             "dry run": user.run("confined-claude", "run", "--dry-run", "--network", network, cwd=project).stdout,
-            **{str(path): path.read_text(errors="replace") for path in state if path.is_file()},
+            **contents(user.home / ".local/share", user.home / ".local/state"),
         }
         assert {where for where, text in shown.items() if VALUE in text} == set()
         logs = [text for where, text in shown.items() if where.endswith("lent.log")]

@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from helpers import Api, User, docker, own_name, sidecars_of, up
+from helpers import Api, User, contents, docker, own_name, sidecars_of, up
 from lending import API_URL, lent_api, signed_in, there
 from terminals import PROMPT, QUESTIONS, terminal
 
@@ -110,13 +110,12 @@ def test_credentials_are_nowhere_in_the_session_and_it_uses_what_the_host_renews
         ).split()
         assert (name[:13], len(name), plan, found) == ("sk-ant-oat01-", len(old), "max", ["0", "0"])
         (session,), (sidecar,) = up(project), sidecars_of(project)
-        kept = [path for path in (user.home / ".local").rglob("*") if path.is_file()]
         shown = {
             "inspect": docker("inspect", session, sidecar),
             "logs": docker("logs", session, check=False) + docker("logs", sidecar, check=False),
             "processes": subprocess.run(["ps", "axeww"], check=True, capture_output=True, text=True).stdout,
             "dry run": user.run("confined-claude", "run", "--dry-run", cwd=project).stdout,
-            **{str(path): path.read_text(errors="replace") for path in kept},
+            **contents(user.home / ".local"),
         }
         copy = f"{user.home}/.local/share/confined-claude/shared/claude-config/.credentials.json"
         assert {where for where, text in shown.items() if old in text} == {copy}

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers import User, own_name
+from helpers import User, contents, own_name
 from terminals import PROMPT, QUESTIONS, terminal
 
 pytestmark = pytest.mark.timeout(300)
@@ -125,9 +125,7 @@ def test_hooks_and_servers_are_in_sessions_once_they_are_allowed(plain_user: Use
             "confined-claude", "exec", "--", "claude", "--dangerously-skip-permissions", "-p", command, cwd=project
         )
         assert "--mcp-config=/etc/claude-code/" in joined.stdout, joined.stderr
-    everything = b"".join(path.read_bytes() for path in (user.home / ".local").rglob("*") if path.is_file())
-    assert LITERAL.encode() not in everything
-    assert GIVEN.encode() not in everything
+    assert not [path for path, text in contents(user.home / ".local").items() if LITERAL in text or GIVEN in text]
     assert (tree(claude), (user.home / ".claude.json").read_bytes()) == before
 
 
