@@ -69,6 +69,8 @@ def _task(item: Command) -> Task[Any]:
     ]
     run_task.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     made: Task[Any] = task(name=item.name, auto_shortflags=False, help=item.help, optional=["accept"])(run_task)
+    # Invoke asks the body for it, and copies every task with all that it has.
+    del made.__signature__  # type: ignore[attr-defined]
     return made
 
 

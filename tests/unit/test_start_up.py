@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
 
 import pytest
+
+from confined_claude import tasks
 
 HEAVY = {
     "docker",
@@ -47,6 +50,13 @@ def test_answering_without_a_session_brings_in_nothing_heavy(words: list[str]) -
     modules = imported_by(f"from confined_claude import program; {called}")
     assert "invoke" in modules
     assert modules & HEAVY == set()
+
+
+def test_invoke_copies_no_signatures_with_the_tasks() -> None:
+    """It copies each task with all that it has: a parameter for each flag takes as long as the rest of them."""
+    made = tasks.ns.tasks["run"]
+    assert not [value for value in vars(made).values() if isinstance(value, inspect.Signature)]
+    assert "network" in inspect.signature(made.body).parameters  # the control: where Invoke looks for them
 
 
 def test_a_plain_command_line_does_without_invoke() -> None:
