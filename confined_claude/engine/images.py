@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import EngineError
@@ -26,11 +26,15 @@ class Images:
         """Return an image by name or id; None if there is none."""
         return next(iter(self._images([name])), None)
 
-    def tool_images(self) -> list[Image]:
-        """Return the images that this tool has built, by their labels: anyone's, and what others made from them."""
+    def tool_images(self, is_wanted: Callable[[str, Sequence[str]], bool] = lambda _id, _names: True) -> list[Image]:
+        """Return the images that this tool has built, by their labels: anyone's, and what others made from them.
+
+        Of an image that is not wanted, by its id and its names, the engine is asked no more.
+        """
         filters = json.dumps({"label": [f"{labels.KIND}={labels.IMAGE}"]})
         with _understood("list its images"):
-            return self._images(entry["Id"] for entry in _asked("images/json", "list its images", filters=filters))
+            found = _asked("images/json", "list its images", filters=filters)
+            return self._images(entry["Id"] for entry in found if is_wanted(entry["Id"], _names_of(entry)))
 
     def _images(self, names: Iterable[str]) -> list[Image]:
         """Return those of the images that there are."""
@@ -152,14 +156,17 @@ def _counts(info: Mapping[str, Any]) -> bool:
     return info.get("CgroupDriver") != "none" and not (is_rootless and str(info.get("CgroupVersion")) == "1")
 
 
+def _names_of(found: Mapping[str, Any]) -> list[str]:
+    # Podman has what was built here under the name of a registry that is none.
+    return [name.removeprefix("localhost/") for name in found["RepoTags"] or () if name != "<none>:<none>"]
+
+
 def _image(found: Mapping[str, Any], history: Sequence[Mapping[str, Any]], *, is_used: bool) -> Image:
     """Return the image that the engine describes as ``found``."""
-    # Podman has what was built here under the name of a registry that is none.
-    names = (name.removeprefix("localhost/") for name in found["RepoTags"] or () if name != "<none>:<none>")
     layers = layers_of(found["RootFS"].get("Layers") or (), history)
     return Image(
         id=found["Id"],
-        names=tuple(sorted(names, key=lambda name: (name.endswith(":latest"), name))),
+        names=tuple(sorted(_names_of(found), key=lambda name: (name.endswith(":latest"), name))),
         labels=dict(found["Config"].get("Labels") or {}),
         created=_epoch(str(found.get("Created"))),
         layers=layers,

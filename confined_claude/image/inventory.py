@@ -68,12 +68,11 @@ class Inventory:
         ``until`` is as in ``claude_version``.
         """
         built = self._built()
-        images = [
-            image
-            for image in self.engine.tool_images()
-            if image.id in built or any(name.startswith(f"{REPOSITORY}:") for name in image.names)
-        ]
+        images = self.engine.tool_images(
+            lambda identity, names: identity in built or any(name.startswith(f"{REPOSITORY}:") for name in names)
+        )
         if with_versions:
+            images.sort(key=lambda image: not image.is_used)  # as the time may not be enough for all
             images = [image._replace(claude_version=self.claude_version(image.id, until=until)) for image in images]
         own = [image for image in images if image.id in built]
         others = [image for image in images if image.id not in built]
@@ -89,7 +88,7 @@ class Inventory:
     def own(self) -> list[Image]:
         """Return the images that were built here."""
         built = self._built()
-        return [image for image in self.engine.tool_images() if image.id in built]
+        return self.engine.tool_images(lambda identity, _names: identity in built)
 
     def _built(self) -> list[str]:
         """Return the ids of what was built here, which may be gone by now."""

@@ -113,10 +113,13 @@ class StatusCollector:
         versions: dict[str, str] = {}
         until = time.monotonic() + _VERSIONS_SECONDS
         try:
-            for name in {session.image for session in up}:
+            looked = self._look_at_images(until)
+            images: ImageInventory | ConfinedError = looked
+            for known in (*looked.images, *looked.others):
+                versions |= dict.fromkeys(known.names, known.claude_version)
+            for name in {session.image for session in up} - set(versions):
                 if image := self._inventory.engine.image(name):
                     versions[name] = self._inventory.claude_version(image.id, until=until)
-            images: ImageInventory | ConfinedError = self._look_at_images(until)
         except ConfinedError as error:
             images = error
         return tuple(self._session(session, versions, earlier, elapsed) for session in found), images

@@ -35,7 +35,7 @@ from confined_claude.guard.records import FindingCounts, Record, count_findings,
 from confined_claude.guard.snapshot import Kind
 from confined_claude.host import Host
 from confined_claude.image import inventory
-from confined_claude.image.inventory import ImageInventory
+from confined_claude.image.inventory import ImageInventory, Inventory
 from confined_claude.project import Project
 from confined_claude.session.listing import Session
 from confined_claude.session.mounts import plan_mounts
@@ -47,6 +47,7 @@ from confined_claude.state.store import records_of
 from confined_claude.workspace import Workspace
 
 from ..conftest import PLAIN_ID, as_plain_user, host_below
+from ..engine.answering import answering
 from ..guarding import put
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[3] / "docs/status.schema.json").read_text())
@@ -167,8 +168,8 @@ def test_the_versions_of_many_new_images_are_no_reason_to_show_none(
     host: Host, collect: Collect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Engine:
-        def tool_images(self) -> list[Image]:
-            return [image(digit, f"confined-claude:{digit}", "", 100) for digit in "123"]
+        def tool_images(self, _is_wanted: object) -> list[Image]:
+            return [image(digit, f"confined-claude:{digit}", "", 100, is_used=digit == "3") for digit in "123"]
 
         def layers_beside(self, _images: object) -> set[str]:
             return set()
@@ -184,7 +185,7 @@ def test_the_versions_of_many_new_images_are_no_reason_to_show_none(
     found = collect(host)
     assert "engine" not in [problem.about for problem in found.problems]
     assert found.images is not None
-    assert sorted(its.claude_version for its in found.images.others) == ["", "", "2.1.9"]
+    assert [its.claude_version for its in found.images.others] == ["2.1.9", "", ""]  # the one that is used comes first
 
 
 def test_where_there_can_be_no_project_the_rest_is_known(host: Host, collect: Collect) -> None:
@@ -509,3 +510,33 @@ def test_what_uninstalls_the_tool_is_what_has_installed_it(
     (tmp_path / mark).touch()
     monkeypatch.setattr("sys.prefix", str(tmp_path))
     assert any(line.startswith(f"  {command}  ") for line in text(everything()).splitlines())
+
+
+def test_what_is_known_of_the_images_is_not_asked_again_for_sessions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With many containers each list of them takes the engine long, and each image takes two requests."""
+    host = host_below(tmp_path)
+    held = {"Id": "c", "Names": ["/n"], "Created": 1, "State": "running", "Labels": {}, "ImageID": "7"}
+    containers = [{**held, "Image": f"confined-claude:{tag}"} for tag in ("abc", "gone")]
+    image = {"Id": "7", "RepoTags": ["confined-claude:abc"], "RootFS": {"Layers": []}, "Config": {}}
+    answers: dict[bytes, Any] = {
+        b"containers/json": containers,
+        b"images/json": [image],
+        b"images/confined-claude:gone/": None,
+        b"/history": [{"Size": 9}],
+        b"images/7/": image,
+    }
+    ok, missing = b"HTTP/1.0 200 OK\r\n\r\n", b"HTTP/1.0 404 Not Found\r\n\r\n"
+    replies = {part: missing if said is None else ok + json.dumps(said).encode() for part, said in answers.items()}
+    monkeypatch.setattr(Inventory, "claude_version", lambda _self, _identity, **_until: "2.1")
+    monkeypatch.setattr(StatusCollector, "_usage_of", lambda _self, _containers: {})
+    with answering(replies, tmp_path, monkeypatch) as asked:
+        sessions, _ = StatusCollector(host)._ask_engine()
+    assert [each.claude_version for each in sessions] == ["2.1", ""]
+    lines = [request.partition(b" HTTP")[0].partition(b"?")[0] for request in asked]
+    assert lines.count(b"GET /images/7/json") == 1
+    assert (
+        lines.count(b"GET /containers/json") == 3
+    )  # the sessions, what uses images, and the same for one that is gone
+    assert b"GET /images/confined-claude:abc/json" not in lines

@@ -57,6 +57,22 @@ def test_why_an_image_cannot_be_looked_into(tmp_path: Path, monkeypatch: pytest.
         Images().file_in_image("sha256:7", "/x")
 
 
+def test_of_images_that_are_not_wanted_no_more_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would take two requests, and somebody else's are as many as they like."""
+    listed = [
+        {"Id": digit, "RepoTags": tags} for digit, tags in (("1", ["a:b"]), ("2", None), ("3", ["localhost/c:d"]))
+    ]
+    found = {"Id": "3", "RepoTags": ["c:d"], "RootFS": {"Layers": []}, "Config": {}}
+    answers = {"containers/json": [], "images/json": listed, "/history": [{"Size": 9}], "": found}
+    ok = b"HTTP/1.0 200 OK\r\n\r\n"
+    with answering(
+        {part.encode(): ok + json.dumps(said).encode() for part, said in answers.items()}, tmp_path, monkeypatch
+    ) as asked:
+        (image,) = Images().tool_images(lambda _id, names: "c:d" in names)
+    assert image.id == "3"
+    assert [b"/images/3/" in request for request in asked] == [False, False, True, True]
+
+
 def test_what_the_engine_refuses_to_remove_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(b'HTTP/1.0 409 Conflict\r\n\r\n{"message": "in use"}', tmp_path, monkeypatch) as asked:
         Images().remove_image("confined-claude:x", force=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,9 @@ class Builds:
         names = tuple(name for name, its in self.ids.items() if its == identity)
         return Image(identity, names, self.labels[identity], 0.0, (), is_used=False)
 
-    def tool_images(self) -> list[Image]:
-        return [found for identity in self.labels if identity != "base" and (found := self.image(identity))]
+    def tool_images(self, is_wanted: Callable[[str, Sequence[str]], bool] = lambda _id, _names: True) -> list[Image]:
+        found = [image for identity in self.labels if identity != "base" and (image := self.image(identity))]
+        return [image for image in found if is_wanted(image.id, image.names)]
 
     def remove_image(self, name: str, **_options: bool) -> None:
         self.ids.pop(name, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -69,8 +70,8 @@ class Images:
         self.images = list(images)
         self.removed: list[str] = []
 
-    def tool_images(self) -> list[Image]:
-        return self.images
+    def tool_images(self, is_wanted: Callable[[str, Sequence[str]], bool]) -> list[Image]:
+        return [image for image in self.images if is_wanted(image.id, image.names)]
 
     def layers_beside(self, _images: list[Image]) -> set[str]:
         return set()
