@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -46,13 +47,12 @@ class OwnEngine:
     def docker(self, *words: str, check: bool = True) -> str:
         return docker("--host", self.address, *words, check=check)
 
-    def configure(self, file: Path, text: str, default_runtime: str) -> None:
-        """Have the engine read its configuration again, which names the runtime that it takes by default."""
-        file.write_text(text)
+    def take_by_default(self, runtime: str, file: Path) -> None:
+        """Have the engine take another runtime by default, without a restart, by its configuration in ``file``."""
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"default-runtime": runtime}))
         assert self._process is not None
         self._process.send_signal(signal.SIGHUP)
-        told = ("info", "--format", "{{.DefaultRuntime}}")
-        wait_until(lambda: self.docker(*told).strip() == default_runtime)
+        wait_until(lambda: self.docker("info", "--format", "{{.DefaultRuntime}}").strip() == runtime)
 
     def end(self, ending: signal.Signals) -> None:
         if self._process is not None:

@@ -134,16 +134,15 @@ def test_a_runtime_that_is_the_engines_default_has_to_prove_as_much(
     someone: User, directory: Path, engine: OwnEngine, ground: Path
 ) -> None:
     file = ground / "daemon.json"
-    before = file.read_text()
     try:
-        engine.configure(file, json.dumps(json.loads(before) | {"default-runtime": "gvisor"}), "gvisor")
+        engine.take_by_default("gvisor", file)
         script = "dmesg | grep -c gVisor; touch ran"
         code, lines, said = shell(someone, directory, "engine", "allowlist", script)
         assert (code, lines, (directory / "ran").exists()) == (3, [], False), said
         assert "The session's network is not as it should be: " in said
         assert shell(someone, directory, "engine", "none", script) == (0, ["1"], "")
     finally:
-        engine.configure(file, before, "runc")
+        engine.take_by_default("runc", file)
 
 
 def test_a_runtime_that_is_missing_is_said_before_anything_is_made(someone: User, directory: Path) -> None:

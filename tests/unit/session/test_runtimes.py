@@ -99,4 +99,5 @@ def test_docker_desktop_in_wsl_has_this_kernel_in_another_system(
     monkeypatch.setattr(containers, "info", lambda: {"OperatingSystem": system})
     assert shares_kernel(Settings(), HERE) is is_shared
     assert not shares_kernel(Settings(runtime="runsc"), HERE)
+    assert not shares_kernel(Settings(), HERE._replace(default_runtime="runsc"))
     assert not shares_kernel(Settings(), HERE._replace(kernel="6.10.14-linuxkit"))
