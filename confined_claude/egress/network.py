@@ -12,11 +12,10 @@ from ..container.egress.networks import CLOSED
 from ..engine import labels
 from ..engine.mount import bind_value
 from ..environment import HOST_GATEWAY, PROXIES
-from ..errors import ConfinedError
 from ..fs.directory import Location
 from ..state.facts import EngineFacts
 from ..workspace import Workspace
-from . import endpoints, ports
+from . import endpoints, lending, ports
 from .endpoints import allowlist_config
 from .ports import Published
 
@@ -45,8 +44,6 @@ _PROXY_PORTS = frozenset((3128, 53))
 _RULES_CAPABILITIES = ("NET_ADMIN", "SETPCAP")
 # As Docker has it by default, for ports 53 and 443 of the loopback.
 _ANY_PORT = ("--sysctl", "net.ipv4.ip_unprivileged_port_start=0")
-# The networks in which a session can have a sidecar that lends.
-LENDING = ("internet", "allowlist")
 
 
 class SidecarPlan(NamedTuple):
@@ -121,11 +118,7 @@ def plan_egress(
 
 def _plan_mode(planner: _Planner, *, sets_rules: bool) -> Egress:
     mode = planner.workspace.settings.network
-    if planner.lent and mode not in LENDING:
-        raise ConfinedError(
-            f"A session with network = {mode} cannot use lent secrets, and one of its secrets has `lend`.",
-            f"Choose network = {' or '.join(LENDING)}, leave the secret out, or remove `lend` from it to give it.",
-        )
+    lending.check(mode, planner.lent)
     if mode == "internet":
         return planner.internet() if sets_rules and not planner.lent else planner.internet_by_sidecar()
     if mode == "allowlist":

@@ -12,7 +12,7 @@ from .. import environment
 from ..claude.host_settings import KEY_HELPER
 from ..claude.lending import LentFollower
 from ..claude.sign_in import API, CREDENTIALS_KIND, OAUTH_TOKEN, Chosen
-from ..egress.network import LENDING
+from ..egress.lending import LENDING
 from ..errors import ConfinedError
 from ..settings import SPECS
 from ..settings.secrets import HTTPS_PORT, OWN

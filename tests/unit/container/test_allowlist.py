@@ -27,6 +27,7 @@ from confined_claude.container.egress import proxy as proxies
 from confined_claude.container.egress.blocked import Blocked
 from confined_claude.container.egress.policy import Policy
 from confined_claude.container.egress.proxy import Limits, Proxy
+from confined_claude.egress import lending as lending_on_the_host
 
 from ..waiting import until
 
@@ -607,6 +608,18 @@ def joined(tmp_path: Path) -> Iterator[Callable[..., Joined]]:
 
 
 STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
+
+
+def test_a_session_hands_over_a_socket_for_each_of_the_most_hosts() -> None:
+    with contextlib.ExitStack() as stack:
+        here, there = (stack.enter_context(sock) for sock in socket.socketpair())
+        kinds = (STREAM, DATAGRAM, *[STREAM] * lending_on_the_host.MOST_HOSTS)
+        sent = [stack.enter_context(socket.socket(socket.AF_INET, kind)) for kind in kinds]
+        socket.send_fds(here, [b"sockets\n"], [sock.fileno() for sock in sent])
+        found = allowlist.receive(there, lending_on_the_host.MOST_HOSTS)
+        for sock in found:
+            sock.close()
+        assert len(found) == len(sent)
 
 
 def asked(door: Any, target: str) -> bytes:

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from confined_claude.claude.carried import Carried, HostSetup
 from confined_claude.claude.sign_in import Chosen
+from confined_claude.container.egress import allowlist
 from confined_claude.container.egress.lent import parse
+from confined_claude.egress import lending
 from confined_claude.errors import ConfinedError
 from confined_claude.host import Host, gitconfig_text
 from confined_claude.session.git import SessionGit
@@ -154,6 +156,20 @@ def test_with_an_allowlist_the_hosts_are_on_the_loopback_and_the_sidecar_learns_
     assert "--memory-swap" not in sidecar(without).arguments
     assert sidecar(without).arguments[-1] == "/egress"
     assert "--add-host" not in without.arguments
+
+
+@pytest.mark.parametrize("network", ["internet", "allowlist"])
+def test_all_that_is_lent_together_has_a_bound_that_a_start_names(host: Host, network: str) -> None:
+    from ..egress.test_network import place, plan_egress
+
+    def plan(count: int) -> None:
+        lent = [(f"h{number // 2}.example", 443 + number % 2) for number in range(count)]
+        plan_egress(place(host, network), key="k", image="i", sets_rules=True, engine=EngineFacts(), lent=lent)
+
+    plan(98)
+    assert lending.MOST_HOSTS == allowlist._MOST_FDS - 2, "a session hands over two more"
+    with pytest.raises(ConfinedError, match="are lent to 99 hosts and ports; 98 are possible"):
+        plan(99)
 
 
 @given(st.text("".join(map(chr, range(33, 127))), min_size=8, max_size=80))
