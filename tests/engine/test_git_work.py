@@ -81,9 +81,7 @@ def test_no_variable_that_a_session_is_given_has_a_filter_passed_over(user: User
     said, beside = inside(user, repository, "echo $FINE; echo secret >a.key; ! git add a.key; git ls-files '*.key'")
     assert said == "1\n"
     assert "git passes a.key through the filter crypt" in beside
-    for variable in passing:
-        assert f"{variable.partition('=')[0]} in dev.env is left out" in " ".join(beside.split())
-        # The control: with the variable git takes the file as it is.
+    for variable in passing:  # the control: with the variable git takes the file as it is
         added, _ = inside(user, repository, f"{variable} git add a.key; git show :a.key; git rm -q --cached a.key")
         assert added == "secret\n"
 
