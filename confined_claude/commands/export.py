@@ -14,7 +14,7 @@ from ..image import build
 from ..session import devcontainer
 from ..session.mounts import make_directories
 from ..session.start import engine_address, gather_facts, in_groups, plan, signed_in
-from ..settings.specs import LENT
+from ..settings.specs import LENT, NEVER
 from ..text import escape
 from ..workspace import Workspace
 
@@ -37,7 +37,8 @@ def export_devcontainer(workspace: Workspace, *, force: bool = False) -> None:
     """
     host = workspace.host
     guard.refuse_while_red(workspace)
-    settings = workspace.settings._replace(ports=(), host_ports=())  # nobody stays with the container to serve them
+    # Nobody stays with the container to serve these.
+    settings = workspace.settings._replace(ports=(), host_ports=(), push=NEVER, ssh_agent=())
     workspace, sign_in = signed_in(workspace._replace(settings=settings))
     with Reservation() as reservation:
         facts = gather_facts(workspace, engine_address(workspace.host), sign_in, reservation)

@@ -90,6 +90,9 @@ def test_one_that_is_there_is_only_replaced_when_that_is_said(nobody: User, dire
     assert "confined-claude:" in written
     again = exported(nobody, directory, "devcontainer", **still)  # it is what this writes
     assert (again.returncode, file.read_text()) == (0, written), again.stderr
+    # Nobody would serve its socket.
+    agent = exported(nobody, directory, "devcontainer", CONFINED_CLAUDE_SSH_AGENT="git@forge.example", **still)
+    assert (agent.returncode, file.read_text()) == (0, written), agent.stderr
     lent = exported(nobody, directory, "devcontainer", "--force", CONFINED_CLAUDE_SIGN_IN="lent", **still)
     assert "claude-config-lent" in file.read_text(), lent.stderr
     said = "a sign-in to Claude: sign_in"

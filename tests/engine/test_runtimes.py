@@ -32,7 +32,7 @@ os.execv({runc!r}, [{runc!r}, *sys.argv[1:]])
 WAY_OUT = "ip link add out type veth peer name lost; ip address add 192.0.2.1/24 dev out; ip link set dev out up"
 WAY_OUT += "; ip link set lost up; ip neighbour add 192.0.2.2 lladdr 02:00:00:00:00:01 dev out"
 WAY_OUT += "; ip route add default via 192.0.2.2"
-OTHERS = {"plain", "gvisor", "gvisor-host", "astray"}
+OTHERS = {"plain", "gvisor", "gvisor-host", "astray", "broken"}
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,7 @@ def engine(installed: Path, ground: Path) -> Iterator[OwnEngine]:
         "gvisor": {"path": runsc, "runtimeArgs": ["--network=none"]},
         "gvisor-host": {"path": runsc, "runtimeArgs": ["--network=host"]},
         "astray": {"path": str(astray)},
+        "broken": {"path": str(ground / "there-is-none")},
     }
     (ground / "daemon.json").write_text(json.dumps({"runtimes": runtimes}))
     with own_engine(WAY_OUT, f"--config-file={ground}/daemon.json") as made:
@@ -153,6 +154,14 @@ def test_a_runtime_that_is_missing_is_said_before_anything_is_made(someone: User
     assert set(first.rstrip(".").replace(",", "").split()) >= OTHERS
     assert "daemon.json" in hint
     assert list(directory.iterdir()) == []
+
+
+def test_one_whose_program_is_missing_is_said_with_what_to_do(someone: User, directory: Path) -> None:
+    code, lines, said = shell(someone, directory, "broken", "none", "true")
+    assert (code, lines) == (3, [])
+    assert "there-is-none: no such file or directory" in said
+    assert "Install it on the engine's machine, correct its path" in " ".join(said.split())
+    assert up(directory) == []
 
 
 def test_doctor_lists_them(someone: User, directory: Path) -> None:
