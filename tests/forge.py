@@ -7,6 +7,7 @@ import contextlib
 import http.server
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,6 +95,10 @@ def forge(root: Path) -> Iterator[Forge]:
                 "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
             }
             done = subprocess.run(["git", "http-backend"], input=body, env=environ, capture_output=True, check=False)
+            if not done.stdout:  # 200 with nothing would make git take this for a server of plain files
+                print(f"git http-backend has ended with {done.returncode}: {done.stderr.decode()}", file=sys.stderr)
+                self.send_error(500)
+                return
             head, _, answer = done.stdout.partition(b"\r\n\r\n")
             fields = [line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line]
             status = next((value for name, value in fields if name == "Status"), "200")

@@ -125,6 +125,10 @@ class Ground:
             printed, _ = process.communicate(timeout=60)
             return process.returncode, printed
 
+    def must_push(self, *words: str) -> None:
+        code, printed = self.push(*words)
+        assert code == 0, printed
+
     def waiting(self) -> bool:
         return any(self.workspace.requests.path.glob("*/*/open"))
 
@@ -269,8 +273,8 @@ def test_branches_that_the_user_has_named_are_pushed_without_a_question(ground: 
     ground.git("switch", "--quiet", "--create", "agent/fix")
     new = ground.commit()
     with ground.session("agent/*"):
-        assert ground.push("origin", "agent/fix")[0] == 0
-        assert ground.push("origin", "agent/fix")[0] == 0  # up to date
+        ground.must_push("origin", "agent/fix")
+        ground.must_push("origin", "agent/fix")  # up to date
     assert ground.forge.refs("app.git")["refs/heads/agent/fix"] == new
 
 
@@ -450,14 +454,14 @@ def test_a_repository_that_is_half_made_is_made_again(
     (ground.root / ".gitignore").write_text("recorded\n")
     ground.commit()
     with ground.session("agent/*"):
-        assert ground.push("origin", "agent/fix")[0] == 0
+        ground.must_push("origin", "agent/fix")
         (config,) = ground.host.data.rglob("pushes/*/config")
         if half is None:
             config.unlink()
         else:
             config.write_text(half)
         new = ground.commit()
-        assert ground.push("origin", "agent/fix")[0] == 0
+        ground.must_push("origin", "agent/fix")
     assert ground.forge.refs("app.git")["refs/heads/agent/fix"] == new
     assert not canary.exists()
     subprocess.run(["git", "push", "--quiet", "recorded", "HEAD:refs/heads/control"], check=True)
@@ -933,7 +937,7 @@ def test_what_is_agreed_to_when_git_has_given_up_is_pushed_and_not_asked_for_aga
             ground.wait()
             process.kill()
         answer("y")
-        assert ground.push("origin", "main")[0] == 0
+        ground.must_push("origin", "main")
         assert pushes.made == [f"Pushed main ({new[:10]}) to {ground.url}."]
     assert ground.forge.refs("app.git") == {"refs/heads/main": new}
 
