@@ -5,9 +5,7 @@ from __future__ import annotations
 from ..engine import containers
 from ..errors import ConfinedError
 from ..host import Host
-from ..project import Project
 from ..session import join, listing
-from ..state.current import current_project
 from ..state.store import records_of
 
 
@@ -20,7 +18,7 @@ def stop(host: Host, wanted: str | None, *, all_projects: bool) -> None:
         raise ConfinedError("--all and --session cannot be combined.", "Leave out one of them.")
     found = listing.sessions(host)
     if not all_projects:
-        here = project_for(host, wanted)
+        here = listing.project_for(host, wanted)
         own = [session for session in found if here is not None and session.project_id == here.id]
         remains = [session for session in own if session.is_orphaned and not session.is_up]
         found = remains if wanted is None and own == remains else [listing.choose(found, here, wanted)]
@@ -33,13 +31,3 @@ def stop(host: Host, wanted: str | None, *, all_projects: bool) -> None:
         if session.is_orphaned and session.path.is_dir() and records.is_dir():
             orphans.look_through(host, session)
     print("\n".join(f"Stopped {session.name}." for session in found) or "No session runs.")
-
-
-def project_for(host: Host, wanted: str | None) -> Project | None:
-    """Return the current project; None if there can be none, and a session is ``wanted`` by its name."""
-    try:
-        return current_project(host)
-    except ConfinedError:
-        if wanted is None:
-            raise
-        return None

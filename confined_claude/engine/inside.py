@@ -24,6 +24,8 @@ true
 # Runs as the session's own user. No reader ever finds the file missing, or half of it.
 _REPLACE = 'PATH=/usr/bin:/bin; umask 277 && rm -f "$1.new" && cat >"$1.new" && mv -f "$1.new" "$1"'
 # What the entrypoint does for a session's own command: the umask, and a terminal that the image knows.
+_ENTER = "/opt/confined-claude/init/enter"
+# The same for the images of 0.1, which do not have that.
 _PREPARE = """
 umask "$1"
 [ -z "$2" ] || cd -- "$2" 2>/dev/null
@@ -52,15 +54,19 @@ def prepare_command(
     variables: Mapping[str, str],
     directory: str = "",
     terminal: bool,
+    has_enter: bool,
 ) -> str:
     """Prepare a command in a container that runs, with ``variables``, and return its id for ``run_command``.
 
     It starts in ``directory``, if that is there. ``user`` is as for ``_as_user``. ``send_to_marked`` finds it by
-    ``mark``: the engine has no way to signal it. Raises EngineError.
+    ``mark``: the engine has no way to signal it. ``has_enter`` means that the image has container/init/enter.c.
+    Raises EngineError.
     """
+    words = (f"{umask:03o}", directory, *command)
+    options = _by(user, _ENTER, *words) if has_enter else _as_user(user, "/bin/sh", "-c", _PREPARE, "sh", *words)
     return _prepare(
         identity,
-        _as_user(user, "/bin/sh", "-c", _PREPARE, "sh", f"{umask:03o}", directory, *command),
+        options,
         AttachStdin=True,
         Tty=terminal,
         DetachKeys=_NO_EXEC_DETACH,
@@ -125,6 +131,11 @@ def _prepare(identity: str, options: Mapping[str, Any], **more: Any) -> str:
 
 def _as_user(user: str, *command: str) -> dict[str, Any]:
     """Return what makes a command in a container one of ``user`` (uid:gid) without capabilities."""
-    # Podman would leave it the container's. By name, as in sessions of 0.1, its root could say who that is.
-    words = ["/usr/bin/setpriv", "--inh-caps=-all", "--ambient-caps=-all", "--", *command]
+    # Podman would leave it the container's.
+    return _by(user, "/usr/bin/setpriv", "--inh-caps=-all", "--ambient-caps=-all", "--", *command)
+
+
+def _by(user: str, *words: str) -> dict[str, Any]:
+    """Return what makes a command in a container one of ``user`` (uid:gid)."""
+    # By name, as in sessions of 0.1, the container's root could say who that is.
     return {"Cmd": words, **({"User": user} if user else {})}

@@ -21,5 +21,7 @@ PROFILE = f"{KIND}.profile"
 SIGN_IN = f"{KIND}.sign-in"
 # Set if it has variables, in a file of its own: see container/init/variables.c.
 VARIABLES = f"{KIND}.variables"
+# Set if its image has container/init/enter.c, as those of 0.1 do not.
+ENTER = f"{KIND}.enter"
 # See ``Host.owner``.
 OWNER = f"{KIND}.owner"

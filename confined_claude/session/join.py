@@ -14,8 +14,6 @@ from ..console import say
 from ..engine import containers, inside
 from ..errors import ConfinedError, EngineError
 from . import SHELL, WITH_PLUGINS
-from .attachment import Attachment, code_of, going_on
-from .event_loop import WATCH_SECONDS, EventLoop
 from .listing import Session
 
 if TYPE_CHECKING:
@@ -45,7 +43,7 @@ def execute(session: Session, command: Sequence[str], host: Host, directory: Pat
     is_inside = directory is not None and directory.is_relative_to(session.path)
     has_terminal = signals.is_interactive()
     variables = {name: host.environ[name] for name in _TERMINAL if has_terminal and host.environ.get(name)}
-    with signals.handled() as caught, signals.terminal_restored(), EventLoop(caught) as loop:
+    with signals.handled() as caught, signals.terminal_restored():
         identity = inside.prepare_command(
             session.id,
             command,
@@ -55,23 +53,27 @@ def execute(session: Session, command: Sequence[str], host: Host, directory: Pat
             variables=variables,
             directory=str(directory) if is_inside else "",
             terminal=has_terminal,
+            has_enter=session.has_enter,
         )
-
-        def code() -> int | None:
-            found = inside.exit_code_of_command(identity)
-            if found is None:  # it has closed its outputs
-                loop.after(_POLL_SECONDS, lambda: None)
-            return found
-
         try:
-            with (
-                inside.run_command(identity, terminal=has_terminal) as stream,
-                Attachment(loop, stream, f"exec/{identity}", terminal=has_terminal) as attachment,
-            ):
-                attachment.begin(stdin=True)
-                ended = attachment.wait_for(
-                    code, lambda: inside.send_to_marked(session.id, mark, "INT", user=session.user)
-                )
+            with inside.run_command(identity, terminal=has_terminal) as stream:
+                from .attachment import Attachment  # while the engine starts the command
+                from .event_loop import EventLoop
+
+                def code() -> int | None:
+                    found = inside.exit_code_of_command(identity)
+                    if found is None:  # it has closed its outputs
+                        loop.after(_POLL_SECONDS, lambda: None)
+                    return found
+
+                with (
+                    EventLoop(caught) as loop,
+                    Attachment(loop, stream, f"exec/{identity}", terminal=has_terminal) as attachment,
+                ):
+                    attachment.begin(stdin=True)
+                    ended = attachment.wait_for(
+                        code, lambda: inside.send_to_marked(session.id, mark, "INT", user=session.user)
+                    )
         except BaseException:
             inside.send_to_marked(session.id, mark, "HUP" if has_terminal else "TERM", user=session.user)
             raise
@@ -99,6 +101,8 @@ def resume(workspace: Workspace, session: Session) -> int | None:
     from ..guard import beside, records  # not for `exec`, which would be slower
     from ..settings.specs import LENT
     from ..state.store import state_of
+    from .attachment import Attachment, code_of, going_on
+    from .event_loop import WATCH_SECONDS, EventLoop
 
     with records.locked(workspace.state) as project_records:
         owner = project_records.take_over(session.key)

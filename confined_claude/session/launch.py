@@ -306,6 +306,7 @@ def _labels(workspace: Workspace, key: str, published: Iterable[Published]) -> d
         labels.PORTS: ",".join(f"{each.host}:{each.session}" for each in published),
         labels.PROFILE: workspace.profile.name,
         labels.SIGN_IN: workspace.settings.sign_in,
+        labels.ENTER: "1",
     }
 
 

@@ -11,6 +11,7 @@ from ..errors import ConfinedError, EngineError
 from ..host import Host
 from ..project import Project
 from ..state import liveness
+from ..state.current import current_project
 from ..state.store import records_of
 
 UP = ("running", "paused", "restarting")
@@ -22,7 +23,7 @@ class Session(NamedTuple):
     ``user`` is the uid:gid of its processes, ``network`` is its setting, ``ports`` are those of this machine at which
     it is published, ``profile`` is its profile's name, ``sign_in`` the setting; they are empty for one that an older
     version started. ``is_up`` means that it runs, ``has_owner`` that the tool which started it does, ``has_variables``
-    that `exec` takes some.
+    that `exec` takes some, ``has_enter`` that its image has what `exec` begins with.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Session(NamedTuple):
     profile: str = ""
     has_variables: bool = False
     sign_in: str = ""
+    has_enter: bool = False
 
     @property
     def is_orphaned(self) -> bool:
@@ -76,11 +78,22 @@ def _session(found: Mapping[str, Any], host: Host) -> Session:
             profile=known.get(labels.PROFILE, ""),
             has_variables=labels.VARIABLES in known,
             sign_in=known.get(labels.SIGN_IN, ""),
+            has_enter=labels.ENTER in known,
         )
     except (LookupError, ValueError, TypeError, AttributeError) as error:
         raise EngineError(
             f"The engine's list of containers cannot be read: {error!r}.", "See the engine's log."
         ) from None
+
+
+def project_for(host: Host, wanted: str | None) -> Project | None:
+    """Return the current project; None if there can be none, and a session is ``wanted`` by its name."""
+    try:
+        return current_project(host)
+    except ConfinedError:
+        if wanted is None:
+            raise
+        return None
 
 
 def choose(found: Sequence[Session], here: Project | None, wanted: str | None) -> Session:

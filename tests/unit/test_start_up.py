@@ -121,8 +121,12 @@ def test_what_only_asks_for_images_does_without_the_sdk(command: str) -> None:
 
 
 def test_joining_a_session_imports_nothing_that_only_a_start_needs() -> None:
-    modules = imported_by("import confined_claude.command_line, confined_claude.commands.execute")
-    assert "confined_claude.session.join" in modules
+    command = "import confined_claude.command_line, confined_claude.commands.execute"
+    modules = imported_by(command)
+    # These come while the engine answers.
+    assert not {f"confined_claude.session.{name}" for name in ("join", "attachment", "event_loop")} & modules
+    modules = imported_by(f"{command}, confined_claude.session.join")
+    assert not {f"confined_claude.{name}" for name in ("session.attachment", "engine.streams")} & modules
     assert not {"subprocess", "shutil", "random"} & modules  # it starts no program
     assert not {"dataclasses", "inspect", "ast", "csv", "textwrap", "shlex", "hashlib"} & modules
     assert (

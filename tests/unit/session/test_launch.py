@@ -265,6 +265,7 @@ def test_labels_tell_the_project_by_id_and_path(root: Path, host: Host) -> None:
         "confined-claude.ports": "",
         "confined-claude.profile": "default",
         "confined-claude.sign-in": "given",
+        "confined-claude.enter": "1",
     }
     published = (Published(80, 80, 80), Published(8080, 8081, 8080, "another"))
     labels = planned(root, host, Settings(network="open", ports=("80", "8080")), published=published).labels

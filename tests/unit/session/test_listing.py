@@ -95,3 +95,9 @@ def test_a_session_has_what_its_labels_say(host: Host) -> None:
     assert (found.name, found.path, found.is_up, found.is_orphaned) == ("n", Path("/a,b\n=c"), True, True)
     assert (found.since, found.ports, found.key, found.network) == (1795479540.0, ("80", "8080"), "", "")
     assert (found.profile, found.sign_in) == ("work", "lent")
+
+
+@pytest.mark.parametrize("labels", [{}, {"confined-claude.enter": "1"}])
+def test_one_of_an_earlier_version_is_known_for_exec(labels: dict[str, str], host: Host) -> None:
+    found = listed()
+    assert running._session({**found, "Labels": labels}, host).has_enter is bool(labels)
