@@ -71,6 +71,12 @@ def folded(name: str) -> str:
     return normalize("NFD", re.sub(_IGNORED, "", normalize("NFD", name)).casefold())
 
 
+def all_folded(names: Sequence[str]) -> list[str]:
+    """Return ``folded`` of each of these names of files, which have no NUL: those of a large directory at once."""
+    joined = "\0".join(names)
+    return joined.lower().split("\0") if names and joined.isascii() else list(map(folded, names))
+
+
 def repr_without(value: NamedTuple, *hidden: str) -> str:
     """Return the repr of a named tuple without the fields ``hidden``, which may hold secrets."""
     shown = (f"{name}={field!r}" for name, field in zip(value._fields, value, strict=True) if name not in hidden)

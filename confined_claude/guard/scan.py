@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from ..fs.directory import Directory, Location
 from ..project import SCAFFOLD, boundaries
-from ..text import folded
+from ..text import all_folded, folded
 from .contents import lock_digest
 from .gitscan import GitScan, is_git_directory
 from .named_scan import NamedScan
@@ -136,11 +136,11 @@ class _TreeScan:
         self._note_boundaries(directory, prefix, boundaries.NAMES & names)
         below = []
         self._note_options(prefix, () if packages else names)
-        for entry in entries:
+        for entry, lower in zip(entries, all_folded([entry.name for entry in entries]), strict=True):
             if entry.is_dir(follow_symlinks=False):
                 below.append(entry.name)
             else:
-                self._file(entry, directory, prefix, parents, rule, packages, is_ruled)
+                self._file(entry, lower, directory, prefix, parents, rule, packages, is_ruled)
         del entries, names  # there may be many, at each of many levels
         for name in below:
             path = prefix + name
@@ -160,6 +160,7 @@ class _TreeScan:
     def _file(  # noqa: PLR0917 - called for every file
         self,
         entry: os.DirEntry[str],
+        lower: str,
         directory: Directory,
         prefix: str,
         parents: tuple[str, ...],
@@ -167,9 +168,8 @@ class _TreeScan:
         packages: str,
         is_ruled: bool,
     ) -> None:
-        """Note an entry that is no directory, if it matters."""
+        """Note an entry that is no directory, and whose name is ``lower`` when folded, if it matters."""
         name = entry.name
-        lower = folded(name)
         if self.since_ns is not None:
             try:
                 status = entry.stat(follow_symlinks=False)

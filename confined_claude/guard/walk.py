@@ -15,7 +15,7 @@ from typing import cast
 
 from ..fs.directory import Directory
 from ..project.boundaries import NAMES
-from ..text import folded
+from ..text import all_folded, folded
 from .rules import CONDA_MARK, VENV_MARK
 from .snapshot import MAX_SIZE, TOO_DEEP, TOO_FULL, TOO_LONG, TOO_MUCH, CutShort, Item, Kind, Snapshot
 
@@ -90,7 +90,11 @@ class Walk:
             return []
         self._entries_left -= len(found)
         self.check(path)
-        return [_spelled(directory, entry) if folded(entry.name) in _SPELLINGS else entry for entry in found]
+        lowered = all_folded([entry.name for entry in found])
+        return [
+            _spelled(directory, entry) if lower in _SPELLINGS else entry
+            for entry, lower in zip(found, lowered, strict=True)
+        ]
 
     def check(self, path: str, more_bytes: int = 0) -> None:
         """Raise CutShort if the scan takes too long, or too much memory with ``more_bytes`` beside the snapshot."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from confined_claude.console import say, wrapped
-from confined_claude.text import escape, normal_path, parse_json, strip_controls, wrap
+from confined_claude.text import all_folded, escape, folded, normal_path, parse_json, strip_controls, wrap
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,8 @@ def test_a_message_keeps_its_lines_also_for_a_terminal_in_raw_mode(capsys: pytes
 )
 def test_what_is_no_json_is_nothing(content: bytes | str | None, value: object) -> None:
     assert parse_json(content) == value
+
+
+@pytest.mark.parametrize("names", [[], ["A"], ["A.py", "b", "-C"], ["A", "Stra\u00dfe", "I\u0307"], ["\udcff", "X"]])
+def test_many_names_are_folded_as_each_is(names: list[str]) -> None:
+    assert all_folded(names) == [folded(name) for name in names]
