@@ -79,7 +79,7 @@ def _remove(config: Directory, name: str, limit: int, lock: AbstractContextManag
         kept = {key: content[key] for key in content if key not in _SIGN_IN} if isinstance(content, dict) else {}
         text = ""
         with contextlib.suppress(RecursionError):  # nested deeper than can be written
-            text = json.dumps(kept, indent=2)
+            text = json.dumps(kept, indent=2 if name == GLOBAL_STATE else None)  # as the client writes them
         if kept and text:
             config.write(name, text.encode())
         else:

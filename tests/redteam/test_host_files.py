@@ -444,6 +444,9 @@ def test_a_program_planted_on_the_callers_path_is_told_and_not_run(field: Field,
         assert field.user.run("confined-claude", *words, cwd=field.project, PATH=path).returncode == 0
     for words in (("stop",), ("exec", "--", "true"), ("doctor",)):  # there is no session
         field.user.run("confined-claude", *words, cwd=field.project, PATH=path)
+    elsewhere = field.user.folder(field.user.home / "elsewhere")  # nor does it in another project
+    for words in (("shell", "--", "true"), ("status",), ("requests",), ("clean-global", "--dry-run")):
+        assert field.user.run("confined-claude", *words, cwd=elsewhere, PATH=path).returncode == 0
     assert field.escaped() == []
     field.user.run("sh", "-c", "ls", cwd=field.project, PATH=path)
     assert field.escaped() == ["canary"]

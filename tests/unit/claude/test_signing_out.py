@@ -50,7 +50,7 @@ def test_without_a_sign_in_nothing_is_written(config: Path) -> None:
     assert tree(config) == before
     put(config / ".credentials.json", {**MCP, **OAUTH})
     assert removed(config), "the control"
-    assert content(config / ".credentials.json") == MCP
+    assert (config / ".credentials.json").read_text() == json.dumps(MCP), "as the client writes it"
 
 
 @pytest.mark.parametrize(("name", "lock"), [(".credentials.json", ".storage-write.lock"), (".claude.json", None)])
