@@ -8,7 +8,7 @@ from ..errors import ConfinedError
 from ..host import Host
 from ..image.build import RebuildOptions, ensure
 from ..image.recipe import image_chain
-from ..session.start import engine_address
+from ..session.planning import listening_engine
 from ..settings.files import parse_words
 from ..settings.resolution import resolve
 from ..state import sight
@@ -46,6 +46,6 @@ def _build(host: Host, rebuild: RebuildOptions) -> None:
             f"The setting claude_version is {settings.claude_version}, so sessions have that version.",
             "Change it there; see `confined-claude config` for where it is set.",
         )
-    address = engine_address(host)
+    address = listening_engine(host)
     current_facts(state_of(host), address, lambda info, version: sight.check(host, address, info, version))
     ensure(Images(), image_chain(settings, host.environ, dockerfile), host, rebuild)

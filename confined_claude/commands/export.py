@@ -13,7 +13,7 @@ from ..host import Host
 from ..image import build
 from ..session import devcontainer
 from ..session.mounts import make_directories
-from ..session.start import engine_address, gather_facts, in_groups, plan, signed_in
+from ..session.planning import gather_facts, in_groups, listening_engine, plan, signed_in
 from ..settings.specs import LENT, NEVER
 from ..text import escape
 from ..workspace import Workspace
@@ -41,7 +41,7 @@ def export_devcontainer(workspace: Workspace, *, force: bool = False) -> None:
     settings = workspace.settings._replace(ports=(), host_ports=(), push=NEVER, ssh_agent=())
     workspace, sign_in = signed_in(workspace._replace(settings=settings))
     with Reservation() as reservation:
-        facts = gather_facts(workspace, engine_address(workspace.host), sign_in, reservation)
+        facts = gather_facts(workspace, listening_engine(workspace.host), sign_in, reservation)
     launch = in_groups(workspace, plan(workspace, facts, _COMMAND))
     content = json.dumps(devcontainer.describe(launch), indent=2).encode() + b"\n"
     root = workspace.project.root

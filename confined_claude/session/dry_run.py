@@ -25,7 +25,7 @@ from ..workspace import CLAUDE_PROJECTS, DOWNLOADERS, Workspace
 from .handover import names_in
 from .host_facts import gather_given, hide_lent, lent_sign_in
 from .launch import Launch
-from .start import at_its_conversation, beside, engine_address, gather_facts, in_groups, plan, signed_in
+from .planning import at_its_conversation, beside, gather_facts, in_groups, listening_engine, plan, signed_in
 
 MASK = "***"
 
@@ -40,7 +40,7 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
     workspace, sign_in = signed_in(at_its_conversation(workspace, command))
     sign_in, given = lent_sign_in(workspace, sign_in, given)
     with Reservation() as reservation:
-        address = engine_address(workspace.host)
+        address = listening_engine(workspace.host)
         facts = gather_facts(hide_lent(workspace, given), address, sign_in, reservation, record=False)
     facts = facts._replace(given=given)
     launch = plan(workspace, facts, command)

@@ -4,41 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from .. import signals, timing
-from ..claude import choosing
 from ..claude.carried import Carried, HostSetup
 from ..claude.config import ClaudeConfig
-from ..claude.names import any_may_be_of, has_conversations
-from ..claude.setup import OFF, Setup
+from ..claude.names import any_may_be_of
+from ..claude.setup import Setup
 from ..claude.setup import make as make_config
 from ..claude.sign_in import CREDENTIALS_KIND, Chosen
 from ..console import say
-from ..egress import local_networks
-from ..egress.ports import Published, Reservation
+from ..egress.ports import Reservation
 from ..egress.sidecar import Sidecar
-from ..engine import containers, context
-from ..errors import ConfinedError, EngineError, system_error
-from ..guard import enclosing, repository
+from ..errors import EngineError, system_error
+from ..guard import enclosing
 from ..guard.guards import guarded
-from ..host import Host, time_zone
-from ..image.recipe import image_chain
-from ..project import IGNORED, IGNORED_BEFORE, Project
-from ..project.boundaries import REPOSITORIES, mark_of
+from ..project import IGNORED, IGNORED_BEFORE
 from ..state import locks, profiles, projects
-from ..state.facts import current_facts
 from ..state.store import state_of
 from ..workspace import CLAUDE_PROJECTS, Workspace
-from . import CLAUDE, orphans, runtimes
-from .git import plan_git
-from .host_facts import HostFacts, gather_given, hide_lent, lent_sign_in, places, sees_files
-from .launch import Launch, plan_launch
-from .mounts import bound_mounts, kept_groups, make_directories, replaceable
+from . import orphans
+from .host_facts import HostFacts, gather_given, hide_lent, lent_sign_in
+from .launch import Launch
+from .mounts import make_directories, replaceable
+from .planning import at_its_conversation, beside, gather_facts, in_groups, listening_engine, plan, signed_in
 from .renewals import Renewals
 from .supervisor import Supervisor
 from .telling import Teller
@@ -46,9 +38,7 @@ from .telling import Teller
 if TYPE_CHECKING:
     from ..guard.beside import Beside
 
-_KEY_BYTES = 8
 _PRIVATE = 0o700
-_CONTINUES = frozenset(("-c", "--continue"))
 
 
 def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, sign_in: Chosen | None = None) -> int:
@@ -58,7 +48,7 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, 
     """
     with signals.handled() as caught:
         with signals.interruptible():
-            address = engine_address(workspace.host)
+            address = listening_engine(workspace.host)
             code = orphans.recover_interrupted(workspace)
             if (old := projects.moved_from(state_of(workspace.host), workspace.project)) is not None:
                 from . import moved
@@ -84,118 +74,6 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, 
                 Inventory(Images(), workspace.host).prune()
         timing.report()
         return code
-
-
-def engine_address(host: Host) -> str:
-    """Return where the engine listens. Raises EngineError with what is wrong if it does not."""
-    address = context.address_in_use(host.environ)
-    if not context.is_listening(address):
-        containers.version()
-    return address
-
-
-def at_its_conversation(workspace: Workspace, command: Sequence[str]) -> Workspace:
-    """Return ``workspace`` at the project's root if the conversation that ``command`` continues was held there.
-
-    Claude looks for it in the current directory alone. One that was held where the caller stands comes first.
-    """
-    root, held = workspace.project.root, workspace.conversations
-    continues = command[0] == CLAUDE and not _CONTINUES.isdisjoint(command)
-    if workspace.workdir == root or not continues or has_conversations(held, workspace.workdir):
-        return workspace
-    return workspace._replace(directory=root) if has_conversations(held, root) else workspace
-
-
-def signed_in(workspace: Workspace, chosen: Chosen | None = None) -> tuple[Workspace, Chosen]:
-    """Return ``workspace`` with no more of sign-ins in its environment than what is used, and what that is.
-
-    Both have the proxies that the docker command knows of.
-
-    ``chosen`` is by default what signs in on this host. Raises ConfinedError as ``choosing.find`` does.
-    """
-    chosen = chosen or choosing.find(workspace.host, workspace.written, workspace.profile_config)
-    chosen = chosen._replace(environ=context.with_proxies(chosen.environ))
-    return workspace._replace(host=workspace.host._replace(environ=chosen.environ)), chosen
-
-
-def gather_facts(
-    workspace: Workspace, address: str, sign_in: Chosen, reservation: Reservation, *, record: bool = True
-) -> HostFacts:
-    """Find out what a launch depends on beside the workspace; its ports are chosen by ``reservation``.
-
-    The engine's part is recorded if ``record``. Raises EngineError for one that has other files than this machine.
-    """
-    root = workspace.project.root
-    mounts = bound_mounts(workspace)
-    seen = places(workspace, mounts)
-    check = sees_files(workspace.host, address, seen)
-    with signals.interruptible():
-        engine = current_facts(state_of(workspace.host), address, check, seen, record=record)
-    runtimes.refuse_missing(workspace.settings, engine)
-    git = plan_git(workspace.host, root, workspace.settings)
-    runtimes.refuse_ways(workspace.settings, git.pushes, engine)
-    has_repository = (root / ".git").exists()
-    is_versioned = any((root / name).is_dir() for name in REPOSITORIES)
-    own = None
-    with contextlib.suppress(ConfinedError):  # the guard says what is wrong
-        own = repository.find(root)
-    below = [place for place in (workspace.workdir, *workspace.workdir.parents) if root in place.parents]
-    theirs = HostSetup(workspace.host, root)
-    return HostFacts(
-        engine=engine,
-        networks=local_networks.networks(),
-        git=git,
-        time_zone=time_zone(workspace.host.environ),
-        has_repository=has_repository,
-        repository_above=None if has_repository or is_versioned else repository.above(root),
-        is_versioned=is_versioned,
-        alternates=repository.Alternates() if own is None else own.alternates(root),
-        passed_over=next(filter(mark_of, below), None),
-        former=next((place for place in below if projects.is_known(workspace.host, Project(place))), None),
-        stdin_is_terminal=sys.stdin.isatty(),
-        stdout_is_terminal=sys.stdout.isatty(),
-        sign_in=sign_in,
-        set_inside=choosing.set_inside(root, workspace.workdir, workspace.claude_config, sign_in.environ),
-        carried=Carried() if workspace.settings.setup == OFF else theirs.carried(state_of(workspace.host)),
-        published=_published(workspace, reservation),
-        engine_port=context.port_of(address),
-        mounts=mounts,
-        shares_kernel=runtimes.shares_kernel(workspace.settings, engine),
-    )
-
-
-def _published(workspace: Workspace, reservation: Reservation) -> tuple[Published, ...]:
-    """Return where this machine finds the session's ports, if its network takes connections."""
-    settings = workspace.settings
-    return () if settings.network in ("none", "allowlist") or not settings.ports else reservation.choose(settings.ports)
-
-
-def beside(workspace: Workspace, facts: HostFacts) -> tuple[Beside, ...]:
-    """Return what a session writes beside its project. Raises ConfinedError for what cannot be guarded."""
-    if not facts.mounts:
-        return ()
-    from ..guard import beside
-
-    return tuple(beside.writable(workspace, facts.mounts))
-
-
-def plan(workspace: Workspace, facts: HostFacts, command: Sequence[str]) -> Launch:
-    """Return the launch of a new session that runs ``command``; the guard's mounts are not among its own yet."""
-    chain = image_chain(workspace.settings, workspace.host.environ, workspace.files.dockerfile)
-    launch = plan_launch(workspace, facts, chain, command, key=os.urandom(_KEY_BYTES).hex())
-    if not (facts.mounts and workspace.settings.hide):
-        return launch
-    from ..guard import beside
-
-    return launch.with_mounts(beside.hidden(workspace, facts.mounts))
-
-
-def in_groups(workspace: Workspace, launch: Launch) -> Launch:
-    """Return ``launch`` with the groups in which its user may write in all that is mounted."""
-    if launch.command[0].startswith("0:"):  # its root needs none
-        return launch
-    groups = (word for group in kept_groups(launch.mounts, workspace.host) for word in ("--group-add", str(group)))
-    return launch._replace(privileges=(*launch.privileges, *groups))
 
 
 def _start(

@@ -29,7 +29,7 @@ from confined_claude.host import Host
 from confined_claude.image.recipe import ImageChain, Recipe
 from confined_claude.project import IGNORED, Project
 from confined_claude.project.mounts import HostMount
-from confined_claude.session import start
+from confined_claude.session import planning, start
 from confined_claude.session.git import SessionGit, plan_git
 from confined_claude.session.handover import SECRETS_FILE, VARIABLES_FILE
 from confined_claude.session.host_facts import HostFacts
@@ -489,7 +489,7 @@ def test_the_groups_of_what_is_mounted_are_kept_but_not_one_with_power_over_the_
     member = (0, 1000, 4001, 4003, 4004, 4005, *docker_group)
     user = host._replace(groups=member, environ={"DOCKER_HOST": f"unix://{socket}"})
     assert kept_groups([*mounts, Mount(tmp_path / "missing", (), "/m")], user) == [4001, 4005]
-    launch = start.in_groups(place(root, user), planned(root, user).with_mounts(mounts))
+    launch = planning.in_groups(place(root, user), planned(root, user).with_mounts(mounts))
     words = list(pairwise(launch.create_arguments("n")))
     assert [after for word, after in words if word == "--group-add"] == ["4001", "4005"]
 
@@ -499,7 +499,7 @@ def test_a_root_session_needs_no_group(root: Path, host: Host) -> None:
     os.chown(root, -1, 4001)
     workspace = place(root, host._replace(uid=0, groups=(4001,)))
     launch = planned(root, workspace.host)
-    assert "--group-add" not in start.in_groups(workspace, launch).privileges
+    assert "--group-add" not in planning.in_groups(workspace, launch).privileges
 
 
 def test_an_unusual_umask_is_handed_over(root: Path, host: Host) -> None:
