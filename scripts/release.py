@@ -34,7 +34,7 @@ def release(version: str, checks: str = CHECKS) -> None:
         raise ValueError("There are changes that are not committed.")
     log = CHANGELOG.read_text()
     before, _, after = log.partition(UNRELEASED)
-    if not re.match(r"\s+(### .*\s+)?- ", after):
+    if not re.match(r"\s+(###+ .*\s+)*- ", after):
         raise ValueError("The changelog has no entry under Unreleased.")
     subprocess.run(checks, shell=True, check=True, cwd=ROOT)  # noqa: S602 - the developer's own command
     if _git("status", "--porcelain"):

@@ -31,7 +31,8 @@ def state(developer: User, clone: Path) -> list[str]:
 
 
 def test_a_release_is_what_was_checked_dated_tagged_and_built(developer: User, clone: Path, place: Path) -> None:
-    (clone / "CHANGELOG.md").write_text("# Changelog\n\n## [Unreleased]\n\n### Added\n\n- Something.\n")
+    log = "# Changelog\n\n## [Unreleased]\n\n### Added\n\n#### Sessions\n\n- Something.\n"
+    (clone / "CHANGELOG.md").write_text(log)
     developer.git(clone, "commit", "--quiet", "--all", "--message", "x")
     checks = "test -e copier.yml && touch ../checked"
     done = developer.run("inv", "release", "100.0.0", "--checks", checks, cwd=clone)
