@@ -36,7 +36,10 @@ from .supervisor import Supervisor
 from .telling import Teller
 
 if TYPE_CHECKING:
+    from ..claude.following import Watch
     from ..guard.beside import Beside
+    from ..guard.guards import Guards
+    from .ways import Ways
 
 _PRIVATE = 0o700
 
@@ -90,71 +93,120 @@ def _start(
 
     ``places`` are what the session writes beside its project.
     """
+    state = state_of(workspace.host)
     with contextlib.ExitStack() as stack:
-        sidecar = stack.enter_context(
-            Sidecar(launch.egress.sidecar, workspace, launch.key, facts.given.message if facts.given else b"")
-        )
+        told = facts.given.message if facts.given else b""
+        sidecar = stack.enter_context(Sidecar(launch.egress.sidecar, workspace, launch.key, told))
         with signals.interruptible():
-            stack.enter_context(locks.in_use(state_of(workspace.host)))
+            stack.enter_context(locks.in_use(state))
         sidecar.start()  # first of all, as it takes the longest
         if sign_in.is_lent:
             from ..claude.signing_out import kept_signed_out
 
-            stack.enter_context(kept_signed_out(workspace.claude_config, state_of(workspace.host), say))
+            stack.enter_context(kept_signed_out(workspace.claude_config, state, say))
         renewals = stack.enter_context(Renewals(workspace, sign_in, facts.given, sidecar))
+        session = _Session(
+            workspace, launch, sign_in, facts, sidecar=sidecar, renewals=renewals, needs_sign_in=needs_sign_in
+        )
+        stack.enter_context(session.ways())
+        with guarded(workspace, launch.key, session.prepare, session.closing_lines, places) as guard:
+            return session.run(guard, caught)
+
+
+class _Session:
+    """A session of ``launch``, which is completed once its guard has begun."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        launch: Launch,
+        sign_in: Chosen,
+        facts: HostFacts,
+        *,
+        sidecar: Sidecar,
+        renewals: Renewals,
+        needs_sign_in: bool,
+    ) -> None:
+        self._workspace = workspace
+        self._launch = launch
+        self._facts = facts
+        self._sidecar = sidecar
+        self._renewals = renewals
+        self._needs_sign_in = needs_sign_in
         lend = partial(renewals.lend, sign_in.placeholder or "")
-        claude = ClaudeConfig(workspace.claude_config, workspace.host, sign_in, lend)
-        notes: list[str] = []
-        teller = Teller(launch)
-        ways = None
-        if launch.egress.relayed or facts.git.pushes or workspace.settings.ssh_agent:
-            from .ways import Ways  # most sessions have none
+        self._claude = ClaudeConfig(workspace.claude_config, workspace.host, sign_in, lend)
+        self._teller = Teller(launch)
+        self._notes: list[str] = []
+        self._ways: Ways | None = None
+        self._watch: Watch | None = None
+        self._since = 0.0  # when its container was created, in epoch seconds; 0 before that
 
-            ways = stack.enter_context(Ways(workspace, launch, facts.git.pushes, teller.tell))
-        since = 0.0
+    @contextlib.contextmanager
+    def ways(self) -> Iterator[None]:
+        """Serve the session's ways to this machine within the block. Raises ConfinedError where one cannot be had."""
+        pushes = self._facts.git.pushes
+        if not (self._launch.egress.relayed or pushes or self._workspace.settings.ssh_agent):
+            yield
+            return
+        from .ways import Ways  # most sessions have none
 
-        def prepare() -> None:
-            prepared = _prepare(
-                workspace, claude, facts.carried, needs_sign_in=needs_sign_in, is_watched=launch.terminal
-            )
-            notes.extend(prepared)
+        with Ways(self._workspace, self._launch, pushes, self._teller.tell) as self._ways:
+            yield
 
-        def closing() -> list[str]:
-            if not since:  # nothing has run
-                return []
-            sidecar.close()  # it writes down what it has refused
-            if watch is not None:
-                watch.close()
-            for failure in renewals.failures:
-                teller.tell(failure)
-            from .closing import closing_lines
+    def prepare(self) -> None:
+        """Make what it needs on the host beside its directories, and note what to say of that."""
+        self._notes += _prepare(
+            self._workspace,
+            self._claude,
+            self._facts.carried,
+            needs_sign_in=self._needs_sign_in,
+            is_watched=self._launch.terminal,
+        )
 
-            meanwhile = [*teller.kept, *(ways.lines() if ways else ())]
-            return list(closing_lines(workspace, launch, notes, meanwhile, since))
+    def run(self, guard: Guards, caught: signals.Signals) -> int:
+        """Stay with it to its end, whatever signals are ``caught``; return the exit code of its command."""
+        self._complete_launch(guard)
+        self._watch = self._claude.watch(self._teller.tell)
+        supervisor = Supervisor(
+            self._workspace,
+            self._launch,
+            guard=guard,
+            sidecar=self._sidecar,
+            watch=self._watch,
+            renewals=self._renewals,
+            teller=self._teller,
+            signals=caught,
+        )
+        with signals.terminal_restored(), supervisor:
+            supervisor.create()
+            self._since = time.time()
+            return supervisor.attend(self._notes)
 
-        with guarded(workspace, launch.key, prepare, closing, places) as guard:
-            notes += (*guard.notes, *launch.notes, *(launch.remarks if launch.terminal else ()))
-            launch = renewals.with_credential(launch, notes)
-            launch = launch.with_mounts(guard.mounts, guard.bound() if launch.bound else ())
-            launch = in_groups(workspace, launch).telling(notes)
-            make_directories(workspace, launch.mounts)
-            if facts.shares_kernel:
-                launch = launch.with_mounts((), replaceable(launch.mounts, launch.bound, workspace.host))
-            watch = claude.watch(teller.tell)
-            supervisor = Supervisor(
-                workspace,
-                launch,
-                guard=guard,
-                sidecar=sidecar,
-                watch=watch,
-                renewals=renewals,
-                teller=teller,
-                signals=caught,
-            )
-            with signals.terminal_restored(), supervisor:
-                supervisor.create()
-                since = time.time()
-                return supervisor.attend(notes)
+    def _complete_launch(self, guard: Guards) -> None:
+        """Add to the launch what is known once ``guard`` has begun, and make the directories that it mounts."""
+        workspace, launch = self._workspace, self._launch
+        self._notes += (*guard.notes, *launch.notes, *(launch.remarks if launch.terminal else ()))
+        launch = self._renewals.with_credential(launch, self._notes)
+        launch = launch.with_mounts(guard.mounts, guard.bound() if launch.bound else ())
+        launch = in_groups(workspace, launch).telling(self._notes)
+        make_directories(workspace, launch.mounts)
+        if self._facts.shares_kernel:
+            launch = launch.with_mounts((), replaceable(launch.mounts, launch.bound, workspace.host))
+        self._launch = launch
+
+    def closing_lines(self) -> list[str]:
+        """Return what to say of it after the guard's report; nothing if it has not run."""
+        if not self._since:
+            return []
+        self._sidecar.close()  # it writes down what it has refused
+        if self._watch is not None:
+            self._watch.close()
+        for failure in self._renewals.failures:
+            self._teller.tell(failure)
+        from .closing import closing_lines
+
+        meanwhile = [*self._teller.kept, *(self._ways.lines() if self._ways else ())]
+        return list(closing_lines(self._workspace, self._launch, self._notes, meanwhile, self._since))
 
 
 def _prepare(
