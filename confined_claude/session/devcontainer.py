@@ -30,9 +30,9 @@ def describe(launch: Launch) -> dict[str, Any]:
             "The network of these sessions needs a sidecar or a proof, which no editor starts.",
             'Choose network = "none" or "open"; "internet" needs none for a user other than root, with sudo = "apt".',
         )
-    user, root, *_ = launch.command
     project, *others = launch.mounts
-    own = Path(root, DIRECTORY)
+    told = {_USER: launch.user, _PROJECT: launch.root, _RULES: launch.egress.rules}
+    own = Path(launch.root, DIRECTORY)
     return {
         "name": launch.name,
         "image": launch.image.name,
@@ -40,9 +40,9 @@ def describe(launch: Launch) -> dict[str, Any]:
         "workspaceMount": _value(project),
         "mounts": [*map(_value, others), _value(Mount(own, (), str(own), read_only=True))],
         "runArgs": [*launch.privileges, *launch.limits, *launch.egress.arguments],
-        "containerEnv": dict(_variables(launch, {_USER: user, _PROJECT: root, _RULES: launch.egress.rules})),
+        "containerEnv": dict(_variables(launch, told)),
         # Not by name: until the entrypoint has run, that is root.
-        "remoteUser": user,
+        "remoteUser": launch.user,
         "overrideCommand": False,
         "updateRemoteUserUID": False,
     }

@@ -73,10 +73,10 @@ def _summary(
     workspace: Workspace, launch: Launch, source: Source | None, *, has_image: bool, lends_sign_in: bool
 ) -> Iterator[str]:
     sidecar = launch.egress.sidecar
-    ids, _, *command = launch.command
+    command = f"{shlex.join(launch.command)}, as {launch.user}"
     read_only = [str(mount.source) for mount in launch.mounts if mount.read_only]
     yield f"What a start in {workspace.project.root} would do now; nothing is made or changed."
-    yield f"command:   {shlex.join(command)}, as {ids}, with{'' if launch.terminal else 'out'} a terminal"
+    yield f"command:   {command}, with{'' if launch.terminal else 'out'} a terminal"
     yield f"image:     {launch.image.name}{'' if has_image else ', which a start builds first: it is missing'}"
     yield f"network:   {workspace.settings.network}{'' if sidecar is None else f', by the sidecar {sidecar.name}'}"
     is_lent = workspace.settings.sign_in == LENT

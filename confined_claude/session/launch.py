@@ -61,16 +61,18 @@ class Launch(NamedTuple):
     """Everything about one start.
 
     ``key`` is the session's own, random; ``name`` the first one to try for the container: ``-2``, ``-3``, … follow
-    while it is taken. ``secrets`` are variables for the entrypoint alone, which is root, ``variables`` those for the
-    session's command, and ``files`` its own ones, by their path there. ``privileges`` and ``limits`` are arguments of
-    ``docker create``. ``bound`` has the device and inode of what must be at places in the container, or it does not
-    start. ``notes`` are printed at every start, ``remarks`` where a person sits at the terminal;
-    ``agent_note`` is told to the agent.
+    while it is taken. Its ``command`` runs as ``user``, a uid:gid, in the project at ``root``. ``secrets`` are
+    variables for the entrypoint alone, which is root, ``variables`` those for the session's command, and ``files`` its
+    own ones, by their path there. ``privileges`` and ``limits`` are arguments of ``docker create``. ``bound`` has the
+    device and inode of what must be at places in the container, or it does not start. ``notes`` are printed at every
+    start, ``remarks`` where a person sits at the terminal; ``agent_note`` is told to the agent.
     """
 
     key: str
     name: str
     image: ImageChain
+    user: str
+    root: str
     command: tuple[str, ...]
     workdir: str
     mounts: tuple[Mount, ...]
@@ -102,7 +104,7 @@ class Launch(NamedTuple):
         mounts = tuple(mounts)
         others = (mount for mount in mounts if mount.target != str(mount.source))
         is_hidden = any(f"{self.workdir}/".startswith(f"{mount.target}/") for mount in others)
-        workdir = self.command[1] if is_hidden else self.workdir
+        workdir = self.root if is_hidden else self.workdir
         return self._replace(mounts=(*self.mounts, *mounts), bound={**self.bound, **dict(bound)}, workdir=workdir)
 
     def with_credential(self, value: str) -> Launch:
@@ -116,7 +118,7 @@ class Launch(NamedTuple):
             return {name: change(text) for name, text in texts.items()}
 
         return self._replace(
-            command=(*self.command[:2], *map(change, self.command[2:])),
+            command=tuple(map(change, self.command)),
             environment=changed(self.environment),
             agent_note=change(self.agent_note),
             secrets=changed(self.secrets),
@@ -127,8 +129,7 @@ class Launch(NamedTuple):
     @property
     def has_claudes_screen(self) -> bool:
         """Whether Claude Code takes the screen, on which what was printed before is gone."""
-        command = self.command[2:]  # after what the entrypoint takes
-        return self.terminal and command[0] == CLAUDE and not _PRINTING.intersection(command)
+        return self.terminal and self.command[0] == CLAUDE and not _PRINTING.intersection(self.command)
 
     def telling(self, announcements: Sequence[str]) -> Launch:
         """Return this launch with what its client shows to the person in its first screen, and tells the agent.
@@ -141,7 +142,7 @@ class Launch(NamedTuple):
     @property
     def private(self) -> tuple[FileInside, ...]:
         """The files that are put into the session's container, as nothing else may show what is in them."""
-        return handover.files(self.secrets, self.variables, self.files, self.command[0])
+        return handover.files(self.secrets, self.variables, self.files, self.user)
 
     def create_arguments(self, name: str) -> list[str]:
         """Return the arguments of ``docker create`` that make this session's container, called ``name``."""
@@ -161,7 +162,7 @@ class Launch(NamedTuple):
             *("--workdir", self.workdir),
             *(self.image.name, *(["--rules", self.egress.rules] if self.egress.rules else [])),
             *(word for place, ids in self.bound.items() for word in ("--bound", "{}:{}".format(*ids), place)),
-            *self.command,
+            *(self.user, self.root, *self.command),
         ]
 
 
@@ -170,8 +171,8 @@ def plan_launch(
 ) -> Launch:
     """Return the launch of a session ``key`` that runs ``command`` in ``workspace`` as the calling user."""
     settings = workspace.settings
-    root = str(workspace.project.root)
     uid, gid = _ids(workspace, facts)
+    user = f"{uid}:{gid}"
     egress = plan_egress(
         workspace,
         key=key,
@@ -205,14 +206,16 @@ def plan_launch(
         key=key,
         name=f"{NAME}-{workspace.project.slug}",
         image=image,
-        command=(f"{uid}:{gid}", root, *command),
+        user=user,
+        root=str(workspace.project.root),
+        command=tuple(command),
         workdir=str(workspace.workdir),
         mounts=mounts,
         bound={str(mount.target): mount.identity for mount in facts.mounts if facts.shares_kernel},
         environment={**public, **sign_in.inside, **_own_environment(workspace, facts, egress, is_root=uid == 0)},
         labels={
             **_labels(workspace, key, facts.published),
-            labels.USER: f"{uid}:{gid}",
+            labels.USER: user,
             **({labels.VARIABLES: "1"} if variables else {}),
         },
         privileges=(*_privileges(settings, podman=facts.engine.podman), *facts.engine.isolation),

@@ -146,7 +146,7 @@ def plan(workspace: Workspace, facts: HostFacts, command: Sequence[str]) -> Laun
 
 def in_groups(workspace: Workspace, launch: Launch) -> Launch:
     """Return ``launch`` with the groups in which its user may write in all that is mounted."""
-    if launch.command[0].startswith("0:"):  # its root needs none
+    if launch.user.startswith("0:"):  # its root needs none
         return launch
     groups = (word for group in kept_groups(launch.mounts, workspace.host) for word in ("--group-add", str(group)))
     return launch._replace(privileges=(*launch.privileges, *groups))

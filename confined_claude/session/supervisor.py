@@ -203,7 +203,7 @@ class Supervisor:
 
     def _give(self, value: str) -> None:
         """Give the session a newer credential. Raises EngineError, for instance if the session is ending."""
-        inside.replace_file(self._container, VALUE_FILE, value, user=self._launch.command[0])
+        inside.replace_file(self._container, VALUE_FILE, value, user=self._launch.user)
 
     def _explain(self, code: int) -> None:
         """Print what of this machine's the session may have died of."""

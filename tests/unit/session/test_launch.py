@@ -275,9 +275,9 @@ def test_labels_tell_the_project_by_id_and_path(root: Path, host: Host) -> None:
 def test_the_command_follows_the_caller_and_the_project_word_by_word(root: Path, host: Host) -> None:
     words = ["claude", "", "a  b", "--", "$(id)", "ü\n"]
     plan = planned(root, host._replace(uid=501, gid=20), command=words)
-    assert plan.command == ("501:20", str(root), *words)
+    assert (plan.user, plan.root, plan.command) == ("501:20", str(root), tuple(words))
     assert plan.workdir == str(root)
-    assert plan.create_arguments("x")[-len(plan.command) - 1] == IMAGE.name
+    assert plan.create_arguments("x")[-len(words) - 3 :] == [IMAGE.name, "501:20", str(root), *words]
 
 
 def test_a_plan_cannot_be_changed(root: Path, host: Host) -> None:
@@ -366,14 +366,14 @@ def test_a_session_is_limited_by_its_settings(root: Path, host: Host) -> None:
 
 def test_with_a_rootless_podman_the_session_is_the_caller(root: Path, host: Host) -> None:
     plan = planned(root, host, engine=EngineFacts(podman=True, rootless=True))
-    assert plan.command[0] == f"{host.uid}:{host.gid}"
+    assert plan.user == f"{host.uid}:{host.gid}"
     assert "IS_SANDBOX" not in plan.environment
     assert not [remark for remark in plan.remarks if "rootless" in remark]
 
 
 def test_with_a_rootless_docker_the_caller_is_the_containers_root(root: Path, host: Host) -> None:
     plan = planned(root, host, engine=EngineFacts(rootless=True))
-    assert plan.command[0] == "0:0"
+    assert plan.user == "0:0"
     assert plan.environment["IS_SANDBOX"] == "1"
 
 
@@ -539,7 +539,7 @@ def test_without_secrets_there_is_nothing_to_hand_over(root: Path, host: Host) -
 def entries(launch: Launch) -> dict[str, str]:
     """The variables in the file from which the session's command has them."""
     (file,) = (file for file in launch.private if file.path == VARIABLES_FILE)
-    assert (file.mode, file.uid, file.gid) == (0o440, 0, int(launch.command[0].split(":")[1]))
+    assert (file.mode, file.uid, file.gid) == (0o440, 0, int(launch.user.split(":")[1]))
     pairs = (os.fsdecode(entry).partition("=") for entry in file.content.split(b"\0")[:-1])
     return {name: value for name, _, value in pairs}
 
