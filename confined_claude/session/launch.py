@@ -7,13 +7,12 @@ secrets. The supervisor carries it out; a dry run prints it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 from .. import environment
 from ..claude import managed
-from ..claude.carried import Carried
 from ..claude.note import note
 from ..claude.sign_in import SETTINGS_VARIABLE, VALUE_VARIABLE, Chosen, session_settings
 from ..container.egress.networks import SOCKETS
@@ -25,21 +24,15 @@ from ..engine.mount import FileInside, Mount, bind_value
 from ..host import USUAL_UMASK, gitconfig_text
 from ..image.recipe import ImageChain
 from ..project import CONTAINER_HOME, CONTAINER_LINKS
-from ..settings import ENGINE, Settings
+from ..settings import Settings
 from ..state.facts import EngineFacts
 from ..text import repr_without
 from ..workspace import Workspace
-from . import CLAUDE, SHELL, handover, limits, remarks
+from . import CLAUDE, SHELL, handover, limits, privileges, remarks
 from .host_facts import HostFacts
 from .mounts import plan_mounts, relay_mounts
 
 NAME = "confined-claude"
-
-# CHOWN, SETUID and SETGID let the entrypoint prepare HOME and drop to the caller; with the other two the package
-# helper installs packages, and a host root's session works in directories of other users. No other uid has any.
-CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
-# What the real sudo takes beyond them.
-SUDO_CAPABILITIES = ("AUDIT_WRITE",)
 
 # The entrypoint appends it to /etc/gitconfig. A variable, as copying a file into the container costs the start 60 ms.
 GITCONFIG_VARIABLE = "CONFINED_CLAUDE_GITCONFIG"
@@ -172,36 +165,15 @@ def plan_launch(
     """Return the launch of a session ``key`` that runs ``command`` in ``workspace`` as the calling user."""
     settings = workspace.settings
     uid, gid = _ids(workspace, facts)
-    user = f"{uid}:{gid}"
-    egress = plan_egress(
-        workspace,
-        key=key,
-        image=image.shared,  # no project has a say in what controls its network
-        sets_rules=_sets_rules(settings, facts.engine, image, is_root=uid == 0),
-        blocked_networks=facts.networks,
-        engine=facts.engine,
-        published=facts.published,
-        engine_port=facts.engine_port,
-        lent=facts.given.hosts if facts.given else (),
-    )
-    if settings.network == "none" and facts.engine.has_foreign_runtime(settings.runtime):
-        egress = egress._replace(join="none")  # whatever it makes of a network, there must be none
-    sign_in = facts.sign_in or Chosen("", workspace.host.environ)
-    # Without a network the password of a proxy would be there for nothing.
-    useless = environment.PROXIES if settings.network == "none" else ()
-    sign_in = sign_in._replace(environ={name: sign_in.environ[name] for name in sign_in.environ if name not in useless})
+    user, is_root = f"{uid}:{gid}", uid == 0
+    egress = _egress(workspace, facts, image, key, is_root=is_root)
+    sign_in = _sign_in(workspace, facts)
     public, secret = environment.split(sign_in.environ)
-    settings_inside = session_settings(sign_in, facts.set_inside, egress.environment)
-    terminal = facts.stdin_is_terminal and facts.stdout_is_terminal
-    secret = {name: value for name, value in secret.items() if name not in egress.environment}
-    given, files = (facts.given.variables, facts.given.files) if facts.given else ({}, {})
-    given = {name: value for name, value in given.items() if not handover.is_of_cloud(name, sign_in)}
+    secret = _without(secret, egress.environment)
+    given = {} if facts.given is None else _allowed_beside(sign_in, facts.given.variables)
+    files = {} if facts.given is None else facts.given.files
     variables = {**given, **secret}
-    ways = (*egress.relayed, *facts.git.pushes, *settings.ssh_agent)
-    mounts = (*plan_mounts(workspace, facts.mounts), *relay_mounts(workspace, key, ways))
-    targets = [mount.target for mount in mounts if mount.target != str(CONTAINER_HOME)]
-    for path in files:
-        handover.refuse_overlap(path, (*targets, *CONTAINER_LINKS), "a directory or file of this machine is there")
+    terminal = facts.stdin_is_terminal and facts.stdout_is_terminal
     launch = Launch(
         key=key,
         name=f"{NAME}-{workspace.project.slug}",
@@ -210,15 +182,15 @@ def plan_launch(
         root=str(workspace.project.root),
         command=tuple(command),
         workdir=str(workspace.workdir),
-        mounts=mounts,
+        mounts=_mounts(workspace, facts, key, egress, files),
         bound={str(mount.target): mount.identity for mount in facts.mounts if facts.shares_kernel},
-        environment={**public, **sign_in.inside, **_own_environment(workspace, facts, egress, is_root=uid == 0)},
+        environment={**public, **sign_in.inside, **_own_environment(workspace, facts, egress, is_root=is_root)},
         labels={
             **_labels(workspace, key, facts.published),
             labels.USER: user,
             **({labels.VARIABLES: "1"} if variables else {}),
         },
-        privileges=(*_privileges(settings, podman=facts.engine.podman), *facts.engine.isolation),
+        privileges=tuple(privileges.arguments(settings, facts.engine)),
         limits=tuple(limits.arguments(settings, facts.engine)),
         egress=egress,
         notes=(*egress.notes, *remarks.notes(workspace, facts, command)),
@@ -238,14 +210,73 @@ def plan_launch(
             mounts=[*map(str, facts.mounts)],
             given=(*given, *files),
         ),
-        # Of the variables the entrypoint needs the proxies alone: what it starts as root fetches packages.
-        secrets={name: secret[name] for name in environment.PROXIES if name in secret}
-        | ({SETTINGS_VARIABLE: settings_inside} if settings_inside else {})
-        | _files(facts.carried),
+        secrets=_secrets(facts, sign_in, egress, secret),
         variables=variables,
         files=files,
     )
     return launch.with_texts(facts.given.hide_in) if facts.given and facts.given.lent else launch
+
+
+def _egress(workspace: Workspace, facts: HostFacts, image: ImageChain, key: str, *, is_root: bool) -> Egress:
+    settings, engine = workspace.settings, facts.engine
+    egress = plan_egress(
+        workspace,
+        key=key,
+        image=image.shared,  # no project has a say in what controls its network
+        sets_rules=_sets_rules(settings, engine, image, is_root=is_root),
+        blocked_networks=facts.networks,
+        engine=engine,
+        published=facts.published,
+        engine_port=facts.engine_port,
+        lent=facts.given.hosts if facts.given else (),
+    )
+    if settings.network == "none" and engine.has_foreign_runtime(settings.runtime):
+        return egress._replace(join="none")  # whatever it makes of a network, there must be none
+    return egress
+
+
+def _sign_in(workspace: Workspace, facts: HostFacts) -> Chosen:
+    """Return what signs in. Without a network the password of a proxy would be there for nothing."""
+    sign_in = facts.sign_in or Chosen("", workspace.host.environ)
+    useless = environment.PROXIES if workspace.settings.network == "none" else ()
+    return sign_in._replace(environ=_without(sign_in.environ, useless))
+
+
+def _without(variables: Mapping[str, str], names: Container[str]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if name not in names}
+
+
+def _allowed_beside(sign_in: Chosen, given: Mapping[str, str]) -> dict[str, str]:
+    """Return what is ``given`` without what would change how the session signs in."""
+    return {name: value for name, value in given.items() if not handover.is_of_cloud(name, sign_in)}
+
+
+def _mounts(
+    workspace: Workspace, facts: HostFacts, key: str, egress: Egress, files: Iterable[str]
+) -> tuple[Mount, ...]:
+    """Return the session's mounts. Raises ConfinedError for one where a secret is to be among its own ``files``."""
+    ways = (*egress.relayed, *facts.git.pushes, *workspace.settings.ssh_agent)
+    mounts = (*plan_mounts(workspace, facts.mounts), *relay_mounts(workspace, key, ways))
+    targets = [mount.target for mount in mounts if mount.target != str(CONTAINER_HOME)]
+    for path in files:
+        handover.refuse_overlap(path, (*targets, *CONTAINER_LINKS), "a directory or file of this machine is there")
+    return mounts
+
+
+def _secrets(facts: HostFacts, sign_in: Chosen, egress: Egress, secret: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables for the entrypoint.
+
+    Of the ``secret`` ones it needs the proxies alone: what it starts as root fetches packages.
+    """
+    files = {
+        SETTINGS_VARIABLE: session_settings(sign_in, facts.set_inside, egress.environment),
+        SERVERS_VARIABLE: facts.carried.servers,
+        HOOKS_VARIABLE: facts.carried.hooks,
+    }
+    return {
+        **{name: secret[name] for name in environment.PROXIES if name in secret},
+        **{name: text for name, text in files.items() if text},
+    }
 
 
 def _ids(workspace: Workspace, facts: HostFacts) -> tuple[int, int]:
@@ -292,12 +323,6 @@ def _join(egress: Egress, settings: Settings, engine: EngineFacts) -> str:
     return f"{egress.join} kernel={engine.kernel}"
 
 
-def _files(carried: Carried) -> dict[str, str]:
-    """Return the variables with the files that the entrypoint makes of what may hold secrets."""
-    files = {SERVERS_VARIABLE: carried.servers, HOOKS_VARIABLE: carried.hooks}
-    return {name: text for name, text in files.items() if text}
-
-
 def _labels(workspace: Workspace, key: str, published: Iterable[Published]) -> dict[str, str]:
     return {
         labels.KIND: labels.SESSION,
@@ -311,20 +336,6 @@ def _labels(workspace: Workspace, key: str, published: Iterable[Published]) -> d
         labels.SIGN_IN: workspace.settings.sign_in,
         labels.ENTER: "1",
     }
-
-
-def _privileges(settings: Settings, *, podman: bool) -> Iterator[str]:
-    """Yield what the container's root may do, in an engine that may be Podman's; nobody else in it gets anything."""
-    yield from ("--cap-drop", "ALL", *_each("--cap-add", CAPABILITIES))
-    if settings.runtime != ENGINE:
-        yield from ("--runtime", settings.runtime)
-    if settings.gpus == "all":
-        # Podman's API does nothing with Docker's word for them.
-        yield from ("--device", "nvidia.com/gpu=all") if podman else ("--gpus", "all")
-    if settings.sudo == "full":
-        yield from _each("--cap-add", SUDO_CAPABILITIES)
-    else:
-        yield from ("--security-opt", "no-new-privileges")
 
 
 def _each(flag: str, values: Iterable[str]) -> list[str]:

@@ -10,7 +10,7 @@ from subprocess import run
 import pytest
 from helpers import GITCONFIG, User, docker, own_name
 
-from confined_claude.session.launch import CAPABILITIES
+from confined_claude.session.privileges import CAPABILITIES
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -25,7 +25,7 @@ from probes import (
     settings_file,
 )
 
-from confined_claude.session.launch import CAPABILITIES
+from confined_claude.session.privileges import CAPABILITIES
 
 pytestmark = pytest.mark.timeout(300)
 

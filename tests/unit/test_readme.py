@@ -15,7 +15,7 @@ from confined_claude import command_line, environment, errors, tasks
 from confined_claude.guard.rule_table import RULES, SAFEGUARDS
 from confined_claude.host import Host
 from confined_claude.project import Project
-from confined_claude.session import launch as plan
+from confined_claude.session import privileges
 from confined_claude.session.mounts import plan_mounts
 from confined_claude.settings import SPECS, Kind
 from confined_claude.settings.specs import OF_FLAG
@@ -101,7 +101,7 @@ def test_the_pages_made_from_the_code_are_up_to_date() -> None:
 def test_the_capabilities_are_named_in_security() -> None:
     named = re.search(r"It holds ((?:`[A-Z_]+`[, and]*)+);", SECURITY.replace("\n", " "))
     assert named
-    assert set(re.findall(r"`([A-Z_]+)`", named[1])) == set(plan.CAPABILITIES)
+    assert set(re.findall(r"`([A-Z_]+)`", named[1])) == set(privileges.CAPABILITIES)
 
 
 def test_every_rule_of_the_guard_is_in_securitys_table() -> None:

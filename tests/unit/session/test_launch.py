@@ -33,8 +33,9 @@ from confined_claude.session import planning, start
 from confined_claude.session.git import SessionGit, plan_git
 from confined_claude.session.handover import SECRETS_FILE, VARIABLES_FILE
 from confined_claude.session.host_facts import HostFacts
-from confined_claude.session.launch import CAPABILITIES, SUDO_CAPABILITIES, Launch, plan_launch
+from confined_claude.session.launch import Launch, plan_launch
 from confined_claude.session.mounts import kept_groups, make_directories, replaceable
+from confined_claude.session.privileges import CAPABILITIES, SUDO_CAPABILITIES
 from confined_claude.settings import Settings
 from confined_claude.state.facts import EngineFacts
 from confined_claude.state.store import records_of
