@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from pathlib import Path
 
-from .. import console
+from .. import console, signals
 from ..errors import ReviewNeeded
 from ..host import Host
 from ..session import devcontainer
@@ -35,7 +34,7 @@ def eject(host: Host, options: Options) -> None:
         )
     answers = template.answers_of(root)
     own, edited = _files(host, root, answers) if answers else ([], [])
-    asks = not (options.sure or options.dry_run) and sys.stdin.isatty() and sys.stdout.isatty()
+    asks = not (options.sure or options.dry_run) and signals.is_interactive()
     kept = [name for name in edited if not (asks and console.confirmed(f"{name} has been edited. Remove it too?"))]
     files = [*own, *(name for name in edited if name not in kept)]
     nothing = f"{root} has no scaffold, and nothing is kept of it."

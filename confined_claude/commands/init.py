@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from .. import project as projects
+from .. import signals
 from ..errors import system_error
 from ..fs.directory import Location, link_error
 from ..host import Host
@@ -40,7 +40,7 @@ def init(host: Host, directory: str | None, *, defaults: bool) -> None:
     """
     root = current_directory() / (directory or "")
     projects.check_new(root, host)
-    asks = not defaults and sys.stdin.isatty() and sys.stdout.isatty()
+    asks = not defaults and signals.is_interactive()
     with _all_or_nothing(root):
         try:
             root.mkdir(parents=True, exist_ok=True)

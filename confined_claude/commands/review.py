@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 
+from .. import signals
 from ..console import ask, confirmed, show
 from ..errors import REVIEW, ConfinedError
 from ..guard import report
@@ -38,7 +38,7 @@ def review(
         print(f"{guard.accept_path(workspace, path)} is accepted, as it is now.")
     found = guard.review(workspace)
     shown = [finding for finding in found.findings if show_all or not finding.is_older]
-    if not (accept or restore or accept_shown) and (shown or found.made) and sys.stdin.isatty() and sys.stdout.isatty():
+    if not (accept or restore or accept_shown) and (shown or found.made) and signals.is_interactive():
         still_open = _one_by_one(workspace, shown) if shown else []
         for directory in found.made:
             if confirmed(f"A session made {escape(directory)} a project of its own. Treat it as one?"):

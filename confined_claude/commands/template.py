@@ -169,13 +169,8 @@ def answered(root: Path) -> dict[str, Any]:
     return {
         "confined_claude_yolo": found.get("yolo") == "on",
         "confined_claude_network": found["network"] if found.get("network") in ("allowlist", "none") else "internet",
-        "confined_claude_packages": " ".join(names) if all(map(_is_package, names)) else "",
+        "confined_claude_packages": " ".join(names),
     }
-
-
-def _is_package(name: str) -> bool:
-    """Return whether copier takes this for the name of a Debian package, see copier.yml."""
-    return re.fullmatch(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.]", name) is not None
 
 
 def render(host: Host, version: str, directory: Path, answers: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import socket
 import threading
@@ -12,6 +11,7 @@ from types import MappingProxyType
 from ..container.egress import forward, pipe
 from ..errors import system_error
 from ..fs.directory import Location
+from ..fs.removal import remove_place
 from ..system import IS_LINUX
 
 _LOOPBACKS = ("127.0.0.1", "::1")
@@ -70,16 +70,7 @@ class Relay:
     def __exit__(self, *_: object) -> None:
         for listener in self._listeners:
             pipe.close(listener)
-        remove(self._location)
-
-
-def remove(location: Location) -> None:
-    """Remove the directory of a session that is over, if there is one."""
-    with contextlib.suppress(OSError), location.parent.open() as parent:
-        with parent.child(location.name) as directory:
-            for name in directory.names():
-                directory.unlink(name)
-        parent.rmdir(location.name)
+        remove_place(self._location)
 
 
 def _to_loopback(port: int, client: socket.socket) -> socket.socket:

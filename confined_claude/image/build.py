@@ -8,9 +8,8 @@ import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from .. import environment
 from ..console import BuildProgress, say
@@ -36,8 +35,7 @@ _NO_BASE = (
 )
 
 
-@dataclass(frozen=True)
-class RebuildOptions:
+class RebuildOptions(NamedTuple):
     """What to build again although it exists: everything, on a newer ``base`` if so, or the layer of ``claude`` alone.
 
     ``claude`` is a version of Claude Code, "latest" included; None for that of the settings.
@@ -47,11 +45,16 @@ class RebuildOptions:
     base: bool = False
     claude: str | None = None
 
-    def __bool__(self) -> bool:
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anything is to be built again."""
         return self.everything or self.base or self.claude is not None
 
 
-def ensure(engine: Images, chain: ImageChain, host: Host, rebuild: RebuildOptions = RebuildOptions()) -> None:
+_WHAT_IS_MISSING = RebuildOptions()
+
+
+def ensure(engine: Images, chain: ImageChain, host: Host, rebuild: RebuildOptions = _WHAT_IS_MISSING) -> None:
     """Build the images of ``chain`` that are missing, from the shared one on, and what ``rebuild`` says.
 
     If two need an image at once, one builds it and the other waits. Images that nothing uses any more are removed.
@@ -61,11 +64,11 @@ def ensure(engine: Images, chain: ImageChain, host: Host, rebuild: RebuildOption
     shared, *layers = chain.recipes
     if images[0] and LATEST not in images[0].names:
         engine.tag(shared.name, LATEST)
-    if not rebuild and all(images):
+    if not rebuild.is_wanted and all(images):
         return
     inventory = Inventory(engine, host)
     with _build_lock(host, shared):
-        if rebuild or not engine.image(shared.name):
+        if rebuild.is_wanted or not engine.image(shared.name):
             _build_shared(engine, inventory, shared, rebuild)
     for layer in layers:
         with _build_lock(host, layer):
@@ -85,8 +88,9 @@ def _build_lock(host: Host, recipe: Recipe) -> Iterator[None]:
 
 def _build_shared(engine: Images, inventory: Inventory, recipe: Recipe, rebuild: RebuildOptions) -> None:
     before = engine.image(LATEST)
-    if before and not rebuild and (reason := recipe.changes(as_dict(parse_json(before.labels.get(PARTS_LABEL))))):
-        say(f"The image is built again: {reason}.")
+    if before and not rebuild.is_wanted:
+        if reason := recipe.changes(as_dict(parse_json(before.labels.get(PARTS_LABEL)))):
+            say(f"The image is built again: {reason}.")
     if rebuild.base or not engine.image(recipe.base):
         _fetch_base(engine, recipe.base)
     arguments = {"CLAUDE_VERSION": rebuild.claude, "CLAUDE_ASKED": secrets.token_hex(4)} if rebuild.claude else {}

@@ -83,12 +83,11 @@ def look_through(host: Host, session: Session) -> None:
 
 def _remove_sidecar(workspace: Workspace, key: str) -> None:
     """Remove what is left of a session's sidecar."""
-    from ..egress import relay
     from ..fs.removal import remove_place
 
     containers.remove(sidecar_name(key))
     blocked.collect(workspace, key)
-    relay.remove(workspace.relays.at(key))
+    remove_place(workspace.relays.at(key))
     remove_place(workspace.requests.at(key))
     remove_place(workspace.agents.at(key))
 

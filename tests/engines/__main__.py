@@ -127,7 +127,7 @@ def write_page(results: Sequence[Result]) -> None:
     text = PAGE.read_text()
     begin, end = text.index("<!-- table -->"), text.index("<!-- end -->")
     date = time.strftime("%d %B %Y").lstrip("0")
-    PAGE.write_text(f"{text[:begin]}<!-- table -->\nOf {date}:\n\n{table(results)}{text[end:]}")
+    PAGE.write_text(f"{text[:begin]}<!-- table -->\nRun on {date}:\n\n{table(results)}{text[end:]}")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from ... import console
+from ... import console, signals
 from ...errors import ConfinedError, EngineError
 from ...fs.removal import Leftover
 from ...fs.usage import Size, in_words
@@ -42,7 +41,7 @@ class Cleanup(Protocol):
 
 def _refuse_without_answer(options: Options) -> None:
     """Raise ConfinedError if there is a question to ask and nobody to answer."""
-    if not (options.dry_run or options.sure or (sys.stdin.isatty() and sys.stdout.isatty())):
+    if not (options.dry_run or options.sure or signals.is_interactive()):
         raise ConfinedError(
             f"{NOTHING} There is no terminal to ask on.",
             "Add --yes to delete without being asked, or --dry-run to see what there is.",

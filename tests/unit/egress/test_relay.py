@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from confined_claude.container.egress import forward, pipe
-from confined_claude.egress import relay
 from confined_claude.egress.relay import Relay
 from confined_claude.fs.directory import Location
 
@@ -138,15 +137,6 @@ def test_who_joins_a_session_whose_tool_was_killed_relays_again(
     assert not place.path.exists()
     with Relay.left_at(place):  # the control: there are none
         assert not place.path.exists()
-
-
-def test_what_is_left_of_a_session_whose_tool_was_killed_is_removed(place: Location) -> None:
-    with place.make() as directory:
-        directory.write("5432", b"")
-    relay.remove(place)
-    relay.remove(place)
-    assert not place.path.exists()
-    assert place.path.parent.exists()
 
 
 # What a session serves
