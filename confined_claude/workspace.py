@@ -22,7 +22,7 @@ from .project import SCAFFOLD, Project
 from .settings import Settings
 from .settings.files import ProjectFiles
 from .settings.resolution import resolve
-from .settings.specs import GIVEN
+from .settings.specs import GIVEN, PROFILE_NAME
 from .state import profiles, trust
 from .state.current import current_directory, current_project
 from .state.profiles import DEFAULT, Profile
@@ -212,7 +212,7 @@ def profile_data(host: Host) -> list[tuple[str, Location]]:
     """Return the names of the profiles that have data in ``<data>`` of their own, and where those are."""
     location = Location(host.data, (PROFILES,))
     with contextlib.suppress(OSError), location.open() as directory:
-        return [(name, location.at(name)) for name in sorted(directory.names()) if re.fullmatch(profiles.NAME, name)]
+        return [(name, location.at(name)) for name in sorted(directory.names()) if re.fullmatch(PROFILE_NAME, name)]
     return []
 
 

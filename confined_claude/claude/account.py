@@ -13,7 +13,7 @@ from ..fs.lock import lock_directory
 from ..host import Host
 from ..text import as_dict, escape, parse_json
 from . import credentials
-from .onboarding import GLOBAL_STATE
+from .onboarding import GLOBAL_STATE, STATE_LOCK
 
 _ACCOUNT = "oauthAccount"
 _ADDRESS_LENGTH = 80
@@ -59,7 +59,7 @@ def follow(config: Directory, host: Host) -> None:
     theirs = host_state(host)
     if not _account(theirs) or not _differs(config, theirs):
         return
-    with lock_directory(config, f"{GLOBAL_STATE}.lock") as is_held:
+    with lock_directory(config, STATE_LOCK) as is_held:
         if is_held and (mine := _differs(config, theirs)):
             kept = {key: value for key, value in mine.items() if key not in _OF_ONE_ACCOUNT}
             with contextlib.suppress(RecursionError):  # nested deeper than can be written

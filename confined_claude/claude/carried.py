@@ -21,9 +21,9 @@ from ..text import as_dict, parse_json
 from . import approvals
 from .approvals import Item, digest_of
 from .host_commands import HostPaths, guarded_words, in_session
+from .host_settings import SETTINGS
 from .offer import HostConfig
 
-SETTINGS = "settings.json"
 _SETTINGS_BYTES, _STATE_BYTES = 1 << 20, 64 << 20
 # What reaches the session in one variable may have 128 KiB.
 _MOST_BYTES = 100_000

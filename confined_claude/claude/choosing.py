@@ -18,7 +18,7 @@ from .onboarding import GLOBAL_STATE, LEGACY_STATE
 from .sign_in import API_KEY, Chosen, choose
 from .source import AWS, Renewal, Source
 
-_CLAUDES, _PROJECTS_SETTINGS = ".claude", ("settings.json", "settings.local.json")
+_CLAUDES, _PROJECTS_SETTINGS = ".claude", (host_settings.SETTINGS, "settings.local.json")
 _NAME_LENGTH, _MOST_OTHERS = 64, 100
 
 

@@ -17,6 +17,7 @@ from ..fs.lock import lock_directory
 from ..text import as_dict, parse_json, repr_without
 
 CREDENTIALS = ".credentials.json"
+OAUTH = "claudeAiOauth"  # the sign-in in them
 LIMIT_BYTES = 1 << 20
 # Claude Code (2.1.332) holds it whenever it writes its credentials, and takes it for stale after 15 s.
 _CLAUDES_LOCK = ".storage-write.lock"
@@ -65,7 +66,7 @@ def read_host(path: Path) -> HostSignIn:
 
 def usable(credentials: Any) -> Mapping[str, Any] | None:
     """Return the OAuth part if it has an access token; a logged-out client leaves an empty one."""
-    oauth = as_dict(as_dict(credentials).get("claudeAiOauth"))
+    oauth = as_dict(as_dict(credentials).get(OAUTH))
     token = oauth.get("accessToken")
     return oauth if isinstance(token, str) and token else None
 

@@ -17,7 +17,7 @@ from ..state.store import state_of
 from ..text import as_dict, parse_json, repr_without
 from . import account, copied, credentials, expiry
 from .copied import Action, Copied, Decision, token_hash
-from .credentials import CREDENTIALS, HostSignIn, claudes_lock
+from .credentials import CREDENTIALS, OAUTH, HostSignIn, claudes_lock
 from .keychain import Keychain
 from .onboarding import GLOBAL_STATE
 
@@ -140,10 +140,10 @@ class Follower:
         if followed.decision.action is Action.KEEP:
             return followed
         # What else is there was signed in to inside, MCP servers for instance.
-        content = {key: value for key, value in _read(config).items() if key != "claudeAiOauth"}
+        content = {key: value for key, value in _read(config).items() if key != OAUTH}
         mine = copied.copy_of(followed.theirs.oauth) if followed.theirs.oauth else None
         if mine is not None:
-            content["claudeAiOauth"] = mine
+            content[OAUTH] = mine
         try:
             if content:
                 config.write(CREDENTIALS, json.dumps(content).encode())

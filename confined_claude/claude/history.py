@@ -24,11 +24,10 @@ from ..state.projects import Known
 from ..text import as_dict, normal_path, parse_json
 from ..workspace import CLAUDE_PROJECTS
 from .names import NAME_LENGTH, TRANSCRIPT, directory_name
-from .onboarding import GLOBAL_STATE
+from .onboarding import BACKUPS, GLOBAL_STATE, STATE_LOCK
 
 PROMPTS = "history.jsonl"
 _PASTES = "paste-cache"
-_BACKUPS = "backups"
 SESSION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PASTE = re.compile(r"([0-9a-f]{8,64})(?:\..*)?", re.DOTALL)
 # A transcript's first lines say where it was held, but may contain pictures.
@@ -247,9 +246,9 @@ def _forget_settings(config: Directory, scope: ProjectScope) -> Leftover:
     """Take the project out of the global state, and out of the copies that Claude keeps of it."""
     left = Leftover()
     if _without_project(parse_json(config.read(GLOBAL_STATE)), scope) is not None:
-        with lock_directory(config, f"{GLOBAL_STATE}.lock", LONGER_THAN_STALE_SECONDS) as is_locked:
+        with lock_directory(config, STATE_LOCK, LONGER_THAN_STALE_SECONDS) as is_locked:
             left += _rewrite(config, GLOBAL_STATE, scope) if is_locked else _leftover(config, GLOBAL_STATE, _BUSY)
-    with config.child_or_none(_BACKUPS) as backups:
+    with config.child_or_none(BACKUPS) as backups:
         for name in sorted(_names(backups)):
             if backups is not None and name.startswith(GLOBAL_STATE):
                 left += _rewrite(backups, name, scope)

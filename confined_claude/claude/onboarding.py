@@ -14,8 +14,11 @@ from ..text import as_dict, parse_json
 GLOBAL_STATE = ".claude.json"
 # Where there is one, the client (2.1.332) uses it in place of the other.
 LEGACY_STATE = ".config.json"
-# Claude Code remembers an approved API key by its last 20 characters.
-_KEY_SUFFIX = 20
+# The lock that Claude Code takes for its global state, and the directory of the copies that it makes of it.
+STATE_LOCK = f"{GLOBAL_STATE}.lock"
+BACKUPS = "backups"
+# Claude Code remembers an API key, approved or rejected, by its last characters.
+KEY_SUFFIX = 20
 _MOST_KEYS = 200  # one that is lent has a placeholder for each session
 # What begins so says that a notice was seen, hasSeenAutoDefaultNotice for instance.
 _SEEN = "hasSeen"
@@ -33,7 +36,7 @@ def skip(config: Directory, api_key: str, host_state: Callable[[], Any] = dict) 
     """
     if not _onboarded(config, api_key, dict):
         return
-    with lock_directory(config, f"{GLOBAL_STATE}.lock") as is_held:
+    with lock_directory(config, STATE_LOCK) as is_held:
         state = _onboarded(config, api_key, host_state) if is_held else None
         if state:
             with contextlib.suppress(RecursionError):  # nested deeper than can be written
@@ -51,7 +54,7 @@ def _onboarded(config: Directory, api_key: str, host_state: Callable[[], Any]) -
     responses = as_dict(state.get("customApiKeyResponses"))
     approved = responses.get("approved")
     approved = approved if isinstance(approved, list) else []
-    suffix = api_key[-_KEY_SUFFIX:]
+    suffix = api_key[-KEY_SUFFIX:]
     if state.get("hasCompletedOnboarding") is True and (not suffix or suffix in approved):
         return None
     if state.get("hasCompletedOnboarding") is not True:

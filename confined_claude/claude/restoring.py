@@ -12,9 +12,8 @@ from ..fs.directory import Directory
 from ..fs.lock import lock_directory, remove_locks_of_the_future
 from ..text import parse_json
 from .credentials import CREDENTIALS, LIMIT_BYTES
-from .onboarding import GLOBAL_STATE, LEGACY_STATE
+from .onboarding import BACKUPS, GLOBAL_STATE, LEGACY_STATE, STATE_LOCK
 
-_BACKUPS = "backups"
 _BACKUP = f"{GLOBAL_STATE}.backup."
 # The client keeps five.
 _MOST_BACKUPS = 10
@@ -55,7 +54,7 @@ def _rename_aside(config: Directory, name: str) -> str:
 def _restore_state(config: Directory) -> Iterator[str]:
     if not _is_damaged(config):
         return
-    with lock_directory(config, f"{GLOBAL_STATE}.lock") as is_held:
+    with lock_directory(config, STATE_LOCK) as is_held:
         if not is_held or not _is_damaged(config):
             return
         found = _newest_backup(config)
@@ -76,9 +75,9 @@ def _restore_state(config: Directory) -> Iterator[str]:
 def _set_aside(config: Directory) -> str:
     """Rename the global state, and return its new name, from ``config`` on. Raises OSError."""
     name = f"{GLOBAL_STATE}.corrupted.{_now_ms()}"
-    with contextlib.suppress(OSError), config.make(_BACKUPS) as backups:  # a session may have put a file there
+    with contextlib.suppress(OSError), config.make(BACKUPS) as backups:  # a session may have put a file there
         config.rename(GLOBAL_STATE, name, backups)
-        return f"{_BACKUPS}/{name}"
+        return f"{BACKUPS}/{name}"
     config.rename(GLOBAL_STATE, name)
     return name
 
@@ -107,7 +106,7 @@ def _is_damaged(config: Directory) -> bool:
 
 def _newest_backup(config: Directory) -> tuple[int, bytes] | None:
     """Return when Claude made its newest backup that can be used (milliseconds since 1970), and its content."""
-    with config.child_or_none(_BACKUPS) as backups:
+    with config.child_or_none(BACKUPS) as backups:
         if backups is None:
             return None
         made = []

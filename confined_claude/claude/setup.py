@@ -18,18 +18,19 @@ from ..errors import system_error
 from ..fs.directory import Directory, Location
 from ..fs.lock import locked
 from ..host import Host
+from ..settings.specs import OFF, ONCE
 from ..state import store
 from ..text import as_dict, parse_json, sha256
 from .approvals import DIRECTORY, LOCK
-from .carried import SETTINGS, HostSetup
+from .carried import HostSetup
 from .host_commands import INSIDE
+from .host_settings import SETTINGS
 from .offer import FOLLOWED, HostConfig, Offer, Offered, with_paths_inside
+from .onboarding import BACKUPS
 from .setup_settings import SettingsCopy, copy_of, text_of, without_hooks_of_0_1
 
-FOLLOW, ONCE, OFF = "follow", "once", "off"
 _MOST_BYTES = 16 << 20
 _LEFT_OUT = "Not all of your own Claude setup is in sessions: `confined-claude setup` says what is left out, and why."
-_BACKUPS = "backups"  # Claude Code's own
 
 
 class Copied(NamedTuple):
@@ -180,7 +181,7 @@ class Setup:
 
         Raises ConfinedError.
         """
-        kept = f"{_BACKUPS}/setup-{time.strftime('%Y%m%d-%H%M%S')}"
+        kept = f"{BACKUPS}/setup-{time.strftime('%Y%m%d-%H%M%S')}"
         with self._changing() as (config, record):
             for change in changes:
                 if change.inside is not None:

@@ -16,6 +16,7 @@ from .. import environment
 from ..text import repr_without
 from . import cloud
 from .host_settings import KEY_HELPER, HostSettings
+from .onboarding import KEY_SUFFIX
 from .source import KEY, Source
 
 CREDENTIALS_KIND = "credentials"
@@ -32,8 +33,6 @@ HOW_TO_SIGN_IN_LENT = (
 )
 
 AUTH_TOKEN, API_KEY, OAUTH_TOKEN = environment.SIGN_IN
-# Claude Code remembers an API key, allowed or refused, by its last characters.
-KEY_SUFFIX = 20
 # The entrypoint makes files of these, for the session's user alone, and takes them out of its environment.
 VALUE_VARIABLE = "CONFINED_CLAUDE_CREDENTIAL"
 SETTINGS_VARIABLE = "CONFINED_CLAUDE_SIGN_IN_SETTINGS"

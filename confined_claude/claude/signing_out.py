@@ -12,14 +12,14 @@ from ..errors import ConfinedError, system_error
 from ..fs.directory import Directory, Location
 from ..fs.lock import Lock, lock_directory
 from ..fs.removal import remove_tree
+from ..state.locks import locks_in
 from ..text import parse_json, sha256
-from .credentials import CREDENTIALS, LIMIT_BYTES, claudes_lock
-from .onboarding import GLOBAL_STATE, LEGACY_STATE
+from .credentials import CREDENTIALS, LIMIT_BYTES, OAUTH, claudes_lock
+from .onboarding import BACKUPS, GLOBAL_STATE, LEGACY_STATE, STATE_LOCK
 
-_BACKUPS = "backups"
 # Credentials, and the API key that the client (2.1.332) makes at a sign-in to the Console.
-_SIGN_IN = frozenset(("claudeAiOauth", "primaryApiKey"))
-_STATE_LOCK, _STATE_BYTES = f"{GLOBAL_STATE}.lock", 16 << 20
+_SIGN_IN = frozenset((OAUTH, "primaryApiKey"))
+_STATE_BYTES = 16 << 20
 # The client keeps five backups. A session may leave any number of any size, which nobody reads to the end.
 _MOST_COPIES, _MOST_BYTES = 50, 8 << 20
 # A session that never gives a lock of Claude's away does not keep a sign-in.
@@ -32,7 +32,7 @@ def kept_signed_out(config: Location, state: Location, tell: Callable[[str], obj
 
     Sessions that run at the same time share it: the last of them does it. ``state`` has their lock.
     """
-    with state.at("locks").make() as directory, Lock.make(directory, _lock_name(config)) as lock:
+    with locks_in(state).make() as directory, Lock.make(directory, _lock_name(config)) as lock:
         lock.acquire(shared=True)
         try:
             yield
@@ -58,7 +58,7 @@ def remove_sign_in(config: Directory) -> Iterator[str]:
     """
     try:
         is_found = _remove(config, CREDENTIALS, LIMIT_BYTES, claudes_lock(config, _PATIENCE_SECONDS))
-        is_found |= _remove(config, GLOBAL_STATE, _STATE_BYTES, lock_directory(config, _STATE_LOCK, _PATIENCE_SECONDS))
+        is_found |= _remove(config, GLOBAL_STATE, _STATE_BYTES, lock_directory(config, STATE_LOCK, _PATIENCE_SECONDS))
         is_found |= _remove_copies(config)
     except OSError as error:
         raise system_error("write to", config.path, error) from None
@@ -92,7 +92,7 @@ def _remove_copies(config: Directory) -> bool:
     beginnings = (f"{CREDENTIALS}.", f"{GLOBAL_STATE}.", LEGACY_STATE)
     copies = _Copies()
     is_found = copies.remove(config, [name for name in config.names() if name.startswith(beginnings)])
-    with config.child_or_none(_BACKUPS) as backups:
+    with config.child_or_none(BACKUPS) as backups:
         return (backups is not None and copies.remove(backups, backups.names())) or is_found
 
 

@@ -11,13 +11,12 @@ from ..image.recipe import image_chain
 from ..session.planning import listening_engine
 from ..settings.files import parse_words
 from ..settings.resolution import resolve
+from ..settings.specs import LATEST
 from ..state import sight
 from ..state.current import current_directory
 from ..state.facts import current_facts
 from ..state.store import state_of
 from ..workspace import Workspace
-
-_LATEST = "latest"
 
 
 def build(host: Host) -> None:
@@ -41,7 +40,7 @@ def _build(host: Host, rebuild: RebuildOptions) -> None:
     else:
         workspace = Workspace.current(host)
         settings, dockerfile = workspace.settings, workspace.files.dockerfile
-    if rebuild.claude not in (None, settings.claude_version) and settings.claude_version != _LATEST:
+    if rebuild.claude not in (None, settings.claude_version) and settings.claude_version != LATEST:
         raise ConfinedError(
             f"The setting claude_version is {settings.claude_version}, so sessions have that version.",
             "Change it there; see `confined-claude config` for where it is set.",

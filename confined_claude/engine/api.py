@@ -32,6 +32,8 @@ _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d{1,18})(?:\r|$)")
 _STATUS = re.compile(rb"HTTP/1\.\d ([1-5]\d\d)(?:[ \r]|$)")
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _REFUSED = 400
+MISSING = 404
+UNLIMITED = None  # for what takes as long as it takes
 
 
 class Answer:

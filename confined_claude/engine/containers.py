@@ -18,8 +18,8 @@ from ..background import Background
 from ..errors import EngineError
 from ..text import as_dict, parse_json
 from . import api, labels
-from .api import Answer
-from .failures import SECONDS, refused
+from .api import MISSING, UNLIMITED, Answer
+from .failures import NOT_UNDERSTOOD, SECONDS, refused
 
 if TYPE_CHECKING:
     from .mount import FileInside
@@ -36,7 +36,6 @@ _MOST_NAMES = 256
 # With the default keys the engine would hold back Ctrl-P, and a session could be detached and left running unnoticed.
 # No terminal that speaks UTF-8 ever sends these bytes.
 NO_DETACH = os.fsdecode(b"\xff,\xfe,\xff,\xfe")
-_MISSING = 404
 # Docker and Podman say it so.
 _TAKEN, _IN_USE = (409, 500), re.compile("container.* name .*is already in use by")
 # Podman's own API has what the one that is Docker's leaves out.
@@ -48,7 +47,6 @@ _OLDEST = {
     "Podman": ((4, 6), "Install Podman 4.6 or newer: with older ones, every session ends with exit code 0."),
     "Docker": ((1, 41), "Install Docker 20.10 or newer."),
 }
-_UNLIMITED = None
 
 # The engine
 
@@ -96,7 +94,7 @@ def refuse_too_old(version: Mapping[str, Any]) -> None:
 def _ask(what: str, seconds: float) -> dict[str, Any]:
     answer = api.ask("GET", f"/{what}", seconds=seconds).checked(f"tell its {what}").value
     if not isinstance(answer, dict):
-        raise refused(f"tell its {what}", "its answer cannot be understood")
+        raise refused(f"tell its {what}", NOT_UNDERSTOOD)
     return answer
 
 
@@ -115,7 +113,7 @@ def _listed(filters: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
     query = {"all": "1", "filters": json.dumps(filters)}
     found = api.ask("GET", "/containers/json", query).checked("list its containers").value
     if not isinstance(found, list):
-        raise refused("list its containers", "its answer cannot be understood")
+        raise refused("list its containers", NOT_UNDERSTOOD)
     return found
 
 
@@ -135,7 +133,7 @@ def may_exist(key: str) -> bool:
 def exists(name: str) -> bool:
     """Return whether there is a container of this name or id, running or not. Raises EngineError."""
     answer = api.ask("GET", f"/containers/{name}/json")
-    if answer.status != _MISSING:
+    if answer.status != MISSING:
         answer.checked("look for a container")
     return not answer.is_refusal
 
@@ -283,7 +281,7 @@ def end_of(identity: str) -> Answer:
     """Return the answer that comes once a container has ended and is removed; see ``exit_code``. Raises EngineError."""
     path, query = f"/containers/{identity}/wait", {"condition": "removed"}
     answer = api.begin("POST", path, query).checked("wait for the session")
-    answer.socket.settimeout(_UNLIMITED)
+    answer.socket.settimeout(UNLIMITED)
     return answer
 
 
@@ -297,7 +295,7 @@ def exit_code(end: Answer) -> int:
 
 def start(identity: str, name: str) -> None:
     """Start a created container, called ``name``. Raises EngineError with the engine's reason if it does not start."""
-    api.ask("POST", f"/containers/{identity}/start", seconds=_UNLIMITED).checked(f"start {name}")
+    api.ask("POST", f"/containers/{identity}/start", seconds=UNLIMITED).checked(f"start {name}")
 
 
 def start_arguments(identity: str, *, stdin: bool) -> list[str]:
@@ -341,7 +339,7 @@ def _remove(name: str, *, gracefully: bool) -> None:
         api.ask("POST", f"/containers/{name}/stop", query, seconds=seconds)
     deadline = time.monotonic() + _STOP_SECONDS
     while (removal := api.ask("DELETE", f"/containers/{name}", {"force": "1", "v": "1"})).is_refusal:
-        if removal.status == _MISSING:
+        if removal.status == MISSING:
             return
         if time.monotonic() > deadline:
             removal.checked(f"remove {name}")

@@ -27,6 +27,7 @@ PODMAN_HINT = (
 )
 # How long the engine may take for an answer.
 SECONDS = 60
+NOT_UNDERSTOOD = "its answer cannot be understood"
 _UNREACHABLE = r"(?i)(cannot|failed to|trying to) connect to|error during connect|docker endpoint"
 # It is not seen at all; or it is on a file system that only its user may enter, as with FUSE, and NFS with root_squash.
 OTHER_FILES = (

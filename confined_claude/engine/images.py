@@ -11,12 +11,12 @@ from typing import Any
 from ..errors import EngineError
 from ..text import as_dict, parse_json
 from . import api, containers, failures, labels, usage
+from .api import MISSING
 from .image import Image, chains_of, layers_of
 from .usage import Usage
 
 _MOST_BYTES = 16 << 20
 _MOST_AT_ONCE = 32
-_MISSING = 404
 
 
 class Images:
@@ -66,12 +66,12 @@ class Images:
         body = {"Image": identity, "Entrypoint": ["true"], "Cmd": ["true"]}
         with _understood(doing):
             created = api.ask("POST", "/containers/create", body=body)
-            if created.status == _MISSING:  # removed since it was listed
+            if created.status == MISSING:  # removed since it was listed
                 return None
             made = str(created.checked(doing).value["Id"])
         try:
             with api.begin("GET", f"/containers/{made}/archive", {"path": path}) as answer:
-                if answer.status == _MISSING:
+                if answer.status == MISSING:
                     return None
                 received = answer.checked(doing).head(_MOST_BYTES + 1, failures.SECONDS)
         finally:
@@ -134,7 +134,7 @@ def _usage(identity: str) -> Usage | None:
 def _asked(what: str, doing: str, **query: str) -> Any:
     """Return the engine's answer; None if there is no such thing. Raises EngineError, and ValueError for nonsense."""
     answer = api.ask("GET", f"/{what}", query)
-    if answer.status == _MISSING:
+    if answer.status == MISSING:
         return None
     if (value := answer.checked(doing).value) is None:
         raise ValueError
@@ -147,7 +147,7 @@ def _understood(doing: str) -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise failures.refused(doing, f"its answer cannot be understood ({type(error).__name__})") from None
+        raise failures.refused(doing, f"{failures.NOT_UNDERSTOOD} ({type(error).__name__})") from None
 
 
 def _counts(info: Mapping[str, Any]) -> bool:

@@ -7,9 +7,9 @@ from typing import Any
 
 from ..errors import EngineError
 from . import api
-from .api import Answer
+from .api import MISSING, UNLIMITED, Answer
 from .containers import KILLED
-from .failures import refused
+from .failures import NOT_UNDERSTOOD, refused
 
 _MARK = "CONFINED_CLAUDE_EXEC"
 # Runs as the session's own user, who may signal its own processes. What the command starts inherits the mark.
@@ -38,10 +38,8 @@ exec "$@"
 """
 # For a command in a session they are JSON, so ASCII: Ctrl-^ four times, a key that is hardly ever typed even once.
 _NO_EXEC_DETACH = "ctrl-^,ctrl-^,ctrl-^,ctrl-^"
-_MISSING = 404
 # A session may stop the tool's own commands in it, or have them print without end: they are its user's.
 _OWN_SECONDS, _MOST_PRINTED = 5.0, 1 << 16
-_UNLIMITED = None
 
 
 def prepare_command(
@@ -78,17 +76,17 @@ def prepare_command(
 def run_command(identity: str, *, terminal: bool) -> Answer:
     """Run what ``prepare_command`` has prepared, and return the stream of its input and output. Raises EngineError."""
     path, body = f"/exec/{identity}/start", {"Detach": False, "Tty": terminal}
-    return api.begin("POST", path, body=body, is_stream=True, seconds=_UNLIMITED).checked("run the command")
+    return api.begin("POST", path, body=body, is_stream=True, seconds=UNLIMITED).checked("run the command")
 
 
 def exit_code_of_command(identity: str) -> int | None:
     """Return the exit code of a command in a container; None while it runs. Raises EngineError."""
     answer = api.ask("GET", f"/exec/{identity}/json")
-    if answer.status == _MISSING:  # it went with its container
+    if answer.status == MISSING:  # it went with its container
         return KILLED
     found = answer.checked("tell how the command ended").value
     if not isinstance(found, dict):
-        raise refused("tell how the command ended", "its answer cannot be understood")
+        raise refused("tell how the command ended", NOT_UNDERSTOOD)
     return None if found.get("Running") or found.get("ExitCode") is None else int(found["ExitCode"])
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from ..errors import EngineError, system_error
 from ..text import as_dict, parse_json
 from . import api, containers, labels
-from .failures import OTHER_FILES, refused
+from .api import MISSING
+from .failures import NOT_UNDERSTOOD, OTHER_FILES, refused
 
 _DOING = "look at this machine's files"
 _FILES, _DIRECTORY = "/files", "/directory"
@@ -22,7 +23,6 @@ _FILES, _DIRECTORY = "/files", "/directory"
 _IMAGE = f"{labels.KIND}.{labels.CHECK}"
 # What an image without files is made from; there may be no other image yet.
 _EMPTY_ARCHIVE = bytes(10240)
-_MISSING = 404
 _STATUS = "X-Docker-Container-Path-Stat"
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?\d*(Z|[+-]\d\d:\d\d)")
 # What file systems, and what shares them with a virtual machine, keep of a time: nanoseconds and more.
@@ -50,7 +50,7 @@ def check(file: Path, content: bytes, directories: Sequence[Path], owner: str, *
         }
         made = str(api.ask("POST", "/containers/create", body=body).checked(_DOING).value["Id"])
         found = api.ask("GET", f"/containers/{made}/archive", {"path": f"{_FILES}/{file.name}"})
-        if found.status != _MISSING or not containers.exists(made):
+        if found.status != MISSING or not containers.exists(made):
             found.checked(_DOING)
         is_ours = not found.is_refusal and content in found.content
         looked_at = targets.items() if is_ours and looks_closer else ()
@@ -111,7 +111,7 @@ def _import_image(mark: Mapping[str, str]) -> str:
     answer = api.ask("POST", "/images/create", {"fromSrc": "-", "changes": changes}, _EMPTY_ARCHIVE).checked(_DOING)
     last = as_dict(parse_json(answer.content.splitlines()[-1] if answer.content else b""))
     if "status" not in last:
-        raise refused(_DOING, str(last.get("error") or "its answer cannot be understood"))
+        raise refused(_DOING, str(last.get("error") or NOT_UNDERSTOOD))
     return str(last["status"])
 
 

@@ -20,6 +20,7 @@ from ..engine.failures import DISK_HINT, is_disk_full
 from ..errors import ConfinedError, EngineError
 from ..fs.lock import Lock
 from ..host import Host
+from ..state.locks import locks_in
 from ..state.store import LOGS, state_of
 from ..text import as_dict, parse_json, strip_controls
 from .inventory import Inventory
@@ -79,7 +80,7 @@ def ensure(engine: Images, chain: ImageChain, host: Host, rebuild: RebuildOption
 
 @contextlib.contextmanager
 def _build_lock(host: Host, recipe: Recipe) -> Iterator[None]:
-    with state_of(host).at("locks").make() as locks, Lock.make(locks, f"image-{recipe.fingerprint}") as lock:
+    with locks_in(state_of(host)).make() as locks, Lock.make(locks, f"image-{recipe.fingerprint}") as lock:
         if not lock.try_acquire():
             say("Another start is building the image; waiting for it.")
             lock.acquire()
@@ -88,9 +89,9 @@ def _build_lock(host: Host, recipe: Recipe) -> Iterator[None]:
 
 def _build_shared(engine: Images, inventory: Inventory, recipe: Recipe, rebuild: RebuildOptions) -> None:
     before = engine.image(LATEST)
-    if before and not rebuild.is_wanted:
-        if reason := recipe.changes(as_dict(parse_json(before.labels.get(PARTS_LABEL)))):
-            say(f"The image is built again: {reason}.")
+    parts = as_dict(parse_json(before.labels.get(PARTS_LABEL))) if before else {}
+    if before and not rebuild.is_wanted and (reason := recipe.changes(parts)):
+        say(f"The image is built again: {reason}.")
     if rebuild.base or not engine.image(recipe.base):
         _fetch_base(engine, recipe.base)
     arguments = {"CLAUDE_VERSION": rebuild.claude, "CLAUDE_ASKED": secrets.token_hex(4)} if rebuild.claude else {}

@@ -14,6 +14,7 @@ from ..errors import ConfinedError, system_error
 from ..fs.directory import Directory, Location
 from ..fs.lock import locked
 from ..host import Host
+from ..state.locks import locks_in
 from ..state.store import refuse_newer, state_of
 from ..text import as_dict, parse_json
 from .recipe import FILES_LABEL, LATEST, REPOSITORY, SHARED_IMAGE_LABEL, shared
@@ -151,7 +152,7 @@ class Inventory:
 
         Raises ConfinedError if that is of a newer version.
         """
-        with locked(self._state.at("locks"), "images"), self._state.make() as directory:
+        with locked(locks_in(self._state), "images"), self._state.make() as directory:
             refuse_newer(parse_json(directory.read(_BUILT, _MOST_BYTES)), directory.path / _BUILT)
             yield directory
 

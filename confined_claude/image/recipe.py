@@ -16,12 +16,13 @@ from typing import NamedTuple
 
 from ..engine import labels
 from ..settings import Settings
+from ..settings.specs import BASE
+from ..system import APP
 from ..text import sha256
 from .certificates import extra_certificates
 
-REPOSITORY = "confined-claude"
+REPOSITORY = APP
 LATEST = f"{REPOSITORY}:latest"
-BASE = "debian:bookworm-slim"
 CONTEXT = Path(__file__).parents[1] / "container"
 
 # On a layer: the name of the shared image below it.

@@ -12,7 +12,6 @@ from .. import signals
 from ..claude import choosing
 from ..claude.carried import Carried, HostSetup
 from ..claude.names import has_conversations
-from ..claude.setup import OFF
 from ..claude.sign_in import Chosen
 from ..egress import local_networks
 from ..egress.ports import Published, Reservation
@@ -23,6 +22,7 @@ from ..host import Host, time_zone
 from ..image.recipe import image_chain
 from ..project import Project
 from ..project.boundaries import REPOSITORIES, mark_of
+from ..settings.specs import OFF
 from ..state import projects
 from ..state.facts import current_facts
 from ..state.store import state_of

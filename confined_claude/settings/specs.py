@@ -16,6 +16,10 @@ from .spec import OF_FIELDS, PREFIX, Kind, Spec
 OTHER_VARIABLES = (f"{PREFIX}TIMING", f"{PREFIX}EXEC")
 NEVER, ASK = "never", "ask"  # of the setting `push`
 GIVEN, LENT = "given", "lent"  # of the setting `sign_in`
+ONCE, OFF = "once", "off"  # of the setting `setup`
+PROFILE_NAME = r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?"
+BASE = "debian:bookworm-slim"
+LATEST = "latest"  # of the setting `claude_version`
 ENGINE = "engine"  # of the setting `runtime`: its own default
 
 # A path from the project's root, `*` for any part of a name. It cannot name what the guard itself depends on.
@@ -49,12 +53,12 @@ def _mounted(entry: str, root: Path) -> str:
 
 
 class Settings(NamedTuple):
-    """One session's settings. README.md has the table for users."""
+    """One session's settings. docs/reference/settings.md has the table for users."""
 
     profile: str = Spec(
         "host",
         "host, or a name like work",
-        r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?",
+        PROFILE_NAME,
         help="the account whose Claude config, sign-in and history the session has",
         meanings={"host": "the one that claude uses on this machine", "NAME": "that profile"},
     ).field()
@@ -72,13 +76,13 @@ class Settings(NamedTuple):
     agent_note: str = Spec("on", "on or off", scale=("off", "on")).field()
     caches: str = Spec("shared", "shared or project", scale=("project", "shared")).field()
     claude_version: str = Spec(
-        "latest",
+        LATEST,
         "latest, or a version like 2.1.330",
         r"[0-9A-Za-z][0-9A-Za-z.-]*",
         widens="sessions run that version of Claude Code, with whatever vulnerabilities it has",
     ).field()
     base: str = Spec(
-        "debian:bookworm-slim",
+        BASE,
         "the name of an image that is Debian 12",
         _IMAGE,
         widens="sessions, and the sidecars that confine their network, run whatever is in that image",

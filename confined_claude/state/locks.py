@@ -13,6 +13,11 @@ _LOCK = "shared-data"
 _PATIENCE_SECONDS = 1.0
 
 
+def locks_in(state: Location) -> Location:
+    """Return the directory of <state> with the locks that stand for more than one project."""
+    return state.at("locks")
+
+
 @contextlib.contextmanager
 def in_use(state: Location) -> Iterator[None]:
     """Keep the shared data from being cleaned until the end of the block or of this process."""
@@ -32,5 +37,5 @@ def held_alone(state: Location) -> Iterator[bool]:
 
 
 def _lock(state: Location) -> Lock:
-    with state.at("locks").make() as directory:
+    with locks_in(state).make() as directory:
         return Lock.make(directory, _LOCK)

@@ -15,6 +15,7 @@ from ..errors import ConfinedError
 from ..fs.directory import Directory
 from ..fs.lock import locked
 from ..host import CLAUDE_CONFIG_DIR, Host
+from ..settings.specs import PROFILE_NAME
 from ..text import normal_path, sha256
 from . import store
 from .store import state_of
@@ -23,7 +24,6 @@ from .store import state_of
 DEFAULT = "default"
 # The setting's word for the profile of the Claude config that the host itself uses.
 OF_HOST = "host"
-NAME = r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?"
 _FILE = "profiles.json"
 _LOCK = "profiles.lock"
 _SLUG_LENGTH = 22
@@ -117,7 +117,7 @@ def _name_for(source: Path, host: Host, recorded: Mapping[str, Path]) -> str:
     """Return the name of the profile of a Claude config that nobody has named: ``work`` for ``~/.claude-work``."""
     name = source.name.removeprefix(".claude-")
     is_free = name not in recorded and name not in (DEFAULT, OF_HOST)
-    if is_free and re.fullmatch(NAME, name) and source == _usual_source(host, name):
+    if is_free and re.fullmatch(PROFILE_NAME, name) and source == _usual_source(host, name):
         return name
     slug = re.sub(r"[^a-z0-9]+", "-", source.name.lower()).strip("-")[:_SLUG_LENGTH].strip("-")
     return f"{slug or 'claude'}-{sha256(os.fsencode(source))[:8]}"
@@ -137,5 +137,8 @@ def _read(state: Directory) -> dict[str, Path]:
     return {
         name: Path(source)
         for name, source in store.read_entries(state, _FILE, "profiles").items()
-        if re.fullmatch(NAME, name) and isinstance(source, str) and source.startswith("/") and "\0" not in source
+        if re.fullmatch(PROFILE_NAME, name)
+        and isinstance(source, str)
+        and source.startswith("/")
+        and "\0" not in source
     }

@@ -9,7 +9,6 @@ import sysconfig
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from ...claude import account, choosing
 from ...claude.config import ClaudeConfig
@@ -20,6 +19,7 @@ from ...engine.image import Image
 from ...fs.directory import Location
 from ...host import Host
 from ...image.recipe import ImageChain
+from ..installers import installer_of
 from .results import Result, ok, problem, warning
 
 _MIB, _GIB = 1 << 20, 1 << 30
@@ -43,26 +43,9 @@ def git_command(host: Host) -> Result:
     return warning(what, "Install git (Debian, Ubuntu: apt-get install git).")
 
 
-class _Installer(NamedTuple):
-    """A program that installs each tool in an environment of its own, which has the file ``mark``.
-
-    ``path_command`` puts the tools' commands on PATH. With ``option`` it exposes those of dependencies, such as inv.
-    """
-
-    mark: str
-    path_command: str
-    option: str
-
-
-_INSTALLERS = (
-    _Installer("pipx_metadata.json", "pipx ensurepath", "pipx install --include-deps"),
-    _Installer("uv-receipt.toml", "uv tool update-shell", "uv tool install --with-executables-from invoke,copier"),
-)
-
-
 def own_commands(host: Host, prefix: Path = Path(sys.prefix)) -> Result:
     """Check that the commands which a shell finds are this installation's, in the environment ``prefix``."""
-    installer = next((each for each in _INSTALLERS if (prefix / each.mark).exists()), None)
+    installer = installer_of(prefix)
     faults: list[str] = []
     hints: list[str] = []
     for name in ("confined-claude", "inv"):

@@ -19,6 +19,7 @@ from ...fs.usage import in_words
 from ...session.listing import Session
 from ...state.profiles import DEFAULT
 from ...text import counted, escape
+from ..installers import installer_of
 from .model import CLEAN, CLEAN_ALL, CLEAN_GLOBAL, CLEAN_GLOBAL_ALL, Data, KnownProject, SessionUsage, Status
 
 _PLAIN, _TITLE, _YELLOW = "", "bold", "yellow"
@@ -41,15 +42,12 @@ def lines(found: Status, home: Path, width: int | None = None, height: int | Non
     return _Text(found, home, width).lines(height)
 
 
-# The file that a program leaves in the environment in which it has installed this tool.
-_UNINSTALLERS = {"pipx_metadata.json": "pipx uninstall", "uv-receipt.toml": "uv tool uninstall"}
-
-
 def _uninstall(prefix: Path) -> tuple[str, str]:
     """Return the command that uninstalls what is in ``prefix``, and what it does."""
     if (prefix / "installed").exists():
         return "./install.sh --uninstall", "in the clone: removes everything, images included, and asks about your data"
-    command = next((command for mark, command in _UNINSTALLERS.items() if (prefix / mark).exists()), "pip uninstall")
+    installer = installer_of(prefix)
+    command = installer.uninstall if installer is not None else "pip uninstall"
     return f"{command} confined-claude", "removes the tool; run it last"
 
 
