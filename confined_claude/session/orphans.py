@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .. import signals
 from ..console import say
 from ..egress import blocked
-from ..egress.network import sidecar_name
+from ..egress.network_parts import sidecar_name
 from ..engine import containers
 from ..errors import INTERRUPTED, ConfinedError
 from ..guard import records

@@ -16,7 +16,7 @@ from terminals import terminal
 
 from confined_claude.claude.names import directory_name
 from confined_claude.commands.clean import Options, clean
-from confined_claude.egress.network import sidecar_name
+from confined_claude.egress.network_parts import sidecar_name
 from confined_claude.engine.images import Images
 from confined_claude.engine.labels import KEY, KIND, OWNER, PROJECT, SIDECAR
 from confined_claude.host import Host

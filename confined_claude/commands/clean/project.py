@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ...claude import history, tokens
 from ...claude.history import ProjectScope
-from ...egress.network import sidecar_name
+from ...egress.network_parts import sidecar_name
 from ...engine import containers, labels
 from ...errors import ConfinedError, system_error
 from ...fs.directory import Directory, Location
