@@ -43,12 +43,14 @@ _ANY_PORT = ("--sysctl", "net.ipv4.ip_unprivileged_port_start=0")
 class SidecarPlan(NamedTuple):
     """The container beside a session's that controls its network.
 
-    ``arguments`` are those of ``docker run``. If ``must_exist_first``, it must exist before the session's container is
-    created, and if ``must_run_first``, it must run before the session is started; else the session waits for it. It
-    reads ``config``, which may have passwords, from the file CONFIG in ``directory``, which it shares with the host.
+    ``arguments`` are those of ``docker run``, with its ``image`` and what runs in that. If ``must_exist_first``, it
+    must exist before the session's container is created, and if ``must_run_first``, it must run before the session is
+    started; else the session waits for it. It reads ``config``, which may have passwords, from the file CONFIG in
+    ``directory``, which it shares with the host.
     """
 
     name: str
+    image: str
     arguments: tuple[str, ...]
     must_exist_first: bool = False
     must_run_first: bool = True
@@ -142,7 +144,7 @@ def _internet_by_sidecar(parts: NetworkParts) -> Egress:
     name = sidecar_name(parts.key)
     # Podman looks for it when the session's container is created. A network belongs to a namespace of users, and the
     # session has to be in that as well.
-    sidecar = SidecarPlan(name, arguments, must_exist_first=parts.engine.podman)
+    sidecar = SidecarPlan(name, parts.image, arguments, must_exist_first=parts.engine.podman)
     if parts.lent:
         config = allowlist_config(parts.workspace, parts.blocked_networks, opens_all=True)
         sidecar = sidecar._replace(directory=parts.workspace.egress.at(parts.key), config=config)
@@ -200,6 +202,7 @@ def _allowlist(parts: NetworkParts) -> Egress:
     )
     sidecar = SidecarPlan(
         sidecar_name(parts.key),
+        parts.image,
         arguments,
         must_exist_first=True,
         must_run_first=False,

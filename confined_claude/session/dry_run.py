@@ -135,10 +135,9 @@ def _sidecar(plan: SidecarPlan, program: str) -> Iterator[str]:
         directory = quote(str(plan.directory.path))
         yield f"mkdir -m 700 -p {directory}"
         yield f"printf %s {quote(mask_config(plan.config, MASK))} >{directory}/{CONFIG}"
-    image = plan.arguments[plan.arguments.index("--entrypoint") + 2]
     if "--interactive" in plan.arguments:
         yield "# A start tells it by its standard input what it lends; here that is nothing."
-    yield f"{_command(program, 'run', plan.arguments, image)} </dev/null &"
+    yield f"{_command(program, 'run', plan.arguments, plan.image)} </dev/null &"
     running = f"{program} inspect --format '{{{{.State.Status}}}}' {plan.name} 2>&1 | grep -q running"
     yield f"until {running}; do sleep 0.1; done"
 

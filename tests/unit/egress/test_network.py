@@ -126,6 +126,7 @@ def mounts(arguments: tuple[str, ...]) -> list[dict[str, str]]:
 def test_a_sidecar_is_confined_and_leaves_nothing(network: str, host: Host) -> None:
     arguments = sidecar(planned(host, network)).arguments
     assert sidecar(planned(host, network)).name == NAME
+    assert arguments[arguments.index("--entrypoint") + 2] == sidecar(planned(host, network)).image
     assert values_of("--name", arguments) == [NAME]
     assert values_of("--cap-drop", arguments) == ["ALL"]
     assert values_of("--security-opt", arguments) == ["no-new-privileges"]

@@ -30,7 +30,7 @@ from .test_blocked import ONE, text_of
 __all__ = ["docker"]
 CONFIG = '{"allow": []}'
 ARGUMENTS = ("--name", "a-name", "--label", f"{labels.KIND}={labels.SIDECAR}", "--interactive", "an:image", "a", "b")
-PLAIN = SidecarPlan("a-name", ARGUMENTS)
+PLAIN = SidecarPlan("a-name", "an:image", ARGUMENTS)
 PORT = "driver failed programming external connectivity: Bind for 127.0.0.1:5173 failed: port is already allocated"
 
 
@@ -55,7 +55,7 @@ def sidecar(docker: FakeEngine, workspace: Workspace) -> Sidecar:
 def shared(workspace: Workspace) -> SidecarPlan:
     """A sidecar that shares a directory with the host."""
     directory = workspace.egress.at("key")
-    return SidecarPlan("a-name", ARGUMENTS, must_exist_first=True, directory=directory, config=CONFIG)
+    return SidecarPlan("a-name", "an:image", ARGUMENTS, must_exist_first=True, directory=directory, config=CONFIG)
 
 
 def config_of(plan: SidecarPlan) -> Path:
