@@ -14,22 +14,22 @@ import glob
 import os
 import re
 import shlex
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ..engine.mount import Mount
 from ..errors import ConfinedError, system_error
-from ..fs.directory import Directory, Location
+from ..fs.directory import Location
 from ..fs.spelling import as_listed
 from ..host import Host
+from ..project.mounts import overlap
 from ..text import escape, folded, named
 from . import gitindex
 from .gitobjects import blob_id
 from .repository import Repository
-from .rules import DEPENDENCY_DIRECTORIES
 from .stored import stored
+from .tree_walk import TooMuch, walk
 
 # What is mounted over others, in <data>.
 STAND_INS, FILE, DIRECTORY = "stand-ins", "file", "directory"
@@ -37,15 +37,9 @@ _READ_ONLY = {FILE: 0o444, DIRECTORY: 0o555}
 _MAX_HIDDEN = 300  # mounts, each of which a start takes a moment for
 _MAX_ENTRIES = 1_000_000
 _MAX_SECONDS = 10.0
-_ENTRIES_PER_CLOCK = 1024
-_MAX_DEPTH = 100
 _MAX_INDEX_BYTES = 128 << 20
 _MAX_NAMED = 3
 _OF_CLAUDE = re.compile(r"/\.claude/settings(\.local)?\.json$")
-
-
-class TooMuch(Exception):
-    """A look through a tree has reached its bounds."""
 
 
 class Hidden(NamedTuple):
@@ -142,7 +136,7 @@ def find(
                     beyond += [f"{glob.escape(path)}/{rest}" for rest in further if path]
                 if not (is_matched and path):
                     continue  # or it leads nowhere that a session sees
-                led = (is_link or by_link) and any(_overlap(root / path, place) for place in protected)
+                led = (is_link or by_link) and any(overlap(root / path, place) for place in protected)
                 if led or _OF_CLAUDE.search(f"/{folded(path)}"):
                     kept.add(path)
                 elif is_directory:
@@ -186,10 +180,6 @@ def around(repository: Repository, root: Path) -> Hidden | None:
             "`git worktree move` moves a worktree out of it.",
         )
     return Hidden(repository.common, tuple(found[False]), tuple(found[True]), ways[1:])
-
-
-def _overlap(one: Path, other: Path) -> bool:
-    return one == other or one in other.parents or other in one.parents
 
 
 def _real(root: Path, path: str, passed: Collection[str]) -> str:
@@ -247,64 +237,6 @@ def _blob(root: Path, path: str, like: str) -> str:
     *parents, name = path.split("/")
     content = Location(root, tuple(parents)).read(name)
     return "" if content is None else blob_id(content, like)
-
-
-def walk(
-    root: Path,
-    passed: Collection[str],
-    most: int,
-    seconds: float,
-    closed: Callable[[str], object] = lambda _path: None,
-) -> Iterator[tuple[Directory, str, list[os.DirEntry[str]]]]:
-    """Yield each directory of the tree at ``root``, open, with its path, which ends with a slash, and its entries.
-
-    What is git's, directories of packages and those at the paths ``passed`` are passed over, and no link is followed.
-    What cannot be opened is left out; ``closed`` is told of the path of what its owner could open again, and of the
-    root's, which is empty. Raises TooMuch beyond ``most`` entries or so many seconds.
-    """
-    deadline, left = time.monotonic() + seconds, most
-
-    def below(directory: Directory, prefix: str, depth: int) -> Iterator[tuple[Directory, str, list[os.DirEntry[str]]]]:
-        nonlocal left
-        entries, inner = [], []
-        with directory.entries() as listing:
-            for entry in listing:
-                left -= 1
-                if left < 0 or (not left % _ENTRIES_PER_CLOCK and time.monotonic() > deadline):
-                    raise TooMuch
-                if entry.name == ".git":
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    if entry.name in DEPENDENCY_DIRECTORIES or prefix + entry.name in passed:
-                        continue
-                    inner.append(entry.name)
-                entries.append(entry)
-        yield directory, prefix, entries
-        for name in inner if depth < _MAX_DEPTH else ():
-            try:
-                with directory.child(name) as opened:
-                    yield from below(opened, f"{prefix}{name}/", depth + 1)
-            except PermissionError:
-                if _is_ours(directory, name):
-                    closed(prefix + name)
-            except OSError:
-                continue  # it is gone, or a link by now
-
-    try:
-        with Location(root).open() as top:
-            yield from below(top, "", 0)
-    except OSError:
-        closed("")
-
-
-def _is_ours(directory: Directory, name: str) -> bool:
-    """Return whether a session could open what is closed now: it acts as the user. So it is in case of doubt."""
-    try:
-        return os.stat(name, dir_fd=directory.fileno(), follow_symlinks=False).st_uid == os.geteuid()
-    except PermissionError:
-        return True
-    except OSError:
-        return False
 
 
 class _Patterns:

@@ -15,8 +15,9 @@ from ..fs.directory import Directory
 from ..project import SCAFFOLD
 from ..text import escape, named
 from . import repository
-from .hiding import TooMuch, names_held, walk
+from .hiding import names_held
 from .pins import virtual_environments
+from .tree_walk import TooMuch, walk
 
 _MAX_ENTRIES = 50_000
 _MAX_SECONDS = 0.3

@@ -125,9 +125,10 @@ def _linked(source: Path, link: Path) -> ConfinedError:
 
 
 def _refuse_overlap(mount: HostMount, other: str, source: Path, target: Path) -> None:
-    if _overlap(mount.source, source) or _overlap(mount.target, target):
+    if overlap(mount.source, source) or overlap(mount.target, target):
         raise ConfinedError(f"The mount of {mount} overlaps with {other}.", "Leave one of them out.")
 
 
-def _overlap(one: Path, other: Path) -> bool:
+def overlap(one: Path, other: Path) -> bool:
+    """Return whether one of two paths is the other, or is in it."""
     return one == other or one in other.parents or other in one.parents
