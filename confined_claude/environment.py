@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-HOST_GATEWAY = "host.docker.internal"
+from .container.egress import networks
+
+HOST_GATEWAY = networks.HOST_GATEWAY
 
 # The variables that sign in, in the order in which Claude Code prefers them.
 SIGN_IN = ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN")

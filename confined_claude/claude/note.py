@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..environment import HOST_GATEWAY
 from ..project import CONTAINER_HOME
 from ..settings import Settings
 from ..settings.specs import NEVER
@@ -89,7 +90,7 @@ def _lines(
     )
     yield f"- Network: {_network(settings)}"
     for port in relayed:
-        yield f"- Port {port} of the user's machine is `localhost:{port}` here, and `host.docker.internal:{port}`."
+        yield f"- Port {port} of the user's machine is `localhost:{port}` here, and `{HOST_GATEWAY}:{port}`."
     if published:
         served = ", ".join(f"port {port} at localhost:{outside}" for port, outside in published)
         yield f"- The user reaches what you serve, on localhost or all addresses: {served}. No other port is reachable."

@@ -14,6 +14,7 @@ from ..claude.note import note
 from ..claude.offer import Offer
 from ..claude.setup import Change, Setup
 from ..console import ask, confirmed, show
+from ..egress import endpoints
 from ..environment import HOST_GATEWAY
 from ..errors import ConfinedError, EngineError, ReviewNeeded
 from ..fs.usage import Size, in_words
@@ -103,14 +104,16 @@ def lines(
 def _unreachable(item: Item, settings: Settings) -> str:
     """Return why a session's network does not reach what an item talks to; empty if it may, or if it talks to none."""
     url = item.inside.get("url")
-    host = (urlsplit(url).hostname or "") if isinstance(url, str) else ""
-    if not host or host == HOST_GATEWAY or settings.network not in ("none", "allowlist"):
+    if not isinstance(url, str) or settings.network not in ("none", "allowlist"):
+        return ""
+    if (urlsplit(url).hostname or HOST_GATEWAY) == HOST_GATEWAY:
         return ""
     if settings.network == "none":
         return "the session has no network to reach it"
-    names = [entry.partition(":")[0] for entry in settings.allow]
-    is_allowed = any(host == name or (name.startswith("*.") and host.endswith(name[1:])) for name in names)
-    return "" if is_allowed else f'with network = "allowlist" it needs `allow = ["{host}"]`'
+    needed = endpoints.host_of(url)
+    if not needed or endpoints.is_allowed(needed, settings.allow):
+        return ""
+    return f'with network = "allowlist" it needs `allow = ["{needed}"]`'
 
 
 def _status(item: Item, decided: dict[str, bool]) -> str:

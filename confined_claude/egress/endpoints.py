@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from .. import environment
 from ..claude import cloud
 from ..environment import HOST_GATEWAY, PROXIES
+from ..settings import SPECS
 from ..workspace import Workspace
 
 _PORTS = {"http": 80, "https": 443}
+_USUAL_PORTS = frozenset(_PORTS.values())
 _ENDPOINT = "|".join((*PROXIES, "OTEL_.*_ENDPOINT"))
 _HOST = r"[A-Za-z0-9_.:-]+"
 
@@ -48,6 +50,33 @@ def api(environ: Mapping[str, str]) -> tuple[str, int]:
     default = (hosts[0], _API[1]) if hosts else _API
     base = variables(environ).get(used.base_url if used else "ANTHROPIC_BASE_URL", "")
     return next(pairs({"": base}), default)
+
+
+def host_of(url: str) -> str:
+    """Return the host of a URL as an allowlist names it, with an unusual port.
+
+    It is empty in doubt, as a part of a password can look like one, and for what no allowlist can have.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return ""
+    if port is not None and "@" not in parts.netloc and "@" in url:
+        return ""
+    host = host if port is None or port in _USUAL_PORTS else f"{host}:{port}"
+    return host if SPECS["allow"].allows(host) else ""
+
+
+def is_allowed(host: str, entries: Iterable[str]) -> bool:
+    """Return whether one of the ``entries`` of `allow` is about ``host``, which has its port if that is unusual."""
+    name, _, port = host.partition(":")
+    ports = {port} if port else {"", *map(str, _USUAL_PORTS)}
+    split = (entry.partition(":") for entry in entries)
+    return any(
+        its_port in ports and (name == its_name or (its_name[:2] == "*." and name.endswith(its_name[1:])))
+        for its_name, _, its_port in split
+    )
 
 
 def allowlist_config(workspace: Workspace, blocked_networks: Sequence[str], *, opens_all: bool = False) -> str:

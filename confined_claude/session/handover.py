@@ -12,19 +12,14 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from .. import environment
 from ..claude.sign_in import Chosen
 from ..engine.mount import FileInside
 from ..errors import ConfinedError
 from ..project import CONTAINER_HOME
-from ..settings import SPECS
 
 SECRETS_FILE, VARIABLES_FILE = "run/confined-claude/secrets", "run/confined-claude/variables"
-_URL = r"(?i)(?=(https?://[^\s'\"]{1,2000}))"  # one may stand right behind another
-_MACHINE = r"(?m)^[ \t]*machine\s+([A-Za-z0-9.-]+)"
-_USUAL_PORTS = (None, 80, 443)
 
 
 def files(
@@ -63,12 +58,6 @@ def is_of_cloud(name: str, sign_in: Chosen) -> bool:
     return cloud is not None and (cloud.has(name) or name.startswith(environment.PREFIXES[cloud.family]))
 
 
-def left_out(given: Iterable[str], sign_in: Chosen | None) -> Iterator[str]:
-    """Yield a line on the variables that the session does not have because of its sign-in."""
-    if sign_in and (names := [name for name in given if is_of_cloud(name, sign_in)]):
-        yield f"{', '.join(names)} would conflict with the session's sign-in by {sign_in.kind}, and is left out."
-
-
 def refuse_overlap(path: str, others: Iterable[str], what: str) -> None:
     """Raise ConfinedError for a secret's path that is one of ``others``, or in one, or the other way round."""
     for other in others:
@@ -77,28 +66,3 @@ def refuse_overlap(path: str, others: Iterable[str], what: str) -> None:
                 f"A secret cannot be the file {path} in the session: {what}{'' if other == path else f', at {other}'}.",
                 "Give it another place with as_file, ~/.netrc for instance.",
             )
-
-
-def hosts_to_allow(given: Mapping[str, str], own: Mapping[str, bytes], allow: Iterable[str]) -> Iterator[str]:
-    """Yield the lines that propose hosts, which variables and files name in URLs or as a netrc, for an allowlist."""
-    allowed = tuple(allow)
-    texts = {**given, **{path: os.fsdecode(content) for path, content in own.items()}}
-    for name, text in texts.items():
-        for host in sorted(
-            {*filter(None, map(_host, re.findall(_URL, text))), *map(str.lower, re.findall(_MACHINE, text))}
-        ):
-            if not any(host == each or (each[:2] == "*." and host.endswith(each[1:])) for each in allowed):
-                yield f'{name} names {host}. If this allowlist is to have it: allow = ["{host}"]'
-
-
-def _host(url: str) -> str:
-    """Return the host of a URL with an unusual port; empty in doubt: a part of a password can look like one."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        return ""
-    if port is not None and "@" not in parts.netloc and "@" in url:
-        return ""
-    host = host if port in _USUAL_PORTS else f"{host}:{port}"
-    return host if SPECS["allow"].allows(host) else ""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .. import environment
-from ..claude.sign_in import not_counted
+from ..claude.sign_in import Chosen, not_counted
+from ..egress import endpoints
 from ..settings import openings
 from ..settings.specs import NEVER
 from ..text import escape, named
@@ -20,6 +23,8 @@ _NO_NETWORK = "This session has no network: Claude Code cannot reach its model a
 _NO_REPOSITORY = "There is no git repository here. With one (`git init`) you can see what Claude changes, and undo it."
 _ROOTLESS = "This engine is rootless: in the session you are uid 0, which is you on this machine."
 _MOST_NAMED = 3
+_URL = r"(?i)(?=(https?://[^\s'\"]{1,2000}))"  # one may stand right behind another
+_MACHINE = r"(?m)^[ \t]*machine\s+([A-Za-z0-9.-]+)"
 _ROOT = "You are root, so this session is uid 0 in its container: see SECURITY.md."
 
 
@@ -60,9 +65,9 @@ def remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
         yield f"Programs on this machine listen in what is mounted, and the session can reach them: {_few(sockets)}."
     if facts.given:
         yield from facts.given.remarks
-        yield from handover.left_out(facts.given.variables, facts.sign_in)
+        yield from _left_out(facts.given.variables, facts.sign_in)
         if workspace.settings.network == "allowlist":
-            yield from handover.hosts_to_allow(facts.given.variables, facts.given.files, workspace.settings.allow)
+            yield from hosts_to_allow(facts.given.variables, facts.given.files, workspace.settings.allow)
     yield from not_counted(facts.set_inside, workspace.project.root, environment.cloud_in(workspace.host.environ))
     yield from facts.git.remarks
     if facts.engine.maps_caller_to_root:
@@ -80,6 +85,23 @@ def remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
         )
     elif not (facts.has_repository or facts.is_versioned):
         yield _NO_REPOSITORY
+
+
+def _left_out(given: Iterable[str], sign_in: Chosen | None) -> Iterator[str]:
+    """Yield a line on the variables that the session does not have because of its sign-in."""
+    if sign_in and (names := [name for name in given if handover.is_of_cloud(name, sign_in)]):
+        yield f"{', '.join(names)} would conflict with the session's sign-in by {sign_in.kind}, and is left out."
+
+
+def hosts_to_allow(given: Mapping[str, str], own: Mapping[str, bytes], allow: Iterable[str]) -> Iterator[str]:
+    """Yield the lines that propose hosts, which variables and files name in URLs or as a netrc, for an allowlist."""
+    entries = tuple(allow)
+    texts = {**given, **{path: os.fsdecode(content) for path, content in own.items()}}
+    for name, text in texts.items():
+        of_urls = filter(None, map(endpoints.host_of, re.findall(_URL, text)))
+        for host in sorted({*of_urls, *map(str.lower, re.findall(_MACHINE, text))}):
+            if not endpoints.is_allowed(host, entries):
+                yield f'{name} names {host}. If this allowlist is to have it: allow = ["{host}"]'
 
 
 def _few(paths: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .blocked import Blocked
+from .networks import SIDECARS
 from .policy import Policy
 from .proxy import LIMITS, Info, Proxy
 from .relay import cancel, discard
@@ -34,7 +35,7 @@ from .request import parse_target
 if TYPE_CHECKING:
     from .lender import Lender
 
-SOCKET = Path("/run/confined-claude-egress/socket")
+SOCKET = Path(SIDECARS["allowlist"])
 REGISTRIES = Path("/opt/confined-claude/registries")
 
 _JOIN_SECONDS = 60.0

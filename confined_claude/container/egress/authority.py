@@ -11,8 +11,8 @@ import ssl
 import subprocess
 from collections.abc import Sequence
 
-# The image's own, with those of a company.
-BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+from .networks import BUNDLE
+
 _OPENSSL = "/usr/bin/openssl"
 _DAYS = "825"  # longer than any session, and not too long for any client
 _SECONDS = 20

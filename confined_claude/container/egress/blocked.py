@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-# Each start asks for it, to see it refused.
-_SELF_TEST = "self-test.confined-claude.invalid"
+from .networks import SELF_TEST
+
 _MOST_ENTRIES = 1000
 _LONGEST_TEXT = 255
 
@@ -39,7 +39,7 @@ class Blocked:
 
     def record(self, host: str, port: int, reason: str) -> None:
         """Count a refusal of ``host`` and ``port`` for ``reason``."""
-        if host == _SELF_TEST:
+        if host == SELF_TEST:
             return
         self.changed = True
         key = (_printable(host), port, reason)

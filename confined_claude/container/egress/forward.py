@@ -20,13 +20,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
-from .networks import SOCKETS, gateways
+from .networks import HOST_GATEWAY, PROXY_PORT, SOCKETS, gateways
 from .pipe import SECONDS, Dial, serve
 
 # What the tool says once it is connected to the port.
 CONNECTED = b"+"
-PROXY = ("127.0.0.1", 3128)
-HOST = "host.docker.internal"
+PROXY = ("127.0.0.1", PROXY_PORT)
 _LOOPBACKS = ("127.0.0.1", "::1")
 
 
@@ -89,7 +88,9 @@ def to_host(port: int, via: str) -> socket.socket:
     with contextlib.suppress(OSError):
         return _checked(f"{SOCKETS}/{port}", "", CONNECTED)
     if via == "proxy":
-        return _checked(PROXY, f"CONNECT {HOST}:{port} HTTP/1.1\r\nHost: {HOST}:{port}\r\n\r\n", b"HTTP/1.1 200")
+        return _checked(
+            PROXY, f"CONNECT {HOST_GATEWAY}:{port} HTTP/1.1\r\nHost: {HOST_GATEWAY}:{port}\r\n\r\n", b"HTTP/1.1 200"
+        )
     return socket.create_connection((via, port), SECONDS)
 
 

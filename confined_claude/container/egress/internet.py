@@ -12,8 +12,10 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from .networks import SIDECARS
+
 # In the network that the session's container joins: whatever can connect there is behind the rules.
-ADDRESS = "\0confined-claude"
+ADDRESS = SIDECARS["internet"]
 JOIN_SECONDS = 60
 _NOBODY = 65534
 

@@ -23,21 +23,17 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from .networks import gateways
+from .networks import BUNDLE, PROXY_PORT, SELF_TEST, SIDECARS, gateways
 
 TIE = 9
-SIDECARS = {"internet": "\0confined-claude", "allowlist": "/run/confined-claude-egress/socket"}
-PROXY_PORT = 3128
 _DNS_PORT = 53
 _CHUNK = 1 << 16
-_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 _CERTIFICATES = "/usr/local/share/ca-certificates"
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _SECONDS = 30
 _REACH_SECONDS = 5
 _ENGINE_ERROR = 3
 _KERNEL = "kernel="
-_SELF_TEST = "self-test.confined-claude.invalid:443"
 # Of a network for documentation, which nobody has.
 _OUTSIDE = ("198.51.100.1", 443)
 # A runtime with a kernel of its own may refuse what others connect to.
@@ -114,7 +110,7 @@ def _answer(tie: socket.socket) -> tuple[bytes, bytes]:
 
 def _trust(certificate: bytes) -> None:
     """Have programs trust ``certificate``, also after they have updated what they trust."""
-    for path in (f"{_CERTIFICATES}/confined-claude/lent.crt", _BUNDLE):
+    for path in (f"{_CERTIFICATES}/confined-claude/lent.crt", BUNDLE):
         with open(path, "ab") as file:
             file.write(b"\n" + certificate + b"\n")
 
@@ -163,7 +159,7 @@ def _is_closed() -> bool:
 def _check_allowlist(needed: str) -> None:
     if not _is_closed():
         _fail("there is a way out beside the proxy")
-    if _ask_proxy(_SELF_TEST) != "403":
+    if _ask_proxy(f"{SELF_TEST}:443") != "403":
         _fail("the proxy does not refuse what is not allowed")
     if needed != "-" and _ask_proxy(needed) != "200":
         print(f"confined-claude: {needed} cannot be reached; Claude Code needs it.", file=sys.stderr)

@@ -19,6 +19,7 @@ import h11
 
 from . import authority
 from .lent import Lent, check, outgoing, parse
+from .networks import BUNDLE
 from .relay import CHUNK, HEAD_BYTES, Encrypted, Flow, cancel, exchange, new_origin, next_event, receive
 from .request import Refused, Target
 
@@ -43,7 +44,7 @@ class Lender:
     it cannot have certificates.
     """
 
-    def __init__(self, targets: Sequence[Target], log: Callable[[str], None], trusted: str = authority.BUNDLE) -> None:
+    def __init__(self, targets: Sequence[Target], log: Callable[[str], None], trusted: str = BUNDLE) -> None:
         self.targets = tuple(targets)
         self.secrets: tuple[Lent, ...] = ()
         self._log = log

@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from .allowlist import Sidecar, silence
 from .internet import ADDRESS, JOIN_SECONDS
-from .join import PROXY_PORT
+from .networks import PROXY_PORT
 from .policy import Policy
 from .proxy import Info
 

@@ -20,6 +20,16 @@ CLOSED = """
 _HAS_GATEWAY = 0x2
 # Where a session has the sockets that lead to ports of the host: see forward.py.
 SOCKETS = "/run/confined-claude-ports"
+# Where a session meets its sidecar, by the mode of its network.
+SIDECARS = {"internet": "\0confined-claude", "allowlist": "/run/confined-claude-egress/socket"}
+# The proxy's, on the loopback of a session with an allowlist.
+PROXY_PORT = 3128
+# The name of this machine in a session.
+HOST_GATEWAY = "host.docker.internal"
+# Each start asks for it, to see it refused.
+SELF_TEST = "self-test.confined-claude.invalid"
+# The image's certificate authorities, with those of a company.
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 
 def routes(table: str) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,6 @@ from urllib.parse import unquote, urlsplit
 from . import networks
 from .request import HTTP_PORT, Endpoint, Refused, Target, host_name, parse_host, parse_port
 
-HOST_GATEWAY = "host.docker.internal"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _WEB_PORTS = frozenset({80, 443})
@@ -134,7 +133,7 @@ class Policy:
 
     def upstream(self, target: Target) -> Upstream | None:
         """Return the company's proxy for ``target``; None if the connection is direct, as to this machine itself."""
-        if target.host == HOST_GATEWAY or any(_exempts(word, target) for word in self.no_proxy):
+        if target.host == networks.HOST_GATEWAY or any(_exempts(word, target) for word in self.no_proxy):
             return None
         return self.upstream_http if target.path else self.upstream_https
 

@@ -67,6 +67,7 @@ def test_without_an_image_it_says_that_programs_are_not_known(
     ("network", "allow", "said"),
     [
         ("internet", "", ""),
+        ("allowlist", "mcp.example.com:8443", 'it needs `allow = ["mcp.example.com"]`'),
         ("allowlist", "", 'it needs `allow = ["mcp.example.com"]`'),
         ("allowlist", "mcp.example.com", ""),
         ("allowlist", "*.example.com:443", ""),

@@ -21,7 +21,7 @@ from confined_claude.host import Host
 from confined_claude.project import Project, mounts
 from confined_claude.session import secrets
 from confined_claude.session.given import Given, gather
-from confined_claude.session.handover import hosts_to_allow
+from confined_claude.session.remarks import hosts_to_allow
 from confined_claude.settings import SPECS, Settings, variables
 from confined_claude.settings.files import ProjectFiles
 from confined_claude.settings.resolution import resolve
@@ -300,6 +300,8 @@ def test_the_allowlist_is_proposed_the_hosts_that_are_named(here: Place) -> None
         "/home/claude/.netrc names git.example",
     ]
     assert lines[0].endswith('allow = ["b.example:8080"]')
+    assert list(hosts_to_allow({"U": "https://a.example/"}, {}, ("*.example:443",))) == []
+    assert len(list(hosts_to_allow({"U": "https://a.example/"}, {}, ("a.example:8443",)))) == 1
     assert list(hosts_to_allow({"X": "https://user:1234/secret@h.example/"}, {}, ())) == []
     for url in ("https://h.example/@scope/x", "https://a.example/,https://h.example/"):
         assert any("names h.example." in line for line in hosts_to_allow({"X": url}, {}, ()))  # the control
