@@ -250,7 +250,7 @@ def test_the_context_that_each_of_them_makes_is_followed(home: Path, name: str, 
 
 def test_a_pipe_of_windows_is_refused_with_what_to_do_in_wsl(home: Path) -> None:
     written(home, "desktop-windows", "npipe:////./pipe/dockerDesktopWindowsEngine")
-    with pytest.raises(EngineError, match="a pipe of Windows") as caught:
+    with pytest.raises(EngineError, match="a Windows pipe") as caught:
         address_in_use({})
     assert "WSL integration" in caught.value.hint
 
