@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ConfinedError
 from ..fs.directory import Location
@@ -23,6 +23,9 @@ from .repository import Repository
 from .rule_table import Rule
 from .rules import Matcher, rules_for
 from .snapshot import Kind, Snapshot
+
+if TYPE_CHECKING:
+    from .verdicts import Context
 
 
 class Left(NamedTuple):
@@ -132,17 +135,7 @@ class GuardedProject:
 
         ``unchanged`` are pinned paths that have been the same file or directory all the time.
         """
-        from .known_files import KnownFiles  # not before the end of a session
-        from .verdicts import Context, pointers
-
-        context = Context(
-            root=str(self.root),
-            matcher=self.matcher,
-            replaced=frozenset(_replaced(self.root, record)),
-            writable=record.writable,
-            git_directories=frozenset(record.git_directories),
-            container_only=() if CONTAINER_HOME.exists() else (f"{CONTAINER_HOME}/",),
-        )
+        context = self._context(record)
         items = before.snapshot.items
         known_packages = {key.partition("\0")[0] for key, item in items.items() if item.kind == Kind.PACKAGES}
         after = self.scan(before.since, before.programs, known_packages if before.has_packages else None)
@@ -155,29 +148,52 @@ class GuardedProject:
             session=before.session,
             since=before.since,
         )
-        if self.repository is not None and found:
-            files = KnownFiles(self.root, self.repository, before, self.matcher)
-            place = f"{self.name(self.repository.common)}/worktrees/"
-            context = context._replace(scanned=frozenset(after.git_directories))
-            trees = {
-                path.removesuffix("/.git"): self.root / named
-                for path, named in pointers(after, context)
-                if named.startswith(place)
-            }
-            found = files.without_known(found, after, trees)
-        if (own := self.repository_now()) is not None and before.has_packages:
-            from . import commits  # not before the end of a session
-
-            known = (*before.tips, *before.made)
-            committed: Iterable[Finding] = commits.findings(
-                own, self.matcher, known, (before.snapshot, after), after.reached
-            )
-            forged = commits.forged(own, list(self._red_files(before.snapshot)))
-            committed = (*committed, *forged)
-            found += [finding._replace(session=before.session, since=before.since) for finding in committed]
+        found = self._without_known(found, before, after, context)
+        committed = self._committed(before, after)
+        found += [finding._replace(session=before.session, since=before.since) for finding in committed]
         # Baselines of earlier versions have no others.
         known_before = [key for key in items if f"/{key}".endswith("/.git")]
         return Left(without_later_contents(sorted(found, key=order)), after.boundaries, known_before)
+
+    def _context(self, record: Record) -> Context:
+        """Return what findings of the session with this record are judged by."""
+        from .verdicts import Context  # not before the end of a session
+
+        return Context(
+            root=str(self.root),
+            matcher=self.matcher,
+            replaced=frozenset(_replaced(self.root, record)),
+            writable=record.writable,
+            git_directories=frozenset(record.git_directories),
+            container_only=() if CONTAINER_HOME.exists() else (f"{CONTAINER_HOME}/",),
+        )
+
+    def _without_known(self, found: list[Finding], before: Before, after: Snapshot, context: Context) -> list[Finding]:
+        """Return the findings without files that the repository had already, in the project and in its worktrees."""
+        if self.repository is None or not found:
+            return found
+        from .known_files import KnownFiles  # not before the end of a session
+        from .verdicts import pointers
+
+        place = f"{self.name(self.repository.common)}/worktrees/"
+        context = context._replace(scanned=frozenset(after.git_directories))
+        trees = {
+            path.removesuffix("/.git"): self.root / named
+            for path, named in pointers(after, context)
+            if named.startswith(place)
+        }
+        return KnownFiles(self.root, self.repository, before, self.matcher).without_known(found, after, trees)
+
+    def _committed(self, before: Before, after: Snapshot) -> Iterator[Finding]:
+        """Yield what the session has left in commits; nothing if the baseline is of version 0.1."""
+        own = self.repository_now()
+        if own is None or not before.has_packages:
+            return
+        from . import commits  # not before the end of a session
+
+        known = (*before.tips, *before.made)
+        yield from commits.findings(own, self.matcher, known, (before.snapshot, after), after.reached)
+        yield from commits.forged(own, list(self._red_files(before.snapshot)))
 
     def shown(self, findings: Iterable[Finding]) -> list[Finding]:
         """Return the findings with their paths as they are shown."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import ConfinedError, system_error
+from ..fs.directory import Directory
 from ..text import escape, normal_path
 from ..workspace import Workspace
 from . import commits, isolation, open_findings
@@ -195,12 +196,11 @@ def _item(finding: Finding, digest: str, content: bytes | None) -> Item | None:
 
 
 def _restore(finding: Finding, project: GuardedProject, records: Records) -> str:
+    """Put what was found right, and return what was done. Raises ConfinedError where that cannot be."""
     path = escape(project.shown_path(finding.path))
     if finding.kind == Kind.COMMITTED:
-        raise ConfinedError(
-            f"{path} is in a commit, which `review` does not change.",
-            f"Change the branch with git, or accept it with `confined-claude review --accept {shlex.quote(path)}`.",
-        )
+        message = f"{path} is in a commit, which `review` does not change."
+        raise _refusal(message, "Change the branch with git", path)
     name = finding.path.rpartition("/")[2]
     try:
         parent = project.parent_of(finding.path)
@@ -210,28 +210,46 @@ def _restore(finding: Finding, project: GuardedProject, records: Records) -> str
                 directory.change_mode(name, off=stat.S_ISUID | stat.S_ISGID)
                 return f"{path} no longer has setuid or setgid"
             if removes(finding):
-                content = directory.read(name)
-                if content is None and directory.is_file(name):
-                    raise ConfinedError(
-                        f"{path} is not removed: it is too large to keep a copy of.",
-                        f"Remove it yourself, or accept it with `confined-claude review --accept {shlex.quote(path)}`.",
-                    )
-                where = records.save_removed(f"{name[-100:]}.{secrets.token_hex(4)}", content or finding.after or b"")
-                directory.unlink(name)
-                return f"{path} is removed, and kept in {where}"
-            if finding.before is not None and finding.digest_before and finding.kind in _RESTORABLE:
-                # Sessions that go on have the file pinned by its inode. A removed one was a program, by its content.
-                directory.overwrite(name, finding.before, mode=0o755 if finding.before.startswith(b"#!") else 0o644)
-                if finding.before.startswith(b"#!") and finding.kind != Kind.REACHED:
-                    was_executable = finding.digest_before == script_digest(finding.before, 0o111)
-                    directory.change_mode(name, **{"on" if was_executable else "off": 0o111})
-                return f"{path} is as it was before"
-            if finding.before is not None and finding.kind in _LINKS:
-                directory.replace_link(name, finding.before.partition(b"\0")[0])
+                return f"{path} is removed, and kept in {_remove(finding, directory, path, records)}"
+            if _put_back(finding, directory):
                 return f"{path} is as it was before"
     except OSError as error:
         raise system_error("restore", project.root / finding.path, error) from None
-    raise ConfinedError(
-        f"{path} cannot be restored: not enough of its earlier state was kept.",
-        f"Put it right yourself, or accept it with `confined-claude review --accept {shlex.quote(path)}`.",
-    )
+    message = f"{path} cannot be restored: not enough of its earlier state was kept."
+    raise _refusal(message, "Put it right yourself", path)
+
+
+def _refusal(message: str, advice: str, path: str) -> ConfinedError:
+    accept = f"confined-claude review --accept {shlex.quote(path)}"
+    return ConfinedError(message, f"{advice}, or accept it with `{accept}`.")
+
+
+def _remove(finding: Finding, directory: Directory, path: str, records: Records) -> Path:
+    """Remove what was found in ``directory``, and return where it is kept. ``path`` is its path as it is shown."""
+    name = finding.path.rpartition("/")[2]
+    content = directory.read(name)
+    if content is None and directory.is_file(name):
+        message = f"{path} is not removed: it is too large to keep a copy of."
+        raise _refusal(message, "Remove it yourself", path)
+    where = records.save_removed(f"{name[-100:]}.{secrets.token_hex(4)}", content or finding.after or b"")
+    directory.unlink(name)
+    return where
+
+
+def _put_back(finding: Finding, directory: Directory) -> bool:
+    """Give a file or link in ``directory`` the content that it had before; return False if that is not known."""
+    name, before = finding.path.rpartition("/")[2], finding.before
+    if before is None:
+        return False
+    if finding.digest_before and finding.kind in _RESTORABLE:
+        # Sessions that go on have the file pinned by its inode. A removed one was a program, by its content.
+        is_script = before.startswith(b"#!")
+        directory.overwrite(name, before, mode=0o755 if is_script else 0o644)
+        if is_script and finding.kind != Kind.REACHED:
+            was_executable = finding.digest_before == script_digest(before, 0o111)
+            directory.change_mode(name, **{"on" if was_executable else "off": 0o111})
+        return True
+    if finding.kind in _LINKS:
+        directory.replace_link(name, before.partition(b"\0")[0])
+        return True
+    return False
