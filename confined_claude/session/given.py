@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..claude import choosing
 from ..claude.host_settings import writable_by_sessions
@@ -22,6 +23,9 @@ from ..workspace import Workspace
 from . import handover, named_files
 from . import lent as lending
 from .lent import Lent, lend
+
+if TYPE_CHECKING:
+    from ..settings.secrets import Secret
 
 _MOST_FILE_BYTES = 1 << 20
 
@@ -85,49 +89,71 @@ def gather(workspace: Workspace, *, runs_commands: bool = True) -> Given:
     Unless it ``runs_commands``, what they would print is empty. Raises ConfinedError for what cannot be had, is empty
     or too large.
     """
-    settings, host, root = workspace.settings, workspace.host, workspace.project.root
+    settings, host = workspace.settings, workspace.host
     places = tuple(writable_by_sessions(host, workspace.written))
+    from_files, left_out = _from_files(settings.env_file, workspace.project.root, places)
+    from_environment, missing = _from_environment(settings.env, host.environ)
+    wanted = [workspace.secrets[name] for name in dict.fromkeys(settings.secrets)]
+    given = _from_secrets(wanted, workspace, places, runs_commands=runs_commands) if wanted else Given()
+    found = {**from_files, **from_environment, **given.variables}
+    for message in _too_large(found):
+        raise ConfinedError(message, "Give less, or give what is large as a file: a secret with as_file.")
+    return given._replace(variables=found, remarks=(*left_out, *missing))
+
+
+def _from_files(entries: Iterable[str], root: Path, places: tuple[Path, ...]) -> tuple[dict[str, str], list[str]]:
+    """Return the variables in files, none of which is in ``places``, and lines on those that are left out."""
     found: dict[str, str] = {}
-    files: dict[str, bytes] = {}
-    remarks = []
-    lent: dict[str, Lent] = {}
-    sources: dict[str, Source] = {}
-    for entry in settings.env_file:
+    left_out: list[str] = []
+    for entry in entries:
         text = named_files.read(variables.located(entry, root), places, _MOST_FILE_BYTES)
         lines = os.fsdecode(text.removeprefix(codecs.BOM_UTF8))
         for name, value in variables.parse_file(lines, entry).items():
             if problem := variables.problem(name):
-                remarks.append(f"{name} in {entry} is left out: {problem}.")
+                left_out.append(f"{name} in {entry} is left out: {problem}.")
             else:
                 found[name] = value
-    for entry in settings.env:
-        name, sign, value = entry.partition("=")
-        if sign or name in host.environ:
-            found[name] = value if sign else host.environ[name]
-        else:
-            remarks.append(f"{name} is not set in your environment, so the session does not have it.")
-    wanted = [workspace.secrets[name] for name in dict.fromkeys(settings.secrets)]
-    if wanted:
-        from . import secrets
+    return found, left_out
 
-        values = secrets.values(wanted, host, root, places, runs_commands=runs_commands)
-        lent = {secret.name: lend(secret, values[secret.name]) for secret in wanted if secret.lend is not None}
-        values.update((name, one.placeholder.encode()) for name, one in lent.items())
-        sources = {
-            lent[secret.name].placeholder: Source(f"the secret {secret.name}", secret.place, SECRET, host.environ)
-            for secret in wanted
-            if secret.lend is not None and secret.source == "command"
-        }
-        for secret in wanted:
-            if secret.path:
-                path = secret.path.replace("~", str(CONTAINER_HOME), 1)
-                handover.refuse_overlap(path, files, "another secret is there")
-                files[path] = values[secret.name]
-            if secret.variable:
-                found[secret.variable] = os.fsdecode(values[secret.name].rstrip(b"\r\n"))
-    for message in _too_large(found):
-        raise ConfinedError(message, "Give less, or give what is large as a file: a secret with as_file.")
-    return Given(found, files, tuple(remarks), tuple(lent.values()), sources)
+
+def _from_environment(entries: Iterable[str], environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return the variables that entries set, or take from ``environ``, and lines on those that are missing there."""
+    found: dict[str, str] = {}
+    missing: list[str] = []
+    for entry in entries:
+        name, sign, value = entry.partition("=")
+        if sign or name in environ:
+            found[name] = value if sign else environ[name]
+        else:
+            missing.append(f"{name} is not set in your environment, so the session does not have it.")
+    return found, missing
+
+
+def _from_secrets(
+    wanted: Sequence[Secret], workspace: Workspace, places: tuple[Path, ...], *, runs_commands: bool
+) -> Given:
+    """Return the variables and files that have the secrets ``wanted``, or placeholders for those that are lent."""
+    from . import secrets
+
+    environ = workspace.host.environ
+    values = secrets.values(wanted, workspace.host, workspace.project.root, places, runs_commands=runs_commands)
+    lent = {secret.name: lend(secret, values[secret.name]) for secret in wanted if secret.lend is not None}
+    values.update((name, one.placeholder.encode()) for name, one in lent.items())
+    sources = {
+        lent[secret.name].placeholder: Source(f"the secret {secret.name}", secret.place, SECRET, environ)
+        for secret in wanted
+        if secret.lend is not None and secret.source == "command"
+    }
+    found: dict[str, str] = {}
+    files: dict[str, bytes] = {}
+    for secret in wanted:
+        if secret.path:
+            path = secret.path.replace("~", str(CONTAINER_HOME), 1)
+            handover.refuse_overlap(path, files, "another secret is there")
+            files[path] = values[secret.name]
+        if secret.variable:
+            found[secret.variable] = os.fsdecode(values[secret.name].rstrip(b"\r\n"))
+    return Given(found, files, (), tuple(lent.values()), sources)
 
 
 def _too_large(found: Mapping[str, str]) -> Iterator[str]:

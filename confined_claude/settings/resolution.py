@@ -44,21 +44,11 @@ def resolve(
     Raises ConfinedError for a file that cannot be read or parsed, an unknown name or variable and an invalid value, and
     ReviewNeeded for a project that asks for more than the defaults and is not trusted.
     """
-    values: dict[str, Any] = {name: spec.default for name, spec in SPECS.items()}
-    sources: dict[str, tuple[str, ...]] = {}
-    not_taken: list[str] = []
+    taken = _Taken()
     secrets: Mapping[str, Secret] = {}
-
-    def take(found: Mapping[str, Value], source: Callable[[str], str]) -> None:
-        """Put the user's own values in the place of those before; entries of a way into the session come on top."""
-        for name, value in found.items():
-            is_added = SPECS[name].kind is Kind.WAY
-            values[name] = values[name] + value if is_added else value
-            sources[name] = (*(sources.get(name, ()) if is_added else ()), source(name))
-
     if user_file is not None:
         own, secrets = read_user_file(user_file)
-        take(own, lambda _name: str(user_file))
+        taken.take(own, lambda _name: str(user_file))
     if project is not None:
         if (requests := project.requests()) and not is_trusted(project):
             raise ReviewNeeded(
@@ -66,30 +56,54 @@ def resolve(
                 f"{', '.join(request.what for request in requests)}.",
                 "`confined-claude trust` shows what that means, and allows it if you agree.",
             )
+        taken.take_projects(project)
+    _refuse_unknown(environ)
+    variables = {name: environ[spec.variable] for name, spec in SPECS.items() if environ.get(spec.variable)}
+    taken.take(parse_words(variables, "the environment"), lambda name: SPECS[name].variable)
+    given = {OF_FLAG.get(name, name): text for name, text in flags.items() if text is not None}
+    taken.take(parse_words(given, "the command line"), lambda name: SPECS[name].flag)
+    taken.refuse_undefined(secrets, user_file)
+    return Resolved(Settings(**taken.values), taken.sources, tuple(taken.not_taken), secrets)
+
+
+class _Taken:
+    """What has been taken of the settings' values, on top of the defaults; the attributes are as in Resolved."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {name: spec.default for name, spec in SPECS.items()}
+        self.sources: dict[str, tuple[str, ...]] = {}
+        self.not_taken: list[str] = []
+
+    def take(self, found: Mapping[str, Value], source: Callable[[str], str]) -> None:
+        """Put the user's own values in the place of those before; entries of a way into the session come on top."""
+        for name, value in found.items():
+            is_added = SPECS[name].kind is Kind.WAY
+            self.values[name] = self.values[name] + value if is_added else value
+            self.sources[name] = (*(self.sources.get(name, ()) if is_added else ()), source(name))
+
+    def take_projects(self, project: ProjectFiles) -> None:
+        """Take the values of a ``project`` that has nothing to ask for, or the user's trust."""
         source = str(project.scaffold / CONFIG)
         for name, value in project.values().items():
             spec = SPECS[name]
             if spec.kind is not Kind.CHOICE:
-                values[name] += value
-                sources[name] = (*sources.get(name, ()), source)
+                self.values[name] += value
+                self.sources[name] = (*self.sources.get(name, ()), source)
             # A project cannot undo what the user narrowed. What is wider than the defaults has the user's trust.
-            elif not spec.is_harmless(value) or spec.is_narrower(value, values[name]):
-                values[name], sources[name] = value, (source,)
-            elif value != values[name]:
-                not_taken.append(name)
-    _refuse_unknown(environ)
-    variables = {name: environ[spec.variable] for name, spec in SPECS.items() if environ.get(spec.variable)}
-    take(parse_words(variables, "the environment"), lambda name: SPECS[name].variable)
-    given = {OF_FLAG.get(name, name): text for name, text in flags.items() if text is not None}
-    take(parse_words(given, "the command line"), lambda name: SPECS[name].flag)
-    for name in set(values["secrets"]).difference(secrets):
-        # A user's file with tables names what it defines alone.
-        places = [source for source in sources["secrets"] if not (secrets and source == str(user_file))]
-        raise ConfinedError(
-            f"There is no secret {name}, which is named by {' and '.join(places)}.",
-            f"Define it in {user_file or 'your own config file'}, in a table [secrets.{name}], or take it out.",
-        )
-    return Resolved(Settings(**values), sources, tuple(not_taken), secrets)
+            elif not spec.is_harmless(value) or spec.is_narrower(value, self.values[name]):
+                self.values[name], self.sources[name] = value, (source,)
+            elif value != self.values[name]:
+                self.not_taken.append(name)
+
+    def refuse_undefined(self, secrets: Mapping[str, Secret], user_file: Path | None) -> None:
+        """Raise ConfinedError for a secret that is named and not among ``secrets``, which ``user_file`` defines."""
+        for name in set(self.values["secrets"]).difference(secrets):
+            # A user's file with tables names what it defines alone.
+            places = [source for source in self.sources["secrets"] if not (secrets and source == str(user_file))]
+            raise ConfinedError(
+                f"There is no secret {name}, which is named by {' and '.join(places)}.",
+                f"Define it in {user_file or 'your own config file'}, in a table [secrets.{name}], or take it out.",
+            )
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
