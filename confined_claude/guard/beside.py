@@ -29,17 +29,22 @@ from .rules import CONDA_MARK, DEPENDENCY_DIRECTORIES, VENV_MARK, Matcher, rules
 _FILE = "beside.json"
 
 
-class Beside(NamedTuple):
-    """The workspace of a directory that a session writes beside its project, which has it at ``target``."""
+class WritableMount(NamedTuple):
+    """The workspace of a directory that a session writes beside its project, and has at ``target``."""
 
     workspace: Workspace
     target: Path
 
     def placed(self, mount: Mount) -> Mount:
         """Return one of the guard's mounts there as it has to be in the session."""
-        place, root = Path(mount.target), self.workspace.project.root
-        inside = place.is_relative_to(root)
-        return mount._replace(target=str(self.target / place.relative_to(root))) if inside else mount
+        return _placed(mount, self.workspace.project.root, self.target)
+
+
+def _placed(mount: Mount, root: Path, target: Path) -> Mount:
+    """Return a mount in the directory ``root`` as it has to be in a session that has that at ``target``."""
+    place = Path(mount.target)
+    inside = place.is_relative_to(root)
+    return mount._replace(target=str(target / place.relative_to(root))) if inside else mount
 
 
 def workspace_at(workspace: Workspace, root: Path) -> Workspace:
@@ -73,7 +78,7 @@ def take_over(workspace: Workspace, key: str) -> Iterator[Lock]:
             yield owner
 
 
-def writable(workspace: Workspace, mounts: Iterable[HostMount]) -> Iterator[Beside]:
+def writable(workspace: Workspace, mounts: Iterable[HostMount]) -> Iterator[WritableMount]:
     """Yield the writable directories among the ``mounts`` of a session of ``workspace``.
 
     Raises ConfinedError for what cannot be guarded by itself: it acts by the directory it is in, or is part of another
@@ -87,7 +92,7 @@ def writable(workspace: Workspace, mounts: Iterable[HostMount]) -> Iterator[Besi
                     f"Cannot mount {mount.source} writable: {what}.",
                     "Mount the directory that it belongs to, where changes are found and reported, or mount it as :ro.",
                 )
-            yield Beside(workspace_at(workspace, mount.source), mount.target)
+            yield WritableMount(workspace_at(workspace, mount.source), mount.target)
 
 
 def hidden(workspace: Workspace, mounts: Iterable[HostMount]) -> Iterator[Mount]:
@@ -100,10 +105,10 @@ def hidden(workspace: Workspace, mounts: Iterable[HostMount]) -> Iterator[Mount]
             own = None
             with contextlib.suppress(ConfinedError):  # one that could not be guarded
                 own = repository.find(mount.source)
-            place = Beside(workspace_at(workspace, mount.source), mount.target)
             # Whoever writes there makes a virtual environment of any directory by a file, and here nothing hides that.
             found = hiding.find(mount.source, workspace.settings.hide, own)
-            yield from map(place.placed, found.mounts(workspace.host))
+            for one in found.mounts(workspace.host):
+                yield _placed(one, mount.source, mount.target)
 
 
 def _is_part(source: Path, workspace: Workspace) -> str:

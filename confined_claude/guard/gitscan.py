@@ -97,15 +97,15 @@ class GitScan:
         others = self._data
         if self._root.startswith(f"{path}/"):
             self._above(entries, directory, path)
-            others = self._beside
+            others = self._strangers
         self._each(entries, directory, path, lambda name: scans.get(name, self._data if name in GITS_OWN else others))
 
-    def _beside(self, directory: Directory, path: str) -> None:
-        """Note what is beside the project in the git directory that contains it, and is not git's."""
+    def _strangers(self, directory: Directory, path: str) -> None:
+        """Note what in the git directory that contains the project is neither git's nor on the way to the project."""
         if self._root.startswith(f"{path}/"):
             entries = self._entries(directory, path)
             self._above(entries, directory, path)
-            self._each(entries, directory, path, lambda _: self._beside)
+            self._each(entries, directory, path, lambda _: self._strangers)
         elif path != self._root:
             self._walk.add_unscanned(path, "it is beside the project in the repository's own directory")
 

@@ -81,7 +81,7 @@ def plan(
         passed = (SCAFFOLD, *planned.hidden)
         hidden = hiding.find(project.root, workspace.settings.hide, project.repository, protected, passed)
         planned = planned.with_writable(hidden.parents)
-        hidden = hidden.beside(record.hidden for record in running)
+        hidden = hidden.exposed_to(record.hidden for record in running)
     for record in running:  # what another session can replace must not be mounted
         planned = planned.restricted_to(project.root / path for path in (*record.pinned, *record.writable))
     if git != "isolated" or project.repository is None:

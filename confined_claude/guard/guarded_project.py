@@ -98,10 +98,11 @@ class GuardedProject:
         return self.repository
 
     @property
-    def _beside(self) -> tuple[Path, ...]:
+    def _separate_repository(self) -> tuple[Path, ...]:
         """The repository, if its directory is not the project's ``.git``."""
-        is_beside = self.repository is not None and self.repository.common != self.root / ".git"
-        return (self.repository.common,) if self.repository is not None and is_beside else ()
+        if self.repository is None or self.repository.common == self.root / ".git":
+            return ()
+        return (self.repository.common,)
 
     def scan(
         self,
@@ -122,7 +123,7 @@ class GuardedProject:
         return scan(
             self.root,
             self.matcher,
-            self._beside,
+            self._separate_repository,
             self.named.in_git,
             self.named.commands,
             since=since,

@@ -17,7 +17,7 @@ from .findings import Finding
 from .guard import Guard
 
 if TYPE_CHECKING:
-    from .beside import Beside
+    from .beside import WritableMount
 
 
 @contextlib.contextmanager
@@ -26,14 +26,14 @@ def guarded(
     key: str,
     prepare: Callable[[], None] = lambda: None,
     closing: Callable[[], Sequence[str]] = tuple,
-    beside: Sequence[Beside] = (),
+    writable: Sequence[WritableMount] = (),
 ) -> Iterator[Guards]:
     """Guard the session ``key`` for the block; at its end, however it ends, report what the session has left.
 
     ``prepare`` and the errors are those of ``Guard.begin``. ``closing`` returns the lines that follow in the report.
-    ``beside`` is what the session writes beside its project.
+    ``writable`` is what the session writes beside its project.
     """
-    guards = Guards(workspace, key, closing, beside)
+    guards = Guards(workspace, key, closing, writable)
     guards.begin(prepare)
     try:
         yield guards
@@ -47,18 +47,18 @@ class Guards:
     """The guards of one session, whose name is ``session``: its project's first."""
 
     def __init__(
-        self, workspace: Workspace, key: str, closing: Callable[[], Sequence[str]], beside: Sequence[Beside]
+        self, workspace: Workspace, key: str, closing: Callable[[], Sequence[str]], writable: Sequence[WritableMount]
     ) -> None:
         self.session = ""
         self._workspace = workspace
         self._closing = closing
-        self._beside = beside
-        self._guards = [Guard(workspace, key), *(Guard(one.workspace, key, is_beside=True) for one in beside)]
+        self._writable = writable
+        self._guards = [Guard(workspace, key), *(Guard(one.workspace, key, is_beside=True) for one in writable)]
 
     @property
     def mounts(self) -> tuple[Mount, ...]:
         """What the session needs beside its own mounts. Places may have a repository in common."""
-        all_of_them = (*self._mounts_beside(), *self._guards[0].mounts)
+        all_of_them = (*self._mounts_in_writable(), *self._guards[0].mounts)
         return tuple({mount.target: mount for mount in all_of_them}.values())
 
     @property
@@ -66,8 +66,8 @@ class Guards:
         """What to say of what is mounted."""
         return tuple(note for guard in self._guards for note in guard.notes)
 
-    def _mounts_beside(self) -> list[Mount]:
-        places = zip(self._beside, self._guards[1:], strict=True)
+    def _mounts_in_writable(self) -> list[Mount]:
+        places = zip(self._writable, self._guards[1:], strict=True)
         return [one.placed(mount) for one, guard in places for mount in guard.mounts]
 
     def bound(self) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -76,7 +76,7 @@ class Guards:
         Sessions of other projects, which may have put a link there meanwhile, do not count as running beside this one.
         Raises ConfinedError for what is gone.
         """
-        for mount in self._mounts_beside():
+        for mount in self._mounts_in_writable():
             if mount.pin:
                 yield mount.target, identity_to_mount(mount.source)
 
@@ -84,10 +84,10 @@ class Guards:
         """Begin each of them, or none. Raises as ``Guard.begin`` does."""
         try:
             self._guards[0].begin(prepare)
-            if self._beside:
+            if self._writable:
                 from . import beside
 
-                beside.remember(self._workspace.state, (one.workspace.project.root for one in self._beside))
+                beside.remember(self._workspace.state, (one.workspace.project.root for one in self._writable))
             for guard in self._guards[1:]:
                 guard.begin()
         except BaseException:

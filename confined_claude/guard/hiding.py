@@ -69,8 +69,8 @@ class Hidden(NamedTuple):
         """Return whether what would be mounted at ``target`` is hidden."""
         return any(f"{target}/".startswith(f"{self.root}/{path}/") for path in self.paths)
 
-    def beside(self, running: Iterable[Iterable[str]]) -> Hidden:
-        """Return this with what is exposed beside sessions each of which hides some paths of the same tree."""
+    def exposed_to(self, running: Iterable[Iterable[str]]) -> Hidden:
+        """Return this with what is exposed to ``running`` sessions, each of which hides some paths of the same tree."""
         others = [tuple(f"{path}/" for path in paths) for paths in running]
         exposed = (path for path in self.paths if not all(f"{path}/".startswith(other) for other in others))
         return self._replace(exposed=tuple(exposed))

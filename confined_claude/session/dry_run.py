@@ -25,7 +25,7 @@ from ..workspace import CLAUDE_PROJECTS, DOWNLOADERS, Workspace
 from .handover import names_in
 from .host_facts import gather_given, hide_lent, lent_sign_in
 from .launch import Launch
-from .planning import at_its_conversation, beside, gather_facts, in_groups, listening_engine, plan, signed_in
+from .planning import at_its_conversation, gather_facts, in_groups, listening_engine, plan, signed_in, writable_mounts
 
 MASK = "***"
 
@@ -46,7 +46,7 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
     launch = plan(workspace, facts, command)
     guarded = [plan_dry_run(workspace, launch.key)]
     mounts = {mount.target: mount for mount in guarded[0].mounts}
-    for place in beside(workspace, facts):
+    for place in writable_mounts(workspace, facts):
         guarded.append(plan_dry_run(place.workspace, launch.key, is_beside=True))
         mounts = {mount.target: mount for mount in map(place.placed, guarded[-1].mounts)} | mounts
     launch = in_groups(workspace, launch.with_mounts(mounts.values())).telling((*launch.notes, *launch.remarks))

@@ -34,7 +34,7 @@ from .launch import Launch, plan_launch
 from .mounts import bound_mounts, kept_groups
 
 if TYPE_CHECKING:
-    from ..guard.beside import Beside
+    from ..guard.beside import WritableMount
 
 _KEY_BYTES = 8
 _CONTINUES = frozenset(("-c", "--continue"))
@@ -124,7 +124,7 @@ def _published_ports(workspace: Workspace, reservation: Reservation) -> tuple[Pu
     return () if settings.network in ("none", "allowlist") or not settings.ports else reservation.choose(settings.ports)
 
 
-def beside(workspace: Workspace, facts: HostFacts) -> tuple[Beside, ...]:
+def writable_mounts(workspace: Workspace, facts: HostFacts) -> tuple[WritableMount, ...]:
     """Return what a session writes beside its project. Raises ConfinedError for what cannot be guarded."""
     if not facts.mounts:
         return ()

@@ -30,14 +30,14 @@ from . import orphans
 from .host_facts import HostFacts, gather_given, hide_lent, lent_sign_in
 from .launch import Launch
 from .mounts import make_directories, replaceable
-from .planning import at_its_conversation, beside, gather_facts, in_groups, listening_engine, plan, signed_in
+from .planning import at_its_conversation, gather_facts, in_groups, listening_engine, plan, signed_in, writable_mounts
 from .renewals import Renewals
 from .supervisor import Supervisor
 from .telling import Teller
 
 if TYPE_CHECKING:
     from ..claude.following import Watch
-    from ..guard.beside import Beside
+    from ..guard.beside import WritableMount
     from ..guard.guards import Guards
     from .ways import Ways
 
@@ -67,8 +67,8 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, 
                     seen = hide_lent(workspace, given)
                     facts = gather_facts(seen, address, chosen, reservation)._replace(given=given)
                     launch = plan(workspace, facts, command)
-                    places = beside(workspace, facts)
-                code = _start(workspace, launch, chosen, facts, caught, places=places, needs_sign_in=needs_sign_in)
+                    writable = writable_mounts(workspace, facts)
+                code = _start(workspace, launch, chosen, facts, caught, writable=writable, needs_sign_in=needs_sign_in)
         from ..engine.images import Images
         from ..image.inventory import Inventory, is_prune_pending
 
@@ -86,12 +86,12 @@ def _start(
     facts: HostFacts,
     caught: signals.Signals,
     *,
-    places: Sequence[Beside],
+    writable: Sequence[WritableMount],
     needs_sign_in: bool,
 ) -> int:
     """Carry out ``launch``, to which the guard's mounts and the credential of ``sign_in`` are yet to come.
 
-    ``places`` are what the session writes beside its project.
+    ``writable`` is what the session writes beside its project.
     """
     state = state_of(workspace.host)
     with contextlib.ExitStack() as stack:
@@ -109,7 +109,7 @@ def _start(
             workspace, launch, sign_in, facts, sidecar=sidecar, renewals=renewals, needs_sign_in=needs_sign_in
         )
         stack.enter_context(session.ways())
-        with guarded(workspace, launch.key, session.prepare, session.closing_lines, places) as guard:
+        with guarded(workspace, launch.key, session.prepare, session.closing_lines, writable) as guard:
             return session.run(guard, caught)
 
 

@@ -36,7 +36,7 @@ class Ground:
             for name in ("one", "two")
         )
 
-    def beside(self, workspace: Workspace) -> tuple[beside.Beside, ...]:
+    def writable(self, workspace: Workspace) -> tuple[beside.WritableMount, ...]:
         mounts = bind(workspace.settings.mounts, workspace.project.root, self.host)
         return tuple(beside.writable(workspace, mounts))
 
@@ -48,7 +48,7 @@ class Ground:
                 work()
 
     def guarded(self, workspace: Workspace) -> Guards:
-        return guarded(workspace, secrets.token_hex(8), beside=self.beside(workspace))  # type: ignore[return-value]
+        return guarded(workspace, secrets.token_hex(8), writable=self.writable(workspace))  # type: ignore[return-value]
 
     def on_record(self, root: Path) -> list[str]:
         state = self.one._replace(project=Project(root)).state.path
@@ -150,7 +150,7 @@ def test_what_another_session_could_replace_there_is_not_mounted(ground: Ground)
 
 
 def test_what_an_interrupted_session_left_there_is_found(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
-    guards = Guards(ground.one, "0123", tuple, ground.beside(ground.one))
+    guards = Guards(ground.one, "0123", tuple, ground.writable(ground.one))
     guards.begin(lambda: None)
     with guards.scanning("made-up"):
         pass
@@ -163,7 +163,7 @@ def test_what_an_interrupted_session_left_there_is_found(ground: Ground, capsys:
 
 
 def test_who_joins_an_interrupted_session_owns_it_there_too(ground: Ground) -> None:
-    guards = Guards(ground.one, "0123", tuple, ground.beside(ground.one))
+    guards = Guards(ground.one, "0123", tuple, ground.writable(ground.one))
     guards.begin(lambda: None)
     assert list(beside.take_over(ground.one, "0123")) == []  # it has an owner
     for guard in guards._guards:
@@ -208,14 +208,14 @@ def test_what_acts_by_its_place_is_not_mounted_writable(entry: str, why: str, gr
         (ground.library / directory).mkdir(parents=True, exist_ok=True)
     put(ground.library / "env/pyvenv.cfg")
     with pytest.raises(ConfinedError, match=why):
-        ground.beside(ground.one._replace(settings=Settings(mounts=(f"../{entry}",))))
-    assert ground.beside(ground.one._replace(settings=Settings(mounts=(f"../{entry[:-1]}o",)))) == ()  # the control
+        ground.writable(ground.one._replace(settings=Settings(mounts=(f"../{entry}",))))
+    assert ground.writable(ground.one._replace(settings=Settings(mounts=(f"../{entry[:-1]}o",)))) == ()  # the control
 
 
 def mounted(ground: Ground, entry: str, root: Path | None = None) -> list[Path]:
     workspace = ground.one._replace(settings=Settings(mounts=(entry,)))
     workspace = workspace if root is None else workspace._replace(project=Project(root))
-    return [place.workspace.project.root for place in ground.beside(workspace)]
+    return [place.workspace.project.root for place in ground.writable(workspace)]
 
 
 @pytest.mark.parametrize("made", [".git", ".confined-claude/config.toml", "records"])
