@@ -50,6 +50,8 @@ _GIT_VARIABLES = {
     "GIT_EXEC_PATH": "init.templatedir",  # a directory of programs
 }
 _MAX_GIT_VARIABLES = 1000
+# What this tool starts by names that PATH is searched for.
+PROGRAMS = ("git", "ssh", "ssh-add", "ssh-agent", "ssh-keygen", "docker", "podman", "security")
 _NO_REPOSITORY = "/dev/no-repository"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..fs.identity import ways
 from ..fs.spelling import as_listed
-from ..host import Host, clean_path
+from ..host import PROGRAMS, Host, clean_path
 from ..project import SCAFFOLD, Project
 from .store import PROJECTS, state_of
 
@@ -22,6 +22,7 @@ def leave_out_of_path(host: Host, root: Path | None = None) -> None:
 def _look(host: Host, root: Path | None) -> Callable[[str], bool]:
     """Return what tells of an entry of PATH whether a session could put a program there, by the records as they are.
 
+    Of the files in it, links by the name of a program that this tool starts count: their target may be a session's.
     Only what is above the entries is looked at, as there may be a thousand projects. A writable mount has records as a
     project has, and one that was moved has its scaffold.
     """
@@ -36,7 +37,12 @@ def _look(host: Host, root: Path | None) -> Callable[[str], bool]:
             return True
         return os.path.lexists(place + scaffold) and not home.startswith(f"{place}/")
 
-    return lambda entry: any(map(is_root, ways(Path(entry))))
+    def is_written(entry: str) -> bool:
+        programs = (f"{entry}/{name}" for name in PROGRAMS)
+        links = (path for path in programs if os.path.islink(path))  # noqa: PTH114 - a Path for each takes longer
+        return any(is_root(way) for path in (entry, *links) for way in ways(Path(path)))
+
+    return is_written
 
 
 def _spelled(way: str) -> str:

@@ -86,6 +86,36 @@ def test_what_is_mounted_moved_and_shared_counts_and_the_home_directory_does_not
     assert os.environ["PATH"] == str(own)
 
 
+@pytest.mark.parametrize("is_known", [False, True])
+@pytest.mark.parametrize("target", ["dotfiles/bin/{}", "link"])
+@pytest.mark.parametrize("name", facts.PROGRAMS)
+def test_a_program_that_is_a_link_into_another_project_is_not_found(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, target: str, *, is_known: bool
+) -> None:
+    root, entry = tmp_path / "dotfiles", tmp_path / "bin"
+    put(root / "bin" / name, "#!/bin/sh\n").chmod(0o755)
+    (tmp_path / "link").symlink_to(root / "bin" / name)
+    entry.mkdir()
+    (entry / name).symlink_to(f"../{target.format(name)}")
+    if is_known:
+        projects.remember(records_of(host, Project(root).id), root)
+    monkeypatch.setenv("PATH", f"{entry}:{tmp_path / 'empty'}")
+    COMMANDS["requests"].body(host)
+    assert (shutil.which(name) is None) == is_known
+
+
+def test_a_link_by_a_name_that_this_tool_does_not_start_keeps_no_other_program_away(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, entry = tmp_path / "dotfiles", plant(tmp_path / "bin")
+    projects.remember(records_of(host, Project(root).id), root)
+    (entry / "other").symlink_to(put(root / "other"))
+    (entry / "git").symlink_to("/usr/bin/git")
+    monkeypatch.setenv("PATH", str(entry))
+    COMMANDS["requests"].body(host)
+    assert shutil.which(PROGRAM)
+
+
 def test_a_path_of_which_nothing_is_left_does_not_become_the_current_directory(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
