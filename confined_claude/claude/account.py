@@ -36,11 +36,13 @@ def address_in(state: Any) -> str:
     return escape(found)[:_ADDRESS_LENGTH] if isinstance(found, str) else ""
 
 
-def signed_in_as(location: Location, host: Host) -> str:
+def signed_in_as(location: Location, host: Host, *, is_lent: bool = False) -> str:
     """Return the address of the account that the Claude config at ``location`` uses; empty if that is unknown.
 
-    A sign-in of its own is the config's own account, a copied one the host's.
+    A sign-in of its own is the config's own account, one that is copied or ``is_lent`` the host's.
     """
+    if is_lent:
+        return address_in(host_state(host))
     inside: Any = None
     oauth: Mapping[str, Any] | None = None
     with contextlib.suppress(OSError), location.open() as config:

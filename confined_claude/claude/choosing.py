@@ -22,16 +22,16 @@ _CLAUDES, _PROJECTS_SETTINGS = ".claude", (host_settings.SETTINGS, "settings.loc
 _NAME_LENGTH, _MOST_OTHERS = 64, 100
 
 
-def find(host: Host, written: Iterable[Path], config: Location) -> Chosen:
+def find(host: Host, written: Iterable[Path], config: Location, *, is_lent: bool = False) -> Chosen:
     """Return what signs in for sessions that write to ``written`` and have the Claude config at ``config``.
 
-    No command is run. Raises ConfinedError if CLAUDE_CONFIG_DIR is where sessions can write, and for a record of a
-    newer version.
+    ``is_lent`` says whether they are lent it. No command is run. Raises ConfinedError if CLAUDE_CONFIG_DIR is where
+    sessions can write, and for a record of a newer version.
     """
     settings = host_settings.read(host, written)
     has_key = API_KEY in host.environ or API_KEY in settings.env
     refused = tokens.refused_keys(host) if has_key else frozenset()
-    chosen = choose(host.environ, settings, refused, tokens.stored(host, config.path))
+    chosen = choose(host.environ, settings, refused, tokens.stored(host, config.path))._replace(is_lent=is_lent)
     if chosen.source is None or chosen.source.form != AWS or any(chosen.environ.get(name) for name in AWS_REGIONS):
         return chosen
     region = _aws_region(host, chosen.source.environ)

@@ -105,7 +105,7 @@ class ClaudeConfig:
 
     def watch(self, tell: Callable[[str], None]) -> Watch | None:
         """Return what has its sign-in follow the host's while a session runs; None if that signs nothing in."""
-        if self._chosen.kind or self._chosen.placeholder == "":
+        if self._chosen.kind or (self._chosen.is_lent and not self._chosen.placeholder):
             return None
         return Watch(self._follower, self._followed or self._follower.look(), tell)
 

@@ -66,8 +66,7 @@ class Chosen(NamedTuple):
 
     ``kind`` is as in SignIn, empty if nothing does. ``environ`` is the caller's environment with no more of sign-ins
     than what this one takes, ``inside`` are further variables for the session. ``source`` prints the credential.
-    ``placeholder`` stands for the credential in a session that is lent it, empty while there is none; it is None where
-    the session is given it.
+    ``is_lent`` says whether the session is lent the credential; ``placeholder`` stands for it there once there is one.
     """
 
     kind: str
@@ -76,11 +75,8 @@ class Chosen(NamedTuple):
     inside: Mapping[str, str] = MappingProxyType({})
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
-    placeholder: str | None = None
-
-    @property
-    def is_lent(self) -> bool:
-        return self.placeholder is not None
+    is_lent: bool = False
+    placeholder: str = ""
 
     def __repr__(self) -> str:
         return repr_without(self, "environ")

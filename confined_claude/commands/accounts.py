@@ -81,9 +81,9 @@ def line(found: Account) -> str:
 def _account(profile: Profile, host: Host, config: Location, *, is_current: bool, is_lent: bool = False) -> Account:
     chosen = None
     with contextlib.suppress(ConfinedError):  # a start says what is wrong
-        chosen = choosing.find(host, (), config)._replace(placeholder="" if is_lent else None)
+        chosen = choosing.find(host, (), config, is_lent=is_lent)
     sign_in = ClaudeConfig(config, host, chosen).look()[0].kind
     address = ""
     if sign_in == CREDENTIALS_KIND:
-        address = account.address_in(account.host_state(host)) if is_lent else account.signed_in_as(config, host)
+        address = account.signed_in_as(config, host, is_lent=is_lent)
     return Account(profile, config, host, sign_in, address, is_current, is_lent)

@@ -54,6 +54,10 @@ class Answer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection that it comes by."""
         self._connection.close()
 
     def header(self, name: str) -> str:
@@ -101,32 +105,29 @@ class Answer:
         self._is_whole = not piece
         return self._is_whole
 
-    @property
-    def content(self) -> bytes:
-        """All of the content, which may be a long time coming. Raises EngineError."""
+    def read_all(self) -> bytes:
+        """Return all of the content, which may be a long time coming. Raises EngineError."""
         while not self._is_whole:
             self.advance()
         return b"".join(self._pieces)
 
-    @property
-    def value(self) -> Any:
-        """The value of the content, which is JSON; None if it makes no sense."""
-        return parse_json(self.content)
+    def json(self) -> Any:
+        """Return the value of the content, which is JSON; None if it makes no sense. Raises EngineError."""
+        return parse_json(self.read_all())
 
     @property
     def is_refusal(self) -> bool:
         return self.status >= _REFUSED
 
-    @property
-    def reason(self) -> str:
-        """Why the engine has refused."""
-        return str(as_dict(self.value).get("message") or f"it answered with {self.status}")
+    def refusal(self) -> str:
+        """Return why the engine has refused. Raises EngineError."""
+        return str(as_dict(self.json()).get("message") or f"it answered with {self.status}")
 
     def checked(self, doing: str) -> Answer:
         """Return this answer. Raises EngineError if it is a refusal to be ``doing`` (``create the container``)."""
         if self.is_refusal:
             with self:
-                raise refused(doing, self.reason)
+                raise refused(doing, self.refusal())
         return self
 
 
@@ -223,7 +224,7 @@ def ask(
 ) -> Answer:
     """Send a request and return the whole answer. Raises EngineError as ``begin`` does."""
     with begin(method, path, query, body, seconds=seconds) as answer:
-        answer.content  # noqa: B018 - reads it
+        answer.read_all()
         return answer
 
 

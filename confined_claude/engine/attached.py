@@ -40,7 +40,7 @@ class Attached:
             stream.socket.sendall(sent)
             containers.start(identity, self._name)
         except BaseException:
-            stream.__exit__()
+            stream.close()
             raise
         return stream
 
@@ -96,8 +96,10 @@ class Attached:
             try:
                 piece = stream.receive()
                 for target, part in self._frames.feed(piece):
-                    kept = "errors" if target > 1 else "printed"
-                    setattr(self, kept, (getattr(self, kept) + part)[:_MOST_BYTES])
+                    if target > 1:
+                        self.errors = (self.errors + part)[:_MOST_BYTES]
+                    else:
+                        self.printed = (self.printed + part)[:_MOST_BYTES]
             except (BlockingIOError, TimeoutError):
                 return True
             except (OSError, ValueError):  # the engine has gone

@@ -92,7 +92,7 @@ def refuse_too_old(version: Mapping[str, Any]) -> None:
 
 
 def _ask(what: str, seconds: float) -> dict[str, Any]:
-    answer = api.ask("GET", f"/{what}", seconds=seconds).checked(f"tell its {what}").value
+    answer = api.ask("GET", f"/{what}", seconds=seconds).checked(f"tell its {what}").json()
     if not isinstance(answer, dict):
         raise refused(f"tell its {what}", NOT_UNDERSTOOD)
     return answer
@@ -111,7 +111,7 @@ def containers(wanted: Mapping[str, str]) -> list[dict[str, Any]]:
 
 def _listed(filters: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
     query = {"all": "1", "filters": json.dumps(filters)}
-    found = api.ask("GET", "/containers/json", query).checked("list its containers").value
+    found = api.ask("GET", "/containers/json", query).checked("list its containers").json()
     if not isinstance(found, list):
         raise refused("list its containers", NOT_UNDERSTOOD)
     return found
@@ -145,7 +145,7 @@ def names_of(found: Mapping[str, Any]) -> list[str]:
 
 def has_terminal(identity: str) -> bool:
     """Return whether a container was created with a terminal of its own."""
-    return as_dict(api.ask("GET", f"/containers/{identity}/json").value).get("Config", {}).get("Tty") is True
+    return as_dict(api.ask("GET", f"/containers/{identity}/json").json()).get("Config", {}).get("Tty") is True
 
 
 def ran_out_of_memory(identity: str) -> bool:
@@ -165,7 +165,7 @@ def events(identity: str) -> dict[str, float]:
     """
     filters = json.dumps({"container": [identity]})
     query = {"since": "1", "until": str(int(time.time()) + 1), "filters": filters}
-    found = api.ask("GET", "/events", query).checked("list the events of the session").content
+    found = api.ask("GET", "/events", query).checked("list the events of the session").read_all()
     lines = [line for line in map(parse_json, found.splitlines()) if isinstance(line, dict)]
     return {_action(line): line.get("timeNano", 0) / 1e9 for line in lines}
 
@@ -236,12 +236,12 @@ def _create(arguments: Sequence[str]) -> Answer:
 
 def _is_taken(made: Answer) -> bool:
     """Return whether the engine has refused to create a container as another one has its name."""
-    return made.status in _TAKEN and _IN_USE.search(made.reason) is not None
+    return made.status in _TAKEN and _IN_USE.search(made.refusal()) is not None
 
 
 def _id_of(made: Answer) -> str:
     """Return the id of the container that was ``made``. Raises EngineError if it was not."""
-    return str(made.checked("create the container").value["Id"])
+    return str(made.checked("create the container").json()["Id"])
 
 
 def free_name(first: str) -> str:
@@ -287,7 +287,7 @@ def end_of(identity: str) -> Answer:
 
 def exit_code(end: Answer) -> int:
     """Return the exit code in the answer of ``end_of``. Raises EngineError if the engine went away before."""
-    code = as_dict(end.value).get("StatusCode")
+    code = as_dict(end.json()).get("StatusCode")
     if not isinstance(code, int):
         raise EngineError("The connection to the engine broke, and so the session has ended.", "See the engine's log.")
     return code

@@ -68,7 +68,7 @@ class Images:
             created = api.ask("POST", "/containers/create", body=body)
             if created.status == MISSING:  # removed since it was listed
                 return None
-            made = str(created.checked(doing).value["Id"])
+            made = str(created.checked(doing).json()["Id"])
         try:
             with api.begin("GET", f"/containers/{made}/archive", {"path": path}) as answer:
                 if answer.status == MISSING:
@@ -89,7 +89,7 @@ class Images:
 
         query, headers = sdk.request_of(name)
         with api.begin("POST", "/images/create", query, headers=headers) as answer:
-            for line in answer.checked(f"pull {name}").content.splitlines():
+            for line in answer.checked(f"pull {name}").read_all().splitlines():
                 if error := as_dict(parse_json(line)).get("error"):
                     raise EngineError(f"Cannot pull {name}: {error}")
 
@@ -128,7 +128,7 @@ class Images:
 
 def _usage(identity: str) -> Usage | None:
     answer = api.ask("GET", f"/containers/{identity}/stats", {"stream": "0", "one-shot": "1"})
-    return usage.of_answer(answer.value)
+    return usage.of_answer(answer.json())
 
 
 def _asked(what: str, doing: str, **query: str) -> Any:
@@ -136,7 +136,7 @@ def _asked(what: str, doing: str, **query: str) -> Any:
     answer = api.ask("GET", f"/{what}", query)
     if answer.status == MISSING:
         return None
-    if (value := answer.checked(doing).value) is None:
+    if (value := answer.checked(doing).json()) is None:
         raise ValueError
     return value
 

@@ -84,7 +84,7 @@ def exit_code_of_command(identity: str) -> int | None:
     answer = api.ask("GET", f"/exec/{identity}/json")
     if answer.status == MISSING:  # it went with its container
         return KILLED
-    found = answer.checked("tell how the command ended").value
+    found = answer.checked("tell how the command ended").json()
     if not isinstance(found, dict):
         raise refused("tell how the command ended", NOT_UNDERSTOOD)
     return None if found.get("Running") or found.get("ExitCode") is None else int(found["ExitCode"])
@@ -123,7 +123,7 @@ def _run(identity: str, words: Sequence[str], *, user: str, stdin: bytes = b"") 
 
 def _prepare(identity: str, options: Mapping[str, Any], **more: Any) -> str:
     body = {"AttachStdout": True, "AttachStderr": True, **options, **more}
-    made = api.ask("POST", f"/containers/{identity}/exec", body=body).checked("run the command").value
+    made = api.ask("POST", f"/containers/{identity}/exec", body=body).checked("run the command").json()
     return str(made["Id"])
 
 

@@ -48,11 +48,11 @@ def check(file: Path, content: bytes, directories: Sequence[Path], owner: str, *
             **{"Image": _import_image(mark), "Cmd": ["-"], "Labels": mark},
             "HostConfig": {"Mounts": binds, "NetworkMode": "none"},
         }
-        made = str(api.ask("POST", "/containers/create", body=body).checked(_DOING).value["Id"])
+        made = str(api.ask("POST", "/containers/create", body=body).checked(_DOING).json()["Id"])
         found = api.ask("GET", f"/containers/{made}/archive", {"path": f"{_FILES}/{file.name}"})
         if found.status != MISSING or not containers.exists(made):
             found.checked(_DOING)
-        is_ours = not found.is_refusal and content in found.content
+        is_ours = not found.is_refusal and content in found.read_all()
         looked_at = targets.items() if is_ours and looks_closer else ()
         others = [directory for target, directory in looked_at if not _is_same(made, target, directory)]
     except BaseException:
@@ -109,7 +109,7 @@ def _import_image(mark: Mapping[str, str]) -> str:
     """Make an image without files, and return its id."""
     changes = f"LABEL {_IMAGE}={mark[labels.OWNER]}"
     answer = api.ask("POST", "/images/create", {"fromSrc": "-", "changes": changes}, _EMPTY_ARCHIVE).checked(_DOING)
-    last = as_dict(parse_json(answer.content.splitlines()[-1] if answer.content else b""))
+    last = as_dict(parse_json(content.splitlines()[-1] if (content := answer.read_all()) else b""))
     if "status" not in last:
         raise refused(_DOING, str(last.get("error") or NOT_UNDERSTOOD))
     return str(last["status"])
@@ -119,5 +119,5 @@ def _remove(mark: Mapping[str, str]) -> None:
     """Remove the containers with the labels ``mark``, and the images that were made for them."""
     containers.remove(*(found["Id"] for found in containers.containers(mark)))
     filters = {"label": [f"{_IMAGE}={mark[labels.OWNER]}"]}
-    for image in api.ask("GET", "/images/json", {"filters": json.dumps(filters)}).checked(_DOING).value or ():
+    for image in api.ask("GET", "/images/json", {"filters": json.dumps(filters)}).checked(_DOING).json() or ():
         api.ask("DELETE", f"/images/{image['Id']}", {"force": "1"})

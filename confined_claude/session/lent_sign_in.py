@@ -45,7 +45,7 @@ def lend(workspace: Workspace, chosen: Chosen, given: Given | None) -> tuple[Cho
 
     Without a sign-in nothing is. Raises ConfinedError for one that cannot be lent, and for one beside it.
     """
-    chosen = chosen._replace(placeholder="")
+    chosen = chosen._replace(is_lent=True)
     if (cloud := environment.cloud_in(chosen.environ)) is not None:
         raise ConfinedError(f"The sign-in to {cloud.name} cannot be lent.", f"Sign in to Claude's API, or {_GIVE}")
     oauth = None if chosen.kind else LentFollower(workspace.claude_config, workspace.host).look().theirs.oauth

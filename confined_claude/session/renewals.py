@@ -36,7 +36,7 @@ class Renewals:
         source = sign_in.source
         self._sign_in = choosing.renewal(source, workspace.host, workspace.written) if source is not None else None
         # By the placeholder that the session has; what has none is given.
-        self._placeholder = sign_in.placeholder or ""
+        self._placeholder = sign_in.placeholder
         self._commands: list[tuple[str, Renewal]] = [*given.renewals(workspace)] if given else []
         if self._sign_in is not None:
             self._commands.append((self._placeholder, self._sign_in))

@@ -19,6 +19,7 @@ from ...session import runtimes as session_runtimes
 from ...settings import ENGINE, Settings
 from ...state import facts as engine_facts
 from ...state import sight
+from ...state.facts import EngineFacts
 from . import owners
 from .results import Result, ok, warning
 from .vulnerabilities import components, known_vulnerabilities
@@ -37,6 +38,11 @@ class Answers(NamedTuple):
 
     version: Mapping[str, Any]
     info: Mapping[str, Any]
+
+    @property
+    def facts(self) -> EngineFacts:
+        """What they say of the engine, as far as sessions depend on it."""
+        return engine_facts.from_answers(self.info, self.version)
 
 
 def ask() -> Answers:
@@ -63,9 +69,10 @@ def engine(answers: Answers) -> Result:
     return ok(f"{name} {version}, API {api}")
 
 
-def mode(version: Mapping[str, Any], info: Mapping[str, Any]) -> Result:
+def mode(answers: Answers) -> Result:
     """Return what kind of engine it is, as a warning if that kind is not tested."""
-    facts = engine_facts.from_answers(info, version)
+    version, info = answers
+    facts = answers.facts
     desktop = client.is_desktop(info) or "Docker Desktop" in str((version.get("Platform") or {}).get("Name"))
     words = ["Podman"] if facts.podman else ["Docker Desktop"] if desktop else []
     words.append("rootless" if facts.rootless else "rootful")
@@ -82,29 +89,29 @@ def mode(version: Mapping[str, Any], info: Mapping[str, Any]) -> Result:
 
 def runtimes(answers: Answers, settings: Settings) -> Result:
     """List the engine's runtimes. Raises EngineError if it lacks what the settings name."""
-    session_runtimes.refuse_missing(settings, engine_facts.from_answers(answers.info, answers.version))
+    session_runtimes.refuse_missing(settings, answers.facts)
     default, *others = session_runtimes.names(answers.info) or ["unknown"]
     chosen = f"; sessions have {settings.runtime}" if settings.runtime != ENGINE else ""
     return ok(f"{', '.join((f'{default} (its default)', *others))}{chosen}")
 
 
-def versions(version: Mapping[str, Any], info: Mapping[str, Any]) -> Result:
+def versions(answers: Answers) -> Result:
     """Check for versions of the engine's parts with known vulnerabilities."""
-    if found := list(known_vulnerabilities(version, info)):
+    if found := list(known_vulnerabilities(*answers)):
         return warning(
             "; ".join(f"{name} {its_version} has {names}" for name, its_version, names in found),
             "Update the engine. A distribution may have fixed this in an older version: see its changelog.",
         )
-    known = components(version)
+    known = components(answers.version)
     parts = [f"{name} {known[name]}" for name in ("containerd", "runc") if known.get(name)]
     return ok(", ".join(["no known vulnerabilities", *parts]))
 
 
-def system_calls(version: Mapping[str, Any], info: Mapping[str, Any]) -> Result:
+def system_calls(answers: Answers) -> Result:
     """Check that sessions get the tool's own seccomp profile."""
-    if engine_facts.from_answers(info, version).takes_seccomp:
+    if answers.facts.takes_seccomp:
         return ok("sessions have this tool's own seccomp profile")
-    listed = [str(option) for option in info.get("SecurityOptions") or ()]
+    listed = [str(option) for option in answers.info.get("SecurityOptions") or ()]
     if not any(option.startswith("name=seccomp") for option in listed):
         what, hint = "this engine filters no system calls", "The engine and its kernel need seccomp for that."
     else:
@@ -113,14 +120,14 @@ def system_calls(version: Mapping[str, Any], info: Mapping[str, Any]) -> Result:
     return warning(what, hint)
 
 
-def kernel(info: Mapping[str, Any], settings: Settings) -> Result:
+def kernel(answers: Answers, settings: Settings) -> Result:
     """Check that the engine's kernel can limit what sessions use."""
-    facts = engine_facts.from_answers(info, {})
+    facts = answers.facts
     missing = limits.missing(settings, facts)
     if facts.limits_memory and not facts.limits_swap:
         missing.append("swap")
     if not missing:
-        return ok(f"cgroup v{info.get('CgroupVersion') or 1}, every limit works")
+        return ok(f"cgroup v{answers.info.get('CgroupVersion') or 1}, every limit works")
     cure = (
         "Let systemd delegate these controllers to you"
         if facts.rootless
@@ -130,12 +137,11 @@ def kernel(info: Mapping[str, Any], settings: Settings) -> Result:
     return warning(f"this engine's kernel cannot limit {', '.join(missing)}", f"{cure}; {told}.")
 
 
-def users(version: Mapping[str, Any], info: Mapping[str, Any], host: Host, here: Project | None) -> Result:
+def users(answers: Answers, host: Host, here: Project | None) -> Result:
     """Check that the files which sessions make belong to the user, who may make them."""
-    facts = engine_facts.from_answers(info, version)
     if here is not None and here.root.stat().st_uid != host.uid:
         return owners.others_project(here, host)
-    if facts.maps_caller_to_root:
+    if answers.facts.maps_caller_to_root:
         return ok("sessions are uid 0 inside, which is you; their files are yours")
     if host.uid == 0:
         what = "you are root, so sessions are uid 0 inside; their files are root's"

@@ -53,12 +53,12 @@ class _Examination:
         if self._check("context", engines.context, host) and has_docker:
             self._check("engine", self._ask_engine, seconds=_ENGINE_SECONDS)
         if (answers := self._answers) is not None:
-            self._check("mode", engines.mode, answers.version, answers.info)
+            self._check("mode", engines.mode, answers)
             self._check("runtimes", engines.runtimes, answers, settings)
-            self._check("versions", engines.versions, answers.version, answers.info)
-            self._check("system calls", engines.system_calls, answers.version, answers.info)
-            self._check("limits", engines.kernel, answers.info, settings)
-            self._check("users", engines.users, answers.version, answers.info, host, here)
+            self._check("versions", engines.versions, answers)
+            self._check("system calls", engines.system_calls, answers)
+            self._check("limits", engines.kernel, answers, settings)
+            self._check("users", engines.users, answers, host, here)
             if (root := engines.root_directory(answers)) is not None:
                 self._check("space for engine", machine.space, root, machine.IMAGE_BYTES, False)
             self._check("image", self._image, settings, files.dockerfile)

@@ -118,7 +118,7 @@ def sign_in(config: Location, host: Host, written: Iterable[Path] = (), *, is_le
     Nothing is sent, and no command that prints a credential is run. Raises ConfinedError for records of a newer
     version, and if CLAUDE_CONFIG_DIR is where sessions can write.
     """
-    chosen = choosing.find(host, written, config)._replace(placeholder="" if is_lent else None)
+    chosen = choosing.find(host, written, config, is_lent=is_lent)
     found, expires = ClaudeConfig(config, host, chosen).look()
     if not found.kind:
         return warning(found.notes[0], found.notes[-1])
@@ -127,7 +127,7 @@ def sign_in(config: Location, host: Host, written: Iterable[Path] = (), *, is_le
         return warning(f"{EXPIRED.rstrip('.')}, on {until}", found.notes[-1])
     what = f"by {found.kind}"
     if found.kind == CREDENTIALS_KIND:
-        address = account.address_in(account.host_state(host)) if is_lent else account.signed_in_as(config, host)
+        address = account.signed_in_as(config, host, is_lent=is_lent)
         limit = f"until {until}" if expires else "its end is not known"
         copied = f"by {'' if is_lent else 'a copy of '}this machine's credentials, {limit}"
         what = "by credentials of its own, which renew themselves" if expires is None else copied

@@ -408,7 +408,7 @@ def test_what_is_lent_follows_the_host_and_its_config_has_none(host: Host, monke
     put(place.inside / ".credentials.json", {"claudeAiOauth": OWN, "mcpOAuth": {"kept": 1}})
     put(place.inside / ".claude.json", {"primaryApiKey": "sk-ant-api03-own", "numStartups": 1})
     put(place.inside / "backups/.claude.json.backup.1", {"primaryApiKey": "sk-ant-api03-own"})
-    config = ClaudeConfig(place.location, place.host, Chosen("", {}, placeholder="mine"), lent.append)
+    config = ClaudeConfig(place.location, place.host, Chosen("", {}, is_lent=True, placeholder="mine"), lent.append)
     sign_in = config.prepare()
     assert sign_in.kind == "credentials"
     assert "removed from" in sign_in.notes[0]
@@ -437,11 +437,11 @@ def test_what_is_lent_follows_the_host_and_its_config_has_none(host: Host, monke
     everything = "".join(path.read_text() for path in place.inside.rglob("*") if path.is_file())
     assert "sk-ant" not in everything
     assert json.loads((place.inside / ".credentials.json").read_text()) == {"mcpOAuth": {"kept": 1}}
-    assert "removed from" not in str(ClaudeConfig(place.location, place.host, Chosen("", {}, placeholder="")).prepare())
+    assert "removed from" not in str(ClaudeConfig(place.location, place.host, Chosen("", {}, is_lent=True)).prepare())
 
 
 def test_where_nobody_is_signed_in_a_lent_session_says_how(host: Host) -> None:
     place = Running(host)
-    sign_in = ClaudeConfig(place.location, place.host, Chosen("", {}, placeholder="")).prepare()
+    sign_in = ClaudeConfig(place.location, place.host, Chosen("", {}, is_lent=True)).prepare()
     assert (sign_in.kind, sign_in.notes[0]) == ("", "Not signed in to Claude.")
     assert "removed when no lent session runs" in sign_in.notes[1]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from confined_claude.commands.doctor import engines, examination, machine, owners, records, results, vulnerabilities
+from confined_claude.commands.doctor.engines import Answers
 from confined_claude.commands.doctor.results import OK, PROBLEM, WARNING, Result, ok, problem, warning
 from confined_claude.engine import context
 from confined_claude.engine.image import Image
@@ -143,15 +144,15 @@ PODMAN: dict[str, Any] = {
     ],
 )
 def test_the_mode_follows_from_the_engines_answers(answers: dict[str, Any], status: str, words: str) -> None:
-    found = engines.mode(**answers)
+    found = engines.mode(Answers(**answers))
     assert (found.status, found.what) == (status, words)
     assert bool(found.hint) == (status != OK)
 
 
 def test_an_engine_that_says_nothing_of_itself_is_taken_for_an_ordinary_one() -> None:
-    assert engines.mode({}, {}).status == OK
-    assert engines.versions({}, {}).status == OK
-    assert engines.kernel({}, Settings()).status == OK
+    assert engines.mode(Answers({}, {})).status == OK
+    assert engines.versions(Answers({}, {})).status == OK
+    assert engines.kernel(Answers({}, {}), Settings()).status == OK
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_an_engine_that_says_nothing_of_itself_is_taken_for_an_ordinary_one() ->
     ],
 )
 def test_whose_seccomp_profile_sessions_have(answers: dict[str, Any], status: str, words: str) -> None:
-    found = engines.system_calls(**answers)
+    found = engines.system_calls(Answers(**answers))
     assert (found.status, bool(found.hint)) == (status, status != OK)
     assert words in found.what
 
@@ -221,18 +222,18 @@ def test_a_vulnerability_of_plug_ins_needs_them(version: str, is_open: bool) -> 
 
 
 def test_vulnerabilities_are_a_warning_that_mentions_distributions() -> None:
-    found = engines.versions(**DEBIAN)
+    found = engines.versions(Answers(**DEBIAN))
     assert found.status == WARNING
     assert "runc 1.1.5+ds1 has CVE-2024-21626" in found.what
     assert "Docker 20.10.24+dfsg1 has" in found.what
     assert "distribution" in found.hint
-    assert engines.versions(**DOCKER_CE) == ok("no known vulnerabilities, containerd v2.2.5, runc 1.3.6")
+    assert engines.versions(Answers(**DOCKER_CE)) == ok("no known vulnerabilities, containerd v2.2.5, runc 1.3.6")
 
 
 def test_podman_has_none_of_dockers_vulnerabilities_but_those_of_its_runtime() -> None:
-    assert engines.versions(**PODMAN).status == OK
+    assert engines.versions(Answers(**PODMAN)).status == OK
     runtime = {"Name": "OCI Runtime (runc)", "Version": "runc version 1.1.5+ds1\ncommit: 1\nspec: 1.2.0"}
-    found = engines.versions({"Components": [runtime]}, PODMAN["info"])
+    found = engines.versions(Answers({"Components": [runtime]}, PODMAN["info"]))
     assert "runc 1.1.5+ds1 has CVE-2024-21626" in found.what
 
 
@@ -254,16 +255,16 @@ def test_every_vulnerability_names_its_source() -> None:
     ],
 )
 def test_what_the_kernel_cannot_limit(missing: str, words: str) -> None:
-    assert engines.kernel(DEBIAN["info"], Settings()).status == OK
-    found = engines.kernel({**DEBIAN["info"], missing: False}, Settings())
+    assert engines.kernel(Answers(**DEBIAN), Settings()).status == OK
+    found = engines.kernel(Answers(DEBIAN["version"], {**DEBIAN["info"], missing: False}), Settings())
     assert found.status == WARNING
     assert found.what.endswith(f"cannot limit {words}")
     assert "cgroup" in found.hint
 
 
 def test_processors_are_missed_only_where_they_are_limited() -> None:
-    assert engines.kernel(ROOTLESS["info"], Settings()).status == OK
-    found = engines.kernel(ROOTLESS["info"], Settings(cpus=("2",)))
+    assert engines.kernel(Answers(**ROOTLESS), Settings()).status == OK
+    found = engines.kernel(Answers(**ROOTLESS), Settings(cpus=("2",)))
     assert found.what.endswith("cannot limit cpus")
     assert "systemd" in found.hint
 
@@ -273,11 +274,10 @@ def test_whose_the_files_are(host: Host, tmp_path: Path) -> None:
     own = host._replace(uid=os.getuid(), gid=77)
     ordinary = own._replace(uid=1000)
     assert (
-        engines.users(DEBIAN["version"], DEBIAN["info"], ordinary, None).what
-        == "sessions are uid 1000, gid 77; their files are yours"
+        engines.users(Answers(**DEBIAN), ordinary, None).what == "sessions are uid 1000, gid 77; their files are yours"
     )
-    assert "which is you" in engines.users(ROOTLESS["version"], ROOTLESS["info"], own, here).what
-    assert "sessions are uid 1000" in engines.users(PODMAN["version"], PODMAN["info"], ordinary, None).what
+    assert "which is you" in engines.users(Answers(**ROOTLESS), own, here).what
+    assert "sessions are uid 1000" in engines.users(Answers(**PODMAN), ordinary, None).what
 
 
 TEAM = 54321
@@ -305,7 +305,7 @@ def test_why_a_session_may_or_may_not_write_in_a_project_of_anothers(
     os.chown(here.root, 0, gid)
     here.root.chmod(mode)
     host = host_below(plain_folder, PLAIN_ID, PLAIN_ID)._replace(groups=groups, umask=umask)
-    found = as_plain_user(lambda: engines.users(DEBIAN["version"], DEBIAN["info"], host, here))
+    found = as_plain_user(lambda: engines.users(Answers(**DEBIAN), host, here))
     assert (found.status, found.what.startswith("the project belongs to uid 0 and the group")) == (status, True)
     assert words in found.what
     assert bool(found.hint) == (status != OK)
@@ -320,10 +320,10 @@ def test_a_membership_that_this_login_does_not_have_yet(plain_folder: Path, monk
     team = grp.struct_group(("team", "x", TEAM, [str(PLAIN_ID)]))
     monkeypatch.setattr(owners.grp, "getgrgid", lambda _gid: team)
     host = host_below(plain_folder, PLAIN_ID, PLAIN_ID)
-    found = as_plain_user(lambda: engines.users(DEBIAN["version"], DEBIAN["info"], host, here))
+    found = as_plain_user(lambda: engines.users(Answers(**DEBIAN), host, here))
     assert (found.status, found.hint) == (PROBLEM, "Log out and in again.")
     team.gr_mem.clear()
-    found = as_plain_user(lambda: engines.users(DEBIAN["version"], DEBIAN["info"], host, here))
+    found = as_plain_user(lambda: engines.users(Answers(**DEBIAN), host, here))
     assert "usermod -aG team 12345" in found.hint
 
 
@@ -336,13 +336,13 @@ def test_a_project_in_which_another_user_has_sessions(plain_folder: Path) -> Non
     here.scaffold.chmod(0o700)
     host = host_below(plain_folder, PLAIN_ID, PLAIN_ID)._replace(groups=(TEAM,), umask=0o002)
     here.root.chmod(0o2777)  # this process is no member
-    found = as_plain_user(lambda: engines.users(DEBIAN["version"], DEBIAN["info"], host, here))
+    found = as_plain_user(lambda: engines.users(Answers(**DEBIAN), host, here))
     assert found.status == PROBLEM
     assert "another user's sessions" in found.what
 
 
 def test_root_is_warned(host: Host) -> None:
-    assert engines.users(DEBIAN["version"], DEBIAN["info"], host._replace(uid=0), None).status == WARNING
+    assert engines.users(Answers(**DEBIAN), host._replace(uid=0), None).status == WARNING
 
 
 # Context

@@ -26,7 +26,7 @@ def test_a_request_is_one_of_http_1_0_and_its_answer_ends_with_the_connection(
 ) -> None:
     with answering(HEAD + b'{"a": 1}', tmp_path, monkeypatch) as asked:
         answer = api.ask("POST", "/x", {"name": "a b/é", "keys": os.fsdecode(b"\xff,\xfe")}, {"b": 2})
-        assert (answer.status, answer.value, answer.is_refusal) == (200, {"a": 1}, False)
+        assert (answer.status, answer.json(), answer.is_refusal) == (200, {"a": 1}, False)
         head, _, body = asked[0].partition(b"\r\n\r\n")
         assert head.startswith(b"POST /x?name=a%20b%2F%C3%A9&keys=%FF%2C%FE HTTP/1.0\r\nHost: docker\r\n")
         assert b"\r\nContent-Length: 8" in head
@@ -57,7 +57,7 @@ def test_an_answer_that_is_whole_counts_though_the_engine_has_not_read_all_of_th
     answer = b"HTTP/1.0 500 Oh\r\n" + length + b"\r\n" + content
     with answering(answer, tmp_path, monkeypatch):
         if says_length:
-            assert api.ask("PUT", "/x", body=bytes(100_000)).reason == "no space left on device"
+            assert api.ask("PUT", "/x", body=bytes(100_000)).refusal() == "no space left on device"
             return
         with pytest.raises(EngineError, match="connection to the engine broke"):
             api.ask("PUT", "/x", body=bytes(100_000))
@@ -104,7 +104,7 @@ def test_an_address_that_is_no_unix_socket_is_reached_by_the_docker_command(
     with answering(HEAD + b"[1]", tmp_path, monkeypatch) if is_there else contextlib.nullcontext():
         monkeypatch.setenv("DOCKER_HOST", "ssh://localhost")
         if is_there:
-            assert api.ask("GET", "/x").value == [1]
+            assert api.ask("GET", "/x").json() == [1]
             return
         with pytest.raises(EngineError, match="does not answer"):
             api.ask("GET", "/x")
@@ -124,7 +124,7 @@ def test_a_port_of_this_machine_needs_no_command(tmp_path: Path, monkeypatch: py
         thread = threading.Thread(target=answer)
         thread.start()
         monkeypatch.setenv("DOCKER_HOST", f"tcp://localhost:{server.getsockname()[1]}")
-        assert api.ask("GET", "/x").value == [1]
+        assert api.ask("GET", "/x").json() == [1]
         thread.join()
         assert asked[0].startswith(b"GET /x HTTP/1.0\r\n")
     with pytest.raises(EngineError, match="The engine in use does not answer"):

@@ -88,7 +88,7 @@ def test_credentials_are_a_variable_with_what_the_client_knows_of_them(here: Len
 
 
 def test_a_helper_and_a_stored_token_are_lent_too_and_nothing_where_nobody_is_signed_in(here: Lender) -> None:
-    assert here.lend({}) == (Chosen("", {}, placeholder=""), Given())
+    assert here.lend({}) == (Chosen("", {}, is_lent=True), Given())
     put(here.host.home / ".claude/settings.json", '{"apiKeyHelper": "print-key"}')
     found, given = here.lend({"ANTHROPIC_API_KEY": KEY})
     (helper,) = {one.placeholder for one in given.lent if one.name == "apiKeyHelper"}

@@ -194,7 +194,7 @@ def test_the_session_has_a_placeholder_for_what_a_helper_prints(
     workspace, sidecar, notes = here.workspace(), Told(), list[str]()
     mine = Lent((("api.example", 443),), "x-api-key", "placeholder", "placeholder", KEY_HELPER)
     run = Source(KEY_HELPER, line, KEY, {})
-    chosen = Chosen(KEY_HELPER, {}, run, placeholder="placeholder")
+    chosen = Chosen(KEY_HELPER, {}, run, is_lent=True, placeholder="placeholder")
     launch = planned(workspace.project.root, workspace.host, carried=Carried(servers=f'{{"X": "{value}"}}'))
     with Renewals(workspace, chosen, Given(lent=(mine,)), sidecar) as renewals:
         found = renewals.with_credential(launch, notes).secrets
@@ -202,6 +202,6 @@ def test_the_session_has_a_placeholder_for_what_a_helper_prints(
     assert found[SERVERS_VARIABLE] == '{"X": "placeholder"}' if value else launch.secrets[SERVERS_VARIABLE]
     assert [line[0]["value"] for line in sidecar.lines] == ([value] if value else [])
     assert tuple(notes) == said
-    with Renewals(workspace, chosen._replace(placeholder=None), None, sidecar) as renewals:
+    with Renewals(workspace, chosen._replace(is_lent=False, placeholder=""), None, sidecar) as renewals:
         given = renewals.with_credential(launch, []).secrets[VALUE_VARIABLE]
     assert given == ("" if line == "exit 3" else line.split()[1]), "the control"
