@@ -22,14 +22,14 @@ class OwnEngine:
     """A second engine, of the test's own, that it may stop and kill.
 
     Its network and its mounts are in namespaces that go with it, so that nothing of them stays on this machine. A shell
-    ``script`` runs there before it starts. Unless it ``has_rules``, its sessions have no network.
+    ``script`` runs there before it starts. Its sessions have no network.
     """
 
-    def __init__(self, folder: Path, script: str = "", options: Sequence[str] = (), *, has_rules: bool = False) -> None:
+    def __init__(self, folder: Path, script: str = "", options: Sequence[str] = ()) -> None:
         self.folder = folder
         self.address = f"unix://{folder}/docker.sock"
         self._script = script
-        self._options = [*options, *([] if has_rules else ["--iptables=false", "--ip6tables=false"])]
+        self._options = [*options, "--iptables=false", "--ip6tables=false"]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -74,11 +74,9 @@ class OwnEngine:
 
 
 @contextlib.contextmanager
-def own_engine(script: str = "", *options: str, has_rules: bool = False) -> Iterator[OwnEngine]:
+def own_engine(script: str = "", *options: str) -> Iterator[OwnEngine]:
     """Have such an engine during the block."""
-    engine = OwnEngine(
-        Path(tempfile.mkdtemp(prefix="confined-claude-engine-", dir="/tmp")), script, options, has_rules=has_rules
-    )
+    engine = OwnEngine(Path(tempfile.mkdtemp(prefix="confined-claude-engine-", dir="/tmp")), script, options)
     try:
         engine.start()
         yield engine

@@ -16,6 +16,14 @@ ENGINE = "/var/run/docker.sock"
 PASS, SWALLOW, DROP = "pass", "swallow", "drop"
 
 
+def accept_all(server: socket.socket, serve: Callable[[socket.socket], None]) -> None:
+    """``serve`` each connection to ``server`` in a thread, until that is closed."""
+    with contextlib.suppress(OSError):
+        while True:
+            client, _ = server.accept()
+            threading.Thread(target=serve, args=(client,), daemon=True).start()
+
+
 class Relay:
     """Passes connections on to the engine; ``decide`` is called with the first line of each request."""
 
@@ -31,19 +39,13 @@ class Relay:
         self._engine = engine
         self._decide = decide
         self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        threading.Thread(target=accept_all, args=(server, self._serve), daemon=True).start()
 
     def cut(self) -> None:
         """Cut all connections that are open, and none that follows on that."""
         for connection in [*self._open]:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._server.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
         if self._tls is not None:

@@ -48,9 +48,9 @@ class ClaudeConfig:
     def prepare(self) -> SignIn:
         """Bring it up to date before a session; return how that is signed in.
 
-        The first time it is made. Every time its sign-in follows the host's
-        unless it has one of its own, or something else signs in, and the first screen is made to be the prompt. Raises
-        ConfinedError where something cannot be written, and for a record of a newer version.
+        It is made if it is missing. Its sign-in follows the host's, unless it has one of its own or something else
+        signs in, and what would come before the prompt is answered. Raises ConfinedError where something cannot be
+        written, and for a record of a newer version.
         """
         setup.make(self._location, self._host)
         with self._location.make() as config:

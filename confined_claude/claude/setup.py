@@ -85,7 +85,7 @@ class Setup:
     """Brings the setup in the Claude config at ``location`` in line with that of ``host``."""
 
     def __init__(self, location: Location, host: Host, theirs: HostSetup, scripts: Iterable[str] = ()) -> None:
-        """``scripts`` are files of the host's config that hooks and servers of the session need."""
+        """Take the setup in ``theirs``; ``scripts`` are files of it that hooks and servers of the session need."""
         self._location = location
         self._host = host
         self.theirs = theirs

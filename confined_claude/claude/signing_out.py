@@ -57,12 +57,14 @@ def remove_sign_in(config: Directory) -> Iterator[str]:
     for the client, and goes as a whole. Other files without a sign-in are not written.
     """
     try:
-        is_found = _remove(config, CREDENTIALS, LIMIT_BYTES, claudes_lock(config, _PATIENCE_SECONDS))
-        is_found |= _remove(config, GLOBAL_STATE, _STATE_BYTES, lock_directory(config, STATE_LOCK, _PATIENCE_SECONDS))
-        is_found |= _remove_copies(config)
+        found = [  # a list, as every place is cleaned whatever another had
+            _remove(config, CREDENTIALS, LIMIT_BYTES, claudes_lock(config, _PATIENCE_SECONDS)),
+            _remove(config, GLOBAL_STATE, _STATE_BYTES, lock_directory(config, STATE_LOCK, _PATIENCE_SECONDS)),
+            _remove_copies(config),
+        ]
     except OSError as error:
         raise system_error("write to", config.path, error) from None
-    if is_found:
+    if any(found):
         yield (
             f"A sign-in made inside a session, or a file that could hide one, is removed from {config.path}: "
             "where it is lent, none is kept."

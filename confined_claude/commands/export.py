@@ -8,7 +8,7 @@ from ..egress.ports import Reservation
 from ..engine.images import Images
 from ..errors import ConfinedError, system_error
 from ..fs.directory import Location
-from ..guard import review as guard
+from ..guard import review as guard_review
 from ..host import Host
 from ..image import build
 from ..session import devcontainer
@@ -20,7 +20,7 @@ from ..workspace import Workspace
 
 _DEVCONTAINER = "devcontainer"
 _COMMAND = ("sleep", "infinity")
-_MODE = 0o755, 0o644
+_DIRECTORY_MODE, _FILE_MODE = 0o755, 0o644
 
 
 def export(host: Host, to: str | None, *, force: bool) -> None:
@@ -36,7 +36,7 @@ def export_devcontainer(workspace: Workspace, *, force: bool = False) -> None:
     One that is there already, and is another, is only replaced with ``force``. Raises ConfinedError as a start does.
     """
     host = workspace.host
-    guard.refuse_while_red(workspace)
+    guard_review.refuse_while_red(workspace)
     # Nobody stays with the container to serve these.
     settings = workspace.settings._replace(ports=(), host_ports=(), push=NEVER, ssh_agent=())
     workspace, sign_in = signed_in(workspace._replace(settings=settings))
@@ -58,9 +58,9 @@ def export_devcontainer(workspace: Workspace, *, force: bool = False) -> None:
         )
     build.ensure(Images(), launch.image, host)
     make_directories(workspace, launch.mounts)
-    with place.make(_MODE[0]) as directory:
+    with place.make(_DIRECTORY_MODE) as directory:
         try:
-            directory.write(devcontainer.FILE, content, _MODE[1])
+            directory.write(devcontainer.FILE, content, _FILE_MODE)
         except OSError as error:
             raise system_error("write", path, error) from None
     print(f"{'Replaced' if is_there and before != content else 'Wrote'} {escape(str(path))}.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import ConfinedError
 from ..fs.directory import Location
 from ..guard import isolation
-from ..guard import review as guard
+from ..guard import review as guard_review
 from ..guard.repository import find
 from ..host import Host
 from ..state.current import current_project
@@ -32,9 +32,9 @@ def fetch(host: Host) -> None:
     Raises ReviewNeeded while something red is open, as git might run it, and ConfinedError if git fails.
     """
     workspace = Workspace.load_leniently(host, current_project(host))
-    guard.refuse_while_red(workspace)
-    copies = guard.review(workspace).unfetched
-    watched = guard.Branches(workspace)
+    guard_review.refuse_while_red(workspace)
+    copies = guard_review.review(workspace).unfetched
+    watched = guard_review.Branches(workspace)
     for copy in copies:
         if (reason := _failure(copy.command)) is not None:
             raise ConfinedError(f"git could not fetch: {escape(reason)}", f"To see why: {escape(copy.command)}")

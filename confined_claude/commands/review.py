@@ -9,7 +9,7 @@ from .. import signals
 from ..console import ask, confirmed, show
 from ..errors import REVIEW, ConfinedError
 from ..guard import report
-from ..guard import review as guard
+from ..guard import review as guard_review
 from ..guard.findings import Finding
 from ..guard.review import Review
 from ..host import Host
@@ -33,23 +33,23 @@ def review(
     """
     workspace = Workspace.load_leniently(host, current_project(host))
     for path in restore:
-        print(f"{guard.restore(workspace, path)}.")
+        print(f"{guard_review.restore(workspace, path)}.")
     for path in accept:
-        print(f"{guard.accept_path(workspace, path)} is accepted, as it is now.")
-    found = guard.review(workspace)
+        print(f"{guard_review.accept_path(workspace, path)} is accepted, as it is now.")
+    found = guard_review.review(workspace)
     shown = [finding for finding in found.findings if show_all or not finding.is_older]
     if not (accept or restore or accept_shown) and (shown or found.made) and signals.is_interactive():
         still_open = _one_by_one(workspace, shown) if shown else []
         for directory in found.made:
             if confirmed(f"A session made {escape(directory)} a project of its own. Treat it as one?"):
-                guard.accept_made(workspace, [directory])
+                guard_review.accept_made(workspace, [directory])
         show("\n".join(_also(found, shown)))
     else:
         is_named = (accept or restore) and not accept_shown
         show("\n".join(_remaining(found, shown) if is_named else lines(found, shown)))
         still_open = _accept_shown(workspace, shown) if accept_shown else shown
         if accept_shown:
-            guard.accept_made(workspace, found.made)
+            guard_review.accept_made(workspace, found.made)
     return REVIEW if any(finding.red for finding in still_open) else None
 
 
@@ -97,7 +97,7 @@ def _accept_shown(workspace: Workspace, findings: Sequence[Finding]) -> list[Fin
     shown = [one for one in findings[:_MAX_FINDINGS] if report.difference(one, _LIMITS).is_whole]
     others = [finding for finding in findings if finding not in shown]
     if shown:
-        guard.accept(workspace, shown)
+        guard_review.accept(workspace, shown)
     if not others:
         if shown:
             print("All of it is accepted, as it is now.")
@@ -114,17 +114,17 @@ def _one_by_one(workspace: Workspace, findings: Sequence[Finding]) -> list[Findi
     for number, finding in enumerate(findings, 1):
         print(f"\n{number} of {len(findings)}")
         print("\n".join(map(_coloured, report.describe([finding], max_findings=1, limits=_LIMITS))))
-        answer = ask(_QUESTION.format("emove" if guard.removes(finding) else "estore"), "arlq")
+        answer = ask(_QUESTION.format("emove" if guard_review.removes(finding) else "estore"), "arlq")
         if answer == "q":
             break
         if answer == "a" and (
             report.difference(finding, _LIMITS).is_whole or confirmed("Not all of it is shown. Accept it anyway?")
         ):
-            guard.accept(workspace, [finding])
+            guard_review.accept(workspace, [finding])
             still_open.remove(finding)
         if answer == "r":
             try:
-                print(f"{guard.restore(workspace, finding.path)}.")
+                print(f"{guard_review.restore(workspace, finding.path)}.")
                 still_open.remove(finding)
             except ConfinedError as error:
                 print(error)

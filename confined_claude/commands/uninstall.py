@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from rich.filesize import decimal
 
+from ..console import say
 from ..engine import containers
 from ..engine.images import Images
 from ..errors import ConfinedError, EngineError
@@ -35,7 +36,7 @@ def plan(host: Host) -> Iterator[str]:
             parts.insert(0, f"{counted(len(own), 'image')} that you have built, {decimal(footprint(own))}")
         yield " and ".join(parts)
     except EngineError as error:
-        print(f"confined-claude: {error.message} Images stay.", file=sys.stderr)
+        say(f"{error.message} Images stay.")
 
 
 def losses(host: Host) -> Iterator[str]:
@@ -55,7 +56,7 @@ def images(host: Host) -> Iterator[str]:
         if remaining := inventory.own():
             yield f"Kept, as something else uses it: {', '.join(image.names[0] for image in remaining if image.names)}"
     except EngineError as error:
-        print(f"confined-claude: {error.message} Images stay.", file=sys.stderr)
+        say(f"{error.message} Images stay.")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..background import Background
@@ -326,7 +327,7 @@ def remove(*names: str, gracefully: bool = False) -> None:
     If ``gracefully``, they are asked to end first and may save their state for some seconds. Raises EngineError if
     the engine does not answer, or does not remove one of them.
     """
-    work = [Background(lambda name=name: _remove(name, gracefully=gracefully)) for name in names[1:]]  # type: ignore[misc]
+    work = [Background(partial(_remove, name, gracefully=gracefully)) for name in names[1:]]
     if names:
         _remove(names[0], gracefully=gracefully)
     for each in work:

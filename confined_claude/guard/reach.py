@@ -119,7 +119,7 @@ class ReachScan:
     def _found(self, text: _Text) -> Iterator[tuple[str, bool]]:
         """Yield the files that a text leads to, each with whether it runs them."""
         bases = self._bases(text)
-        for one in dict.fromkeys(words.named(text.text)):
+        for one in dict.fromkeys(words.paths_in(text.text)):
             for base in bases:
                 yield from self._resolved(one, base, text)
         for tool, names in words.tools(text.text).items():
@@ -134,7 +134,7 @@ class ReachScan:
         bases = ["/".join(parts[:count]) for count in range(min(len(parts), _MAX_BASES // 2), -1, -1)]
         if not words.goes_elsewhere(text.text):
             return bases
-        named = dict.fromkeys(words.named(text.text))
+        named = dict.fromkeys(words.paths_in(text.text))
         paths = [_joined(base, path) for one in named for path in _readings(one.path, self._root) for base in bases]
         elsewhere = (path for path in dict.fromkeys(paths) if path not in bases and stat.S_ISDIR(self._mode(path)))
         return [*bases, *islice(elsewhere, _MAX_BASES - len(bases))]

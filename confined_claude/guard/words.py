@@ -92,7 +92,7 @@ def text_of(path: str, content: bytes) -> str:
     return _COMMENT.sub("", text)
 
 
-def named(text: str) -> Iterator[Named]:
+def paths_in(text: str) -> Iterator[Named]:
     """Yield what a text may name, at most some thousands."""
     runs = False
     for number, match in enumerate(_WORD.finditer(text)):

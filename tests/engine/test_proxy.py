@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers import ALONE, User, docker
+from relay import accept_all
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -22,16 +23,10 @@ class Proxy:
         self.asked_for: list[str] = []
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = self._server.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        threading.Thread(target=accept_all, args=(self._server, self._serve), daemon=True).start()
 
     def close(self) -> None:
         self._server.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._server.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError, ValueError):

@@ -143,7 +143,7 @@ class ProjectCleanup(NamedTuple):
     def _configs(self) -> Iterator[tuple[str, Location, Location]]:
         """Yield the Claude configs that projects share, each with its profile's name and the project's conversations.
 
-        None if the root is unknown.
+        There are none if the root is unknown.
         """
         if self.root is not None:
             data = data_of(self.host, self.id)

@@ -114,7 +114,7 @@ def _size(count: int) -> str:
 def sign_in(config: Location, host: Host, written: Iterable[Path] = (), *, is_lent: bool = False) -> Result:
     """Check how a session that writes to ``written``, with the Claude config at ``config``, would sign in.
 
-    That may be lent to it.
+    ``is_lent`` says whether it is lent the sign-in.
     Nothing is sent, and no command that prints a credential is run. Raises ConfinedError for records of a newer
     version, and if CLAUDE_CONFIG_DIR is where sessions can write.
     """

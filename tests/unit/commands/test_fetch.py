@@ -27,7 +27,7 @@ def test_the_last_words_of_git_are_the_reason_and_no_more_of_it_is_held(
     monkeypatch.setattr(module, "current_project", lambda _host: None)
     monkeypatch.setattr(module.Workspace, "load_leniently", lambda *_: None)
     for name, value in (("refuse_while_red", None), ("review", copies), ("Branches", None)):
-        monkeypatch.setattr(module.guard, name, lambda _workspace, value=value: value)
+        monkeypatch.setattr(module.guard_review, name, lambda _workspace, value=value: value)
     tracemalloc.start()
     try:
         with pytest.raises(ConfinedError, match=r"^git could not fetch: fatal: no\S*31m") as caught:

@@ -49,9 +49,9 @@ def field(address: str) -> str:
     return f"{int.from_bytes(ipaddress.IPv4Address(address).packed, sys.byteorder):08X}"
 
 
-def route(network: str, gateway: str = "0.0.0.0", flags: int = UP, interface: str = "eth0") -> str:
+def route(network: str, gateway: str = "0.0.0.0", flags: int = UP) -> str:
     to = ipaddress.IPv4Network(network)
-    words = [interface, field(str(to.network_address)), field(gateway), f"{flags:04X}", "0", "0", "0"]
+    words = ["eth0", field(str(to.network_address)), field(gateway), f"{flags:04X}", "0", "0", "0"]
     return "\t".join([*words, field(str(to.netmask)), "0", "0", "0"]) + "\n"
 
 

@@ -91,9 +91,7 @@ GIT = [
 ]
 
 
-def scanned(root: Path, config: str = "") -> Scanned:
-    if config:
-        git(root, "config", "--file", ".git/config", "core.fsmonitor", config)
+def scanned(root: Path) -> Scanned:
     time.sleep(0.05)
     made = Scanned(root, since=time.time())
     time.sleep(0.05)
@@ -104,7 +102,7 @@ def found(made: Scanned) -> list[tuple[str, bool]]:
     return [(finding.path, finding.red) for finding in made.findings() if finding.kind == Kind.REACHED]
 
 
-def assert_followed(root: Path, path: str, config: str = "") -> None:
+def assert_followed(root: Path, path: str) -> None:
     """A change of ``path`` is reported, and so is its appearance; that of another file is not."""
     other = put(root / "other/x.sh", "before")
     for before in ("before", None):
@@ -112,7 +110,7 @@ def assert_followed(root: Path, path: str, config: str = "") -> None:
             (root / path).unlink()
         else:
             put(root / path, before)
-        made = scanned(root, config)
+        made = scanned(root)
         put(root / path, "after")
         put(other, "after")
         assert found(made) == [(path, True)], before
@@ -367,7 +365,7 @@ TEXTS = st.text(st.sampled_from("ab./-$ \n'\"{}(),:=#m\\\udcff;&|"), max_size=60
 @given(text=TEXTS, name=st.sampled_from([".envrc", "a.json", ".pre-commit-config.yaml", "x.py"]))
 def test_any_text_is_searched(text: str, name: str) -> None:
     counts = words.text_of(name, text.encode("utf-8", "surrogateescape"))
-    for one in words.named(counts):
+    for one in words.paths_in(counts):
         assert "\n" not in one.path
     words.tools(counts)
     words.goes_elsewhere(counts)

@@ -22,17 +22,13 @@ from confined_claude.text import escape
 
 
 def finding(
-    path: str = ".envrc", red: bool = True, before: bytes | None = None, after: bytes | None = b"x\n", why: str = "new"
+    path: str = ".envrc", red: bool = True, before: bytes | None = None, after: bytes | None = b"x\n"
 ) -> Finding:
-    return Finding(path, Kind.FILE, red, "your shell", why, before, after, "" if before is None else "0", "1")
+    return Finding(path, Kind.FILE, red, "your shell", "new", before, after, "" if before is None else "0", "1")
 
 
 odd = st.text(st.characters() | st.sampled_from("\x1b\r\n\t\x07\x9b\u202e\u2028\udc9b\udcff\x7f"), max_size=30)
-contents = (
-    st.none()
-    | st.binary(max_size=60)
-    | odd.map(lambda text: text.encode("utf-8", "surrogateescape" if 0 else "replace"))
-)
+contents = st.none() | st.binary(max_size=60) | odd.map(lambda text: text.encode("utf-8", "replace"))
 findings = st.builds(
     lambda **fields: Finding(**fields),  # noqa: PLW0108 - of the class itself hypothesis fills in every field
     path=odd,
