@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 _TABLE = Path("/proc/self/mountinfo")
-_LINE = re.compile(r"^\d+ \d+ (\S+) (\S+) (\S+) ", re.MULTILINE)  # see proc(5)
-_ESCAPE = re.compile(r"\\([0-7]{3})")
+# See proc(5). Only blanks, tabs, line feeds and backslashes are escaped: other names are as they are.
+_LINE = re.compile(rb"^\d+ \d+ ([^ \n]+) ([^ \n]+) ([^ \n]+) ", re.MULTILINE)
+_ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
 
 
 class _Mount(NamedTuple):
@@ -27,36 +29,39 @@ def elsewhere(path: Path) -> Iterator[Path]:
     Of a tree in it, that is the path at which the tree is mounted. What cannot be looked at counts as the same.
     """
     mounts = _mounts()
+    of_device, at_point = defaultdict(list), defaultdict(list)
+    for mount in mounts:
+        of_device[mount.device].append(mount)
+        at_point[mount.point].append(mount)
     for place in (str(path), *(mount.point for mount in mounts if _is_in(mount.point, str(path), itself=False))):
-        around = [mount for mount in mounts if _is_in(place, mount.point)]
-        if not around:
-            continue
-        own = max(reversed(around), key=lambda mount: len(mount.point))  # the last one hides those before
-        inner = _joined(own.root, place, own.point)
-        for mount in mounts:
-            if mount is own or mount.device != own.device:
-                continue
-            if _is_in(inner, mount.root):
-                here, there = place, _joined(mount.point, inner, mount.root)
-            elif _is_in(mount.root, inner):
-                here, there = _joined(place, mount.root, inner), mount.point
-            else:
-                continue
-            if there != here and _are_same(here, there):
-                yield Path(there)
+        # Which of them hides the others is not for the table to tell: one may be mounted later, and above.
+        around = [mount for above in (place, *map(str, Path(place).parents)) for mount in at_point.get(above, ())]
+        for own in around:
+            inner = _joined(own.root, place, own.point)
+            for mount in of_device[own.device]:
+                if mount is own:
+                    continue
+                if _is_in(inner, mount.root):
+                    here, there = place, _joined(mount.point, inner, mount.root)
+                elif _is_in(mount.root, inner):
+                    here, there = _joined(place, mount.root, inner), mount.point
+                else:
+                    continue
+                if there != here and _are_same(here, there):
+                    yield Path(there)
 
 
 def _mounts() -> list[_Mount]:
     try:
-        text = _TABLE.read_text("utf-8", "surrogateescape")
+        table = _TABLE.read_bytes()
     except OSError:
         return []
-    found = _LINE.findall(text)
-    return [_Mount(device, _unescaped(root), _unescaped(point)) for device, root, point in found]
+    found = _LINE.findall(table)
+    return [_Mount(os.fsdecode(device), _unescaped(root), _unescaped(point)) for device, root, point in found]
 
 
-def _unescaped(text: str) -> str:
-    return _ESCAPE.sub(lambda found: chr(int(found[1], 8)), text) if "\\" in text else text
+def _unescaped(name: bytes) -> str:
+    return os.fsdecode(_ESCAPE.sub(lambda found: bytes((int(found[1], 8),)), name))
 
 
 def _is_in(path: str, directory: str, *, itself: bool = True) -> bool:

@@ -29,6 +29,7 @@ IGNORED = b"""# What sessions make here belongs to this machine.
 IGNORED_BEFORE = b"*\n"  # the content in earlier versions
 CONTAINER_HOME = Path("/home/claude")
 _SLUG_LENGTH = 40
+_HOME = "it is your home directory, or contains it"
 
 # Mounted at their own path these would hide the container's system, or expose the host's.
 _SYSTEM = frozenset(
@@ -209,9 +210,11 @@ def refusal(root: Path, host: Host) -> str:
     """Return why ``root``, a real path, must not be mounted into a session; empty if it may be."""
     home = _real(host.home)
     own = [_real(place) for place in (host.data, host.state, host.config, host.claude_config, host.home / ".claude")]
+    if _is_or_holds((root,), (home,)):
+        return _HOME  # without a look at all that is mounted below `/`
     paths = (root, *elsewhere(root))
     reasons = {
-        "it is your home directory, or contains it": _is_or_holds(paths, (home,)),
+        _HOME: _is_or_holds(paths, (home,)),
         "it contains the sign-in and records of Claude or Confined Claude, or is inside them": _is_or_holds(paths, own)
         or any(_is_within(path, own) for path in paths)
         or places.are_same(root.parents, own),

@@ -23,6 +23,8 @@ from confined_claude.host import Host
 from confined_claude.project import refusal
 print(json.dumps([refusal(Path(path), Host.current()) for path in sys.argv[1:]]))
 """
+# The mount on jail hides one in it, which the table has all the same.
+HIDING = "mount --bind store jail"
 HOME, KEYS, OWN = "your home directory", "keys of yours", "the sign-in and records"
 
 
@@ -37,6 +39,7 @@ def place(tmp_path: Path) -> Path:
         "alias",
         "jail/inner",
         "state",
+        "store/inner/h",
         "empty",
     ):
         (place / name).mkdir(parents=True)
@@ -71,6 +74,7 @@ def refused(place: Path, mounts: str, *paths: str) -> list[str]:
         ("mount --bind users/me jail/inner", "jail", HOME),
         ("mount --bind users jail/inner", "jail", HOME),
         ("mount --bind users/me alias; mount --rbind . jail/inner", "jail", HOME),
+        (f"mount --bind store/inner/h users/me; mount -t tmpfs none jail/inner; {HIDING}", "jail/inner", HOME),
         ("mount --bind users/me alias", "alias/.ssh", KEYS),
         ("mount --bind users/me/.ssh alias", "alias", KEYS),
         ("mount --bind users/me/.ssh alias", "alias/inner", KEYS),
@@ -114,6 +118,17 @@ def test_a_file_system_is_refused_of_which_a_part_is_mounted_as_the_home_directo
 )
 def test_other_paths_of_what_may_be_seen_are_fine(mounts: str, path: str, place: Path) -> None:
     assert refused(place, mounts, path) == [""]
+
+
+@pytest.mark.mount
+@pytest.mark.parametrize(
+    "name", ["no\u00a0break", "wide\u3000", "next\u0085line", "re\rturn", "tab\tbed", "line\nfeed"]
+)
+def test_a_mount_point_with_any_character_is_seen(name: str, place: Path) -> None:
+    (place / "jail" / name).mkdir()
+    (said,) = refused(place, f"mount --bind users/me 'jail/{name}'", "jail")
+    assert HOME in said
+    assert refused(place, ":", "jail") == [""]  # the control
 
 
 def test_a_hard_link_to_a_file_with_passwords_is_refused(host: Host, tmp_path: Path) -> None:
