@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterator
 
 from ..console import ask, show
-from ..errors import ConfinedError, ReviewNeeded
+from ..errors import ReviewNeeded
 from ..fs.directory import Location
 from ..guard.outgoing import Outgoing
 from ..guard.push_addresses import agree, is_agreed
-from ..guard.push_failures import told
+from ..guard.push_failures import CannotPush
 from ..guard.push_request import asked, described
 from ..host import Host
 from ..project import Project
@@ -24,7 +24,8 @@ from ..workspace import Workspace
 def requests(host: Host) -> None:
     """Show the pushes that wait, of all projects, and make those that the person at the terminal agrees to.
 
-    Raises ReviewNeeded if one waits, and there is no terminal to ask on.
+    Raises ReviewNeeded if one waits, and there is no terminal to ask on, and ConfinedError where this machine cannot
+    keep what is fetched.
     """
     are_there = False
     for workspace, outgoing in _waiting(host):
@@ -35,10 +36,10 @@ def requests(host: Host) -> None:
             changes = outgoing.examine(workspace)
             for change in changes:
                 show("\n".join(described(change)))
-        except ConfinedError as error:
-            print(f"  It cannot be shown: {escape(error.message)}.")
+        except CannotPush as error:
+            print(f"  It cannot be shown: {escape(error.reason)}.")
             if sys.stdin.isatty() and ask("Refuse it? [y]es, [l]ater ", "yl") == "y":
-                _refuse(outgoing, escape(told(error)))
+                _refuse(outgoing, escape(error.told))
             continue
         if not sys.stdin.isatty():
             continue

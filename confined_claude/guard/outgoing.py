@@ -23,7 +23,7 @@ from ..fs.directory import Location
 from ..host import Host, clean_path, gitconfig_text
 from ..state.store import read_json, write_json
 from ..workspace import Workspace, data_of
-from .push_failures import GitError, told
+from .push_failures import CannotPush, GitError
 from .push_request import HEADS, Change, Finding, Request, Update
 from .push_rules import PushRules
 
@@ -56,7 +56,7 @@ _INCOMPLETE = "it lacks objects that the remote does not have: `git fetch --prun
 
 
 class Outgoing:
-    """A request of a session of the project ``project_id``, kept in ``place``; its errors are ConfinedErrors.
+    """A request of a session of the project ``project_id``, kept in ``place``.
 
     If ``asks``, git may ask the person at the terminal for a password.
     """
@@ -109,7 +109,10 @@ class Outgoing:
     # What git does
 
     def receive(self, source: BufferedIOBase) -> None:
-        """Take the objects of the session from the pack that ``source`` has to its end, and check each of them."""
+        """Take the objects of the session from the pack that ``source`` has to its end, and check each of them.
+
+        Raises CannotPush, and ConfinedError where this machine cannot keep them.
+        """
         self._make_repository()
         quarantine = self._place.at("objects")
         quarantine.at("pack").make().close()
@@ -132,9 +135,9 @@ class Outgoing:
             except OSError:  # the session sends nothing more
                 _kill(git)
         if size > _MAX_PACK:
-            raise ConfinedError(f"it is larger than {_MAX_PACK >> 20} MB")
+            raise CannotPush(f"it is larger than {_MAX_PACK >> 20} MB")
         if git.returncode:
-            raise ConfinedError("it takes too long" if git.returncode == -signal.SIGKILL else _DAMAGED)
+            raise CannotPush("it takes too long" if git.returncode == -signal.SIGKILL else _DAMAGED)
 
     def _make_repository(self) -> None:
         """Make what is missing of it. Without all of its settings git would look for the remote at a path."""
@@ -159,7 +162,10 @@ class Outgoing:
             directory.write("config", text)  # at last: with it the repository is whole
 
     def examine(self, workspace: Workspace) -> list[Change]:
-        """Return what the request does to the remote as that is now. Raises ConfinedError for what cannot be pushed."""
+        """Return what the request does to the remote as that is now.
+
+        Raises CannotPush for what cannot be pushed, and ConfinedError where this machine cannot keep what is fetched.
+        """
         self._make_repository()
         # A pattern, as an empty remote has no HEAD.
         heads = (f"+{HEADS}*:refs/remotes/{_REMOTE}/*", f"+HEAD*:{_DEFAULT}*")
@@ -172,15 +178,15 @@ class Outgoing:
         is_branch = update.ref.startswith(HEADS)
         kind = self._tried("cat-file", "-t", new)
         if kind is None:
-            raise ConfinedError(_INCOMPLETE)
+            raise CannotPush(_INCOMPLETE)
         named = self._tried("rev-parse", "--verify", "--quiet", f"{new}^{{commit}}")
         if named is None or (is_branch and kind.strip() != "commit"):
-            raise ConfinedError("it names something that is not a commit")
+            raise CannotPush("it names something that is not a commit")
         if self._tried("rev-list", "--objects", "--quiet", new, *_TIPS) is None:
-            raise ConfinedError(_INCOMPLETE)
+            raise CannotPush(_INCOMPLETE)
         old = self._tip(f"refs/remotes/{_REMOTE}/{update.name}") if is_branch else ""
         if old and self._tried("merge-base", "--is-ancestor", old, new) is None:
-            raise ConfinedError("the remote has commits that it lacks, and pushes are never forced")
+            raise CannotPush("the remote has commits that it lacks, and pushes are never forced")
         walked = self._git("rev-list", "--boundary", new, *_TIPS, is_local=True).split()
         known = next((name[1:] for name in walked if name.startswith("-")), "")
         # It has no boundary where there are no new commits, and where all of the history is new.
@@ -221,20 +227,20 @@ class Outgoing:
             try:
                 self._git("push", "--quiet", "--no-verify", "--no-thin", _REMOTE, f"{update.new}:{update.ref}")
                 results[update.ref] = ""
-            except ConfinedError as error:
-                results[update.ref] = told(error)
-                tell(error.message)
+            except CannotPush as error:
+                results[update.ref] = error.told
+                tell(error.reason)
         return results
 
     def _tried(self, *words: str) -> str | None:
         """Return what git prints; None if it fails."""
         try:
             return self._git(*words, is_local=True)
-        except ConfinedError:
+        except CannotPush:
             return None
 
     def _git(self, *words: str, is_local: bool = False) -> str:
-        """Return what git prints. Raises GitError if it fails, or ConfinedError."""
+        """Return what git prints. Raises GitError if it fails, and CannotPush."""
         environ = {**_environment(), "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{self._place.at("objects").path}"'}
         environ |= {} if self._asks else _NO_QUESTION
         with tempfile.TemporaryFile() as errors:
@@ -249,10 +255,10 @@ class Outgoing:
                     start_new_session=not self._asks,  # without a terminal nothing of it can ask
                 )
             except OSError as error:
-                raise ConfinedError(f"git does not run: {error.strerror}") from None
+                raise CannotPush(f"git does not run: {error.strerror}") from None
             printed = _printed(git, _LOCAL_SECONDS if is_local else _NETWORK_SECONDS)
             if len(printed) > _MAX_PRINTED:
-                raise ConfinedError("it is more than can be shown")
+                raise CannotPush("it is more than can be shown")
             if git.returncode:
                 errors.seek(max(0, errors.seek(0, os.SEEK_END) - _MAX_ERROR))
                 said = errors.read() if git.returncode != -signal.SIGKILL else None

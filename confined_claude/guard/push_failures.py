@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from ..errors import ConfinedError
 from ..text import strip_controls
 from .push_request import with_masked_urls
 
@@ -15,26 +14,33 @@ _NO_SIGN_IN = re.compile(
 _MOST_LINES, _LENGTH = 3, 400
 
 
-class GitError(ConfinedError):
-    """git has failed. ``message`` has its words, for the user; ``told`` is what a session may know of that.
+class CannotPush(Exception):
+    """A push that a session asks for cannot be made. ``reason`` is a clause on why; ``told`` is what the session hears.
 
-    The words may have what signs in, such as a token in an address of the user's settings.
+    It never ends a command: the request is refused with it.
+    """
+
+    def __init__(self, reason: str, told: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.told = told or reason
+
+
+class GitError(CannotPush):
+    """git has failed. ``reason`` has its words, for the user alone.
+
+    They may have what signs in, such as a token in an address of the user's settings.
     """
 
     def __init__(self, command: str, said: bytes | None, *, is_local: bool) -> None:
         """Take what git has ``said``, None if it was killed; it ``is_local`` if no remote takes part."""
-        reason = self.told = "it takes too long"
+        reason = told = "it takes too long"
         if said is not None:
             text = with_masked_urls(strip_controls(said.decode("utf-8", "replace")))
             lines = [line.strip() for line in text.splitlines()]
             reason = _last_words(lines)
-            self.told = f"git {command} fails" if is_local else _kind(lines)
-        super().__init__(f"git {command} fails: {reason}")
-
-
-def told(error: ConfinedError) -> str:
-    """Return what a session may know of an error."""
-    return error.told if isinstance(error, GitError) else error.message
+            told = f"git {command} fails" if is_local else _kind(lines)
+        super().__init__(f"git {command} fails: {reason}", told)
 
 
 def _last_words(lines: list[str]) -> str:

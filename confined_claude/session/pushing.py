@@ -16,7 +16,7 @@ from ..errors import ConfinedError
 from ..fs.removal import remove_place
 from ..guard.outgoing import WAITING_SECONDS, Outgoing
 from ..guard.push_addresses import is_agreed
-from ..guard.push_failures import GitError, told
+from ..guard.push_failures import CannotPush, GitError
 from ..guard.push_request import Request, Update
 from ..settings.specs import ASK
 from ..text import escape
@@ -35,7 +35,7 @@ class Pushes:
     """Answers the session ``key`` of ``workspace``, which may ask for pushes to the ``urls`` recorded at its start.
 
     ``tell`` tells the user that one waits. ``made`` says at the end what was pushed,
-    ``failed`` what git said of the first pushes that failed.
+    ``failed`` why the first pushes failed that did.
     """
 
     def __init__(self, workspace: Workspace, key: str, urls: Collection[str], tell: Callable[[str], None]) -> None:
@@ -87,10 +87,13 @@ class Pushes:
                 results = request.refused("")  # its git had given up before the answer came
             else:
                 results = self._passed(outgoing) or self._asked(outgoing, client, listener)
-        except ConfinedError as error:
-            results = request.refused(told(error))
+        except CannotPush as error:
+            results = request.refused(error.told)
             if isinstance(error, GitError):
-                self._add(error.message)
+                self._add(error.reason)
+        except ConfinedError as error:
+            results = request.refused("this machine cannot keep it")
+            self._fail(escape(error.message))
         finally:
             remove_place(place)
         self._note(request, results)
@@ -124,8 +127,11 @@ class Pushes:
         return results
 
     def _add(self, words: str) -> None:
+        self._fail(f"A push without a question: {escape(words)}.")
+
+    def _fail(self, line: str) -> None:
         if len(self.failed) < _MAX_FAILED:
-            self.failed.append(f"A push without a question: {escape(words)}.")
+            self.failed.append(line)
 
     def _note(self, request: Request, results: dict[str, str]) -> None:
         for update in request.updates:

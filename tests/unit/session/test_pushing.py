@@ -29,6 +29,7 @@ from confined_claude.egress.relay import Relay
 from confined_claude.errors import ConfinedError, ReviewNeeded
 from confined_claude.guard import outgoing
 from confined_claude.guard.push_addresses import agree
+from confined_claude.guard.push_failures import CannotPush
 from confined_claude.guard.push_request import Request
 from confined_claude.host import Host
 from confined_claude.project import Project
@@ -38,7 +39,7 @@ from confined_claude.settings import Settings
 from confined_claude.state import projects
 from confined_claude.state.store import records_of
 from confined_claude.state.written import leave_out_of_path
-from confined_claude.workspace import Workspace
+from confined_claude.workspace import Workspace, data_of
 
 from ..waiting import until
 
@@ -476,7 +477,7 @@ def test_git_itself_takes_no_directory_for_a_remote(ground: Ground, monkeypatch:
     place = ground.workspace.requests.at("key", "1")
     place.make().close()
     asked = outgoing.Outgoing(ground.host, ground.workspace.project.id, place, request, asks=False)
-    with pytest.raises(ConfinedError, match="transport 'file' not allowed"):
+    with pytest.raises(CannotPush, match="transport 'file' not allowed"):
         asked.examine(ground.workspace)
     monkeypatch.setattr(outgoing, "_SETTINGS", [word for word in outgoing._SETTINGS if "protocol" not in word])
     assert asked.examine(ground.workspace)  # the control
@@ -583,6 +584,22 @@ def test_what_the_remote_says_against_a_push_is_told(ground: Ground, answer: Ans
     assert process.returncode == 1
     assert "the remote rejects it: " in printed
     assert "No pushes today" in printed
+
+
+@pytest.mark.parametrize("push", ["ask", "agent/*"])
+def test_what_this_machine_cannot_keep_is_told_to_its_user_and_not_to_the_session(ground: Ground, push: str) -> None:
+    data = data_of(ground.host, ground.workspace.project.id).at("pushes").path
+    shutil.rmtree(data, ignore_errors=True)
+    data.parent.mkdir(parents=True, exist_ok=True)
+    data.write_text("No directory can be made here.\n")
+    ground.commit()
+    with ground.session(push) as pushes:
+        code, printed = ground.push("origin", "HEAD:refs/heads/agent/x")
+    assert code == 1
+    assert "this machine cannot keep it" in printed
+    assert str(data) not in printed
+    assert len(pushes.failed) == 1
+    assert str(data) in pushes.failed[0]
 
 
 def test_what_git_has_started_ends_with_it(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
