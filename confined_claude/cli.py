@@ -18,7 +18,7 @@ def _call() -> int:
 
     typed = sys.argv[1:]
     words = sys.argv[1:] = command_line.rewrite(typed)
-    command_line.refuse_setting(typed, words)
+    command_line.refuse_misplaced(typed, words)
     parsed = command_line.parse(words)
     if parsed is None:
         from . import program  # imports Invoke

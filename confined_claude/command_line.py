@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from .commands.catalogue import COMMANDS, Command
 from .errors import ConfinedError
+from .text import nearest
 
 # The flags of the shell script that this command replaced.
 OLD_FLAGS = {
@@ -78,10 +80,43 @@ def _with_separator(words: list[str]) -> list[str]:
     return words
 
 
-def refuse_setting(typed: Sequence[str], words: Sequence[str]) -> None:
-    """Raise ConfinedError if ``words``, which ``rewrite`` has made of those ``typed``, give a setting to claude."""
-    if words.count("--") > typed.count("--") and (fault := setting_without_flag(words[words.index("--") + 1])):
-        raise ConfinedError(*fault)
+def refuse_misplaced(typed: Sequence[str], words: Sequence[str]) -> None:
+    """Raise ConfinedError if ``words``, which ``rewrite`` has made of those ``typed``, would not do what was meant.
+
+    They give claude a setting, or an option of ``run`` that is misspelt or stands after claude's; or they have a task
+    after options, where it would follow a ``run``.
+    """
+    end = words.index("--") if "--" in words else len(words)
+    if words[:1] == ["run"] and typed[:1] != ["run"]:
+        _refuse_late_task(words[1:end])
+    if words.count("--") > typed.count("--"):
+        given = words[end + 1 :]
+        if fault := setting_without_flag(given[0]):
+            raise ConfinedError(*fault)
+        _refuse_flags_of_run(given[: given.index("--")] if "--" in given else given)
+
+
+def _refuse_late_task(own: Sequence[str]) -> None:
+    """Raise ConfinedError if a task is among the words of a ``run`` that nobody typed."""
+    flags, before = COMMANDS["run"].options, ""
+    for number, word in enumerate(own):
+        is_value = before in flags and COMMANDS["run"].flags[flags[before]] is None
+        if word in COMMANDS and not is_value:
+            first = shlex.join([word, *own[:number], *own[number + 1 :]])
+            raise ConfinedError(f"The task {word} comes after options.", f"Put it first: confined-claude {first}")
+        before = "" if is_value else word
+
+
+def _refuse_flags_of_run(given: Sequence[str]) -> None:
+    """Raise ConfinedError if there is an option of ``run`` among the words for claude, or the first is like one."""
+    flags, claudes = COMMANDS["run"].options, f"For claude: confined-claude -- {shlex.join(given)}"
+    for flag in (word.partition("=")[0] for word in given):
+        if flag in flags:
+            raise ConfinedError(f"{flag} comes after {given[0]!r}, and so goes to claude.", f"Put it first. {claudes}")
+    flag = given[0].partition("=")[0]
+    # Claude's own options, such as --agent and --settings, are less like any of these.
+    if flag.startswith("--") and (near := nearest(flag[2:], [name[2:] for name in flags], 0.8)):
+        raise ConfinedError(f"There is no option {flag}. Did you mean --{near}?", claudes)
 
 
 def setting_without_flag(word: str) -> tuple[str, str] | None:

@@ -177,8 +177,16 @@ def _explain_unknown(word: str) -> str:
         return "\n".join(fault)
     if word.startswith("-"):
         return f"{task} has no option {word}.\nSee confined-claude --help {task}."
-    near = nearest(word, tasks.ns.task_names)
-    message = f"There is no task {word!r}." + (f" Did you mean confined-claude {near}?" if near else "")
+    near = nearest(word, [*tasks.ns.task_names, "--help", "--version"])
+    guess = f" Did you mean confined-claude {near}?" if near else ""
+    if task in catalogue.COMMANDS and task != "run" and word in rest:
+        message = f"{word!r} is neither an argument of {task} nor a task."
+        if "COMMAND" in groups.ARGUMENTS.get(task, ""):
+            return (
+                f"{message}\nA command comes after --: confined-claude {task} -- {shlex.join(rest[rest.index(word) :])}"
+            )
+        return f"{message}{guess}\nSee confined-claude --help {task}."
+    message = f"There is no task {word!r}.{guess}"
     if task not in (word, "run") or word not in (task, *rest):
         return f"{message}\n{_SEE_HELP}"
     words = sys.argv[sys.argv.index(word, 1) :]

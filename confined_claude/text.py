@@ -83,11 +83,11 @@ def repr_without(value: NamedTuple, *hidden: str) -> str:
     return f"{type(value).__name__}({', '.join(shown)})"
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str], likeness: float = 0.5) -> str:
     """Return the one of ``known`` words that ``word`` is most likely meant to be; empty if it is like none."""
     import difflib  # only for what is wrong
 
-    return next(iter(difflib.get_close_matches(word, known, 1, 0.5)), "")
+    return next(iter(difflib.get_close_matches(word, known, 1, likeness)), "")
 
 
 def named(names: Sequence[str], most: int) -> str:

@@ -114,7 +114,8 @@ def parse_words(words: Mapping[str, str], source: str) -> dict[str, Value]:
     Raises ConfinedError for an unknown name and for an invalid value.
     """
     lists = {name: spec for name, spec in SPECS.items() if spec.is_list}
-    return _check({name: lists[name].entries(text) if name in lists else text for name, text in words.items()}, source)
+    values = {name: lists[name].entries(text) if name in lists else text for name, text in words.items()}
+    return _check(values, source, is_toml=False)
 
 
 def unknown(message: str, name: str, shown: Callable[[Spec], str] = lambda spec: spec.name) -> ConfinedError:
@@ -144,8 +145,8 @@ def _toml(text: str, source: str) -> dict[str, Any]:
         raise ConfinedError(f"{source} is not valid TOML: {error}.", "Correct that line, or remove the file.") from None
 
 
-def _check(values: Mapping[str, Any], source: str) -> dict[str, Value]:
-    """Return ``values`` with lists as tuples and numbers as text.
+def _check(values: Mapping[str, Any], source: str, *, is_toml: bool = True) -> dict[str, Value]:
+    """Return ``values`` with lists as tuples and numbers as text. Errors are for a reader of TOML, or of plain words.
 
     Raises ConfinedError for an unknown name and for an invalid value.
     """
@@ -162,9 +163,10 @@ def _check(values: Mapping[str, Any], source: str) -> dict[str, Value]:
         entries: list[Any] = value if takes_list and isinstance(value, list) else [None if is_list else value]
         texts = [str(entry) if spec.is_number and type(entry) in (int, float) else entry for entry in entries]
         if not all(map(spec.allows, texts)):
-            quotes = "" if spec.is_number else ", each in quotes" if is_list else ", in quotes"
+            quotes = "" if spec.is_number or not is_toml else ", each in quotes" if is_list else ", in quotes"
             if entries is value:
-                what = repr([spec.shown(each) if isinstance(each, str) else _shown(each, spec) for each in entries])
+                shown = [spec.shown(each) if isinstance(each, str) else _shown(each, spec) for each in entries]
+                what = repr(shown) if is_toml else repr(",".join(shown))
             else:
                 what = _shown(value, spec)
             without = ", without https:// and without IP addresses" if name == "allow" else ""

@@ -316,7 +316,6 @@ def test_completion_offers_the_tasks(run: Run) -> None:
         (("run", "--network"), "--network needs a value."),
         (("run", "--host-ports"), "--host-ports needs a value."),
         (("shell", "--yolo"), "shell has no option --yolo."),
-        (("shell", "extra"), "extra"),
         (("--help", "nosuch"), "nosuch"),
         (("--list", "nosuch"), "nosuch"),
         (("--print-completion-script", "nosuch"), "is one of bash"),
@@ -330,6 +329,8 @@ def test_wrong_usage_is_reported_with_exit_code_2(words: tuple[str, ...], named:
     ("words", "near", "for_claude"),
     [
         (("statsu",), "Did you mean confined-claude status?", "confined-claude -- statsu "),
+        (("help", "run"), "Did you mean confined-claude --help?", "confined-claude -- help run "),
+        (("version",), "Did you mean confined-claude --version?", "confined-claude -- version "),
         (("mcp", "add", "a b"), "", "confined-claude -- mcp add 'a b' "),
         (("--yolo", "explain"), "", "confined-claude -- explain "),
         (("run", "--network", "none", "fix", "it"), "", "confined-claude -- fix it "),
@@ -337,6 +338,51 @@ def test_wrong_usage_is_reported_with_exit_code_2(words: tuple[str, ...], named:
 )
 def test_an_unknown_word_is_explained(words: tuple[str, ...], near: str, for_claude: str, run: Run) -> None:
     assert_refused(run(*words), 2, near, for_claude)
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "instead"),
+    [
+        (
+            ("shell", "make", "test"),
+            "'make' is neither an argument of shell nor a task",
+            "confined-claude shell -- make test",
+        ),
+        (("exec", "--session", "2", "ls"), "'ls' is neither", "A command comes after --: confined-claude exec -- ls"),
+        (("config", "network", "none"), "'network' is neither an argument of config", "confined-claude --help config"),
+        (("build", "statsu"), "'statsu' is neither", "Did you mean confined-claude status?"),
+    ],
+)
+def test_a_word_that_a_task_does_not_take_is_explained(
+    words: tuple[str, ...], what: str, instead: str, run: Run
+) -> None:
+    assert_refused(run(*words), 2, what, instead)
+
+
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [
+        (("--network", "none", "shell"), "confined-claude shell --network none"),
+        (("--network=none", "shell", "--", "ls"), "confined-claude shell --network=none"),
+        (("--yolo", "status"), "confined-claude status --yolo"),
+    ],
+)
+def test_a_task_after_options_does_not_follow_a_run(words: tuple[str, ...], first: str, run: Run) -> None:
+    assert_refused(run(*words), 2, "comes after options", f"Put it first: {first}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "flag", "claudes"),
+    [
+        (("--continue", "--yolo"), "--yolo comes after '--continue'", "confined-claude -- --continue --yolo"),
+        (("fix it", "--network=none"), "--network comes after 'fix it'", "confined-claude -- 'fix it' --network=none"),
+        (("run", "-p", "x", "--sudo", "off"), "--sudo comes after '-p'", "confined-claude -- -p x --sudo off"),
+        (("--yollo",), "no option --yollo. Did you mean --yolo?", "confined-claude -- --yollo"),
+        (("--netwrok=none", "-p", "x"), "Did you mean --network?", "confined-claude -- --netwrok=none -p x"),
+    ],
+)
+def test_an_option_of_run_is_not_given_to_claude(words: tuple[str, ...], flag: str, claudes: str, run: Run) -> None:
+    assert_refused(run(*words), 2, flag, f"For claude: {claudes}\n")
 
 
 @pytest.mark.parametrize(
@@ -355,7 +401,21 @@ def test_a_setting_that_has_no_flag_is_not_given_to_claude(words: tuple[str, ...
 
 
 @pytest.mark.parametrize(
-    "words", [("--model", "x"), ("--", "--memory", "4g"), ("-p", "--memory"), ("run", "--", "--hide")]
+    "words",
+    [
+        ("--model", "x"),
+        ("--", "--memory", "4g"),
+        ("-p", "--memory"),
+        ("run", "--", "--hide"),
+        ("--", "-c", "--yolo"),
+        ("-p", "x", "--", "--yolo"),
+        ("--network", "none", "--resume", "status"),
+        # Its options that are most like some of run's.
+        *(
+            (f"--{name}",)
+            for name in ("agent", "settings", "tools", "file", "allowed-tools", "resume", "model", "print")
+        ),
+    ],
 )
 def test_what_is_meant_for_claude_reaches_it_whatever_it_is_called(words: tuple[str, ...], run: Run) -> None:
     """As far as the engine, which is missing."""
@@ -407,7 +467,10 @@ def test_a_live_view_needs_a_terminal_and_is_no_json(words: tuple[str, ...], run
 
 
 def test_a_wrong_value_is_reported_from_flag_and_environment(run: Run) -> None:
-    assert_refused(run("run", "--network", "lan"), 2, "the command line", "'lan'")
+    assert_refused(run("run", "--network", "lan"), 2, "the command line", "'lan'", "open, or docker:NAME.\n")
+    assert_refused(
+        run("--allow", "https://a.org,b.org"), 2, "allow cannot be 'https://a.org,b.org'", "host:port, without"
+    )
     assert_refused(run(CONFINED_CLAUDE_NETWORK="lan"), 2, "the environment", "'lan'")
 
 
