@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import shutil
 import subprocess
@@ -33,6 +34,13 @@ def test_the_newest_version_is_that_of_the_repository(tmp_path: Path) -> None:
     assert tags(bundle) == tags(BUNDLE), "Run scripts/make_bundle.py, which adds the version."
     assert Versions().newest == newest
     assert Versions().tags == set(tags(BUNDLE)) >= {"v0.1.0"}
+
+
+def test_questions_fit_a_terminal_of_80_columns() -> None:
+    """Copier puts a sign of two columns and a space before a question, and cuts off what does not fit."""
+    questions = re.findall("^  help: (.+)$", (ROOT / "copier.yml").read_text(), re.MULTILINE)
+    assert len(questions) == 5
+    assert [question for question in questions if len(question) > 76] == []
 
 
 def test_versions_are_added_and_none_changes(tmp_path: Path) -> None:
