@@ -73,9 +73,10 @@ def accounts(host: Host, current: Account) -> list[Account]:
     return sorted((current, *found), key=lambda each: (each.profile.name != profiles.DEFAULT, each.profile.name))
 
 
-def line(found: Account) -> str:
-    """Return a line on the account, in printable characters."""
-    return escape(f"The profile is {found.profile.name}: {found.in_words}; it copies from {found.profile.source}.")
+def line(found: Account, wanted: str) -> str:
+    """Return a line on the account, for which the setting ``profile`` is ``wanted``, in printable characters."""
+    subject = "The profile" if wanted == found.profile.name else f"The profile for {wanted}"
+    return escape(f"{subject} is {found.profile.name}: {found.in_words}; it copies from {found.profile.source}.")
 
 
 def _account(profile: Profile, host: Host, config: Location, *, is_current: bool, is_lent: bool = False) -> Account:

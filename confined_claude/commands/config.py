@@ -34,7 +34,7 @@ def config(host: Host, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({**in_json(resolved), "profile": account.document()}, indent=2))
     else:
-        print("\n".join((*lines(resolved), f"# {accounts.line(account)}")))
+        print("\n".join((*lines(resolved), f"# {accounts.line(account, resolved.settings.profile)}")))
     for note in notes:
         say(note)
 

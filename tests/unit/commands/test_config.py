@@ -52,6 +52,8 @@ def test_the_account_is_named(
     source = host.home / ".claude-work"
     expected = f"# The profile is work: me@work.invalid; it copies from {source}."
     assert capsys.readouterr().out.splitlines()[-1] == expected
+    config.config(host, as_json=False)
+    assert capsys.readouterr().out.splitlines()[-1].startswith("# The profile for host is default: not signed in; ")
     config.config(host._replace(environ={"CONFINED_CLAUDE_PROFILE": "work"}), as_json=True)
     assert json.loads(capsys.readouterr().out)["profile"] == {
         "name": "work",
