@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import ConfinedError
 from .system import APP, directories
-from .text import rooted, sha256
+from .text import escape, rooted, sha256
 
 if TYPE_CHECKING:
     from .background import Background
@@ -187,7 +187,7 @@ class Host(_Facts):
         environ = {**self.environ, "HOME": str(self.home), "GIT_DIR": _NO_REPOSITORY}
         environ.pop("GIT_CONFIG", None)  # a file in place of all
         if self.path:
-            environ["PATH"] = os.pathsep.join(entry for entry in self.path if entry in os.get_exec_path())
+            environ["PATH"] = os.pathsep.join(entry for entry in self.path if entry in os.get_exec_path()) or os.defpath
         try:
             answer = subprocess.run(
                 command,
@@ -243,6 +243,7 @@ def time_zone(environ: Mapping[str, str], etc: Path = Path("/etc")) -> str:
 # Returns what tells of an entry of PATH, an absolute path, whether sessions can put programs there by now.
 _Look = Callable[[], Callable[[str], bool]]
 _looks: list[_Look] = []
+_written: list[str] = []  # the entries that are left out because of that
 
 
 def clean_path(look: _Look | None = None) -> None:
@@ -256,8 +257,23 @@ def clean_path(look: _Look | None = None) -> None:
         return
     is_written = _looks[0]()
     entries = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    kept = [entry for entry in entries if entry.startswith("/") and not is_written(entry)]
+    absolute = [entry for entry in entries if entry.startswith("/")]
+    written = [entry for entry in absolute if is_written(entry)]
+    _written.extend(entry for entry in written if entry not in _written)
+    kept = [entry for entry in absolute if entry not in written]
     os.environ["PATH"] = os.pathsep.join(kept) or os.defpath  # an empty one is the current directory
+
+
+def left_out() -> tuple[str, ...]:
+    """Return the entries of PATH that are not used, as sessions can write there, or what a link there leads to."""
+    return tuple(_written)
+
+
+def missing(what: str, program: str) -> str:
+    """Return that ``what``, the command ``program``, is missing, and whether PATH has one that is not used."""
+    found = next((entry for entry in _written if os.access(os.path.join(entry, program), os.X_OK)), None)  # noqa: PTH118
+    reason = f": the one in {escape(found)}, on PATH, is not used, as sessions can write it" if found else ""
+    return f"{what} is missing{reason}"
 
 
 def gitconfig_text(settings: tuple[tuple[str, str], ...]) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..background import Background, Unfinished
 from ..errors import ConfinedError
+from ..host import missing
 from ..text import escape, parse_json, repr_without
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ class Renewal:
             if isinstance(command, str):
                 words = ["/bin/sh", "-c", command]
             elif (program := shutil.which(command[0], path=path)) is None:
-                raise _failure(source, f"the {command[0]} command is missing on this machine")
+                raise _failure(source, missing(f"the {command[0]} command", command[0]))
             else:
                 words = [program, *command[1:]]
             printed = self._command.run(words, {**source.environ, "PATH": path}, _LIMIT_BYTES)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import ConfinedError, system_error
 from ..fs.directory import Location, read_config
-from ..host import Host
+from ..host import Host, missing
 from ..project import SCAFFOLD
 from ..settings.files import ProjectFiles
 from ..text import escape
@@ -202,7 +202,7 @@ def explained(source: str = SOURCE) -> Iterator[None]:
     if (address := _address(source)).startswith("-"):
         raise ConfinedError(f"The answers file names no address of a template: {escape(address)}", _MOVED)
     if shutil.which("git") is None:
-        raise ConfinedError("git is missing; copier works with it.", "Install git and start again.")
+        raise ConfinedError(f"{missing('git', 'git')}; copier works with it.", "Install git and start again.")
     try:
         # Copier starts git through plumbum, which has a copy of the environment from the time of its import.
         with local.env(**_for_git(os.environ.get("GIT_CONFIG_COUNT", ""))):

@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 
 from ..errors import EngineError
-from ..host import clean_path
+from ..host import clean_path, missing
 from ..text import escape
 from .context import address_in_use, port_of
 from .failures import INSTALL_HINT, PODMAN_HINT
@@ -39,7 +39,7 @@ _CHANGING = frozenset(
 def program() -> str:
     """Return the path of the docker command. Raises EngineError if it is missing, or Podman's by that name."""
     if (found := _which("docker")) is None:
-        raise EngineError("The docker command is missing.", INSTALL_HINT)
+        raise EngineError(f"{missing('The docker command', 'docker')}.", INSTALL_HINT)
     if _is_podmans(found):
         raise EngineError(f"The docker command, {found}, is Podman's, but the engine in use is Docker's.", _TWO_ENGINES)
     return found
@@ -75,7 +75,7 @@ def words(*, podman: bool) -> list[str]:
     if found := _which("podman"):
         return [found, "--url", address_in_use(os.environ)]
     raise EngineError(
-        "The podman command is missing, and the engine in use is Podman's.",
+        f"{missing('The podman command', 'podman')}; the engine in use is Podman's.",
         "Install it (Debian, Ubuntu: apt-get install podman).",
     )
 
@@ -109,7 +109,7 @@ def forward(connection: int) -> subprocess.Popen[bytes]:
         scheme = escape(address_in_use(os.environ).partition("://")[0])
         raise EngineError(
             f"The engine's address begins with {scheme}://. Only Docker's own docker command reaches it, and "
-            f"{'that is missing' if found is None else f'{found} is Podman'}.",
+            f"{missing('that', 'docker') if found is None else f'{found} is Podman'}.",
             _OTHER_ADDRESS,
         )
     return subprocess.Popen(

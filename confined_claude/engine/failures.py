@@ -7,6 +7,7 @@ import os
 import re
 
 from ..errors import EngineError
+from ..host import missing
 from ..system import IS_MAC, IS_WSL, engine_sockets
 from ..text import escape
 from .context import address_in_use, is_listening, port_of, program_name
@@ -116,7 +117,9 @@ def unreachable(reason: str) -> EngineError:
         or_windows = f" Or {_OF_WINDOWS}." if IS_WSL else ""  # its docker command goes with it
         hint = f"Podman is here. Start its engine: {PODMAN_HINT}" if shutil.which("podman") else INSTALL_HINT
         hint += or_windows
-        return EngineError("There is no Docker engine on this machine.", hint)
+        return EngineError(
+            f"There is no Docker engine on this machine: {missing('the docker command', 'docker')}.", hint
+        )
     host = os.environ.get("DOCKER_HOST")
     else_ = f", or correct DOCKER_HOST, which is {escape(host)}." if host else " and check `docker context ls`."
     name = "Docker engine" if has_docker else "engine in use"

@@ -50,6 +50,7 @@ _ELSEWHERE = """GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_AL
 # What reads a session's objects: so many KB of addresses and two minutes, where the system can limit them.
 _MEMORY = "2097152"
 _LIMITED = ("/bin/sh", "-c", 'ulimit -v "$0" 2>/dev/null; ulimit -t 120; exec "$@"')
+_NOT_RUN = (126, 127)  # what the shell ends with if it finds no git, or none that it may run
 _NO_QUESTION = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never"}
 _DAMAGED = "its content is damaged, or git's checks refuse it"
 _INCOMPLETE = "it lacks objects that the remote does not have: `git fetch --prune` outside, then push again"
@@ -117,18 +118,20 @@ class Outgoing:
         quarantine = self._place.at("objects")
         quarantine.at("pack").make().close()
         size = 0
-        with (
-            subprocess.Popen(
-                [*_LIMITED, _MEMORY, *self._words("index-pack", "--stdin", "--fsck-objects")],
+        words = [*_LIMITED, _MEMORY, *self._words("index-pack", "--stdin", "--fsck-objects")]
+        try:
+            started = subprocess.Popen(
+                words,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # a session makes it as long as it likes
                 env={**_environment(), "GIT_OBJECT_DIRECTORY": str(quarantine.path)},
                 cwd=_NOWHERE,
                 start_new_session=True,
-            ) as git,
-            _killed_after(git, _TRANSFER_SECONDS),
-        ):
+            )
+        except OSError as error:
+            raise CannotPush(f"git does not run: {error.strerror}") from None
+        with started as git, _killed_after(git, _TRANSFER_SECONDS):
             try:
                 size = _copy(source, git)
                 git.wait()
@@ -136,6 +139,8 @@ class Outgoing:
                 _kill(git)
         if size > _MAX_PACK:
             raise CannotPush(f"it is larger than {_MAX_PACK >> 20} MB")
+        if git.returncode in _NOT_RUN:
+            raise CannotPush("git does not run")
         if git.returncode:
             raise CannotPush("it takes too long" if git.returncode == -signal.SIGKILL else _DAMAGED)
 

@@ -21,7 +21,7 @@ from ..container.egress.networks import SOCKETS
 from ..errors import ConfinedError
 from ..fs.directory import Directory, Location
 from ..fs.removal import remove_place
-from ..host import clean_path
+from ..host import clean_path, missing
 from ..text import counted, escape, strip_controls
 
 SOCKET = "agent"
@@ -200,9 +200,7 @@ def _running(directory: Directory) -> Iterator[None]:
             words, cwd=directory.path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
     except OSError as error:
-        raise ConfinedError(
-            f"ssh_agent: ssh-agent does not run: {error.strerror}.", "Install openssh-client."
-        ) from None
+        raise ConfinedError(f"ssh_agent: {_reason('ssh-agent', error)}.", "Install openssh-client.") from None
     with process:
         identity = process.stdout.readline() if process.stdout is not None else b""
         if not identity.strip().isdigit():
@@ -216,6 +214,12 @@ def _running(directory: Directory) -> Iterator[None]:
                 os.kill(int(identity), signal.SIGTERM)
 
 
+def _reason(program: str, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return missing(program, program)
+    return f"{program} does not run: {error.strerror}"
+
+
 def _run(words: Sequence[str], what: str, directory: Directory | None = None) -> str:
     """Return what a command prints, which has the agent in ``directory``. Raises ConfinedError if it fails."""
     clean_path()
@@ -226,9 +230,7 @@ def _run(words: Sequence[str], what: str, directory: Directory | None = None) ->
             words, cwd=where, env=environ, capture_output=True, text=True, errors="replace", check=False
         )
     except OSError as error:
-        raise ConfinedError(
-            f"ssh_agent: {words[0]} does not run: {error.strerror}.", "Install openssh-client."
-        ) from None
+        raise ConfinedError(f"ssh_agent: {_reason(words[0], error)}.", "Install openssh-client.") from None
     if done.returncode:
         reason = " ".join(strip_controls(done.stderr).split()) or "it does not say why"
         raise ConfinedError(f"ssh_agent: cannot {what}: {escape(reason)}", "Put that right, or take the entry out.")

@@ -170,7 +170,10 @@ def test_a_missing_or_broken_configuration_gives_nothing(
     assert told(host) == ()
 
 
-def test_a_host_without_git_gives_nothing(host: Host, gitconfig: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_host_without_git_gives_nothing(
+    host: Host, gitconfig: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
     gitconfig("[user]\n\tname = Ann\n")
     host = host._replace(environ={"PATH": str(tmp_path)})
     assert told(host) == ()

@@ -77,6 +77,7 @@ class _Examination:
         self._check("records", records.every_record, host, here)
         self._check("review", records.review, host, here, seconds=_SCAN_SECONDS)
         self._check("PATH", machine.own_commands, host)
+        self._check("PATH", machine.left_out_of_path)
         self._check("git", machine.git_command, host)
         return self._report
 

@@ -17,7 +17,7 @@ from ...claude.sign_in import CREDENTIALS_KIND
 from ...engine.failures import INSTALL_HINT
 from ...engine.image import Image
 from ...fs.directory import Location
-from ...host import Host
+from ...host import Host, left_out, missing
 from ...image.recipe import ImageChain
 from ..installers import installer_of
 from .results import Result, ok, problem, warning
@@ -31,16 +31,23 @@ _DAY = 24 * 3600
 
 
 def docker_command(host: Host) -> Result:
-    if program := _on_path("docker", host) or _on_path("podman", host):
+    if program := _used("docker", host) or _used("podman", host):
         return ok(program)
-    return problem("the docker command is missing", INSTALL_HINT)
+    return problem(missing("the docker command", "docker"), INSTALL_HINT)
 
 
 def git_command(host: Host) -> Result:
-    if program := _on_path("git", host):
+    if program := _used("git", host):
         return ok(program)
-    what = "the git command is missing: sessions lack your name, and `update` does not work"
+    what = f"{missing('the git command', 'git')}; sessions lack your name, and `update` does not work"
     return warning(what, "Install git (Debian, Ubuntu: apt-get install git).")
+
+
+def left_out_of_path() -> Iterable[Result]:
+    """Yield which entries of PATH this tool does not use, if there are any; the user's shell does."""
+    if entries := left_out():
+        what = f"sessions can write there or what a link there leads to, so it is not used: {', '.join(entries)}"
+        yield warning(what, "Your shell still runs what is there: look at it, or take it out of PATH.")
 
 
 def own_commands(host: Host, prefix: Path = Path(sys.prefix)) -> Result:
@@ -73,6 +80,12 @@ def own_commands(host: Host, prefix: Path = Path(sys.prefix)) -> Result:
 
 def _on_path(name: str, host: Host) -> str | None:
     return shutil.which(name, path=host.environ.get("PATH", os.defpath))
+
+
+def _used(name: str, host: Host) -> str | None:
+    """Return the program by that name which this tool would start."""
+    entries = host.path or os.defpath.split(os.pathsep)
+    return shutil.which(name, path=os.pathsep.join(entry for entry in entries if entry not in left_out()))
 
 
 def _missing_on_path(name: str, own: list[Path], host: Host) -> str:

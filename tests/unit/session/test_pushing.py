@@ -512,6 +512,18 @@ def test_a_pack_for_which_git_has_many_warnings_is_read_to_its_end(ground: Groun
         assert ground.raw(ground.asked([["refs/heads/agent/x", new]]), packed) == "ok refs/heads/agent/x\n"
 
 
+@pytest.mark.parametrize("shell", ["/bin/sh", "/missing/sh"])
+def test_where_git_cannot_be_run_the_content_is_not_called_damaged(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, shell: str
+) -> None:
+    new = ground.commit()
+    packed, asked = ground.pack(new), ground.asked([["refs/heads/agent/x", new]])
+    with ground.session("agent/*"):
+        monkeypatch.setenv("PATH", "/missing")
+        monkeypatch.setattr(outgoing, "_LIMITED", (shell, *outgoing._LIMITED[1:]))
+        assert "git does not run" in ground.raw(asked, packed)
+
+
 def test_a_session_that_sends_by_the_drop_is_cut_off(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outgoing, "_TRANSFER_SECONDS", 0.5)
     new = ground.commit()

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from confined_claude import host as facts
+from confined_claude.claude.source import KEY, Renewal, Source
+from confined_claude.commands import template
 from confined_claude.commands.catalogue import COMMANDS
+from confined_claude.commands.doctor import machine
+from confined_claude.commands.doctor.results import WARNING
+from confined_claude.engine import command
+from confined_claude.errors import ConfinedError, EngineError
 from confined_claude.host import Host, clean_path
 from confined_claude.project import Project
 from confined_claude.state import projects
@@ -24,6 +31,7 @@ PROGRAM = "made-up-program"
 def looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """What this process looks for is as at a start."""
     monkeypatch.setattr(facts, "_looks", [])
+    monkeypatch.setattr(facts, "_written", [])
 
 
 def plant(directory: Path) -> Path:
@@ -114,6 +122,49 @@ def test_a_link_by_a_name_that_this_tool_does_not_start_keeps_no_other_program_a
     monkeypatch.setenv("PATH", str(entry))
     COMMANDS["requests"].body(host)
     assert shutil.which(PROGRAM)
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_what_is_missing_names_where_one_is_that_is_not_used(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_known: bool
+) -> None:
+    root = tmp_path / "other"
+    for name in ("docker", "podman", "git", "get-key"):
+        put(root / "bin" / name, "#!/bin/sh\n").chmod(0o755)
+    if is_known:
+        projects.remember(records_of(host, Project(root).id), root)
+    monkeypatch.setenv("PATH", f"{root / 'bin'}:{tmp_path}")
+    host = host._replace(environ={"PATH": os.environ["PATH"]})
+    COMMANDS["requests"].body(host)
+    why = f"missing: the one in {root / 'bin'}, on PATH, is not used, as sessions can write it"
+    assert [(result.status, str(root / "bin") in result.what) for result in machine.left_out_of_path()] == (
+        [(WARNING, True)] if is_known else []
+    )
+    assert (why in machine.docker_command(host).what, why in machine.git_command(host).what) == (is_known, is_known)
+    if is_known:
+        for start in (command.program, lambda: command.words(podman=True), lambda: command.forward(0)):
+            with pytest.raises(EngineError, match=re.escape(why)):
+                start()
+        source = Source("made-up", ("get-key",), KEY, {})
+        with pytest.raises(ConfinedError, match=re.escape(why)):
+            Renewal(source, lambda: os.environ["PATH"]).first()
+        with pytest.raises(ConfinedError, match=f"git is {re.escape(why)}"), template.explained():
+            pass
+        shutil.rmtree(root / "bin")
+        with pytest.raises(EngineError, match="The docker command is missing\\."):
+            command.program()
+
+
+def test_git_is_asked_where_nothing_is_left_of_path(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = plant(tmp_path / "other")
+    projects.remember(records_of(host, Project(entry).id), entry)
+    put(host.home / ".gitconfig", "[user]\nname = Made Up\n")
+    monkeypatch.setenv("PATH", str(entry))
+    host = host._replace(environ={"PATH": str(entry)})
+    COMMANDS["requests"].body(host)
+    assert ("user.name", "Made Up") in [(key, value) for key, value, _ in host.git_config]
 
 
 def test_a_path_of_which_nothing_is_left_does_not_become_the_current_directory(
