@@ -39,7 +39,7 @@ def variables(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def named(environ: Mapping[str, str]) -> list[tuple[str, int]]:
+def named_endpoints(environ: Mapping[str, str]) -> list[tuple[str, int]]:
     """Return the (host, port) pairs in them: the user wants the session to reach these wherever they are."""
     return sorted(set(pairs(variables(environ))))
 
@@ -91,7 +91,7 @@ def allowlist_config(workspace: Workspace, blocked_networks: Sequence[str], *, o
     }
     config = {
         "allow": [*CLAUDE_HOSTS, *cloud.hosts(environ), *settings.allow],
-        "named": [*named(environ), *((HOST_GATEWAY, int(port)) for port in settings.host_ports)],
+        "named": [*named_endpoints(environ), *((HOST_GATEWAY, int(port)) for port in settings.host_ports)],
         "closed": list(blocked_networks),
         "upstream": {**upstream, "no_proxy": upstream["no_proxy"] or ""},
         **({"opens_all": True} if opens_all else {}),

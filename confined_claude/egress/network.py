@@ -7,20 +7,22 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from ..container.egress.networks import PROXY_PORT, SIDECARS
 from ..engine.mount import bind_value
 from ..environment import HOST_GATEWAY, PROXIES
 from ..fs.directory import Location
 from ..state.facts import EngineFacts
+from ..system import APP
 from ..workspace import Workspace
 from . import endpoints, lending, ports
 from .endpoints import allowlist_config
-from .network_parts import NAME, NetworkParts, sidecar_name
+from .network_parts import NetworkParts, sidecar_name
 from .ports import Published
 
 CONFIG = "config.json"
 _SHARED_IN_SIDECAR = Path("/egress")
-_SOCKET_DIRECTORY = "/run/confined-claude-egress"
-_PROXY = "http://127.0.0.1:3128"
+_SOCKET_DIRECTORY = str(Path(SIDECARS["allowlist"]).parent)
+_PROXY = f"http://127.0.0.1:{PROXY_PORT}"
 _LOOPBACK = "localhost,127.0.0.1,::1"
 HOSTNAME_LENGTH = 63
 _OPEN = "This session is on the engine's plain network: your local network and this machine are within reach."
@@ -133,7 +135,7 @@ def _internet_by_sidecar(parts: NetworkParts) -> Egress:
     """Join the network of a sidecar that has set the same rules; see container/egress/internet.py."""
     arguments = (
         *parts.sidecar_arguments,
-        *("--hostname", f"{NAME}-{parts.workspace.project.slug}"[:HOSTNAME_LENGTH]),
+        *("--hostname", f"{APP}-{parts.workspace.project.slug}"[:HOSTNAME_LENGTH]),
         *(("--userns", "keep-id") if parts.engine.keeps_ids else ()),
         *("--cap-add", "NET_ADMIN", "--cap-add", "SETGID", "--cap-add", "SETUID", "--user", "0:0"),
         *(_lending_arguments(parts) if parts.lent else ("--pids-limit", "32", "--memory", str(128 << 20))),

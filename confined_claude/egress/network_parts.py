@@ -6,24 +6,24 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from ..container.egress.networks import CLOSED
+from ..container.egress.networks import CLOSED, PROXY_PORT
 from ..engine import labels
 from ..environment import HOST_GATEWAY, PROXIES
 from ..state.facts import EngineFacts
+from ..system import APP
 from ..workspace import Workspace
 from . import endpoints, ports
 from .ports import Published
 
-NAME = "confined-claude"
 # The engine's own way to the host: what listens on its bridge, too. The other name leads to the session's relays.
 _BRIDGE = "gateway.docker.internal"
 # What an allowlist's sidecar has for itself.
-_PROXY_PORTS = frozenset((3128, 53))
+_PROXY_PORTS = frozenset((PROXY_PORT, 53))
 
 
 def sidecar_name(key: str) -> str:
     """Return the name of the sidecar of the session ``key``."""
-    return f"{NAME}-net-{key}"
+    return f"{APP}-net-{key}"
 
 
 class _Planned(NamedTuple):
@@ -57,7 +57,7 @@ class NetworkParts(_Planned):
     @cached_property
     def named_endpoints(self) -> list[tuple[str, int]]:
         """The hosts and ports that the environment names, as a proxy or an API: a session reaches them in any case."""
-        return endpoints.named(self.workspace.host.environ)
+        return endpoints.named_endpoints(self.workspace.host.environ)
 
     @property
     def needs_host_name(self) -> bool:

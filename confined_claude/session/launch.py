@@ -26,13 +26,12 @@ from ..image.recipe import ImageChain
 from ..project import CONTAINER_HOME, CONTAINER_LINKS
 from ..settings import Settings
 from ..state.facts import EngineFacts
+from ..system import APP
 from ..text import repr_without
 from ..workspace import Workspace
 from . import CLAUDE, SHELL, handover, limits, privileges, remarks
 from .host_facts import HostFacts
 from .mounts import plan_mounts, relay_mounts
-
-NAME = "confined-claude"
 
 # The entrypoint appends it to /etc/gitconfig. A variable, as copying a file into the container costs the start 60 ms.
 GITCONFIG_VARIABLE = "CONFINED_CLAUDE_GITCONFIG"
@@ -176,7 +175,7 @@ def plan_launch(
     terminal = facts.stdin_is_terminal and facts.stdout_is_terminal
     launch = Launch(
         key=key,
-        name=f"{NAME}-{workspace.project.slug}",
+        name=f"{APP}-{workspace.project.slug}",
         image=image,
         user=user,
         root=str(workspace.project.root),

@@ -13,6 +13,7 @@ from ..project import Project
 from ..state import liveness
 from ..state.current import current_project
 from ..state.store import records_of
+from ..system import APP
 
 UP = ("running", "paused", "restarting")
 
@@ -120,7 +121,7 @@ def choose(found: Sequence[Session], here: Project | None, wanted: str | None) -
 def number(session: Session) -> int:
     """Return the number at the end of a session's name; 1 for a name without."""
     slug = session.project_id.rpartition("-")[0]
-    ending = session.name.removeprefix(f"confined-claude-{slug}").removeprefix("-")
+    ending = session.name.removeprefix(f"{APP}-{slug}").removeprefix("-")
     return int(ending) if ending.isdecimal() else 1
 
 
