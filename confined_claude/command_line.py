@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -102,21 +101,35 @@ def _refuse_late_task(own: Sequence[str]) -> None:
     for number, word in enumerate(own):
         is_value = before in flags and COMMANDS["run"].flags[flags[before]] is None
         if word in COMMANDS and not is_value:
-            first = shlex.join([word, *own[:number], *own[number + 1 :]])
+            first = _joined([word, *own[:number], *own[number + 1 :]])
             raise ConfinedError(f"The task {word} comes after options.", f"Put it first: confined-claude {first}")
         before = "" if is_value else word
 
 
 def _refuse_flags_of_run(given: Sequence[str]) -> None:
     """Raise ConfinedError if there is an option of ``run`` among the words for claude, or the first is like one."""
-    flags, claudes = COMMANDS["run"].options, f"For claude: confined-claude -- {shlex.join(given)}"
+    flags = COMMANDS["run"].options
     for flag in (word.partition("=")[0] for word in given):
         if flag in flags:
-            raise ConfinedError(f"{flag} comes after {given[0]!r}, and so goes to claude.", f"Put it first. {claudes}")
+            raise ConfinedError(
+                f"{flag} comes after {given[0]!r}, and so goes to claude.", f"Put it first. {_for_claude(given)}"
+            )
     flag = given[0].partition("=")[0]
     # Claude's own options, such as --agent and --settings, are less like any of these.
     if flag.startswith("--") and (near := nearest(flag[2:], [name[2:] for name in flags], 0.8)):
-        raise ConfinedError(f"There is no option {flag}. Did you mean --{near}?", claudes)
+        raise ConfinedError(f"There is no option {flag}. Did you mean --{near}?", _for_claude(given))
+
+
+def _for_claude(words: Sequence[str]) -> str:
+    """Return the hint on how ``words`` go to claude."""
+    return f"For claude: confined-claude -- {_joined(words)}"
+
+
+def _joined(words: Sequence[str]) -> str:
+    """Return ``words`` as a shell takes them."""
+    import shlex  # for an error alone
+
+    return shlex.join(words)
 
 
 def setting_without_flag(word: str) -> tuple[str, str] | None:
