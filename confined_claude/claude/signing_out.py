@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
@@ -19,7 +20,7 @@ from .onboarding import BACKUPS, GLOBAL_STATE, LEGACY_STATE, STATE_LOCK
 
 # Credentials, and the API key that the client (2.1.332) makes at a sign-in to the Console.
 _SIGN_IN = frozenset((OAUTH, "primaryApiKey"))
-_STATE_BYTES = 16 << 20
+_STATE_BYTES = 64 << 20  # as much as is carried into a session
 # The client keeps five backups. A session may leave any number of any size, which nobody reads to the end.
 _MOST_COPIES, _MOST_BYTES = 50, 8 << 20
 # A session that never gives a lock of Claude's away does not keep a sign-in.
@@ -60,7 +61,7 @@ def remove_sign_in(config: Directory) -> Iterator[str]:
         found = [  # a list, as every place is cleaned whatever another had
             _remove(config, CREDENTIALS, LIMIT_BYTES, claudes_lock(config, _PATIENCE_SECONDS)),
             _remove(config, GLOBAL_STATE, _STATE_BYTES, lock_directory(config, STATE_LOCK, _PATIENCE_SECONDS)),
-            _remove_copies(config),
+            (copies := _Copies()).remove_all(config),
         ]
     except OSError as error:
         raise system_error("write to", config.path, error) from None
@@ -69,6 +70,8 @@ def remove_sign_in(config: Directory) -> Iterator[str]:
             f"A sign-in made inside a session, or a file that could hide one, is removed from {config.path}: "
             "where it is lent, none is kept."
         )
+    if copies.too_much:
+        yield f"Old backups in {config.path} are removed: they are more than is searched for a sign-in."
 
 
 def _remove(config: Directory, name: str, limit: int, lock: AbstractContextManager[bool]) -> bool:
@@ -89,33 +92,40 @@ def _remove(config: Directory, name: str, limit: int, lock: AbstractContextManag
     return True
 
 
-def _remove_copies(config: Directory) -> bool:
-    """Remove the backups and the files set aside that have a sign-in, or are more than is read of all together."""
-    beginnings = (f"{CREDENTIALS}.", f"{GLOBAL_STATE}.", LEGACY_STATE)
-    copies = _Copies()
-    is_found = copies.remove(config, [name for name in config.names() if name.startswith(beginnings)])
-    with config.child_or_none(BACKUPS) as backups:
-        return (backups is not None and copies.remove(backups, backups.names())) or is_found
-
-
 class _Copies:
-    """Copies of Claude's files, of which so much is read in all."""
+    """Copies of Claude's files, of which so much is read in all, and whether there was too much of them."""
 
     def __init__(self) -> None:
         self._left = _MOST_BYTES
+        self.too_much = False
 
-    def remove(self, directory: Directory, names: list[str]) -> bool:
-        """Remove each of ``names`` that has a sign-in or is too much; return whether there is one."""
+    def remove_all(self, config: Directory) -> bool:
+        """Remove backups and files set aside with a sign-in, or too much to be read; return whether one has that."""
+        beginnings = (f"{CREDENTIALS}.", f"{GLOBAL_STATE}.", LEGACY_STATE)
+        is_found = self._remove(config, [name for name in config.names() if name.startswith(beginnings)])
+        with config.child_or_none(BACKUPS) as backups:
+            return (backups is not None and self._remove(backups, backups.names())) or is_found
+
+    def _remove(self, directory: Directory, names: list[str]) -> bool:
+        is_found = False
         files = [name for name in sorted(names, reverse=True) if not directory.is_directory(name)]
-        found = [name for number, name in enumerate(files) if number >= _MOST_COPIES or self._signs_in(directory, name)]
-        for name in found:
-            remove_tree(directory, name)
-        return bool(found)
+        for number, name in enumerate(files):
+            is_too_much = number >= _MOST_COPIES or _size(directory, name) > self._left
+            content = None if is_too_much else directory.read(name, self._left)
+            self._left -= len(content or b"")
+            if _signs_in(directory, name, content):
+                self.too_much |= is_too_much
+                is_found |= not is_too_much
+                remove_tree(directory, name)
+        return is_found
 
-    def _signs_in(self, directory: Directory, name: str) -> bool:
-        content = directory.read(name, self._left)
-        self._left -= len(content or b"")
-        return _signs_in(directory, name, content)
+
+def _size(directory: Directory, name: str) -> int:
+    """Return the size of a file; 0 for anything else, and for one that is gone."""
+    with contextlib.suppress(OSError):
+        status = directory.stat(name)
+        return status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return 0
 
 
 def _signs_in(directory: Directory, name: str, content: bytes | None) -> bool:

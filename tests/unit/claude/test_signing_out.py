@@ -33,7 +33,14 @@ def config(tmp_path: Path) -> Path:
 def removed(config: Path) -> bool:
     with Location(config).open() as directory:
         lines = list(remove_sign_in(directory))
-    assert len(lines) < 2
+    return any(line.startswith("A sign-in made inside a session") for line in lines)
+
+
+def removed_unread(config: Path) -> bool:
+    """Whether only old backups are removed, in other words."""
+    with Location(config).open() as directory:
+        lines = list(remove_sign_in(directory))
+    assert all(line.startswith("Old backups in ") for line in lines)
     return bool(lines)
 
 
@@ -116,12 +123,12 @@ def test_no_more_copies_are_read_than_claude_keeps(config: Path, monkeypatch: py
     monkeypatch.setattr(signing_out, "_MOST_COPIES", 3)
     for moment in range(1, 6):
         put(config / f"backups/.claude.json.backup.{moment}", GOOD)
-    assert removed(config)
+    assert removed_unread(config)
     assert sorted(path.name[-1] for path in (config / "backups").iterdir()) == ["3", "4", "5"]
 
 
 NESTED = b'{"x": ' + b"[" * 3000 + b"]" * 3000 + b', "%b": {"accessToken": "s3cret"}}'
-LARGE = {**GOOD, "x": "x" * (10 << 20)}
+LARGE = {**GOOD, "x": "x" * (20 << 20)}
 
 
 @pytest.mark.parametrize(
@@ -135,7 +142,7 @@ LARGE = {**GOOD, "x": "x" * (10 << 20)}
         ("backups/x", NESTED.replace(b"%b", b"\\u0070rimaryApiKey"), GOOD),
         (".claude.json", b'{"x": "\xff", "primaryApiKey": "s3cret"}', GOOD),
         (".claude.json", b'{"x": "\xff", "\\u0070rimaryApiKey": "s3cret"}', b" \n"),
-        (".claude.json", json.dumps({**KEY, "x": "x" * (17 << 20)}).encode(), LARGE),
+        (".claude.json", json.dumps({**KEY, "x": "x" * (64 << 20)}).encode(), LARGE),
         (".claude.json", NESTED.replace(b"%b", b"primaryApiKey"), b""),
         (".claude.json", b'"primaryApiKey"', GOOD),
     ],
@@ -179,11 +186,13 @@ def test_of_copies_no_more_is_read_than_a_few_megabytes_in_all(
     for moment in range(1, 10):
         put(config / place.format(moment), {"x": "x" * (3 << 20)})
     put(config / place.format(0), GOOD)
-    assert removed(config)
+    assert removed_unread(config)
     assert sum(read) <= 8 << 20
     kept = {path.name[-1] for path in config.rglob("*") if path.is_file()}
     assert kept == {"9", "8", "0"}, "the newest, and what is small enough for the rest"
-    assert not removed(config)
+    assert not removed_unread(config)
+    (config / place.format(7)).symlink_to("elsewhere")
+    assert removed(config), "a link is not a backup"
 
 
 def test_the_last_of_the_sessions_with_a_config_removes_it_at_its_end(config: Path, tmp_path: Path) -> None:
