@@ -59,7 +59,7 @@ int main(int count, char **words)
     if (terminal && *terminal && !has_entry(terminal))
         setenv("TERM", "xterm-256color", 1);
     execvp(words[3], words + 3);
-    int code = errno == ENOENT ? 127 : 126;
+    int code = errno == ENOENT || errno == ENOTDIR || !*words[3] ? 127 : 126; /* as a shell has it */
     perror(words[3]);
     return code;
 }

@@ -60,6 +60,9 @@ def test_what_cannot_be_run_has_the_codes_of_a_shell(program: Path, tmp_path: Pa
     plain.touch(mode=0o600)
     missing, refused = run(program, "022", "", "no-such-command"), run(program, "022", "", str(plain))
     assert (missing.returncode, refused.returncode) == (127, 126)
+    for name in ("", f"{plain}/below"):
+        shell = subprocess.run(["sh", "-c", '"$0"', name], capture_output=True, check=False)
+        assert run(program, "022", "", name).returncode == shell.returncode == 127
     assert missing.stderr == "no-such-command: No such file or directory\n"
     assert refused.stderr == f"{plain}: Permission denied\n"
     assert run(program, "022", "").returncode == 2
