@@ -27,6 +27,8 @@ _STATUS = "X-Docker-Container-Path-Stat"
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?\d*(Z|[+-]\d\d:\d\d)")
 # What file systems, and what shares them with a virtual machine, keep of a time: nanoseconds and more.
 _UNITS = tuple(10**digits for digits in (0, 2, 3, 6, 9))
+# By which files have their times.
+_CLOCK = getattr(time, "CLOCK_REALTIME_COARSE", time.CLOCK_REALTIME)
 # How long another view of a directory may be behind.
 _SETTLING_SECONDS, _POLL_SECONDS = 2.0, 0.1
 
@@ -69,18 +71,26 @@ def check(file: Path, content: bytes, directories: Sequence[Path], owner: str, *
 def _is_same(container: str, target: str, directory: Path) -> bool:
     """Return whether the engine has the ``directory`` at ``target``: one that it has made now is younger.
 
-    It may change meanwhile.
+    It may change meanwhile, again and again: what the engine tells of is then any time since the question.
     """
     deadline = time.monotonic() + _SETTLING_SECONDS
     while True:
+        asked = time.clock_gettime_ns(_CLOCK)
         before = _changed(directory)
         answer = api.ask("HEAD", f"/containers/{container}/archive", {"path": target}).checked(_DOING)
         told = _time_in(answer.header(_STATUS))
-        if any(told == at - at % unit for at in (before, _changed(directory)) for unit in _UNITS):
+        after = _changed(directory)
+        if told is not None and any(_is_between(told, before, max(asked, before), after, unit) for unit in _UNITS):
             return True
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL_SECONDS)
+
+
+def _is_between(told: int, before: int, asked: int, after: int, unit: int) -> bool:
+    """Return whether ``told`` is one of the outer times, or one since ``asked``, of which it has whole units."""
+    before, asked, after = (at - at % unit for at in (before, asked, after))
+    return told in (before, after) or (asked <= told <= after and told % unit == 0)
 
 
 def _changed(directory: Path) -> int:

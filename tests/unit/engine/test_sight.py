@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,19 @@ def check(
 def test_a_directory_of_the_same_time_is_the_same(mtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A virtual machine may keep less of a time."""
     check(tmp_path, monkeypatch, mtime=mtime)
+
+
+@pytest.mark.parametrize(("since", "is_same"), [(1000, True), (5_000_000, True), (-1000, False)])
+def test_a_directory_that_changes_all_the_time_is_the_same_by_a_time_since_the_question(
+    since: int, is_same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that the engine has made before is older than that."""
+    changes = iter((AT - 10**9, AT + 10**7))
+    monkeypatch.setattr(sight, "_changed", lambda _directory: next(changes))
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda _clock: AT)
+    told = f"{TOLD}.{AT % 10**9 + since:09}Z"
+    with contextlib.nullcontext() if is_same else pytest.raises(EngineError, match="another machine"):
+        check(tmp_path, monkeypatch, mtime=told)
 
 
 @pytest.mark.parametrize(
