@@ -213,14 +213,14 @@ def refusal(root: Path, host: Host) -> str:
     if _is_or_holds((root,), (home,)):
         return _HOME  # without a look at all that is mounted below `/`
     paths = (root, *elsewhere(root))
+    found = (places.private_place(str(path), str(home), host.environ) for path in paths)
+    private = next(filter(None, found), "")
     reasons = {
         _HOME: _is_or_holds(paths, (home,)),
         "it contains the sign-in and records of Claude or Confined Claude, or is inside them": _is_or_holds(paths, own)
         or any(_is_within(path, own) for path in paths)
         or places.are_same(root.parents, own),
-        "keys of yours, or settings and programs that you use, are there": any(
-            places.is_private(str(path), str(home), host.environ) for path in paths
-        ),
+        f"keys of yours, or settings and programs that you use, are there: {private}": private != "",
         "it is on your PATH": places.are_same([root], (entry for entry in host.path if entry.startswith("/"))),
         "whoever reaches a socket there, of the engine, an agent or a terminal, acts as you": any(
             not {socket, *socket.parents}.isdisjoint(paths) for socket in _sockets(host.environ)

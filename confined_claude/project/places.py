@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -54,7 +54,7 @@ _PROGRAMS = """.local/lib .cargo .rustup .nvm .fnm .n .volta .nodenv .deno .bun 
     .pub-cache .mix .luarocks .juliaup .nix-profile .nix-defexpr .linuxbrew .foundry .local/pipx .local/opt
     .local/share/pipx .local/share/uv .local/share/mise .local/share/pnpm .local/share/npm .local/share/fnm
     .local/share/nvm .local/share/virtualenvs .local/share/pypoetry .local/share/cargo .local/share/rustup
-    Library/Python Library/pnpm snap .nodebrew .phpbrew .plenv .perlbrew perl5 .cpan .cpanm .swiftly .swiftpm .zvm .dvm
+    Library/Python Library/pnpm .nodebrew .phpbrew .plenv .perlbrew perl5 .cpan .cpanm .swiftly .swiftpm .zvm .dvm
     .fvm .tenv .wasmer .wasmtime .moon .kotlin .konan .coursier .ammonite .platformio .arduino15 .espressif .conan
     .conan2 .spack .mamba .micromamba micromamba .venv .venvs .local/share/flatpak .local/share/claude
     .local/share/cursor-agent .local/share/heroku .local/share/pyenv .local/share/hatch .local/share/pdm
@@ -71,8 +71,16 @@ _SELF_STARTING = """.local/share/systemd .local/share/applications .local/share/
 # No project is in one of these trees.
 TREES = (*f"{_KEYS} {_SETTINGS} {_PROGRAMS} {_SELF_STARTING}".split(), *_OF_MACOS)
 # Likewise, but projects may be below: `~/go/src/x`, `~/.local/share/chezmoi`, models in `~/.cache/huggingface/hub`.
-TOPS = """bin .local .local/bin .local/share .local/state .cache .cache/huggingface .ollama .var Library go
+TOPS = """bin snap .local .local/bin .local/share .local/state .cache .cache/huggingface .ollama .var Library go
     go/src""".split()
+# Of what a snap has in `~/snap/NAME`, only what is in `common` and not hidden can be a project; nothing of these.
+_SNAPS = frozenset(
+    """firefox thunderbird chromium brave opera opera-beta opera-developer vivaldi microsoft-edge librewolf epiphany
+    falkon bitwarden bw keepassxc 1password authy proton-pass proton-mail signal-desktop telegram-desktop discord
+    slack element-desktop mattermost-desktop skype whatsie evolution mailspring hiri docker lxd multipass kubectl
+    google-cloud-sdk google-cloud-cli aws-cli doctl gh code code-insiders codium electron-mail ledger-live-desktop
+    bitcoin-core electrum wasabi monero steam""".split()
+)
 # Where those trees are if they are not below the home directory.
 _BASES = {"XDG_DATA_HOME": ".local/share", "XDG_STATE_HOME": ".local/state", "XDG_CACHE_HOME": ".cache"}
 _VARIABLES = frozenset(
@@ -107,38 +115,69 @@ _TREES = frozenset(TREES)
 _ALONE = frozenset((*TOPS, *_KEY_FILES, *_START_UP))
 
 
-def is_private(root: str, home: str, environ: Mapping[str, str]) -> bool:
-    """Return whether ``root``, a real path, is one of the places of the user with the real ``home``, or in a tree."""
+def private_place(root: str, home: str, environ: Mapping[str, str]) -> str:
+    """Return the place of the user with the real ``home`` that ``root``, a real path, is, or is in; empty if none.
+
+    It is followed by the variable that it is from, if it is from one.
+    """
     above = [root, *map(str, Path(root).parents)]
     inner = [path[len(home) + 1 :] for path in above if path.startswith(f"{home}/")]
     tops, trees = _elsewhere(environ)
     # They may be missing.
-    if not (_ALONE.isdisjoint(inner[:1]) and _TREES.isdisjoint(inner) and trees.isdisjoint(above)) or root in tops:
-        return True
-    keys = (place for name in _KEY_VARIABLES if (place := environ.get(name, "")).startswith("/"))
-    if any(os.path.realpath(place).startswith(f"{root}/") for place in keys):
-        return True
+    by_name = next((path for path in inner if path in _TREES), "") or next(
+        (each for each in inner[:1] if each in _ALONE), ""
+    )
+    if by_name or _is_a_snaps(above, home):
+        return f"~/{by_name or 'snap'}"
+    if named := tops.get(root) or next((trees[path] for path in above if path in trees), ""):
+        return named
+    for name in _KEY_VARIABLES:
+        place = environ.get(name, "")
+        if place.startswith("/") and os.path.realpath(place).startswith(f"{root}/"):
+            return f"{place} ({name})"
     # Any of them may be a link. Files are compared, as resolving dozens of paths takes a noticeable part of a start.
     found = list(_there(home, (*_ALONE, *TREES)))
-    tops |= {path for name, path, _ in found if name in _ALONE}
-    trees |= {path for name, path, is_link in found if name in _TREES or (is_link and name in _START_UP)}
-    return are_same([root], tops) or are_same(above, (*trees, *_links_of_start_up(home)))
+    tops |= {path: f"~/{name}" for name, path, _ in found if name in _ALONE}
+    trees |= {path: f"~/{name}" for name, path, is_link in found if name in _TREES or (is_link and name in _START_UP)}
+    trees |= {path: path for path in _links_of_start_up(home)}
+    return _same_as([root], tops) or _same_as(above, trees)
 
 
-def _elsewhere(environ: Mapping[str, str]) -> tuple[set[str], set[str]]:
-    """Return the paths of tops and of trees that variables put in other places than the home directory."""
+def _is_a_snaps(above: Sequence[str], home: str) -> bool:
+    """Return whether the first of ``above``, which are its parents, is what a snap has for itself in the ``home``."""
+    snaps = f"{home}/snap"
+    base = next((path for path in above if path == snaps or are_same([path], [snaps])), None)
+    if base is None:
+        return False
+    app, part, name = (*above[0][len(base) + 1 :].split("/"), "", "")[:3]
+    return app in _SNAPS or part != "common" or not name or name.startswith(".")
+
+
+def _same_as(paths: Iterable[str], others: Mapping[str, str]) -> str:
+    """Return what ``others`` has for the first path in it that is the same file or directory as one of ``paths``."""
+    identities = _identities(paths)
+    return next((said for path, said in others.items() if not identities.isdisjoint(_identities([path]))), "")
+
+
+def _elsewhere(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the paths of tops and of trees that variables put in other places than the home directory.
+
+    With each is how it is named to the user.
+    """
     named = {name: normal_path(path) for name, path in environ.items() if name in _VARIABLES and path.startswith("/")}
-    tops = {named.pop(name) for name in _BASES if name in named}
-    trees = set(named.values())
+    said = {path: f"{path} ({name})" for name, path in named.items()}
+    tops = {path: said[path] for name in _BASES if (path := named.pop(name, ""))}
+    trees = {path: said[path] for path in named.values()}
     for name, usual in _BASES.items():
         if (base := environ.get(name, "")).startswith("/"):
-            trees |= {normal_path(base) + tree[len(usual) :] for tree in TREES if tree.startswith(f"{usual}/")}
+            paths = (normal_path(base) + tree[len(usual) :] for tree in TREES if tree.startswith(f"{usual}/"))
+            trees |= {path: f"{path} ({name})" for path in paths}
     return tops, trees
 
 
 def start_up_links(home: str | Path) -> Iterator[str]:
     """Yield what programs read when they start, or what starts by itself, and is a link in ``home`` or behind one."""
-    yield from (path for _, path, is_link in _there(str(home), (*_START_UP, *TREES)) if is_link)
+    yield from (path for _, path, is_link in _there(str(home), (*_START_UP, *TREES, "snap")) if is_link)
     yield from _links_of_start_up(home)
 
 

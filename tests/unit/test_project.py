@@ -331,7 +331,8 @@ def test_other_directories_below_the_containers_home_are_fine(path: str, host: H
     """bin .ssh .ssh/keys .gnupg .aws .config .config/autostart .local .local/bin .local/share .local/lib/python3.11
     .kube .docker .cargo .cargo/registry/src go go/bin go/src .nvm/versions/node .pyenv/shims .rbenv .deno/bin .bun
     .npm-global/lib .oh-my-zsh/custom .config/systemd/user .local/share/applications .local/share/nvim/site
-    Library Library/LaunchAgents .vscode-server .gradle/init.d snap/firefox/common/.mozilla snap .local/share/docker
+    Library Library/LaunchAgents .vscode-server .gradle/init.d snap/firefox/common/.mozilla snap/firefox/common/x
+    snap snap/x snap/x/current/y snap/x/12/y snap/x/common snap/x/common/.config/y .local/share/docker
     .local/share/containers/storage .local/share/flatpak .local/share/TelegramDesktop .local/share/python_keyring
     .local/share/atuin .local/share/kwalletd .local/share/direnv/allow .local/share/gh/extensions .local/share/claude
     .cache .cache/huggingface .cache/pip .cache/pre-commit/repo .cache/ms-playwright .cache/mozilla .ollama .cloudflared
@@ -351,7 +352,7 @@ def test_directories_with_keys_settings_or_programs_are_refused(path: str, bare_
     "path",
     """.dotfiles dots bin/tool .local/src/app .local/share/chezmoi .local/share/yadm/repo.git config ssh/x go/src/x
     go/x cargo Library/Developer/app .cache/x .cache/yay/app .cache/huggingface/hub .ollama/models .local/state/x
-    snapshots""".split(),
+    snapshots snap/x/common/project snap/x/common/project/.hidden""".split(),
 )
 def test_other_directories_of_the_home_are_fine(path: str, bare_home: Host) -> None:
     assert refusal(bare_home.home / path, bare_home) == ""
@@ -375,6 +376,36 @@ def test_where_variables_have_these_directories_is_refused(
         host = bare_home._replace(environ={**bare_home.environ, variable: str(base)})
         assert "keys of yours" in refusal(tmp_path / "base" / inner, host)
         assert refusal(tmp_path / "base/app", host) == ""
+
+
+def test_what_is_there_is_named_and_the_variable_that_it_is_from(bare_home: Host, tmp_path: Path) -> None:
+    environ = {
+        "CARGO_HOME": f"{tmp_path}/cargo",
+        "XDG_DATA_HOME": f"{tmp_path}/data",
+        "GNUPGHOME": f"{tmp_path}/a/keys",
+    }
+    host = bare_home._replace(environ={**bare_home.environ, **environ})
+    (tmp_path / "dots").mkdir()
+    (host.home / ".fly").symlink_to(tmp_path / "dots")
+    told = {
+        host.home / ".ssh/inner": "~/.ssh",
+        host.home / "bin": "~/bin",
+        host.home / "snap/firefox/common/x": "~/snap",
+        tmp_path / "cargo/x": f"{tmp_path}/cargo (CARGO_HOME)",
+        tmp_path / "data": f"{tmp_path}/data (XDG_DATA_HOME)",
+        tmp_path / "data/keyrings/x": f"{tmp_path}/data/keyrings (XDG_DATA_HOME)",
+        tmp_path / "a": f"{tmp_path}/a/keys (GNUPGHOME)",
+        tmp_path / "dots/x": "~/.fly",
+    }
+    begin = "keys of yours, or settings and programs that you use, are there: "
+    assert {path: refusal(path, host).removeprefix(begin) for path in told} == told
+
+
+@pytest.mark.parametrize("path", ["x/current/y", "x/3/y", "firefox/common/y", "x/common", "x/common/y"])
+def test_a_link_in_the_place_of_snap_is_as_good_as_that(path: str, bare_home: Host, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere" / path).mkdir(parents=True)
+    (bare_home.home / "snap").symlink_to(tmp_path / "elsewhere")
+    assert ("~/snap" in refusal(tmp_path / "elsewhere" / path, bare_home)) == (path != "x/common/y")
 
 
 @pytest.mark.parametrize("others", [0, 3000])
