@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from functools import cache, partial
@@ -23,19 +24,26 @@ def _look(host: Host, root: Path | None) -> Callable[[str], bool]:
     """Return what tells of an entry of PATH whether a session could put a program there, by the records as they are.
 
     Of the files in it, links by the name of a program that this tool starts count: their target may be a session's.
-    Only what is above the entries is looked at, as there may be a thousand projects. A writable mount has records as a
-    project has, and one that was moved has its scaffold.
+    Only what is above the entries is looked at, as there may be a thousand projects, and only if one has such a name:
+    on a drive of Windows a look takes long. A writable mount has records as a project has, and one that was moved has
+    its scaffold.
     """
     records, scaffold = f"{state_of(host).at(PROJECTS).path}/", f"/{SCAFFOLD}"
     roots = {str(root), str(host.data), os.path.realpath(host.data)}
     home = f"{os.path.realpath(host.home)}/"
+    slugs = {Project(Path(place)).slug for place in roots}
+    with contextlib.suppress(OSError):
+        slugs |= {name.rpartition("-")[0] for name in os.listdir(records)}
 
     @cache
     def is_root(way: str) -> bool:
-        place = _spelled(way)
-        if place in roots or os.path.lexists(records + Project(Path(place)).id):
-            return True
-        return os.path.lexists(place + scaffold) and not home.startswith(f"{place}/")
+        project = Project(Path(way))
+        # A slug has no other letters, which may be one with these for the file system.
+        if project.slug in slugs or not project.root.name.isascii():
+            place = _spelled(way)
+            if place in roots or os.path.lexists(records + Project(Path(place)).id):
+                return True
+        return os.path.lexists(way + scaffold) and not home.startswith(f"{_spelled(way)}/")
 
     def is_written(entry: str) -> bool:
         programs = (f"{entry}/{name}" for name in PROGRAMS)

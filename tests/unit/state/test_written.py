@@ -19,7 +19,7 @@ from confined_claude.engine import command
 from confined_claude.errors import ConfinedError, EngineError
 from confined_claude.host import Host, clean_path
 from confined_claude.project import Project
-from confined_claude.state import projects
+from confined_claude.state import projects, written
 from confined_claude.state.store import records_of
 
 from ..guarding import put
@@ -165,6 +165,23 @@ def test_git_is_asked_where_nothing_is_left_of_path(
     host = host._replace(environ={"PATH": str(entry)})
     COMMANDS["requests"].body(host)
     assert ("user.name", "Made Up") in [(key, value) for key, value, _ in host.git_config]
+
+
+@pytest.mark.parametrize("known", ["Other", "System32", "\u00c4"])
+def test_only_what_has_the_name_of_a_project_is_looked_up_by_another_spelling(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: str
+) -> None:
+    """As on a drive that finds a directory by any spelling of its name, and takes long for it."""
+    listed = list[str]()
+    monkeypatch.setattr(written, "as_listed", lambda path: (listed.append(path.name), path.with_name(known))[1])
+    entry = tmp_path / known.swapcase()
+    for name in (known, known.swapcase(), "Windows", "wINDOWS", "123"):
+        (tmp_path / name).mkdir()
+    projects.remember(records_of(host, Project(tmp_path / known).id), tmp_path / known)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'Windows'}:{entry}:{tmp_path / '123'}")
+    COMMANDS["requests"].body(host)
+    assert os.environ["PATH"] == f"{tmp_path / 'Windows'}:{tmp_path / '123'}"
+    assert listed == [entry.name]
 
 
 def test_a_path_of_which_nothing_is_left_does_not_become_the_current_directory(
