@@ -13,6 +13,8 @@ import pytest
 from helpers import ALONE, User, docker
 from relay import accept_all
 
+from confined_claude.container.egress import pipe
+
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -26,7 +28,7 @@ class Proxy:
         threading.Thread(target=accept_all, args=(self._server, self._serve), daemon=True).start()
 
     def close(self) -> None:
-        self._server.close()
+        pipe.close(self._server)  # a thread that goes on in accept() would take what comes to the next listener
 
     def _serve(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError, ValueError):
