@@ -13,7 +13,7 @@ from ..fs.directory import Location
 from ..guard import isolation
 from ..guard import review as guard_review
 from ..guard.repository import find
-from ..host import Host
+from ..host import Host, missing
 from ..state.current import current_project
 from ..text import escape
 from ..workspace import Workspace
@@ -49,11 +49,16 @@ def fetch(host: Host) -> None:
 
 
 def _failure(command: str) -> str | None:
-    """Run a git command; return the last line of its errors if it fails. A session can have it say a lot."""
+    """Run a git command; return the last line of its errors if it fails. A session can have it say a lot.
+
+    Raises ConfinedError if there is no git.
+    """
     with tempfile.TemporaryFile() as errors:
-        done = subprocess.run(
-            shlex.split(command), env=_environ(), stdout=subprocess.DEVNULL, stderr=errors, check=False
-        )
+        words = shlex.split(command)
+        try:
+            done = subprocess.run(words, env=_environ(), stdout=subprocess.DEVNULL, stderr=errors, check=False)
+        except FileNotFoundError:
+            raise ConfinedError(f"{missing('git', 'git')}.", "Install git and start again.") from None
         errors.seek(max(0, errors.seek(0, os.SEEK_END) - _ERRORS_KEPT))
         return os.fsdecode(errors.read()).strip().rpartition("\n")[2] if done.returncode else None
 
