@@ -13,7 +13,7 @@ from ..engine import containers
 from ..errors import ConfinedError
 from ..fs.directory import Location
 from ..settings import ENGINE
-from ..text import parse_json
+from ..text import parse_json, sha256
 
 _FILE = "engine.json"
 # How long an answer counts; and where nothing shows whether the engine has been started since.
@@ -135,6 +135,7 @@ def current_facts(
     Raises EngineError if the engine does not answer or is too old, and what ``check`` raises.
     """
     identity, is_sure = _identity(address)
+    wanted = [sha256(bytes(place)) for place in places]  # no project is named where `eject` does not look
     passed: list[str] = []
     with contextlib.suppress(TypeError, LookupError):
         known = parse_json(state.read(_FILE))
@@ -143,7 +144,7 @@ def current_facts(
         if identity and known["identity"] == identity and is_current:
             facts = EngineFacts(**{name: known["facts"][name] for name in EngineFacts._fields})
             passed = [str(place) for place in known["places"]]
-            if not (record and facts.podman and {*map(str, places)}.difference(passed)):
+            if not (record and facts.podman and set(wanted).difference(passed)):
                 return facts
     info, version = containers.info(), containers.version()
     containers.refuse_too_old(version)
@@ -152,7 +153,7 @@ def current_facts(
         check(info, version)
         answer = {
             **{"identity": identity, "asked": time.time(), "facts": facts._asdict(), "version": _VERSION},
-            "places": [*dict.fromkeys([*passed, *map(str, places)])][-_MOST_PLACES:],
+            "places": [*dict.fromkeys([*passed, *wanted])][-_MOST_PLACES:] if facts.podman else [],
         }
         with contextlib.suppress(OSError, ConfinedError), state.make() as directory:
             directory.write(_FILE, json.dumps(answer).encode())

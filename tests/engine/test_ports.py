@@ -43,7 +43,7 @@ def is_published(user: User, project: Path, address: str, variables: dict[str, s
     outside = free_port()
     given = {**variables, "CONFINED_CLAUDE_PORTS": f"{outside}:8123"}
     with user.running(*serving(address, 8123, "pong"), cwd=project, **given) as process:
-        wait_until(lambda: (project / "started-pong").exists() or process.poll() is not None, 60)
+        wait_until(lambda: (project / "started-pong").exists() or process.poll() is not None, 180)
         return said_at(outside) == "pong"
 
 

@@ -13,8 +13,7 @@ import pytest
 from helpers import GITCONFIG, REPOSITORY, SYSTEM_PATH, User
 from scaffolds import SCAFFOLD, commit_all, files
 
-from confined_claude.commands import completion
-from confined_claude.commands.doctor import machine
+from confined_claude.commands import completion, installers
 
 # They share the tools, and what is built.
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("ways to install")]
@@ -129,11 +128,11 @@ def test_each_way_gives_the_whole_product(
 
 
 def test_the_hints_of_doctor_are_the_options_that_expose_inv() -> None:
-    assert {installer.option for installer in machine._INSTALLERS} == {
+    assert {installer.option for installer in installers._INSTALLERS} == {
         command.removesuffix(" {}") for way, command in WAYS.items() if way != "pip"
     }
     manual = (REPOSITORY / "docs/guides/install.md").read_text() + (REPOSITORY / "README.md").read_text()
-    assert all(manual.count(installer.option) == 2 for installer in machine._INSTALLERS)
+    assert all(manual.count(installer.option) == 2 for installer in installers._INSTALLERS)
 
 
 def test_the_sdist_has_the_repository(built: dict[str, Path]) -> None:

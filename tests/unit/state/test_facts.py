@@ -236,6 +236,8 @@ def test_podman_has_to_pass_a_check_for_each_place(
     assert [checks("/b", "/c"), checks("/c")] == [1, 0]
     assert checks("/d", record=False) == 0
     assert checks("/d") == 1
+    assert checks("/a-project") == 1
+    assert "a-project" not in (host.state / "engine.json").read_text()  # `eject` does not look there
 
 
 def test_another_engine_is_asked(engine: Asked, address: str, host: Host, tmp_path: Path) -> None:
