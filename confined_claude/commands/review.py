@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 
 from .. import signals
-from ..console import ask, confirmed, show
+from ..console import ask, confirmed, show, wrapped
 from ..errors import REVIEW, ConfinedError
 from ..guard import report
 from ..guard import review as guard_review
@@ -109,11 +110,12 @@ def _accept_shown(workspace: Workspace, findings: Sequence[Finding]) -> list[Fin
 
 def _one_by_one(workspace: Workspace, findings: Sequence[Finding]) -> list[Finding]:
     """Ask about each finding, and do what is wanted; return those that stay open."""
-    print("\n".join(_headline(findings)))
+    show("\n".join(_headline(findings)))
     still_open = list(findings)
     for number, finding in enumerate(findings, 1):
         print(f"\n{number} of {len(findings)}")
-        print("\n".join(map(_coloured, report.describe([finding], max_findings=1, limits=_LIMITS))))
+        for line in report.describe([finding], max_findings=1, limits=_LIMITS):
+            print(_coloured(wrapped(line, sys.stdout)))
         answer = ask(_QUESTION.format("emove" if guard_review.removes(finding) else "estore"), "arlq")
         if answer == "q":
             break
@@ -124,11 +126,11 @@ def _one_by_one(workspace: Workspace, findings: Sequence[Finding]) -> list[Findi
             still_open.remove(finding)
         if answer == "r":
             try:
-                print(f"{guard_review.restore(workspace, finding.path)}.")
+                show(f"{guard_review.restore(workspace, finding.path)}.")
                 still_open.remove(finding)
             except ConfinedError as error:
-                print(error)
-    print(f"Open: {report.summarize(still_open)}." if still_open else "Nothing is open any more.")
+                show(str(error))
+    show(f"Open: {report.summarize(still_open)}." if still_open else "Nothing is open any more.")
     return still_open
 
 

@@ -174,7 +174,11 @@ def test_a_terminal_is_asked_about_one_after_the_other(root: Path, left: Left, e
     assert "\x1b[31m          -all:\x1b[0m" in seen
     assert not (root / "a/.envrc").exists()
     assert (seen.count("[r]emove, "), seen.count("[r]estore, ")) == (4, 1)
-    assert "Open: 2 files that your computer runs by itself (red) and 1 that your tools may run (yellow)." in seen
+    assert "Open: 2 files that your computer runs by itself (red) and 1 that your tools may run (yellow)." in " ".join(
+        seen.split()
+    )
+    lines = re.sub(r"\x1b\[[0-9;]*m|\S{60,}", "", seen).splitlines()  # a long word stays whole
+    assert [line for line in lines if len(line) > 80] == []
     code, seen = answered(("1 of 3", "a"), ("Accept it anyway?", "y"), ("2 of 3", "x"), ("", "a"), ("3 of 3", "r"))
     assert (code, "Nothing is open any more." in seen) == (0, True)
     assert (root / "Makefile").read_text() == "all:\n"
