@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ..errors import ConfinedError, system_error
 from ..fs.directory import Directory
-from ..text import escape, normal_path
+from ..text import escape, named, normal_path
 from ..workspace import Workspace
 from . import commits, isolation, open_findings
 from .beside import places
@@ -161,9 +161,12 @@ def accept_made(workspace: Workspace, directories: Sequence[str]) -> bool:
 def _named(records: Records, path: str) -> list[Finding]:
     """Return the open findings at a path, as a person writes it. Raises ConfinedError if there are none."""
     wanted = path.removeprefix("./").rstrip("/")
-    found = [finding for finding in records.findings() if wanted in _names(finding)]
+    findings = records.findings()
+    found = [finding for finding in findings if wanted in _names(finding)]
     if not found:
-        raise ConfinedError(f"{escape(path)} is not among the findings.", "`confined-claude review` lists them.")
+        inside = [escape(finding.path) for finding in findings if finding.path.startswith(f"{wanted}/")]
+        hint = f"Name what is in it: {named(inside, 3)}." if inside else "`confined-claude review` lists them."
+        raise ConfinedError(f"{escape(path)} is not among the findings.", hint)
     return found
 
 

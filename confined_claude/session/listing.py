@@ -127,5 +127,5 @@ def number(session: Session) -> int:
 
 def _listed(found: Sequence[Session]) -> str:
     if not found:
-        return "Start one with `confined-claude run`."
+        return "`confined-claude status` shows what runs; `confined-claude run` starts a session."
     return "Running: " + ", ".join(session.name for session in found) + "."

@@ -100,7 +100,7 @@ def test_claude_is_signed_in_through_exec_and_no_secret_shows(user: User, projec
 def test_exec_and_stop_list_the_sessions_instead_of_guessing(user: User, project: Path, place: Path) -> None:
     nothing = user.run("confined-claude", "exec", "--", "true", cwd=project)
     assert nothing.returncode == 2
-    assert "No session runs in this project.\nStart one with" in nothing.stderr
+    assert "No session runs in this project.\n`confined-claude status` shows" in nothing.stderr
     with sessions(user, project, project):
         names = sorted(up(project))
         first = f"confined-claude-{Project(project).slug}"

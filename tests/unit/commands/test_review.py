@@ -121,6 +121,8 @@ def test_paths_are_accepted_and_restored(root: Path, left: Left, run: Callable[.
     assert not (root / "a/.envrc").exists()
     assert (root / "rules.mk").readlink() == Path("src/main.py")
     assert run("--accept", "nothing")[0] == 2
+    code, output = run("--accept", "b/")
+    assert (code, "Name what is in it: b/.envrc." in output) == (2, True)
 
 
 @pytest.mark.parametrize(
