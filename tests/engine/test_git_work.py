@@ -82,7 +82,8 @@ def test_no_variable_that_a_session_is_given_has_a_filter_passed_over(user: User
     assert said == "1\n"
     assert "git passes a.key through the filter crypt" in beside
     for variable in passing:  # the control: with the variable git takes the file as it is
-        added, _ = inside(user, repository, f"{variable} git add a.key; git show :a.key; git rm -q --cached a.key")
+        script = f"export {variable}; git add a.key; git show :a.key; git rm -q --cached a.key"
+        added, _ = inside(user, repository, script)
         assert added == "secret\n"
 
 
