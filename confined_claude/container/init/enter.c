@@ -3,7 +3,7 @@
  *
  *     enter UMASK DIRECTORY COMMAND [ARG...]
  *
- * It starts in DIRECTORY if that is there. It is in C, and static, as setpriv and a shell take a third of an `exec`.
+ * It starts in DIRECTORY if that is there. It is in C, and static: setpriv and a shell take three times as long.
  */
 
 #define _GNU_SOURCE
