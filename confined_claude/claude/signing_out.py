@@ -71,7 +71,7 @@ def remove_sign_in(config: Directory) -> Iterator[str]:
             "where it is lent, none is kept."
         )
     if copies.too_much:
-        yield f"Old backups in {config.path} are removed: they are more than is searched for a sign-in."
+        yield f"Old backups in {config.path} are removed: there are more of them than are searched for a sign-in."
 
 
 def _remove(config: Directory, name: str, limit: int, lock: AbstractContextManager[bool]) -> bool:

@@ -37,7 +37,7 @@ _ALIASES = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/", "git+": 
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 # Lines that git adds to every failure of a connection.
 _ADVICE = ("fatal: Could not read from remote", "Please make sure you have", "and the repository exists")
-# Of an address, what is before its host may be a password. The user of ssh is none.
+# Of an address, what is before its host may be a password. The user name of ssh is not.
 _SIGN_IN = re.compile(r"(\w+)://([^\s/?#:@]*)[^\s/?#]*@")
 _MOVED = "Put its new path or URL into the line `_src_path` of the answers file, commit that, and start again."
 # What copier, git and ssh say, what it means here, and what to do about it. The first that fits counts.

@@ -290,7 +290,7 @@ def exit_code(end: Answer) -> int:
     """Return the exit code in the answer of ``end_of``. Raises EngineError if the engine went away before."""
     code = as_dict(end.json()).get("StatusCode")
     if not isinstance(code, int):
-        raise EngineError("The connection to the engine broke, and so the session has ended.", "See the engine's log.")
+        raise EngineError("The connection to the engine broke, so the session has ended.", "See the engine's log.")
     return code
 
 

@@ -75,7 +75,7 @@ def _is_update(value: object) -> bool:
 
 
 def masked(url: str) -> str:
-    """Return an address without a user's name, password or query: each can be a token. The user of ssh is none."""
+    """Return an address without a user's name, password or query: each can be a token. The user name of ssh stays."""
     if not (match := _URL.fullmatch(url)):
         return url
     scheme, rest, query = match.groups()
