@@ -39,6 +39,7 @@ class Terminal:
         self.child = child
         self._screen = _Screen(COLUMNS, rows)
         self._stream = pyte.Stream(self._screen)
+        # As it arrives. A client that draws over what stands there leaves out what is the same.
         self.everything = ""
 
     def read(self, seconds: float = 0.2) -> bool:
@@ -77,6 +78,16 @@ class Terminal:
             assert self.read(0.2) or (text in self.screen) is not gone, f"ended before {text!r} on:\n{self.screen}"
         self.read(0.3)
         return self.screen
+
+    def wait_for_either(self, *texts: str, seconds: float = 60) -> str:
+        """The first of ``texts`` that the screen shows."""
+        deadline = time.monotonic() + seconds
+        while True:
+            for text in texts:
+                if text in self.screen:
+                    return text
+            assert time.monotonic() < deadline, f"none of {texts} on:\n{self.screen}"
+            assert self.read(0.2), f"ended before any of {texts} on:\n{self.screen}"
 
     def send(self, text: str) -> None:
         self.child.send(text)

@@ -176,6 +176,7 @@ class Watch:
     def __init__(self, follower: Follower, before: Followed, tell: Callable[[str], None]) -> None:
         self._follower = follower
         self._before = before
+        self._address = before.address
         self._tell = tell
         self._seen: tuple[int, ...] | None = None
         self._changed = float("-inf")
@@ -233,8 +234,11 @@ class Watch:
             elif self._is_end_told and not self._end():
                 self._tell(_RENEWED)
             self._is_end_told = False
-        if before.address and followed.address and before.address != followed.address:
-            self._tell(_OTHER_ACCOUNT.format(followed.address, before.address))
+        if followed.address:
+            # A state that the client writes, or has put aside, may name none for a moment.
+            if self._address and self._address != followed.address:
+                self._tell(_OTHER_ACCOUNT.format(followed.address, self._address))
+            self._address = followed.address
 
     def _end(self) -> tuple[str, ...]:
         mine = self._before.mine

@@ -66,7 +66,7 @@ def test_a_start_in_a_subdirectory_has_git_and_names_the_project(app: Path, user
         joined = user.run("confined-claude", "exec", "--", "pwd", cwd=src)
         assert joined.stdout == f"{src}\n"
         assert user.run("confined-claude", "exec", "--", "pwd", cwd=app).stdout == f"{app}\n"
-        assert "Do you trust" not in opened.everything
+        assert "Do you trust" not in opened.screen
         assert f"The project is {app}" in " ".join(opened.everything.split())
         assert user.run("confined-claude", "stop", cwd=src).returncode == 0
     assert sessions_of(app) == []

@@ -110,6 +110,7 @@ def test_a_session_follows_the_host_from_token_to_token_and_to_its_end(
     make_user: Callable[..., User], place: Path, api: Api
 ) -> None:
     old, new = token("old"), token("new")
+    other_account = "confined-claude: Claude was signed in to another account"
     user = make_user(ANTHROPIC_API_KEY="")
     credentials = user.sign_in(token=old)
     project = user.folder(place / "project")
@@ -129,10 +130,9 @@ def test_a_session_follows_the_host_from_token_to_token_and_to_its_end(
         opened.wait_for("FAKE ANSWER: the second")
         for turn in range(12):  # the client chooses the tip of an answer some time before that
             opened.type(f"SLEEP: 5 turn {turn}")
-            opened.wait_for(f"FAKE ANSWER: SLEEP: 5 turn {turn}")
-            if "confined-claude: Claude was signed in to another account" in opened.everything:
+            if opened.wait_for_either(other_account, f"FAKE ANSWER: SLEEP: 5 turn {turn}") == other_account:
                 break
-        assert "confined-claude: Claude was signed in to another account" in opened.everything
+        assert other_account in opened.screen
         credentials.unlink()
         wait_until(lambda: not copied(user).exists())
         opened.type("the third")

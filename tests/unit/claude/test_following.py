@@ -328,6 +328,26 @@ def test_another_account_arrives_in_running_sessions_and_each_says_so(place: Run
     assert all("two@example.invalid instead of one@example.invalid" in line for line in place.told)
 
 
+def test_another_account_is_told_also_after_a_state_that_cannot_be_read_for_a_moment(place: Running) -> None:
+    put(place.host.home / ".claude.json", {"oauthAccount": ONE})
+    put(place.state, {"oauthAccount": ONE})
+    place.sign_in(oauth())
+    watch = place.start()
+    watch.look()
+    whole = place.state.read_bytes()
+    place.renew(oauth(OTHER_TOKEN))
+    place.state.write_bytes(whole[:-3])
+    watch.look()
+    assert place.told == []
+    place.state.write_bytes(whole)
+    put(place.host.home / ".claude.json", {"oauthAccount": TWO})
+    watch.look()
+    watch.look()
+    assert [line.partition("session: ")[2] for line in place.told] == [
+        "two@example.invalid instead of one@example.invalid."
+    ]
+
+
 # The end of what nothing renews
 
 NOW = 1_800_000_000.0
