@@ -23,9 +23,8 @@ from ..settings.specs import LENT
 from ..text import escape
 from ..workspace import CLAUDE_PROJECTS, DOWNLOADERS, Workspace
 from .handover import names_in
-from .host_facts import gather_given, hide_lent, lent_sign_in
 from .launch import Launch
-from .planning import at_its_conversation, gather_facts, in_groups, listening_engine, plan, signed_in, writable_mounts
+from .planning import in_groups, listening_engine, plan_start
 
 MASK = "***"
 
@@ -36,24 +35,19 @@ def dry_run(workspace: Workspace, command: Sequence[str]) -> Iterator[str]:
     Raises ConfinedError where a start would be refused.
     """
     enclosing.refuse_while_red(workspace)
-    given = gather_given(workspace, runs_commands=False)
-    workspace, sign_in = signed_in(at_its_conversation(workspace, command))
-    sign_in, given = lent_sign_in(workspace, sign_in, given)
+    address = listening_engine(workspace.host)
     with Reservation() as reservation:
-        address = listening_engine(workspace.host)
-        facts = gather_facts(hide_lent(workspace, given), address, sign_in, reservation, record=False)
-    facts = facts._replace(given=given)
-    launch = plan(workspace, facts, command)
+        workspace, launch, facts, sign_in, writable = plan_start(workspace, command, address, reservation, dry_run=True)
     guarded = [plan_dry_run(workspace, launch.key)]
     mounts = {mount.target: mount for mount in guarded[0].mounts}
-    for place in writable_mounts(workspace, facts):
+    for place in writable:
         guarded.append(plan_dry_run(place.workspace, launch.key, is_beside=True))
         mounts = {mount.target: mount for mount in map(place.placed, guarded[-1].mounts)} | mounts
     launch = in_groups(workspace, launch.with_mounts(mounts.values())).telling((*launch.notes, *launch.remarks))
     name = containers.free_name(launch.name)
     program = f"podman --url {quote(address)}" if facts.engine.podman else "docker"
     has_image = Images().image(launch.image.name) is not None
-    lends = given is not None and given.lends_sign_in
+    lends = facts.given is not None and facts.given.lends_sign_in
     yield from map(_comment, _summary(workspace, launch, sign_in.source, has_image=has_image, lends_sign_in=lends))
     yield from _prepare(workspace, launch, guarded)
     if launch.egress.sidecar is not None:

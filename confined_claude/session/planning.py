@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import signals
 from ..claude import choosing
@@ -29,7 +29,7 @@ from ..state.store import state_of
 from ..workspace import Workspace
 from . import CLAUDE, runtimes
 from .git import plan_git
-from .host_facts import HostFacts, places, sees_files
+from .host_facts import HostFacts, gather_given, hide_lent, lent_sign_in, places, sees_files
 from .launch import Launch, plan_launch
 from .mounts import bound_mounts, kept_groups
 
@@ -40,6 +40,43 @@ _KEY_BYTES = 8
 _CONTINUES = frozenset(("-c", "--continue"))
 
 
+class Planned(NamedTuple):
+    """A start that is planned: its ``launch``, and what that follows from.
+
+    ``workspace`` has no more of sign-ins in its environment than what is used, which is ``sign_in``. ``writable`` is
+    what the session writes beside its project.
+    """
+
+    workspace: Workspace
+    launch: Launch
+    facts: HostFacts
+    sign_in: Chosen
+    writable: tuple[WritableMount, ...]
+
+
+def plan_start(
+    workspace: Workspace,
+    command: Sequence[str],
+    address: str,
+    reservation: Reservation,
+    *,
+    sign_in: Chosen | None = None,
+    dry_run: bool = False,
+) -> Planned:
+    """Plan a session that runs ``command`` on the engine at ``address``; its ports are chosen by ``reservation``.
+
+    ``sign_in`` is by default what signs in on this host. A ``dry_run`` runs no command that prints a secret, and
+    records nothing. Raises ConfinedError where no session can be had.
+    """
+    given = gather_given(workspace, runs_commands=not dry_run)
+    workspace, chosen = signed_in(_at_its_conversation(workspace, command), sign_in)
+    chosen, given = lent_sign_in(workspace, chosen, given)
+    facts = gather_facts(hide_lent(workspace, given), address, chosen, reservation, record=not dry_run)
+    facts = facts._replace(given=given)
+    launch = plan(workspace, facts, command)
+    return Planned(workspace, launch, facts, chosen, _writable_mounts(workspace, facts))
+
+
 def listening_engine(host: Host) -> str:
     """Return the address at which the engine listens. Raises EngineError with what is wrong if it does not."""
     address = context.address_in_use(host.environ)
@@ -48,7 +85,7 @@ def listening_engine(host: Host) -> str:
     return address
 
 
-def at_its_conversation(workspace: Workspace, command: Sequence[str]) -> Workspace:
+def _at_its_conversation(workspace: Workspace, command: Sequence[str]) -> Workspace:
     """Return ``workspace`` at the project's root if the conversation that ``command`` continues was held there.
 
     Claude looks for it in the current directory alone. One that was held where the caller stands comes first.
@@ -124,7 +161,7 @@ def _published_ports(workspace: Workspace, reservation: Reservation) -> tuple[Pu
     return () if settings.network in ("none", "allowlist") or not settings.ports else reservation.choose(settings.ports)
 
 
-def writable_mounts(workspace: Workspace, facts: HostFacts) -> tuple[WritableMount, ...]:
+def _writable_mounts(workspace: Workspace, facts: HostFacts) -> tuple[WritableMount, ...]:
     """Return what a session writes beside its project. Raises ConfinedError for what cannot be guarded."""
     if not facts.mounts:
         return ()

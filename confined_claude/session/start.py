@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .. import signals, timing
-from ..claude.carried import Carried, HostSetup
+from ..claude.carried import HostSetup
 from ..claude.config import ClaudeConfig
 from ..claude.names import any_may_be_of
 from ..claude.setup import Setup
@@ -27,17 +27,14 @@ from ..state import locks, profiles, projects
 from ..state.store import state_of
 from ..workspace import CLAUDE_PROJECTS, Workspace
 from . import orphans
-from .host_facts import HostFacts, gather_given, hide_lent, lent_sign_in
-from .launch import Launch
 from .mounts import make_directories, replaceable
-from .planning import at_its_conversation, gather_facts, in_groups, listening_engine, plan, signed_in, writable_mounts
+from .planning import Planned, in_groups, listening_engine, plan_start
 from .renewals import Renewals
 from .supervisor import Supervisor
 from .telling import Teller
 
 if TYPE_CHECKING:
     from ..claude.following import Watch
-    from ..guard.beside import WritableMount
     from ..guard.guards import Guards
     from .ways import Ways
 
@@ -61,14 +58,8 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, 
         if code is None:
             with Reservation() as reservation:
                 with timing.phase("launch"):
-                    given = gather_given(workspace)
-                    workspace, chosen = signed_in(at_its_conversation(workspace, command), sign_in)
-                    chosen, given = lent_sign_in(workspace, chosen, given)
-                    seen = hide_lent(workspace, given)
-                    facts = gather_facts(seen, address, chosen, reservation)._replace(given=given)
-                    launch = plan(workspace, facts, command)
-                    writable = writable_mounts(workspace, facts)
-                code = _start(workspace, launch, chosen, facts, caught, writable=writable, needs_sign_in=needs_sign_in)
+                    planned = plan_start(workspace, command, address, reservation, sign_in=sign_in)
+                code = _start(planned, caught, needs_sign_in=needs_sign_in)
         from ..engine.images import Images
         from ..image.inventory import Inventory, is_prune_pending
 
@@ -79,63 +70,41 @@ def start(workspace: Workspace, command: Sequence[str], *, needs_sign_in: bool, 
         return code
 
 
-def _start(
-    workspace: Workspace,
-    launch: Launch,
-    sign_in: Chosen,
-    facts: HostFacts,
-    caught: signals.Signals,
-    *,
-    writable: Sequence[WritableMount],
-    needs_sign_in: bool,
-) -> int:
-    """Carry out ``launch``, to which the guard's mounts and the credential of ``sign_in`` are yet to come.
-
-    ``writable`` is what the session writes beside its project.
-    """
+def _start(planned: Planned, caught: signals.Signals, *, needs_sign_in: bool) -> int:
+    """Carry out what is ``planned``, to whose launch the guard's mounts and a credential are yet to come."""
+    workspace, launch, given = planned.workspace, planned.launch, planned.facts.given
     state = state_of(workspace.host)
     with contextlib.ExitStack() as stack:
-        told = facts.given.message if facts.given else b""
+        told = given.message if given else b""
         sidecar = stack.enter_context(Sidecar(launch.egress.sidecar, workspace, launch.key, told))
         with signals.interruptible():
             stack.enter_context(locks.in_use(state))
         sidecar.start()  # first of all, as it takes the longest
-        if sign_in.is_lent:
+        if planned.sign_in.is_lent:
             from ..claude.signing_out import kept_signed_out
 
             stack.enter_context(kept_signed_out(workspace.claude_config, state, say))
-        renewals = stack.enter_context(Renewals(workspace, sign_in, facts.given, sidecar))
-        session = _Session(
-            workspace, launch, sign_in, facts, sidecar=sidecar, renewals=renewals, needs_sign_in=needs_sign_in
-        )
+        renewals = stack.enter_context(Renewals(workspace, planned.sign_in, given, sidecar))
+        session = _Session(planned, sidecar, renewals, needs_sign_in=needs_sign_in)
         stack.enter_context(session.ways())
-        with guarded(workspace, launch.key, session.prepare, session.closing_lines, writable) as guard:
+        with guarded(workspace, launch.key, session.prepare, session.closing_lines, planned.writable) as guard:
             return session.run(guard, caught)
 
 
 class _Session:
-    """A session of ``launch``, which is completed once its guard has begun."""
+    """A session that is ``planned``; its launch is completed once its guard has begun."""
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        launch: Launch,
-        sign_in: Chosen,
-        facts: HostFacts,
-        *,
-        sidecar: Sidecar,
-        renewals: Renewals,
-        needs_sign_in: bool,
-    ) -> None:
+    def __init__(self, planned: Planned, sidecar: Sidecar, renewals: Renewals, *, needs_sign_in: bool) -> None:
+        workspace, sign_in = planned.workspace, planned.sign_in
         self._workspace = workspace
-        self._launch = launch
-        self._facts = facts
+        self._launch = planned.launch
+        self._facts = planned.facts
         self._sidecar = sidecar
         self._renewals = renewals
         self._needs_sign_in = needs_sign_in
-        lend = partial(renewals.lend, sign_in.placeholder or "")
+        lend = partial(renewals.lend, sign_in.placeholder)
         self._claude = ClaudeConfig(workspace.claude_config, workspace.host, sign_in, lend)
-        self._teller = Teller(launch)
+        self._teller = Teller(planned.launch)
         self._notes: list[str] = []
         self._ways: Ways | None = None
         self._watch: Watch | None = None
@@ -155,13 +124,35 @@ class _Session:
 
     def prepare(self) -> None:
         """Make what it needs on the host beside its directories, and note what to say of that."""
-        self._notes += _prepare(
-            self._workspace,
-            self._claude,
-            self._facts.carried,
-            needs_sign_in=self._needs_sign_in,
-            is_watched=self._launch.terminal,
-        )
+        self._notes += self._prepare()
+
+    def _prepare(self) -> Iterator[str]:
+        """Make it, and yield what to say of that; whose profile it is need not be said where nobody watches."""
+        workspace, is_watched = self._workspace, self._launch.terminal
+        profiles.remember(workspace.host, workspace.profile)
+        _prepare_scaffold(workspace)
+        if (old := projects.moved_from(state_of(workspace.host), workspace.project)) is not None:
+            from . import moved
+
+            yield from moved.carry_over(workspace, old)
+        with timing.phase("credentials"):
+            make_config(workspace.profile_config, workspace.host)  # it may have the conversations
+            sign_in = self._claude.prepare()
+        with timing.phase("setup"):
+            theirs = HostSetup(workspace.host, workspace.project.root)
+            followed = Setup(workspace.claude_config, workspace.host, theirs, self._facts.carried.scripts)
+            remarks = followed.bring(workspace.settings.setup)
+        yield from _gather_conversations(workspace)
+        if not (workspace.settings.hide or os.path.lexists(workspace.state.at(projects.FILE).path)):
+            from ..guard import secret_look  # once for each project
+
+            yield from secret_look.remarks(workspace.project.root)
+        projects.remember(workspace.state, workspace.project.root)
+        if workspace.profile.is_new or (is_watched and workspace.profile.name != profiles.DEFAULT):
+            yield _profile_line(workspace, sign_in.kind)
+        if self._needs_sign_in or sign_in.kind:
+            yield from (*sign_in.notes, *(sign_in.remarks if is_watched else ()))
+        yield from remarks if is_watched else ()
 
     def run(self, guard: Guards, caught: signals.Signals) -> int:
         """Stay with it to its end, whatever signals are ``caught``; return the exit code of its command."""
@@ -207,39 +198,6 @@ class _Session:
 
         meanwhile = [*self._teller.kept, *(self._ways.lines() if self._ways else ())]
         return list(closing_lines(self._workspace, self._launch, self._notes, meanwhile, self._since))
-
-
-def _prepare(
-    workspace: Workspace, claude: ClaudeConfig, carried: Carried, *, needs_sign_in: bool, is_watched: bool
-) -> Iterator[str]:
-    """Make what a session needs on the host beside its directories; yield what to say of that.
-
-    Whose profile it is need not be said where nobody watches.
-    """
-    profiles.remember(workspace.host, workspace.profile)
-    _prepare_scaffold(workspace)
-    if (old := projects.moved_from(state_of(workspace.host), workspace.project)) is not None:
-        from . import moved
-
-        yield from moved.carry_over(workspace, old)
-    with timing.phase("credentials"):
-        make_config(workspace.profile_config, workspace.host)  # it may have the conversations
-        sign_in = claude.prepare()
-    with timing.phase("setup"):
-        theirs = HostSetup(workspace.host, workspace.project.root)
-        followed = Setup(workspace.claude_config, workspace.host, theirs, carried.scripts)
-        remarks = followed.bring(workspace.settings.setup)
-    yield from _gather_conversations(workspace)
-    if not (workspace.settings.hide or os.path.lexists(workspace.state.at(projects.FILE).path)):
-        from ..guard import secret_look  # once for each project
-
-        yield from secret_look.remarks(workspace.project.root)
-    projects.remember(workspace.state, workspace.project.root)
-    if workspace.profile.is_new or (is_watched and workspace.profile.name != profiles.DEFAULT):
-        yield _profile_line(workspace, sign_in.kind)
-    if needs_sign_in or sign_in.kind:
-        yield from (*sign_in.notes, *(sign_in.remarks if is_watched else ()))
-    yield from remarks if is_watched else ()
 
 
 def _gather_conversations(workspace: Workspace) -> Iterator[str]:
