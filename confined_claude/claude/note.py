@@ -15,7 +15,18 @@ from ..project import CONTAINER_HOME
 from ..settings import Settings
 from ..settings.specs import NEVER
 
-# A project can hide what it likes: no entry of its is a sentence to the agent.
+_HEAD = (
+    "# Where you work: a container of Confined Claude",
+    "",
+    "This is what its user has set for this session. You cannot change it from inside, but you can ask them.",
+    "",
+)
+_END = (
+    "- The user's home, ssh keys and other projects are not here.",
+    "- Settings go into the user's `~/.config/confined-claude/config.toml` on their machine, "
+    "and take effect at the next start.",
+)
+# A project may hide what it likes, so only what cannot be a sentence to the agent is quoted.
 _PLAIN = r"[\w.*?/+@~\[\]-]{1,60}"
 _NETWORKS = {
     "internet": "everything outside, but nothing on the user's machine or in its local networks.",
@@ -60,25 +71,19 @@ def note(
     """
     if settings.agent_note != "on":
         return ""
-    lines = _lines(settings, root, published, relayed, mounts=mounts, given=given, has_repository=has_repository)
+    lines = (
+        *_HEAD,
+        *_lasting(settings, root),
+        *_reach(settings, published, relayed),
+        *(_git(settings) if has_repository else ()),
+        *_of_the_user(settings, root, mounts, given),
+        *_END,
+    )
     return "\n".join(lines) + "\n"
 
 
-def _lines(
-    settings: Settings,
-    root: Path,
-    published: Sequence[tuple[int, int]],
-    relayed: Sequence[int],
-    *,
-    mounts: Sequence[str],
-    given: Sequence[str],
-    has_repository: bool,
-) -> Iterator[str]:
+def _lasting(settings: Settings, root: Path) -> Iterator[str]:
     home = str(CONTAINER_HOME)
-    yield "# Where you work: a container of Confined Claude"
-    yield ""
-    yield "This is what its user has set for this session. You cannot change it from inside, but you can ask them."
-    yield ""
     yield (
         f"- What lasts: the project `{root}` (the user's own files), `{home}/venvs`, `{home}/.local/bin` and "
         "`lib`, the caches of package managers. Everything else, Debian packages and /tmp included, is gone at the end."
@@ -88,6 +93,9 @@ def _lines(
         "- Python and Node: what `pip install --user`, `npm install -g` and `mkvenv NAME` (a virtual environment) make "
         "lasts. A `.venv` here is the session's own: the user's is hidden."
     )
+
+
+def _reach(settings: Settings, published: Sequence[tuple[int, int]], relayed: Sequence[int]) -> Iterator[str]:
     yield f"- Network: {_network(settings)}"
     for port in relayed:
         yield f"- Port {port} of the user's machine is `localhost:{port}` here, and `{HOST_GATEWAY}:{port}`."
@@ -96,10 +104,15 @@ def _lines(
         yield f"- The user reaches what you serve, on localhost or all addresses: {served}. No other port is reachable."
     else:
         yield "- Nobody reaches what you serve here. For that, ask the user to set `ports = [PORT]`."
-    if has_repository:
-        yield f"- git: {_GIT[settings.git]}"
-        if settings.push != NEVER:
-            yield "- `git push` to the repository's remotes asks the user, and waits up to 10 minutes for the answer."
+
+
+def _git(settings: Settings) -> Iterator[str]:
+    yield f"- git: {_GIT[settings.git]}"
+    if settings.push != NEVER:
+        yield "- `git push` to the repository's remotes asks the user, and waits up to 10 minutes for the answer."
+
+
+def _of_the_user(settings: Settings, root: Path, mounts: Sequence[str], given: Sequence[str]) -> Iterator[str]:
     if settings.hide:
         plain = [f"`{entry}`" for entry in settings.hide if re.fullmatch(_PLAIN, entry)]
         plain += [f"{len(settings.hide) - len(plain)} more"] * (len(plain) < len(settings.hide))
@@ -117,11 +130,6 @@ def _lines(
         yield f"- The user has opened these: {', '.join(f'`{path}`' for path in settings.writable)}."
     if settings.ssh_agent:
         yield f"- ssh signs in at {', '.join(settings.ssh_agent)} with the user's keys, and nowhere else."
-    yield "- The user's home, ssh keys and other projects are not here."
-    yield (
-        "- Settings go into the user's `~/.config/confined-claude/config.toml` on their machine, "
-        "and take effect at the next start."
-    )
 
 
 def _network(settings: Settings) -> str:

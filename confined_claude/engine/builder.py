@@ -77,15 +77,15 @@ class Transcript:
             return None
         self._last = line
         self.images += _CLASSIC_IMAGE.findall(line)
-        for its in self._formats:
-            if found := its.step.match(line):
-                self._formats = (its,)
+        for form in self._formats:
+            if found := form.step.match(line):
+                self._formats = (form,)
                 # BuildKit repeats the name of a step that goes on after another's output.
-                return None if its is _BUILDKIT and found["key"] in self._steps else self._begin(found)
-            if (found := its.output.match(line)) and found["key"] in self._steps:
+                return None if form is _BUILDKIT and found["key"] in self._steps else self._begin(found)
+            if (found := form.output.match(line)) and found["key"] in self._steps:
                 self._steps[found["key"]][1].append(found["text"])
                 return found["text"]
-            if found := its.failure.match(line):
+            if found := form.failure.match(line):
                 self._current, self._formats = found["key"], ()  # what follows is about that
         return None
 

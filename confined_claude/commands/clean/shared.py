@@ -42,7 +42,7 @@ class SharedCleanup(NamedTuple):
         if inventory is None:
             notes = ("The engine does not answer, so images are left out: see `confined-claude doctor`.",)
         if images.removable:
-            names = ", ".join(name for its in images.removable for name in its.names or (its.id[7:19],))
+            names = ", ".join(name for image in images.removable for name in image.names or (image.id[7:19],))
             text = f"{counted(len(images.removable), 'image')} that nothing uses: {names}"
             data.append(Item(text, bytes=images.freed_bytes))
         return Plan(
