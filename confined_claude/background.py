@@ -20,7 +20,7 @@ class Background(Generic[Result]):
         self._work = work
         self._results: list[Result] = []
         self._error: BaseException | None = None
-        # An interrupted `join` of Python before 3.13 takes a thread that runs for one that has ended.
+        # Before Python 3.13 an interrupted `join` takes a running thread for one that has ended.
         self._over = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 

@@ -38,7 +38,7 @@ def show(text: str) -> None:
 def wrapped(text: str, stream: IO[str]) -> str:
     """Return ``text`` as it suits ``stream``: wrapped at words for a terminal, with its lines for everything else.
 
-    Whatever names, values and reasons are in it, none does anything to a terminal.
+    Whatever names, values and reasons are in it, they do nothing to a terminal.
     """
     text = "\n".join(map(escape, text.split("\n")))
     try:

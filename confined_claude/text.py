@@ -45,7 +45,7 @@ def sha256(content: bytes) -> str:
     """Return the hex digits of the SHA-256 of something that is shorter than a megabyte.
 
     Like the standard library's ``random``, this does without ``hashlib``, which loads all of OpenSSL: 3 ms and 2 MB of
-    memory. What hashes files of users takes that, as it is several times faster at it.
+    memory. Code that hashes users' files takes ``hashlib``, as it is several times faster.
     """
     return str(_sha256()(content).hexdigest())
 

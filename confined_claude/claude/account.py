@@ -18,7 +18,7 @@ from .onboarding import GLOBAL_STATE, STATE_LOCK
 _ACCOUNT = "oauthAccount"
 _ADDRESS_LENGTH = 80
 _LIMIT_BYTES = 64 << 20
-# What the client (2.1.332) takes out of its global state at a logout, as it is of one account.
+# What the client (2.1.332) removes from its global state at a logout, as it belongs to one account.
 _OF_ONE_ACCOUNT = (
     _ACCOUNT,
     *"""connectorFileSendsAllowedV1 managedSettingsNoticeSeenOrg trainingConsentSettledAt firstWeek

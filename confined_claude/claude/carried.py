@@ -25,10 +25,11 @@ from .host_settings import SETTINGS
 from .offer import HostConfig
 
 _SETTINGS_BYTES, _STATE_BYTES = 1 << 20, 64 << 20
-# What reaches the session in one variable may have 128 KiB.
+# It reaches the session in one variable, which may have 128 KiB.
 _MOST_BYTES = 100_000
+_MOST_SHOWN = 120  # characters
 _VARIABLE = r"\$\{(\w+)(?::-([^}]*))?\}"
-# A session has its own.
+# Variables of which a session has its own.
 _OF_THE_SESSION = frozenset(("HOME", "PATH", "PWD", "USER", "LOGNAME", "SHELL", "TMPDIR", "CLAUDE_PROJECT_DIR"))
 _CONFIDENTIAL_OPTION = r"(?i)(-[^=]*(?:key|token|secret|password|auth)[\w-]*)(=?)"
 _URL = r"https?://[^\s\"'/]+/[^\s\"']+"
@@ -233,5 +234,5 @@ def _shown(*words: str) -> str:
     return _shortened(re.sub(_URL, lambda found: f"{_site(found[0])}/…", " ".join(shown)))
 
 
-def _shortened(text: str, length: int = 120) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"

@@ -44,7 +44,7 @@ def renewal(source: Source, host: Host, written: Iterable[Path], value: str = ""
 
 
 def set_inside(root: Path, workdir: Path, config: Location, environ: Mapping[str, str]) -> dict[str, Path]:
-    """Return the variables that could lead a sign-in elsewhere and that files which a session can write set.
+    """Return the variables that could lead a sign-in elsewhere and are set in files that a session can write.
 
     These are the settings of the project at ``root``, of the directory in it that the session begins in, ``workdir``,
     and the Claude config at ``config``; ``environ`` has the session's sign-in. Each comes with its file. What this
@@ -60,7 +60,7 @@ def set_inside(root: Path, workdir: Path, config: Location, environ: Mapping[str
     for location, name in places:
         names = _variables_in(location, name)
         leading = known if names is None else {each for each in names if environment.leads_sign_in(each, cloud)}
-        # Others that a pattern stands for are of later versions, if of any: they never outnumber those that are known.
+        # Others that match a pattern are of later versions, or of none: only so many of them are listed.
         others = sorted(each for each in leading - known if len(each) <= _NAME_LENGTH)[:_MOST_OTHERS]
         found |= dict.fromkeys((*(leading & known), *others), location.path / name)
     return found

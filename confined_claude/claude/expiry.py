@@ -12,8 +12,8 @@ EXPIRED = "This machine's sign-in has expired."
 HOW_TO_RENEW = "Run `claude` on this machine once: it renews it, and running sessions use the new one."
 _HOW_TO_HAVE_IT_RENEWED = "Have `claude` run on this machine then: it renews it, and running sessions use the new one."
 _HOW_TO_SIGN_IN_AGAIN = "Use /login in `claude` on this machine: running sessions use the new one."
-# How long before its end a start says so, of what nothing renews, and of what a client on the host renews if one runs;
-# and how long before it is said while a session runs.
+# How long before its end a start mentions a sign-in that nothing renews, and one that a client on the host renews if
+# one runs; and how long before its end a running session mentions it.
 _NEVER_RENEWED_SECONDS = 24 * 3600.0
 _RENEWABLE_SECONDS = 3600.0
 _RUNNING_SECONDS = 15 * 60.0

@@ -16,7 +16,7 @@ SETTINGS_VARIABLE = "CONFINED_CLAUDE_MANAGED_SETTINGS"
 MEMORY_VARIABLE = "CONFINED_CLAUDE_MANAGED_MEMORY"
 # From the root of the container. The client reads it again as soon as it changes.
 NOTICE_FILE = "etc/claude-code/managed-settings.d/confined-claude-notice.json"
-# Longer tips the client leaves out.
+# The client leaves out longer tips.
 _TIP_LENGTH = 500
 
 

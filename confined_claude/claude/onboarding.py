@@ -30,7 +30,7 @@ _FIRST_NOTICE = "hasSeenAutoDefaultNotice"
 def skip(config: Directory, api_key: str, host_state: Callable[[], Any] = dict) -> None:
     """Mark the first-run questions as answered, under the lock that Claude Code itself takes.
 
-    The first time also the notices as seen that the user has seen on the host, as ``host_state`` tells: they would take
+    The first time, also mark the notices as seen that the user has seen on the host, by ``host_state``: they would take
     the place of what there is to say of a session. A file that is not a JSON object is left to Claude Code, which keeps
     a copy of it.
     """

@@ -27,7 +27,7 @@ SECONDS = 30.0
 _TTL_SECONDS = 300.0
 _SECRET_SECONDS = 900.0
 _LEAST_SECONDS = 1.0
-# So long before the end that a token names, there has to be another one.
+# How long before the end that a token names there has to be another one.
 _BEFORE_END_SECONDS = 60.0
 _NEVER = 10**11
 _LIMIT_BYTES = 1 << 16
@@ -36,7 +36,7 @@ _ERRORS_KEPT = 1 << 14  # of which the last line is shown
 # As Claude Code checks it.
 _KEY = r"[!-~]{1,16384}"
 _REASON_LENGTH = 200
-# What may be a secret in the words of a command that failed: they are shown, a path is not one.
+# What may be a secret in the words of a failed command, which are shown; a path is not one.
 _LONG_WORD = r"(?<![/\w])[A-Za-z0-9+_=.-]{20,}(?![/\w])"
 # After a failure it is tried again earlier: the user may be signing in somewhere.
 _AGAIN_SECONDS = 30.0

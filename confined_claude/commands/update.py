@@ -79,7 +79,7 @@ def _follow(project: Project, source: str, old: str, new: str) -> None:
 def _carried(host: Host, version: str) -> str:
     """Return the newest version in the template that comes with the tool, after putting it where answers name it.
 
-    Raises ConfinedError if the project's ``version`` is none of its.
+    Raises ConfinedError if the template has no such ``version``, which is the project's.
     """
     versions = template.Versions()
     if version not in versions.tags:
@@ -94,7 +94,7 @@ def _carried(host: Host, version: str) -> str:
 def _committed(source: str) -> str | None:
     """Return the commit of a template that is a local repository without tags; None where copier chooses the version.
 
-    There copier would take what is not committed along, as a version that nobody else has.
+    There copier would include what is not committed, as a version that nobody else has.
     """
     if not Path(source).is_absolute() or not (Path(source) / ".git").exists() or _git(source, "tag"):
         return None

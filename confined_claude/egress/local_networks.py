@@ -30,8 +30,8 @@ def networks() -> tuple[str, ...]:
     """Return the networks this machine is in and its own addresses, IPv4 and IPv6, in CIDR notation.
 
     It is in the networks of its interfaces' addresses, and in those to which a route leads without a gateway, unless
-    that is through a tunnel: a VPN may have routes to most of the internet. Elsewhere than on Linux, where the engine
-    runs in a virtual machine anyway, there are none.
+    that is through a tunnel: a VPN may have routes to most of the internet. Outside Linux, where the engine runs in a
+    virtual machine anyway, there are none.
     """
     found: set[str] = set()
     with contextlib.suppress(OSError, ValueError, LookupError, AttributeError, struct.error):

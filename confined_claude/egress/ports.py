@@ -172,7 +172,7 @@ def out_of_reach(servers: str, relayed: Sequence[int]) -> Iterator[str]:
 
 
 def notes(settings: Settings, relayed: Sequence[int], published: Sequence[Published]) -> Iterator[str]:
-    """Yield what of the ports that were asked for is not to be had, or is elsewhere; ``relayed`` are the host's."""
+    """Yield lines on ports that were asked for and are missing, or elsewhere; ``relayed`` are those of the host."""
     if missing := [port for port in dict.fromkeys(settings.host_ports) if int(port) not in relayed]:
         yield f'Not reachable with network = "{settings.network}": port {" and ".join(missing)} of this machine.'
     if settings.ports and not published:

@@ -76,7 +76,7 @@ class Sidecar:
         self._container = Attached(self._plan.name, self._plan.arguments, self._lent)
 
     def lend(self, lent: bytes) -> bool:
-        """Have it lend what the line ``lent`` says, and nothing of before; return whether it will, or has ended.
+        """Have it lend only what the line ``lent`` says from now on; return whether it will, or has ended.
 
         Raises EngineError if the engine takes too long to start it.
         """
@@ -149,7 +149,7 @@ class Sidecar:
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """Give an error of the engine's, about a container or its network, the hint that is the most use here."""
+    """Give an error of the engine's, about a container or its network, the hint that helps most here."""
     try:
         yield
     except EngineError as error:

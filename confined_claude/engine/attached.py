@@ -65,9 +65,9 @@ class Attached:
         return self._starting.result().socket.fileno()
 
     def send(self, content: bytes) -> bool:
-        """Have it read ``content``, without waiting for it; return whether that is on its way. It must have started.
+        """Send it ``content`` to read, without waiting; return whether that is on its way. It must have started.
 
-        If not, ``content`` is to be sent again. What it has of one that was cut comes to its end before anything else.
+        If it is not, the caller sends it again. A content that was cut off is sent to its end before another one.
         """
         stream = self._starting.result().socket
         stream.settimeout(0)

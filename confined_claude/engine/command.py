@@ -29,7 +29,7 @@ _OTHER_ADDRESS = (
 _WITH_TLS = ("DOCKER_TLS_VERIFY", "DOCKER_TLS")
 _ENDING_SECONDS = 5
 _SCRIPT_BYTES = 1 << 12
-# Where the engine is, is the user's to say; what the docker command does there is not. A builder of the user's own
+# The user says where the engine is, and not what the docker command does there. A builder of the user's own
 # would not leave the image in the engine.
 _CHANGING = frozenset(
     "BUILDX_BUILDER DOCKER_API_VERSION DOCKER_CONTENT_TRUST DOCKER_CONTENT_TRUST_SERVER DOCKER_DEFAULT_PLATFORM".split()

@@ -29,7 +29,7 @@ class Images:
     def tool_images(self, is_wanted: Callable[[str, Sequence[str]], bool] = lambda _id, _names: True) -> list[Image]:
         """Return the images that this tool has built, by their labels: anyone's, and what others made from them.
 
-        Of an image that is not wanted, by its id and its names, the engine is asked no more.
+        The engine is asked nothing more about an image that is not wanted, by its id and its names.
         """
         filters = json.dumps({"label": [f"{labels.KIND}={labels.IMAGE}"]})
         with _understood("list its images"):

@@ -88,7 +88,7 @@ def _is_same(container: str, target: str, directory: Path) -> bool:
 
 
 def _is_between(told: int, before: int, asked: int, after: int, unit: int) -> bool:
-    """Return whether ``told`` is one of the outer times, or one since ``asked``, of which it has whole units."""
+    """Return whether ``told``, in whole units, is one of the outer times, or one since ``asked``."""
     before, asked, after = (at - at % unit for at in (before, asked, after))
     return told in (before, after) or (asked <= told <= after and told % unit == 0)
 

@@ -105,16 +105,16 @@ def hidden(workspace: Workspace, mounts: Iterable[HostMount]) -> Iterator[Mount]
             own = None
             with contextlib.suppress(ConfinedError):  # one that could not be guarded
                 own = repository.find(mount.source)
-            # Whoever writes there makes a virtual environment of any directory by a file, and here nothing hides that.
+            # No virtual environment is passed over: a file makes any directory one, and nothing else hides those here.
             found = hiding.find(mount.source, workspace.settings.hide, own)
             for one in found.mounts(workspace.host):
                 yield _placed(one, mount.source, mount.target)
 
 
 def _is_part(source: Path, workspace: Workspace) -> str:
-    """Return of which other project or repository ``source`` is a part; empty if it is of none.
+    """Return the other project or repository that ``source`` is a part of, in words; empty if there is none.
 
-    Nor does it count as one of what the workspace's own project is in as well, which nobody could mount instead.
+    One that the workspace's own project is in as well does not count: nobody could mount that instead.
     """
     host = workspace.host
 

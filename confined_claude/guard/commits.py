@@ -1,7 +1,7 @@
 """What a session has committed that acts by itself, and is not in the work tree: it comes with a merge or a checkout.
 
-New are the files of a tip that none of the tips known before has just so. This tool's own reader of git's objects finds
-them; where that cannot read on, it says so.
+A file of a tip is new if none of the tips known before has exactly that file. This tool's own reader of git's objects
+finds them; where that cannot read on, it says so.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def findings(
 ) -> Iterator[Finding]:
     """Yield the findings in tips that are not among the ``known`` commits.
 
-    What is at its place just so in one of the ``snapshots`` is none.
+    A file that one of the ``snapshots`` has unchanged at its place is none.
     """
     files = CommittedFiles(repository, matcher, known, reached)
     work_trees = [snapshot.items for snapshot in snapshots]
@@ -226,7 +226,7 @@ def is_still_there(repository: Repository | None, finding: Finding) -> bool:
 
 
 def _is_there(items: Mapping[str, Item], file: CommittedFile) -> bool:
-    """Return whether a work tree has the file just so: then it is known, or reported as such."""
+    """Return whether a work tree has exactly this file: then it is known, or reported as such."""
     item = items.get(file.path)
     if item is None or item.content is None:
         return False

@@ -110,7 +110,7 @@ def _content_before(before: Snapshot, path: str, old: Item | None, item: Item) -
 def _removed(
     before: Snapshot, after: Snapshot, context: Context, is_directory: Callable[[str], bool]
 ) -> Iterator[tuple[str, Item, Verdict]]:
-    """Yield what protected something and is gone, while the directory is still there that it did so for."""
+    """Yield what protected a directory that is still there, and is gone itself."""
     from .verdicts import judge_removed
 
     unseen = tuple(f"{key.partition(chr(0))[0]}/" for key, item in after.items.items() if item.kind == Kind.UNSEEN)

@@ -21,9 +21,9 @@ from .repository import Repository, submodules, work_tree, worktrees
 from .rules import VENV_MARK, Matcher
 
 # Git looks for `commondir` in any git directory, and takes settings and hooks from where it leads. With this content
-# git stays where it is, and as a mount point the file cannot be replaced. Claude Code takes such a repository for none:
-# container/client/ hides the file from it. `locked` has git keep what it knows of a worktree that it cannot find, as in
-# a session, see git-worktree(1).
+# git stays where it is, and as a mount point the file cannot be replaced. Claude Code does not take such a directory
+# for a repository, so container/client/ hides the file from it. `locked` has git keep what it knows of a worktree that
+# it cannot find, as in a session, see git-worktree(1).
 FILES = {
     "commondir": b".\n",
     "config": b"",
@@ -51,7 +51,7 @@ class Pins(NamedTuple):
     hidden: tuple[str, ...] = ()
 
     def with_writable(self, paths: Iterable[Path]) -> Pins:
-        """Return the pins with more that cannot be renamed, but for what cannot be so already."""
+        """Return the pins with more paths that cannot be renamed, without those that cannot be renamed anyway."""
         fixed = (*self.read_only, *self.missing)
         more = (path for path in paths if path not in fixed and not _is_inside(path, fixed))
         return self._replace(writable=(*self.writable, *more))

@@ -240,7 +240,7 @@ def _is_or_holds(paths: Sequence[Path], others: Iterable[Path]) -> bool:
 def hides_the_containers(target: Path, source: Path) -> bool:
     """Return whether ``source``, which a session may see, would be in the place of what the container needs.
 
-    At its own path it could be a project as well, so that all there is left to refuse are files of root's home.
+    What is mounted at its own path could be a project as well, so only files of root's home are left to refuse.
     """
     if target == source:
         return _ROOTS_HOME in target.parents and target.relative_to(_ROOTS_HOME).parts[0].startswith(".")

@@ -15,8 +15,8 @@ from ..engine.streams import Streams
 from ..errors import EngineError
 from .event_loop import EventLoop
 
-# What runs in a session draws its screen again when the window changes. A busy machine makes two changes one step, and
-# none: so the window is a line shorter for that long.
+# What runs in a session draws its screen again when the window changes. A busy machine may merge two changes into none,
+# so the window is a line shorter for this long.
 _REDRAWN_SECONDS = 1.0
 # What closes its terminal and goes on takes no keys any more: from then on Ctrl-C is this process's.
 _STUCK_SECONDS = 2.0

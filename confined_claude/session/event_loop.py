@@ -14,7 +14,7 @@ from ..signals import Signals, handler
 
 # A container's first process loses signals until it has set itself up.
 SETTLING_SECONDS = 1.0
-# How often is looked for what changes on this machine while a session runs.
+# How often a running session looks for changes on this machine.
 WATCH_SECONDS = 1.0
 
 
@@ -78,7 +78,7 @@ class EventLoop:
         """Return what ``result`` returns, an exit code, as soon as that is not None; it is called after each event.
 
         Raises SystemExit for a signal that ends this process. For Ctrl-C ``interrupt`` is called first, once what runs
-        has had the time to set itself up: True if it has got that, and may go on.
+        has had the time to set itself up; it returns True if what runs has received the Ctrl-C, and may go on.
         """
         settled = time.monotonic() + SETTLING_SECONDS
         while True:

@@ -140,7 +140,7 @@ def _said_outside(
 ) -> Iterator[tuple[str, str]]:
     """Yield who commits by settings that a session does not see.
 
-    They are in files outside that ``its`` own include, and in what the caller's environment has ``named``.
+    These are in files elsewhere that ``its`` own settings include, and in what the caller's environment has ``named``.
     """
     seen = (variable for variable in its if any(variable.directory.is_relative_to(path) for path in inside))
     there = {key: value for key, value, _ in (*theirs, *seen)}

@@ -104,7 +104,7 @@ class Launch(NamedTuple):
         return self._replace(secrets={**self.secrets, VALUE_VARIABLE: value})
 
     def with_texts(self, change: Callable[[str], str]) -> Launch:
-        """Return this launch with all that its container gets as ``change`` makes it, but for paths of this machine."""
+        """Return this launch with ``change`` applied to each text that its container gets, except host paths."""
 
         def changed(texts: Mapping[str, str]) -> dict[str, str]:
             return {name: change(text) for name, text in texts.items()}

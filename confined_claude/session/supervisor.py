@@ -41,7 +41,7 @@ class Supervisor:
     """Stays with one session: creates its container, attaches to it, and waits with it for whatever happens.
 
     At the end of the block, however that comes (the command's end, a signal, a closed terminal, an error), the
-    container is gone. The session's sidecar and its guard outlive that, so they are the caller's to end.
+    container is gone. The session's sidecar and its guard outlive that: the caller ends them.
     """
 
     def __init__(
@@ -206,7 +206,7 @@ class Supervisor:
         inside.replace_file(self._container, VALUE_FILE, value, user=self._launch.user)
 
     def _explain(self, code: int) -> None:
-        """Print what of this machine's the session may have died of."""
+        """Print what on this machine may have ended the session."""
         with contextlib.suppress(EngineError):  # gone since: the exit code is known
             if code == containers.KILLED and containers.ran_out_of_memory(self._container):
                 say("The session used all the memory it may have, and was killed.")

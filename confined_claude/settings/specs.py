@@ -39,7 +39,7 @@ _IMAGE = (
 )
 # SOURCE[:TARGET][:ro|rw]
 _MOUNT = r"(?!~[^/:])[^:,\s\x00-\x1f]([^:,\x00-\x1f]*[^:,\s\x00-\x1f])?(:/[^:,\x00-\x1f]+)?(:r[ow])?"
-# What is likely to be meant otherwise is no branch.
+# A word that most likely means something else is no branch.
 _BRANCH = r"(?!(?:all|allow|always|false|no|off|on|true|yes)(?:,|$))[A-Za-z0-9_*][A-Za-z0-9_.*/-]*"
 _BYTES = r"[1-9][0-9]{0,6}[mgMG]|([1-9][0-9]?|100)%"
 _CPUS = r"(?![0.]+$)[0-9]{1,4}(\.[0-9]{1,2})?|([1-9][0-9]?|100)%"

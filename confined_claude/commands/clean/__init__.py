@@ -1,7 +1,7 @@
 """``clean`` and ``clean-global``: what sessions have made is listed, confirmed and deleted, never while one uses it.
 
-Under the lock that a start needs as well, what is to be deleted is only moved to the trash, which takes no time. What
-an interrupted clean has left there, the next one deletes.
+Under the lock that a start needs as well, what is to be deleted is only moved to the trash, which takes no time. The
+next clean deletes what an interrupted one has left there.
 """
 
 from __future__ import annotations

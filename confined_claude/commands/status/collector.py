@@ -44,9 +44,9 @@ _Answer = tuple[tuple[SessionUsage, ...], ImageInventory | ConfinedError]
 # Not the id of a project, which has a hyphen.
 _SHARED = "shared"
 _ENGINE_SECONDS = 10.0
-# Of that, what looking for versions of Claude Code may take: with many new images a later status has the rest.
+# The part of it for looking up versions of Claude Code: with many new images, a later status has the rest.
 _VERSIONS_SECONDS = 4.0
-# A view that goes on repeats what takes long less often.
+# A live view repeats what takes long less often.
 _OLD_SECONDS = 30.0
 
 
@@ -167,13 +167,13 @@ class StatusCollector:
 
     def _is_due(self, key: str, data: list[Data], *, is_old: bool) -> bool:
         before, measured = self._measured.get(key, ([], []))
-        # What there once was too little time for is not tried again and again: it may hang.
+        # What has run out of time once is not tried again and again: it may hang.
         return before != data or (is_old and not any(each.size.is_cut_off for each in measured))
 
     def _known(self, entry: Known, data: list[Data], problems: list[Problem]) -> KnownProject:
         counts = _attempt(problems, "records", lambda: records.count_findings(records_of(self._host, entry.id)))
         exists = all(each.size.is_there for each in data if each.location.base == entry.root)
-        # A directory on a disk that hangs is not asked again.
+        # A directory on a disk that hangs is not looked at again.
         if entry.root is None or (exists and not any(each.size.is_cut_off for each in data)):
             exists = entry.exists
         return KnownProject(entry, exists, sum((each.size for each in data), Size()), counts or FindingCounts())

@@ -55,7 +55,7 @@ def watch(collector: StatusCollector, home: Path) -> None:
     ended: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, lambda received, _frame: ended.append(received))
-    # Stopped, it would leave the terminal as no shell wants it.
+    # If it were stopped, it would leave the terminal in a state that no shell expects.
     signal.signal(signal.SIGTSTP, signal.SIG_IGN)
     newest: Status | None = None
     drawn: object = None
