@@ -43,6 +43,25 @@ find_directories() {
     bin="$HOME/.local/bin"
 }
 
+# check_project PROJECT: ends with exit code 2 if it can be no project, before anything is installed. Without a Python,
+# `init` says so in the end.
+check_project() {
+    search_python || return 0
+    "$python" -I -B -c '
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from confined_claude.console import wrapped
+from confined_claude.errors import ConfinedError
+from confined_claude.host import Host
+from confined_claude.project import check_new
+try:
+    check_new(Path.cwd() / sys.argv[2], Host.current())
+except ConfinedError as error:
+    sys.exit(wrapped(f"confined-claude: {error}", sys.stderr))
+' "$here" "$1" || exit 2
+}
+
 # Prints a checksum that changes whenever the package does.
 package_stamp() {
     (cd "$here" && find confined_claude pyproject.toml -type f ! -path '*/__pycache__/*' -exec cksum {} + | LC_ALL=C sort | cksum)
@@ -219,6 +238,7 @@ main() {
     fi
     [ -z "$yes" ] || fail 2 "--yes works only with --uninstall." "Leave it out, or add --uninstall."
     [ $# -eq 0 ] || [ -n "$project" ] || fail 2 "Arguments for Claude need a project: ./install.sh PROJECT -- ARGS"
+    [ -z "$project" ] || check_project "$project"
     ensure_engine
     install_package
     if [ -n "$project" ]; then

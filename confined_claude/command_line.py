@@ -82,9 +82,13 @@ def _with_separator(words: list[str]) -> list[str]:
 def refuse_misplaced(typed: Sequence[str], words: Sequence[str]) -> None:
     """Raise ConfinedError if ``words``, which ``rewrite`` has made of those ``typed``, would not do what was meant.
 
-    They give claude a setting, or an option of ``run`` that is misspelt or stands after claude's; or they have a task
-    after options, where it would follow a ``run``.
+    They ask for what only an installer does, or give claude a setting, or an option of ``run`` that is misspelt or
+    stands after claude's; or they have a task after options, where it would follow a ``run``.
     """
+    if typed[:1] in (["uninstall"], ["--uninstall"]):
+        from .commands.installers import how_to_uninstall
+
+        raise ConfinedError("confined-claude does not uninstall itself.", how_to_uninstall())
     end = words.index("--") if "--" in words else len(words)
     if words[:1] == ["run"] and typed[:1] != ["run"]:
         _refuse_late_task(words[1:end])

@@ -45,7 +45,6 @@ _EXAMPLES = (
 _MORE_HELP = "`confined-claude --help TASK` explains a task, its options and their values."
 # Invoke's words.
 _UNKNOWN = re.compile("No idea what '(.*)' is!", re.DOTALL)
-_NO_VALUE = re.compile("Flag <Argument: ([a-z_-]+).*> needed value.*")
 
 
 def run() -> int:
@@ -166,7 +165,7 @@ def _usage_errors() -> Iterator[None]:
     except (ParseError, ValueError) as error:  # a ValueError is a word in place of a number
         if unknown := _UNKNOWN.fullmatch(str(error)):
             raise Exit(wrapped(f"confined-claude: {_explain_unknown(unknown[1])}", sys.stderr), USAGE) from None
-        message = _NO_VALUE.sub(lambda found: f"--{found[1].replace('_', '-')} needs a value.", str(error))
+        message = tasks.in_own_words(str(error))
         raise Exit(wrapped(f"confined-claude: {message}\n{_SEE_HELP}", sys.stderr), USAGE) from None
 
 

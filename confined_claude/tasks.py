@@ -7,11 +7,12 @@ import functools
 import gc
 import inspect
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-from invoke import Collection, Context, Exit, Task, task
+from invoke import Collection, Context, Exit, ParseError, Task, task
 
 from . import signals
 from .commands.catalogue import COMMANDS, Command
@@ -19,6 +20,8 @@ from .console import discard_output, open_streams, wrapped
 from .errors import INTERRUPTED, READER_GONE, USAGE, ConfinedError, explain_os_error
 
 __all__ = ["ns"]
+
+_NO_VALUE = re.compile("Flag <Argument: ([a-z_-]+).*> needed value.*")  # Invoke's words
 
 
 @contextlib.contextmanager
@@ -73,5 +76,31 @@ def _task(item: Command) -> Task[Any]:
     del made.__signature__  # type: ignore[attr-defined]
     return made
 
+
+def in_own_words(message: str) -> str:
+    """Return what Invoke says about a flag that lacks its value in words for people; other messages as they are."""
+    return _NO_VALUE.sub(lambda found: f"--{found[1].replace('_', '-')} needs a value.", message)
+
+
+def _with_advice(error: BaseException) -> str:
+    """Return what Invoke says of a command line that it cannot parse, and what to do about it."""
+    import shlex
+
+    from .command_line import rewrite
+
+    message = in_own_words(BaseException.__str__(error))
+    hint = "For all tasks: inv --list    For the options of one: inv --help TASK"
+    words = rewrite(sys.argv[1:])
+    unknown = next((number for number, word in enumerate(words) if number and repr(word) in message), None)
+    if words[0] == "run" and unknown is not None:
+        if "--" not in words:
+            words.insert(unknown, "--")
+        hint = f"For claude: inv {shlex.join(words)}    For all tasks: inv --list"
+    return wrapped(f"confined-claude: {message}\n{hint}", sys.stderr)
+
+
+# Invoke prints such an error itself, before it calls anything of ours, and has no words for what to do.
+if sys.argv[0].rpartition("/")[2] in ("inv", "invoke"):
+    ParseError.__str__ = _with_advice  # type: ignore[method-assign]
 
 ns = Collection(*map(_task, COMMANDS.values()))

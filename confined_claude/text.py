@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 _QUOTED = "`[^`]*`"
+_GAP = r"(?<=\S) {4,}(?=\S)"
 _SPACE = "\0"  # of those that stay; text on its way to a terminal has none
 # What file systems that fold names ignore in them: Default_Ignorable_Code_Point of Unicode.
 _IGNORED = (
@@ -109,7 +110,8 @@ def strip_controls(text: str) -> str:
 def wrap(text: str, width: int) -> str:
     """Return ``text`` with its lines broken at spaces to ``width`` columns, the rest of each indented further.
 
-    What is in back quotes, such as a command, stays together where it fits on a line; a longer word stays whole.
+    What is in back quotes, such as a command, stays together where it fits on a line; a longer word stays whole. What
+    four spaces set apart in such a line begins one of its own.
     """
     return "\n".join(part for line in text.split("\n") for part in _wrap_line(line, width))
 
@@ -117,9 +119,12 @@ def wrap(text: str, width: int) -> str:
 def _wrap_line(line: str, width: int) -> list[str]:
     if len(line) <= width:
         return [line]
+    indent = line[: len(line) - len(line.lstrip())] + "  "
+    first, *others = re.split(_GAP, line)
+    if others:
+        return [part for each in (first, *(indent + other for other in others)) for part in _wrap_line(each, width)]
     import textwrap  # takes time to import, and most lines are short
 
-    indent = line[: len(line) - len(line.lstrip())] + "  "
     joined = re.sub(
         _QUOTED, lambda found: found[0].replace(" ", _SPACE) if len(found[0]) < width // 2 else found[0], line
     )

@@ -52,12 +52,18 @@ python_works() {
     "$1" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 }
 
-# Sets $python to one that is new enough and can create virtual environments. The system's own comes first: it outlives
-# what version managers remove, and other users can run it.
-find_python() {
+# Sets $python to one that is new enough and can create virtual environments, or fails. The system's own comes first: it
+# outlives what version managers remove, and other users can run it.
+search_python() {
     for python in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
         python_works "$python" && return
     done
+    return 1
+}
+
+# Sets $python as search_python does, installs one if it may, or ends with exit code 2.
+find_python() {
+    search_python && return
     if may_install "python3-venv"; then
         apt_install python3 python3-venv
         python=/usr/bin/python3

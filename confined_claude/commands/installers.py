@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,23 @@ _INSTALLERS = (
         "uv tool uninstall",
     ),
 )
+
+
+def how_to_uninstall() -> str:
+    """Return what a person does to uninstall this installation."""
+    command, _ = uninstaller(Path(sys.prefix))
+    if command.startswith("./"):
+        return f"In the clone of Confined Claude, run: {command}"
+    return f"Images and data: confined-claude clean-global --all    The tool, after that: {command}"
+
+
+def uninstaller(prefix: Path) -> tuple[str, str]:
+    """Return the command that uninstalls what is in the environment ``prefix``, and what it does."""
+    if (prefix / "installed").exists():
+        return "./install.sh --uninstall", "in the clone: removes everything, images included, and asks about your data"
+    installer = installer_of(prefix)
+    command = installer.uninstall if installer is not None else "pip uninstall"
+    return f"{command} confined-claude", "removes the tool; run it last"
 
 
 def installer_of(prefix: Path) -> Installer | None:

@@ -143,6 +143,8 @@ def check_new(directory: Path, host: Host) -> None:
             "Choose a directory elsewhere, for instance one beside it.",
         )
     there = next(place for place in (directory, *directory.parents) if os.path.lexists(place))
+    if there.exists() and not there.is_dir():
+        raise ConfinedError(f"{there} is a file, not a directory.", "Choose a directory, and start again.")
     if there == directory:
         find(directory, host, alone=True)
     else:
@@ -202,7 +204,7 @@ def check_place(root: Path, host: Host) -> None:
         )
     if reason := refusal(root, host):
         raise ConfinedError(
-            f"{root} cannot be a project: {reason}.", "Go to a project's own directory and start again."
+            f"{root} cannot be a project: {reason}.", "Choose a project's own directory, and start again."
         )
 
 

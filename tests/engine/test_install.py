@@ -268,18 +268,18 @@ def test_a_clone_with_a_link_in_the_scaffolds_way_is_refused(
 
 
 @pytest.mark.parametrize("name", ["home-itself", "file", "nowhere", "a\udcff", "made/for/nothing\udcff"])
-def test_a_folder_that_can_be_no_project_is_refused_before_anything_is_made_there(
-    user: User, installed: Path, place: Path, name: str
+def test_a_folder_that_can_be_no_project_is_refused_before_anything_is_installed(
+    newcomer: User, place: Path, name: str
 ) -> None:
-    regular = User(installed.parent.parent, installed, variables=user.variables)
     (place / "file").write_text("precious")
     (place / "nowhere").symlink_to("missing")
     if name == "a\udcff":
         (place / name).mkdir()
-    folder = regular.home if name == "home-itself" else place / name
+    folder = newcomer.home if name == "home-itself" else place / name
     before = [set(os.listdir(path)) for path in (place, folder) if path.is_dir()]
-    done = regular.run(INSTALL, os.fspath(folder), "--", "-p", "hello", cwd=place)
+    done = newcomer.run(INSTALL, os.fspath(folder), "--", "-p", "hello", cwd=place)
     assert done.returncode == 2
+    assert not (newcomer.home / ".local").exists()
     assert len(done.stderr.splitlines()) == 2, done.stderr
     assert [set(os.listdir(path)) for path in (place, folder) if path.is_dir()] == before
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import REPOSITORY
 from invoke import Parser
 
 from confined_claude import __version__, cli, command_line, tasks
@@ -357,6 +358,44 @@ def test_a_word_that_a_task_does_not_take_is_explained(
     words: tuple[str, ...], what: str, instead: str, run: Run
 ) -> None:
     assert_refused(run(*words), 2, what, instead)
+
+
+@pytest.mark.parametrize(
+    ("words", "installed_by"),
+    [
+        ("uninstall", ("installed", "In the clone of Confined Claude, run: ./install.sh --uninstall")),
+        ("--uninstall --yes", ("uv-receipt.toml", "clean-global --all    The tool, after that: uv tool uninstall ")),
+        ("uninstall --help", ("none", "clean-global --all    The tool, after that: pip uninstall confined-claude")),
+    ],
+)
+def test_who_wants_to_uninstall_is_told_how(
+    words: str, installed_by: tuple[str, str], run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark, command = installed_by
+    (home / mark).touch()
+    monkeypatch.setattr("sys.prefix", str(home))
+    assert_refused(run(*words.split()), 2, "does not uninstall itself", command)
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "hint"),
+    [
+        ("runn", "No idea what 'runn' is!", "For all tasks: inv --list    For the options of one: inv --help TASK"),
+        ("clean -x", "No idea what '-x' is!", "For all tasks: inv --list"),
+        ("run -p hello", "No idea what 'hello' is!", "For claude: inv run -- -p hello    For all tasks: inv --list"),
+        ("run --yolo --model opus it", "No idea what '--model'", "For claude: inv run --yolo -- --model opus it "),
+        ("run --network none hello", "No idea what 'hello'", "For claude: inv run --network none -- hello "),
+        ("run --network", "--network needs a value.", "inv --help TASK"),
+    ],
+)
+def test_a_command_line_that_inv_cannot_parse_is_explained(
+    words: str, what: str, hint: str, directory: Path, home: Path
+) -> None:
+    (directory / "tasks.py").symlink_to(REPOSITORY / "template/tasks.py")
+    environ = {"HOME": str(home), "PATH": str(home / "bin")}
+    command = [COMMAND.with_name("inv"), *words.split()]
+    done = subprocess.run(command, cwd=directory, env=environ, capture_output=True, text=True, check=False)
+    assert_refused(done, 1, what, hint)
 
 
 @pytest.mark.parametrize(

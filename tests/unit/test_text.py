@@ -53,7 +53,8 @@ def test_lines_wrap_at_words_and_commands_stay_together() -> None:
         "    see",
         "      /a/very-long-path/that-is-one-word",
     ]
-    assert wrap("short  stays", 20) == "short  stays"
+    assert wrap("short    stays", 20) == "short    stays"
+    assert wrap("Run: one command    Or: another one", 20).splitlines() == ["Run: one command", "  Or: another one"]
 
 
 @given(st.text(st.characters(exclude_characters="\0")), st.integers(1, 100))

@@ -16,10 +16,11 @@ from rich.filesize import decimal
 from ...engine.context import program_name
 from ...engine.image import Image
 from ...fs.usage import in_words
+from ...image.inventory import ImageInventory
 from ...session.listing import Session
 from ...state.profiles import DEFAULT
 from ...text import counted, escape
-from ..installers import installer_of
+from ..installers import uninstaller
 from .model import CLEAN, CLEAN_ALL, CLEAN_GLOBAL, CLEAN_GLOBAL_ALL, Data, KnownProject, SessionUsage, Status
 
 _PLAIN, _TITLE, _YELLOW = "", "bold", "yellow"
@@ -40,15 +41,6 @@ def lines(found: Status, home: Path, width: int | None = None, height: int | Non
     many of the known projects are listed as there is room for.
     """
     return _Text(found, home, width).lines(height)
-
-
-def _uninstall(prefix: Path) -> tuple[str, str]:
-    """Return the command that uninstalls what is in ``prefix``, and what it does."""
-    if (prefix / "installed").exists():
-        return "./install.sh --uninstall", "in the clone: removes everything, images included, and asks about your data"
-    installer = installer_of(prefix)
-    command = installer.uninstall if installer is not None else "pip uninstall"
-    return f"{command} confined-claude", "removes the tool; run it last"
 
 
 class _Text:
@@ -151,7 +143,7 @@ class _Text:
                 escape(image.names[0]) if image.names else image.id.removeprefix("sha256:")[:12],
                 _version(image.claude_version),
                 decimal(image.size),
-                "in use" if found.is_needed(image) else "",
+                _use(found, image),
             )
 
         if not (found.images or found.others):
@@ -162,7 +154,7 @@ class _Text:
         if found.freed_bytes:
             yield Line(f"  {decimal(found.freed_bytes)} of it is in images that nothing uses.")
         if found.others:
-            yield Line(f"  Not built here; `{program_name(os.environ)} rmi NAME` removes one:")
+            yield Line(f"  Built by another user or elsewhere; `{program_name(os.environ)} rmi NAME` removes one:")
             yield from self._table([row(image) for image in found.others])
 
     def _to_review(self) -> Iterator[Line]:
@@ -219,7 +211,7 @@ class _Text:
         rows += [
             ("confined-claude clean-global", what),
             ("confined-claude clean-global --all", f"deletes Claude's own config too: {freed[CLEAN_GLOBAL_ALL]}"),
-            _uninstall(Path(sys.prefix)),
+            uninstaller(Path(sys.prefix)),
         ]
         return self._table(rows)
 
@@ -291,6 +283,12 @@ def _cells(text: str) -> int:
 def _network(session: Session) -> str:
     ports = "".join(f", localhost:{port}" for port in session.ports)
     return escape(f"network {session.network}{ports}") if session.network else ""
+
+
+def _use(found: ImageInventory, image: Image) -> str:
+    if image.is_used:
+        return "a container uses it"
+    return "" if image in found.others else "for the next start" if found.is_needed(image) else "unused"
 
 
 def _version(claude_version: str) -> str:

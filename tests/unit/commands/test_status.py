@@ -382,9 +382,9 @@ This project: ~/demo
     for line in (
         "  pip-cache  at least 3.0 MB  ~/.local/share/x/pip-cache",
         "  default  me@x.invalid       from ~/.claude",
-        "  confined-claude:abc  Claude 2.1.330  1.0 GB  in use",
+        "  confined-claude:abc  Claude 2.1.330  1.0 GB  a container uses it",
         "  500.0 kB of it is in images that nothing uses.",
-        "  Not built here; `docker rmi NAME` removes one:",
+        "  Built by another user or elsewhere; `docker rmi NAME` removes one:",
         "  confined-claude:def  Claude 2.1.331  2.0 GB",
         "  ~/demo  1 red  2 yellow  1 session not scanned yet  3 older (review --all)",
         "  ~/go ne: gone; 4.1 kB are still stored. To delete them:",
@@ -493,6 +493,13 @@ def test_a_bar_is_for_terminals_and_for_what_takes_long(stream: io.StringIO, mon
         clock[0] = 0.6
         adding.show(3, 1000)
     assert ("3/1000\x1b[0m [bold]Adding up" in stream.getvalue()) is stream.isatty()
+
+
+def test_each_image_says_what_needs_it() -> None:
+    used, newest, old = (image(name, name, "", 1, is_used=name == "used") for name in ("used", "newest", "old"))
+    shown = text(everything()._replace(images=ImageInventory((used, newest, old), (old,))))
+    for line in ("used    1 byte  a container uses it", "newest  1 byte  for the next start", "old     1 byte  unused"):
+        assert f"  {line}\n" in shown
 
 
 @pytest.mark.parametrize(
