@@ -109,9 +109,8 @@ def find(config: Location, scope: ProjectScope, own: Location | None = None) -> 
 def forget(config: Location, scope: ProjectScope, trash: Directory, own: Location | None = None) -> Leftover:
     """Delete what the config directory holds of a project, and return what could not be deleted.
 
-    Not the conversations in ``own``, but what the config has of them elsewhere.
-    Directories are only moved to the trash in ``trash``. No session may run in the project meanwhile; in others they
-    may. Raises OSError as ``find`` does.
+    The conversations in ``own`` stay; what the config has of them elsewhere goes. Directories are only moved to the
+    trash in ``trash``. No session may run in the project meanwhile, but in others. Raises OSError as ``find`` does.
     """
     with contextlib.suppress(FileNotFoundError), config.open() as directory:
         found = _find(directory, config, scope, own)

@@ -237,9 +237,8 @@ class Guard:
         left = None
         if self._before is not None:
             with contextlib.suppress(ConfinedError), locked(self._location) as records:
-                self._before = (
-                    records.before(self.key) or self._before
-                )  # others may have accepted or restored something
+                # Others may have accepted or restored something.
+                self._before = records.before(self.key) or self._before
             before = self._before._replace(session=self.session or self._before.session)
             left = project.compare(self._record, before, self._pinned.unchanged(project.root))
             self.found = left.findings

@@ -186,9 +186,7 @@ def _links_of_start_up(home: str | Path) -> Iterator[str]:
 
 
 def _there(home: str, names: Iterable[str]) -> Iterator[tuple[str, str, bool]]:
-    """Yield each of ``names`` that is in ``home``, its path, and whether it is a link or behind one: then it may be
-    missing.
-    """
+    """Yield each of ``names`` that is in ``home``, its path, and whether it is a link, or behind one, maybe missing."""
     listed: dict[str, Container[str]] = {home: _names_in(home)}
     for name in names:
         way, is_link = home, False

@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 class HostFacts(NamedTuple):
     """What a launch depends on beside the workspace, found out once for each start.
 
-    ``networks`` are those that this machine is in (CIDR), ``git`` is what git is told, ``time_zone`` a
-    value for TZ, ``has_repository`` says whether the project's root is one of git, and
-    ``is_versioned`` whether anything keeps its versions,
-    ``repository_above`` is the directory of the repository that the project is only a part of, ``passed_over`` that
-    of a repository or scaffold in the project that a session has made where the caller stands, ``former`` that of a
-    directory there that was a project of its own, ``alternates`` where else the repository takes objects from.
+    ``networks`` are those that this machine is in (CIDR), ``git`` is what git is told, ``time_zone`` a value for TZ.
+    ``has_repository`` says whether the project's root is that of a git repository, ``is_versioned`` whether any version
+    control is there. ``repository_above`` is the directory of the repository that the project is only a part of,
+    ``alternates`` are other places that the project's own takes objects from. Where the caller stands in the project,
+    ``passed_over`` has a repository or scaffold that a session has made, and ``former`` was a project of its own.
+
     ``sign_in`` is what signs in beside credentials in Claude's config, ``set_inside`` are the variables of sign-ins
-    that files which a session can write set. ``carried`` is what it gets of the user's hooks and servers, ``mounts``
-    what it sees beside the project, ``given`` what settings give it by name. ``published`` is where this machine finds
-    the session's ports, ``engine_port`` the one at which the engine listens, if it does. Where that ``shares_kernel``,
-    a file has the same inode in a container.
+    that are set in files which a session can write. ``carried`` is what the session gets of the user's hooks and
+    servers, ``mounts`` what it sees beside the project, ``given`` what settings give it by name. ``published`` is where
+    this machine finds the session's ports, ``engine_port`` the port at which the engine listens, or 0. If the engine
+    ``shares_kernel``, a file has the same inode in a container.
     """
 
     engine: EngineFacts = EngineFacts()
