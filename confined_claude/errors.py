@@ -41,15 +41,18 @@ class EngineError(ConfinedError):
     exit_code = ENGINE
 
 
+# What to do about a reason of the system's, by its number.
+HINTS = {
+    errno.ENOSPC: "Free some disk space and start again; nothing was changed.",
+    errno.EDQUOT: "Free some of your disk quota and start again; nothing was changed.",
+    errno.EACCES: "Give yourself the permission, or choose another directory.",
+    errno.EROFS: "Choose a directory on a file system that can be written.",
+}
+
+
 def system_error(verb: str, path: Path, error: OSError) -> ConfinedError:
     """Return the error "Cannot VERB PATH: REASON", with the hint that fits the system's reason."""
-    hints = {
-        errno.ENOSPC: "Free some disk space and start again; nothing was changed.",
-        errno.EDQUOT: "Free some of your disk quota and start again; nothing was changed.",
-        errno.EACCES: "Give yourself the permission, or choose another directory.",
-        errno.EROFS: "Choose a directory on a file system that can be written.",
-    }
-    hint = hints.get(error.errno or 0, "Check what is there and start again.")
+    hint = HINTS.get(error.errno or 0, "Check what is there and start again.")
     return ConfinedError(f"Cannot {verb} {path}: {error.strerror or error}.", hint)
 
 

@@ -216,6 +216,11 @@ def profile_data(host: Host) -> list[tuple[str, Location]]:
     return []
 
 
+def profile_names(host: Host) -> tuple[str, ...]:
+    """Return the names of the profiles that may have data in ``<data>``, the default one first."""
+    return (DEFAULT, *(name for name, _ in profile_data(host)))
+
+
 def in_profile(location: Location, profile: str) -> Location:
     """Return where a profile's own data are below ``location``; the default one's are there themselves."""
     return location if profile == DEFAULT else location.at(PROFILES, profile)

@@ -27,6 +27,7 @@ from .offer import HostConfig
 _SETTINGS_BYTES, _STATE_BYTES = 1 << 20, 64 << 20
 # It reaches the session in one variable, which may have 128 KiB.
 _MOST_BYTES = 100_000
+_TOO_LONG = "its definition is too long"
 _MOST_SHOWN = 120  # characters
 _VARIABLE = r"\$\{(\w+)(?::-([^}]*))?\}"
 # Variables of which a session has its own.
@@ -123,7 +124,7 @@ class HostSetup:
         elif not words:
             problems.append("it has neither a command nor a URL")
         if len(json.dumps(inside)) > _MOST_BYTES:
-            problems.append("its definition is too long")
+            problems.append(_TOO_LONG)
         digest = digest_of("server", name, definition)
         what = _what_server(definition, url if isinstance(url, str) else "", words, list(used))
         return Item(name, what, digest, inside, "; ".join(problems), tuple(scripts), program)
@@ -184,7 +185,7 @@ class HostSetup:
             inside["url"] = environment.reachable(url)
             does = f"sends what happens to {_site(url)}"
         if len(json.dumps(inside)) > _MOST_BYTES:
-            problem = "its definition is too long"
+            problem = _TOO_LONG
         digest = digest_of("hook", event, matcher, hook)
         what = f"{event}{f' of {matcher}' if matcher else ''}: {does}"
         return Item(f"hook-{digest[:8]}", what, digest, inside, problem, scripts, program, (event, matcher))

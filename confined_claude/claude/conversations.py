@@ -18,7 +18,6 @@ from ..fs.directory import Directory, Location
 from ..fs.lock import LONGER_THAN_STALE_SECONDS, lock_directory
 from ..host import Host
 from ..project import Project
-from ..state.profiles import DEFAULT
 from ..text import as_dict, escape, parse_json
 from ..workspace import (
     CLAUDE_CONFIG,
@@ -27,7 +26,7 @@ from ..workspace import (
     LENT_CONFIG,
     data_of,
     in_profile,
-    profile_data,
+    profile_names,
     shared_config,
 )
 from . import history
@@ -113,7 +112,7 @@ def carry_over(host: Host, move: Move, scope: ProjectScope) -> Iterator[str]:
     """
     old, new = data_of(host, Project(move.old).id), data_of(host, Project(move.new).id)
     try:
-        for name in (DEFAULT, *(name for name, _ in profile_data(host))):
+        for name in profile_names(host):
             before, now = in_profile(old, name), in_profile(new, name)
             for part in (CONVERSATIONS, CLAUDE_CONFIG, LENT_CONFIG):
                 if os.path.lexists(before.at(part).path):

@@ -18,7 +18,7 @@ from ..environment import cloud_in, is_of_connection
 from ..errors import ConfinedError
 from ..fs.directory import read_config
 from ..fs.identity import ways
-from ..host import Host
+from ..host import CLAUDE_CONFIG_DIR, Host
 from ..state import projects
 from ..state.store import records_of, state_of
 from ..system import CLAUDE_MANAGED
@@ -55,7 +55,7 @@ def read(host: Host, written: Iterable[Path] = (), managed: Path = CLAUDE_MANAGE
     problems: list[str] = []
     own = host.claude_config / SETTINGS
     places = cache(lambda: tuple(writable_by_sessions(host, written)))
-    if host.environ.get("CLAUDE_CONFIG_DIR") and (place := within(host.claude_config, places())):
+    if host.environ.get(CLAUDE_CONFIG_DIR) and (place := within(host.claude_config, places())):
         raise ConfinedError(
             f"CLAUDE_CONFIG_DIR is in {place}, where sessions can write: nothing of it can be trusted.",
             "Move that directory elsewhere, or unset the variable.",

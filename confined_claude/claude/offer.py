@@ -182,7 +182,7 @@ class HostConfig:
             walk.leave_out("/".join(path), f"it cannot be read: {error.strerror}")
 
     def _opened(self, parts: Parts) -> Directory:
-        return self._root.child(*parts) if parts else self._root.child(".")
+        return self._root.child(*parts or ["."])
 
     def _resolved(self, path: Parts) -> Parts:
         """Return where ``path`` leads, as ``_led_to`` does. Raises _Unusable also for what is nobody's to copy."""

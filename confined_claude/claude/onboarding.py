@@ -18,10 +18,11 @@ LEGACY_STATE = ".config.json"
 STATE_LOCK = f"{GLOBAL_STATE}.lock"
 BACKUPS = "backups"
 # Claude Code remembers an API key, approved or rejected, by its last characters.
-KEY_SUFFIX = 20
+KEY_SUFFIX, KEY_ANSWERS = 20, "customApiKeyResponses"
 _MOST_KEYS = 200  # one that is lent has a placeholder for each session
 # What begins so says that a notice was seen, hasSeenAutoDefaultNotice for instance.
 _SEEN = "hasSeen"
+_ANSWERED = "hasCompletedOnboarding"
 # The client (2.1.332) has room for one notice in its first screen. What it says there of its permission mode is in its
 # footer all the time; what there is to say of a session is not.
 _FIRST_NOTICE = "hasSeenAutoDefaultNotice"
@@ -51,20 +52,20 @@ def _onboarded(config: Directory, api_key: str, host_state: Callable[[], Any]) -
     state = parse_json(content) if content and content.strip() else {}
     if not isinstance(state, dict):
         return None
-    responses = as_dict(state.get("customApiKeyResponses"))
+    responses = as_dict(state.get(KEY_ANSWERS))
     approved = responses.get("approved")
     approved = approved if isinstance(approved, list) else []
     suffix = api_key[-KEY_SUFFIX:]
-    if state.get("hasCompletedOnboarding") is True and (not suffix or suffix in approved):
+    if state.get(_ANSWERED) is True and (not suffix or suffix in approved):
         return None
-    if state.get("hasCompletedOnboarding") is not True:
+    if state.get(_ANSWERED) is not True:
         seen = as_dict(host_state()).items()
         state |= {name: True for name, value in seen if name.startswith(_SEEN) and value is True}
         state[_FIRST_NOTICE] = True
-    state["hasCompletedOnboarding"] = True
+    state[_ANSWERED] = True
     if suffix and suffix not in approved:
         rejected = responses.get("rejected")
         rejected = [key for key in rejected if key != suffix] if isinstance(rejected, list) else []
         approved = [*approved, suffix][-_MOST_KEYS:]
-        state["customApiKeyResponses"] = {**responses, "approved": approved, "rejected": rejected}
+        state[KEY_ANSWERS] = {**responses, "approved": approved, "rejected": rejected}
     return state

@@ -258,7 +258,7 @@ def _read(config: Directory, path: str) -> bytes | None:
     """Return the content of a file of the config; None for anything else."""
     *parents, name = path.split("/")
     try:
-        with config.child(*parents) if parents else config.child(".") as directory:
+        with config.child(*parents or ["."]) as directory:
             return directory.read(name, _MOST_BYTES)
     except OSError:
         return None

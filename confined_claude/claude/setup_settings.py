@@ -9,6 +9,7 @@ from typing import Any
 
 from ..environment import is_of_connection
 from .host_commands import HostPaths, in_session
+from .host_settings import AWS_HELPER, AWS_REFRESH, GCP_REFRESH, KEY_HELPER
 
 # Commands that Claude Code runs for its screen: as the host's, with paths as they are inside.
 _COMMANDS = ("statusLine", "subagentStatusLine", "fileSuggestion")
@@ -16,14 +17,7 @@ _NOT_INSIDE = {
     "sandbox": "the container is the sandbox",
     "companyAnnouncements": "Claude shows one at random, and what there is to say of a session has its place",
     **dict.fromkeys(
-        (
-            "apiKeyHelper",
-            "awsAuthRefresh",
-            "awsCredentialExport",
-            "gcpAuthRefresh",
-            "otelHeadersHelper",
-            "proxyAuthHelper",
-        ),
+        (KEY_HELPER, AWS_REFRESH, AWS_HELPER, GCP_REFRESH, "otelHeadersHelper", "proxyAuthHelper"),
         "it is for this machine: each session is signed in anew",
     ),
 }

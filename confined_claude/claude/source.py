@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # What a command prints: one key, AWS credentials as JSON, or a secret of the user's, whose errors are never shown.
 KEY, AWS, SECRET = "key", "AWS credentials", "secret"
+BEFORE = "The session had the one from before."
 SECONDS = 30.0
 # How long Claude Code (2.1.332) uses a helper's key if CLAUDE_CODE_API_KEY_HELPER_TTL_MS does not say.
 _TTL_SECONDS = 300.0
@@ -194,7 +195,7 @@ class Renewal:
         try:
             before, self._value = self._value, work.result()
         except ConfinedError as error:
-            self.failure = f"{error.message} The session had the one from before."
+            self.failure = f"{error.message} {BEFORE}"
             self._due = time.monotonic() + min(self.source.ttl, _AGAIN_SECONDS)
             return None
         self.failure = ""

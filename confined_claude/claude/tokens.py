@@ -12,6 +12,7 @@ from ..host import Host
 from ..state import store
 from ..text import as_dict
 from .account import host_state
+from .onboarding import KEY_ANSWERS
 
 _FILE, _KEY, _LOCK = "tokens.json", "tokens", "tokens.lock"
 
@@ -55,5 +56,5 @@ def path(host: Host) -> Path:
 
 def refused_keys(host: Host) -> frozenset[str]:
     """Return the ends of the API keys that the user refused when the host's client asked."""
-    found = as_dict(as_dict(host_state(host)).get("customApiKeyResponses")).get("rejected")
+    found = as_dict(as_dict(host_state(host)).get(KEY_ANSWERS)).get("rejected")
     return frozenset(each for each in found if isinstance(each, str)) if isinstance(found, list) else frozenset()

@@ -54,7 +54,7 @@ def _files(host: Host, root: Path, answers: str) -> tuple[list[str], list[str]]:
     They are compared with what comes with the tool: where the answers lead to, nothing is read.
     """
     text = template.text_of(root / answers)
-    names = [*template.OWN_FILES, *([_TASKS] if template.answer("confined_claude_shim", text) == "true" else [])]
+    names = [*template.OWN_FILES, *([_TASKS] if template.answer(template.SHIM, text) == "true" else [])]
     versions = template.Versions()
     version = template.answer("_commit", text)
     with tempfile.TemporaryDirectory() as directory:

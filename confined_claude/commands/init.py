@@ -64,7 +64,7 @@ def init(host: Host, directory: str | None, *, defaults: bool) -> None:
     if asks:
         _allow(host, project, answers)
     print(f"The scaffold is in {project.root}. Start Claude Code there, confined, with:  confined-claude")
-    if not answers["confined_claude_shim"]:
+    if not answers[template.SHIM]:
         print(_OWN_TASKS, end="")
     if asks and answers.get("confined_claude_devcontainer"):
         from .export import export_devcontainer

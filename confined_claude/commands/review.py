@@ -21,6 +21,7 @@ from ..workspace import Workspace
 _MAX_FINDINGS = 200
 _LIMITS = report.Limits(lines=400, width=1000)
 _QUESTION = "[a]ccept, [r]{}, [l]ater or [q]uit? "
+_NOTHING_OPEN = "Nothing is open any more."
 _COLOURS = {"+": "32", "-": "31", "red": "1;31", "yellow": "1;33"}
 
 
@@ -72,7 +73,7 @@ def _remaining(found: Review, shown: Sequence[Finding]) -> Iterator[str]:
         yield f"Still open: {report.summarize(shown)}."
         yield "`confined-claude review` shows them."
     elif not found.findings:
-        yield "Nothing is open any more."
+        yield _NOTHING_OPEN
     yield from _also(found, shown)
 
 
@@ -130,7 +131,7 @@ def _one_by_one(workspace: Workspace, findings: Sequence[Finding]) -> list[Findi
                 still_open.remove(finding)
             except ConfinedError as error:
                 show(str(error))
-    show(f"Open: {report.summarize(still_open)}." if still_open else "Nothing is open any more.")
+    show(f"Open: {report.summarize(still_open)}." if still_open else _NOTHING_OPEN)
     return still_open
 
 

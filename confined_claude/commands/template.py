@@ -26,7 +26,7 @@ _ANSWERS = (f"{SCAFFOLD}/answers.yml", ".copier-answers.yml")
 OWN_FILES = tuple(f"{SCAFFOLD}/{name}" for name in ("config.toml", "config.schema.json", "Dockerfile"))
 # All that copier may make in a project.
 FILES = ("tasks.py", *_ANSWERS, *OWN_FILES)
-_MARK = "confined_claude_shim"
+SHIM = "confined_claude_shim"  # a question that no other template asks
 _BUNDLE = Path(__file__).parents[1] / "template.bundle"
 # Copier runs git in the project, and needs none of its hooks and monitors. What git says is read, so not translated.
 _QUIET_GIT = (("core.hooksPath", os.devnull), ("core.fsmonitor", "false"))
@@ -136,7 +136,7 @@ def place(host: Host) -> None:
 
 def answers_of(root: Path) -> str | None:
     """Return the name of the file in ``root`` with copier's answers for our scaffold; None if there is none."""
-    return next((name for name in _ANSWERS if _MARK in text_of(root / name)), None)
+    return next((name for name in _ANSWERS if SHIM in text_of(root / name)), None)
 
 
 def check_answers(root: Path) -> None:

@@ -20,7 +20,7 @@ from .. import signals
 from ..errors import EngineError
 from ..text import as_dict, parse_json
 from .context import address_in_use
-from .failures import SECONDS, no_answer, refused, unreachable
+from .failures import SECONDS, SEE_LOG_OR_RESTART, no_answer, refused, unreachable
 
 if TYPE_CHECKING:
     import subprocess
@@ -273,4 +273,4 @@ def parse_head(received: bytes) -> tuple[int | None, int | None, bytes]:
 
 
 def _broken(reason: str) -> EngineError:
-    return EngineError(f"The connection to the engine broke: {reason}.", "See its own log, or restart it.")
+    return EngineError(f"The connection to the engine broke: {reason}.", SEE_LOG_OR_RESTART)

@@ -20,7 +20,7 @@ from ..errors import EngineError
 from ..text import as_dict, parse_json
 from . import api, labels
 from .api import MISSING, UNLIMITED, Answer
-from .failures import NOT_UNDERSTOOD, SECONDS, refused
+from .failures import NOT_UNDERSTOOD, SECONDS, SEE_LOG, refused
 
 if TYPE_CHECKING:
     from .mount import FileInside
@@ -290,7 +290,7 @@ def exit_code(end: Answer) -> int:
     """Return the exit code in the answer of ``end_of``. Raises EngineError if the engine went away before."""
     code = as_dict(end.json()).get("StatusCode")
     if not isinstance(code, int):
-        raise EngineError("The connection to the engine broke, so the session has ended.", "See the engine's log.")
+        raise EngineError("The connection to the engine broke, so the session has ended.", SEE_LOG)
     return code
 
 

@@ -29,6 +29,8 @@ PODMAN_HINT = (
 # How long the engine may take for an answer.
 SECONDS = 60
 NOT_UNDERSTOOD = "its answer cannot be understood"
+SEE_LOG = "See the engine's log."
+SEE_LOG_OR_RESTART = "See its own log, or restart it."
 _UNREACHABLE = r"(?i)(cannot|failed to|trying to) connect to|error during connect|docker endpoint"
 # It is not seen at all; or it is on a file system that only its user may enter, as with FUSE, and NFS with root_squash.
 OTHER_FILES = (
@@ -151,4 +153,4 @@ def _permission_hint() -> str:
 
 def no_answer(seconds: float) -> EngineError:
     """Return the error for an engine that did not answer within ``seconds``."""
-    return EngineError(f"The engine did not answer within {seconds:.0f} s.", "See its own log, or restart it.")
+    return EngineError(f"The engine did not answer within {seconds:.0f} s.", SEE_LOG_OR_RESTART)

@@ -32,18 +32,18 @@ class Images:
         The engine is asked nothing more about an image that is not wanted, by its id and its names.
         """
         filters = json.dumps({"label": [f"{labels.KIND}={labels.IMAGE}"]})
-        with _understood("list its images"):
-            found = _asked("images/json", "list its images", filters=filters)
+        with _asking("list its images") as asked:
+            found = asked("images/json", filters=filters)
             return self._images(entry["Id"] for entry in found if is_wanted(entry["Id"], _names_of(entry)))
 
     def _images(self, names: Iterable[str]) -> list[Image]:
         """Return those of the images that there are."""
         images = []
-        with _understood("look for images"):
-            used = {container["ImageID"] for container in _asked("containers/json", "list its containers", all="1")}
+        with _asking("look for images") as asked:
+            used = {container["ImageID"] for container in asked("containers/json", all="1")}
             for name in names:
-                found = _asked(f"images/{name}/json", "look for images")
-                history = found and _asked(f"images/{name}/history", "look for images")
+                found = asked(f"images/{name}/json")
+                history = found and asked(f"images/{name}/history")
                 if history:
                     images.append(_image(found, history, is_used=found["Id"] in used))
         return images
@@ -52,9 +52,9 @@ class Images:
         """Return the layers, each as in ``Image.layers``, that other images of any owner have."""
         own = {image.id for image in images}
         chains: set[str] = set()
-        with _understood("list its images"):
-            for entry in _asked("images/json", "list its images"):
-                if entry["Id"] not in own and (found := _asked(f"images/{entry['Id']}/json", "list its images")):
+        with _asking("list its images") as asked:
+            for entry in asked("images/json"):
+                if entry["Id"] not in own and (found := asked(f"images/{entry['Id']}/json")):
                     chains.update(chains_of(found["RootFS"].get("Layers") or ()))
         return chains
 
@@ -64,7 +64,7 @@ class Images:
 
         doing = "look into an image"
         body = {"Image": identity, "Entrypoint": ["true"], "Cmd": ["true"]}
-        with _understood(doing):
+        with _asking(doing):
             created = api.ask("POST", "/containers/create", body=body)
             if created.status == MISSING:  # removed since it was listed
                 return None
@@ -131,21 +131,23 @@ def _usage(identity: str) -> Usage | None:
     return usage.of_answer(answer.json())
 
 
-def _asked(what: str, doing: str, **query: str) -> Any:
-    """Return the engine's answer; None if there is no such thing. Raises EngineError, and ValueError for nonsense."""
-    answer = api.ask("GET", f"/{what}", query)
-    if answer.status == MISSING:
-        return None
-    if (value := answer.checked(doing).json()) is None:
-        raise ValueError
-    return value
-
-
 @contextlib.contextmanager
-def _understood(doing: str) -> Iterator[None]:
-    """Raise EngineError for an answer that is not as the API has it."""
+def _asking(doing: str) -> Iterator[Callable[..., Any]]:
+    """Yield what asks the engine, and returns its answer; None if there is no such thing.
+
+    Raises EngineError if the engine refuses to be ``doing`` that, and for an answer that is not as the API has it.
+    """
+
+    def ask(what: str, **query: str) -> Any:
+        answer = api.ask("GET", f"/{what}", query)
+        if answer.status == MISSING:
+            return None
+        if (value := answer.checked(doing).json()) is None:
+            raise ValueError
+        return value
+
     try:
-        yield
+        yield ask
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise failures.refused(doing, f"{failures.NOT_UNDERSTOOD} ({type(error).__name__})") from None
 

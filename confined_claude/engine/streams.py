@@ -11,6 +11,7 @@ import time
 from ..background import Background
 from ..errors import EngineError
 from .api import Answer
+from .failures import SEE_LOG
 from .frames import Frames
 
 _PIECE = 1 << 16
@@ -61,9 +62,7 @@ class Streams:
                 for target, part in [(1, piece)] if self._terminal else frames.feed(piece):
                     _write(target, part)
         except ValueError:
-            raise EngineError(
-                "The engine sent something other than a container's output.", "See the engine's log."
-            ) from None
+            raise EngineError("The engine sent something other than a container's output.", SEE_LOG) from None
         finally:
             os.close(self._open)
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from ..fs.directory import Directory
+from ..project.boundaries import GIT_MARKS
 from ..text import folded
 from . import gitalternates, gitconfig, gitindex, gitrefs, gitstate
 from .repository import GITS_OWN, work_tree
@@ -32,8 +33,6 @@ _FANNED_OUT = re.compile(r"[0-9a-f]{2}")
 # The references beside `refs`, as is_root_ref in refs.c knows them; other files with such names are messages.
 _ROOT_REF = re.compile(r"(?:[A-Z_-]*_)?HEAD|AUTO_MERGE|BISECT_EXPECTED_REV|MERGE_AUTOSTASH|NOTES_MERGE_(?:PARTIAL|REF)")
 _HEAD = re.compile(rb"(?:ref:\s*)?refs/|[0-9a-f]{40}")
-# In a directory among those of submodules that is the git directory of one, or was.
-_MARKS = frozenset(("HEAD", "commondir", "config"))
 
 # The indexes that this process has parsed: the scan after a session meets most of those from before it again.
 _PARSED: dict[tuple[int, ...], gitindex.Index] = {}
@@ -166,7 +165,7 @@ class GitScan:
         """Scan the git directories of submodules, whose names may have slashes."""
         entries = self._entries(directory, path)
         names = {entry.name for entry in entries}
-        if names & _MARKS:
+        if names & GIT_MARKS:
             self.scan(directory, path)
             if is_git_directory(names) and not path.endswith("/modules"):
                 return  # else these names may be there to hide the others

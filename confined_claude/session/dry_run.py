@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from ..claude.source import Source
 from ..egress.endpoints import mask_config
@@ -101,11 +102,11 @@ def _prepare(workspace: Workspace, launch: Launch, guarded: Sequence[GuardPlan])
     if missing or copies:
         yield from ("", "# Placeholders for what is mounted but missing; a start removes them at its end.")
     if directories:
-        yield f"mkdir -m 700 -p {' '.join(quote(str(path)) for path in directories)}"
+        yield _make(*directories)
     for path in files:
         yield f"printf %s {quote(FILES[path.name].decode())} >{quote(str(path))}"
     for copy in copies:
-        yield f"mkdir -m 700 -p {quote(str(copy.mount.source.parent))}"
+        yield _make(copy.mount.source.parent)
         yield f"cp -R -P -p {quote(str(copy.original))} {quote(str(copy.mount.source))}"
 
 
@@ -116,7 +117,7 @@ def _stand_ins(workspace: Workspace) -> Iterator[str]:
     place = workspace.host.data / hiding.STAND_INS
     if not place.exists():
         yield from ("", "# What is mounted over what is hidden.")
-        yield f"mkdir -m 700 -p {quote(str(place))} && mkdir -m 555 {quote(str(place / hiding.DIRECTORY))}"
+        yield f"{_make(place)} && mkdir -m 555 {quote(str(place / hiding.DIRECTORY))}"
         yield f"install -m 444 /dev/null {quote(str(place / hiding.FILE))}"
 
 
@@ -126,14 +127,17 @@ def _sidecar(plan: SidecarPlan, program: str) -> Iterator[str]:
         "# The sidecar, which controls the network. It ends with the session, or after a minute without one.",
     )
     if plan.directory is not None:
-        directory = quote(str(plan.directory.path))
-        yield f"mkdir -m 700 -p {directory}"
-        yield f"printf %s {quote(mask_config(plan.config, MASK))} >{directory}/{CONFIG}"
+        yield _make(plan.directory.path)
+        yield f"printf %s {quote(mask_config(plan.config, MASK))} >{quote(str(plan.directory.path))}/{CONFIG}"
     if "--interactive" in plan.arguments:
         yield "# A start tells it by its standard input what it lends; here that is nothing."
     yield f"{_command(program, 'run', plan.arguments, plan.image)} </dev/null &"
     running = f"{program} inspect --format '{{{{.State.Status}}}}' {plan.name} 2>&1 | grep -q running"
     yield f"until {running}; do sleep 0.1; done"
+
+
+def _make(*directories: Path) -> str:
+    return f"mkdir -m 700 -p {' '.join(quote(str(path)) for path in directories)}"
 
 
 def _command(program: str, verb: str, arguments: Sequence[str], image: str) -> str:

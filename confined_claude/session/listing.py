@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..engine import containers, labels
+from ..engine.failures import SEE_LOG
 from ..errors import ConfinedError, EngineError
 from ..host import Host
 from ..project import Project
@@ -82,9 +83,7 @@ def _session(found: Mapping[str, Any], host: Host) -> Session:
             has_enter=labels.ENTER in known,
         )
     except (LookupError, ValueError, TypeError, AttributeError) as error:
-        raise EngineError(
-            f"The engine's list of containers cannot be read: {error!r}.", "See the engine's log."
-        ) from None
+        raise EngineError(f"The engine's list of containers cannot be read: {error!r}.", SEE_LOG) from None
 
 
 def project_for(host: Host, wanted: str | None) -> Project | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .. import signals, timing
 from ..claude import choosing
 from ..claude.sign_in import Chosen
-from ..claude.source import Renewal
+from ..claude.source import BEFORE, Renewal
 from ..egress.sidecar import Sidecar
 from ..errors import ConfinedError, EngineError
 from ..workspace import Workspace
@@ -18,8 +18,6 @@ from .launch import Launch
 
 if TYPE_CHECKING:
     from .given import Given
-
-_BEFORE = "The session had the one from before."
 
 
 class Renewals:
@@ -85,7 +83,7 @@ class Renewals:
 
         if value and not is_lendable(value):
             names = (one.name for one in self._lent if one.placeholder == placeholder)
-            self._refused[placeholder] = f"A newer value of {next(names, 'what is lent')} {NOT_LENDABLE} {_BEFORE}"
+            self._refused[placeholder] = f"A newer value of {next(names, 'what is lent')} {NOT_LENDABLE} {BEFORE}"
             return
         self._refused.pop(placeholder, None)
         self._lent = tuple(
@@ -122,4 +120,4 @@ class Renewals:
         yield from (renewal.failure for _, renewal in self._commands if renewal.failure)
         yield from self._refused.values()
         if self._lent != self._told:
-            yield f"What was renewed last has not reached the session's sidecar. {_BEFORE}"
+            yield f"What was renewed last has not reached the session's sidecar. {BEFORE}"

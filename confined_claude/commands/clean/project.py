@@ -25,7 +25,7 @@ from ...state.current import current_project
 from ...state.profiles import DEFAULT
 from ...state.store import LOCK, records_of, state_of
 from ...text import counted
-from ...workspace import CONVERSATIONS, LENT_CONFIG, data_of, in_profile, profile_data, scaffold_of, shared_config
+from ...workspace import CONVERSATIONS, LENT_CONFIG, data_of, in_profile, profile_names, scaffold_of, shared_config
 from . import sidecars, trash
 from .confirm import refuse_while_running
 from .plan import Item, Plan
@@ -147,7 +147,7 @@ class ProjectCleanup(NamedTuple):
         """
         if self.root is not None:
             data = data_of(self.host, self.id)
-            for name in (DEFAULT, *(name for name, _ in profile_data(self.host))):
+            for name in profile_names(self.host):
                 config = shared_config(self.host, name)
                 for each in (config, config.parent.at(LENT_CONFIG)):
                     yield name, each, in_profile(data, name).at(CONVERSATIONS)

@@ -165,5 +165,4 @@ def files(answers: Answers, host: Host, here: Project | None) -> Result:
 def root_directory(answers: Answers) -> Path | None:
     """Return the engine's own directory, if that is known and on this machine."""
     root = Path(str(answers.info.get("DockerRootDir") or ""))
-    has_own_disk = "Docker Desktop" in str(answers.info.get("OperatingSystem"))
-    return root if root.is_absolute() and root.is_dir() and not has_own_disk else None
+    return root if root.is_absolute() and root.is_dir() and not client.is_desktop(answers.info) else None

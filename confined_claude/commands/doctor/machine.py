@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -16,6 +17,7 @@ from ...claude.expiry import EXPIRED
 from ...claude.sign_in import CREDENTIALS_KIND
 from ...engine.failures import INSTALL_HINT
 from ...engine.image import Image
+from ...errors import HINTS
 from ...fs.directory import Location
 from ...host import Host, left_out, missing
 from ...image.recipe import ImageChain
@@ -107,10 +109,8 @@ def space(directory: Path, wanted: int = SOME_BYTES, must_be_writable: bool = Tr
     place = next(place for place in (directory, *directory.parents) if place.exists())
     disk = os.statvfs(place)
     if must_be_writable and not os.access(place, os.W_OK | os.X_OK):
-        hint = "Give yourself the permission, or choose another directory."
-        if disk.f_flag & os.ST_RDONLY:
-            hint = "Choose a directory on a file system that can be written."
-        return problem(f"{place} cannot be written", hint)
+        reason = errno.EROFS if disk.f_flag & os.ST_RDONLY else errno.EACCES
+        return problem(f"{place} cannot be written", HINTS[reason])
     free = disk.f_bavail * disk.f_frsize
     if disk.f_files and not disk.f_favail:
         return problem(f"no more files fit on the disk of {place}", "Delete some there.")

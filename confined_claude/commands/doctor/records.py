@@ -45,9 +45,8 @@ def project_config(here: Project, host: Host) -> Result:
     files = ProjectFiles.read(here.scaffold)
     try:
         resolve(None, files, {}, {}, partial(trust.is_trusted, records_of(host, here.id)))
-    except ReviewNeeded:
-        what = f"waits for your trust: {', '.join(request.what for request in files.requests())}"
-        return problem(what, "`confined-claude trust` shows what that means, and allows it if you agree.")
+    except ReviewNeeded as error:
+        return problem(f"waits for your trust: {', '.join(request.what for request in files.requests())}", error.hint)
     return ok(str(here.scaffold) if files.config or files.dockerfile else "the project has none: fine")
 
 
