@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import copy
 import gc
-import inspect
 import os
 import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-from invoke import Collection, Context, Exit, ParseError, Task, task
+from invoke import Argument, Collection, Context, Exit, ParseError, Task
 
-from . import signals
 from .commands.catalogue import COMMANDS, Command
-from .console import discard_output, open_streams, wrapped
-from .errors import INTERRUPTED, READER_GONE, USAGE, ConfinedError, explain_os_error
 
 __all__ = ["ns"]
 
-_NO_VALUE = re.compile("Flag <Argument: ([a-z_-]+).*> needed value.*")  # Invoke's words
+_NO_VALUE = "Flag <Argument: ([a-z_-]+).*> needed value.*"  # Invoke's words
 
 
 @contextlib.contextmanager
 def _reported() -> Iterator[None]:
     """End with a message and an exit code instead of a traceback."""
+    from . import signals
+    from .console import discard_output, open_streams, wrapped
+    from .errors import INTERRUPTED, READER_GONE, USAGE, ConfinedError, explain_os_error
+
     open_streams()
     # The command starts with Ctrl-C ending it at once; from here on there is something to clean up.
     signals.raise_at_ctrl_c()
@@ -48,38 +48,63 @@ def _reported() -> Iterator[None]:
         raise Exit(wrapped(f"confined-claude: {explain_os_error(error)}", sys.stderr), USAGE) from None
 
 
-def _task(item: Command) -> Task[Any]:
-    """Return the Invoke task of a command."""
+class CommandTask(Task[Any]):
+    """The Invoke task of a command."""
 
-    @functools.wraps(item.body)
-    def run_task(_context: Context, **flags: Any) -> None:
-        from .host import Host
+    def __init__(self, item: Command) -> None:
+        def run_task(_context: Context, **flags: Any) -> None:
+            from .host import Host
 
-        # Collecting garbage while importing, and looking for it once more at the end, takes a tenth of a short start.
-        gc.disable()
-        try:
-            with _reported():
-                code = item.body(Host.current(), **flags)
-        finally:
-            gc.freeze()
-            gc.enable()
-        if code is not None:
-            raise Exit(code=code)
+            # Collecting garbage while importing, and looking for it once more at the end, takes a tenth of a short
+            # start.
+            gc.disable()
+            try:
+                with _reported():
+                    code = item.body(Host.current(), **flags)
+            finally:
+                gc.freeze()
+                gc.enable()
+            if code is not None:
+                raise Exit(code=code)
 
-    parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-    parameters += [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in item.flags.items()
-    ]
-    run_task.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    made: Task[Any] = task(name=item.name, auto_shortflags=False, help=item.help, optional=["accept"])(run_task)
-    # Invoke asks the body for it, and copies every task with all that it has.
-    del made.__signature__  # type: ignore[attr-defined]
-    return made
+        run_task.__doc__ = item.body.__doc__
+        super().__init__(run_task, name=item.name, positional=())
+
+    def __deepcopy__(self, _memo: object) -> CommandTask:
+        """Return a shallow copy: Invoke copies each task, and nothing in these is changed."""
+        return copy.copy(self)
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:  # noqa: ARG002
+        """Return the flags of the command; none where the command line has no flag at all.
+
+        Invoke asks every task for them, and copies them all, for a list of the tasks as well: a quarter of what it
+        takes by itself.
+        """
+        if not _has_flags(sys.argv[1:]):
+            return []
+        item = COMMANDS[self.name]
+        return [
+            Argument(
+                names=(flag[2:],),
+                attr_name=name if "_" in name else None,
+                kind=str if item.flags[name] is None else bool,
+                default=item.flags[name],
+                optional=name == "accept",
+                help=item.help.get(name),
+            )
+            for flag, name in item.options.items()
+        ]
+
+
+def _has_flags(words: list[str]) -> bool:
+    """Return whether a command line of Invoke's has a flag before ``--``, other than one that asks for a list."""
+    own = words[: words.index("--")] if "--" in words else words
+    return any(word.startswith("-") and word not in ("--list", "-l") for word in own)
 
 
 def in_own_words(message: str) -> str:
     """Return what Invoke says about a flag that lacks its value in words for people; other messages as they are."""
-    return _NO_VALUE.sub(lambda found: f"--{found[1].replace('_', '-')} needs a value.", message)
+    return re.sub(_NO_VALUE, lambda found: f"--{found[1].replace('_', '-')} needs a value.", message)
 
 
 def _with_advice(error: BaseException) -> str:
@@ -87,6 +112,7 @@ def _with_advice(error: BaseException) -> str:
     import shlex
 
     from .command_line import rewrite
+    from .console import wrapped
 
     message = in_own_words(BaseException.__str__(error))
     hint = "For all tasks: inv --list    For the options of one: inv --help TASK"
@@ -103,4 +129,4 @@ def _with_advice(error: BaseException) -> str:
 if sys.argv[0].rpartition("/")[2] in ("inv", "invoke"):
     ParseError.__str__ = _with_advice  # type: ignore[method-assign]
 
-ns = Collection(*map(_task, COMMANDS.values()))
+ns = Collection(*map(CommandTask, COMMANDS.values()))

@@ -125,13 +125,15 @@ def test_a_list_may_be_given_in_several_flags() -> None:
         "doctor",
     ],
 )
-def test_a_plain_command_line_means_what_invoke_makes_of_it(words: str) -> None:
+def test_a_plain_command_line_means_what_invoke_makes_of_it(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["inv", *words.split()])
     parsed = command_line.parse(words.split())
     assert parsed is not None
     command, flags = parsed
     (context,) = Parser(contexts=tasks.ns.to_contexts()).parse_argv(words.split())
     assert command.name == context.name
-    values = {item.attr_name or item.name: item.value for item in context.args.values()}
+    # Without a flag the command has its own defaults.
+    values = context.as_kwargs or command.flags
     assert {**command.flags, **flags} == values
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from confined_claude import tasks
+from confined_claude.commands.catalogue import COMMANDS
 
 HEAVY = {
     "docker",
@@ -52,11 +54,46 @@ def test_answering_without_a_session_brings_in_nothing_heavy(words: list[str]) -
     assert modules & HEAVY == set()
 
 
-def test_invoke_copies_no_signatures_with_the_tasks() -> None:
-    """It copies each task with all that it has: a parameter for each flag takes as long as the rest of them."""
-    made = tasks.ns.tasks["run"]
-    assert not [value for value in vars(made).values() if isinstance(value, inspect.Signature)]
-    assert "network" in inspect.signature(made.body).parameters  # the control: where Invoke looks for them
+@pytest.mark.parametrize(
+    ("words", "has_flags"),
+    [
+        ("", False),
+        ("--list", False),
+        ("-l", False),
+        ("run", False),
+        ("claude.run status", False),
+        ("run -- --version", False),
+        ("run --yolo", True),
+        ("any-other-name --yolo -- fix", True),
+        ("-c other run", True),
+        ("--help run", True),
+        ("--complete -- inv run --", True),
+    ],
+)
+def test_invoke_builds_the_flags_of_tasks_only_for_a_command_line_that_has_some(
+    words: str, has_flags: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It builds and copies them for all tasks, at every call."""
+    monkeypatch.setattr(sys, "argv", ["inv", *words.split()])
+    found = {context.name: set(context.flags) for context in tasks.ns.to_contexts()}
+    assert set(found) == set(COMMANDS)
+    expected = {name: set(command.options) if has_flags else set() for name, command in COMMANDS.items()}
+    assert found == expected
+
+
+def test_inv_lists_the_tasks_without_the_settings(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parents[2] / "template/tasks.py", tmp_path)
+    listing = f"""
+import os
+from invoke.main import program
+os.chdir({str(tmp_path)!r})
+sys.argv[:] = ["inv", {{}}]
+try:
+    program.run()
+except SystemExit:
+    pass"""
+    assert not {"confined_claude.settings", "confined_claude.signals"} & imported_by(listing.format("'--list'"))
+    assert "confined_claude.settings" in imported_by(listing.format("'--help', 'run'"))  # the control
 
 
 def test_a_plain_command_line_does_without_invoke() -> None:

@@ -26,6 +26,12 @@ NETWORKS = {"internet", "allowlist", "none", "open"}
 FILES: set[str] = set()  # nothing: the shell's own are offered
 
 
+@pytest.fixture(autouse=True)
+def asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the command line of a shell that asks: without a flag, Invoke's tasks have none."""
+    monkeypatch.setattr(sys, "argv", ["confined-claude", "--complete"])
+
+
 def offered(*words: str) -> set[str]:
     *typed, word = words
     now = command_line.rewrite(typed) if typed else []
