@@ -78,6 +78,11 @@ def all_folded(names: Sequence[str]) -> list[str]:
     return joined.lower().split("\0") if names and joined.isascii() else list(map(folded, names))
 
 
+def starred(text: str) -> str:
+    """Return the pattern of fnmatch for ``text``, in which ``*`` stands for anything, and all else for itself."""
+    return re.sub(r"[\[?]", r"[\g<0>]", text)
+
+
 def repr_without(value: NamedTuple, *hidden: str) -> str:
     """Return the repr of a named tuple without the fields ``hidden``, which may hold secrets."""
     shown = (f"{name}={field!r}" for name, field in zip(value._fields, value, strict=True) if name not in hidden)

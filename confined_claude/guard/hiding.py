@@ -24,7 +24,7 @@ from ..fs.directory import Location
 from ..fs.spelling import as_listed
 from ..host import Host
 from ..project.mounts import overlap
-from ..text import escape, folded, named
+from ..text import escape, folded, named, starred
 from . import gitindex
 from .gitobjects import blob_id
 from .repository import Repository
@@ -147,7 +147,7 @@ def find(
             look(beyond, by_link=True)
 
     try:
-        look(patterns)
+        look(map(starred, patterns))
     except TooMuch:
         raise ConfinedError(
             f"{root} holds too much to search it for what `hide` names.", "Choose a smaller project, or hide less."
@@ -240,7 +240,7 @@ def _blob(root: Path, path: str, like: str) -> str:
 
 
 class _Patterns:
-    """The entries of ``hide``: names and paths, with a slash at the end for directories alone."""
+    """Patterns of fnmatch for names and paths, with a slash at the end for directories alone."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         split = [(folded(entry).strip("/").split("/"), entry.endswith("/")) for entry in patterns]

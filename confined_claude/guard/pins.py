@@ -17,6 +17,7 @@ from ..engine.mount import Mount
 from ..errors import ConfinedError, system_error
 from ..fs.directory import Directory, Location
 from ..project import Project
+from ..text import starred
 from .repository import Repository, submodules, work_tree, worktrees
 from .rules import VENV_MARK, Matcher
 
@@ -259,7 +260,8 @@ def _matching(directory: Path, name: str) -> list[Path]:
             names = sorted(opened.names())
     except OSError:
         return []
-    found = (directory / entry for entry in names if fnmatch.fnmatchcase(entry.lower(), name.lower()))
+    pattern = starred(name.lower())
+    found = (directory / entry for entry in names if fnmatch.fnmatchcase(entry.lower(), pattern))
     return [path for path in found if not path.is_symlink()]
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ..text import folded
+from ..text import folded, starred
 from .rule_table import OWN, RULES, SAFEGUARDS, Rule
 
 # The file that makes a directory a virtual environment of Python.
@@ -51,11 +51,12 @@ class Matcher:
             for text in rule.patterns:
                 *parents, name = folded(text).strip("/").split("/")
                 anchored = text.startswith("/")
+                parents = [starred(parent) for parent in parents]
                 for count, parent in enumerate(parents):
                     self._holders.append(_Pattern(tuple(parents[:count]), anchored, True, rule, order, parent))
                 pattern = _Pattern(tuple(parents), anchored, text.endswith("/"), rule, order, name)
                 if "*" in name:
-                    self._globs.append(pattern)
+                    self._globs.append(pattern._replace(name=starred(name)))
                 else:
                     self._exact.setdefault(name, []).append(pattern)
         # What a name that has one of them begins with, or else ends with. Most names have none: this tells it faster

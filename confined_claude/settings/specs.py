@@ -22,8 +22,9 @@ BASE = "debian:bookworm-slim"
 LATEST = "latest"  # of the setting `claude_version`
 ENGINE = "engine"  # of the setting `runtime`: its own default
 
-# A path from the project's root, `*` for any part of a name. It cannot name what the guard itself depends on.
-_PATH = r"(?!\.confined-claude(/|$)|\.git(/|$)|\*+(/|$))(?!(.*/)?\.\.?(/|$))[^/\s,]([^,\n]*[^,\s])?"
+# A path from the project's root, `*` for any part of a name: `**`, which is more elsewhere, would miss what it is to
+# protect or hide. It cannot name what the guard itself depends on.
+_PATH = r"(?!.*\*\*)(?!\.confined-claude(/|$)|\.git(/|$)|\*(/|$))(?!(.*/)?\.\.?(/|$))[^/\s,]([^,\n]*[^,\s])?"
 _PORT = r"(?!0)[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 # The last part of a name is never a number, so that no address in any notation passes for a name.

@@ -438,16 +438,16 @@ def test_a_value_that_is_none_of_the_settings(name: str, value: str, files: File
         assert name in error.message
 
 
-@pytest.mark.parametrize("name", ["protect", "writable"])
+@pytest.mark.parametrize("name", ["protect", "hide", "writable"])
 @pytest.mark.parametrize(
     "value",
     ["", "/etc", " a", "a ", "../a", "a/../b", "a/..", ".", "./a", ".git", ".git/config", ".confined-claude/x"]  # noqa: RUF005
-    + ["*", "**", "*/x", "a\\nb", "a,b"],
+    + ["*", "**", "*/x", "a/**", "a/**/b", "a\\nb", "a,b"],
 )
 def test_a_path_that_leads_out_or_opens_the_guard_itself_is_none(name: str, value: str, files: Files) -> None:
     error = files.error(user=f'{name} = ["fine", "{value}"]')
     assert f"{name} cannot be" in error.message
-    assert "a list of paths in the project" in error.hint
+    assert "paths in the project, * in a name" in error.hint
 
 
 HOSTS = (

@@ -64,10 +64,24 @@ def hidden(root: Path, *patterns: str) -> list[str]:
         ("y.pem/", []),
         ("b", ["a/b/"]),
         ("nothing", []),
+        ("app/[id]/x.key", ["app/[id]/x.key"]),
+        ("app/[*/x.key", ["app/[id]/x.key"]),
+        ("[id]", ["app/[id]/"]),
+        ("app/?d/x.key", []),
     ],
 )
 def test_a_name_matches_anywhere_and_a_path_from_the_root(pattern: str, expected: list[str], root: Path) -> None:
-    for path in (".env", ".env.local", "a/b/.ENV", "deploy/keys/x.pem", "y.pem", "env"):
+    for path in (
+        ".env",
+        ".env.local",
+        "a/b/.ENV",
+        "deploy/keys/x.pem",
+        "y.pem",
+        "env",
+        "app/[id]/x.key",
+        "app/id/x.key",
+        "app/i/x.key",
+    ):
         put(root / path)
     assert hidden(root, pattern) == expected
 

@@ -260,14 +260,18 @@ def test_what_the_user_protects_and_opens_is(root: Path) -> None:
         ".vscode/tasks.json",
         ".vscode/x",
         ".envrc",
+        "app/[id]/x.sh",
+        "app/i/x.sh",
     ):
         put(root / path)
-    pins = planned(root, ("deploy", "conf/*.d"), (".vscode/tasks.json", "deploy/log", ".envrc", "nowhere"))
-    assert names(pins.read_only, root) == {"deploy", "conf/a.d", ".vscode"}
+    pins = planned(
+        root, ("deploy", "conf/*.d", "app/[*/x.sh"), (".vscode/tasks.json", "deploy/log", ".envrc", "nowhere")
+    )
+    assert names(pins.read_only, root) == {"deploy", "conf/a.d", ".vscode", "app/[id]/x.sh"}
     assert names(pins.writable, root) == {".vscode/tasks.json", "deploy/log"}
     assert_nothing_can_be_moved(root, pins)
     writable = {mount.target for mount in mounts(root, pins) if not mount.read_only}
-    assert writable == {str(root / name) for name in ("conf", ".vscode/tasks.json", "deploy/log")}
+    assert writable == {str(root / name) for name in ("app", "app/[id]", "conf", ".vscode/tasks.json", "deploy/log")}
 
 
 @pytest.mark.parametrize("writable", [".gi*", ".git*/config", ".GIT", ".Confined-Claude", ".confined-c*", ".*/config"])
