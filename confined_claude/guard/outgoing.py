@@ -197,7 +197,9 @@ class Outgoing:
         # It has no boundary where there are no new commits, and where all of the history is new.
         nothing = self._git("hash-object", "-t", "tree", "--stdin", is_local=True).strip()
         base = old or (known or nothing if walked else new)
-        logged = self._git("log", "-z", "--format=%h %s", new, *_TIPS, is_local=True)
+        # Another branch of the remote may have them already: this one gains them all the same.
+        gained = ("--not", old) if old else _TIPS
+        logged = self._git("log", "-z", "--format=%h %s", new, *gained, is_local=True)
         changed = self._git("diff-tree", *_COMPARED, "--numstat", base, new, is_local=True)
         files = tuple(tuple(record.split("\t", 2)) for record in changed.split("\0") if record)
         # What one commit adds and a later one takes away is published all the same, and can be pushed by itself next.

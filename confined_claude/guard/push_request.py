@@ -107,8 +107,8 @@ class Finding(NamedTuple):
 class Change(NamedTuple):
     """What an update does to the remote, which has ``old`` there, or nothing if that is empty.
 
-    ``commits`` are the new ones, a line each; ``files`` are lines added, lines deleted and the path; ``passing`` are
-    those that only an earlier commit has touched; ``findings`` are of both.
+    ``commits`` are those that it gains, a line each; ``files`` are lines added, lines deleted and the path; ``passing``
+    are those that only an earlier commit has touched; ``findings`` are of both.
     """
 
     update: Update

@@ -27,6 +27,7 @@ def repository(user: User, place: Path, served: Forge) -> Path:
     (user.home / ".gitconfig").write_text(GITCONFIG + helper(served))
     project = user.folder(own_name(place))
     (project / ".gitignore").write_text(".confined-claude/\n")
+    (project / ".gitattributes").write_text("* text=auto\n")
     user.git(project, "init", "--quiet", "--initial-branch=main")
     user.git(project, "add", "--all")
     user.git(project, "commit", "--quiet", "--message=one")

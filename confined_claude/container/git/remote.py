@@ -21,10 +21,15 @@ SOCKET = "/run/confined-claude-ports/push"
 _GONE = "this session can no longer ask for pushes; start a new one"
 
 
-def _git(*words: str, stdin: str = "") -> list[str]:
+def _printed(*words: str, stdin: bytes = b"") -> bytes:
+    """Return what git prints of the objects as they are; nothing if it fails."""
+    done = subprocess.run([GIT, "--no-replace-objects", *words], input=stdin, capture_output=True, check=False)
+    return done.stdout if done.returncode == 0 else b""
+
+
+def _git(*words: str) -> list[str]:
     """Return the lines that git prints; none if it fails."""
-    done = subprocess.run([GIT, *words], input=stdin, capture_output=True, text=True, check=False)
-    return done.stdout.splitlines() if done.returncode == 0 else []
+    return _printed(*words).decode("utf-8", "replace").splitlines()
 
 
 class Remote:
@@ -73,10 +78,25 @@ class Remote:
             yield from (f"error {ref} {_GONE}" for ref in left)
 
     def _send_pack(self, sock: socket.socket, objects: list[str]) -> None:
-        revisions = [*objects, "--not", *self.known.values()]
-        words = [GIT, "pack-objects", "--revs", "--stdout", "--delta-base-offset", "--quiet"]
+        revisions = "\n".join([*objects, *(f"^{oid}" for oid in self.known.values()), ""]).encode()
+        listed = _printed("rev-list", "--objects", "--boundary", "--stdin", stdin=revisions).splitlines()
+        lines = [line for line in listed if not line.startswith(b"-")]
+        for boundary in (line[1:].decode() for line in listed if line.startswith(b"-")):
+            lines += _attributes(boundary)
+        words = [GIT, "pack-objects", "--stdout", "--delta-base-offset", "--quiet"]
         with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=sock.fileno()) as packing:
-            packing.communicate("\n".join([*revisions, ""]).encode())
+            packing.communicate(b"\n".join([*lines, b""]))
+
+
+def _attributes(commit: str) -> Iterator[bytes]:
+    """Yield the ids of the .gitattributes files in a commit that the remote has.
+
+    git refuses a pack with the directory of one and without the file, which it checks too.
+    """
+    for entry in _printed("ls-tree", "-r", "-z", "--full-tree", commit).split(b"\0"):
+        about, _, path = entry.partition(b"\t")
+        if b" blob " in about and path.rpartition(b"/")[2].lower() == b".gitattributes":
+            yield about.split(b" ")[2]
 
 
 def _answers(sock: socket.socket) -> Iterator[str]:

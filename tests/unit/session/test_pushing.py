@@ -320,6 +320,20 @@ def test_the_first_push_to_an_empty_remote(ground: Ground, answer: Answer) -> No
     assert ground.forge.refs("empty.git") == {"refs/heads/main": ground.git("rev-parse", "main")}
 
 
+def test_attributes_that_the_remote_has_are_checked_too(ground: Ground) -> None:
+    """git's checks ask for the `.gitattributes` of each directory that a push changes, of no other file."""
+    for place in ("", "src/", "src/a b/"):
+        ground.commit(f"{place}.gitattributes", f"{place.strip('/') or '*'} text\n")
+    subprocess.run(["git", "-C", ground.root, "push", "--quiet", "origin", "main"], check=True)
+    ground.commit("src/a b/file")
+    ground.git("rm", "--quiet", "src/.gitattributes")
+    new = ground.commit()
+    with ground.session("agent/*") as pushes:
+        ground.must_push("origin", "HEAD:agent/x")
+        assert not pushes.failed
+    assert ground.forge.refs("app.git")["refs/heads/agent/x"] == new
+
+
 def test_a_remote_that_is_ahead_is_not_overwritten(ground: Ground, answer: Answer) -> None:
     theirs = ground.commit(subject="Theirs")
     subprocess.run(["git", "-C", ground.root, "push", "--quiet", "origin", "main"], check=True)
@@ -407,6 +421,14 @@ def test_what_one_commit_adds_and_the_next_removes_is_shown(ground: Ground, answ
     again = is_asked_for(ground, answer, f"{evil}:refs/heads/agent/b")
     assert (f"yellow: {file}" in again) == (file == WORKFLOW)
     assert ("refs/heads/agent/b" in ground.forge.refs("app.git")) == (file == PLAIN)
+
+
+def test_what_a_branch_gains_is_shown_though_another_one_of_the_remote_has_it(ground: Ground, answer: Answer) -> None:
+    new = ground.commit(subject="Pushed before")
+    assert is_asked_for(ground, answer, f"{new}:refs/heads/agent/a") == ""
+    shown = is_asked_for(ground, answer, f"{new}:refs/heads/main")
+    assert "1 commit:" in shown
+    assert "Pushed before" in shown
 
 
 @pytest.mark.parametrize("file", [WORKFLOW, PLAIN])
