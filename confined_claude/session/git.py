@@ -16,9 +16,11 @@ from typing import NamedTuple
 
 from ..fs.directory import Location
 from ..guard import repository
+from ..guard.gitaddresses import Variables
 from ..guard.gitconfig import is_harmless
 from ..guard.gitincludes import Place, resolved
 from ..guard.gitsettings import expanded, read_variables
+from ..guard.push_request import masked
 from ..host import SAFE_GIT_KEYS, GitVariable, Host
 from ..settings import Settings
 from ..settings.specs import NEVER
@@ -54,11 +56,29 @@ class SessionGit(NamedTuple):
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables of a session for git."""
-        pairs = dict(enumerate(self.overrides[:_MAX_OVERRIDES]))
-        keys = {f"GIT_CONFIG_KEY_{number}": key for number, (key, _) in pairs.items()}
-        values = {f"GIT_CONFIG_VALUE_{number}": value for number, (_, value) in pairs.items()}
-        return {**self.environment, **({"GIT_CONFIG_COUNT": str(len(pairs)), **keys, **values} if pairs else {})}
+        """The variables of a session for git, without its ``secrets``."""
+        return {**self.environment, **_numbered(self._sorted[0])}
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """Those that come after the others, if there are any: the address in them may have a password."""
+        public, secret = self._sorted
+        return _numbered((*public, *secret), len(public)) if secret else {}
+
+    @property
+    def _sorted(self) -> tuple[Variables, Variables]:
+        """The overrides without a password, and the others. None of them has to come after another."""
+        both: tuple[list[tuple[str, str]], list[tuple[str, str]]] = ([], [])
+        for key, value in self.overrides[:_MAX_OVERRIDES]:
+            both[value in self.pushes and masked(value) != value].append((key, value))
+        return both
+
+
+def _numbered(pairs: Variables, first: int = 0) -> dict[str, str]:
+    """Return the variables by which git takes (key, value) ``pairs``, without those before the ``first``."""
+    keys = {f"GIT_CONFIG_KEY_{number}": key for number, (key, _) in enumerate(pairs) if number >= first}
+    values = {f"GIT_CONFIG_VALUE_{number}": value for number, (_, value) in enumerate(pairs) if number >= first}
+    return {"GIT_CONFIG_COUNT": str(len(pairs)), **keys, **values} if pairs else {}
 
 
 def plan_git(host: Host, root: Path, settings: Settings) -> SessionGit:

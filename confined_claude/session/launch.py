@@ -171,7 +171,7 @@ def plan_launch(
     secret = _without(secret, egress.environment)
     given = {} if facts.given is None else _allowed_beside(sign_in, facts.given.variables)
     files = {} if facts.given is None else facts.given.files
-    variables = {**given, **secret}
+    variables = {**given, **secret, **facts.git.secrets}
     terminal = facts.stdin_is_terminal and facts.stdout_is_terminal
     launch = Launch(
         key=key,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from forge import Forge, forge, helper
+from forge import PASSWORD, USER, Forge, forge, helper
 from helpers import GITCONFIG, User, own_name, wait_until
 from terminals import terminal
 
@@ -38,6 +38,8 @@ def repository(user: User, place: Path, served: Forge) -> Path:
 
 @pytest.mark.parametrize(("network", "git"), [("internet", "guarded"), ("none", "isolated")])
 def test_a_push_that_its_user_agrees_to(user: User, repository: Path, served: Forge, network: str, git: str) -> None:
+    sign_in = f"{USER}:{PASSWORD}@" if git == "isolated" else ""
+    user.git(repository, "remote", "set-url", "origin", f"{served.address.replace('://', f'://{sign_in}')}/app.git")
     script = "echo a >a; git add a; git commit -qm Two; git push origin main; echo code $?"
     script += "; git rev-parse HEAD origin/main | uniq | wc -l"
     words = ("confined-claude", "shell", "--push", "ask", "--network", network, "--git", git)

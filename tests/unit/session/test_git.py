@@ -217,6 +217,23 @@ def test_settings_of_the_repository_that_name_programs_of_the_host(
     assert dict(told(host, root, text).overrides[1:]) == overrides
 
 
+def test_a_password_in_the_address_of_a_remote_is_not_in_what_the_engine_shows(host: Host, root: Path) -> None:
+    plain, secret = "https://forge.example/x", "https://someone:made-up@forge.example/x"
+    text = "".join(f'[remote "{name}"]\n\turl = {url}\n' for name, url in (("secret", secret), ("plain", plain)))
+    found = told(host, root, text, settings=Settings(push="ask"))
+    assert "made-up" not in str(found.variables)
+
+    def pushed_to(name: str, **more: str) -> str:
+        environ = {**variables(host), **found.variables, **more}
+        words = ("git", "remote", "get-url", "--push", name)
+        return subprocess.run(words, cwd=root, env=environ, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert [pushed_to(name) for name in ("secret", "plain")] == [secret, f"confined-claude::{plain}"]
+    both = [pushed_to(name, **found.secrets) for name in ("secret", "plain")]
+    assert both == [f"confined-claude::{secret}", f"confined-claude::{plain}"]
+    assert SessionGit(pushes=(plain,)).secrets == {}
+
+
 @pytest.mark.parametrize("settings", [Settings(packages=("git-delta",)), Settings(base="debian:trixie-slim")])
 def test_a_session_has_the_programs_that_its_packages_name_and_maybe_filters(
     settings: Settings, host: Host, root: Path

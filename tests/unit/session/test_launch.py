@@ -238,8 +238,12 @@ def test_the_container_is_confined_by_its_arguments(tmp_path: Path, host: Host) 
 
 def test_no_secret_is_among_the_arguments(tmp_path: Path, host: Host) -> None:
     host = host._replace(environ={"ANTHROPIC_API_KEY": "sk-made-up", "HTTPS_PROXY": "http://u:made-up-pw@p.invalid"})
-    plan = planned(tmp_path / "app", host, Settings(network="open"))
+    url = "https://u:made-up@forge.example/x"
+    git = SessionGit(overrides=(("url.x::y.insteadOf", url), ("a.b", "c")), pushes=(url,))
+    plan = planned(tmp_path / "app", host, Settings(network="open", push="ask"), git=git)
     assert all(b"made-up" in file.content for file in plan.private)
+    assert plan.environment["GIT_CONFIG_COUNT"] == "1"
+    assert (plan.variables["GIT_CONFIG_COUNT"], plan.variables["GIT_CONFIG_VALUE_1"]) == ("2", url)
     assert len(plan.private) == 2
     assert not [word for word in plan.create_arguments("x") if "made-up" in word]
 
