@@ -167,7 +167,7 @@ _PLAIN = frozenset((*SIGN_IN, "ANTHROPIC_CUSTOM_HEADERS", "CLAUDE_CODE_API_KEY_H
 
 
 def is_true(value: str | None) -> bool:
-    """Return whether Claude Code takes the value of a switch for yes."""
+    """Return whether Claude Code reads the value of a switch as yes."""
     return (value or "").lower() in ("1", "true", "yes", "on")
 
 
@@ -186,7 +186,7 @@ def is_of_connection(name: str) -> bool:
     return is_of_sign_in(name) or name in PROXIES
 
 
-# Whichever sign-in is used, these say how, where or through what; a cloud that is off has no more of a say.
+# Whichever sign-in is used, these say how, where or through what; a cloud that is turned off does not matter.
 _OF_EVERY_SIGN_IN = frozenset(
     (*_PLAIN, *PROXIES, "ANTHROPIC_BASE_URL", *(name for cloud in CLOUDS for name in (cloud.switch, cloud.skip)))
 )

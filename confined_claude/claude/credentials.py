@@ -19,7 +19,7 @@ from ..text import as_dict, parse_json, repr_without
 CREDENTIALS = ".credentials.json"
 OAUTH = "claudeAiOauth"  # the sign-in in them
 LIMIT_BYTES = 1 << 20
-# Claude Code (2.1.332) holds it whenever it writes its credentials, and takes it for stale after 15 s.
+# Claude Code (2.1.332) holds it whenever it writes its credentials, and considers it stale after 15 s.
 _CLAUDES_LOCK = ".storage-write.lock"
 _STALE_SECONDS = 15.0
 # What of the sign-in a session needs; the refresh token and MCP servers' tokens stay on the host.

@@ -20,9 +20,9 @@ _RUNNING_SECONDS = 15 * 60.0
 
 
 def remarks(theirs: HostSignIn, mine: Mapping[str, Any], now: float, *, is_running: bool = False) -> tuple[str, ...]:
-    """Return what is to be said at ``now`` (epoch seconds) of the end of a config's sign-in ``mine``.
+    """Return the lines on the end of a config's sign-in ``mine``, as of ``now`` (epoch seconds).
 
-    That is more at a start than while a session ``is_running``.
+    There are more at a start than while a session ``is_running``.
     """
     end = expiry(mine) / 1000
     if can_renew(mine) or not end:

@@ -78,7 +78,7 @@ class Follower:
         return Followed(theirs, mine, copied.decide(theirs, mine, record, address))
 
     def follow(self, config: Directory, *, from_host: bool = False) -> Followed:
-        """Do in ``config`` what is to be done when a session starts; return how things stand then.
+        """Bring ``config`` in line with the host when a session starts; return how things stand then.
 
         With ``from_host`` an own sign-in gives way as well. Raises ConfinedError where something cannot be written,
         and for a record of a newer version.
@@ -99,9 +99,9 @@ class Follower:
         return followed
 
     def follow_on(self, *, removes: bool) -> Followed | None:
-        """Do what is to be done while sessions run; return how things stand then, None if that must wait.
+        """Bring the config in line while sessions run; return how things stand then, None if that must wait.
 
-        A copy goes with the host's sign-in only if ``removes``. Of all sessions with this config one does it. Raises
+        A copy goes with the host's sign-in only if ``removes``. One of all sessions with this config does it. Raises
         OSError and ConfinedError where it cannot be done.
         """
         with self._state.make() as state, Lock.make(state, _LOCK) as lock, self._location.open() as config:

@@ -50,7 +50,7 @@ class InSession(NamedTuple):
     def guarded(self) -> str:
         """The command, which does nothing where its program, or the script that an interpreter is to run, is missing.
 
-        Claude Code takes the failure of some hooks for a refusal: every call of a tool would be denied.
+        Claude Code treats the failure of some hooks as a refusal: every call of a tool would be denied.
         """
         if not self.program:
             return self.text

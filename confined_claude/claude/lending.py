@@ -34,7 +34,7 @@ class LentFollower(Follower):
         return self.look()
 
     def follow_on(self, *, removes: bool) -> Followed | None:
-        """Lend the host's access token of now; no more of it once it is signed out, if that ``removes`` it.
+        """Lend the host's current access token, and none once the host is signed out, if that ``removes`` it.
 
         Raises ConfinedError for a sign-in that cannot be read.
         """

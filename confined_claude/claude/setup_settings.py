@@ -1,4 +1,4 @@
-"""The user's ``settings.json`` as a container's config gets it, once. Pure, but for a look whether paths exist."""
+"""The user's ``settings.json`` as a container's config gets it, once. Pure, except for a look at paths."""
 
 from __future__ import annotations
 

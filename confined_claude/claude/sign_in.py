@@ -64,9 +64,10 @@ class SignIn(NamedTuple):
 class Chosen(NamedTuple):
     """What signs in beside credentials in Claude's own config.
 
-    ``kind`` is as in SignIn, empty if nothing does. ``environ`` is the caller's environment with no more of sign-ins
-    than what this one takes, ``inside`` are further variables for the session. ``source`` prints the credential.
-    ``is_lent`` says whether the session is lent the credential; ``placeholder`` stands for it there once there is one.
+    ``kind`` is as in SignIn, empty if nothing does. ``environ`` is the caller's environment with those variables of
+    sign-ins alone that this one takes, ``inside`` are further variables for the session. ``source`` prints the
+    credential. ``is_lent`` says whether the session is lent the credential; ``placeholder`` stands for it there once
+    there is one.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""``setup``: what of the user's own Claude setup sessions have, what not and why, and the decisions on it."""
+"""``setup``: which parts of the user's own Claude setup sessions have, which not and why, and the decisions on them."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from .clean.project import ProjectCleanup
 
 
 def plan(host: Host) -> Iterator[str]:
-    """Yield what of the engine goes. Raises ConfinedError while a session of this user runs."""
+    """Yield what is removed from the engine. Raises ConfinedError while a session of this user runs."""
     try:
         sessions = listing.sessions(host)
         if running := [session.name for session in sessions if session.is_up]:

@@ -55,7 +55,7 @@ def api(environ: Mapping[str, str]) -> tuple[str, int]:
 def host_of(url: str) -> str:
     """Return the host of a URL as an allowlist names it, with an unusual port.
 
-    It is empty in doubt, as a part of a password can look like one, and for what no allowlist can have.
+    It is empty if it may be a part of a password, and for what no allowlist can have.
     """
     try:
         parts = urlsplit(url)
@@ -107,7 +107,7 @@ def mask_config(config: str, mask: str) -> str:
 
 
 def pairs(variables: Mapping[str, str]) -> Iterator[tuple[str, int]]:
-    """Yield the (host, port) pairs in URLs; skip what is none."""
+    """Yield the (host, port) pairs in URLs; skip anything else."""
     for name, value in variables.items():
         try:
             parts = urlsplit(value if "://" in value else f"http://{value}")

@@ -74,7 +74,7 @@ def with_neighbours(answer: bytes) -> frozenset[int]:
 def routed(answer: bytes, interfaces: frozenset[int]) -> Iterator[str]:
     """Yield the networks in an answer to which routes lead through ``interfaces`` without a gateway.
 
-    With them are this machine's addresses, of which some are of none of its interfaces, as with cloud providers.
+    This machine's addresses are among them; some belong to no interface, as with cloud providers.
     Raises struct.error or ValueError if it is no answer.
     """
     for kind, body in _messages(answer):

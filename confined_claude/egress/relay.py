@@ -22,7 +22,7 @@ class Relay:
     """Listens at a socket for each of ``ports`` in the directory ``location``, which one session has, within the block.
 
     What connects there is connected to that port of this machine's loopback, and to nothing else. ``services`` are
-    what else the session has sockets for, by their names, and who serves each; ``files`` are to be there as well.
+    what else the session has sockets for, by their names, and who serves each; ``files`` are put there as well.
     """
 
     def __init__(

@@ -73,7 +73,7 @@ class Answer:
         return self._pieces.pop() if self._pieces else self.socket.recv(_PIECE)
 
     def send(self, content: bytes) -> None:
-        """Send all that there is to be sent to a stream. Raises EngineError."""
+        """Send ``content`` to a stream, and its end. Raises EngineError."""
         try:
             self.socket.sendall(content)
             self.socket.shutdown(socket.SHUT_WR)

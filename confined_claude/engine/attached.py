@@ -51,7 +51,7 @@ class Attached:
     def wait_until_started(self, seconds: float | None = None) -> None:
         """Return when it runs, or has done so. Raises EngineError if the engine does not start it.
 
-        Raises Unfinished if that is open after so many ``seconds``, if given.
+        Raises Unfinished if that is not known after ``seconds``, if given.
         """
         self._starting.result(seconds)
 
@@ -86,7 +86,7 @@ class Attached:
         return True
 
     def read(self, seconds: float = 0) -> bool:
-        """Read what it prints, to its end, but no longer than so many ``seconds``; return whether it goes on.
+        """Read what it prints, to its end, for at most ``seconds``; return whether it goes on.
 
         It must have started.
         """
@@ -118,7 +118,7 @@ class Attached:
             return True
 
     def remove(self, patience: float = 0) -> None:
-        """Remove it; before, it may end by itself for so many seconds. Raises EngineError."""
+        """Remove it; it has ``patience`` seconds to end by itself before. Raises EngineError."""
         # What the engine is still making cannot be removed yet.
         with contextlib.suppress(EngineError, Unfinished), self._starting.result(_STARTING_SECONDS):
             self.read(patience)

@@ -72,7 +72,7 @@ class Transcript:
         self._last = "it gave no reason"
 
     def add(self, line: str) -> Step | str | None:
-        """Return the step that begins with ``line``, or what a step puts out by it; None for anything else."""
+        """Return the step that begins with ``line``, or the output of a step in it; None for anything else."""
         if not line.strip():
             return None
         self._last = line

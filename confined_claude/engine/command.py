@@ -1,7 +1,7 @@
-"""The engine's command: where it is, and what stays its own: builds, and the way to an engine behind no unix socket.
+"""The engine's command: where it is, and what only it does: builds, and the way to an engine without a unix socket.
 
-That is the docker command, or podman for one of Podman's: docker knows nothing of its images, nor podman of Docker's
-engine.
+It is the docker command, or podman for Podman's engine: docker knows nothing of its images, nor podman of those of
+Docker.
 """
 
 from __future__ import annotations

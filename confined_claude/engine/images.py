@@ -159,7 +159,7 @@ def _counts(info: Mapping[str, Any]) -> bool:
 
 
 def _names_of(found: Mapping[str, Any]) -> list[str]:
-    # Podman has what was built here under the name of a registry that is none.
+    # Podman puts localhost before the name of what was built here, as if that were a registry.
     return [name.removeprefix("localhost/") for name in found["RepoTags"] or () if name != "<none>:<none>"]
 
 
@@ -177,7 +177,7 @@ def _image(found: Mapping[str, Any], history: Sequence[Mapping[str, Any]], *, is
 
 
 def _epoch(text: str) -> float:
-    """Return a time as the engine writes it in seconds since 1970; 0 for one that is none, or before that."""
+    """Return a time that the engine writes, in seconds since 1970; 0 for anything else, or an earlier time."""
     from datetime import datetime, timezone
 
     try:

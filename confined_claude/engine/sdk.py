@@ -12,7 +12,7 @@ from docker import auth, utils
 def request_of(name: str) -> tuple[dict[str, str], list[str]]:
     """Return the query and the header lines that have an engine fetch the image ``name``.
 
-    A sign-in that cannot be read is none, as it is for the docker command: what lacks it, the registry says.
+    A sign-in that cannot be read counts as none, as for the docker command: the registry says what is missing.
     """
     repository, tag = utils.parse_repository_tag(name)
     query = {"fromImage": repository, "tag": tag or "latest"}

@@ -323,7 +323,7 @@ def read_config(path: Path, limit: int = 1 << 20) -> str | None:
 
 
 def _open_file(name: str | Path, flags: int, directory: int | None = None) -> int:
-    """Open a regular file without ever waiting for one that is none. Raises OSError for anything else."""
+    """Open a regular file. Raises OSError for anything else, without waiting for it."""
     fd = os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     if stat.S_ISREG(os.fstat(fd).st_mode):
         return fd

@@ -18,7 +18,7 @@ from .directory import PRIVATE, Directory, Location
 
 _TRASH = re.compile(r"\.removed-[0-9a-f]{12}")
 _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
-# What is deeper is moved up before it is deleted, so that only so many directories are open at once.
+# What is deeper is moved up before it is deleted, so that no more directories are open at once.
 _DEEPEST = 24
 _ATTEMPTS = 8
 _LONGEST_PATH = 200

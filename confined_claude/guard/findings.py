@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # Later findings come without contents, each of which may be 64 KiB.
 _MAX_CONTENT_BYTES = 8 << 20
-# A yellow finding is older once so many sessions have ended after the one that left it.
+# A yellow finding is older once this many sessions have ended after the one that left it.
 OLDER_AFTER = 3
 
 

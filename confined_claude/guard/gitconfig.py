@@ -104,7 +104,7 @@ def decode(raw: bytes) -> str:
 
 # The harmless settings: none of them can run a program, include a file or lead git elsewhere. All others are harmful.
 
-# Git takes the name of a remote without a URL for a path: hence no slash in it, and no colon of a remote helper.
+# Git reads the name of a remote without a URL as a path: hence no slash in it, and no colon of a remote helper.
 _REMOTE = r"(?!.*\.\.)\w[\w.+-]*"
 _LABEL = r"(?!.*\.\.)[^\x00-\x1f\x7f:]+"
 _HOST = r"(?:[A-Za-z0-9_][\w.+~%:-]*@)?(?:[A-Za-z0-9][\w.-]*|\[[0-9A-Fa-f:.]+\])"
@@ -186,7 +186,7 @@ def is_local_origin(key: str, value: str) -> bool:
 def stray_remotes(variables: Iterable[tuple[str, str]]) -> list[str]:
     """Return the remotes that harmless variables use although none gives their URL.
 
-    Git takes such a name for a path: a push to the remote "evil" runs the hooks of the repository in the directory
+    Git reads such a name as a path: a push to the remote "evil" runs the hooks of the repository in the directory
     "evil". ``variables`` are those of all config files of a repository.
     """
     named, known = set(), set()

@@ -164,7 +164,7 @@ def without_marks(index: bytes, starts: Iterable[int], hash_size: int = 20) -> b
 
 
 def _check_header(index: bytes, hash_size: int) -> tuple[int, int]:
-    """Return the version and the number of entries of an index. Raises ValueError if it is none."""
+    """Return the version and the number of entries of an index. Raises ValueError for anything else."""
     if len(index) < _HEADER.size + hash_size:
         raise ValueError("too short for a git index")
     signature, version, count = _HEADER.unpack_from(index)

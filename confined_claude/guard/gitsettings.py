@@ -25,7 +25,7 @@ MAX_DEPTH = 10  # of includes: git's own bound
 # More are not looked at. A session that makes more has made settings that are red.
 _MAX_HOOKS = 200
 _MAX_VARIABLES = 1000  # that act, and paths that they name
-_MAX_INCLUDED, _FILE_COST = 100_000, 1000  # variables of included files; a file counts as so many
+_MAX_INCLUDED, _FILE_COST = 100_000, 1000  # variables of included files, and how many a file counts for
 _MAX_WORDS = 100
 _MAX_COMMAND = 4096  # characters
 # Git's own files, which are pinned and scanned anyway.

@@ -108,7 +108,7 @@ def plan_dry_run(workspace: Workspace, key: str, *, is_beside: bool = False) -> 
         recovery = Recovery() if records is None else plan_recovery(records, project)
         if any(finding.red for finding in recovery.findings):
             open_findings.refuse_red(project.shown(open_findings.still_open(recovery.findings, project)))
-        # A copy named by the key is none on record: no other session ever works on it.
+        # No copy on record is named by the key, and no other session ever works on that one.
         planned = plan(project, records, recovery.running, key)
     if is_beside or os.path.lexists(workspace.scaffold.path):
         return planned

@@ -110,11 +110,11 @@ def find(
     protected: Collection[Path] = (),
     passed: Collection[str] = frozenset(),
 ) -> Hidden:
-    """Return what ``patterns`` hide in the tree at ``root``, but for what is at the paths ``passed``.
+    """Return what ``patterns`` hide in the tree at ``root``, except at the paths ``passed``.
 
-    A link hides none of what is ``protected``: a session could have made it, for the next to find that empty. Nor does
-    anything hide Claude Code's settings, which may refuse something. Raises ConfinedError if that is too much, or
-    closed.
+    A link hides nothing that is ``protected``: a session could have made the link, so that the next one finds that
+    empty. Nothing hides Claude Code's settings either, which may refuse something. Raises ConfinedError if that is too
+    much, or closed.
     """
     files: list[str] = []
     directories: dict[str, None] = {}
@@ -225,7 +225,7 @@ def names_held(root: Path, repository: Repository | None, files: Iterable[str]) 
 
 
 def _names_in_index(repository: Repository, files: Iterable[str]) -> dict[str, str]:
-    """Return what git's index has of ``files``: by path the name of the content. Nothing of an index in doubt."""
+    """Return what git's index has of ``files``: by path the name of the content. Nothing if the index is damaged."""
     index = Location(repository.own).read("index", _MAX_INDEX_BYTES)
     with contextlib.suppress(ValueError):
         return {} if index is None else gitindex.names_of(index, frozenset(files))

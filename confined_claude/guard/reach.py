@@ -40,7 +40,7 @@ _SCRIPTS = frozenset(
 # Of what programs only read. It counts where something names it that starts by itself.
 _DATA = frozenset("json jsonc json5 toml yaml yml ini cfg conf config env properties xml txt rc mk".split())
 _TEXTS = frozenset("md mdc rst adoc html css svg png jpg jpeg gif pdf lock csv iml".split())
-# Files of a rule that start nothing by themselves, or name what is none of their doing.
+# Files of a rule that start nothing by themselves, or name files that they do not start.
 _QUIET_SUFFIXES = _TEXTS | {"xml", "sublime-workspace", "code-snippets"}
 _QUIET = frozenset((".idea", ".vs", ".fleet", "launch.json", "extensions.json"))
 _NO_HOOKS = frozenset(("config", "config.worktree", "index", "HEAD", "commondir", "attributes"))

@@ -40,7 +40,7 @@ _LIMITS = Limits(lines=6, width=160)
 def report(findings: Sequence[Finding], who: str = "This session", also: Sequence[str] = ()) -> None:
     """Report on stderr, in one block, what ``who`` has left and the lines ``also``; nothing if there are neither.
 
-    What is yellow takes one line, or one for each tool beside what is red.
+    Yellow findings take one line, or one for each tool beside red ones.
     """
     red = [finding for finding in findings if finding.red]
     yellow = [finding for finding in findings if not finding.red]

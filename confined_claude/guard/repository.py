@@ -165,7 +165,7 @@ def worktrees(common: Path) -> tuple[Path, ...]:
 
 
 def parse_pointer(content: bytes) -> str | None:
-    """Return the path in a ``.git`` file, as git's setup.c reads it; None if it is none.
+    """Return the path in a ``.git`` file, as git's setup.c reads it; None for any other content.
 
     It is relative to the directory of that file, unless absolute.
     """

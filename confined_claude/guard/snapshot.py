@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 KEPT_BYTES = 64 << 10  # of the content of an item
-# Of the contents of all items. Later ones count by their digest alone, but for small ones: a path, say.
+# Of the contents of all items. Later ones count by their digest alone, except small ones such as a path.
 _MAX_CONTENT_BYTES = 8 << 20
 _SMALL_BYTES = 4 << 10
 MAX_SIZE = 64 << 20  # of a whole snapshot, in bytes

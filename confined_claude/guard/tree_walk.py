@@ -1,4 +1,4 @@
-"""A walk through a tree that sessions write, within bounds: what is hidden or looks like a secret is found by it."""
+"""A walk through a tree that sessions write, within bounds: it finds what is hidden, or looks like a secret."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def _blocks(bundle: Path) -> set[bytes]:
 
 
 def _bodies(blocks: Iterable[bytes]) -> set[bytes]:
-    """Return the base64 bodies, white space removed; what is none is left out."""
+    """Return the base64 bodies without white space; anything else is left out."""
     return {joined for block in blocks if re.fullmatch(_BASE64, joined := b"".join(block.split()))}
 
 

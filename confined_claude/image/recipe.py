@@ -154,7 +154,7 @@ def shared(claude_version: str = "", certificates: Iterable[str] = (), base: str
 
 
 def _context() -> Iterator[Path]:
-    """Yield the files of the build context, but for what only makes it a package for Python."""
+    """Yield the files of the build context, without those that only make it a Python package."""
     for directory, inner, names in os.walk(CONTEXT):
         inner[:] = [name for name in inner if name != "__pycache__"]
         files = (Path(directory, name) for name in names if not name.endswith(".pyc"))

@@ -41,7 +41,7 @@ def is_mark(name: str, names: Collection[str] | None) -> bool:
     """
     if name == SCAFFOLD:
         return names is None or not all(re.fullmatch(_OURS, name) for name in names)
-    if name == ".git":  # git passes over a directory that is none of its own
+    if name == ".git":  # git passes over a directory that is not a repository
         return names is None or not _FOLDED_GIT_MARKS.isdisjoint(map(folded, names))
     return name in REPOSITORIES and names is not None
 

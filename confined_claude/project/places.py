@@ -205,7 +205,7 @@ def _there(home: str, names: Iterable[str]) -> Iterator[tuple[str, str, bool]]:
 
 
 def _names_in(directory: str) -> Container[str]:
-    """Return the names in a directory as ``folded`` gives them: one list takes less than a look for each of them."""
+    """Return the names in a directory as ``folded`` gives them: one list is faster than a look for each."""
     with contextlib.suppress(OSError), os.scandir(directory) as entries:  # noqa: TID251 - as below
         names = {folded(entry.name) for entry in islice(entries, _MAX_ENTRIES)}
         return names if len(names) < _MAX_ENTRIES else _Any()

@@ -80,7 +80,7 @@ class Attachment:
         self._loop.after(_STUCK_SECONDS, lambda: self._pass_keys(False))
 
     def _resize(self, lines: int = 0, tries: int = 1) -> None:
-        """Give the session's terminal the size of this process's, with so many ``lines`` more."""
+        """Give the session's terminal the size of this process's, with ``lines`` added."""
         with contextlib.suppress(OSError, EngineError):  # a closed terminal, a session that ends
             size = os.get_terminal_size(sys.stdin.fileno())
             done = containers.resize(self._place, os.terminal_size((size.columns, max(1, size.lines + lines))))

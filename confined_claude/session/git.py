@@ -42,9 +42,9 @@ _MAX_OVERRIDES = 200  # an environment has bounds, a repository's settings have 
 class SessionGit(NamedTuple):
     """What git in a session has of the host.
 
-    ``settings`` and ``attributes`` are for the container's own files, which the repository's come after. ``overrides``
-    come after all. ``environment`` are the caller's variables that say who commits. ``pushes`` are the addresses of
-    remotes to which the session may ask for pushes.
+    ``settings`` and ``attributes`` are for the container's own files, before the repository's. ``overrides`` come last.
+    ``environment`` are the caller's variables that say who commits. ``pushes`` are the addresses of remotes to which
+    the session may ask for pushes.
     """
 
     settings: tuple[tuple[str, str], ...] = ()

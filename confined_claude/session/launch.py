@@ -253,7 +253,7 @@ def _allowed_beside(sign_in: Chosen, given: Mapping[str, str]) -> dict[str, str]
 def _mounts(
     workspace: Workspace, facts: HostFacts, key: str, egress: Egress, files: Iterable[str]
 ) -> tuple[Mount, ...]:
-    """Return the session's mounts. Raises ConfinedError for one where a secret is to be among its own ``files``."""
+    """Return the session's mounts. Raises ConfinedError for one at the path of a secret among its own ``files``."""
     ways = (*egress.relayed, *facts.git.pushes, *workspace.settings.ssh_agent)
     mounts = (*plan_mounts(workspace, facts.mounts), *relay_mounts(workspace, key, ways))
     targets = [mount.target for mount in mounts if mount.target != str(CONTAINER_HOME)]
@@ -287,7 +287,7 @@ def _sets_rules(settings: Settings, engine: EngineFacts, image: ImageChain, *, i
     """Return whether a session's entrypoint can be trusted with the rules of its network.
 
     It sets them with a capability and gives that up. The container keeps it in its configuration, from where `docker
-    exec` takes it for uid 0, so no session may be or become that. An image that a project has a say in could keep it.
+    exec` gives it to uid 0, so no session may be or become uid 0. An image that a project has a say in could keep it.
     """
     may_be_root = is_root or settings.sudo == "full"
     is_foreign = engine.has_foreign_runtime(settings.runtime)

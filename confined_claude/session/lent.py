@@ -20,7 +20,7 @@ _KIND = re.compile(r"github_pat_|gh[oprsu]_|sk-ant-[a-z]+[0-9]+-|sk-|npm_|pypi-|
 # git knows no other header for it.
 _BASIC = "authorization"
 _HEX = string.digits + "abcdef"
-# As a header holds it: no blank, and enough of it that no other word of a request is the same.
+# What a header can hold: no blank, and enough that no other word of a request is the same.
 _FEWEST = 8
 NOT_LENDABLE = "cannot be lent: it is not one word of 8 to 8192 characters."
 _VALUE = re.compile(rf"[!-~]{{{_FEWEST},8192}}")

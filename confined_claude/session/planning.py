@@ -43,8 +43,8 @@ _CONTINUES = frozenset(("-c", "--continue"))
 class Planned(NamedTuple):
     """A start that is planned: its ``launch``, and what that follows from.
 
-    ``workspace`` has no more of sign-ins in its environment than what is used, which is ``sign_in``. ``writable`` is
-    what the session writes beside its project.
+    ``workspace`` has only the sign-in in its environment that is used, which is ``sign_in``. ``writable`` is what the
+    session writes beside its project.
     """
 
     workspace: Workspace
@@ -98,7 +98,7 @@ def _at_its_conversation(workspace: Workspace, command: Sequence[str]) -> Worksp
 
 
 def signed_in(workspace: Workspace, chosen: Chosen | None = None) -> tuple[Workspace, Chosen]:
-    """Return ``workspace`` with no more of sign-ins in its environment than what is used, and what that is.
+    """Return ``workspace`` with only the sign-in in its environment that is used, and what that is.
 
     Both have the proxies that the docker command knows of.
 

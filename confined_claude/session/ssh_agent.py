@@ -121,7 +121,7 @@ def is_allowed(message: bytes) -> bool:
 
 
 def _messages(sock: socket.socket) -> Iterator[bytes]:
-    """Yield each message that comes, to the end. Raises OSError for what is none."""
+    """Yield each message that comes, to the end. Raises OSError for anything else."""
     with sock.makefile("rb") as source:
         while header := source.read(4):
             (size,) = struct.unpack(">I", header.ljust(4, b"\xff"))

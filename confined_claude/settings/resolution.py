@@ -107,7 +107,7 @@ class _Taken:
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
-    """Raise ConfinedError for a variable with the settings' prefix that is none: what it is to narrow stays wide."""
+    """Raise ConfinedError for a variable with the prefix that no setting has: what it should narrow stays wide."""
     known = {*OTHER_VARIABLES, *(spec.variable for spec in SPECS.values())}
     for name in environ:
         if name.startswith(PREFIX) and environ[name] and name not in known:

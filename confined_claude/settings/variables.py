@@ -82,7 +82,7 @@ def problem(entry: str) -> str:
 
 
 def _leads(name: str) -> bool:
-    """Return whether a variable for Claude Code's MCP servers is more than a switch or a number of its."""
+    """Return whether a variable for Claude Code's MCP servers is more than a switch or a number."""
     from ..environment import is_behaviour  # not for listing and completing the tasks
 
     return not is_behaviour(name, "1")

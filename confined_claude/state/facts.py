@@ -28,10 +28,10 @@ _MOST_PLACES = 256
 # 1: the engine has passed a check; before that there was none. 2: its default runtime.
 _VERSION = 2
 _SECCOMP = Path(containers.__file__).with_name("seccomp") / "profile.json"
-# As engines name the profile that is theirs by default, or none: one that somebody has written for an engine is kept.
+# How engines name their default profile, or none: a profile that somebody has written for an engine is kept.
 _REPLACEABLE = {f"name=seccomp,profile={name}" for name in ("default", "builtin", "unconfined")}
 
-# Runtimes that leave containers to this kernel and its networks, as the engines that have no other name them.
+# Runtimes whose containers use this kernel and its networks, as engines without any other name them.
 _ORDINARY = frozenset(("", "runc", "crun", "io.containerd.runc.v2"))
 
 # Raises ConfinedError for an engine that gave these answers to ``docker info`` and ``docker version``.

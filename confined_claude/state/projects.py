@@ -114,7 +114,7 @@ def projects(state: Location) -> list[Known]:
 
 
 def _known(directory: Directory, name: str) -> Known | None:
-    """Return the project whose records are the directory ``name``; None if that is none."""
+    """Return the project whose records are the directory ``name``; None if it has none."""
     try:
         with directory.child(name) as records:
             if {*records.names()} <= {LOCK}:  # a start that ended before there was anything to record
