@@ -26,6 +26,7 @@ _NOTES = """
 ## What is compared with what
 
 - **docker run** is a plain container of the same image with the same mount of the project, and none of our options.
+- **confined-claude** runs from modules that are compiled, as they are in an installation.
 - **Outside** is this machine's own system without a container: the image's files as a chroot, the project at the same
   path on the same disk, git without our wrapper. Both sides run the same programs, so the difference is all that a
   session adds. The figure for work is processor time, as in elapsed time other work on the machine would cover 3 %.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -54,6 +55,27 @@ def test_the_fastest_times_can_acquit_a_figure() -> None:
 def test_a_figure_without_limit_never_fails() -> None:
     figure = Figure("end", (9.0,), "s", goal=0.15)
     assert (figure.verdict, figure.has_failed) == ("goal missed", False)
+
+
+def test_no_module_is_compiled_while_it_is_measured(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("old = True\n")
+    importing = [sys.executable, "-B", "-v", "-c", "import package"]  # -B: as for a user that may not write there
+
+    def compiled() -> bool:
+        done = subprocess.run(importing, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return f"code object from {package}" in done.stderr  # what is read of a cache is in quotes
+
+    place.compile_package(package)
+    assert not compiled()
+    (package / "__init__.py").write_text("changed = True\n")
+    assert compiled()  # the control
+    place.compile_package(package)
+    assert not compiled()
+    (package / "broken.py").write_text("=")
+    with pytest.raises(RuntimeError):
+        place.compile_package(package)
 
 
 def test_what_is_compared_takes_turns_and_changes_places() -> None:
