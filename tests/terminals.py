@@ -79,9 +79,9 @@ class Terminal:
         self.read(0.3)
         return self.screen
 
-    def wait_for_either(self, *texts: str, seconds: float = 60) -> str:
+    def wait_for_either(self, *texts: str) -> str:
         """The first of ``texts`` that the screen shows."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + 60
         while True:
             for text in texts:
                 if text in self.screen:

@@ -18,12 +18,6 @@ ONE = {"accountUuid": "1", "organizationUuid": "o1", "emailAddress": "one@exampl
 TWO = {"accountUuid": "2", "organizationUuid": "o2", "emailAddress": "two@example.invalid"}
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    (tmp_path / "config").mkdir()
-    return tmp_path / "config"
-
-
 def name(directory: Path, state: Any) -> None:
     put(directory / ".claude.json", json.dumps(state))
 

@@ -25,12 +25,6 @@ DAMAGED = [b"{", b'{"numStartups": 3, "proj', b"[]", b"7", b"null", b'"x"', b"\x
 GOOD = {"numStartups": 3, "projects": {"/p": {}}}
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    (tmp_path / "config").mkdir()
-    return tmp_path / "config"
-
-
 def restored(config: Path) -> list[str]:
     with Location(config).open() as directory:
         return list(restore(directory))

@@ -25,6 +25,7 @@ from confined_claude.host import Host
 from confined_claude.workspace import shared_data
 
 from ..conftest import as_plain_user, full_disk, host_below, mode_of, tree
+from .test_credentials import put
 
 NESTED = {
     "CLAUDE.md": b"# me",
@@ -63,12 +64,6 @@ class Place:
 
     def left_out(self) -> dict[str, str]:
         return self.setup.offer().left_out
-
-
-def put(path: Path, content: Any) -> bytes:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    return path.read_bytes()
 
 
 @pytest.fixture

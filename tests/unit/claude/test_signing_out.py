@@ -24,12 +24,6 @@ KEY = {"primaryApiKey": "s3cret", "numStartups": 1}
 GOOD = {"numStartups": 3}
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    (tmp_path / "config").mkdir()
-    return tmp_path / "config"
-
-
 def removed(config: Path) -> bool:
     with Location(config).open() as directory:
         lines = list(remove_sign_in(directory))

@@ -149,10 +149,9 @@ class World:
             client.sendall(request)
             return received(client)
 
-    def get(self, *headers: str, path: str = "/", host: str = "") -> bytes:
+    def get(self, *headers: str, path: str = "/") -> bytes:
         lines = "".join(f"{header}\r\n" for header in headers)
-        host = host or self.target.authority
-        return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{lines}Connection: close\r\n\r\n".encode()
+        return f"GET {path} HTTP/1.1\r\nHost: {self.target.authority}\r\n{lines}Connection: close\r\n\r\n".encode()
 
     @property
     def refused(self) -> list[str]:

@@ -119,7 +119,7 @@ def few_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def dig(path: Path, depth: int, mode: int = 0o700) -> None:
+def dig(path: Path, depth: int, mode: int) -> None:
     """Make directories in each other, deeper than any path may be long, and a file at the bottom."""
     path.mkdir()
     directories = [Location(path).open()]

@@ -6,7 +6,6 @@ import hashlib
 import subprocess
 import time
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from confined_claude.guard import review
 from confined_claude.guard.report import Limits, difference
 
 from ..guarding import commit, git, made_repository, put
-from .test_guard import Place, place
+from .test_guard import Place, in_git, place
 
 __all__ = ["place"]
 ON = "on a branch: it acts once that is merged or checked out"
@@ -86,10 +85,6 @@ def test_a_link_with_such_a_name_is_reported(committed: Place) -> None:
 @pytest.mark.parametrize("path", ["src/main.py", "Makefile", "node_modules/x/.envrc", "package.json"])
 def test_other_files_of_commits_are_not_reported(path: str, committed: Place) -> None:
     assert committed.session(lambda: stored(committed.root, path)) == []
-
-
-def in_git(place: Place, *words: str) -> Callable[[], object]:
-    return lambda: git(place.root, *words)
 
 
 def test_what_was_known_before_is_not_reported(committed: Place) -> None:

@@ -81,6 +81,10 @@ class Place:
         return tree(self.root), tree(self.home)
 
 
+def in_git(place: Place, *words: str) -> Callable[[], object]:
+    return lambda: git(place.root, *words)
+
+
 @pytest.fixture
 def place(tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     place = Place(made_repository(tmp_path / "project"), host, monkeypatch)

@@ -10,7 +10,7 @@ import pytest
 from confined_claude.guard.findings import Finding
 
 from ..guarding import commit, git, put
-from .test_guard import Place, place
+from .test_guard import Place, in_git, place
 
 __all__ = ["place"]
 FILES = ("Makefile", ".envrc", "sub/.envrc", ".vscode/tasks.json", ".claude/settings.json", "package.json", "setup.py")
@@ -32,10 +32,6 @@ def at_work(place: Place) -> Place:
 
 def paths(findings: list[Finding]) -> list[str]:
     return [finding.path for finding in findings]
-
-
-def in_git(place: Place, *words: str) -> Callable[[], object]:
-    return lambda: git(place.root, *words)
 
 
 TREE = ".claude/worktrees/f"

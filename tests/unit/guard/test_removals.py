@@ -18,7 +18,7 @@ from confined_claude.guard.verdicts import Context
 from confined_claude.settings import Settings
 
 from ..guarding import HOOK, Scanned, commit, git, git_directory, only, put
-from .test_guard import Place, place
+from .test_guard import Place, in_git, place
 
 __all__ = ["place"]
 # A line that each of the files has that protect by their lines.
@@ -197,10 +197,6 @@ def at_work(place: Place) -> Place:
     commit(place.root)
     git(place.root, "branch", "other")
     return place
-
-
-def in_git(at_work: Place, *words: str) -> Callable[[], object]:
-    return lambda: git(at_work.root, *words)
 
 
 def remove(at_work: Place, directory: str = ".") -> Callable[[], None]:

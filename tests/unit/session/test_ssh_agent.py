@@ -114,8 +114,8 @@ def public(ground: Ground) -> bytes:
     return base64.b64decode((ground.home / ".ssh/mine.pub").read_text().split()[1])
 
 
-def sign_request(key: bytes, data: bytes) -> bytes:
-    return bytes([SIGN]) + text(key) + text(data) + struct.pack(">I", 0)
+def sign_request(key: bytes) -> bytes:
+    return bytes([SIGN]) + text(key) + text(b"anything") + struct.pack(">I", 0)
 
 
 def test_the_session_has_the_keys_for_the_named_host_alone(ground: Ground) -> None:
@@ -162,14 +162,14 @@ def test_at_the_agents_own_socket_the_keys_could_be_deleted(ground: Ground) -> N
 
 def test_nothing_is_signed_without_a_bound_connection(ground: Ground) -> None:
     with ground.agent() as agent:
-        assert ground.ask(sign_request(public(ground), b"anything")) == bytes([FAILURE])
+        assert ground.ask(sign_request(public(ground))) == bytes([FAILURE])
         assert agent.lines() == []
         # The control: the same agent signs with a key that is not bound.
         words = ["ssh-add", "-q", str(ground.home / ".ssh/mine")]
         subprocess.run(
             words, cwd=ground.place.at("agent").path, env={**os.environ, "SSH_AUTH_SOCK": "agent"}, check=True
         )
-        assert ground.ask(sign_request(public(ground), b"anything"))[0] == 14
+        assert ground.ask(sign_request(public(ground)))[0] == 14
         assert agent.lines() == ["Your ssh keys have signed 1 time, for git@forge.example."]
 
 
