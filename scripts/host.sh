@@ -148,7 +148,7 @@ ensure_engine() {
     local answer
     if ! have docker || ! { have dockerd || [ -S /var/run/docker.sock ] || [ -n "${DOCKER_HOST-}${DOCKER_CONTEXT-}" ]; }; then
         if ! may_install "the Docker engine (docker.io)"; then
-            fail 3 "There is no Docker engine on this machine." "$(how_to_install_engine)" \
+            fail 3 "There is no Docker engine on your machine." "$(how_to_install_engine)" \
                 "Then join its group: sudo usermod -aG docker $(user_name)    (log out and in again)"
         fi
         as_root apt-get update -qq >/dev/null || true

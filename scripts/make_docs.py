@@ -34,7 +34,7 @@ NUMBERS = {
 EXIT_CODES = {
     0: "All is well, or Claude itself ended with 0.",
     1: "`doctor` has found a problem, or `login` has brought no new sign-in; or Claude's own.",
-    errors.USAGE: "Wrong usage or configuration, or something on this machine prevents the command.",
+    errors.USAGE: "Wrong usage or configuration, or something on your machine prevents the command.",
     errors.ENGINE: "The engine is missing, out of reach, or refused what was asked of it.",
     errors.REVIEW: "Something waits for your review or your trust.",
     errors.INTERRUPTED: "Ctrl-C, as in any shell.",

@@ -34,7 +34,7 @@ _VARIABLE = r"\$\{(\w+)(?::-([^}]*))?\}"
 _OF_THE_SESSION = frozenset(("HOME", "PATH", "PWD", "USER", "LOGNAME", "SHELL", "TMPDIR", "CLAUDE_PROJECT_DIR"))
 _CONFIDENTIAL_OPTION = r"(?i)(-[^=]*(?:key|token|secret|password|auth)[\w-]*)(=?)"
 _URL = r"https?://[^\s\"'/]+/[^\s\"']+"
-_LOCAL_SERVER = "on this machine, which sessions reach if `host_ports` has its port"
+_LOCAL_SERVER = "on your machine, which sessions reach if `host_ports` has its port"
 
 
 class Carried(NamedTuple):

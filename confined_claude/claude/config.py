@@ -79,8 +79,8 @@ class ClaudeConfig:
         """
         theirs = self._follower.look().theirs
         if theirs.oauth is None:
-            reason = theirs.problem or "Claude is not signed in on this machine."
-            raise ConfinedError(reason, "Sign in with `claude` and /login on this machine, and try again.")
+            reason = theirs.problem or "Claude is not signed in on your machine."
+            raise ConfinedError(reason, "Sign in with `claude` and /login on your machine, and try again.")
         setup.make(self._location, self._host)
         with self._location.make() as config:
             followed = self._follower.follow(config, from_host=True)

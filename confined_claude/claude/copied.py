@@ -17,12 +17,12 @@ from ..text import sha256
 from .credentials import OAUTH_KEYS, HostSignIn, can_renew
 
 _FILE, _KEY = "sign-ins.json", "configs"
-_SIGNED_OUT = "Claude is signed out on this machine, and so are sessions: the copied sign-in is gone."
-_OWN_IS_GONE = "The sign-in made inside a session is gone: sessions use this machine's again."
-_SIGN_IN_AGAIN = "Nothing is copied from there. Repair that, or sign in again with `claude` and /login on this machine."
+_SIGNED_OUT = "Claude is signed out on your machine, and so are sessions: the copied sign-in is gone."
+_OWN_IS_GONE = "The sign-in made inside a session is gone: sessions use your machine's again."
+_SIGN_IN_AGAIN = "Nothing is copied from there. Repair that, or sign in again with `claude` and /login on your machine."
 _OWN = (
     "Sessions have a sign-in of their own{}, made inside one of them. "
-    "`confined-claude login --from-host` returns to this machine's."
+    "`confined-claude login --from-host` returns to your machine's."
 )
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from .credentials import HostSignIn, can_renew, expiry
 
-EXPIRED = "This machine's sign-in has expired."
-HOW_TO_RENEW = "Run `claude` on this machine once: it renews it, and running sessions use the new one."
-_HOW_TO_HAVE_IT_RENEWED = "Have `claude` run on this machine then: it renews it, and running sessions use the new one."
-_HOW_TO_SIGN_IN_AGAIN = "Use /login in `claude` on this machine: running sessions use the new one."
+EXPIRED = "Your machine's sign-in has expired."
+HOW_TO_RENEW = "Run `claude` on your machine once: it renews it, and running sessions use the new one."
+_HOW_TO_HAVE_IT_RENEWED = "Have `claude` run on your machine then: it renews it, and running sessions use the new one."
+_HOW_TO_SIGN_IN_AGAIN = "Use /login in `claude` on your machine: running sessions use the new one."
 # How long before its end a start mentions a sign-in that nothing renews, and one that a client on the host renews if
 # one runs; and how long before its end a running session mentions it.
 _NEVER_RENEWED_SECONDS = 24 * 3600.0
@@ -34,4 +34,4 @@ def remarks(theirs: HostSignIn, mine: Mapping[str, Any], now: float, *, is_runni
     if end - now > (_RUNNING_SECONDS if is_running else at_a_start):
         return ()
     how = _HOW_TO_HAVE_IT_RENEWED if is_renewable else _HOW_TO_SIGN_IN_AGAIN
-    return (f"This machine's sign-in ends at {time.strftime('%H:%M', time.localtime(end))}.", how)
+    return (f"Your machine's sign-in ends at {time.strftime('%H:%M', time.localtime(end))}.", how)

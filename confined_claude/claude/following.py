@@ -27,10 +27,10 @@ _START_SECONDS = 3.0
 _SIGNED_OUT_SECONDS = 5.0
 # A client that signs in names its account a moment after it has written its credentials.
 _SETTLING_SECONDS = 10.0
-_SIGNED_OUT = "Claude was signed out on this machine, and so was this session."
-_RENEWED = "This machine's sign-in was renewed, and this session uses the new one."
-_OTHER_ACCOUNT = "Claude was signed in to another account on this machine, and so was this session: {} instead of {}."
-_FAILED = "What changed in the sign-in of this machine's Claude did not reach the session: {}"
+_SIGNED_OUT = "Claude was signed out on your machine, and so was this session."
+_RENEWED = "Your machine's sign-in was renewed, and this session uses the new one."
+_OTHER_ACCOUNT = "Claude was signed in to another account on your machine, and so was this session: {} instead of {}."
+_FAILED = "What changed in the sign-in of your machine's Claude did not reach the session: {}"
 _LOCKED = "another session writes to its credentials."
 
 _Decide = Callable[[HostSignIn, Mapping[str, Any] | None, Copied | None], Decision]

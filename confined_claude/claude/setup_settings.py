@@ -18,7 +18,7 @@ _NOT_INSIDE = {
     "companyAnnouncements": "Claude shows one at random, and what there is to say of a session has its place",
     **dict.fromkeys(
         (KEY_HELPER, AWS_REFRESH, AWS_HELPER, GCP_REFRESH, "otelHeadersHelper", "proxyAuthHelper"),
-        "it is for this machine: each session is signed in anew",
+        "it is for your machine: each session is signed in anew",
     ),
 }
 _CONFIDENTIAL = r"(?i).*(token(?!s)|secret|passw|credential|api_?key|_key\b|auth|cookie|headers)"
@@ -81,11 +81,11 @@ def text_of(settings: Mapping[str, Any]) -> bytes:
 def _reason(name: str, value: object) -> str:
     """Return why a variable of the settings is left out; empty if it is not."""
     if is_of_connection(name):
-        return "each session has this machine's, as it is then"
+        return "each session has your machine's, as it is then"
     if re.match(_CONFIDENTIAL, name):
         return "it looks like a secret, and the config is shared by sessions"
     if re.fullmatch(_OF_THE_SESSION, name):
         return "the session has its own"
     if name.endswith("_URL") or (isinstance(value, str) and value.startswith(("/", "~/"))):
-        return "it names a place that is this machine's"
+        return "it names a place that is your machine's"
     return ""

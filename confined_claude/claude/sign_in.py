@@ -23,12 +23,12 @@ CREDENTIALS_KIND = "credentials"
 TOKEN_KIND = "the token of `confined-claude login`"  # noqa: S105 - no password
 NOT_SIGNED_IN = "Not signed in to Claude."
 HOW_TO_SIGN_IN = (
-    "Sign in with `claude` on this machine, set CLAUDE_CODE_OAUTH_TOKEN or ANTHROPIC_API_KEY, "
+    "Sign in with `claude` on your machine, set CLAUDE_CODE_OAUTH_TOKEN or ANTHROPIC_API_KEY, "
     "or use /login inside: it is kept for the next session."
 )
 
 HOW_TO_SIGN_IN_LENT = (
-    "Sign in with `claude` on this machine, or set CLAUDE_CODE_OAUTH_TOKEN or ANTHROPIC_API_KEY, and start again: a "
+    "Sign in with `claude` on your machine, or set CLAUDE_CODE_OAUTH_TOKEN or ANTHROPIC_API_KEY, and start again: a "
     "/login inside is removed when no lent session runs any more."
 )
 
@@ -42,10 +42,10 @@ _HELPER = f"/bin/cat {VALUE_FILE}"
 _INSIDE_TTL_MS = "15000"
 API = "https://api.anthropic.com"
 
-_REFUSED = "ANTHROPIC_API_KEY is not used: you refused this key on this machine, when Claude asked about it."
+_REFUSED = "ANTHROPIC_API_KEY is not used: you refused this key on your machine, when Claude asked about it."
 # Kinds of sign-in that Claude Code (2.1.332) has in files of its own beside credentials, by the variable that tells.
 _STAY = ("ANTHROPIC_PROFILE", "ANTHROPIC_FEDERATION_RULE_ID", "ANTHROPIC_IDENTITY_TOKEN_FILE")
-_STAYS = "{} is set: what it signs in with stays on this machine, and no session has it."
+_STAYS = "{} is set: what it signs in with stays on your machine, and no session has it."
 _UNTIL = "`claude` there uses it again once you allow it in /config."
 
 

@@ -18,7 +18,7 @@ _REASONS = {
     "name": "not in the allowlist",
     "port": "allowed, but not at this port",
     "dns": "its name was looked up, not in the allowlist",
-    "address": "allowed, but it leads to this machine or a local network",
+    "address": "allowed, but it leads to your machine or a local network",
     "malformed": "not a request for a host by its name",
     "lent": "a secret is lent there, and this was not plainly one request for it in HTTP/1.1",
     "certificate": "a secret is lent there, and the host could not be verified",

@@ -139,7 +139,7 @@ def exec_(host: Host, *, session: str | None = None) -> int:
 
 @command(all="end every session, of all projects", **_SESSION)
 def stop(host: Host, *, session: str | None = None, all: bool = False) -> None:
-    """End this project's session; it saves its state first"""
+    """End this project's session; Claude saves its state first"""
     from . import stop
 
     stop.stop(host, session, all_projects=all)
@@ -155,10 +155,10 @@ def status(host: Host, *, json: bool = False, watch: bool = False) -> int | None
 
 @command(
     token="store a long-lived token, made by `claude setup-token` or read from the input",  # noqa: S106
-    from_host="delete the token, and return to this machine's sign-in",
+    from_host="delete the token, and return to your machine's sign-in",
 )
 def login(host: Host, *, token: bool = False, from_host: bool = False) -> int:
-    """Give sessions a sign-in of their own, independent of this machine's"""
+    """Give sessions a sign-in of their own, independent of your machine's"""
     from . import login
 
     return login.login(host, token=token, from_host=from_host)
@@ -190,7 +190,7 @@ def rebuild(host: Host, *, pull: bool = False, claude: str | None = None) -> Non
 def review(
     host: Host, *, accept: str | bool | None = None, restore: str | None = None, all: bool = False
 ) -> int | None:
-    """Show what sessions left that this machine could run
+    """Show what sessions left that your machine could run
 
     At a terminal it asks about each finding in turn. Without
     one it lists them; --accept and --restore take paths.
@@ -226,11 +226,11 @@ def trust(host: Host, *, hash: str | None = None) -> None:
 
 
 @command(
-    allow="let a hook or MCP server into sessions, by its name; commas between several, or all",
-    refuse="keep one out, by its name",
+    allow="let this hook or MCP server into sessions; several names with commas between them, or all",
+    refuse="keep this hook or MCP server out of sessions",
     refresh="show how the sessions' settings differ from yours, and copy yours again",
     note="print what the agent is told about where it works",
-    yes="take them without asking",
+    yes="copy without asking",
 )
 def setup(
     host: Host,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from ..console import show
 from ..egress.ports import Reservation
 from ..engine.images import Images
 from ..errors import ConfinedError, system_error
@@ -15,7 +16,6 @@ from ..session import devcontainer
 from ..session.mounts import make_directories
 from ..session.planning import gather_facts, in_groups, listening_engine, plan, signed_in
 from ..settings.specs import LENT, NEVER
-from ..text import escape
 from ..workspace import Workspace
 
 _DEVCONTAINER = "devcontainer"
@@ -63,7 +63,8 @@ def export_devcontainer(workspace: Workspace, *, force: bool = False) -> None:
             directory.write(devcontainer.FILE, content, _FILE_MODE)
         except OSError as error:
             raise system_error("write", path, error) from None
-    print(f"{'Replaced' if is_there and before != content else 'Wrote'} {escape(str(path))}.")
-    print("A container that an editor starts by it has the image, mounts, limits and network of a session. It lacks:")
+    show(f"{'Replaced' if is_there and before != content else 'Wrote'} {path}.")
+    show("A container that an editor starts from it has the image, mounts, limits and network of a session. It lacks:")
     for line in devcontainer.lost(is_lent=settings.sign_in == LENT):
-        print(f"  {line}")
+        show(f"  {line}")
+    show(devcontainer.ADDED)

@@ -42,7 +42,7 @@ def fetch(host: Host) -> None:
             says = _way_on(workspace.project.root, branch, is_checked_out=branch == copy.checked_out)
             print(f"Fetched {escape(f'confined/{branch}')}. {escape(says)}")
     for branch, paths in watched.changed().items():
-        says = f"{escape(branch)} changes what your computer runs by itself once it is merged or checked out"
+        says = f"{escape(branch)} changes what your machine runs by itself once it is merged or checked out"
         print(f"{says}: {', '.join(map(escape, paths)) or 'it could not be scanned'}.")
     if not copies:
         print("There is nothing to fetch.")

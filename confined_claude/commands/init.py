@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import project as projects
 from .. import signals
+from ..console import show
 from ..errors import system_error
 from ..fs.directory import Location, link_error
 from ..host import Host
@@ -63,7 +64,7 @@ def init(host: Host, directory: str | None, *, defaults: bool) -> None:
     answers = made.answers.combined
     if asks:
         _allow(host, project, answers)
-    print(f"The scaffold is in {project.root}. Start Claude Code there, confined, with:  confined-claude")
+    show(f"The scaffold is in {project.root}. Start Claude Code there, confined:    confined-claude")
     if not answers[template.SHIM]:
         print(_OWN_TASKS, end="")
     if asks and answers.get("confined_claude_devcontainer"):

@@ -62,8 +62,8 @@ def _inside(workspace: Workspace) -> int:
         say("There is no new sign-in.")
         return 1
     tokens.store_token(workspace.host, workspace.claude_config.path, "")
-    print("Signed in. This sign-in belongs to the sessions: they renew it, and this machine's own never replaces it.")
-    print("`confined-claude login --from-host` returns to this machine's sign-in.")
+    print("Signed in. This sign-in belongs to the sessions: they renew it, and your machine's own never replaces it.")
+    print("`confined-claude login --from-host` returns to your machine's sign-in.")
     _tell_what_comes_first(workspace, "")
     return 0
 
@@ -115,7 +115,7 @@ def _return_to_host(host: Host) -> int:
             raise
         say(error.message)
         return 0
-    print("Sessions use this machine's sign-in again.")
+    print("Sessions use your machine's sign-in again.")
     return 0
 
 

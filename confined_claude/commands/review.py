@@ -60,8 +60,8 @@ def lines(found: Review, shown: Sequence[Finding]) -> Iterator[str]:
     if shown:
         yield from _headline(shown)
         yield from report.describe(shown, max_findings=_MAX_FINDINGS, limits=_LIMITS)
-        yield "`review --restore PATH` puts one back as it was, `review --accept PATH` closes it as it is;"
-        yield "`review --accept` closes all that is shown here in full."
+        yield "`confined-claude review --restore PATH` puts one back as it was."
+        yield "`confined-claude review --accept PATH` closes it as it is; without PATH, all that is shown in full."
     elif not (found.findings or found.unfetched or found.made):
         yield "There is nothing to review."
     yield from _also(found, shown)

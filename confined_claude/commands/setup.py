@@ -98,7 +98,7 @@ def lines(
         yield from (
             escape(f"  {change.path}{' (deleted)' * (change.inside is None)}") for change in changed[:_MOST_LINES]
         )
-    yield "Sign-ins to MCP servers stay on this machine: sign in to them inside, with /mcp."
+    yield "Sign-ins to MCP servers stay on your machine: sign in to them inside, with /mcp."
 
 
 def _unreachable(item: Item, settings: Settings) -> str:
@@ -159,7 +159,7 @@ def _named(items: Sequence[Item], named: dict[str, bool]) -> Iterator[tuple[str,
             )
         if blocked := next((item for item in found if item.problem and is_allowed and name != _ALL), None):
             raise ConfinedError(
-                f"{name} cannot be in a session: {blocked.problem}.", "Change it on this machine first."
+                f"{name} cannot be in a session: {blocked.problem}.", "Change it on your machine first."
             )
         yield from ((item.digest, is_allowed) for item in found if not item.problem)
 
@@ -182,7 +182,7 @@ def _refresh(followed: Setup, *, sure: bool) -> None:
     show("\n".join(line for change in changes for line in _difference(change)))
     if not sure and not sys.stdin.isatty():
         raise ReviewNeeded("Nothing is taken: there is no terminal to ask on.", "Use --refresh --yes.")
-    if sure or confirmed("Take all of it from this machine?"):
+    if sure or confirmed("Take all of it from your machine?"):
         kept = followed.take(changes)
         print(f"Taken.{f' What was there before is in {kept} of the config.' if kept else ''}")
 

@@ -25,7 +25,7 @@ _SOCKET_DIRECTORY = str(Path(SIDECARS["allowlist"]).parent)
 _PROXY = f"http://127.0.0.1:{PROXY_PORT}"
 _LOOPBACK = "localhost,127.0.0.1,::1"
 HOSTNAME_LENGTH = 63
-_OPEN = "This session is on the engine's plain network: your local network and this machine are within reach."
+_OPEN = "This session is on the engine's plain network: your local network and your machine are within reach."
 _OWN = "/opt/confined-claude"
 # Where ids are kept, Podman would begin as the caller, without the entrypoint's work. In the image, root has this name.
 _AS_ROOT = ("--user", "claude")

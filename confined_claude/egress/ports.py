@@ -155,7 +155,7 @@ def refuse_engines(relayed: Iterable[int], engine_port: int) -> None:
     """Raise ConfinedError if a session would reach a port of a container engine; ``engine_port`` is one as well."""
     for port in {*relayed} & {*_ENGINE_PORTS, engine_port}:
         raise ConfinedError(
-            f"A session cannot reach port {port} of this machine: it is for container engines, whose users are root.",
+            f"A session cannot reach port {port} of your machine: it is for container engines, whose users are root.",
             "Take it out of `host_ports`, or out of the variable that names it.",
         )
 
@@ -166,7 +166,7 @@ def out_of_reach(servers: str, relayed: Sequence[int]) -> Iterator[str]:
         url = server.get("url", "")
         if is_loopback(url) and (found := re.search(_PORT, url)) and int(found[1]) not in relayed:
             yield (
-                f"The MCP server {escape(name)} is at port {found[1]} of this machine, which this session does not "
+                f"The MCP server {escape(name)} is at port {found[1]} of your machine, which this session does not "
                 f"reach: for that, set `host_ports = [{found[1]}]`."
             )
 
@@ -174,7 +174,7 @@ def out_of_reach(servers: str, relayed: Sequence[int]) -> Iterator[str]:
 def notes(settings: Settings, relayed: Sequence[int], published: Sequence[Published]) -> Iterator[str]:
     """Yield lines on ports that were asked for and are missing, or elsewhere; ``relayed`` are those of the host."""
     if missing := [port for port in dict.fromkeys(settings.host_ports) if int(port) not in relayed]:
-        yield f'Not reachable with network = "{settings.network}": port {" and ".join(missing)} of this machine.'
+        yield f'Not reachable with network = "{settings.network}": port {" and ".join(missing)} of your machine.'
     if settings.ports and not published:
         yield f"Not published: {', '.join(settings.ports)}. This network accepts no incoming connections."
     for each in published:

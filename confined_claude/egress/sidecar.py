@@ -159,7 +159,7 @@ def _explained() -> Iterator[None]:
 
 def _hint(reason: str) -> str:
     if "already allocated" in reason or "address already in use" in reason:
-        return "Something on this machine uses that port: end it, or choose another port with the setting `ports`."
+        return "Something on your machine uses that port: end it, or choose another port with the setting `ports`."
     if "kernel" in reason:
         return 'The engine\'s kernel needs nf_tables for that. Choose network = "allowlist", "none" or "open".'
     if "network" in reason:

@@ -23,7 +23,7 @@ _TWO_ENGINES = (
     f"engine: {PODMAN_HINT}"
 )
 _OTHER_ADDRESS = (
-    "Install it (Debian, Ubuntu: apt-get install docker-cli), or choose an engine at a unix socket of this machine. "
+    "Install it (Debian, Ubuntu: apt-get install docker-cli), or choose an engine at a unix socket of your machine. "
     f"Podman's: {PODMAN_HINT}"
 )
 _WITH_TLS = ("DOCKER_TLS_VERIFY", "DOCKER_TLS")

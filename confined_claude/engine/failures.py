@@ -35,7 +35,7 @@ _UNREACHABLE = r"(?i)(cannot|failed to|trying to) connect to|error during connec
 # It is not seen at all; or it is on a file system that only its user may enter, as with FUSE, and NFS with root_squash.
 OTHER_FILES = (
     "The engine sees other files than you do: it is in a virtual machine, a snap, or on another machine. Choose one of "
-    "this machine (DOCKER_HOST or `docker context use`), or share that directory with it."
+    "your machine (DOCKER_HOST or `docker context use`), or share that directory with it."
 )
 _HIDDEN_FILES = (
     "The engine may not enter that directory: its file system is for you alone (FUSE without `allow_other`, NFS with "
@@ -120,7 +120,7 @@ def unreachable(reason: str) -> EngineError:
         hint = f"Podman is here. Start its engine: {PODMAN_HINT}" if shutil.which("podman") else INSTALL_HINT
         hint += or_windows
         return EngineError(
-            f"There is no Docker engine on this machine: {missing('the docker command', 'docker')}.", hint
+            f"There is no Docker engine on your machine: {missing('the docker command', 'docker')}.", hint
         )
     host = os.environ.get("DOCKER_HOST")
     else_ = f", or correct DOCKER_HOST, which is {escape(host)}." if host else " and check `docker context ls`."

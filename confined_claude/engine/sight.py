@@ -17,7 +17,7 @@ from . import api, containers, labels
 from .api import MISSING
 from .failures import NOT_UNDERSTOOD, OTHER_FILES, refused
 
-_DOING = "look at this machine's files"
+_DOING = "look at your machine's files"
 _FILES, _DIRECTORY = "/files", "/directory"
 # The label of its image: Podman takes one with each change.
 _IMAGE = f"{labels.KIND}.{labels.CHECK}"

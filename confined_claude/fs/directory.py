@@ -345,6 +345,6 @@ def _content(fd: int, limit: int) -> bytes | None:
 def link_error(path: Path) -> ConfinedError:
     """Return the error for a link in a place where none may be."""
     return ConfinedError(
-        f"{path} is a link, which could lead anywhere on this machine.",
+        f"{path} is a link, which could lead anywhere on your machine.",
         "Look at where it leads, remove it, and start again.",
     )

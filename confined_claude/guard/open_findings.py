@@ -116,6 +116,6 @@ def refuse_red(findings: Iterable[Finding], around: Path | None = None) -> None:
     command = f"{place}confined-claude review{' --here' if around else ''}"
     if red:
         raise ReviewNeeded(
-            f"A session left files that this machine runs by itself: {named(red, _MAX_NAMED)}.",
+            f"A session left files that your machine runs by itself: {named(red, _MAX_NAMED)}.",
             f"Restore or accept them with `{command}`; no session starts here until then.",
         )

@@ -54,7 +54,7 @@ def _kind(lines: list[str]) -> str:
     if any(line.startswith("!") for line in words):
         return f"the remote rejects it: {_joined(words)}"
     if any(map(_NO_SIGN_IN.search, lines)):
-        return "this machine has no sign-in for the remote that needs no question, or the remote refuses it"
+        return "your machine has no sign-in for the remote that needs no question, or the remote refuses it"
     return "the remote cannot be reached, or does not answer"
 
 

@@ -91,7 +91,7 @@ def summarize(findings: Sequence[Finding]) -> str:
     yellow = len(findings) - red
     parts = []
     if red:
-        parts.append(f"{counted(red, 'file')} that your computer runs by itself (red)")
+        parts.append(f"{counted(red, 'file')} that your machine runs by itself (red)")
     if yellow:
         noun = "" if red else "file " if yellow == 1 else "files "
         parts.append(f"{yellow} {noun}that your tools may run (yellow)")

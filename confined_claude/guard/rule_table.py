@@ -105,19 +105,19 @@ RULES = (
     ),
     _red("Claude Code or another agent with MCP servers", ".mcp.json mcp.json"),
     _red(
-        "Claude Code on this machine, as its settings",
+        "Claude Code on your machine, as its settings",
         ".claude/settings.json .claude/settings.local.json",
         "it says what Claude may not do",
         _AGENT,
     ),
-    _red("Claude Code on this machine, as its hooks", ".claude/hooks/", "it checks what Claude does"),
+    _red("Claude Code on your machine, as its hooks", ".claude/hooks/", "it checks what Claude does"),
     _red(
-        "Claude Code on this machine",
+        "Claude Code on your machine",
         """.claude/commands/ .claude/agents/ .claude/skills/ .claude/plugins/ .claude-plugin/
         .claude/scheduled_tasks.json .claude/launch.json""",
     ),
     _red(
-        "another coding agent on this machine",
+        "another coding agent on your machine",
         """.cursor/ .windsurf/ .codex/ .gemini/ .opencode/ opencode.json opencode.jsonc .aider.conf.yml .continue/
         .continuerc.json .roo/ .kilocode/ .amazonq/ .kiro/ .junie/ .agents/ .agent/ .crush.json crush.json .qwen/
         .augment/ .trae/ .factory/ .goose/ .github/hooks/ .clinerules/hooks/ .openhands/ .pi/ .amp/ .vibe/ .iflow/
@@ -126,7 +126,7 @@ RULES = (
         _AGENT,
     ),
     _yellow(
-        "an agent on this machine, as its instructions",
+        "an agent on your machine, as its instructions",
         """CLAUDE.md CLAUDE.local.md AGENTS.md AGENTS.override.md AGENT.md GEMINI.md QWEN.md CRUSH.md WARP.md
         .cursorrules .windsurfrules .clinerules .clinerules/ .roorules .roomodes .goosehints .rules
         .github/copilot-instructions.md .github/instructions/ .github/prompts/ .github/agents/

@@ -107,7 +107,7 @@ def judge(path: str, old: Item | None, item: Item, context: Context) -> Verdict 
         verdict = verdict._replace(why=f"{verdict.why}: its executable bit")
     if verdict is not None and path in context.replaced:
         return verdict._replace(
-            why=f"{verdict.why}; it was replaced on this machine during the session, which ended its protection"
+            why=f"{verdict.why}; it was replaced on your machine during the session, which ended its protection"
         )
     return verdict
 

@@ -88,7 +88,7 @@ class Recipe(_Parts):
         named = [name for name in changed if not _is_ca(name) and name not in _SETTINGS]
         which = ", ".join(named) if len(named) <= _MOST_NAMED else f"{len(named)} of its files"
         words = [f"{which} {'has' if len(named) == 1 else 'have'} changed"] if named else []
-        words += ["this machine's certificate authorities have changed"] * any(map(_is_ca, changed))
+        words += ["your machine's certificate authorities have changed"] * any(map(_is_ca, changed))
         settings = (setting for part, setting in _SETTINGS.items() if part in changed and part in before)
         words += [f"the setting {setting} has changed" for setting in settings]
         return " and ".join(words)

@@ -97,7 +97,7 @@ def _bound(source: Path, target: Path, writable: bool, host: Host) -> HostMount:
         raise ConfinedError(f"No session may see {source}: {reason}.", "Take it out of `mounts`, or name less of it.")
     if writable and not stat.S_ISDIR(status.st_mode):
         raise ConfinedError(
-            f"Cannot mount {source} writable: it is a file, and what uses it on this machine is not known.",
+            f"Cannot mount {source} writable: it is a file, and what uses it on your machine is not known.",
             "Mount its directory, where changes are found and reported, or mount the file as :ro.",
         )
     if hides_the_containers(target, source):

@@ -16,7 +16,7 @@ DIRECTORY, FILE = ".devcontainer", "devcontainer.json"
 _USER, _PROJECT, _RULES = (f"CONFINED_CLAUDE_{name}" for name in ("USER", "PROJECT", "RULES"))
 _NO_SIGN_IN = (
     'a sign-in to Claude: sign_in = "lent" needs a sidecar; CONFINED_CLAUDE_SIGN_IN=given at the export gives that of '
-    "sessions;"
+    "sessions"
 )
 
 
@@ -48,15 +48,20 @@ def describe(launch: Launch) -> dict[str, Any]:
     }
 
 
+ADDED = (
+    "The editor adds its own: it forwards your SSH agent, git's credentials and ports unless you turn that off. It "
+    "runs its server and extensions in the container, and a devcontainer.json's commands on your machine."
+)
+
+
 def lost(*, is_lent: bool) -> tuple[str, ...]:
     """Return what a session has and a container that an editor starts has not; ``is_lent`` is said of the sign-in."""
     return (
         *([_NO_SIGN_IN] if is_lent else []),
-        "the guard: git's settings and hooks, and what your machine runs, can be changed, and nothing is reported;",
-        'what `hide` and git = "isolated" do; ports, secrets and variables by name; a sign-in that is kept up to date;',
-        "the networks that this machine joins later: those that are closed are those of now.",
-        "The editor adds its own: it forwards your SSH agent, git's credentials and ports unless you turn that off,",
-        "runs its server and extensions in the container, and a devcontainer.json's commands on your machine.",
+        "the guard: git's settings and hooks, and what your machine runs, can be changed, and nothing is reported",
+        'what `hide` and git = "isolated" do',
+        "ports, secrets and variables by name, and a sign-in that is kept up to date",
+        "the networks that your machine joins later: only those that it is in now are closed",
     )
 
 

@@ -258,7 +258,7 @@ def _mounts(
     mounts = (*plan_mounts(workspace, facts.mounts), *relay_mounts(workspace, key, ways))
     targets = [mount.target for mount in mounts if mount.target != str(CONTAINER_HOME)]
     for path in files:
-        handover.refuse_overlap(path, (*targets, *CONTAINER_LINKS), "a directory or file of this machine is there")
+        handover.refuse_overlap(path, (*targets, *CONTAINER_LINKS), "a directory or file of your machine is there")
     return mounts
 
 

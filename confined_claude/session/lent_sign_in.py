@@ -110,7 +110,7 @@ def _host(environ: Mapping[str, str]) -> tuple[str, int]:
             return host, port
     raise ConfinedError(
         f"Claude's sign-in cannot be lent to {escape(f'{scheme}://{host}')}, which {_URL} names.",
-        f"Use an https:// address with a name that is not this machine's, or {_GIVE}",
+        f"Use an https:// address with a name that is not your machine's, or {_GIVE}",
     )
 
 

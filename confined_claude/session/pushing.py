@@ -92,7 +92,7 @@ class Pushes:
             if isinstance(error, GitError):
                 self._add(error.reason)
         except ConfinedError as error:
-            results = request.refused("this machine cannot keep it")
+            results = request.refused("your machine cannot keep it")
             self._fail(escape(error.message))
         finally:
             remove_place(place)

@@ -18,10 +18,10 @@ from ..workspace import Workspace
 from . import CLAUDE, handover, limits
 from .host_facts import HostFacts
 
-_REAL_SUDO = "sudo is real in this session: its root can leave files in the project that run as root on this machine."
+_REAL_SUDO = "sudo is real in this session: its root can leave files in the project that run as root on your machine."
 _NO_NETWORK = "This session has no network: Claude Code cannot reach its model and answers nothing; commands work."
 _NO_REPOSITORY = "There is no git repository here. With one (`git init`) you can see what Claude changes, and undo it."
-_ROOTLESS = "This engine is rootless: in the session you are uid 0, which is you on this machine."
+_ROOTLESS = "This engine is rootless: in the session you are uid 0, which is you on your machine."
 _MOST_NAMED = 3
 _URL = r"(?i)(?=(https?://[^\s'\"]{1,2000}))"  # one may stand right behind another
 _MACHINE = r"(?m)^[ \t]*machine\s+([A-Za-z0-9.-]+)"
@@ -62,7 +62,7 @@ def remarks(workspace: Workspace, facts: HostFacts) -> Iterator[str]:
     if opened := openings.line(workspace.settings):
         yield opened
     if sockets := [path for mount in facts.mounts for path in mount.sockets]:
-        yield f"Programs on this machine listen in what is mounted, and the session can reach them: {_few(sockets)}."
+        yield f"Programs on your machine listen in what is mounted, and the session can reach them: {_few(sockets)}."
     if facts.given:
         yield from facts.given.remarks
         yield from _left_out(facts.given.variables, facts.sign_in)

@@ -68,8 +68,8 @@ def refuse_ways(settings: Settings, pushes: Sequence[str], engine: EngineFacts) 
         names = " and ".join(f"`{name}`" for name in wanted)
         raise EngineError(
             f"The engine is in a virtual machine, where {names} cannot work: it has another kernel, "
-            "which no socket of this machine reaches.",
-            f"Leave {names} out of your settings, or use an engine of this machine.",
+            "which no socket of your machine reaches.",
+            f"Leave {names} out of your settings, or use an engine of your machine.",
         )
 
 

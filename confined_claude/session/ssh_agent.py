@@ -166,7 +166,7 @@ def _known_hosts(entry: str, settings: dict[str, list[str]]) -> list[str]:
     found = [" ".join(key) for key in plain if key not in revoked]
     if not found:
         raise ConfinedError(
-            f"ssh_agent: this machine knows no key of the host {name}.",
+            f"ssh_agent: your machine knows no key of the host {name}.",
             f"Connect once with `ssh {entry.partition(':')[0]}`, and compare the fingerprint with the published one.",
         )
     return found

@@ -105,7 +105,7 @@ def _lend(table: Any, where: str) -> Lend:
         )
     if own := [host for host in known if re.fullmatch(OWN, host.partition(":")[0].lower())]:
         raise ConfinedError(
-            f"{where}: {own[0]} is this machine, to which nothing can be lent.", "Give the secret instead."
+            f"{where}: {own[0]} is your machine, to which nothing can be lent.", "Give the secret instead."
         )
     if not isinstance(header, str) or not _HEADER.fullmatch(header) or header.lower() in _NO_HEADERS:
         raise ConfinedError(f"{where}: the header cannot be {header!r}.", "It is Authorization, X-Api-Key or the like.")

@@ -61,7 +61,7 @@ class Settings(NamedTuple):
         "host, or a name like work",
         PROFILE_NAME,
         help="the account whose Claude config, sign-in and history the session has",
-        meanings={"host": "the one that claude uses on this machine", "NAME": "that profile"},
+        meanings={"host": "the one that claude uses on your machine", "NAME": "that profile"},
     ).field()
     sign_in: str = Spec(
         GIVEN,
@@ -117,13 +117,13 @@ class Settings(NamedTuple):
         "internet, allowlist, none, open, or docker:NAME",
         r"docker:[0-9A-Za-z][0-9A-Za-z_.-]*",
         scale=("none", "allowlist", "internet", "open"),
-        widens="sessions reach your local network and this machine's services, or whatever is in that Docker network",
+        widens="sessions reach your local network and your machine's services, or whatever is in that Docker network",
         help="what the session reaches",
         meanings={
-            "internet": "the internet, but nothing on this machine or in its networks",
+            "internet": "the internet, but nothing on your machine or in its networks",
             "allowlist": "only Claude, package registries and the hosts of --allow",
             "none": "nothing, not even Claude",
-            "open": "the internet, this machine and its local networks",
+            "open": "the internet, your machine and its local networks",
             "docker:NAME": "that Docker network of yours",
         },
         is_opening=True,
@@ -139,12 +139,12 @@ class Settings(NamedTuple):
     ).field()
     host_ports: tuple[str, ...] = Spec(
         (),
-        "a list of ports of this machine",
+        "a list of ports of your machine",
         _PORT,
         Kind.LIST,
         is_number=True,
-        widens="sessions reach the services that listen at these ports of this machine, its loopback included",
-        help="ports of this machine that the session reaches, as localhost:PORT",
+        widens="sessions reach the services that listen at these ports of your machine, its loopback included",
+        help="ports of your machine that the session reaches, as localhost:PORT",
         is_opening=True,
     ).field()
     ports: tuple[str, ...] = Spec(
@@ -153,20 +153,20 @@ class Settings(NamedTuple):
         rf"({_PORT})(:({_PORT}))?",
         Kind.LIST,
         is_number=True,
-        widens="browsers and users of this machine reach what a session serves at these ports",
-        help="ports of the session that this machine reaches, as localhost:PORT; 3000:8000 for 8000 as localhost:3000",
+        widens="browsers and users of your machine reach what a session serves at these ports",
+        help="ports of the session that your machine reaches, as localhost:PORT; 3000:8000 for 8000 as localhost:3000",
         is_opening=True,
     ).field()
     mounts: tuple[str, ...] = Spec(
         (),
-        "a list of paths of this machine, each with :/PATH for another one inside, :rw to write there",
+        "a list of paths of your machine, each with :/PATH for another one inside, :rw to write there",
         _MOUNT,
         Kind.WAY,
-        widens="sessions see these files and directories of this machine, and change those that are writable",
+        widens="sessions see these files and directories of your machine, and change those that are writable",
         is_opening=True,
         resolve=_mounted,
         flag_name="mount",
-        help="a file or directory of this machine for the session: ~/data, ../library:rw, /srv/models:/models",
+        help="a file or directory of your machine for the session: ~/data, ../library:rw, /srv/models:/models",
     ).field()
     env: tuple[str, ...] = Spec(
         (),
@@ -222,8 +222,8 @@ class Settings(NamedTuple):
         "none",
         "none or all",
         scale=("none", "all"),
-        help="the GPUs of this machine that the session has",
-        meanings={"none": "none", "all": "all"},
+        help="the GPUs of your machine that the session has",
+        meanings={"none": "no GPU", "all": "every GPU"},
         is_opening=True,
     ).field()
     git: str = Spec(
@@ -248,7 +248,7 @@ class Settings(NamedTuple):
         help="what happens when the session pushes to the repository's remotes",
         meanings={
             NEVER: "git pushes with what the session itself has",
-            ASK: "this machine pushes once you agree with `requests`",
+            ASK: "your machine pushes once you agree with `requests`",
             "BRANCHES": "the same, but without a question for matching branches, such as agent/*",
         },
         is_opening=True,

@@ -210,7 +210,7 @@ def test_stop_of_a_session_whose_tool_is_gone_reports_what_it_left_and_tidies(us
     name = cut_off(user, project, "shell", "--", "sh", "-c", "echo evil >.envrc; sleep 300", **network)
     done = user.run("confined-claude", "stop", "--session", name, cwd=Path("/"))
     assert done.stdout == f"Stopped {name}.\n"
-    assert f"The session {name} has left 1 file that your computer runs by itself (red)" in done.stderr
+    assert f"The session {name} has left 1 file that your machine runs by itself (red)" in done.stderr
     assert ".envrc" in done.stderr
     is_clean(user, project)
     assert [path for path in (user.home / ".local/state").glob("*/projects/*/egress/*") if path.is_dir()] == []

@@ -27,7 +27,7 @@ COMMAND = "printf 'export APP_ENV=development\\n' >.envrc && printf 'test:\\n\\t
 OPEN, REMARKS = "Open beyond the defaults", "Remarks from its start:"
 # The lines of every picture's end, the one in the repository included.
 CLOSING = (
-    "This session has left 1 file that your computer runs by itself (red) and 1 that",
+    "This session has left 1 file that your machine runs by itself (red) and 1 that",
     "red .envrc",
     "new; used by your shell, on entering the directory",
     "first seen after the session confined-claude-my-project of ",

@@ -82,7 +82,7 @@ def test_an_engine_without_our_files_is_refused(away: tuple[OwnEngine, Path], in
     user.folder(user.home)
     done = user.run("confined-claude", "run", cwd=user.folder(own_name(place)), DOCKER_HOST=engine.address)
     assert done.returncode == 3
-    assert "The engine could not look at this machine's files" in done.stderr
+    assert "The engine could not look at your machine's files" in done.stderr
     assert "The engine sees other files than you do" in done.stderr
     assert left_over(engine) == ""
 

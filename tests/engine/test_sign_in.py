@@ -140,9 +140,9 @@ def test_a_session_follows_the_host_from_token_to_token_and_to_its_end(
         opened.type("/exit")
         opened.wait_for_end()
     closing = opened.everything.split("This session has ended.")[1]
-    assert "Claude was signed out on this machine, and so was this session." in closing
+    assert "Claude was signed out on your machine, and so was this session." in closing
     assert "this session: two@example.invalid instead of one@example.invalid" in " ".join(closing.split())
-    assert "This machine's sign-in ends at" in closing
+    assert "Your machine's sign-in ends at" in closing
     assert {sent for sent in api.tokens() if sent in (old, new)} == {old, new}
 
 
@@ -212,12 +212,12 @@ def test_a_sign_in_made_inside_is_kept_and_what_is_planted_is_not(
     assert ask() == (own, "")
     write_inside({"accessToken": planted, "expiresAt": 9e12})
     sent, said = ask()
-    assert (sent, "sessions use this machine's again" in said) == (theirs, True)
+    assert (sent, "sessions use your machine's again" in said) == (theirs, True)
     assert tree_of(user.home / ".claude") == host
     (user.home / ".claude/.credentials.json").unlink()
     answer, said = ask()
     assert "/login" in answer
-    assert "Claude is signed out on this machine, and so are sessions" in said
+    assert "Claude is signed out on your machine, and so are sessions" in said
     assert not copied(user).exists()
 
 

@@ -758,7 +758,7 @@ def test_a_setting_of_the_hosts_ends_the_protection_and_that_is_told(repository:
     assert "fsmonitor" in config.read_text()
     assert config.stat().st_ino != inode  # the tool holds on to that
     assert "red     .git/config" in said
-    assert "core.fsmonitor; it was replaced on this machine" in said
+    assert "core.fsmonitor; it was replaced on your machine" in said
     assert repository.session("true").returncode == REVIEW
     repository.review("--restore", ".git/config")
     repository.host(STATUS)
@@ -857,7 +857,7 @@ def test_fetch_names_what_acts_by_itself_on_the_branches_of_a_copy(repository: F
     work = "git switch -qc work; echo 'touch CANARY' > .envrc; git add .envrc; git commit -qm work; rm .envrc"
     repository.session(work, "--git", "isolated")
     fetched = repository.user.run("confined-claude", "fetch", cwd=repository.project)
-    says = "confined/work changes what your computer runs by itself once it is merged or checked out: .envrc."
+    says = "confined/work changes what your machine runs by itself once it is merged or checked out: .envrc."
     assert says in fetched.stdout, fetched.stdout + fetched.stderr
     repository.host("git merge -q confined/work; . ./.envrc")  # the control
     assert repository.escaped() == ["canary"]

@@ -209,13 +209,13 @@ def test_a_newcomer_with_plain_copier_answers_five_questions_and_agrees_once(
             ("Add tasks.py", "\r"),
             ("act without asking", "y"),
             ("What may sessions reach", "\r"),
-            ("Which more Debian packages", "Bad\r"),
+            ("Which Debian packages", "Bad\r"),
         ):
             shown.wait_for(question)
             shown.send(answer)
         shown.wait_for("Bad is not the name of a Debian package")
         shown.send("\x7f\x7f\x7fjq\r")
-        shown.wait_for("Write a devcontainer.json")
+        shown.wait_for("Also write a devcontainer.json")
         shown.send("\r")
         assert shown.wait_for_end() == 0
         said = " ".join(shown.everything.split())

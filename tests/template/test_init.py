@@ -115,7 +115,7 @@ def test_the_answers_of_a_terminal_are_in_the_config_and_need_no_trust(place: Pa
             ("Add tasks.py", "\r"),
             ("act without asking", "y"),
             ("What may sessions reach", "\x1b[B\r"),
-            ("Which more Debian packages", "graphviz Bad\r"),
+            ("Which Debian packages", "graphviz Bad\r"),
         ):
             shown.wait_for(question)
             shown.send(answer)
@@ -143,8 +143,8 @@ def test_editors_get_their_file_where_that_is_an_answer(place: Path, person: Use
             ("Add tasks.py", "\r"),
             ("act without asking", "\r"),
             ("What may sessions reach", "\x1b[B\x1b[B\r"),
-            ("Which more Debian packages", "\r"),
-            ("Write a devcontainer.json", "y"),
+            ("Which Debian packages", "\r"),
+            ("Also write a devcontainer.json", "y"),
         ):
             shown.wait_for(question)
             shown.send(answer)
@@ -163,7 +163,7 @@ def test_a_config_that_was_there_is_not_allowed_by_init(place: Path, person: Use
         shown.wait_for("Add tasks.py")
         shown.send("\r")
         shown.wait_for("The scaffold is in")
-        assert "Which more Debian packages" not in shown.everything
+        assert "Which Debian packages" not in shown.everything
     assert files(project)[CONFIG] == 'packages = ["graphviz"]\n'
     assert "graphviz" in confined(person, "trust", cwd=project, code=4)
 

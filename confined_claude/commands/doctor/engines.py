@@ -81,7 +81,7 @@ def mode(answers: Answers) -> Result:
     if facts.labels_files:
         words.append("with SELinux; sessions run without labels, so none of your files is relabelled")
     if str(info.get("DockerRootDir")).startswith(_SNAP):
-        return warning(f"{', '.join(words)}, from a snap: it sees only part of this machine's files", _NO_SNAP)
+        return warning(f"{', '.join(words)}, from a snap: it sees only part of your machine's files", _NO_SNAP)
     if desktop:
         return warning(f"{', '.join(words)}: not tested", "What is tested is in docs/reference/machines.md.")
     return ok(", ".join(words))
@@ -159,7 +159,7 @@ def files(answers: Answers, host: Host, here: Project | None) -> Result:
             host = host._replace(state=Path(stack.enter_context(tempfile.TemporaryDirectory(dir=near))))
         places = () if root is None else (root,)
         sight.check(host, address, answers.info, answers.version, places, is_recorded=False)
-    return ok("the engine has this machine's files" if root is None else "the engine sees the project")
+    return ok("the engine has your machine's files" if root is None else "the engine sees the project")
 
 
 def root_directory(answers: Answers) -> Path | None:

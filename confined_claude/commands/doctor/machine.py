@@ -142,14 +142,14 @@ def sign_in(config: Location, host: Host, written: Iterable[Path] = (), *, is_le
     if found.kind == CREDENTIALS_KIND:
         address = account.signed_in_as(config, host, is_lent=is_lent)
         limit = f"until {until}" if expires else "its end is not known"
-        copied = f"by {'' if is_lent else 'a copy of '}this machine's credentials, {limit}"
+        copied = f"by {'' if is_lent else 'a copy of '}your machine's credentials, {limit}"
         what = "by credentials of its own, which renew themselves" if expires is None else copied
         what = f"as {address}, {what}" if address else what
     elif chosen.source is not None:
         what += ", which prints the credential at each start; it is not run here"
     what += ", lent" if is_lent else ""
     if found.notes:
-        again = "Sign in again with `claude` and /login on this machine."
+        again = "Sign in again with `claude` and /login on your machine."
         return warning(f"{what}; {found.notes[0]}", found.notes[1] if len(found.notes) > 1 else again)
     return ok("; ".join((what, *found.remarks)))
 

@@ -36,7 +36,7 @@ def _by_group(here: Project, host: Host, what: str, status: os.stat_result) -> R
     root, gid = here.root, status.st_gid
     if gid not in (host.gid, *kept_groups([Mount(root, (), str(root))], host)):
         hint = f"Give the project a group for those who work in it: chgrp -R GROUP {root}."
-        return warning(f"{what}, a group with power over this machine, which sessions do not get", hint)
+        return warning(f"{what}, a group with power over your machine, which sessions do not get", hint)
     if not status.st_mode & stat.S_ISGID:
         hint = f"Run `chmod g+s` on {root} and its directories, so that new files get the project's group."
         return warning(f"{what}; files of sessions have your own group, {host.gid}", hint)

@@ -133,7 +133,7 @@ def _check_internet() -> None:
         except OSError as error:
             if error.errno in _REFUSALS:
                 continue
-        _fail("this machine can be reached through its gateway")
+        _fail("your machine can be reached through its gateway")
 
 
 def _check_nothing() -> None:

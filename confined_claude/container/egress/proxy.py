@@ -219,7 +219,7 @@ class Proxy:
         """
         infos = await self._resolve(target.host, target.port)
         if not (outside := [info for info in infos if policy.is_open(target, info[4][0])]):
-            text = f"{target.authority} has an address of this machine or its local network, which are closed"
+            text = f"{target.authority} has an address of your machine or its local network, which are closed"
             raise Refused(403, text, "address", target.host, target.port)
         return await self._dial_first(target.authority, outside)
 

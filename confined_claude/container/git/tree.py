@@ -315,7 +315,7 @@ def main(words: list[str]) -> int:
     kept = [*tree.mark(before, changed), *tree.left(before)]
     if kept and set(kept) != {path for path, entry in before.items() if entry.is_marked}:
         say(
-            f"The session cannot change {named(kept)}: your computer runs such files by itself.",
+            f"The session cannot change {named(kept)}: your machine runs such files by itself.",
             "They stay as they are, and git treats them as unchanged here. The user can add them to `writable`.",
         )
     if met:

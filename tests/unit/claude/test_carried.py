@@ -168,7 +168,7 @@ def test_each_is_shown_in_plain_words_without_a_secret(filled: Host) -> None:
     assert {name: item.what for name, item in items(filled).items()} == {
         "local": "runs `npx -y server --token ***`, with KEY, GIVEN, using your variables MINE",
         "remote": "talks to https://mcp.example.com, with the headers Authorization",
-        "here": "talks to http://localhost:3000, on this machine, which sessions reach if `host_ports` has its port",
+        "here": "talks to http://localhost:3000, on your machine, which sessions reach if `host_ports` has its port",
         "needs": "runs `npx`, with A, B",
         "host": "runs `~/bin/tool`",
         "odd": "is not understood",

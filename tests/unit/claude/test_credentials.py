@@ -317,7 +317,7 @@ def test_a_host_that_signed_out_signs_the_container_out(content: Any, place: Pla
     (place.theirs / ".credentials.json").unlink() if content is None else place.sign_in(content)
     sign_in = place.prepare()
     assert (sign_in.kind, sign_in.notes[1:]) == ("", ("Not signed in to Claude.", HOW_TO_SIGN_IN))
-    assert "signed out on this machine" in sign_in.notes[0]
+    assert "signed out on your machine" in sign_in.notes[0]
     assert json.loads(place.credentials.read_bytes()) == {"mcpOAuth": {"server": 1}}
     assert place.prepare().notes == sign_in.notes[1:]
 
@@ -592,7 +592,7 @@ def test_an_expired_copy_has_a_note(
     assert bool(sign_in.notes) is noted
     if noted:
         assert "expired" in sign_in.notes[0]
-        assert "in `claude` on this machine" in sign_in.notes[1]
+        assert "in `claude` on your machine" in sign_in.notes[1]
         assert sign_in.kind == "credentials"
 
 

@@ -234,7 +234,7 @@ def test_the_end_of_the_hosts_sign_in_arrives_and_is_said_to_every_session(
     for watch in watches:
         watch.look()
     assert not place.credentials.exists()
-    assert place.told == ["Claude was signed out on this machine, and so was this session."] * 2
+    assert place.told == ["Claude was signed out on your machine, and so was this session."] * 2
     place.renew(oauth(OTHER_TOKEN))
     for watch in watches:
         watch.look()
@@ -361,15 +361,15 @@ def at(seconds: float, **more: Any) -> dict[str, Any]:
     ("is_renewable", "is_running", "left", "said"),
     [
         (True, False, 61 * 60, ""),
-        (True, False, 59 * 60, "Have `claude` run on this machine then"),
-        (True, False, -1, "Run `claude` on this machine"),
+        (True, False, 59 * 60, "Have `claude` run on your machine then"),
+        (True, False, -1, "Run `claude` on your machine"),
         (False, False, 25 * 3600, ""),
-        (False, False, 23 * 3600, "Use /login in `claude` on this machine"),
-        (False, False, -1, "Use /login in `claude` on this machine"),
+        (False, False, 23 * 3600, "Use /login in `claude` on your machine"),
+        (False, False, -1, "Use /login in `claude` on your machine"),
         (True, True, 16 * 60, ""),
-        (True, True, 14 * 60, "Have `claude` run on this machine then"),
+        (True, True, 14 * 60, "Have `claude` run on your machine then"),
         (False, True, 16 * 60, ""),
-        (False, True, 14 * 60, "Use /login in `claude` on this machine"),
+        (False, True, 14 * 60, "Use /login in `claude` on your machine"),
     ],
 )
 def test_the_end_of_a_sign_in_is_said_in_time_with_what_to_do(
@@ -435,7 +435,7 @@ def test_what_is_lent_follows_the_host_and_its_config_has_none(host: Host, monke
     place.renew(oauth(expires=1000))
     assert config.prepare().notes == (
         expiry.EXPIRED,
-        "Use /login in `claude` on this machine: running sessions use the new one.",
+        "Use /login in `claude` on your machine: running sessions use the new one.",
     )
     place.renew(oauth())
     config.prepare()
@@ -453,7 +453,7 @@ def test_what_is_lent_follows_the_host_and_its_config_has_none(host: Host, monke
     watch.look()
     watch.look()
     assert lent[-1] == ""
-    assert place.told == ["Claude was signed out on this machine, and so was this session."]
+    assert place.told == ["Claude was signed out on your machine, and so was this session."]
     everything = "".join(path.read_text() for path in place.inside.rglob("*") if path.is_file())
     assert "sk-ant" not in everything
     assert json.loads((place.inside / ".credentials.json").read_text()) == {"mcpOAuth": {"kept": 1}}

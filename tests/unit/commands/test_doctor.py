@@ -136,7 +136,7 @@ PODMAN: dict[str, Any] = {
         (
             {**DEBIAN, "info": {**DEBIAN["info"], "DockerRootDir": "/var/snap/docker/common/var-lib-docker"}},
             WARNING,
-            "rootful, from a snap: it sees only part of this machine's files",
+            "rootful, from a snap: it sees only part of your machine's files",
         ),
         (ROOTLESS, OK, "rootless"),
         (DESKTOP, WARNING, "Docker Desktop, rootful: not tested"),
@@ -290,7 +290,7 @@ TEAM = 54321
         ((TEAM, 0o2770), ((TEAM,), 0o002), OK, "sessions are members of it"),
         ((TEAM, 0o2770), ((TEAM,), 0o022), WARNING, "your umask 022 keeps that group from"),
         ((TEAM, 0o770), ((TEAM,), 0o002), WARNING, "files of sessions have your own group, 12345"),
-        ((0, 0o2770), ((0,), 0o002), WARNING, "a group with power over this machine, which sessions do not get"),
+        ((0, 0o2770), ((0,), 0o002), WARNING, "a group with power over your machine, which sessions do not get"),
         ((TEAM, 0o2770), ((), 0o022), PROBLEM, "and you may not write in it"),
         ((TEAM, 0o755), ((TEAM,), 0o022), PROBLEM, "and you may not write in it"),
         ((TEAM, 0o757), ((), 0o022), OK, "and you may write in it"),
@@ -518,7 +518,7 @@ def test_the_sign_in(host: Host) -> None:
     expired = look()
     assert expired.status == WARNING
     assert "has expired" in expired.what
-    assert "on this machine" in expired.hint
+    assert "on your machine" in expired.hint
     assert look(CLAUDE_CODE_OAUTH_TOKEN=SECRET).status == OK
     # Signed in inside, with a refresh token of its own, it is renewed by itself.
     own = {"accessToken": SECRET, "refreshToken": SECRET, "expiresAt": 2000 * 1000}
@@ -619,7 +619,7 @@ def test_what_waits_for_a_review(host: Host, here: Project) -> None:
     red = left(here, host, ".envrc")
     [found] = reviewed(host, here)
     assert found.status == PROBLEM
-    assert "1 file that your computer runs by itself (red)" in found.what
+    assert "1 file that your machine runs by itself (red)" in found.what
     [elsewhere] = reviewed(host, None)
     assert (elsewhere.status, elsewhere.what) == (WARNING, f"red findings in {here.root}")
     red.unlink()  # put right by hand

@@ -115,7 +115,7 @@ def test_paths_are_accepted_and_restored(root: Path, left: Left, run: Callable[.
     left(lambda: put(root / ".envrc"), lambda: put(root / "a/.envrc"), lambda: put(root / "b/.envrc"), link_elsewhere)
     code, output = run("--restore", "a/.envrc", "rules.mk", "--accept", ".envrc")
     assert code == 4
-    assert "Still open: 1 file that your computer runs by itself (red).\n" in output
+    assert "Still open: 1 file that your machine runs by itself (red).\n" in output
     assert open_paths(output) == []
     assert open_paths(run()[1]) == ["b/.envrc"]
     assert not (root / "a/.envrc").exists()
@@ -176,7 +176,7 @@ def test_a_terminal_is_asked_about_one_after_the_other(root: Path, left: Left, e
     assert "\x1b[31m          -all:\x1b[0m" in seen
     assert not (root / "a/.envrc").exists()
     assert (seen.count("[r]emove, "), seen.count("[r]estore, ")) == (4, 1)
-    assert "Open: 2 files that your computer runs by itself (red) and 1 that your tools may run (yellow)." in " ".join(
+    assert "Open: 2 files that your machine runs by itself (red) and 1 that your tools may run (yellow)." in " ".join(
         seen.split()
     )
     lines = re.sub(r"\x1b\[[0-9;]*m|\S{60,}", "", seen).splitlines()  # a long word stays whole

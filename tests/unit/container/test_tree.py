@@ -93,7 +93,7 @@ def test_the_branch_comes_and_the_file_stays(
     assert read(root) == ("a", "b")
     assert git(root, "show", "HEAD:.envrc") == "b"
     assert git(root, "status", "--porcelain") == ""
-    assert "cannot change .envrc: your computer runs" in capfd.readouterr().err
+    assert "cannot change .envrc: your machine runs" in capfd.readouterr().err
     git(root, "commit", "--quiet", "--all", "--allow-empty", "--message", "nothing")
     assert git(root, "show", "HEAD:.envrc") == "b"  # which the host's version does not undo
     # And back, as if nothing had been.

@@ -265,7 +265,7 @@ def test_what_was_refused_is_reported_with_what_would_open_it() -> None:
         "Refused to this project's sessions (times in UTC):",
         "  pypi.example:443  once, last 2026-01-02 03:04; not in the allowlist",
         "  a.example:8443    7 times, last 2026-01-03 04:05, since 2026-01-02 03:04; allowed, but not at this port",
-        "  b.example:443     once, last 2026-01-02 03:04; allowed, but it leads to this machine or a local network",
+        "  b.example:443     once, last 2026-01-02 03:04; allowed, but it leads to your machine or a local network",
         f"To open what you know and want, in {CONFIG} (running sessions notice):",
         '  allow = ["pypi.example", "a.example:8443"]',
     ]

@@ -387,7 +387,7 @@ def test_allowlist_the_proxys_own_ports_are_not_the_hosts_and_this_is_said(host:
     environ = {"HTTPS_PROXY": "http://localhost:3128", "ANTHROPIC_BASE_URL": "http://localhost:4000"}
     egress = planned(host, "allowlist", environ, host_ports=("3128", "53", "80"))
     assert egress.relayed == (80, 4000)
-    assert egress.notes == ('Not reachable with network = "allowlist": port 3128 and 53 of this machine.',)
+    assert egress.notes == ('Not reachable with network = "allowlist": port 3128 and 53 of your machine.',)
 
 
 @pytest.mark.parametrize(
@@ -415,7 +415,7 @@ def test_allowlist_what_claude_code_cannot_do_without_is_where_its_api_is(url: s
 def test_none(host: Host) -> None:
     egress = planned(host, "none", {"ANTHROPIC_BASE_URL": "http://localhost:1"}, host_ports=("80",))
     assert (egress.arguments, egress.relayed, egress.forward) == (("--network", "none"), (), "")
-    assert egress.notes == ('Not reachable with network = "none": port 80 of this machine.',)
+    assert egress.notes == ('Not reachable with network = "none": port 80 of your machine.',)
 
 
 def test_open_is_the_engines_bridge_and_is_reported(host: Host) -> None:

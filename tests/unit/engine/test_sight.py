@@ -113,5 +113,5 @@ def test_a_container_that_somebody_has_removed_is_no_such_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = b"HTTP/1.0 404 No\r\n\r\n" + b'{"message": "No such container: made"}'
-    with pytest.raises(EngineError, match="could not look at this machine's files: No such container"):
+    with pytest.raises(EngineError, match="could not look at your machine's files: No such container"):
         check(tmp_path, monkeypatch, read=gone, container=gone)

@@ -168,7 +168,7 @@ ANYWHERE = (
     file(".exrc", True, "your editor"),
     file(".gdbinit", True, "a debugger"),
     file(".mcp.json", True, "MCP"),
-    file(".claude/settings.json", True, "Claude Code on this machine", "{}"),
+    file(".claude/settings.json", True, "Claude Code on your machine", "{}"),
     file("a/.claude/settings.local.json", True, "Claude Code", '{"hooks": {}}'),
     file("b/.claude/settings.local.json", True, "Claude Code", '{"permissions": {"defaultMode": "x"}}'),
     file("c/.claude/settings.local.json", True, "Claude Code", '{"permissions": ["x"]}'),
@@ -478,7 +478,7 @@ def test_a_replaced_pin_is_reported_with_what_changed_there(root: Path) -> None:
     put(root / ".envrc", "changed")
     finding = only(scanned.findings())
     assert finding.red
-    assert finding.why == "changed; it was replaced on this machine during the session, which ended its protection"
+    assert finding.why == "changed; it was replaced on your machine during the session, which ended its protection"
 
 
 def test_what_was_pinned_all_the_time_is_not_reported_but_what_was_writable_in_it_is(root: Path) -> None:

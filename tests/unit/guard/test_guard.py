@@ -211,7 +211,7 @@ def test_however_the_block_ends_findings_are_reported_and_the_record_ends(
         place.put(".envrc", "evil\x1b[2J\n")
         raise KeyboardInterrupt
     output = capfd.readouterr().err
-    assert "1 file that your computer runs by itself (red)" in output
+    assert "1 file that your machine runs by itself (red)" in output
     assert "+evil\\x1b[2J" in output
     assert place.on_record() == []
 

@@ -81,12 +81,12 @@ def test_without_findings_nothing_is_reported(capfd: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        ([finding()], "1 file that your computer runs by itself (red)"),
-        ([finding(), finding()], "2 files that your computer runs by itself (red)"),
+        ([finding()], "1 file that your machine runs by itself (red)"),
+        ([finding(), finding()], "2 files that your machine runs by itself (red)"),
         ([finding(red=False)], "1 file that your tools may run (yellow)"),
         (
             [finding(), *[finding(red=False)] * 3],
-            "1 file that your computer runs by itself (red) and 3 that your tools may run (yellow)",
+            "1 file that your machine runs by itself (red) and 3 that your tools may run (yellow)",
         ),
     ],
 )

@@ -108,8 +108,8 @@ def test_what_a_pattern_matches(path: str, patterns: tuple[str, ...], matches: b
         (".vscode/settings.json", "your editor, on opening the directory", True),
         (".vscode/makefile", "your editor, on opening the directory", True),
         (".cursor/mcp.json", "Claude Code or another agent with MCP servers", True),
-        (".claude/rules/x.md", "an agent on this machine, as its instructions", False),
-        (".claude/skills/Makefile", "Claude Code on this machine", True),
+        (".claude/rules/x.md", "an agent on your machine, as its instructions", False),
+        (".claude/skills/Makefile", "Claude Code on your machine", True),
     ],
 )
 def test_the_first_rule_that_matches_is_the_rule_of_a_path(path: str, runs: str, red: bool) -> None:

@@ -185,7 +185,7 @@ def test_a_build_says_what_has_changed(
     assert said(claude_version="2.1.3") == "The image is built again: init/entrypoint, new have changed."
     monkeypatch.setattr(recipe, "extra_certificates", lambda _environ: ["authority"])
     assert (
-        said(claude_version="2.1.3") == "The image is built again: this machine's certificate authorities have changed."
+        said(claude_version="2.1.3") == "The image is built again: your machine's certificate authorities have changed."
     )
     engine.ids["other"] = "base"
     assert said(claude_version="2.1.3", base="other") == "The image is built again: the setting base has changed."

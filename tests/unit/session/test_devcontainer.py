@@ -65,7 +65,7 @@ def test_it_says_that_a_lent_sign_in_is_not_there(tmp_path: Path, host: Host) ->
     lines = {each: devcontainer.lost(is_lent=each) for each in (True, False)}
     assert [line for line in lines[True] if line not in lines[False]] == [
         'a sign-in to Claude: sign_in = "lent" needs a sidecar; CONFINED_CLAUDE_SIGN_IN=given at the export gives that '
-        "of sessions;"
+        "of sessions"
     ]
     configs = []
     for sign_in in ("lent", "given"):

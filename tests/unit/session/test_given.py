@@ -506,7 +506,7 @@ def test_a_file_where_something_else_is_is_refused(here: Place) -> None:
     table = '[secrets.{}]\ncommand = "echo s3cret"\nas_file = "{}"\nalways = true\n'
     links = ("~/.cache/pip/x", "~/.cargo/registry/cache/x", "~/go/pkg/mod/cache/download")  # to the shared downloads
     for path in ("~/.local/bin/x", "~/.claude/x", "~/venvs/a/b", "~/.local", *links):
-        with pytest.raises(ConfinedError, match="of this machine is there"):
+        with pytest.raises(ConfinedError, match="of your machine is there"):
             planned(here.root, here.host, given=here.given(table.format("X", path)))
     for other in ("~/.netrc", "~/.netrc/b"):
         two = table.format("X", "~/.netrc") + table.format("Y", other)

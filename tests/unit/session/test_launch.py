@@ -406,7 +406,7 @@ def test_who_one_is_in_the_session_is_said_where_that_may_surprise(root: Path, h
     for who in (host, root_host):
         (remark,) = remarks(root, who, EngineFacts(rootless=True))
         assert "rootless" in remark
-        assert "you on this machine" in remark
+        assert "you on your machine" in remark
     (remark,) = remarks(root, root_host)
     assert "You are root" in remark
 

@@ -630,7 +630,7 @@ def test_what_this_machine_cannot_keep_is_told_to_its_user_and_not_to_the_sessio
     with ground.session(push) as pushes:
         code, printed = ground.push("origin", "HEAD:refs/heads/agent/x")
     assert code == 1
-    assert "this machine cannot keep it" in printed
+    assert "your machine cannot keep it" in printed
     assert str(data) not in printed
     assert len(pushes.failed) == 1
     assert str(data) in pushes.failed[0]
