@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfinedError
@@ -19,6 +20,7 @@ from ..text import escape
 from ..workspace import Workspace
 
 _ERRORS_KEPT = 1 << 14
+_LOOK = "`git fsck` in a session with `--git isolated` shows what is wrong with the copy."
 
 
 def _environ() -> dict[str, str]:
@@ -36,8 +38,10 @@ def fetch(host: Host) -> None:
     copies = guard_review.review(workspace).unfetched
     watched = guard_review.Branches(workspace)
     for copy in copies:
-        if (reason := _failure(copy.command)) is not None:
-            raise ConfinedError(f"git could not fetch: {escape(reason)}", f"To see why: {escape(copy.command)}")
+        with isolation.fetching(copy) as words:
+            reason = _failure(words)
+        if reason is not None:
+            raise ConfinedError(f"git could not fetch: {escape(reason)}", _LOOK)
         for branch in copy.branches:
             says = _way_on(workspace.project.root, branch, is_checked_out=branch == copy.checked_out)
             print(f"Fetched {escape(f'confined/{branch}')}. {escape(says)}")
@@ -48,13 +52,12 @@ def fetch(host: Host) -> None:
         print("There is nothing to fetch.")
 
 
-def _failure(command: str) -> str | None:
+def _failure(words: Sequence[str]) -> str | None:
     """Run a git command; return the last line of its errors if it fails. A session can have it say a lot.
 
     Raises ConfinedError if there is no git.
     """
     with tempfile.TemporaryFile() as errors:
-        words = shlex.split(command)
         try:
             done = subprocess.run(words, env=_environ(), stdout=subprocess.DEVNULL, stderr=errors, check=False)
         except FileNotFoundError:
@@ -75,6 +78,6 @@ def _way_on(root: Path, branch: str, *, is_checked_out: bool) -> str:
             return f"Your files are there already. To go on there: git checkout -b {quoted} && git reset {name}"
         is_here = isolation.head(Location(repository.own))["HEAD"] == isolation.BRANCH_IS + branch
         command = ["git", "-C", str(root), "merge-base", "--is-ancestor", "HEAD", f"refs/remotes/confined/{branch}"]
-        if is_here and _failure(shlex.join(command)) is None:
+        if is_here and _failure(command) is None:
             return f"Your files are there already. To go on there: git reset {name}"
     return f"To merge it: git merge {name}"

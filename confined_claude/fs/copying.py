@@ -33,11 +33,30 @@ def copy_tree(source: Directory, target: Directory, name: str, depth: int = 0) -
                 with source.child(entry.name) as inner:
                     copy_tree(inner, copy, entry.name, depth + 1)
             elif entry.is_file(follow_symlinks=False):
-                _copy_file(source, copy, entry.name)
+                copy_file(source, copy, entry.name)
         _copy_status(source.stat(), copy.fileno())
 
 
-def _copy_file(source: Directory, target: Directory, name: str) -> None:
+def link_files(source: Directory, target: Directory) -> None:
+    """Give all files in ``source`` a name in ``target`` too, or copy them there; links are left out. Raises OSError.
+
+    Whoever can write one of them also changes its content in ``target``, but never what is there.
+    """
+    with source.entries() as listing:
+        names = [entry.name for entry in listing if entry.is_file(follow_symlinks=False)]
+    for name in names:
+        try:
+            os.link(name, name, src_dir_fd=source.fileno(), dst_dir_fd=target.fileno(), follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # it was there a moment ago
+        except OSError:  # on another file system, or on one without
+            copy_file(source, target, name)
+        if not target.is_file(name):  # it was one a moment ago
+            target.unlink(name)
+
+
+def copy_file(source: Directory, target: Directory, name: str) -> None:
+    """Copy a regular file, with its mode and times; anything else is left out. Raises OSError, also for a link."""
     flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with open(os.open(name, os.O_RDONLY | flags, dir_fd=source.fileno()), "rb", buffering=0) as original:
         status = os.fstat(original.fileno())

@@ -27,4 +27,9 @@ def leads_astray(content: bytes) -> bool:
     if symbolic is None:
         return False
     name = symbolic[1].rstrip(b" \t\n\r")
-    return len(content) > MAX_BYTES or not name.startswith(b"refs/") or _INVALID.search(name) is not None
+    return len(content) > MAX_BYTES or not is_proper(name)
+
+
+def is_proper(name: bytes) -> bool:
+    """Return whether git takes ``name`` for that of a reference below `refs/`."""
+    return name.startswith(b"refs/") and _INVALID.search(name) is None

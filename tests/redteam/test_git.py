@@ -841,9 +841,7 @@ def test_an_isolated_session_leaves_the_repository_as_it_is(repository: Field) -
     # A fetch of commits whose objects are missing: git would ask the poisoned remote for them.
     broken = f"git switch -qC more && git commit -qm m --allow-empty; {POISON}; find .git/objects -type f -delete"
     repository.session(broken, "--git", "isolated")
-    command = next(line.strip() for line in repository.review().stdout.splitlines() if line.startswith("  git "))
     repository.user.run("confined-claude", "fetch", cwd=repository.project)
-    repository.host(command)
     repository.session("rm -rf .git/* .git", "--git", "isolated")
     assert repository.escaped() == []
     assert repository.host("git fsck --strict && git log --oneline main").returncode == 0
@@ -851,6 +849,22 @@ def test_an_isolated_session_leaves_the_repository_as_it_is(repository: Field) -
     repository.unguarded(POISON)
     repository.host(STATUS)
     assert repository.escaped() == ["canary"]
+
+
+def test_fetch_reads_no_other_repository_of_the_host(repository: Field) -> None:
+    """A copy can lead git there by links and by what its files say; the next session would read what was fetched."""
+    other = "OUTSIDE/other/.git"
+    repository.prepare("git init -q OUTSIDE/other; cd OUTSIDE/other; echo private >x; git add x; git commit -qm x")
+    lead = f"ln -s {other}/refs/heads .git/refs/heads/x; echo {other}/objects >.git/objects/info/alternates"
+    repository.session(f"git commit -qm work --allow-empty; {lead}", "--git", "isolated")
+    fetched = repository.user.run("confined-claude", "fetch", cwd=repository.project)
+    assert fetched.returncode == 0, fetched.stderr
+    assert (
+        repository.host("git for-each-ref --format='%(refname)' refs/remotes").stdout == "refs/remotes/confined/main\n"
+    )
+    (copy,) = (repository.user.home / ".local/share/confined-claude/projects").glob("*/git/1")
+    repository.host(f"git fetch -q {copy} '+refs/heads/*:refs/remotes/control/*'")  # the control
+    assert repository.host("git show control/x/main:x").stdout == "private\n"
 
 
 def test_fetch_names_what_acts_by_itself_on_the_branches_of_a_copy(repository: Field) -> None:

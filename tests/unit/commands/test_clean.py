@@ -282,7 +282,7 @@ def test_what_is_lost_with_the_records_is_said_first(
     out = capsys.readouterr().out
     assert "1 finding, 1 session not scanned yet" in out
     assert "This also discards commits that were never fetched, on mine." in out
-    assert f"git -C {here.root} fetch " in out
+    assert f"To fetch them first: cd {here.root} && confined-claude fetch" in out
 
 
 def test_names_cannot_steer_the_terminal(host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from confined_claude.commands import fetch as module
 from confined_claude.errors import ConfinedError
+from confined_claude.fs.directory import Location
 from confined_claude.guard.isolation import Unfetched
 from confined_claude.host import Host
 
@@ -18,9 +19,11 @@ from ..guarding import put
 
 
 @pytest.fixture(autouse=True)
-def one_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+def one_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One copy of a repository has something to fetch."""
-    copies = SimpleNamespace(unfetched=[Unfetched(("main",), "git fetch x", "main")])
+    put(tmp_path / "copies/1/objects/x")
+    waiting = Unfetched(("main",), tmp_path, Location(tmp_path / "copies", ("1",)), "main")
+    copies = SimpleNamespace(unfetched=[waiting])
     monkeypatch.setattr(module, "current_project", lambda _host: None)
     monkeypatch.setattr(module.Workspace, "load_leniently", lambda *_: None)
     for name, value in (("refuse_while_red", None), ("review", copies), ("Branches", None)):
@@ -47,4 +50,5 @@ def test_the_last_words_of_git_are_the_reason_and_no_more_of_it_is_held(
     finally:
         tracemalloc.stop()
     assert "\033" not in caught.value.message
-    assert caught.value.hint == "To see why: git fetch x"
+    assert "git fsck" in caught.value.hint
+    assert os.listdir(tmp_path / "copies") == ["1"]

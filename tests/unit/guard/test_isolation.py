@@ -26,8 +26,6 @@ from confined_claude.workspace import Workspace
 from ..conftest import full_disk, tree
 from ..guarding import EVIL, commit, git, made_repository, put
 
-BRANCHES = "+refs/heads/*:refs/remotes/confined/*"
-
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -79,6 +77,15 @@ def work_in(copy: Path, root: Path, branch: str = "main") -> None:
     here = ["--git-dir", str(copy), "--work-tree", str(root)]
     git(root, *here, "symbolic-ref", "HEAD", f"refs/heads/{branch}")
     git(root, *here, "commit", "--quiet", "--allow-empty", "--message", branch)
+
+
+def fetch(waiting: Unfetched, root: Path) -> str:
+    """Fetch as `fetch` does; return what git says."""
+    environ = {"PATH": os.environ["PATH"], "HOME": str(root.parent), "GIT_CONFIG_NOSYSTEM": "1"}
+    with isolation.fetching(waiting) as words:
+        done = subprocess.run([*words, "--quiet"], env=environ, capture_output=True, text=True, check=False)
+    assert os.listdir(waiting.copy.parent.path) == [waiting.copy.name]
+    return done.stderr
 
 
 def test_the_copy_is_the_whole_repository_mounted_in_its_place(root: Path, copies: Copies) -> None:
@@ -136,7 +143,7 @@ def test_a_commit_without_a_branch_waits_too(root: Path, copies: Copies) -> None
     git(root, "--git-dir", str(copy), "--work-tree", str(root), "checkout", "--quiet", "--detach")
     git(root, "--git-dir", str(copy), "--work-tree", str(root), "commit", "--quiet", "--allow-empty", "--message", "x")
     (found,) = copies.unfetched()
-    subprocess.run(shlex.split(found.command), check=True, env={"PATH": os.environ["PATH"], "HOME": str(root.parent)})
+    assert fetch(found, root) == ""
     assert git(root, "log", "-1", "--format=%s", "refs/remotes/confined/HEAD") == "x\n"
 
 
@@ -162,17 +169,10 @@ def test_commits_are_reported_until_they_are_fetched_and_then_the_copy_goes(root
     work_in(mount.source, root, "topic/$(id)")
     (waiting,) = copies.unfetched()
     assert waiting.branches == ("main", "topic/$(id)")
-    words = shlex.split(waiting.command)
-    assert words == ["git", "-C", str(root), "fetch", str(mount.source), BRANCHES]
+    assert shlex.split(waiting.command) == ["cd", str(root), "&&", "confined-claude", "fetch"]
     with open(mount.source / "config", "a") as config:
         config.write(EVIL.replace("/tmp/ran", str(root / "ran")))
-    done = subprocess.run(
-        ["/bin/sh", "-c", waiting.command],
-        env={"PATH": os.environ["PATH"], "HOME": str(root.parent), "GIT_CONFIG_NOSYSTEM": "1"},
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    assert fetch(waiting, root) == ""
     assert not (root / "ran").exists()
     assert "topic/$(id)" in git(root, "branch", "--remotes")
     assert copies.unfetched() == []
@@ -195,6 +195,64 @@ def test_references_are_read_without_git_and_without_following_links(root: Path,
     (root / ".git/packed-refs").unlink()
     (root / ".git/packed-refs").symlink_to(secret)
     assert references(root / ".git") == {"refs/heads/loose/deep": head}
+
+
+# What a session does in its copy, to have git find the branch `secret` of the repository $OTHER there.
+TO_OBJECTS = "echo $OTHER/objects >objects/info/alternates"
+TO_COMMIT = "cat $OTHER/refs/heads/secret >refs/heads/secret"
+LEADING = {
+    "references": f"ln -s $OTHER/refs/heads refs/heads/x; {TO_OBJECTS}",
+    "one reference": f"ln -s $OTHER/refs/heads/secret refs/heads/secret; {TO_OBJECTS}",
+    "packed references": f"git --git-dir=$OTHER pack-refs --all; ln -s $OTHER/packed-refs packed-refs; {TO_OBJECTS}",
+    "a known commit": f"{TO_COMMIT}; {TO_OBJECTS}",
+    "packs": f"{TO_COMMIT}; git --git-dir=$OTHER repack -adq; rm -rf objects/pack; ln -s $OTHER/objects/pack objects",
+    "objects": f"{TO_COMMIT}; here=$PWD/objects; cd $OTHER/objects; for x in ??/*; do "
+    "mkdir -p $here/${x%/*}; ln -sf $PWD/$x $here/$x; done",
+    "commondir": "echo $OTHER >commondir",
+    "a repository in it": "echo gitdir: $OTHER >.git",
+}
+
+
+@pytest.mark.parametrize("how", LEADING)
+def test_a_copy_leads_to_no_other_repository(how: str, root: Path, tmp_path: Path, copies: Copies) -> None:
+    other = made_repository(tmp_path / "other")
+    put(other / "secret")
+    commit(other)
+    git(other, "branch", "secret")
+    secret = git(other, "rev-parse", "secret").strip()
+    copy = copies.mount().source
+    work_in(copy, root, "work")
+    subprocess.run(["/bin/sh", "-ec", LEADING[how]], cwd=copy, env={**os.environ, "OTHER": f"{other}/.git"}, check=True)
+    for waiting in copies.unfetched():
+        fetch(waiting, root)
+    with pytest.raises(AssertionError):
+        git(root, "cat-file", "-e", secret)
+    git(root, "fetch", "--quiet", str(copy), "+refs/heads/*:refs/remotes/control/*")
+    git(root, "cat-file", "-e", secret)
+
+
+@pytest.mark.parametrize("kind", ["sha256", "shallow", "borrowed", "blobless"])
+def test_what_is_fetched_from_a_copy_of_any_repository(kind: str, tmp_path: Path, host: Host) -> None:
+    options = ["--object-format=sha256"] if kind == "sha256" else []
+    base, root = tmp_path / "base", tmp_path / "clone"
+    subprocess.run(["git", "init", "--quiet", "--initial-branch=main", *options, base], check=True)
+    for content in ("1", "2"):
+        put(base / "file", content)
+        commit(base)
+    git(base, "config", "uploadpack.allowFilter", "true")
+    how = {"shallow": "--depth=1", "borrowed": "--shared", "blobless": "--filter=blob:none"}.get(kind, "--no-tags")
+    source = str(base) if kind == "borrowed" else f"file://{base}"
+    subprocess.run(["git", "clone", "--quiet", how, source, root], check=True)
+    with copies_of(root, host) as copies:
+        copy = copies.mount().source
+        put(root / "new")
+        here = ["--git-dir", str(copy), "--work-tree", str(root)]
+        git(root, *here, "add", "new")
+        work_in(copy, root)
+        (waiting,) = copies.unfetched()
+        assert fetch(waiting, root) == ""
+    assert git(root, "show", "confined/main:new") == (root / "new").read_text()
+    git(root, "fsck")
 
 
 @pytest.mark.timeout(10)

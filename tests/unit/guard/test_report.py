@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from confined_claude.commands.review import lines as review_lines
+from confined_claude.fs.directory import Location
 from confined_claude.guard import report
 from confined_claude.guard.findings import Finding
 from confined_claude.guard.isolation import Unfetched
@@ -54,7 +55,7 @@ def is_safe(text: str) -> bool:
 def test_whatever_is_in_the_findings_the_output_steers_nothing(
     found: list[Finding], branches: list[str], command: str
 ) -> None:
-    lines = list(review_lines(Review(found, [Unfetched(tuple(branches), command)]), found))
+    lines = list(review_lines(Review(found, [Unfetched(tuple(branches), Path(command), Location(Path()))]), found))
     assert all(line.isprintable() for line in lines)
     for one in found:
         assert any(escape(one.path) in line for line in lines)
@@ -184,8 +185,12 @@ def test_what_else_there_is_to_say_is_in_the_same_block(capfd: pytest.CaptureFix
 
 
 def test_what_waits_is_shown_with_the_command_that_fetches_it() -> None:
-    lines = list(review_lines(Review([], [Unfetched(("main", "a\x1bb"), "git fetch 'x'")]), []))
-    assert lines == ["A copy of the repository has commits on: main, a\\x1bb. To fetch them:", "  git fetch 'x'"]
+    lines = list(review_lines(Review([], [Unfetched(("main", "a\x1bb"), Path("/a b"), Location(Path()))]), []))
+    shown = [
+        "A copy of the repository has commits on: main, a\\x1bb. To fetch them:",
+        "  cd '/a b' && confined-claude fetch",
+    ]
+    assert lines == shown
 
 
 def test_a_closed_terminal_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
