@@ -11,9 +11,10 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -232,6 +233,16 @@ class User:
         done = self.run("git", *given, *words, cwd=directory, GIT_CONFIG_NOSYSTEM="1")
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def repository(self, directory: Path, files: Mapping[str, str] = MappingProxyType({})) -> Path:
+        """``directory``, made a git repository with a commit "one" of ``files``; its owner's git knows who commits."""
+        (self.home / ".gitconfig").write_text(GITCONFIG)
+        self.git(directory, "init", "--quiet", "--initial-branch=main")
+        for name, text in files.items():
+            self.write(directory / name, text)
+        self.git(directory, "add", "--all")
+        self.git(directory, "commit", "--quiet", "--allow-empty", "--message=one")
+        return directory
 
     def write(self, path: Path, text: str) -> Path:
         """Make a file of the user's, with the directories that lead to it."""

@@ -18,14 +18,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture
 def repository(user: User, place: Path) -> Path:
     """A project with a commit, of a user whom git knows."""
-    (user.home / ".gitconfig").write_text(GITCONFIG)
-    project = user.folder(own_name(place))
-    (project / ".gitignore").write_text(".confined-claude/\n")
-    (project / "file").write_text("a\n")
-    user.git(project, "init", "--quiet", "--initial-branch=main")
-    user.git(project, "add", "--all")
-    user.git(project, "commit", "--quiet", "--message=one")
-    return project
+    return user.repository(user.folder(own_name(place)), {".gitignore": ".confined-claude/\n", "file": "a\n"})
 
 
 def inside(user: User, project: Path, script: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import GITCONFIG, User, sessions_of, wait_until
+from helpers import User, sessions_of, wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -23,11 +23,7 @@ def files(folder: Path) -> set[str]:
 @pytest.fixture
 def repository(project: Path, user: User) -> Path:
     """A project with one commit, and a hook that names a program of the host."""
-    (user.home / ".gitconfig").write_text(GITCONFIG)
-    user.git(project, "init", "--quiet", "--initial-branch=main")
-    (project / "main.py").write_text("print('hi')\n")
-    user.git(project, "add", "--all")
-    user.git(project, "commit", "--quiet", "--message=first")
+    user.repository(project, {"main.py": "print('hi')\n"})
     hook = project / ".git/hooks/pre-commit"
     hook.write_text("#!/nowhere/on/this/host\n")
     hook.chmod(0o755)

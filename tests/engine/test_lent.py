@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers import TEST_LABEL, User, contents, docker, sidecars_of, up, wait_until
+from helpers import GITCONFIG, TEST_LABEL, User, contents, docker, sidecars_of, up, wait_until
 from lending import HOST, NETWORKS, OTHER, VALUE, There, borrower, config, there
 from registries import PASSWORD, TOKEN, USER, tarball, wheel
 
@@ -222,7 +222,6 @@ variable = "PIP_SOURCE"
 always = true
 lend = {{hosts = ["{HOST}"]}}
 """
-GITCONFIG = "[user]\nname = Test\nemail = test@example.invalid\n"
 
 
 def cut(value: str) -> str:

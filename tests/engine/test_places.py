@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers import GITCONFIG, User, sessions_of, up, wait_until
+from helpers import User, sessions_of, up, wait_until
 from terminals import PROMPT, terminal
 
 pytestmark = pytest.mark.timeout(300)
@@ -14,14 +14,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture
 def app(project: Path, user: User) -> Path:
     """A repository with a scaffold, and a branch."""
-    (user.home / ".gitconfig").write_text(GITCONFIG)
-    user.git(project, "init", "--quiet", "--initial-branch=main")
-    user.folder(project / ".confined-claude")
-    (project / ".confined-claude/config.toml").write_text("")
-    (project / ".gitignore").write_text(".worktrees/\n")
-    user.git(project, "add", "--all")
-    user.git(project, "commit", "--quiet", "--message=first")
-    return project
+    return user.repository(project, {".confined-claude/config.toml": "", ".gitignore": ".worktrees/\n"})
 
 
 def inside(user: User, directory: Path, script: str, *flags: str) -> tuple[str, str]:
@@ -37,7 +30,7 @@ def test_a_worktree_in_a_project_is_a_project_and_its_commits_are_on_its_branch(
     script = "pwd; test ! -e ../../../.gitignore; echo x > new; git add new; git commit -qm second"
     assert inside(user, tree / "src", script) == (f"{tree}/src\n", "")
     assert user.git(app, "log", "-1", "--format=%s", "feature") == "second\n"
-    assert user.git(app, "log", "-1", "--format=%s", "main") == "first\n"
+    assert user.git(app, "log", "-1", "--format=%s", "main") == "one\n"
 
 
 def test_what_a_session_makes_does_not_take_the_next_one_out_of_its_project(app: Path, user: User) -> None:

@@ -24,13 +24,9 @@ def served(place: Path, user: User) -> Iterator[Forge]:
 def repository(user: User, place: Path, served: Forge) -> Path:
     """A project with a commit that its remote has, of a user who may push there."""
     url = served.make("app.git")
+    files = {".gitignore": ".confined-claude/\n", ".gitattributes": "* text=auto\n"}
+    project = user.repository(user.folder(own_name(place)), files)
     (user.home / ".gitconfig").write_text(GITCONFIG + helper(served))
-    project = user.folder(own_name(place))
-    (project / ".gitignore").write_text(".confined-claude/\n")
-    (project / ".gitattributes").write_text("* text=auto\n")
-    user.git(project, "init", "--quiet", "--initial-branch=main")
-    user.git(project, "add", "--all")
-    user.git(project, "commit", "--quiet", "--message=one")
     user.git(project, "remote", "add", "origin", url)
     user.git(project, "push", "--quiet", "origin", "main")
     return project

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from helpers import GITCONFIG, TEST_LABEL, User, docker, own_name, wait_until
+from helpers import TEST_LABEL, User, docker, own_name, wait_until
 
 from confined_claude.image.recipe import BASE
 
@@ -85,11 +85,7 @@ def listening(container: str) -> str:
 
 @pytest.fixture
 def repository(user: User, place: Path) -> Path:
-    (user.home / ".gitconfig").write_text(GITCONFIG)
-    project = user.folder(own_name(place))
-    user.git(project, "init", "--quiet", "--initial-branch=main")
-    user.git(project, "commit", "--quiet", "--allow-empty", "--message=one")
-    return project
+    return user.repository(user.folder(own_name(place)))
 
 
 def shell(user: User, project: Path, hosts: Hosts, script: str, *flags: str) -> str:

@@ -18,13 +18,7 @@ COMMIT = "echo y > new; git add new; git commit -qm new"
 @pytest.fixture
 def repository(user: User, place: Path) -> Path:
     """A project with a commit, of a user whom git knows."""
-    (user.home / ".gitconfig").write_text(GITCONFIG)
-    project = user.folder(own_name(place))
-    (project / ".gitignore").write_text(".confined-claude/\n.claude/worktrees/\n")
-    user.git(project, "init", "--quiet", "--initial-branch=main")
-    user.git(project, "add", "--all")
-    user.git(project, "commit", "--quiet", "--message=one")
-    return project
+    return user.repository(user.folder(own_name(place)), {".gitignore": ".confined-claude/\n.claude/worktrees/\n"})
 
 
 def claude(user: User, project: Path, *words: str) -> str:
