@@ -183,7 +183,7 @@ uninstall() {
     say "This removes the installation in $venv, and its commands and completion.${plan:+ Also: $plan.}"
     if has_data; then
         losses=$(ask_tool losses) || losses="Findings that wait for a review, and commits that only a copy has, cannot be listed."
-        say "Your data is in $data, $state and $config: the sessions' sign-in, history, settings, caches, records and copies of repositories. You are asked about it too.${losses:+ In it:}"
+        say "Your data is in $data, $state and $config: the sessions' sign-in, history, settings, caches, records and copies of repositories. $([ "$1" = yes ] && echo "It stays." || echo "You are asked about it too.")${losses:+ In it:}"
         [ -z "$losses" ] || say "$losses"
     fi
     if ! { [ "$1" = yes ] || ask "Remove the installation?"; }; then
@@ -191,7 +191,7 @@ uninstall() {
         say "Nothing was removed."
         return
     fi
-    if has_data && ask "Delete your data as well? It cannot be undone."; then with_data=1; fi
+    if [ "$1" != yes ] && has_data && ask "Delete your data as well? It cannot be undone."; then with_data=1; fi
     ask_tool images
     for name in confined-claude inv invoke copier; do
         link="$bin/$name"

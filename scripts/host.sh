@@ -2,7 +2,20 @@
 # What install.sh and tests/run need of the host: Python, a running Docker engine, and the base image. Sourced by bash
 # scripts; every function says what it does on the machine.
 
-say() { printf "confined-claude: %s\n" "$@" >&2; }
+# say LINE...: prints messages, wrapped at words for a terminal. A line that begins with spaces is for copying, and stays.
+say() {
+    local size width=0
+    if [ -t 2 ] && size=$(stty size <&2 2>/dev/null); then width=${size#* }; fi
+    printf "confined-claude: %s\n" "$@" | awk -v width="$width" '
+        width < 20 || length($0) <= width || /^confined-claude:  / { print; next }
+        {
+            line = $1
+            for (i = 2; i <= NF; i++)
+                if (length(line) + length($i) < width) line = line " " $i
+                else { print line; line = "  " $i }
+            print line
+        }' >&2
+}
 
 # fail EXIT_CODE LINE...
 fail() {

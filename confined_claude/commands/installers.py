@@ -35,8 +35,8 @@ def how_to_uninstall() -> str:
     """Return what a person does to uninstall this installation."""
     command, _ = uninstaller(Path(sys.prefix))
     if command.startswith("./"):
-        return f"In the clone of Confined Claude, run: {command}"
-    return f"Images and data: confined-claude clean-global --all    The tool, after that: {command}"
+        return f"Run `{command}` in the clone of Confined Claude."
+    return f"Images and data: `confined-claude clean-global --all`    The tool, after that: `{command}`"
 
 
 def uninstaller(prefix: Path) -> tuple[str, str]:

@@ -145,6 +145,11 @@ def test_uninstall_takes_all_it_made_and_asks_before_it_deletes_data(settled: Us
     assert not (settled.home / ".local/share/bash-completion").exists()
     assert not (settled.home / ".config/fish").exists()
 
+    # --yes leaves the data, and asks nothing at a terminal either.
+    with terminal(settled, place, INSTALL, "--uninstall", "--yes", **NO_ENGINE, **relative) as shown:
+        shown.wait_for("It stays.")
+        assert shown.wait_for_end() == 0
+    assert "[y/N]" not in shown.everything
     command = ["script", "-qec", f"{INSTALL} --uninstall", "/dev/null"]
     environ = settled.environ(**NO_ENGINE, **relative)
     question = subprocess.run(

@@ -365,9 +365,9 @@ def test_a_word_that_a_task_does_not_take_is_explained(
 @pytest.mark.parametrize(
     ("words", "installed_by"),
     [
-        ("uninstall", ("installed", "In the clone of Confined Claude, run: ./install.sh --uninstall")),
-        ("--uninstall --yes", ("uv-receipt.toml", "clean-global --all    The tool, after that: uv tool uninstall ")),
-        ("uninstall --help", ("none", "clean-global --all    The tool, after that: pip uninstall confined-claude")),
+        ("uninstall", ("installed", "Run `./install.sh --uninstall` in the clone of Confined Claude.")),
+        ("--uninstall --yes", ("uv-receipt.toml", "clean-global --all`    The tool, after that: `uv tool uninstall ")),
+        ("uninstall --help", ("none", "clean-global --all`    The tool, after that: `pip uninstall confined-claude`")),
     ],
 )
 def test_who_wants_to_uninstall_is_told_how(

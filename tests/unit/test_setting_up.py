@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pexpect
 import pytest
 from helpers import REPOSITORY, SYSTEM_PATH
 
@@ -64,6 +65,20 @@ def run(tools: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def host_script(tools: Path, script: str) -> subprocess.CompletedProcess[str]:
     return run(tools, "bash", "-euo", "pipefail", "-c", f". {REPOSITORY}/scripts/host.sh; {script}")
+
+
+def test_messages_wrap_at_words_for_a_terminal_and_lines_to_copy_stay() -> None:
+    words, line = "some words of a message that is long, " * 3 + "and end here.", f"    source {'/directory' * 9}"
+    script = f". {REPOSITORY}/scripts/host.sh; say '{words}' '{line}' short"
+    child = pexpect.spawn("bash", ["-c", script], dimensions=(20, 60), encoding="utf-8", timeout=60)
+    child.expect(pexpect.EOF)
+    *message, to_copy, short = child.before.splitlines()
+    assert " ".join(" ".join(message).split()) == f"confined-claude: {words}"
+    assert len(message) > 2
+    assert max(map(len, message)) <= 60
+    assert (to_copy, short) == (f"confined-claude: {line}", "confined-claude: short")
+    piped = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stderr
+    assert piped.splitlines() == [f"confined-claude: {text}" for text in (words, line, "short")]
 
 
 @pytest.mark.parametrize(("script", "code", "package"), [("apt_install x", 2, "x"), ("ensure_engine", 3, "docker.io")])
