@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers import API_KEY, REPOSITORY, SYSTEM_PATH, Api, User, own_name, running_api
+from helpers import API_KEY, REPOSITORY, SYSTEM_PATH, Api, User, own_name, running_api, wait_until
 
 SHARED = "CONFINED_CLAUDE_TESTS"
 
@@ -86,7 +86,8 @@ def full_disk(place: Path) -> Iterator[Path]:
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=777", "tmpfs", str(folder)], check=True)
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    # What ends in the background may hold on to it for a moment.
+    wait_until(lambda: subprocess.run(["umount", str(folder)], check=False).returncode == 0)
 
 
 @pytest.fixture(scope="session")

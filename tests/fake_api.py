@@ -3,6 +3,8 @@
 
 usage: fake_api.py [--host ADDRESS] [--port PORT] [--log FILE] [--tls CERTIFICATE_AND_KEY]
 
+At port 0 it chooses one itself, and prints that.
+
 The text the user typed last steers the answer:
   RUN: COMMAND   a Bash tool call with that command; its result comes back as "TOOL SAID: ..."
   TOOL: NAME {}  a call of that tool with that input
@@ -17,8 +19,8 @@ With --tls it is the server of sign-ins instead: it renews a sign-in for a refre
 
 What the file SCRIPT has for a text, a command and what to say after it, comes before all of these.
 
-Each request is one JSON line in the log: path, sign-in headers, number of messages. An empty token is refused,
-and one in a line of the file REVOKED from then on. The paths of Amazon Bedrock and Google Vertex AI
+Each request is one JSON line in the log: path, sign-in headers, number of messages, what was asked. An empty token
+is refused, and one in a line of the file REVOKED from then on. The paths of Amazon Bedrock and Google Vertex AI
 are answered as well.
 """
 
@@ -73,13 +75,19 @@ def call(step: str) -> dict[str, Any] | None:
     return {"type": "tool_use", "id": f"toolu_{uuid.uuid4().hex[:20]}", "name": name, "input": arguments}
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """The one content block to answer ``request`` with."""
+def turns_of(request: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The user's turns up to the last in which something was typed, and the results of tools since."""
     turns = [message for message in request.get("messages", []) if message.get("role") == "user"]
-    results = []
+    results: list[str] = []
     while turns and (found := [block for block in blocks(turns[-1]) if block.get("type") == "tool_result"]):
         results.insert(0, "TOOL SAID: " + text_of(found[0].get("content")).strip())
         turns.pop()
+    return turns, results
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """The one content block to answer ``request`` with."""
+    turns, results = turns_of(request)
     text = typed(turns[-1] if turns else {})
     scripted = script().get(text)
     if scripted:
@@ -138,9 +146,9 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """The log has its own form."""
 
-    def record(self, status: int, messages: int = 0) -> None:
+    def record(self, status: int, messages: int = 0, asked: str = "") -> None:
         headers = {name: self.headers[name] for name in SIGN_IN_HEADERS if self.headers[name]}
-        line = {"path": self.path, "status": status, "headers": headers, "messages": messages}
+        line = {"path": self.path, "status": status, "headers": headers, "messages": messages, "asked": asked}
         with self.log_lock:
             print(json.dumps(line), file=self.log_file, flush=True)
 
@@ -191,7 +199,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.send(int(failure[1]), {"type": "error", "error": {"type": "api_error", "message": "as asked"}})
         if pause := re.search(r"SLEEP: (\d+)", said):
             time.sleep(int(pause[1]))
-        self.record(200, len(request.get("messages", [])))
+        turns, _ = turns_of(request)
+        self.record(200, len(request.get("messages", [])), typed(turns[-1]) if turns else "")
         if path.endswith("/invoke"):
             message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "fake", "content": [block]}
             return self.send(
@@ -240,6 +249,7 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up early is part of the tests."""
@@ -257,7 +267,10 @@ def main() -> None:
         if options.tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(options.tls)
-            server.socket = context.wrap_socket(server.socket, server_side=True)
+            # Each connection in its own thread: one that is slow, or says nothing, holds up no other.
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        if not options.port:
+            print(server.server_port, flush=True)
         server.serve_forever()
 
 

@@ -52,6 +52,7 @@ def helper(forge: Forge) -> str:
 @contextlib.contextmanager
 def forge(root: Path) -> Iterator[Forge]:
     """Run a forge until the end of the block."""
+    search = os.environ["PATH"]  # what a test puts there later is not for the forge
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -79,7 +80,7 @@ def forge(root: Path) -> Iterator[Forge]:
                 return
             path, _, query = self.path.partition("?")
             environ = {
-                "PATH": os.environ["PATH"],
+                "PATH": search,
                 "GIT_PROJECT_ROOT": str(root),
                 "GIT_HTTP_EXPORT_ALL": "1",
                 "GIT_CONFIG_COUNT": "1",
@@ -113,7 +114,10 @@ def forge(root: Path) -> Iterator[Forge]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(http.server.ThreadingHTTPServer):
+        request_queue_size = 128
+
+    with Server(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield Forge(root, f"http://127.0.0.1:{server.server_port}")
         server.shutdown()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
+import random
 import shutil
 import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -31,19 +31,36 @@ API_KEY = "sk-ant-api03-made-up-0123456789abcdefghij"
 ALONE = pytest.mark.alone
 GITCONFIG = "[user]\nname = Test\nemail = test@example.invalid\n"
 FAR_FUTURE_MS = 4102444800000  # 2100-01-01
+# What does not come in that time does not come, on however busy a machine. Nothing is proved by less.
+PATIENCE = 120
+_held: list[socket.socket] = []
 
 
 def docker(*arguments: str, check: bool = True) -> str:
     """What the docker command prints."""
     return subprocess.run(
-        ["docker", *arguments], check=check, capture_output=True, text=True, errors="replace", timeout=300
+        ["docker", *arguments], check=check, capture_output=True, text=True, errors="replace", timeout=600
     ).stdout
 
 
+def take(what: str, numbers: Sequence[int]) -> int:
+    """One of ``numbers`` of a kind that no other process of the tests has, for as long as this process runs."""
+    for number in random.SystemRandom().sample(numbers, len(numbers)):
+        held = socket.socket(socket.AF_UNIX)
+        try:
+            held.bind(f"\0confined-claude-tests-{what}-{number}")
+        except OSError:
+            held.close()
+        else:
+            _held.append(held)
+            return number
+    raise AssertionError(f"no {what} is left")
+
+
 def free_port() -> int:
-    """A port at which nothing listens; the kernel gives none of these to whoever asks for any."""
+    """A port at which nothing listens, and which no other test is given; nor does the kernel give it to anybody."""
     while True:
-        port = 20_000 + secrets.randbelow(10_000)
+        port = take("port", range(20_000, 30_000))
         with contextlib.suppress(OSError), socket.create_server(("", port)):
             return port
 
@@ -83,7 +100,15 @@ def contents(*directories: Path) -> dict[str, str]:
     return found
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def text_of(path: Path) -> str:
+    """What a file holds that may not be there yet, or not for a moment."""
+    try:
+        return path.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """What ``condition`` gives once it is true; fails the test after ``seconds``.
 
     Most of the time nobody asks: each question to the engine takes a processor that what is waited for needs as well.
@@ -118,6 +143,12 @@ class Api:
         """One JSON line for each request so far."""
         return docker("exec", self.container, "cat", "/tmp/requests")
 
+    def headers(self, asked: str) -> dict[str, str]:
+        """The sign-in headers of the request by which ``asked`` was answered; the client may send others as well."""
+        lines = [json.loads(line) for line in self.log().splitlines()]
+        answered = [line["headers"] for line in lines if line.get("asked") == asked and line["status"] == 200]
+        return dict(answered[-1]) if answered else {}
+
     def tokens(self) -> list[str]:
         """The access token of each request so far that had one."""
         headers = [json.loads(line)["headers"] for line in self.log().splitlines()]
@@ -130,11 +161,18 @@ class Api:
         docker("exec", self.container, "sh", "-c", f"{make} && cat /tmp/certificate /tmp/key >/tmp/both")
         serve = "/fake_api.py --host 0.0.0.0 --port 443 --tls /tmp/both --log /tmp/renewals"
         docker("exec", "--detach", self.container, "python3", *serve.split())
+        wait_until(lambda: listens(self.container, 443))
         return docker("exec", self.container, "cat", "/tmp/certificate")
 
     def revoke(self, token: str) -> None:
         """Have it refuse an access token from now on."""
         docker("exec", self.container, "sh", "-c", f"echo {token} >>/tmp/revoked")
+
+
+def listens(container: str, port: int, *, on: str = "127.0.0.1") -> bool:
+    """Whether something in a container, made of the image, takes connections at a port."""
+    probe = f"import socket; socket.create_connection(('{on}', {port}), 20)"
+    return "ok" in docker("exec", container, "sh", "-c", f'python3 -c "{probe}" && echo ok', check=False)
 
 
 @contextlib.contextmanager
@@ -149,10 +187,7 @@ def running_api() -> Iterator[Api]:
                "--network", name, "--network-alias", SIGN_IN_HOST,
                *entry, "--log", "/tmp/requests")  # fmt: skip
         try:
-            probe = "import socket; socket.create_connection(('127.0.0.1', 8787), 1)"
-            wait_until(
-                lambda: "ok" in docker("exec", name, "sh", "-c", f'python3 -c "{probe}" && echo ok', check=False)
-            )
+            wait_until(lambda: listens(name, 8787))
             yield Api(name, name)
         finally:
             docker("rm", "--force", name)
@@ -189,7 +224,7 @@ class User:
         cwd: Path,
         input: str | None = None,
         docker_group: bool = True,
-        timeout: float = 300,
+        timeout: float = 900,
         **extra: str,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, with pipes. ``extra`` are variables; an empty one unsets."""
@@ -224,7 +259,7 @@ class User:
             yield process
         finally:
             process.terminate()
-            process.communicate(timeout=60)
+            process.communicate(timeout=PATIENCE)
 
     def git(self, directory: Path, *words: str) -> str:
         """What the host's git prints, with an identity and nothing of this machine's settings; it must succeed."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY, TEST_LABEL, Api, User, docker, own_name, wait_until
+from helpers import REPOSITORY, TEST_LABEL, Api, User, docker, listens, own_name, wait_until
 
 from confined_claude.image.recipe import image_chain
 from confined_claude.settings import Settings
@@ -82,7 +82,7 @@ def there(ground: Path, installed: Path) -> Iterator[There]:
 @pytest.fixture
 def lent_api(there: There) -> Api:
     """A fake Messages API at ``API_URL``, to which a sign-in can be lent."""
-    wait_until(lambda: "/tmp/requests" in docker("exec", there.container, "ls", "/tmp/requests", check=False))
+    wait_until(lambda: listens(there.container, 8443))
     return Api(there.container, "")
 
 

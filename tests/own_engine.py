@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from helpers import docker, wait_until
+from helpers import PATIENCE, docker, wait_until
 
 from confined_claude.image.recipe import LATEST, image_chain
 from confined_claude.settings import Settings
@@ -42,7 +42,7 @@ class OwnEngine:
             script = f'set -e; ip link set lo up; {self._script or ":"}; exec dockerd "$@"'
             command = ["unshare", "--net", "--mount", "sh", "-c", script, "sh", *options]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        wait_until(lambda: self.docker("version", "--format", "{{.Server.Version}}", check=False).strip(), 60)
+        wait_until(lambda: self.docker("version", "--format", "{{.Server.Version}}", check=False).strip())
 
     def docker(self, *words: str, check: bool = True) -> str:
         return docker("--host", self.address, *words, check=check)
@@ -57,7 +57,7 @@ class OwnEngine:
     def end(self, ending: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(ending)
-            self._process.wait(60)
+            self._process.wait(PATIENCE)
             self._process = None
             # What was killed has left them, and another process may have such a number by now.
             for name in ("pid", "exec/containerd/containerd.pid"):
@@ -82,4 +82,5 @@ def own_engine(script: str = "", *options: str) -> Iterator[OwnEngine]:
         yield engine
     finally:
         engine.end(signal.SIGTERM)
-        shutil.rmtree(engine.folder)
+        # What the engine has left running writes there until it has ended, too.
+        wait_until(lambda: shutil.rmtree(engine.folder, ignore_errors=True) or not engine.folder.exists())

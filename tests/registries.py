@@ -163,15 +163,20 @@ class Tunnels(socketserver.StreamRequestHandler):
             sink.shutdown(socket.SHUT_WR)
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128
+
+
 def main() -> None:
     """Run the program."""
     if len(sys.argv) > 3:
         proxy = socketserver.ThreadingTCPServer(("0.0.0.0", int(sys.argv[3])), Tunnels)
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
-    server = ThreadingHTTPServer(("0.0.0.0", 443), Handler)
+    server = Server(("0.0.0.0", 443), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(sys.argv[2])
-    server.socket = context.wrap_socket(server.socket, server_side=True)
+    # Each connection in its own thread: one that is slow, or says nothing, holds up no other.
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     server.serve_forever()
 
 

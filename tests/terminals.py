@@ -13,7 +13,7 @@ from typing import Any
 
 import pexpect
 import pyte
-from helpers import User
+from helpers import PATIENCE, User
 from rich.text import Text
 
 ROWS, COLUMNS = 40, 100
@@ -58,6 +58,11 @@ class Terminal:
     def screen(self) -> str:
         return "\n".join(line.rstrip() for line in self._screen.display)
 
+    @property
+    def words(self) -> str:
+        """What the screen shows, wherever its lines end."""
+        return " ".join(self.screen.split())
+
     def lines(self) -> list[Text]:
         """What the screen shows, with its colours."""
         return [
@@ -70,7 +75,7 @@ class Terminal:
             for row in (self._screen.buffer[number] for number in range(self._screen.lines))
         ]
 
-    def wait_for(self, text: str, seconds: float = 60, *, gone: bool = False) -> str:
+    def wait_for(self, text: str, seconds: float = PATIENCE, *, gone: bool = False) -> str:
         """The screen as soon as it shows ``text`` (or no longer does), and a moment later."""
         deadline = time.monotonic() + seconds
         while (text in self.screen) is gone:
@@ -80,11 +85,11 @@ class Terminal:
         return self.screen
 
     def wait_for_either(self, *texts: str) -> str:
-        """The first of ``texts`` that the screen shows."""
-        deadline = time.monotonic() + 60
+        """The first of ``texts`` that the screen shows, on one line or on several."""
+        deadline = time.monotonic() + PATIENCE
         while True:
             for text in texts:
-                if text in self.screen:
+                if text in self.words:
                     return text
             assert time.monotonic() < deadline, f"none of {texts} on:\n{self.screen}"
             assert self.read(0.2), f"ended before any of {texts} on:\n{self.screen}"
@@ -98,7 +103,7 @@ class Terminal:
         self.wait_for(text)
         self.send("\r")
 
-    def wait_for_end(self, seconds: float = 60) -> int:
+    def wait_for_end(self, seconds: float = PATIENCE) -> int:
         """The exit code once the command has ended."""
         deadline = time.monotonic() + seconds
         while self.read(0.2):
@@ -119,7 +124,7 @@ def terminal(user: User, cwd: Path, *words: str, rows: int = ROWS, **extra: str)
     command, *arguments = user.command(*words)
     size = (rows, COLUMNS)
     child = pexpect.spawn(
-        command, arguments, cwd=str(cwd), env=user.environ(**extra), dimensions=size, encoding="utf-8", timeout=60
+        command, arguments, cwd=str(cwd), env=user.environ(**extra), dimensions=size, encoding="utf-8", timeout=PATIENCE
     )
     opened = Terminal(child, rows)
     try:

@@ -10,9 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import User, docker, sessions_of, wait_until
-
-pytestmark = pytest.mark.timeout(300)
+from helpers import PATIENCE, User, docker, sessions_of, wait_until
 
 
 def assert_error(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
@@ -69,29 +67,30 @@ def test_a_signal_without_a_terminal_leaves_nothing(user: User, project: Path) -
     with user.running("confined-claude", "--", "-p", "SLEEP: 60", cwd=project) as session:
         wait_until(lambda: sessions_of(project))
         session.terminate()
-        assert session.wait(60) == 128 + signal.SIGTERM
+        assert session.wait(PATIENCE) == 128 + signal.SIGTERM
         assert sessions_of(project) == []
 
 
 @pytest.mark.parametrize("moment", [0.1, 0.2, 0.3, 0.4, 0.5, 1.0])
 def test_ctrl_c_without_a_terminal_ends_the_session_at_any_moment(user: User, project: Path, moment: float) -> None:
-    command = ("confined-claude", "shell", "--", "sleep", "60")
+    command = ("confined-claude", "shell", "--", "sleep", "600")
     with user.running(*command, cwd=project, new_session=True) as session:
         time.sleep(moment)
         os.killpg(session.pid, signal.SIGINT)
-        code = session.wait(60)
-        assert code in (130, -signal.SIGINT)
+        code = session.wait(PATIENCE)
         assert session.stdout is not None
         said = session.stdout.read()
-        # Before its own first line runs, Python says itself what has ended it.
-        assert "Traceback" not in said or (code == -signal.SIGINT and "in main" not in said), said
+        # Before its own first line runs, Python says itself what has ended it, and the earlier the more.
+        is_early = "Fatal Python error: init_import_site" in said
+        assert code in (130, -signal.SIGINT) or (is_early and code == 1)
+        assert "Traceback" not in said or is_early or (code == -signal.SIGINT and "in main" not in said), said
         assert sessions_of(project) == []
 
 
 def test_the_engines_end_of_a_session_is_told_by_its_exit_code(user: User, project: Path) -> None:
-    with user.running("confined-claude", "shell", "--", "sleep", "60", cwd=project) as session:
+    with user.running("confined-claude", "shell", "--", "sleep", "600", cwd=project) as session:
         name = wait_until(lambda: sessions_of(project))[0]
         wait_until(lambda: "sleep" in docker("top", name, check=False))
         docker("kill", name)
-        assert session.wait(30) == 137
+        assert session.wait(PATIENCE) == 137
         assert sessions_of(project) == []

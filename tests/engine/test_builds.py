@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers import ALONE, SYSTEM_PATH, User, builder_variables, docker, sessions_of, wait_until
+from helpers import ALONE, PATIENCE, SYSTEM_PATH, User, builder_variables, docker, sessions_of, wait_until
 
 from confined_claude.engine.images import Images
 from confined_claude.host import Host
@@ -18,7 +18,7 @@ from confined_claude.image.inventory import Inventory
 from confined_claude.image.recipe import BASE, image_chain
 from confined_claude.settings import Settings
 
-pytestmark = [pytest.mark.timeout(600), ALONE]
+pytestmark = ALONE
 
 OLDER = "2.1.329"
 CLIENT_STEP = r"step \d+/\d+: RUN npm install"
@@ -50,7 +50,7 @@ def built_on_the_base(installed: Path, ground: Path) -> None:
     name = image_chain(Settings(), {}).name
     if layers(name)[:1] != layers(BASE):
         environ = {"HOME": str(installed.parents[1]), "PATH": SYSTEM_PATH}
-        subprocess.run([installed / "confined-claude", "rebuild"], env=environ, cwd=ground, check=True, timeout=580)
+        subprocess.run([installed / "confined-claude", "rebuild"], env=environ, cwd=ground, check=True, timeout=900)
     docker("tag", name, "confined-claude:latest")
 
 
@@ -91,7 +91,7 @@ def test_another_claude_code_is_one_layer_and_running_sessions_keep_theirs(
         # This user has built the one before, and a session uses it still; it goes with that.
         assert docker("image", "inspect", "--format", "{{.Id}}", older).strip() == older
         user.run("confined-claude", "stop", cwd=project)
-        running.wait(60)
+        running.wait(PATIENCE)
     assert docker("image", "inspect", older, check=False).strip() in ("", "[]")
 
 
@@ -132,7 +132,7 @@ def test_two_first_runs_build_once_and_only_the_claude_layer(user: User, place: 
         )
         for folder in folders
     ]  # fmt: skip
-    done = [process.communicate(timeout=500) for process in started]
+    done = [process.communicate(timeout=900) for process in started]
     assert [process.returncode for process in started] == [0, 0], done
     assert [out for out, _ in done] == [f"{other_image} (Claude Code)\n"] * 2
     errors = sorted((error for _, error in done), key=len)
@@ -178,7 +178,7 @@ def test_the_progress_bar_in_a_terminal(user: User, project: Path) -> None:
 def test_the_image_builds_with_buildkit_too(user: User, project: Path, other_image: str, place: Path) -> None:
     buildkit = builder_variables("buildkit", user, place)
     version = {"CONFINED_CLAUDE_CLAUDE_VERSION": other_image}
-    done = user.run("confined-claude", "--", "--version", cwd=project, timeout=580, **buildkit, **version)
+    done = user.run("confined-claude", "--", "--version", cwd=project, timeout=900, **buildkit, **version)
     assert done.stdout == f"{other_image} (Claude Code)\n", done.stderr
     assert re.search(CLIENT_STEP, done.stderr)
     (log,) = (user.home / ".local/state/confined-claude/logs").iterdir()

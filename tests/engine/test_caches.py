@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import User
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("network")]
+pytestmark = pytest.mark.xdist_group("network")
 
 INTERNET = {"CONFINED_CLAUDE_NETWORK": "internet", "ANTHROPIC_BASE_URL": ""}
 # Installed for the user, so for the project.

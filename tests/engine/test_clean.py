@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import ALONE, User, docker, sidecars_of, up, wait_until
+from helpers import ALONE, PATIENCE, User, docker, sidecars_of, up, wait_until
 from terminals import terminal
 
 from confined_claude.claude.names import directory_name
@@ -23,8 +23,6 @@ from confined_claude.host import Host
 from confined_claude.image.inventory import Inventory
 from confined_claude.project import Project
 from confined_claude.session import strays
-
-pytestmark = pytest.mark.timeout(300)
 
 CLEAN = ("confined-claude", "clean", "--yes")
 GLOBAL = ("confined-claude", "clean-global", "--yes")
@@ -81,7 +79,7 @@ def test_nothing_is_cleaned_while_a_session_uses_it(user: User, project: Path, p
         assert (project / ".confined-claude/venvs").is_dir()
         # It goes on without the tool that started it, and perhaps without an engine that says so.
         tool.kill()
-        tool.wait(30)
+        tool.wait(PATIENCE)
         assert user.run(*CLEAN, cwd=project).returncode == 2
         assert user.run(*GLOBAL, cwd=project).returncode == 2
         for words in (CLEAN, GLOBAL):
@@ -158,12 +156,12 @@ def test_the_questions_at_a_terminal(user: User, project: Path) -> None:
 def test_a_clean_that_is_killed_is_finished_by_the_next(user: User, project: Path) -> None:
     script = "mkdir ~/venvs/x; cd ~/venvs/x; seq 60000 | xargs touch"
     scaffold = project / ".confined-claude"
-    for _ in range(3):  # it may be faster than its end
+    for _ in range(10):  # it may be faster than its end
         user.run("confined-claude", "shell", "--", "sh", "-c", script, cwd=project)
         with user.running(*CLEAN, "--all", cwd=project) as tool:
             wait_until(lambda tool=tool: list(scaffold.glob(".removed-*/x")) or tool.poll() is not None)  # type: ignore[misc]
             tool.kill()
-            tool.wait(30)
+            tool.wait(PATIENCE)
         if left := list(scaffold.glob(".removed-*/x/*")):
             break
     assert left
@@ -178,7 +176,7 @@ def test_many_cleans_at_once(user: User, project: Path) -> None:
     user.run("confined-claude", "shell", "--", "sh", "-c", script, cwd=project)
     with contextlib.ExitStack() as stack:
         tools = [stack.enter_context(user.running(*CLEAN, "--all", cwd=project)) for _ in range(4)]
-        ended = [(tool.communicate(timeout=60)[0], tool.returncode) for tool in tools]
+        ended = [(tool.communicate(timeout=PATIENCE)[0], tool.returncode) for tool in tools]
     assert [code for _, code in ended] == [0] * 4, ended
     assert list(project.iterdir()) == []
     assert list((user.home / ".local").rglob(".removed-*")) == []
@@ -188,14 +186,15 @@ def test_many_cleans_at_once(user: User, project: Path) -> None:
 def test_a_session_that_starts_at_the_same_moment_loses_nothing(
     words: tuple[str, ...], user: User, project: Path
 ) -> None:
-    cleaned = 0
-    for _ in range(4):
+    cleaned = rounds = 0
+    while rounds < 4 or (not cleaned and rounds < 20):  # which of them comes first is for the machine to say
+        rounds += 1
         with user.running("confined-claude", "shell", "--", "sh", "-c", WORK, cwd=project) as starting:
             while starting.poll() is None:
                 done = user.run(*words, cwd=project)
                 assert done.returncode in (0, 2), done.stderr
                 cleaned += done.returncode == 0
-            output = starting.communicate(timeout=60)[0]
+            output = starting.communicate(timeout=PATIENCE)[0]
             assert starting.returncode == 0, output
     assert cleaned
     assert user.run(*CLEAN, "--all", cwd=project).returncode == 0

@@ -51,7 +51,7 @@ def test_in_a_pipe_there_is_text_and_nothing_else(user: User, project: Path, nam
 
 
 def test_timing_prints_the_phases_of_a_start_and_of_its_end(user: User, project: Path) -> None:
-    script = "sleep 3; echo x; sleep 2"  # far more than is asked for: it runs before this process knows that it does
+    script = "sleep 6; echo x; sleep 4"  # far more than is asked for: it runs before this process knows that it does
     done = user.run("confined-claude", "shell", "--", "sh", "-c", script, cwd=project, CONFINED_CLAUDE_TIMING="1")
     assert (done.returncode, done.stdout) == (0, "x\n")
     rows = re.findall(r"^confined-claude: ([a-z ]+?) +(-?[0-9.]+) +(-?[0-9.]+)$", done.stderr, re.MULTILINE)
@@ -72,6 +72,6 @@ def test_in_a_narrow_terminal_without_colours(user: User, project: Path, name: s
     narrow = {"NO_COLOR": "1", "COLUMNS": "30"}
     with terminal(user, project, "confined-claude", name, *words, **narrow) as opened:
         opened.child.setwinsize(40, 30)
-        assert opened.wait_for_end(60) == code, opened.screen
+        assert opened.wait_for_end() == code, opened.screen
     assert "Traceback" not in opened.everything
     assert not re.search(r"\x1b\[[0-9;]*[34][0-7]m", opened.everything)

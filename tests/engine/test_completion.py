@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from helpers import User
-
-pytestmark = pytest.mark.timeout(300)
+from helpers import PATIENCE, User
 
 SHELLS = ("bash", "zsh", "fish")
 PROMPT = "ready> "
@@ -56,7 +54,7 @@ class Line:
         rc.write_text(text.format(prompt=PROMPT, data=user.home / ".local/share/confined-claude"))
         environ = {**user.environ(), "TERM": "dumb"}
         self._process = pexpect.spawn(
-            words[0], words[1:], cwd=str(cwd), env=environ, timeout=30, encoding="utf-8", dimensions=(50, 200)
+            words[0], words[1:], cwd=str(cwd), env=environ, timeout=PATIENCE, encoding="utf-8", dimensions=(50, 200)
         )
         self._process.sendline(f"source {rc}; echo begi''n")
         self._process.expect("begin")

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 from helpers import User
 
 from confined_claude.project import Project
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def test_a_session_finds_its_projects_conversations_and_no_others(user: User, place: Path) -> None:

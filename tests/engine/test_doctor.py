@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from helpers import ALONE, API_KEY, LABEL, REPOSITORY, SYSTEM_PATH, User, docker, sessions_of, wait_until
 
-pytestmark = pytest.mark.timeout(300)
-
 OF_THE_ENGINE = (
     "mode",
     "runtimes",

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import tarfile
@@ -18,10 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import API_KEY, LABEL, REPOSITORY, User, docker, free_port, own_name, sessions_of, wait_until
+from helpers import API_KEY, LABEL, PATIENCE, REPOSITORY, User, docker, own_name, sessions_of, wait_until
 from terminals import terminal
-
-pytestmark = pytest.mark.timeout(300)
 
 ODD = 'x, y="1" $HOME\n\x1b[31mit\'s!\ntouch escaped\n'
 KEY = API_KEY + " with 'quotes', \"more\" and\nlines\n\n"
@@ -32,18 +29,11 @@ NO_SECRETS = {"ANTHROPIC_API_KEY": "", "ANTHROPIC_BASE_URL": ""}
 @pytest.fixture(scope="module")
 def host_api() -> Iterator[str]:
     """A fake API on this machine, by its URL on the loopback, with a password in it."""
-    port = free_port()
-    command = [sys.executable, str(REPOSITORY / "tests/fake_api.py"), "--host", "0.0.0.0", "--port", str(port)]
-    with subprocess.Popen(command) as process:
-        wait_until(lambda: _listens(port))
-        yield f"http://made-up-user:made-up-pw@localhost:{port}"
+    command = [sys.executable, str(REPOSITORY / "tests/fake_api.py"), "--host", "0.0.0.0", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield f"http://made-up-user:made-up-pw@localhost:{int(process.stdout.readline())}"
         process.terminate()
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
 
 
 @pytest.fixture
@@ -161,7 +151,7 @@ def running(user: User, project: Path, *words: str, cwd: Path, **extra: str) -> 
         names = [*sessions_of(project), *sidecars(user)]
         yield [inspected(name) for name in names]
         docker("kill", *sessions_of(project))
-        process.wait(60)
+        process.wait(PATIENCE)
     started.unlink()
     nothing_is_left(user, project)
 
@@ -185,12 +175,13 @@ def test_the_printed_commands_start_what_a_run_starts(
         "CONFINED_CLAUDE_HOST_PORTS": "5432",
         "CONFINED_CLAUDE_MEMORY": "2g",
     }
-    words = ("shell", "--", "sh", "-c", 'printf %s "$ANTHROPIC_API_KEY" >seen; touch started; exec sleep 100')
+    words = ("shell", "--", "sh", "-c", 'printf %s "$ANTHROPIC_API_KEY" >seen; touch started; exec sleep 600')
     text = dry(plain, project, *words, **given)  # before anything is there
     for value in (API_KEY, "made-up-pw", "example.invalid"):
         assert value not in text
     # Pasted commands need the image of these settings, which only a start builds.
     plain.run("confined-claude", "shell", "--", "true", cwd=plain.folder(place / "before"), **given)
+    wait_until(lambda: not sidecars(plain))
     pasted = plain.folder(place / "pasted")
     with running(plain, project, "bash", "-c", filled_in(text, pasted, given), cwd=pasted) as by_hand:
         assert (project / "seen").read_text() == KEY
@@ -255,7 +246,7 @@ def test_odd_names_and_secrets_arrive_as_they_are(plain: User, place: Path) -> N
 
 def test_a_start_leaves_a_session_of_pasted_commands_alone(plain: User, project: Path) -> None:
     given = {**NO_SECRETS, "CONFINED_CLAUDE_NETWORK": "internet"}
-    text = dry(plain, project, "shell", "--", "sh", "-c", "touch started; exec sleep 100", **given)
+    text = dry(plain, project, "shell", "--", "sh", "-c", "touch started; exec sleep 600", **given)
     with running(plain, project, "bash", "-c", text, cwd=project):
         names = (sessions_of(project), sidecars(plain))
         done = plain.run("confined-claude", "shell", "--", "hostname", cwd=project)

@@ -10,8 +10,6 @@ from helpers import GITCONFIG, REPOSITORY, User
 from scaffolds import SCAFFOLD, commit_all, files
 from terminals import terminal
 
-pytestmark = pytest.mark.timeout(300)
-
 CONFIG = ".confined-claude/config.toml"
 
 

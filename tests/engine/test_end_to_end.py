@@ -14,8 +14,6 @@ import pytest
 from helpers import GITCONFIG, User, sessions_of
 from relay import relayed
 
-pytestmark = pytest.mark.timeout(300)
-
 IDS = [
     pytest.param(0, 0),
     *[pytest.param(*ids, marks=pytest.mark.root) for ids in ((33, 33), (501, 20))],
@@ -130,7 +128,7 @@ def test_much_binary_data_through_pipes(user: User, project: Path, way: str) -> 
             input=data,
             capture_output=True,
             check=False,
-            timeout=100,
+            timeout=900,
         )
     assert (done.stdout == data, done.returncode) == (True, 7), done.stderr
     assert done.stderr.endswith(b"to one\nthe other\n")

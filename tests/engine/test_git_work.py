@@ -12,8 +12,6 @@ from helpers import GITCONFIG, User, docker, own_name
 
 from confined_claude.session.privileges import CAPABILITIES
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture
 def repository(user: User, place: Path) -> Path:

@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 from helpers import User, contents, docker, own_name, sessions_of, sidecars_of, up, wait_until
 
-pytestmark = pytest.mark.timeout(300)
-
 # This process's own: another test may show it among the processes of this machine.
 MARK = f"made-up-value-{uuid.uuid4().hex[:8]}"
 ODD = f'{MARK}\'s "quotes" $HOME `id`\n\nlines \\ \udcff\t=x\n'
@@ -59,7 +57,7 @@ def variables(file: Path) -> dict[str, str]:
 @contextlib.contextmanager
 def session(user: User, project: Path, script: str) -> Iterator[str]:
     """A session that runs ``script`` and then waits, by its name."""
-    words = ("confined-claude", "shell", "--", "sh", "-c", f"{script}; touch ready; exec sleep 200")
+    words = ("confined-claude", "shell", "--", "sh", "-c", f"{script}; touch ready; exec sleep 600")
     with user.running(*words, cwd=project) as process:
         wait_until(lambda: (project / "ready").exists() or process.poll() is not None)
         assert process.poll() is None, process.communicate()

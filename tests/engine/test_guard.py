@@ -7,9 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import User, sessions_of, wait_until
-
-pytestmark = pytest.mark.timeout(300)
+from helpers import PATIENCE, User, sessions_of, wait_until
 
 
 def files(folder: Path) -> set[str]:
@@ -199,7 +197,7 @@ def test_what_was_made_for_the_sessions_goes_with_the_last_of_them(repository: P
         assert first.stdin is not None
         first.stdin.close()
         first.stdin = None
-        assert first.wait(60) != 0
+        assert first.wait(PATIENCE) != 0
     assert not made.exists()
 
 

@@ -11,8 +11,6 @@ from helpers import User, docker
 from confined_claude.image.recipe import image_chain
 from confined_claude.settings import Settings
 
-pytestmark = pytest.mark.timeout(600)
-
 TOOLS = {
     "claude --version": r"\d+\.\d+\.\d+ \(Claude Code\)",
     "node --version": r"v22\.",

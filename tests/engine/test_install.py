@@ -14,8 +14,6 @@ import pytest
 from helpers import ALONE, REPOSITORY, SYSTEM_PATH, User, docker, up, wait_until
 from terminals import terminal
 
-pytestmark = pytest.mark.timeout(900)
-
 COMMANDS = ("confined-claude", "inv", "invoke", "copier")
 COMPLETION = {
     "bash": ".local/share/bash-completion/completions/confined-claude",
@@ -153,7 +151,7 @@ def test_uninstall_takes_all_it_made_and_asks_before_it_deletes_data(settled: Us
     command = ["script", "-qec", f"{INSTALL} --uninstall", "/dev/null"]
     environ = settled.environ(**NO_ENGINE, **relative)
     question = subprocess.run(
-        command, env=environ, cwd=place, input="y\ny\n", capture_output=True, text=True, timeout=60, check=True
+        command, env=environ, cwd=place, input="y\ny\n", capture_output=True, text=True, timeout=900, check=True
     )
     assert question.stdout.count("[y/N]") == 2
     named, asked, removed = (question.stdout.index(word) for word in ("Your data is in", "Remove the", "Uninstalled."))
@@ -292,7 +290,7 @@ def test_a_home_that_is_none_is_refused(newcomer: User, place: Path, value: str)
     environ = {**newcomer.environ(), "HOME": value}
     for words in ((), ("--uninstall",)):
         done = subprocess.run(
-            [INSTALL, *words], env=environ, cwd=place, capture_output=True, text=True, timeout=60, check=False
+            [INSTALL, *words], env=environ, cwd=place, capture_output=True, text=True, timeout=900, check=False
         )
         assert done.returncode == 2
         assert len(done.stderr.splitlines()) == 2

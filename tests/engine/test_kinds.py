@@ -15,8 +15,6 @@ import pytest
 from helpers import SYSTEM_PATH, Api, User, docker, own_name, up, wait_until
 from terminals import PROMPT, Terminal, terminal
 
-pytestmark = pytest.mark.timeout(300)
-
 QUESTIONS = ("Choose the text style", "Select login method", "Do you trust", "custom API key", "Not logged in")
 VALUE = "/run/confined-claude/sign-in/value"
 GATEWAYS = {
@@ -54,7 +52,7 @@ def ask(opened: Terminal, api: Api, text: str) -> dict[str, str]:
     opened.wait_for(text)
     opened.send("\r")
     opened.wait_for(f"FAKE ANSWER: {text}")
-    return json.loads(api.log().splitlines()[-1])["headers"]
+    return api.headers(text)
 
 
 def at_once(opened: Terminal) -> None:
@@ -121,7 +119,9 @@ def test_a_cloud_signs_in_by_what_the_users_program_prints(someone: User, place:
         write("second-made-up")
         [session] = up(project)
         wait_until(lambda: "second-made-up" in docker("exec", session, "cat", VALUE))
-        assert ask(opened, api, "once more")["x-amz-security-token"] == "second-made-up"
+        # The client keeps what it has read for its time to live.
+        again = (ask(opened, api, f"once more {turn}") for turn in range(60))
+        assert any(headers["x-amz-security-token"] == "second-made-up" for headers in again)
 
 
 def test_variables_of_the_users_settings_sign_in_and_lead_to_their_gateway(

@@ -9,10 +9,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from helpers import GITCONFIG, REPOSITORY, User
-
-pytestmark = pytest.mark.timeout(580)
 
 PAGE = REPOSITORY / "docs/guides/repositories.md"
 MARKS = ("<!-- layouts -->\n", "<!-- /layouts -->\n")

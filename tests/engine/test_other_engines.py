@@ -21,7 +21,7 @@ from helpers import REPOSITORY
 from confined_claude.engine import sight
 from confined_claude.errors import EngineError
 
-pytestmark = [pytest.mark.mount, pytest.mark.root, pytest.mark.xdist_group("engines"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.mount, pytest.mark.root, pytest.mark.xdist_group("engines")]
 PODMAN = next(kind for kind in KINDS if kind.is_podman and not kind.is_rootless)
 ROOTLESS = [kind for kind in KINDS if kind.is_rootless]
 # Of what they share the one is made while the other is.

@@ -9,17 +9,15 @@ import io
 import json
 import os
 import re
+import secrets
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from helpers import REPOSITORY, Api, User
 from rich.console import Console
 from rich.text import Text
 from terminals import COLUMNS, PROMPT, terminal
-
-pytestmark = pytest.mark.timeout(300)
 
 PICTURE = REPOSITORY / "docs/session.svg"
 ASKED = "Set up direnv for this project."
@@ -68,9 +66,10 @@ def test_the_picture_in_the_readme_shows_a_session(make_user: Callable[..., User
     user.own(seen)
     script = json.dumps({ASKED: {"command": COMMAND, "says": SAYS}})
     subprocess.run(["docker", "exec", "-i", api.container, "tee", "/tmp/script"], input=script.encode(), check=True)
-    project = user.folder(place / "my-project")
+    # A session's name is the engine's, and others work in a `my-project`: this one's is as long as that.
+    project = user.folder(place / f"my{secrets.token_hex(4)}")
     user.git(project, "init", "--quiet")
-    prompt = "~/my-project $"
+    prompt = f"~/{project.name} $"
     with terminal(user, project, "bash", "--norc", "-i", rows=60, PS1=f"{prompt} ") as opened:
         opened.wait_for(prompt)
         opened.send("confined-claude --yolo\r")
@@ -87,6 +86,7 @@ def test_the_picture_in_the_readme_shows_a_session(make_user: Callable[..., User
     # Claude clears its screen when it ends, so the picture has what was there before, then what came after it.
     first = next(number for number, line in enumerate(closing) if "confined-claude: This session" in line.plain)
     svg = drawn(as_anywhere([*lines, Text(), *closing[first:]])).replace(str(project), "~/my-project")
+    svg = svg.replace(project.name, "my-project")
     if os.environ.get("CONFINED_CLAUDE_WRITE_PICTURE"):
         PICTURE.write_text(svg)
     for shown in (words(svg), words(PICTURE.read_text())):

@@ -8,8 +8,6 @@ import pytest
 from helpers import User, sessions_of, up, wait_until
 from terminals import PROMPT, terminal
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture
 def app(project: Path, user: User) -> Path:

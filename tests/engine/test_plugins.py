@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import TEST_LABEL, Api, User, docker, sessions_of, wait_until
-
-pytestmark = pytest.mark.timeout(300)
+from helpers import TEST_LABEL, Api, User, docker, listens, sessions_of, text_of, wait_until
 
 VERSIONS = ("1.0.0", "1.1.0")
 # Serves what is in the folder beside it, a package's description at its name.
@@ -40,10 +38,12 @@ http.server.ThreadingHTTPServer(("", 80), Handler).serve_forever()
 
 
 def tarball(version: str) -> bytes:
-    """The package ``dep``; its install script takes a while, and leaves marks."""
+    """The package ``dep``; its install script waits for a file ``go``, and leaves marks."""
     script = (
-        "const fs = require('fs'); fs.appendFileSync(process.env.INIT_CWD + '/count', 'x');"
-        "setTimeout(() => fs.writeFileSync('ran', ''), 20000)"
+        "const fs = require('fs'), at = process.env.INIT_CWD; fs.appendFileSync(at + '/count', 'x');"
+        "const timer = setInterval(() => {"
+        "  if (fs.existsSync(at + '/go')) { clearInterval(timer); fs.writeFileSync('ran', ''); }"
+        "}, 100)"
     )
     package = {"name": "dep", "version": version, "scripts": {"postinstall": "node script.js"}}
     files = {
@@ -84,8 +84,7 @@ def registry(api: Api, ground: Path) -> Iterator[str]:
     try:
         docker("run", "--detach", "--name", name, "--label", TEST_LABEL, "--network", api.network, "--mount", mount,
                "--user", "0", "--entrypoint", "python3", "confined-claude:latest", "-c", SERVER)  # fmt: skip
-        probe = "import socket; socket.create_connection(('127.0.0.1', 80), 1)"
-        wait_until(lambda: "ok" in docker("exec", name, "sh", "-c", f'python3 -c "{probe}" && echo ok', check=False))
+        wait_until(lambda: listens(name, 80))
         yield f"http://{name}"
     finally:
         docker("rm", "--force", "--volumes", name, check=False)
@@ -231,16 +230,26 @@ def test_a_plugin_that_is_run_where_its_marketplace_is_has_what_it_needs(shop: S
 def test_scripts_run_where_the_user_has_allowed_them_and_sessions_wait_for_one_another(shop: Shop) -> None:
     folder = shop.cached("slow", locked="1.0.0")
 
-    def ask(_number: int) -> str:
-        return shop.ask(CONFINED_CLAUDE_PLUGIN_SCRIPTS="on")
+    files = [shop.project.parent / f"said-{number}" for number in range(3)]
 
+    def ask(file: Path) -> str:
+        words = ("sh", "-c", 'exec confined-claude run -- -p 2>"$0"', str(file))
+        done = shop.user.run(*words, cwd=shop.project, input="hello", CONFINED_CLAUDE_PLUGIN_SCRIPTS="on")
+        return done.stdout
+
+    def saying(what: str) -> int:
+        return sum(what in text_of(file) for file in files)
+
+    for file in files:
+        shop.user.write(file, "")
     with ThreadPoolExecutor(3) as pool:
-        said = list(pool.map(ask, range(3)))
+        answers = [pool.submit(ask, file) for file in files]
+        wait_until(lambda: saying("Waiting for another session, which is installing npm packages") == 2)
+        (folder / "go").touch()
+        assert [answer.result() for answer in answers] == ["FAKE ANSWER: hello\n"] * 3
     assert (folder / "node_modules/dep/ran").exists()
     assert (folder / "count").read_text() == "x"
-    installing = [text for text in said if "Installing the npm packages that the plugin slow@shop needs" in text]
-    waiting = [text for text in said if "Waiting for another session, which is installing npm packages" in text]
-    assert (len(installing), len(waiting)) == (1, 2)
+    assert saying("Installing the npm packages that the plugin slow@shop needs") == 1
 
 
 def test_a_session_that_ends_in_the_middle_leaves_nothing_that_counts(shop: Shop) -> None:

@@ -15,8 +15,6 @@ from relay import accept_all
 
 from confined_claude.container.egress import pipe
 
-pytestmark = pytest.mark.timeout(300)
-
 
 class Proxy:
     """An HTTP proxy on a loopback port that tunnels what CONNECT asks for."""
@@ -43,7 +41,7 @@ class Proxy:
                 client.sendall(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n")
                 return
             host, _, port = target.rpartition(":")
-            with socket.create_connection((host, int(port)), 10) as server:
+            with socket.create_connection((host, int(port)), 60) as server:
                 client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 self._tunnel(client, server)
 

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 from forge import PASSWORD, USER, Forge, forge, helper
-from helpers import GITCONFIG, User, own_name, wait_until
+from helpers import GITCONFIG, PATIENCE, User, own_name, wait_until
 from terminals import terminal
-
-pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
@@ -47,7 +45,7 @@ def test_a_push_that_its_user_agrees_to(user: User, repository: Path, served: Fo
             assert "Two" in asked.screen
             asked.send("y\r")
             asked.wait_for("is pushed")
-        printed = session.communicate(timeout=120)[0]
+        printed = session.communicate(timeout=PATIENCE)[0]
     assert "code 0\n1\n" in printed
     assert "Pushed main" in printed
     assert served.git("app.git", "log", "-1", "--format=%s", "main") == "Two"

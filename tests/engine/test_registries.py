@@ -12,10 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import REPOSITORY, TEST_LABEL, Api, User, docker, own_name, wait_until
+from helpers import REPOSITORY, TEST_LABEL, Api, User, docker, listens, own_name, wait_until
 from registries import PASSWORD, TOKEN, USER, tarball, wheel
-
-pytestmark = pytest.mark.timeout(400)
 
 HOST = "registry.corp.test"
 
@@ -143,6 +141,7 @@ def signed_repository(directory: Path) -> Iterator[str]:
            "--entrypoint", "python3", *serve)  # fmt: skip
     try:
         address = docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", name).strip()
+        wait_until(lambda: listens(name, 80))
         yield f"http://{address}"
     finally:
         docker("rm", "--force", name)

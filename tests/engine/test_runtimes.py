@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import User, docker, own_name, up, wait_until
+from helpers import PATIENCE, User, docker, own_name, up, wait_until
 from own_engine import OwnEngine, own_engine
 
 # In one process, as they share an engine.
-pytestmark = [pytest.mark.timeout(300), pytest.mark.root, pytest.mark.xdist_group("runtimes")]
+pytestmark = [pytest.mark.root, pytest.mark.xdist_group("runtimes")]
 
 # A runtime that leaves containers in the engine's own network, from where there is a way out.
 ASTRAY = """\
@@ -89,7 +89,7 @@ def test_exec_and_stop_work_there(someone: User, directory: Path, engine: OwnEng
         done = someone.run("confined-claude", "exec", "--", "sh", "-c", "uname -r; exit 5", cwd=directory)
         assert (done.returncode, done.stdout.strip() != os.uname().release) == (5, True), done.stderr
         assert someone.run("confined-claude", "stop", cwd=directory).returncode == 0
-        tool.wait(60)
+        tool.wait(PATIENCE)
     assert engine.docker("ps", "--all", "--quiet") == ""
 
 

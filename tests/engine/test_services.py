@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from helpers import TEST_LABEL, User, docker, wait_until
 
-pytestmark = pytest.mark.timeout(180)
-
 # A store of values, asked by lines: what matters is the way there.
 SERVER = """
 import socketserver
@@ -22,12 +20,13 @@ class Handler(socketserver.StreamRequestHandler):
             if word == "SET":
                 stored[rest[0]] = rest[1]
             self.wfile.write(f"{stored.get(rest[0], '')}\\n".encode())
+server = socketserver.ThreadingTCPServer(("0.0.0.0", 5432), Handler)
 print("ready", flush=True)
-socketserver.ThreadingTCPServer(("0.0.0.0", 5432), Handler).serve_forever()
+server.serve_forever()
 """
 CLIENT = """
 import socket, sys
-with socket.create_connection((sys.argv[1], int(sys.argv[2])), 10) as server:
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 60) as server:
     server.sendall(b"SET colour blue\\nGET colour\\n")
     answers = server.makefile()
     print(next(answers).strip(), next(answers).strip())

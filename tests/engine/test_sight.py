@@ -17,7 +17,7 @@ from own_engine import OwnEngine, own_engine
 from relay import DROP, PASS, relayed
 
 # In one process, as they share an engine.
-pytestmark = [pytest.mark.timeout(300), pytest.mark.root, pytest.mark.xdist_group("sight")]
+pytestmark = [pytest.mark.root, pytest.mark.xdist_group("sight")]
 
 
 # As on a machine that ssh leads to: the variables of the caller do not follow.
@@ -156,7 +156,7 @@ def test_an_engine_that_goes_away_in_the_middle_of_the_check(
 def works(user: User, project: Path, **variables: str) -> None:
     """A build of another image, sessions with their input, output and exit code, and doctor's lines on the engine."""
     variables["CONFINED_CLAUDE_PACKAGES"] = "hello"
-    built = user.run("confined-claude", "build", cwd=project, timeout=500, **variables)
+    built = user.run("confined-claude", "build", cwd=project, timeout=900, **variables)
     assert built.returncode == 0, built.stderr
     words = ("confined-claude", "shell", "--", "sh", "-c", "hello -g $(cat); exit 7")
     done = user.run(*words, cwd=project, input="there", **variables)

@@ -12,10 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from helpers import API_KEY, FAR_FUTURE_MS, Api, User, docker, wait_until
+from helpers import API_KEY, FAR_FUTURE_MS, PATIENCE, Api, User, docker, text_of, wait_until
 from terminals import PROMPT, terminal
-
-pytestmark = pytest.mark.timeout(300)
 
 TOKENS = {
     "ANTHROPIC_API_KEY": ("x-api-key", API_KEY, API_KEY),
@@ -55,7 +53,7 @@ def test_signed_in_by_a_variable(make_user: Callable[..., User], place: Path, ap
     done = user.run("confined-claude", "--", "-p", f"by {variable}", cwd=folder)
     assert done.stdout == f"FAKE ANSWER: by {variable}\n", done.stderr
     assert done.stderr == ""
-    assert json.loads(api.log().splitlines()[-1])["headers"][header] == sent
+    assert api.headers(f"by {variable}")[header] == sent
 
 
 def test_signed_in_by_the_copied_credentials(make_user: Callable[..., User], place: Path, api: Api) -> None:
@@ -64,7 +62,7 @@ def test_signed_in_by_the_copied_credentials(make_user: Callable[..., User], pla
     folder = user.folder(place / "project")
     done = user.run("confined-claude", "--", "-p", "hello", cwd=folder)
     assert done.stdout == "FAKE ANSWER: hello\n", done.stderr
-    assert json.loads(api.log().splitlines()[-1])["headers"]["authorization"] == "Bearer sk-ant-oat01-of-the-host"
+    assert api.tokens()[-1] == "sk-ant-oat01-of-the-host"
     text = copied(user).read_text()
     assert "ort01" not in text
     assert "mcp" not in text
@@ -86,17 +84,16 @@ def test_what_the_host_renews_arrives_in_the_middle_of_a_run(
     user = make_user(ANTHROPIC_API_KEY="", CLAUDE_CODE_MAX_RETRIES="0")
     user.sign_in(token=old)
     folder = user.folder(place / "project")
-    turns = 400 if renewed else 1
-    wait = (
-        f"touch begun; for _ in $(seq {turns}); do grep -q {new} ~/.claude/.credentials.json && break; sleep .1; done"
-    )
+    wait = f"touch begun; until [ -e go ] || grep -q {new} ~/.claude/.credentials.json; do sleep .1; done"
     with user.running("confined-claude", "--yolo", "--", "-p", f"RUN: {wait}; echo done", cwd=folder) as run:
         wait_until((folder / "begun").exists)
         api.revoke(old)
         if renewed:
             user.sign_in(token=new)
             host = tree_of(user.home / ".claude")
-        output = run.communicate(timeout=120)[0]
+        else:
+            (folder / "go").touch()
+        output = run.communicate(timeout=PATIENCE)[0]
     if renewed:
         assert ("TOOL SAID: done\n" in output, run.returncode) == (True, 0), output
         assert tree_of(user.home / ".claude") == host
@@ -110,7 +107,8 @@ def test_a_session_follows_the_host_from_token_to_token_and_to_its_end(
     make_user: Callable[..., User], place: Path, api: Api
 ) -> None:
     old, new = token("old"), token("new")
-    other_account = "confined-claude: Claude was signed in to another account"
+    # It is said beside the end of the sign-in, and which of them comes first is for the moment to say.
+    other_account = "Claude was signed in to another account on this machine"
     user = make_user(ANTHROPIC_API_KEY="")
     credentials = user.sign_in(token=old)
     project = user.folder(place / "project")
@@ -123,16 +121,16 @@ def test_a_session_follows_the_host_from_token_to_token_and_to_its_end(
         opened.wait_for("FAKE ANSWER: the first")
         api.revoke(old)
         user.sign_in(token=new, expires=int(time.time() * 1000) + 600_000)
-        wait_until(lambda: new in copied(user).read_text())
+        wait_until(lambda: new in text_of(copied(user)))
         name_account(user.home, "two")
-        wait_until(lambda: "two@example.invalid" in (copied(user).parent / ".claude.json").read_text())
+        wait_until(lambda: "two@example.invalid" in text_of(copied(user).parent / ".claude.json"))
         opened.type("the second")
         opened.wait_for("FAKE ANSWER: the second")
-        for turn in range(12):  # the client chooses the tip of an answer some time before that
+        for turn in range(40):  # the client chooses the tip of an answer some time before that
             opened.type(f"SLEEP: 5 turn {turn}")
             if opened.wait_for_either(other_account, f"FAKE ANSWER: SLEEP: 5 turn {turn}") == other_account:
                 break
-        assert other_account in opened.screen
+        assert other_account in opened.words
         credentials.unlink()
         wait_until(lambda: not copied(user).exists())
         opened.type("the third")

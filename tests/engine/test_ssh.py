@@ -13,8 +13,6 @@ from helpers import TEST_LABEL, User, docker, own_name, wait_until
 
 from confined_claude.image.recipe import BASE
 
-pytestmark = pytest.mark.timeout(400)
-
 IMAGE = "confined-claude-test-sshd"
 DOCKERFILE = f"""
 FROM {BASE}

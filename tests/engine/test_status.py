@@ -13,7 +13,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from helpers import ALONE, REPOSITORY, User, docker, up, wait_until
+from helpers import ALONE, PATIENCE, REPOSITORY, User, docker, up, wait_until
 from terminals import terminal
 
 from confined_claude.engine import usage
@@ -124,7 +124,7 @@ def test_a_session_whose_tool_was_killed_is_shown_with_what_ends_it(user: User, 
     with session(user, project) as tool:
         (name,) = up(project)
         tool.kill()
-        tool.wait(30)
+        tool.wait(PATIENCE)
         assert [item["state"] for item in as_json(user, project)["sessions"]] == ["left behind"]
         shown = user.run("confined-claude", "status", cwd=project).stdout
         assert f"{name}: its terminal is gone." in shown

@@ -14,7 +14,7 @@ from terminals import terminal
 from upgrade.unpacked import DATA, HOME, PROJECTS, ROOT, TOKEN, records, unpacked
 
 # They all have the same place.
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("upgrade")]
+pytestmark = pytest.mark.xdist_group("upgrade")
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_conversation_goes_on_signed_in_by_the_copy(user: User, api: Api) -> N
     run(user, "app", "review", "--accept")
     answered = run(user, "app", "run", "--", "-p", "--continue", "the third question")
     assert (answered.stdout, answered.stderr) == ("FAKE ANSWER: the third question AFTER 2 MESSAGES\n", "")
-    assert json.loads(api.log().splitlines()[-1])["headers"]["authorization"] == f"Bearer {TOKEN}"
+    assert api.headers("the third question")["authorization"] == f"Bearer {TOKEN}"
     answered = run(user, "isolated", "run", "--", "-p", "--continue", "the second question")
     assert answered.stdout == "FAKE ANSWER: the second question AFTER 1 MESSAGES\n"
     assert "Commits wait in a copy of the repository, on topic: `confined-claude fetch`" in answered.stderr

@@ -16,7 +16,7 @@ from scaffolds import SCAFFOLD, commit_all, files
 from confined_claude.commands import completion, installers
 
 # They share the tools, and what is built.
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("ways to install")]
+pytestmark = pytest.mark.xdist_group("ways to install")
 
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 

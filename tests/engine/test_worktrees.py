@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from helpers import GITCONFIG, User, own_name
 
-pytestmark = pytest.mark.timeout(300)
-
 WHERE = "RUN: pwd; git rev-parse --git-common-dir; git status --porcelain; git log --format=%s"
 COMMIT = "echo y > new; git add new; git commit -qm new"
 

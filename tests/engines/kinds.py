@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers import PATIENCE
+
 from .machine import UID, Machine
 
 _RUN = f"/run/user/{UID}"
@@ -65,7 +67,7 @@ class Kind:
     def begin(self, machine: Machine, log: Path) -> None:
         """Start it, and return when it answers."""
         self.start(machine, log)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not self.version(machine):
             assert time.monotonic() < deadline, log.read_text()[-3000:]
             time.sleep(0.2)

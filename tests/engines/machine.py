@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helpers import SYSTEM_PATH
+from helpers import PATIENCE, SYSTEM_PATH, take
 
 # Whoever uses the engine there.
 UID = 12345
@@ -131,7 +131,7 @@ mount --bind /run/tun /dev/net/tun
 
 
 def _until(condition: Callable[[], Any], process: subprocess.Popen[bytes]) -> Any:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not (found := condition()):
         assert process.poll() is None, "the machine did not start"
         assert time.monotonic() < deadline, "the machine does not start"
@@ -157,7 +157,8 @@ def _remove(directory: Path) -> None:
 def _network() -> Iterator[tuple[str, str, str]]:
     """Have a network namespace, from which the internet is reached; yield its name, its address, this machine's."""
     taken = _ip("-4", "address")
-    number = secrets.choice([number for number in range(1, 60) if f" 198.18.77.{4 * number + 1}/30 " not in taken])
+    free = [number for number in range(1, 60) if f" 198.18.77.{4 * number + 1}/30 " not in taken]
+    number = take("machine of engines", free)
     space, near = (f"ccm{secrets.token_hex(3)}{letter}" for letter in "sa")
     gateway, inside = f"198.18.77.{4 * number + 1}", f"198.18.77.{4 * number + 2}"
     rules = [

@@ -17,6 +17,9 @@ from pathlib import Path
 
 from helpers import API_KEY, REPOSITORY, User, docker, wait_until
 
+from confined_claude.image.recipe import LATEST, image_chain
+from confined_claude.settings import Settings
+
 from .kinds import Kind
 from .machine import UID, Machine
 
@@ -145,7 +148,7 @@ def _running(tour: Tour) -> Iterator[str]:
     """Have a session during the block; yield its name."""
     with tour.user.running("confined-claude", "shell", "--", "sleep", "600", cwd=tour.project):
         try:
-            yield wait_until(lambda: next(iter(_sessions(tour)), {}).get("name"), 120)
+            yield wait_until(lambda: next(iter(_sessions(tour)), {}).get("name"))
         finally:
             tour.tool("stop", "--all")
 
@@ -210,8 +213,7 @@ def review(tour: Tour) -> str:
 
 def end(tour: Tour) -> str:
     """Nothing is left in the engine."""
-    left = tour.own("ps", "--all", "--quiet", *_OURS) + tour.own("volume", "ls", "--quiet")
-    assert left == "", left
+    wait_until(lambda: tour.own("ps", "--all", "--quiet", *_OURS) + tour.own("volume", "ls", "--quiet") == "")
     return "yes"
 
 
@@ -249,10 +251,11 @@ def local_server(address: str) -> Iterator[str]:
 
 
 def save_images(directory: Path) -> Path:
-    """Put this machine's image of sessions, by all its names, and its base into a file that every user may read."""
+    """Put this machine's image of sessions, by its names, and its base into a file that every user may read."""
     archive = directory / "images.tar"
-    image = docker("image", "inspect", "--format", '{{join .RepoTags " "}}', "confined-claude:latest").split()
-    subprocess.run(["docker", "save", "-o", str(archive), *image, "debian:bookworm-slim"], check=True)
+    name = image_chain(Settings(), {}).name
+    docker("tag", name, LATEST)  # other tests may have made another the latest
+    subprocess.run(["docker", "save", "-o", str(archive), name, LATEST, "debian:bookworm-slim"], check=True)
     archive.chmod(0o644)
     return archive
 

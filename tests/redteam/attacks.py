@@ -60,7 +60,7 @@ class Field:
 
     def host(self, script: str) -> subprocess.CompletedProcess[str]:
         """Run ``script`` on the host, as the user, in the project."""
-        return self.user.run("sh", "-c", self.text(script), cwd=self.project, timeout=60)
+        return self.user.run("sh", "-c", self.text(script), cwd=self.project)
 
     def prepare(self, script: str) -> None:
         done = self.host(f"set -e\n{script}")

@@ -53,7 +53,7 @@ class Tried:
         if self.confined:
             return self.field.session(script, **{**INTERNET, **variables})
         words = [*self._plain()[:-3], "--entrypoint", "sh", IMAGE, "-c", self.field.text(script)]
-        return subprocess.run(["docker", *words], capture_output=True, text=True, check=False, timeout=200)
+        return subprocess.run(["docker", *words], capture_output=True, text=True, check=False, timeout=900)
 
     def reaches(self, target: Target) -> bool:
         script = probe_words([target])
@@ -122,13 +122,13 @@ def _hosts_claude(tried: Tried) -> bool:
 
 
 def _token(tried: Tried) -> bool:
-    with tried.running("sleep 60") as name:
+    with tried.running("sleep 600") as name:
         return _TOKEN in docker("inspect", name)
 
 
 def _other_session(tried: Tried) -> bool:
     other = tried.field.user.folder(tried.field.project.parent / "other")
-    serve = "python3 -c \"import socket\ns = socket.create_server(('', 5000)); s.accept()[0].send(b'pong')\"; sleep 60"
+    serve = "python3 -c \"import socket\ns = socket.create_server(('', 5000)); s.accept()[0].send(b'pong')\"; sleep 600"
     another = Tried(Field(tried.field.user, other, tried.field.outside), tried.confined, tried.listener, tried.internet)
     with another.running(serve) as name:
         wait_until(lambda: "1388 " in docker("exec", name, "cat", "/proc/net/tcp"))
@@ -150,18 +150,18 @@ def _device(tried: Tried) -> bool:
 
 def _forks(tried: Tried) -> bool:
     """By what the engine was told: test_limits.py tries it, with less than what a machine has."""
-    with tried.running("sleep 60") as name:
+    with tried.running("sleep 600") as name:
         limit = json.loads(docker("inspect", name))[0]["HostConfig"]["PidsLimit"]
     return not limit or limit <= 0
 
 
 def _memory(tried: Tried) -> bool:
-    with tried.running("sleep 60") as name:
+    with tried.running("sleep 600") as name:
         return not json.loads(docker("inspect", name))[0]["HostConfig"]["Memory"]
 
 
 def _log(tried: Tried) -> bool:
-    with tried.running("head -c 20000 /dev/zero | tr '\\0' x; touch logged; sleep 60") as name:
+    with tried.running("head -c 20000 /dev/zero | tr '\\0' x; touch logged; sleep 600") as name:
         wait_until((tried.field.project / "logged").exists)
         path = docker("inspect", "--format", "{{.LogPath}}", name).strip()
         return bool(path) and bool(docker("logs", name))

@@ -37,7 +37,7 @@ for name, script in json.loads(sys.argv[1]).items():
     words = ["bash", "-c", script]
     try:
         done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              timeout=100, start_new_session=True)
+                              timeout=500, start_new_session=True)
         code, said = done.returncode, done.stdout
     except subprocess.TimeoutExpired as expired:
         code, said = 1000, expired.stdout or b""
@@ -46,7 +46,7 @@ for name, script in json.loads(sys.argv[1]).items():
 
 # Connects to each [kind, host, port, own port] of the JSON list in its argument, all at once.
 _PROBER = """
-import errno, json, os, socket, struct, sys, threading
+import contextlib, errno, json, os, socket, struct, sys, threading
 what, tag = json.loads(sys.argv[1]), sys.argv[2]
 found = {}
 def probe(kind, host, port, own):
@@ -58,13 +58,15 @@ def probe(kind, host, port, own):
         sock = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
         data = f"{tag} {host}".encode()
     with sock:
-        sock.settimeout(8 if kind == "tcp" else 3)
+        sock.settimeout(20 if kind == "tcp" else 2)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if own:
             sock.bind(("", own))
         sock.connect((host, port))
-        if kind != "tcp":
+        for _ in range(0 if kind == "tcp" else 9):  # a datagram may be lost
             sock.send(data)
+            with contextlib.suppress(TimeoutError):
+                return "open" if sock.recv(100) else "empty"
         return "open" if sock.recv(100) else "empty"
 def note(kind, host, port, own):
     try:
@@ -310,7 +312,7 @@ def background(
     tool = (field.project / "started", f'touch {field.project}/started; exec "$@"')
     words = ("confined-claude", "shell", *flags, "--", "sh", "-c", tool[1], "sh", *command)
     with field.user.running(*words, cwd=field.project, new_session=True, **variables) as process:
-        wait_until(lambda: tool[0].exists() or process.poll() is not None, 60)
+        wait_until(lambda: tool[0].exists() or process.poll() is not None)
         assert process.poll() is None, process.stdout and process.stdout.read()
         tool[0].unlink()
         yield process, containers(field, "session")[0]
@@ -334,7 +336,7 @@ def volumes() -> set[str]:
 
 def settle(field: Field) -> None:
     """Return when nothing of the project's sessions is left; fails the test if something stays."""
-    wait_until(lambda: not containers(field, "session") and not containers(field, "sidecar"), 40)
+    wait_until(lambda: not containers(field, "session") and not containers(field, "sidecar"))
 
 
 def settings_file(user: User, text: str) -> Path:

@@ -6,12 +6,9 @@ import contextlib
 import uuid
 from collections.abc import Iterator
 
-import pytest
 from attacks import Field
 from helpers import TEST_LABEL, docker
 from probes import IMAGE, INTERNET
-
-pytestmark = pytest.mark.timeout(300)
 
 # What tools read or run by themselves, or by a name that one types, below the home directory.
 ACTING = """

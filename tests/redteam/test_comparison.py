@@ -14,7 +14,7 @@ from comparison import ATTACKS, USES, Tried, between, put, table
 from helpers import REPOSITORY, User
 from probes import outside, service
 
-pytestmark = [pytest.mark.timeout(500), pytest.mark.root, pytest.mark.xdist_group("network")]
+pytestmark = [pytest.mark.root, pytest.mark.xdist_group("network")]
 
 SECURITY = REPOSITORY / "SECURITY.md"
 

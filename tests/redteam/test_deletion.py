@@ -16,8 +16,6 @@ from attacks import Field
 from confined_claude.fs.directory import Location
 from confined_claude.fs.removal import remove_tree
 
-pytestmark = pytest.mark.timeout(120)
-
 SECONDS = 3.0
 # A folder that is a link every other moment, for as long as its input is open.
 FLIP = """
@@ -156,7 +154,7 @@ def test_a_folder_that_becomes_a_link_meanwhile(field: Field) -> None:
 
 def test_a_folder_that_becomes_a_link_meanwhile_without_it(field: Field) -> None:
     precious(field)
-    until = time.monotonic() + 10 * SECONDS
+    until = time.monotonic() + 100 * SECONDS
     with flipping(field) as place:
         while time.monotonic() < until and len(field.escaped()) == 3:
             with contextlib.suppress(OSError):

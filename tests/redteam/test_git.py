@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 from attacks import REVIEW, Attack, Field, table
-from helpers import User, docker, sessions_of, wait_until
-
-pytestmark = pytest.mark.timeout(120)
+from helpers import PATIENCE, User, docker, sessions_of, wait_until
 
 RUNS = "touch CANARY;:"
 STATUS = "git status"
@@ -689,7 +687,7 @@ def sources(project: Path) -> list[str]:
 def test_a_clone_cannot_choose_what_is_mounted(worktree: Field) -> None:
     """G16. The control: its own .git names a folder that names it in turn, and is mounted."""
     repository = worktree
-    with repository.user.running("confined-claude", "shell", "--", "sleep", "60", cwd=repository.project):
+    with repository.user.running("confined-claude", "shell", "--", "sleep", "600", cwd=repository.project):
         assert str(repository.project.parent / "main/.git") in sources(repository.project)
     repository.prepare("mkdir ../secret; echo ref: x > ../secret/HEAD; echo gitdir: ../secret > .git")
     done = repository.session("true")
@@ -697,7 +695,7 @@ def test_a_clone_cannot_choose_what_is_mounted(worktree: Field) -> None:
     assert "does not point back to this project" in done.stderr
     assert sessions_of(repository.project) == []
     with repository.user.running(
-        "confined-claude", "shell", "--git", "open", "--", "sleep", "60", cwd=repository.project
+        "confined-claude", "shell", "--git", "open", "--", "sleep", "600", cwd=repository.project
     ):
         assert str(repository.project.parent / "secret") not in sources(repository.project)
 
@@ -754,7 +752,7 @@ def test_a_setting_of_the_hosts_ends_the_protection_and_that_is_told(repository:
     with repository.user.running(*words, cwd=repository.project) as session:
         wait_until((repository.project / "on").exists)
         repository.prepare("git config a.b c; touch go")
-        said, _ = session.communicate(timeout=60)
+        said, _ = session.communicate(timeout=PATIENCE)
     assert "fsmonitor" in config.read_text()
     assert config.stat().st_ino != inode  # the tool holds on to that
     assert "red     .git/config" in said
@@ -773,7 +771,7 @@ def test_two_sessions_at_once_cannot_help_each_other(repository: Field) -> None:
     with repository.user.running(*words, first, cwd=repository.project) as session:
         wait_until((repository.project / "on").exists)
         second = repository.session(f"{attack}; touch go")
-        said, _ = session.communicate(timeout=60)
+        said, _ = session.communicate(timeout=PATIENCE)
     assert said.count("busy") == second.stderr.count("busy") == 2, said + second.stderr
     repository.host(COMMIT)
     assert repository.escaped() == []
@@ -785,7 +783,7 @@ def test_what_one_session_plants_while_another_runs_is_told_by_the_one(repositor
         wait_until((repository.project / "on").exists)
         done = repository.session(NESTED)
         repository.prepare("touch go")
-        session.communicate(timeout=60)
+        session.communicate(timeout=PATIENCE)
     assert "red     sub/.git/config" in done.stderr
     assert repository.session("true").returncode == REVIEW
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import tarfile
 from collections.abc import Callable
@@ -12,8 +11,6 @@ from pathlib import Path
 import pytest
 from attacks import Field
 from helpers import API_KEY, Api, User, docker, own_name, up, wait_until
-
-pytestmark = pytest.mark.timeout(300)
 
 # A library, and a shell's start-up file, that leave the uid of each process which loads them.
 LIBRARY = """
@@ -90,7 +87,7 @@ def test_a_project_leads_no_sign_in_elsewhere_by_a_variable(field: Field, api: A
     trusted(field, 'env_file = ["some.env"]')
     done = field.user.run("confined-claude", "--", "-p", "hello", cwd=field.project)
     assert done.stdout == "FAKE ANSWER: hello\n", done.stderr
-    assert json.loads(api.log().splitlines()[-1])["headers"] == {"x-api-key": API_KEY}
+    assert api.headers("hello") == {"x-api-key": API_KEY}
     # The control: a variable by another name does arrive in that way.
     field.user.write(field.project / "some.env", "ELSEWHERE=http://elsewhere.invalid\n")
     assert field.session("echo $ELSEWHERE").stdout == "http://elsewhere.invalid\n"
@@ -145,7 +142,7 @@ def test_a_link_that_a_session_puts_in_place_of_a_trusted_file_is_not_read(field
 
 def test_one_session_does_not_find_what_another_is_given(field: Field) -> None:
     own_config(field, '[secrets.TOKEN]\ncommand = "echo s3cret-$$"\nas_file = "~/token"\nas_variable = "TOKEN"\n')
-    waiting = "touch ready; exec sleep 100"
+    waiting = "touch ready; exec sleep 600"
     with field.user.running(
         "confined-claude", "shell", "--secrets", "TOKEN", "--", "sh", "-c", waiting, cwd=field.project
     ):

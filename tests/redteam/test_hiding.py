@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 from attacks import SECRET, Field
-from helpers import wait_until
-
-pytestmark = pytest.mark.timeout(180)
+from helpers import PATIENCE, wait_until
 
 HIDE = {"CONFINED_CLAUDE_HIDE": ".env,deploy/keys/"}
 READ = "find . -name .git -prune -o -type f -print0 | xargs -0 cat; cat /proc/self/cwd/.env ~/workspace/app/.env"
@@ -103,7 +101,6 @@ def test_a_session_cannot_have_a_read_only_mount_passed_over(field: Field) -> No
     assert done.stdout == f"{SECRET}\n", done.stderr  # the control is what is not hidden
 
 
-@pytest.mark.timeout(600)
 def test_a_session_cannot_have_a_directory_passed_over_by_a_start_beside_it(field: Field) -> None:
     """It makes a virtual environment of one, and none, all the time: either is hidden, the whole or what is in it."""
     flips = "touch on; until [ -e go ]; do touch app/pyvenv.cfg; rm -f app/pyvenv.cfg; done"
@@ -111,7 +108,7 @@ def test_a_session_cannot_have_a_directory_passed_over_by_a_start_beside_it(fiel
         wait_until((field.project / "on").exists)
         shown = [field.session("cat app/.env; echo started", **HIDE).stdout for _ in range(12)]
         field.prepare("touch go")
-        session.communicate(timeout=60)
+        session.communicate(timeout=PATIENCE)
     assert set(shown) == {"started\n"}
     assert SECRET in field.unguarded("cat app/.env")  # the control
 
@@ -139,7 +136,7 @@ def test_a_start_names_what_a_session_beside_it_sees(field: Field) -> None:
     with field.user.running(*words, cwd=field.project) as open_one:
         wait_until((field.project / "on").exists)
         done = field.session("touch go; until [ -s copy ]; do sleep .1; done; cat .env; cat copy", **HIDE)
-        open_one.communicate(timeout=60)
+        open_one.communicate(timeout=PATIENCE)
     assert done.stdout == f"{SECRET}\n", "the other one has shown it"
     assert f"{field.project}/.env" in done.stderr
     assert said in done.stderr
@@ -147,7 +144,7 @@ def test_a_start_names_what_a_session_beside_it_sees(field: Field) -> None:
     with field.user.running(*words, cwd=field.project, **HIDE) as hidden_too:  # the control
         wait_until((field.project / "on").exists)
         assert said not in field.session("touch go", **HIDE).stderr
-        hidden_too.communicate(timeout=60)
+        hidden_too.communicate(timeout=PATIENCE)
 
 
 def test_the_first_start_counts_what_looks_like_a_secret_and_no_other(field: Field) -> None:

@@ -11,10 +11,8 @@ from pathlib import Path
 
 import pytest
 from attacks import REVIEW, Attack, Field, table
-from helpers import REPOSITORY, SYSTEM_PATH, docker, sessions_of, wait_until
+from helpers import PATIENCE, REPOSITORY, SYSTEM_PATH, docker, sessions_of, wait_until
 from terminals import terminal
-
-pytestmark = pytest.mark.timeout(120)
 
 SHELL = "touch CANARY"
 HOOK = f"#!/bin/sh\n{SHELL}"
@@ -285,11 +283,11 @@ def test_a_virtual_environment_of_the_hosts_is_out_of_reach(field: Field) -> Non
 
 def test_a_session_cut_off_is_looked_through_at_the_next_start(field: Field) -> None:
     """H20."""
-    words = ("confined-claude", "shell", "--", "sh", "-c", f"{puts('.envrc', 'x')}; touch on; sleep 60")
+    words = ("confined-claude", "shell", "--", "sh", "-c", f"{puts('.envrc', 'x')}; touch on; sleep 600")
     with field.user.running(*words, cwd=field.project) as session:
         wait_until((field.project / "on").exists)
         session.send_signal(signal.SIGKILL)
-        session.wait(30)
+        session.wait(PATIENCE)
         try:
             again = field.session("true")
             reviewed = field.review()
@@ -322,11 +320,11 @@ def test_what_one_session_plants_and_another_brings_back_is_told(field: Field, s
         first = start("first", f"{plant}; {wait}")
         second = second or start("second", f"{wait}; {plant}")
         (field.project / "first.on").touch()
-        assert "red     .envrc" in first.communicate(timeout=60)[0]
+        assert "red     .envrc" in first.communicate(timeout=PATIENCE)[0]
         assert field.review("--restore", ".envrc").returncode == 0
         assert not (field.project / ".envrc").exists()
         (field.project / "second.on").touch()
-        assert "red     .envrc" in second.communicate(timeout=60)[0]
+        assert "red     .envrc" in second.communicate(timeout=PATIENCE)[0]
     assert field.session("true").returncode == REVIEW
 
 
@@ -477,8 +475,8 @@ def test_a_fifo_anywhere_hangs_nothing(scaffold: Field) -> None:
     )
     assert made.returncode == 0, made.stderr
     assert ".envrc" in scaffold.review().stdout
-    for words in (("trust",), ("shell", "--", "true"), ("review", "--accept"), ("shell", "--", "true")):
-        done = scaffold.user.run("confined-claude", *words, cwd=scaffold.project, timeout=30)
+    for words in (("trust",), ("shell", "--", "true"), ("review", "--accept"), ("shell", "--", "true")):  # each ends
+        done = scaffold.user.run("confined-claude", *words, cwd=scaffold.project)
         assert "Traceback" not in done.stderr
     assert scaffold.host("timeout 1 cat .envrc").returncode == 124  # the control
 

@@ -7,13 +7,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from helpers import Api, User, own_name, up, wait_until
+from helpers import Api, User, own_name, text_of, up, wait_until
 from lending import API_HOST, API_URL, HOST, NETWORKS, OTHER, VALUE, There, borrower, lent_api, signed_in, there
 from terminals import terminal
 
 __all__ = ["borrower", "lent_api", "signed_in", "there"]
-pytestmark = pytest.mark.timeout(400)
-
 # Each a raw request in TLS; what `auth` stands for has the placeholder.
 REQUESTS = {
     "as it should be": "GET /echo/ HTTP/1.1\r\nHost: HOST\r\nAUTH\r\n",
@@ -42,7 +40,7 @@ requests = json.load(open("requests.json")); found = {}
 context = ssl.create_default_context()
 def ask(name, request, sni=HOST):
     try:
-        with socket.create_connection((HOST, 443), 10) as sock, context.wrap_socket(sock, server_hostname=sni) as tls:
+        with socket.create_connection((HOST, 443), 60) as sock, context.wrap_socket(sock, server_hostname=sni) as tls:
             tls.sendall(request.encode("latin-1")); answer = b""
             while more := tls.recv(65536): answer += more
     except OSError as error:
@@ -104,7 +102,7 @@ except ssl.SSLWantReadError:
 hello = sent.read()
 assert hello.count(b"a" * 60) == 4
 for _ in range(3000):
-    with contextlib.suppress(ConnectionError), socket.create_connection((HOST, 443), 10) as sock:
+    with contextlib.suppress(ConnectionError), socket.create_connection((HOST, 443), 60) as sock:
         sock.sendall(hello.replace(b"a" * 60, b"\\xff" * 60))
         while sock.recv(4096):
             pass
@@ -119,7 +117,7 @@ def test_what_the_sidecar_cannot_read_does_not_fill_what_nobody_reads(
     user, project = borrower
     (project / "attack.py").write_text(f"HOST = {HOST!r}\n{FLOOD}")
     user.own(project / "attack.py")
-    script = f'python3 attack.py && curl -sS -m 20 https://{HOST}/echo/ -H "Authorization: $GH_TOKEN"'
+    script = f'python3 attack.py && curl -sS -m 120 https://{HOST}/echo/ -H "Authorization: $GH_TOKEN"'
     done = user.run("confined-claude", "shell", "--network", network, "--", "sh", "-c", script, cwd=project)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["authorization"] == VALUE
@@ -139,12 +137,11 @@ def test_another_sessions_placeholder_is_a_word_like_any_other(
         "--",
         "sh",
         "-c",
-        "echo $GH_TOKEN >token; exec sleep 200",
+        "echo $GH_TOKEN >token; exec sleep 600",
     )
     with user.running(*words, cwd=other) as process:
-        wait_until(lambda: (other / "token").exists() or process.poll() is not None)
+        theirs = wait_until(lambda: text_of(other / "token").strip() or process.poll() is not None)
         assert up(other)
-        theirs = (other / "token").read_text().strip()
         ask = f'curl -sS https://{HOST}/echo/ -H "Authorization: Bearer'
         script = f'{ask} {theirs}"; echo; {ask} $GH_TOKEN"'
         done = user.run("confined-claude", "shell", "--network", network, "--", "sh", "-c", script, cwd=project)
@@ -194,7 +191,7 @@ def test_claudes_sign_in_is_lent_to_its_api_alone_and_what_a_session_signs_in_wi
     oauth = {"accessToken": "sk-ant-oat01-planted", "refreshToken": "sk-ant-ort01-planted", "expiresAt": 9e12}
     planted = json.dumps({"claudeAiOauth": oauth, "mcpOAuth": {"server": "kept"}})
     leave = f"""
-        ask() {{ curl -sS --max-time 20 -H "Authorization: Bearer $CLAUDE_CODE_OAUTH_TOKEN" "$@"; echo; }}
+        ask() {{ curl -sS --max-time 120 -H "Authorization: Bearer $CLAUDE_CODE_OAUTH_TOKEN" "$@"; echo; }}
         ask https://{API_HOST}/echo/
         ask -k https://{OTHER}/echo/
         ask -d '{{}}' -o /dev/null -w '%{{http_code}}' {API_URL}/v1/messages

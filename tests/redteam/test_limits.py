@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 from attacks import Field
-from helpers import TEST_LABEL, docker, sessions_of, wait_until
+from helpers import PATIENCE, TEST_LABEL, docker, sessions_of, wait_until
 from probes import BY_SIDECAR, IMAGE, INTERNET, NONE, background, confined, containers, plain, settings_file, settle
-
-pytestmark = pytest.mark.timeout(300)
 
 # Starts processes that wait until they are killed, and prints how many there could be.
 FORKS = """python3 -c '
@@ -54,7 +52,7 @@ def test_a_fork_bomb_ends_with_its_session(field: Field) -> None:
         limit = inspected(name)["PidsLimit"]
         assert subprocess.run(["true"], check=False).returncode == 0  # this machine has processes left
         tool.terminate()
-        tool.wait(60)
+        tool.wait(PATIENCE)
     assert limit == 100
     settle(field)
     assert field.session("true", **NONE).returncode == 0
@@ -72,9 +70,9 @@ def test_memory_is_limited(field: Field) -> None:
 
 
 def test_processors_are_limited(field: Field) -> None:
-    with background(field, ["sleep", "60"], CONFINED_CLAUDE_CPUS="0.5", **NONE) as (_, name):
+    with background(field, ["sleep", "600"], CONFINED_CLAUDE_CPUS="0.5", **NONE) as (_, name):
         assert inspected(name)["NanoCpus"] == 500_000_000
-    with background(field, ["sleep", "60"], **NONE) as (_, name):  # the control
+    with background(field, ["sleep", "600"], **NONE) as (_, name):  # the control
         assert inspected(name)["NanoCpus"] == 0
 
 
@@ -86,7 +84,7 @@ def test_a_project_can_only_lower_what_is_set(field: Field) -> None:
 
     def limits(text: str) -> tuple[object, object]:
         config.write_text(text)
-        with background(field, ["sleep", "60"], **NONE) as (_, name):
+        with background(field, ["sleep", "600"], **NONE) as (_, name):
             found = inspected(name)
         settle(field)
         return found["PidsLimit"], found["Memory"]
@@ -100,7 +98,7 @@ ENDLESS = "head -c 100000000 /dev/zero | tr '\\0' 'x'"
 
 def test_endless_output_fills_no_disk(field: Field) -> None:
     """All of it comes through, and the engine keeps none."""
-    words = ("confined-claude", "shell", "--", "sh", "-c", f"{ENDLESS}; touch over; sleep 60")
+    words = ("confined-claude", "shell", "--", "sh", "-c", f"{ENDLESS}; touch over; sleep 600")
     with subprocess.Popen(
         field.user.command(*words), cwd=field.project, env=field.user.environ(**NONE), stdout=subprocess.PIPE
     ) as tool:
@@ -139,7 +137,7 @@ def test_output_that_nobody_reads_holds_nothing_up(field: Field) -> None:
         assert tool.stdout is not None
         tool.send_signal(signal.SIGTERM)
         try:
-            wait_until(lambda: tool.poll() is not None and not sessions_of(field.project), 30)
+            wait_until(lambda: tool.poll() is not None and not sessions_of(field.project))
         finally:
             tool.stdout.close()
     assert tool.returncode == 128 + signal.SIGTERM
@@ -167,7 +165,8 @@ STUBBORN = """
 import os, signal, time
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     signal.signal(number, signal.SIG_IGN)
-time.sleep(300)
+open("deaf", "w").close()
+time.sleep(600)
 """
 
 
@@ -183,10 +182,11 @@ def test_what_ignores_every_signal_is_gone_with_its_tool(
     """D05."""
     with background(field, ["python3", "-c", STUBBORN], **given) as (tool, name):
         assert len(containers(field, "sidecar")) == sidecars
+        wait_until((field.project / "deaf").exists)
         docker("exec", name, "sh", "-c", "kill -TERM -1; kill -HUP -1")
         assert containers(field, "session") == [name]  # the control: it does ignore them
         os.kill(tool.pid, number)
-        tool.wait(60)
+        tool.wait(PATIENCE)
         assert containers(field, "session") == []
         wait_until(lambda: not containers(field, "sidecar"))
 
@@ -212,7 +212,7 @@ def test_nothing_of_the_limits_is_the_sessions_to_change(field: Field) -> None:
 
 def test_the_sidecars_are_limited_too(field: Field) -> None:
     for given in (BY_SIDECAR, ALLOWLIST):
-        with background(field, ["sleep", "60"], **given):
+        with background(field, ["sleep", "600"], **given):
             (name,) = containers(field, "sidecar")
             found = inspected(name)
             assert 0 < int(str(found["PidsLimit"])) <= 256

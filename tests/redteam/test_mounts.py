@@ -6,9 +6,7 @@ import hashlib
 
 import pytest
 from attacks import REVIEW, SECRET, Field
-from helpers import docker, sessions_of, wait_until
-
-pytestmark = pytest.mark.timeout(120)
+from helpers import PATIENCE, docker, sessions_of, wait_until
 
 OWN_FOLDERS = [".confined-claude", ".confined-claude/venvs", ".confined-claude/local-bin"]
 
@@ -66,7 +64,6 @@ while not os.path.exists("PROJECT/go"):
 """
 
 
-@pytest.mark.timeout(600)
 def test_a_running_session_cannot_have_other_folders_mounted_in_another(field: Field) -> None:
     """What is mounted is looked at before the engine does so; meanwhile another session may swap it."""
     words = ("confined-claude", "shell", "--", "python3", "-c", field.text(SWAPPING))
@@ -75,7 +72,7 @@ def test_a_running_session_cannot_have_other_folders_mounted_in_another(field: F
         starts = (field.session("cat ~/.local/lib/key; touch ~/.local/lib/x").stdout for _ in range(20))
         got = any(SECRET in said for said in starts)
         field.prepare("touch go")
-        session.communicate(timeout=60)
+        session.communicate(timeout=PATIENCE)
     assert not got
     assert_untouched(field)
 

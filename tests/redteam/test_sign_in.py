@@ -10,8 +10,6 @@ import pytest
 from attacks import Field
 from helpers import API_KEY, Api, docker
 
-pytestmark = pytest.mark.timeout(300)
-
 
 def settings(field: Field, folder: Path, **values: Any) -> None:
     file = field.user.folder(folder / ".claude") / "settings.json"
@@ -25,7 +23,7 @@ def test_settings_of_a_clone_run_nothing_on_the_host_and_lead_no_sign_in_elsewhe
     settings(field, field.project, env={"ANTHROPIC_BASE_URL": gateway}, apiKeyHelper=helper)
     done = field.user.run("confined-claude", "--", "-p", "hello", cwd=field.project)
     assert done.stdout == "FAKE ANSWER: hello\n", done.stderr
-    assert json.loads(api.log().splitlines()[-1])["headers"] == {"x-api-key": API_KEY}
+    assert api.headers("hello") == {"x-api-key": API_KEY}
     assert field.escaped() == []
     # The controls: a plain container's client goes where the clone says, and the user's own helper does run.
     assert "FAKE ANSWER" not in plain(field, api)

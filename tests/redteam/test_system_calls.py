@@ -10,8 +10,6 @@ from attacks import Field
 from helpers import docker
 from probes import INTERNET, NONE, OPEN, background, confined, plain
 
-pytestmark = pytest.mark.timeout(600)
-
 SOURCE = Path(__file__).with_name("families.c")
 FAMILIES = {"families": "cc -Wall -Werror -o /tmp/families PROJECT/families.c && /tmp/families"}
 FOR_WORK = {"unix", "inet", "inet6", "netlink"}
@@ -44,7 +42,7 @@ def test_no_hypervisor_and_no_ring(prepared: Field) -> None:
     for given in (NONE, INTERNET, OPEN):
         done = confined(prepared, FAMILIES, **given)
         assert set(done["families"].said.split()) == FOR_WORK
-    with background(prepared, ["sleep", "60"], **NONE) as (_, name):
+    with background(prepared, ["sleep", "600"], **NONE) as (_, name):
         script = prepared.text(FAMILIES["families"])
         assert set(docker("exec", "--user", "0", name, "sh", "-c", script).split()) == FOR_WORK
     # The control: by the engine's default, where that and the kernel have them.

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 from attacks import Field
-from helpers import LABEL, User, docker
+from helpers import LABEL, PATIENCE, User, docker, wait_until
 from probes import INTERNET, NONE, OPEN, Service, background, confined, containers, settle, volumes, volumes_of
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.root]
+pytestmark = pytest.mark.root
 
 GIT = """
     set -e; cd PROJECT; git init -q 2>/dev/null || true
@@ -107,10 +107,10 @@ def test_a_clean_session_leaves_nothing(repository: Field, network: Callable[[st
         used = volumes_of(name, *containers(repository, "sidecar"))
         assert bool(used) == (mode == "allowlist")
         (repository.project / "go").touch()
-        assert tool.wait(60) == 0
+        assert tool.wait(PATIENCE) == 0
     settle(repository)
     assert containers(repository, "session") + containers(repository, "sidecar") == []
     assert docker("network", "ls", "--quiet", "--filter", f"label={LABEL}") == ""
-    assert not used & volumes()
+    wait_until(lambda: not used & volumes())  # the engine removes a container first, then its volumes
     # The control: one that is not clean is told.
     assert "red" in repository.session("echo x >.envrc", **network(mode)).stderr

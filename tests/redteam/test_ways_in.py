@@ -12,10 +12,8 @@ from pathlib import Path
 
 import pytest
 from attacks import REVIEW, SECRET, Field
-from helpers import User, docker, sessions_of, wait_until
+from helpers import PATIENCE, User, docker, sessions_of, wait_until
 from relay import PASS, relayed
-
-pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
@@ -133,7 +131,7 @@ def swapping(there: Field) -> Iterator[Callable[[str], str]]:
         with there.user.running(*command, cwd=there.project) as session:
             yield turn
             (there.project / f"{turns[0]}-over").touch()
-            session.communicate(timeout=60)
+            session.communicate(timeout=PATIENCE)
 
 
 def test_a_session_cannot_swap_a_link_in_between_the_check_and_the_engines_mount(field: Field) -> None:
@@ -267,7 +265,7 @@ def test_a_project_gets_a_mount_only_by_trust_and_only_that_place(field: Field) 
 
 def test_a_start_killed_beside_its_mounts_is_recovered_there_too(field: Field) -> None:
     flags = ("--mount", f"{library(field)}:rw")
-    script = f"touch {library(field)}/.envrc on; sleep 60"
+    script = f"touch {library(field)}/.envrc on; sleep 600"
     user: User = field.user
     words = ("confined-claude", "shell", *flags, "--", "sh", "-c", script)
     with user.running(*words, cwd=field.project) as session:

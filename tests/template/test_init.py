@@ -121,7 +121,8 @@ def test_the_answers_of_a_terminal_are_in_the_config_and_need_no_trust(place: Pa
             shown.send(answer)
         shown.wait_for("Bad is not the name of a Debian package")
         shown.send("\x7f\x7f\x7fhello\r")
-        shown.wait_for("The scaffold is in")
+        assert shown.wait_for_end() == 0
+        assert "The scaffold is in" in shown.screen
         assert "devcontainer" not in shown.everything  # it could not have this network
     project = place / "made"
     lines = files(project)[CONFIG].splitlines()
@@ -162,7 +163,8 @@ def test_a_config_that_was_there_is_not_allowed_by_init(place: Path, person: Use
     with terminal(person, project, "confined-claude", "init") as shown:
         shown.wait_for("Add tasks.py")
         shown.send("\r")
-        shown.wait_for("The scaffold is in")
+        assert shown.wait_for_end() == 0
+        assert "The scaffold is in" in shown.screen
         assert "Which Debian packages" not in shown.everything
     assert files(project)[CONFIG] == 'packages = ["graphviz"]\n'
     assert "graphviz" in confined(person, "trust", cwd=project, code=4)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-SECONDS = 60
+SECONDS = 120
 
 
 def until(true: Callable[[], object]) -> None:

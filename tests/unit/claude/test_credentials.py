@@ -378,7 +378,7 @@ def test_a_link_to_the_hosts_own_credentials_does_not_bring_the_refresh_token_in
     assert not place.credentials.is_symlink()
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(120)
 def test_a_fifo_does_not_hang_the_start(place: Place) -> None:
     place.sign_in(oauth())
     place.inside.mkdir(parents=True)
@@ -476,7 +476,7 @@ def device(path: Path) -> None:
     path.symlink_to("/dev/zero")
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, huge, device])
 def test_what_is_no_file_in_place_of_the_hosts_credentials(make: Callable[[Path], None], place: Place) -> None:
     make(place.theirs / ".credentials.json")

@@ -97,7 +97,7 @@ def test_what_is_no_directory_in_place_of_the_backups_prevents_nothing(make: Any
     assert corrupted(config) == [b"{"]
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
 def test_what_is_no_file_in_place_of_the_state_goes_aside(make: Any, config: Path) -> None:
     make(config / ".claude.json")

@@ -127,7 +127,7 @@ def test_what_is_shown_steers_no_terminal(comment: str, project: Project, host: 
 
 
 @pytest.mark.parametrize("kind", ["content", "link", "fifo"])
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(120)
 def test_what_is_kept_must_be_the_very_text(kind: str, project: Project, host: Host, tmp_path: Path) -> None:
     allow(project, host, DIGEST)
     kept = folder_of(project, host) / DIGEST

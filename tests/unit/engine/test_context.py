@@ -232,7 +232,7 @@ def test_a_broken_configuration_counts_as_empty_as_it_does_for_the_docker_comman
     assert with_proxies(environ) == environ
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(120)
 def test_a_configuration_that_cannot_be_read_has_a_reason(tmp_path: Path) -> None:
     environ = {"DOCKER_CONFIG": str(tmp_path)}
     file = tmp_path / "config.json"

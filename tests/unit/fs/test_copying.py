@@ -66,7 +66,7 @@ def test_a_copy_shares_blocks_where_the_file_system_can_and_is_still_its_own(tmp
         subprocess.run(["umount", place], check=True)
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(120)
 def test_links_are_copied_as_links_and_what_is_no_file_is_left_out(source: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.mkdir()

@@ -84,7 +84,7 @@ def test_the_base_itself_is_trusted(tmp_path: Path) -> None:
     assert (tmp_path / "real/inner/file").is_file()
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", ["file", "fifo"])
 @pytest.mark.parametrize("names", [("one",), ("one", "two")])
 def test_what_is_no_directory_is_a_clear_error(kind: str, names: tuple[str, ...], path: Path) -> None:
@@ -232,7 +232,7 @@ def test_read_returns_the_content_of_a_file(content: bytes, path: Path, director
     assert b"".join(directory.head("file", 10)) == content
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "kind",
     [
@@ -310,7 +310,7 @@ def test_what_is_written_is_read_back(content: bytes, tmp_path: Path) -> None:
         assert directory.names() == [".odd name\n"]
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", ["write", "overwrite"])
 @pytest.mark.parametrize("what", ["../outside", "/dev/null", "missing", "fifo", "nothing", "a file with a wider mode"])
 def test_what_is_in_the_way_is_replaced(how: str, what: str, tmp_path: Path, path: Path, directory: Directory) -> None:

@@ -89,7 +89,7 @@ def test_the_file_is_made_private_or_has_to_be_there(directory: Directory) -> No
     assert directory.stat("new").st_mode & 0o777 == 0o600
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(120)
 def test_what_is_no_file_of_our_own_is_refused_or_harmless(tmp_path: Path, directory: Directory) -> None:
     (directory.path / "link").symlink_to(tmp_path / "target")
     with pytest.raises(ConfinedError, match="Cannot use"):

@@ -325,7 +325,7 @@ def assert_reported(plant: Plant, place: str, findings: list[Finding]) -> None:
     assert [red for red, words in verdicts if plant.words in words] == [plant.red], (path, verdicts or findings)
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(("plant", "place"), [*((one, "a/b") for one in ANYWHERE), *((one, "") for one in AT_ROOT)])
 def test_what_is_planted_is_reported_with_its_path_its_colour_and_a_reason(
     plant: Plant, place: str, root: Path
@@ -565,7 +565,7 @@ def test_what_is_read_through_links_in_a_directory_with_a_rule_is_looked_at(
     assert named in [finding.path for finding in before.findings()]
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(120)
 def test_links_that_lead_back_are_followed_to_an_end(root: Path) -> None:
     for number in range(4):
         for other in range(4):

@@ -545,7 +545,7 @@ def test_a_file_that_runs_as_its_owner_does_so_no_more(place: Place) -> None:
     assert place.findings() == []
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("path", "make"),
     [

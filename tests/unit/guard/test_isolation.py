@@ -255,7 +255,7 @@ def test_what_is_fetched_from_a_copy_of_any_repository(kind: str, tmp_path: Path
     git(root, "fsck")
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(120)
 def test_whatever_a_session_leaves_as_references_is_read(root: Path) -> None:
     refs = root / ".git/refs/heads"
     os.mkfifo(refs / "fifo")

@@ -122,7 +122,7 @@ Change = Callable[[Places], object]
         ],
     ],
 )
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(120)
 def test_a_worktree_must_be_named_in_turn(change: Change, main: Path, worktree: Path) -> None:
     change(Places(main, worktree, main / ".git/worktrees/tree"))
     with pytest.raises(ConfinedError, match="does not point back to this project") as caught:
@@ -394,7 +394,7 @@ def test_a_link_in_place_of_git_is_refused(main: Path, tmp_path: Path) -> None:
             find(project)
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", ["text", "empty", "fifo", "huge"])
 def test_what_names_no_directory_is_refused(kind: str, tmp_path: Path) -> None:
     if kind == "fifo":

@@ -226,7 +226,7 @@ def test_a_line_that_is_no_variable_is_named_by_its_number(line: str, here: Plac
 
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "fifo", "link", "large"])
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(120)
 def test_a_file_that_cannot_be_read_is_a_clear_error(kind: str, here: Place) -> None:
     path = here.root / "x.env"
     if kind == "directory":

@@ -41,9 +41,9 @@ from confined_claude.state.store import records_of
 from confined_claude.state.written import leave_out_of_path
 from confined_claude.workspace import Workspace, data_of
 
-from ..waiting import until
+from ..waiting import SECONDS, has_ended, until
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(600)
 
 CLIENT = """#!{python}
 import sys
@@ -123,7 +123,7 @@ class Ground:
 
     def push(self, *words: str, **more: str) -> tuple[int, str]:
         with self.pushing(*words, **more) as process:
-            printed, _ = process.communicate(timeout=60)
+            printed, _ = process.communicate(timeout=SECONDS)
             return process.returncode, printed
 
     def must_push(self, *words: str) -> None:
@@ -139,7 +139,7 @@ class Ground:
     def raw(self, line: bytes, pack: bytes = b"") -> str:
         """Send the host what no git would; return its answer."""
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(60)
+            sock.settimeout(SECONDS)
             sock.connect(str(self.place / "run/push"))
             with contextlib.suppress(OSError):
                 sock.sendall(line + b"\n" + pack)
@@ -210,7 +210,7 @@ def test_a_push_that_its_user_agrees_to_is_made_by_the_host(ground: Ground, answ
     with ground.session() as pushes:
         with ground.pushing("origin", "main") as process:
             shown = answer("y")
-            printed = process.communicate(timeout=60)[0]
+            printed = process.communicate(timeout=SECONDS)[0]
         assert process.returncode == 0, printed
         assert "`confined-claude requests` in another terminal" in printed
         assert pushes.made == [f"Pushed main ({new[:10]}) to {ground.url}."]
@@ -240,7 +240,7 @@ def test_a_refused_push_leaves_a_message_and_an_exit_code(ground: Ground, answer
     ground.commit()
     with ground.session(), ground.pushing("origin", "main") as process:
         answer("n")
-        printed = process.communicate(timeout=60)[0]
+        printed = process.communicate(timeout=SECONDS)[0]
     assert process.returncode == 1
     assert "the user has refused it" in printed
     assert ground.forge.refs("app.git") == before
@@ -295,7 +295,7 @@ def test_what_no_pattern_names_and_what_runs_by_itself_is_asked_for(
     ground.commit(file)
     with ground.session("agent/*"), ground.pushing("origin", branch) as process:
         shown = answer("n")
-        process.communicate(timeout=60)
+        process.communicate(timeout=SECONDS)
     assert process.returncode == 1
     assert why in shown
 
@@ -306,7 +306,7 @@ def test_tags_and_several_branches_at_once(ground: Ground, answer: Answer) -> No
     ground.commit()
     with ground.session(), ground.pushing("origin", "main", "other", "v1") as process:
         answer("y")
-        printed = process.communicate(timeout=60)[0]
+        printed = process.communicate(timeout=SECONDS)[0]
     assert process.returncode == 0, printed
     assert set(ground.forge.refs("app.git")) == {"refs/heads/main", "refs/heads/other", "refs/tags/v1"}
 
@@ -316,7 +316,7 @@ def test_the_first_push_to_an_empty_remote(ground: Ground, answer: Answer) -> No
     subprocess.run(["git", "-C", ground.root, "remote", "add", "empty", url], check=True)
     with ground.session(), ground.pushing("empty", "main") as process:
         assert "First" in answer("y")
-        assert process.wait(60) == 0
+        assert process.wait(SECONDS) == 0
     assert ground.forge.refs("empty.git") == {"refs/heads/main": ground.git("rev-parse", "main")}
 
 
@@ -342,7 +342,7 @@ def test_a_remote_that_is_ahead_is_not_overwritten(ground: Ground, answer: Answe
     ground.commit("other", subject="Ours")
     with ground.session(), ground.pushing("origin", "main") as process:
         shown = answer("y")
-        printed = process.communicate(timeout=60)[0]
+        printed = process.communicate(timeout=SECONDS)[0]
     assert process.returncode == 1
     assert "pushes are never forced" in shown
     assert "pushes are never forced" in printed
@@ -360,7 +360,7 @@ def test_a_program_that_a_session_of_another_project_has_put_on_path_is_not_run(
     other, canary = ground.root.with_name("other"), ground.place / "canary"
     (other / "bin").mkdir(parents=True)
     planted = other / "bin/git"
-    # The session's own git and the forge's find it, too.
+    # The session's own git finds it, too.
     lines = f'case "$1" in --git-dir=*) touch {canary};; esac', f'exec {shutil.which("git")} "$@"'
     planted.write_text("\n".join(["#!/bin/sh", *lines, ""]))
     planted.chmod(0o755)
@@ -378,7 +378,7 @@ def test_a_program_that_a_session_of_another_project_has_put_on_path_is_not_run(
             canary.unlink(missing_ok=True)
             monkeypatch.setenv("PATH", f"{other / 'bin'}:{os.environ['PATH']}")
             answer("y")
-        assert process.wait(60) == 0
+        assert process.wait(SECONDS) == 0
     assert canary.exists() != is_known
 
 
@@ -388,7 +388,7 @@ def is_asked_for(ground: Ground, answer: Answer, refspec: str, letter: str = "n"
         while process.poll() is None:
             if ground.waiting():
                 shown = answer(letter)
-                process.communicate(timeout=60)
+                process.communicate(timeout=SECONDS)
                 return shown
             time.sleep(0.02)
         assert process.returncode == 0, process.stdout
@@ -456,7 +456,7 @@ def test_a_tag_of_something_that_is_no_commit_is_refused(ground: Ground, answer:
     ground.git("tag", "--annotate", "--message=x", "v1", object_)
     with ground.session(), ground.pushing("origin", "v1") as process:
         shown = answer("y")
-        printed = process.communicate(timeout=60)[0]
+        printed = process.communicate(timeout=SECONDS)[0]
     assert ("it names something that is not a commit" in shown) == (kind != "commit")
     assert ("refs/tags/v1" in ground.forge.refs("app.git")) == (kind == "commit"), printed
 
@@ -516,7 +516,7 @@ def test_what_git_starts_is_not_in_the_project(ground: Ground, answer: Answer, m
     ground.commit()
     with ground.session("agent/*"), ground.pushing("origin", "main") as process:
         answer("y")
-        assert process.wait(60) == 0
+        assert process.wait(SECONDS) == 0
     assert set(seen.read_text().split()) == {"/"}
     subprocess.run(["git", "ls-remote", ground.url], check=True, stdout=subprocess.DEVNULL)
     assert str(ground.root) in seen.read_text()  # the control
@@ -554,11 +554,11 @@ def test_a_session_that_sends_by_the_drop_is_cut_off(ground: Ground, monkeypatch
         sock.connect(str(ground.place / "run/push"))
         sock.sendall(ground.asked([["refs/heads/agent/x", new]]) + b"\nPACK" + b"\0\0\0\2\0\0\0\1")
         with contextlib.suppress(OSError):
-            while time.monotonic() - started < 30:
+            while time.monotonic() - started < 300:
                 sock.sendall(b"\x80")
                 time.sleep(0.1)
         assert b"it takes too long" in sock.recv(1 << 16)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 150
 
 
 def test_a_token_in_an_address_is_not_shown() -> None:
@@ -592,7 +592,7 @@ def test_a_token_in_the_users_own_settings_is_told_to_nobody(ground: Ground, ans
         with ground.pushing("origin", "HEAD:refs/heads/agent/x") as process:
             if push == "ask":
                 shown = answer("y")
-            printed = process.communicate(timeout=60)[0]
+            printed = process.communicate(timeout=SECONDS)[0]
         shown += "\n".join(pushes.failed)
     assert process.returncode == 1
     assert "has no sign-in for the remote" in printed
@@ -614,7 +614,7 @@ def test_what_the_remote_says_against_a_push_is_told(ground: Ground, answer: Ans
     with ground.session(push), ground.pushing("origin", "HEAD:refs/heads/agent/x") as process:
         if push == "ask":
             assert "No pushes today" in answer("y")
-        printed = process.communicate(timeout=60)[0]
+        printed = process.communicate(timeout=SECONDS)[0]
     assert process.returncode == 1
     assert "the remote rejects it: " in printed
     assert "No pushes today" in printed
@@ -639,16 +639,16 @@ def test_what_this_machine_cannot_keep_is_told_to_its_user_and_not_to_the_sessio
 def test_what_git_has_started_ends_with_it(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     started = ground.place / "started"
     (ground.host.home / ".gitconfig").write_text(f'[credential]\n\thelper = "!echo $$ >{started}; exec sleep 300; :"\n')
-    monkeypatch.setattr(outgoing, "_NETWORK_SECONDS", 1.0)
     ground.commit()
     with ground.session("agent/*"):
-        code, printed = ground.push("origin", "HEAD:refs/heads/agent/x")
-    assert (code, "it takes too long" in printed) == (1, True)
+        for seconds in (1.0, 5.0, 25.0, 100.0):  # git may not have come to that yet
+            monkeypatch.setattr(outgoing, "_NETWORK_SECONDS", seconds)
+            code, printed = ground.push("origin", "HEAD:refs/heads/agent/x")
+            assert (code, "it takes too long" in printed) == (1, True)
+            if started.exists() and started.read_text():
+                break
     pid = int(started.read_text())
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists() and "sleep" in Path(f"/proc/{pid}/cmdline").read_text():
-        assert time.monotonic() < deadline, "it runs"
-        time.sleep(0.05)
+    until(lambda: has_ended(pid))
 
 
 def test_an_address_that_is_no_text_is_refused_and_leaves_nothing(ground: Ground) -> None:
@@ -773,7 +773,7 @@ def test_an_address_that_a_session_has_chosen_is_asked_for_once(ground: Ground, 
                     ground.wait()
                     assert ground.forge.refs("other.git") == {}
                     assert f"\nTo {other}, the first push to this address:\n" in answer("y")
-                assert process.wait(60) == 0
+                assert process.wait(SECONDS) == 0
     assert ground.forge.refs("other.git") == dict.fromkeys(("refs/heads/agent/one", "refs/heads/agent/two"), new)
 
 
@@ -783,7 +783,7 @@ def test_a_refused_push_agrees_to_no_address(ground: Ground, answer: Answer) -> 
         for _ in range(2):
             with ground.pushing("other", "HEAD:refs/heads/agent/x") as process:
                 assert "the first push to this address" in answer("n")
-                assert process.wait(60) == 1
+                assert process.wait(SECONDS) == 1
 
 
 EVIL = """
@@ -835,7 +835,7 @@ def test_no_setting_and_no_hook_of_the_session_takes_part(ground: Ground, answer
         with (ground.root / ".git/config").open("a") as file:
             file.write(text)
         answer("y")
-        assert process.wait(60) == 0
+        assert process.wait(SECONDS) == 0
     assert ground.forge.refs("app.git") == {"refs/heads/main": new}
     assert ground.forge.refs("other.git") == {}
     assert not canary.exists()
@@ -855,7 +855,7 @@ def test_what_was_shown_is_what_is_pushed(ground: Ground, answer: Answer, monkey
             (ground.root / ".git/objects" / (evil := ground.git("rev-parse", "HEAD"))[:2] / evil[2:]).read_bytes()
         )
         shown = answer("y")
-        assert process.wait(60) == 0
+        assert process.wait(SECONDS) == 0
     assert "Harmless" in shown
     assert "Evil" not in shown
     assert ground.forge.refs("app.git") == {"refs/heads/main": new}
@@ -866,7 +866,7 @@ def test_escape_codes_are_shown_as_text(ground: Ground, answer: Answer) -> None:
     ground.commit("src/\x1b[8mfile\n+9 -9", subject="\x1b[2JHidden\u202e")
     with ground.session(), ground.pushing("origin", "main") as process:
         shown = answer("n")
-        process.communicate(timeout=60)
+        process.communicate(timeout=SECONDS)
     assert "\\x1b[2JHidden\\u202e" in shown
     assert "src/\\x1b[8mfile\\n+9 -9 +1 -0" in shown
     assert "\x1b" not in shown
@@ -961,7 +961,7 @@ def test_a_flood_waits_in_line_and_leaves_nothing(ground: Ground, answer: Answer
         for sock in flood:
             sock.close()
         answer("y")
-        assert process.wait(60) == 0
+        assert process.wait(SECONDS) == 0
     assert ground.forge.refs("app.git") == {"refs/heads/main": new}
 
 
@@ -975,7 +975,7 @@ def test_a_newer_push_takes_the_place_of_one_whose_git_is_gone(ground: Ground, a
         with ground.pushing("origin", "main") as process:
             until((ground.workspace.requests.at("key", "2").path / "open").exists)
             assert "New" in answer("y")
-            assert process.wait(60) == 0
+            assert process.wait(SECONDS) == 0
     assert ground.forge.refs("app.git") == {"refs/heads/main": new}
 
 

@@ -21,7 +21,7 @@ from confined_claude.session.ssh_agent import SshAgent
 
 from ..waiting import until
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 FAILURE, SUCCESS, KEYS = 5, 6, 12
 LIST, SIGN, ADD, REMOVE, REMOVE_ALL, ADD_CARD, LOCK, ADD_BOUND, EXTENSION = 11, 13, 17, 18, 19, 20, 22, 25, 27
