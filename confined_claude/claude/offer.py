@@ -30,7 +30,7 @@ _CLIENTS_OWN = frozenset(
     paste-cache plans projects session-env sessions settings.json settings.local.json shell-snapshots stats-cache.json
     statsig tasks teams telemetry todos""".split()
 )
-# Nothing to work with in a session.
+# What is of no use in a session.
 _SKIPPED = frozenset(
     (".git", ".hg", ".svn", ".jj", "__pycache__", ".venv", ".DS_Store", ".mypy_cache", ".pytest_cache")
 )

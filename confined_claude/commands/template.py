@@ -32,7 +32,7 @@ _BUNDLE = Path(__file__).parents[1] / "template.bundle"
 _QUIET_GIT = (("core.hooksPath", os.devnull), ("core.fsmonitor", "false"))
 _UNTRANSLATED = ("LANGUAGE", "C")
 _TRY = "Check the network, your proxy and the address: git ls-remote -- {source}"
-# Of addresses, as copier spells them.
+# How copier spells addresses.
 _ALIASES = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/", "git+": ""}
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 # Lines that git adds to every failure of a connection.

@@ -19,12 +19,12 @@ from ..settings import Settings
 from ..system import IS_LINUX
 from ..text import escape
 
-# How far beyond a port that is taken another is looked for; any other comes after that.
+# How far beyond a taken port another one is looked for; after that, any other one will do.
 _NEAR = 50
 _LAST = 65535
 # Ports at which an engine takes commands: with them a session would be root here.
 _ENGINE_PORTS = frozenset((2375, 2376, 2377))
-# Behind what the engine publishes; above the ports that the kernel gives to connections.
+# The first one behind those that the engine publishes: above the ports that the kernel gives to connections.
 _FIRST_INNER_PORT = 61000
 _PORT = r"^[a-z]+://[^/]*:([0-9]{1,5})(?:/|$)"
 _LISTENING = "0A"

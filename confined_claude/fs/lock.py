@@ -13,7 +13,7 @@ from .directory import Directory, Location
 
 _POLL_SECONDS = 0.02
 _STALE_SECONDS = 10.0
-# Whoever waits this long gets any lock directory whose owner is gone.
+# Waiting this long is enough for any lock directory whose owner is gone.
 LONGER_THAN_STALE_SECONDS = _STALE_SECONDS + 2
 
 

@@ -96,7 +96,7 @@ def writable(workspace: Workspace, mounts: Iterable[HostMount]) -> Iterator[Writ
 
 
 def hidden(workspace: Workspace, mounts: Iterable[HostMount]) -> Iterator[Mount]:
-    """Yield what hides files in the read-only directories among ``mounts``; that in the writable ones is the guard's.
+    """Yield what hides files in the read-only directories among ``mounts``; the guard hides those in writable ones.
 
     Raises ConfinedError if that is too much.
     """

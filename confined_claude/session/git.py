@@ -26,7 +26,7 @@ from ..settings import Settings
 from ..settings.specs import NEVER
 from . import git_programs
 
-# The project's hooks are made for the host: they name its paths and programs. The image has one, for Git LFS.
+# The project's hooks are made for the host: they name its paths and programs. The image has its own, for Git LFS.
 _NO_HOOKS = ("core.hooksPath", f"{git_programs.OWN}/hooks")
 _IDENTITY = ("user.name", "user.email", "author.name", "author.email", "committer.name", "committer.email")
 _IDENTITY_VARIABLES = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "EMAIL")

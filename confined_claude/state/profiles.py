@@ -66,7 +66,7 @@ def known(host: Host) -> list[Profile]:
 def remember(host: Host, profile: Profile) -> None:
     """Record what a new profile copies from. Raises ConfinedError if that fails.
 
-    Also if it is another's by now: two first uses of a name in the same moment.
+    It raises that, too, if another start has given the name to another config at the same moment.
     """
     if not profile.is_new:
         return

@@ -25,7 +25,7 @@ def _look(host: Host, root: Path | None) -> Callable[[str], bool]:
 
     Of the files in it, links by the name of a program that this tool starts count: their target may be a session's.
     Only what is above the entries is looked at, as there may be a thousand projects, and only if one has such a name:
-    on a drive of Windows a look takes long. A writable mount has records as a project has, and one that was moved has
+    a look at a drive of Windows takes long. A writable mount has records as a project has, and one that was moved has
     its scaffold.
     """
     records, scaffold = f"{state_of(host).at(PROJECTS).path}/", f"/{SCAFFOLD}"
