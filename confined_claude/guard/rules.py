@@ -59,11 +59,19 @@ class Matcher:
                     self._globs.append(pattern._replace(name=starred(name)))
                 else:
                     self._exact.setdefault(name, []).append(pattern)
-        # What a name that has one of them begins with, or else ends with. Most names have none: this tells it faster
-        # than an expression does.
-        begins = {pattern.name: re.split(_SPECIAL, pattern.name)[0] for pattern in self._globs}
-        self._begins = tuple({begin for begin in begins.values() if begin})
-        self._ends = tuple({re.split(_SPECIAL, name)[-1] for name, begin in begins.items() if not begin})
+        # What a name that has one of them begins with, or else ends with, by its first and its last letter. Most names
+        # have none: this tells it faster than an expression does.
+        self._begins: dict[str, tuple[str, ...]] = {}
+        self._ends: dict[str, tuple[str, ...]] = {}
+        self._has_open = False  # one with neither
+        for pattern in self._globs:
+            begin, *_, end = re.split(_SPECIAL, pattern.name)
+            if begin:
+                self._begins[begin[0]] = (*self._begins.get(begin[0], ()), begin)
+            elif end:
+                self._ends[end[-1]] = (*self._ends.get(end[-1], ()), end)
+            else:
+                self._has_open = True
 
     def rule_of(self, path: Sequence[str], *, is_directory: bool = False) -> Rule | None:
         """Return the rule of a path from the project's root: the first of its own and of the directories it is in."""
@@ -93,7 +101,11 @@ class Matcher:
 
     def _find(self, name: str, parents: Sequence[str], *, is_directory: bool) -> _Pattern | None:
         patterns: Sequence[_Pattern] = self._exact.get(name, ())
-        if name.startswith(self._begins) or name.endswith(self._ends):
+        if (
+            name.startswith(self._begins.get(name[:1], ()))
+            or name.endswith(self._ends.get(name[-1:], ()))
+            or self._has_open
+        ):
             globs = (pattern for pattern in self._globs if fnmatch.fnmatchcase(name, pattern.name))
             patterns = (*patterns, *globs)
         if not patterns:

@@ -179,21 +179,22 @@ class _TreeScan:
                 self._packages_changed(packages, status.st_ctime_ns)
                 if status.st_mode & _SETID and stat.S_ISREG(status.st_mode):
                     self._snapshot.add(prefix + name, Kind.SETID, oct(stat.S_IMODE(status.st_mode)).encode())
-        if entry.is_symlink():
+        if entry.is_file(follow_symlinks=False):
+            if lower == ".git":
+                self._walk.add_file(directory, prefix + name, Kind.POINTER)
+            elif is_ruled and (own := rule or self._find(lower, parents, is_directory=False)):
+                if own.is_lock:
+                    content = self._walk.head(directory, name, _LOCK_BYTES)
+                    self._snapshot.add(prefix + name, Kind.FILE, content, digest=lock_digest(own, content))
+                else:
+                    self._walk.add_file(directory, prefix + name)
+        elif entry.is_symlink():
             own = rule or (self._find_link(lower, parents) if is_ruled else None)
             self._link(directory, prefix, name, own)
             if own is not None:
                 self._linked_directory(prefix, name, parents, own)
-        elif not entry.is_file(follow_symlinks=False):
+        else:
             self._snapshot.add(prefix + name, Kind.SPECIAL)
-        elif lower == ".git":
-            self._walk.add_file(directory, prefix + name, Kind.POINTER)
-        elif is_ruled and (own := rule or self._find(lower, parents, is_directory=False)):
-            if own.is_lock:
-                content = self._walk.head(directory, name, _LOCK_BYTES)
-                self._snapshot.add(prefix + name, Kind.FILE, content, digest=lock_digest(own, content))
-            else:
-                self._walk.add_file(directory, prefix + name)
 
     def _note_options(self, prefix: str, names: Iterable[str]) -> None:
         for name in names:

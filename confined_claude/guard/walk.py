@@ -91,6 +91,8 @@ class Walk:
         self._entries_left -= len(found)
         self.check(path)
         lowered = all_folded([entry.name for entry in found])
+        if _SPELLINGS.keys().isdisjoint(lowered):  # as in most directories
+            return found
         return [
             _spelled(directory, entry) if lower in _SPELLINGS else entry
             for entry, lower in zip(found, lowered, strict=True)
