@@ -81,8 +81,13 @@ def words(*, podman: bool) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment without what would change the work of the docker command."""
-    return {name: value for name, value in os.environ.items() if name not in _CHANGING}
+    """Return this process's environment without what would change the work of the docker command.
+
+    An engine at a unix socket has no TLS: there the variables for that only have the docker command look for
+    certificates. Raises EngineError as ``address_in_use`` does.
+    """
+    changing = _CHANGING.union(_WITH_TLS if address_in_use(os.environ).startswith("unix:") else ())
+    return {name: value for name, value in os.environ.items() if name not in changing}
 
 
 def plain_place(address: str) -> tuple[str, int] | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import ConfinedError, EngineError
 from ..fs.directory import read_config
-from ..text import as_dict, parse_json, sha256
+from ..text import as_dict, escape, parse_json, sha256
 
 DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 _PROXIES = ("http", "https", "no", "all")
@@ -22,10 +22,14 @@ _REMOTE_SCHEMES = ("tcp:", "http:", "https:", "ssh:")
 def address_in_use(environ: Mapping[str, str]) -> str:
     """Return the address of the engine in use, by ``DOCKER_HOST`` or docker context, as ``SCHEME://PLACE``.
 
-    Raises EngineError for a context that is missing or damaged, for a pipe of Windows, and for an engine on another
-    machine, which could not mount this machine's files.
+    Raises EngineError for a context that is missing or damaged, for a path in place of an address, for a pipe of
+    Windows, and for an engine on another machine, which could not mount this machine's files.
     """
-    address = _normalized(environ.get("DOCKER_HOST") or _context_address(environ))
+    address = environ.get("DOCKER_HOST") or _context_address(environ)
+    if address.startswith("/"):  # docker takes it for a machine without a name
+        path = escape(address)
+        raise EngineError(f"The engine's address is a path: {path}.", f"Set DOCKER_HOST=unix://{path}, or unset it.")
+    address = _normalized(address)
     if address.startswith(_REMOTE_SCHEMES):
         from ..environment import is_loopback  # most engines listen at a socket
 

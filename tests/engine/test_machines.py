@@ -258,6 +258,7 @@ CLIENT = {
     "`DOCKER_DEFAULT_PLATFORM` of another kind of machine": {"DOCKER_DEFAULT_PLATFORM": "linux/s390x"},
     "`DOCKER_CONTENT_TRUST`": {"DOCKER_CONTENT_TRUST": "1"},
     "`DOCKER_API_VERSION` that the engine does not have": {"DOCKER_API_VERSION": "1.99"},
+    "`DOCKER_TLS_VERIFY` with an engine at a socket": {"DOCKER_TLS_VERIFY": "1"},
     "`~/.docker/config.json` that is damaged": {"config": '{"proxies": {'},
     "`~/.docker/config.json` that is not readable": {"config": "unreadable"},
     "`~/.docker` of root's": {"directory": "unreadable"},

@@ -104,3 +104,15 @@ def test_only_a_port_without_certificates_is_connected_to_as_it_is(
     assert command.plain_place(address) == place
     monkeypatch.delenv("DOCKER_HOST")  # then it is of a context, which may have some
     assert command.plain_place(address) is None
+
+
+@pytest.mark.parametrize(("address", "kept"), [("unix:///x.sock", False), ("", False), ("tcp://localhost:2376", True)])
+def test_the_docker_command_is_told_of_tls_only_where_there_can_be_any(
+    address: str, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a socket it would end without certificates, for which the engine there never asks."""
+    monkeypatch.setenv("DOCKER_HOST", address)
+    for name in ("DOCKER_TLS_VERIFY", "DOCKER_TLS", "DOCKER_CERT_PATH"):
+        monkeypatch.setenv(name, "1")
+    assert {"DOCKER_TLS_VERIFY", "DOCKER_TLS"}.isdisjoint(command.environment()) == (not kept)
+    assert command.environment()["DOCKER_HOST"] == address

@@ -145,6 +145,12 @@ def test_an_engine_on_another_machine(address: str) -> None:
     assert "DOCKER_HOST" in error.hint
 
 
+def test_a_path_is_no_address_of_an_engine() -> None:
+    error = refused({"DOCKER_HOST": "/var/run/docker.sock"})
+    assert error.message == "The engine's address is a path: /var/run/docker.sock."
+    assert error.hint == "Set DOCKER_HOST=unix:///var/run/docker.sock, or unset it."
+
+
 @pytest.mark.parametrize("address", ["nonsense://x", "tcp://localhost:1", "http://127.0.0.1:1"])
 def test_an_address_that_is_none_is_reported(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     docker_command(tmp_path, monkeypatch)
