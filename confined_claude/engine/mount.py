@@ -45,7 +45,15 @@ class Mount(NamedTuple):
 
 def bind_value(source: Path, target: Path | str, *, read_only: bool = False) -> str:
     """Return the value of ``--mount``: a CSV record, so that a path may have commas, quotes and newlines."""
-    fields = ["type=bind", f"source={source}", f"target={target}", *["readonly"] * read_only]
+    return _record("type=bind", f"source={source}", f"target={target}", *["readonly"] * read_only)
+
+
+def empty_value(target: str) -> str:
+    """Return the value of ``--mount`` for a directory in which there is only what else is mounted there."""
+    return _record("type=tmpfs", f"target={target}", "readonly")
+
+
+def _record(*fields: str) -> str:
     return ",".join('"{}"'.format(field.replace('"', '""')) for field in fields)
 
 

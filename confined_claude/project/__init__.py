@@ -248,7 +248,12 @@ def hides_the_containers(target: Path, source: Path) -> bool:
         return _ROOTS_HOME in target.parents and target.relative_to(_ROOTS_HOME).parts[0].startswith(".")
     link = CONTAINER_HOME / "workspace"  # to the project
     is_roots = _is_within(target, _ROOTS_TREES) and not any(tree in target.parents for tree in _NOT_ROOTS)
-    return is_roots or _is_of_the_system(target) or _is_of_the_container(target) or _is_within(target, (link,))
+    return is_roots or is_the_containers(target) or _is_within(target, (link,))
+
+
+def is_the_containers(place: Path) -> bool:
+    """Return whether a container has a directory of its own at ``place``, whatever is mounted there."""
+    return _is_of_the_system(place) or _is_of_the_container(place)
 
 
 def _is_of_the_system(root: Path) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from ..egress import ports
 from ..egress.network import HOSTNAME_LENGTH, Egress, plan_egress
 from ..egress.ports import Published
 from ..engine import labels
-from ..engine.mount import FileInside, Mount, bind_value
+from ..engine.mount import FileInside, Mount, bind_value, empty_value
 from ..host import USUAL_UMASK, gitconfig_text
 from ..image.recipe import ImageChain
 from ..project import CONTAINER_HOME, CONTAINER_LINKS
@@ -31,7 +32,7 @@ from ..text import repr_without
 from ..workspace import Workspace
 from . import CLAUDE, SHELL, handover, limits, privileges, remarks
 from .host_facts import HostFacts
-from .mounts import plan_mounts, relay_mounts
+from .mounts import around_repositories, plan_mounts, relay_mounts
 
 # The entrypoint appends it to /etc/gitconfig. A variable, as copying a file into the container costs the start 60 ms.
 GITCONFIG_VARIABLE = "CONFINED_CLAUDE_GITCONFIG"
@@ -148,6 +149,7 @@ class Launch(NamedTuple):
             # The terminal is the log; the engine would keep all of it on disk.
             *("--log-driver", "none"),
             *self.egress.arguments,
+            *_each("--mount", map(empty_value, around_repositories(self.mounts, Path(self.root), self.files))),
             *_each("--mount", (bind_value(item.source, item.target, read_only=item.read_only) for item in self.mounts)),
             *_each("--label", (f"{key}={value}" for key, value in {**self.labels, labels.NAME: name}.items())),
             *_each("--env", (f"{key}={value}" for key, value in self.environment.items())),

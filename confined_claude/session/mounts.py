@@ -14,7 +14,7 @@ from ..engine.mount import Mount
 from ..fs.directory import Location
 from ..fs.identity import identity_to_mount
 from ..host import Host
-from ..project import CONTAINER_HOME, Project
+from ..project import CONTAINER_HOME, Project, is_the_containers
 from ..state.store import records_of
 from ..workspace import CLAUDE_PROJECTS, DOWNLOADERS, Workspace
 
@@ -66,6 +66,21 @@ def relay_mounts(workspace: Workspace, key: str, ways: Sequence[object]) -> list
     """Return the mount of the sockets that are the session's ``ways`` to this machine, if there are any."""
     location = workspace.relays.at(key)
     return [Mount(location.base, location.parts, SOCKETS, read_only=True)] if ways else []
+
+
+def around_repositories(mounts: Collection[Mount], root: Path, files: Iterable[str]) -> Iterator[str]:
+    """Yield the directory around each repository that is mounted outside of the project at ``root``. Pure.
+
+    To a session it is to be empty: the engine makes it, and whoever is uid 0 inside could write there, as Claude Code
+    does with its worktrees. All of that would be gone with the container. It is left out where the container, a mount
+    or one of the session's own ``files`` has something.
+    """
+    taken = {Path(mount.target) for mount in mounts}
+    own = {place for file in files for place in Path(file).parents}
+    repositories = (Path(mount.target) for mount in mounts if not mount.pin)
+    for place in dict.fromkeys(path.parent for path in repositories if not path.is_relative_to(root)):
+        if not (is_the_containers(place) or place in own or taken & {place, *place.parents}):
+            yield str(place)
 
 
 def make_directories(workspace: Workspace, mounts: Iterable[Mount]) -> None:

@@ -71,9 +71,12 @@ def test_agents_work_in_worktrees(user: User, repository: Path) -> None:
 
 
 @pytest.mark.root
-def test_in_a_linked_worktree_git_makes_more_and_claude_does_not(make_user: Callable[..., User], place: Path) -> None:
-    """The client puts them into the main checkout, which the session does not see."""
-    user = make_user(501, 20)
+@pytest.mark.parametrize("ids", [(501, 20), (0, 0)], ids=["anybody", "root"])
+def test_in_a_linked_worktree_git_makes_more_and_claude_does_not(
+    ids: tuple[int, int], make_user: Callable[..., User], place: Path
+) -> None:
+    """The client puts them into the main checkout, which the session does not see: root's would be lost with it."""
+    user = make_user(*ids)
     (user.home / ".gitconfig").write_text(GITCONFIG)
     repository, linked = user.folder(own_name(place)), own_name(place, "linked")
     user.own(place)
@@ -82,7 +85,8 @@ def test_in_a_linked_worktree_git_makes_more_and_claude_does_not(make_user: Call
     user.git(repository, "worktree", "add", "--quiet", str(linked))
     done = user.run("confined-claude", "run", "--yolo", "--", "--worktree", "feat", "-p", "RUN: pwd", cwd=linked)
     assert done.returncode != 0
-    assert f"EACCES: permission denied, mkdir '{repository}/.claude'" in done.stdout + done.stderr
+    assert f"EROFS: read-only file system, mkdir '{repository}/.claude'" in done.stdout + done.stderr
+    assert trees(user, repository) == [str(repository), str(linked)]
     inside(user, linked, "git worktree add -q inner; git -C inner commit -q --allow-empty -m inner")
     assert str(linked / "inner") in trees(user, repository)
     assert user.git(linked / "inner", "log", "-1", "--format=%s") == "inner\n"

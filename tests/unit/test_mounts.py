@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 import confined_claude
+from confined_claude.engine.mount import Mount
 from confined_claude.errors import ConfinedError
 from confined_claude.fs.identity import status_without_links
 from confined_claude.host import Host
 from confined_claude.project import CONTAINER_HOME, CONTAINER_LINKS, Project, hides_the_containers, refusal
 from confined_claude.project.mounts import HostMount, bind
 from confined_claude.session.host_facts import HostFacts
-from confined_claude.session.mounts import plan_mounts
+from confined_claude.session.mounts import around_repositories, plan_mounts
 from confined_claude.session.remarks import remarks
 from confined_claude.settings import SPECS, Settings
 from confined_claude.settings.files import ProjectFiles
@@ -377,3 +378,28 @@ def test_what_no_session_may_see_cannot_even_be_allowed(
     (root.parent / "x").mkdir()
     with pytest.raises(ConfinedError, match=r"No session may see|is a link|overlaps|Nothing can be mounted"):
         asked(root, entry.replace("HOME", str(host.home)))
+
+
+@pytest.mark.parametrize(
+    ("repository", "other", "file", "around"),
+    [
+        ("/srv/app/.git", "/srv/other", "", ["/srv/app"]),
+        ("/root/app/.git", "/srv/other", "", ["/root/app"]),
+        ("/srv/linked/.git/modules/lib", "/srv/other", "", []),  # in the project
+        ("/srv/app/.git", "/srv/app", "", []),
+        ("/srv/app/.git", "/srv/app/data", "", ["/srv/app"]),
+        ("/srv/a/b/.git", "/srv/a", "", []),
+        ("/srv/app/.git", "/srv/other", "/srv/app/keys/one", []),
+        *((f"{place}/x.git", "/srv/other", "", []) for place in ("/tmp", "/home", "/root", "/opt", CONTAINER_HOME)),
+    ],
+)
+def test_what_is_around_a_repository_is_empty_unless_something_else_is_there(
+    repository: str, other: str, file: str, around: list[str], host: Host
+) -> None:
+    root = Path("/srv/linked")
+    mounts = (
+        *plan_mounts(Workspace(host, Project(root), Settings())),
+        Mount(Path(repository), (), repository),
+        Mount(Path(other), (), other, pin=True),
+    )
+    assert list(around_repositories(mounts, root, [file] * bool(file))) == around
