@@ -15,6 +15,8 @@ _SYMBOLIC = re.compile(rb"ref:[ \t\n\r]*((?s:.*))")
 _INVALID = re.compile(
     rb"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|(?:\A|/)\.|\.lock(?:/|\Z)|[./]\Z",
 )
+# What git itself writes into a HEAD that it does not use: of a repository whose references are a reftable.
+_OF_A_REFTABLE = b"refs/heads/.invalid"
 MAX_BYTES = 4096  # no path is longer
 
 
@@ -27,7 +29,7 @@ def leads_astray(content: bytes) -> bool:
     if symbolic is None:
         return False
     name = symbolic[1].rstrip(b" \t\n\r")
-    return len(content) > MAX_BYTES or not is_proper(name)
+    return len(content) > MAX_BYTES or not (name == _OF_A_REFTABLE or is_proper(name))
 
 
 def is_proper(name: bytes) -> bool:

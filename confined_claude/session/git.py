@@ -24,6 +24,7 @@ from ..guard.push_request import masked
 from ..host import SAFE_GIT_KEYS, GitVariable, Host
 from ..settings import Settings
 from ..settings.specs import NEVER
+from ..text import escape
 from . import git_programs
 
 # The project's hooks are made for the host: they name its paths and programs. The image has its own, for Git LFS.
@@ -34,6 +35,10 @@ _REMOTE_URL = r"remote\.(.*)\.(url|pushurl)"
 _HELPER = "confined-claude"  # the image's git-remote-confined-claude
 _BARE = (
     "The repository here is bare: git works in its worktrees. Do not use git at its root; git outside refuses there."
+)
+_ELSEWHERE = (
+    "The work tree of this repository is {}, by core.worktree; git in this session takes {} for it. "
+    "Do not commit here: start in a worktree, which `git worktree add` makes."
 )
 _MAX_BYTES = 1 << 20
 _MAX_OVERRIDES = 200  # an environment has bounds, a repository's settings have none
@@ -85,7 +90,7 @@ def plan_git(host: Host, root: Path, settings: Settings) -> SessionGit:
     """Return what git is told in a session of the project at ``root``. Of its repository files are only read."""
     place = Place(host.home)
     local: list[GitVariable] = []
-    is_bare = False
+    is_bare, elsewhere = False, None
     inside = [root]
     if os.path.lexists(root / ".git"):
         common, own = repository.directories_of(root)
@@ -93,8 +98,9 @@ def plan_git(host: Host, root: Path, settings: Settings) -> SessionGit:
         urls = (value for key, value, _ in (*host.git_config, *local) if re.fullmatch(r"remote\..*\.url", key))
         place = Place(host.home, own, _branch(own), tuple(urls))
         inside.append(common)
-        # The guard's `commondir` has git pass over that.
-        is_bare = own == common and {key: value for key, value, _ in local}.get("core.bare") == "true"
+        if own == common:  # the guard's `commondir` has git pass over both
+            is_bare = {key: value for key, value, _ in local}.get("core.bare") == "true"
+            elsewhere = repository.work_tree(common) if settings.git == "guarded" else None
     theirs = tuple(resolved(host.git_config, place, plain=False))
     its = tuple(resolved(local, place))
     named = tuple(resolved(host.git_environment, place))  # after all files
@@ -116,7 +122,11 @@ def plan_git(host: Host, root: Path, settings: Settings) -> SessionGit:
         ),
         of_user,
         {name: value for name in _IDENTITY_VARIABLES if (value := host.environ.get(name))},
-        (*([_BARE] if is_bare else []), *programs.remarks),
+        (
+            *([_BARE] if is_bare else []),
+            *([] if elsewhere in (None, root) else [_ELSEWHERE.format(escape(str(elsewhere)), escape(str(root)))]),
+            *programs.remarks,
+        ),
         tuple(url for url, _ in pushes),
     )
 

@@ -20,6 +20,8 @@ OUTSIDE = b"ref: refs/heads/../../../../outside\n"
     "content",
     [
         *(b"", b"0" * 40 + b"\n", b"ref", b"refs/../x", b" ref: refs/../x", b"ref: refs/heads/main\n"),
+        # In place of a reftable's HEAD, which the file is not, and as nobody else writes it.
+        *(b"ref: refs/heads/.invalid\n",),
         *(b"ref:refs/x/y", b"ref: \t refs/remotes/origin/HEAD \n\n", b"ref: refs/heads/a.b-c/\xc3\xa4@"),
     ],
 )
@@ -32,6 +34,7 @@ def test_what_git_writes_leads_nowhere(content: bytes) -> None:
     [
         *(OUTSIDE, b"ref: ../x", b"ref: /etc/x", b"ref:", b"ref: HEAD", b"ref: hooks/x", b"ref:\n\r\t refs/x/../y"),
         *(b"ref: refs/heads/a\0", b"ref: refs/heads/a\nb", b"ref: refs/", b"ref: refs//x", b"ref: refs/x.lock/y"),
+        b"ref: refs/heads/.invalid/x",
         OUTSIDE.strip() + b" " * MAX_BYTES,
     ],
 )

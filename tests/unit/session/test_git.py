@@ -178,6 +178,22 @@ def test_a_bare_repository_at_the_root_is_told(host: Host, tmp_path: Path) -> No
     assert not any("is bare" in line for line in plan_git(host, bare.parent, Settings()).remarks)
 
 
+def test_a_work_tree_elsewhere_is_told(host: Host, root: Path) -> None:
+    """In a guarded session git takes the project for it; in others it looks for it, finds none, and says so."""
+
+    def told(kind: str, top: Path = root) -> bool:
+        return any("by core.worktree" in line for line in plan_git(host, top, Settings(git=kind)).remarks)
+
+    assert not told("guarded")
+    git(host, root, "commit", "--quiet", "--allow-empty", "--message=one")
+    git(host, root, "worktree", "add", "--quiet", "../linked")
+    git(host, root, "config", "core.worktree", str(root))
+    assert not told("guarded")
+    git(host, root, "config", "core.worktree", str(host.home / "www"))
+    assert [told("guarded"), told("isolated"), told("open")] == [True, False, False]
+    assert not told("guarded", root.parent / "linked")  # which git takes for its own work tree
+
+
 # Programs
 
 
