@@ -98,7 +98,7 @@ class ProjectCleanup(NamedTuple):
         if not (self.exists or everything):
             notes = (f"{self._name} is gone. `clean --all` deletes what is kept of it.",)
         return Plan(
-            f"{'The scaffold, and what was made' if self.files else 'Made'} by sessions in {self._name}",
+            f"{'The scaffold, and what' if self.files else 'What'} sessions have made in {self._name}",
             f"Remembered about {self._name}",
             tuple(data),
             memory,

@@ -95,7 +95,7 @@ class _Text:
             self._path(session.path),
             f"since {self._when(session.since)}",
             _version(found.claude_version),
-            "" if usage is None else decimal(usage.memory),
+            "" if usage is None else f"memory {decimal(usage.memory)}",
             cpu if found.cpu_percent is None else f"cpu {found.cpu_percent:.0f} %",
             _network(session),
             "" if session.profile in ("", DEFAULT) else f"profile {escape(session.profile)}",

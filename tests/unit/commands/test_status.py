@@ -366,10 +366,10 @@ def test_the_text_as_it_is() -> None:
     assert shown.startswith(
         """\
 Sessions
-  confined-claude-demo    ~/demo  since today 14:00  Claude 2.1.330  312.0 MB  cpu 1:02:05
-  confined-claude-demo-2  ~/demo  since today 14:00                                         starting
-  confined-claude-left    ~/demo  since today 14:00                  1.0 MB    cpu 12 %     left behind
-  confined-claude-cut     ~/demo  since today 14:00                                         left behind
+  confined-claude-demo    ~/demo  since today 14:00  Claude 2.1.330  memory 312.0 MB  cpu 1:02:05
+  confined-claude-demo-2  ~/demo  since today 14:00                                                starting
+  confined-claude-left    ~/demo  since today 14:00                  memory 1.0 MB    cpu 12 %     left behind
+  confined-claude-cut     ~/demo  since today 14:00                                                left behind
   confined-claude-left: its terminal is gone.
     `confined-claude run` in ~/demo joins it.
     `confined-claude stop --session confined-claude-left` ends it.
