@@ -83,6 +83,7 @@ def forge(root: Path) -> Iterator[Forge]:
                 "PATH": search,
                 "GIT_PROJECT_ROOT": str(root),
                 "GIT_HTTP_EXPORT_ALL": "1",
+                "GIT_CONFIG_NOSYSTEM": "1",
                 "GIT_CONFIG_COUNT": "1",
                 "GIT_CONFIG_KEY_0": "safe.directory",
                 "GIT_CONFIG_VALUE_0": "*",
@@ -95,7 +96,11 @@ def forge(root: Path) -> Iterator[Forge]:
                 "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
                 "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
             }
-            done = subprocess.run(["git", "http-backend"], input=body, env=environ, capture_output=True, check=False)
+            # Git reads the settings of the repository that it stands in, and says nothing where it cannot: a test may
+            # stand in one that is being changed, or is damaged.
+            done = subprocess.run(
+                ["git", "http-backend"], cwd=root, input=body, env=environ, capture_output=True, check=False
+            )
             if not done.stdout:  # 200 with nothing would make git take this for a server of plain files
                 print(f"git http-backend has ended with {done.returncode}: {done.stderr.decode()}", file=sys.stderr)
                 self.send_error(500)
