@@ -117,13 +117,13 @@ class Outgoing:
         self._make_repository()
         quarantine = self._place.at("objects")
         quarantine.at("pack").make().close()
-        size = 0
+        size, printed = 0, b""
         words = [*_LIMITED, _MEMORY, *self._words("index-pack", "--stdin", "--fsck-objects")]
         try:
             started = subprocess.Popen(
                 words,
                 stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # a session makes it as long as it likes
                 env={**_environment(), "GIT_OBJECT_DIRECTORY": str(quarantine.path)},
                 cwd=_NOWHERE,
@@ -134,6 +134,9 @@ class Outgoing:
         with started as git, _killed_after(git, _TRANSFER_SECONDS):
             try:
                 size = _copy(source, git)
+                if git.stdout is not None:
+                    with git.stdout as names:  # closed early, it ends what prints more
+                        printed = names.read(_MAX_ERROR)
                 git.wait()
             except OSError:  # the session sends nothing more
                 _kill(git)
@@ -141,7 +144,8 @@ class Outgoing:
             raise CannotPush(f"it is larger than {_MAX_PACK >> 20} MB")
         if git.returncode in _NOT_RUN:
             raise CannotPush("git does not run")
-        if git.returncode:
+        # Beside the pack's name it prints which .gitmodules it cannot check: the remote may have one as another file.
+        if git.returncode or printed.count(b"\n") != 1:
             raise CannotPush("it takes too long" if git.returncode == -signal.SIGKILL else _DAMAGED)
 
     def _make_repository(self) -> None:

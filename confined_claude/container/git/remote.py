@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 
 GIT = "/usr/bin/git.distrib"
 SOCKET = "/run/confined-claude-ports/push"
+_CHECKED = (b".gitattributes", b".gitmodules")
 _GONE = "this session can no longer ask for pushes; start a new one"
 
 
@@ -82,20 +83,17 @@ class Remote:
         listed = _printed("rev-list", "--objects", "--boundary", "--stdin", stdin=revisions).splitlines()
         lines = [line for line in listed if not line.startswith(b"-")]
         for boundary in (line[1:].decode() for line in listed if line.startswith(b"-")):
-            lines += _attributes(boundary)
+            lines += _checked(boundary)
         words = [GIT, "pack-objects", "--stdout", "--delta-base-offset", "--quiet"]
         with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=sock.fileno()) as packing:
             packing.communicate(b"\n".join([*lines, b""]))
 
 
-def _attributes(commit: str) -> Iterator[bytes]:
-    """Yield the ids of the .gitattributes files in a commit that the remote has.
-
-    git refuses a pack with the directory of one and without the file, which it checks too.
-    """
+def _checked(commit: str) -> Iterator[bytes]:
+    """Yield the ids of the files in a commit, which the remote has, that are to be checked with their directories."""
     for entry in _printed("ls-tree", "-r", "-z", "--full-tree", commit).split(b"\0"):
         about, _, path = entry.partition(b"\t")
-        if b" blob " in about and path.rpartition(b"/")[2].lower() == b".gitattributes":
+        if b" blob " in about and path.rpartition(b"/")[2].lower() in _CHECKED:
             yield about.split(b" ")[2]
 
 

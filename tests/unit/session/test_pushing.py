@@ -321,9 +321,10 @@ def test_the_first_push_to_an_empty_remote(ground: Ground, answer: Answer) -> No
 
 
 def test_attributes_that_the_remote_has_are_checked_too(ground: Ground) -> None:
-    """git's checks ask for the `.gitattributes` of each directory that a push changes, of no other file."""
+    """git's checks ask for these files of each directory that a push changes, of no other."""
     for place in ("", "src/", "src/a b/"):
         ground.commit(f"{place}.gitattributes", f"{place.strip('/') or '*'} text\n")
+    ground.commit(".gitmodules", '[submodule "x"]\n\tpath = x\n\turl = https://forge.example/x\n')
     subprocess.run(["git", "-C", ground.root, "push", "--quiet", "origin", "main"], check=True)
     ground.commit("src/a b/file")
     ground.git("rm", "--quiet", "src/.gitattributes")
@@ -904,6 +905,22 @@ def test_malformed_objects_are_refused(ground: Ground, answer: Answer, kind: str
         assert said.startswith("error refs/heads/agent/x ")
         assert "lacks objects" in said if kind == "missing" else "damaged" in said
         assert "refs/heads/agent/x" not in ground.forge.refs("app.git")
+
+
+@pytest.mark.parametrize("name", [".gitmodules", ".gitattributes", "plain"])
+def test_what_the_remote_has_as_another_file_is_checked_as_what_it_becomes(ground: Ground, name: str) -> None:
+    """Else a session could push it in two steps: the content as any file, then a directory that names it."""
+    evil = '[submodule "x"]\n\tpath = x\n\turl = -oProxyCommand=x\n' if name == ".gitmodules" else "x " * 2000 + "\n"
+    ground.commit("notes", evil)
+    blob = ground.git("rev-parse", "HEAD:notes")
+    with ground.session("agent/*"):
+        ground.must_push("origin", "HEAD:agent/x")
+        entry = f"100644 blob {blob}\t{name}\n".encode()
+        made = subprocess.run(["git", "mktree"], input=entry, cwd=ground.root, stdout=subprocess.PIPE, check=True)
+        tree = made.stdout.decode().strip()
+        commit = ground.git("commit-tree", "-m", "x", "-p", "HEAD", tree)
+        said = ground.raw(ground.asked([["refs/heads/agent/x", commit]]), ground.pack(commit, tree))
+    assert ("damaged" in said) == (name != "plain"), said
 
 
 def test_a_pack_that_is_cut_off_too_large_or_none_is_refused(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
