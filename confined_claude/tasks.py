@@ -77,8 +77,8 @@ class CommandTask(Task[Any]):
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:  # noqa: ARG002
         """Return the flags of the command; none where the command line has no flag at all.
 
-        Invoke asks every task for them, and copies them all, for a list of the tasks as well: a quarter of what it
-        takes by itself.
+        Invoke asks every task for them, and copies them all, for a list of the tasks as well: two thirds of what these
+        tasks add to Invoke's own time.
         """
         if not _has_flags(sys.argv[1:]):
             return []
