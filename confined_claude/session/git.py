@@ -20,7 +20,6 @@ from ..guard.gitaddresses import Variables
 from ..guard.gitconfig import is_harmless
 from ..guard.gitincludes import Place, resolved
 from ..guard.gitsettings import expanded, read_variables
-from ..guard.push_request import masked
 from ..host import SAFE_GIT_KEYS, GitVariable, Host
 from ..settings import Settings
 from ..settings.specs import NEVER
@@ -75,8 +74,14 @@ class SessionGit(NamedTuple):
         """The overrides without a password, and the others. None of them has to come after another."""
         both: tuple[list[tuple[str, str]], list[tuple[str, str]]] = ([], [])
         for key, value in self.overrides[:_MAX_OVERRIDES]:
-            both[value in self.pushes and masked(value) != value].append((key, value))
+            both[value in self.pushes and _has_password(value)].append((key, value))
         return both
+
+
+def _has_password(address: str) -> bool:
+    from ..guard.push_request import masked  # not for most starts: it compiles patterns
+
+    return masked(address) != address
 
 
 def _numbered(pairs: Variables, first: int = 0) -> dict[str, str]:
