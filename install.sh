@@ -182,7 +182,9 @@ uninstall() {
     plan=$(ask_tool plan) || exit 2
     say "This removes the installation in $venv, and its commands and completion.${plan:+ Also: $plan.}"
     if has_data; then
-        losses=$(ask_tool losses) || losses="Findings that wait for a review, and commits that only a copy has, cannot be listed."
+        # With --yes the data stays, and with it what would be lost.
+        [ "$1" = yes ] || losses=$(ask_tool losses) ||
+            losses="Findings that wait for a review, and commits that only a copy has, cannot be listed."
         say "Your data is in $data, $state and $config: the sessions' sign-in, history, settings, caches, records and copies of repositories. $([ "$1" = yes ] && echo "It stays." || echo "You are asked about it too.")${losses:+ In it:}"
         [ -z "$losses" ] || say "$losses"
     fi

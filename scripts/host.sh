@@ -2,12 +2,13 @@
 # What install.sh and tests/run need of the host: Python, a running Docker engine, and the base image. Sourced by bash
 # scripts; every function says what it does on the machine.
 
-# say LINE...: prints messages, wrapped at words for a terminal. A line that begins with spaces is for copying, and stays.
+# say LINE...: prints messages, wrapped at words for a terminal. A line with several commands, or with two spaces in a
+# row, is for copying and stays as it is.
 say() {
     local size width=0
     if [ -t 2 ] && size=$(stty size <&2 2>/dev/null); then width=${size#* }; fi
     printf "confined-claude: %s\n" "$@" | awk -v width="$width" '
-        width < 20 || length($0) <= width || /^confined-claude:  / { print; next }
+        width < 20 || length($0) <= width || /  | && / { print; next }
         {
             line = $1
             for (i = 2; i <= NF; i++)

@@ -114,7 +114,7 @@ def test_what_cannot_be_set_says_why_and_what_to_do(repository: Path, user: User
     before = (repository / ".git/config").read_bytes()
     done = inside(user, repository, f"{command}")
     assert done.returncode != 0
-    assert "cannot change .git/config, because git on the host obeys it" in done.stderr
+    assert "cannot change .git/config, because git on your machine obeys it" in done.stderr
     assert "git -c NAME=VALUE" in done.stderr
     assert (repository / ".git/config").read_bytes() == before
 

@@ -58,12 +58,12 @@ def probe(kind, host, port, own):
         sock = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
         data = f"{tag} {host}".encode()
     with sock:
-        sock.settimeout(20 if kind == "tcp" else 2)
+        sock.settimeout(10 if kind == "tcp" else 2)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if own:
             sock.bind(("", own))
         sock.connect((host, port))
-        for _ in range(0 if kind == "tcp" else 9):  # a datagram may be lost
+        for _ in range(0 if kind == "tcp" else 4):  # a datagram may be lost
             sock.send(data)
             with contextlib.suppress(TimeoutError):
                 return "open" if sock.recv(100) else "empty"

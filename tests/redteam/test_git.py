@@ -839,7 +839,8 @@ def test_an_isolated_session_leaves_the_repository_as_it_is(repository: Field) -
     # A fetch of commits whose objects are missing: git would ask the poisoned remote for them.
     broken = f"git switch -qC more && git commit -qm m --allow-empty; {POISON}; find .git/objects -type f -delete"
     repository.session(broken, "--git", "isolated")
-    repository.user.run("confined-claude", "fetch", cwd=repository.project)
+    refused = repository.user.run("confined-claude", "fetch", cwd=repository.project)
+    assert "git could not fetch" in refused.stderr
     repository.session("rm -rf .git/* .git", "--git", "isolated")
     assert repository.escaped() == []
     assert repository.host("git fsck --strict && git log --oneline main").returncode == 0

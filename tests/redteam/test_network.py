@@ -640,7 +640,7 @@ def test_a_session_without_its_sidecar_has_no_network(
     asking = shlex.join(["python3", "-c", ASK, json.dumps({"named": connect(f"{HOST}:{listener.port}")})])
     words = shlex.join(probe_words(targets))
     script = (
-        f"until [ -e go ]; do sleep .1; done; {words} >found; timeout 200 {asking} >asked 2>&1; touch over; sleep 600"
+        f"until [ -e go ]; do sleep .1; done; {words} >found; timeout 60 {asking} >asked 2>&1; touch over; sleep 600"
     )
     with background(field, ["sh", "-c", script], **given) as (tool, _):
         docker("kill", *containers(field, "sidecar"))

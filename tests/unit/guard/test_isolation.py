@@ -223,8 +223,10 @@ def test_a_copy_leads_to_no_other_repository(how: str, root: Path, tmp_path: Pat
     copy = copies.mount().source
     work_in(copy, root, "work")
     subprocess.run(["/bin/sh", "-ec", LEADING[how]], cwd=copy, env={**os.environ, "OTHER": f"{other}/.git"}, check=True)
-    for waiting in copies.unfetched():
-        fetch(waiting, root)
+    waiting = copies.unfetched()
+    assert waiting
+    for each in waiting:
+        fetch(each, root)
     with pytest.raises(AssertionError):
         git(root, "cat-file", "-e", secret)
     git(root, "fetch", "--quiet", str(copy), "+refs/heads/*:refs/remotes/control/*")
