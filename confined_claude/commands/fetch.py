@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import ConfinedError
 from ..fs.directory import Location
-from ..guard import isolation
+from ..guard import fetching, isolation
 from ..guard import review as guard_review
 from ..guard.repository import find
 from ..host import Host, missing
@@ -20,7 +20,6 @@ from ..text import escape
 from ..workspace import Workspace
 
 _ERRORS_KEPT = 1 << 14
-_LOOK = "`git fsck` in a session with `--git isolated` shows what is wrong with the copy."
 
 
 def _environ() -> dict[str, str]:
@@ -38,10 +37,11 @@ def fetch(host: Host) -> None:
     copies = guard_review.review(workspace).unfetched
     watched = guard_review.Branches(workspace)
     for copy in copies:
-        with isolation.fetching(copy) as words:
+        with fetching.fetching(copy) as words:
             reason = _failure(words)
         if reason is not None:
-            raise ConfinedError(f"git could not fetch: {escape(reason)}", _LOOK)
+            hint = f"Remove what prevents it, and fetch again: the commits stay in {copy.copy.path}."
+            raise ConfinedError(f"git could not fetch: {escape(reason)}", hint)
         for branch in copy.branches:
             says = _way_on(workspace.project.root, branch, is_checked_out=branch == copy.checked_out)
             print(f"Fetched {escape(f'confined/{branch}')}. {escape(says)}")
@@ -77,7 +77,7 @@ def _way_on(root: Path, branch: str, *, is_checked_out: bool) -> str:
         if f"refs/heads/{branch}" not in isolation.references(Location(repository.common)):
             return f"Your files are there already. To go on there: git checkout -b {quoted} && git reset {name}"
         is_here = isolation.head(Location(repository.own))["HEAD"] == isolation.BRANCH_IS + branch
-        command = ["git", "-C", str(root), "merge-base", "--is-ancestor", "HEAD", f"refs/remotes/confined/{branch}"]
-        if is_here and _failure(command) is None:
+        comparing = ("merge-base", "--is-ancestor", "HEAD", f"refs/remotes/confined/{branch}")
+        if is_here and _failure((*fetching.git_words(repository), *comparing)) is None:
             return f"Your files are there already. To go on there: git reset {name}"
     return f"To merge it: git merge {name}"

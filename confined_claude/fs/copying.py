@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 from typing import BinaryIO
 
@@ -37,22 +38,25 @@ def copy_tree(source: Directory, target: Directory, name: str, depth: int = 0) -
         _copy_status(source.stat(), copy.fileno())
 
 
-def link_files(source: Directory, target: Directory) -> None:
-    """Give all files in ``source`` a name in ``target`` too, or copy them there; links are left out. Raises OSError.
+def link_files(source: Directory, target: Directory, wanted: re.Pattern[str]) -> None:
+    """Give the files in ``source`` with a ``wanted`` name that name in ``target`` too, or copy them there.
 
-    Whoever can write one of them also changes its content in ``target``, but never what is there.
+    Links are left out. Whoever can write one of them also changes its content in ``target``, but never what is there.
+    Raises OSError.
     """
     with source.entries() as listing:
-        names = [entry.name for entry in listing if entry.is_file(follow_symlinks=False)]
+        names = [each.name for each in listing if wanted.fullmatch(each.name) and each.is_file(follow_symlinks=False)]
     for name in names:
         try:
             os.link(name, name, src_dir_fd=source.fileno(), dst_dir_fd=target.fileno(), follow_symlinks=False)
         except FileNotFoundError:
             continue  # it was there a moment ago
         except OSError:  # on another file system, or on one without
-            copy_file(source, target, name)
+            with contextlib.suppress(FileNotFoundError):
+                copy_file(source, target, name)
         if not target.is_file(name):  # it was one a moment ago
-            target.unlink(name)
+            with contextlib.suppress(FileNotFoundError):
+                target.unlink(name)
 
 
 def copy_file(source: Directory, target: Directory, name: str) -> None:

@@ -17,6 +17,7 @@ _INVALID = re.compile(
 )
 # What git itself writes into a HEAD that it does not use: of a repository whose references are a reftable.
 _OF_A_REFTABLE = b"refs/heads/.invalid"
+_ID = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 MAX_BYTES = 4096  # no path is longer
 
 
@@ -35,3 +36,13 @@ def leads_astray(content: bytes) -> bool:
 def is_proper(name: bytes) -> bool:
     """Return whether git takes ``name`` for that of a reference below `refs/`."""
     return name.startswith(b"refs/") and _INVALID.search(name) is None
+
+
+def is_id(value: bytes) -> bool:
+    """Return whether ``value`` is the id of an object."""
+    return _ID.fullmatch(value) is not None
+
+
+def names_object(name: bytes, value: bytes) -> bool:
+    """Return whether a reference with this name and ``value`` names an object itself, as one that git makes does."""
+    return is_proper(name) and is_id(value)

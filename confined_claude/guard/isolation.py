@@ -1,15 +1,13 @@
 """``git = "isolated"``: sessions work on a copy of the repository, the host's stays as it is.
 
-What they commit waits in the copy until the host's git fetches it, from a repository of our own with nothing but the
-copy's branches and objects. A copy is used again while the host's repository has not changed; it is deleted once all of
-it is fetched.
+What they commit waits in the copy until the host's git fetches it, see ``fetching.py``. A copy is used again while the
+host's repository has not changed; it is deleted once all of it is fetched.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shlex
 import threading
 from collections.abc import Iterator, Mapping
@@ -19,20 +17,15 @@ from typing import NamedTuple
 from ..console import say
 from ..engine.mount import Mount
 from ..errors import ConfinedError, system_error
-from ..fs.copying import copy_tree, link_files
+from ..fs.copying import copy_tree
 from ..fs.directory import Directory, Location
 from ..fs.removal import empty_trash, remove_tree, trash_name
-from ..host import gitconfig_text
 from ..system import APP
-from .gitrefs import is_proper
+from .gitrefs import is_id, names_object
 from .records import ReadOnlyRecords, Records
 from .repository import Repository, find
 
 DIRECTORY = "git"  # of the copies in a project's data
-_BRANCHES = "+refs/heads/*:refs/remotes/confined/*"
-_DETACHED = "+HEAD:refs/remotes/confined/HEAD"
-_ID, _LONG_ID = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?"), 64
-_OBJECTS = re.compile(r"pack|[0-9a-f]{2}")
 _MAX_BYTES = 64 << 20
 _MAX_DEPTH = 32
 _PATIENCE_SECONDS = 1.0
@@ -148,72 +141,12 @@ def unfetched(root: Path, copies: Location, records: ReadOnlyRecords) -> list[Un
                 for reference, commit in there.items()
                 if commit not in here
                 and then.get(reference) != commit
-                and (reference.startswith("refs/heads/") or _is_detached(reference, commit))
+                and (_is_branch(reference, commit) or _is_detached(reference, commit))
             )
         )
         if branches:
             found.append(Unfetched(branches, root, copy, there["HEAD"].removeprefix(BRANCH_IS)))
     return found
-
-
-@contextlib.contextmanager
-def fetching(waiting: Unfetched) -> Iterator[tuple[str, ...]]:
-    """Yield the git command that fetches what is ``waiting``, which works in the block.
-
-    git follows links, and reads what the files of a repository say of other places on this machine. A session makes
-    these in its copy as it likes, also meanwhile. So the command reads a repository that no session sees. Raises
-    ConfinedError.
-    """
-    copies, name = waiting.copy.parent, trash_name()
-    try:
-        with copies.open() as directory:
-            try:
-                directory.mkdir(name)
-                with directory.child(name) as staged, waiting.copy.open() as copy:
-                    _stage(staged, copy, references(waiting.copy), find(waiting.root))
-                refspecs = [_BRANCHES, *([_DETACHED] if "HEAD" in waiting.branches else [])]
-                yield ("git", "-C", str(waiting.root), "fetch", str(copies.at(name).path), *refspecs)
-            finally:
-                remove_tree(directory, name)
-    except OSError as error:
-        raise system_error("read", waiting.copy.path, error) from None
-
-
-def _stage(staged: Directory, copy: Directory, found: References, original: Repository | None) -> None:
-    """Make a repository in ``staged`` with the branches ``found`` in a ``copy`` of ``original``, and its objects."""
-    head = (copy.read("HEAD", 4096) or b"").strip()
-    branches = {name: commit for name, commit in map(_encoded, found.items()) if _is_branch(name, commit)}
-    ids = [*branches.values(), *([head] if _ID.fullmatch(head) else [])]
-    kind = [("extensions.objectFormat", "sha256")] if any(len(each) == _LONG_ID for each in ids) else []
-    settings = (("core.repositoryformatversion", "1"), ("core.bare", "true"), *kind)
-    staged.write("config", gitconfig_text(settings).encode())
-    staged.write("HEAD", b"%s\n" % (head if _ID.fullmatch(head) else b"ref: refs/heads/main"))
-    staged.write("packed-refs", b"".join(b"%s %s\n" % (branches[name], name) for name in sorted(branches)))
-    shallow = (copy.read("shallow") or b"").split()
-    if shallow and all(map(_ID.fullmatch, shallow)):
-        staged.write("shallow", b"\n".join((*shallow, b"")))
-    staged.mkdir("refs")
-    staged.mkdir("objects")
-    with copy.child("objects") as source, staged.child("objects") as target:
-        for name in filter(_OBJECTS.fullmatch, source.names()):  # not `info`, in any spelling: it names other places
-            with source.child_or_none(name) as inner:
-                if inner is not None:
-                    target.mkdir(name)
-                    with target.child(name) as place:
-                        link_files(inner, place)
-        objects = original.common / "objects" if original is not None else None
-        if objects is not None and (objects / "info/alternates").exists():
-            with target.make("info") as info:
-                info.write("alternates", os.fsencode(f"{objects}\n"))
-
-
-def _encoded(pair: tuple[str, str]) -> tuple[bytes, bytes]:
-    name, commit = pair
-    return os.fsencode(name), os.fsencode(commit)
-
-
-def _is_branch(name: bytes, commit: bytes) -> bool:
-    return name.startswith(b"refs/heads/") and is_proper(name) and _ID.fullmatch(commit) is not None
 
 
 def references(repository: Location) -> References:
@@ -253,8 +186,12 @@ def _has_news(copy: Location, then: References, now: References) -> bool:
     return not there.union(references(copy).values()) <= {*then.values(), *now.values()}
 
 
+def _is_branch(reference: str, commit: str) -> bool:
+    return reference.startswith("refs/heads/") and names_object(os.fsencode(reference), os.fsencode(commit))
+
+
 def _is_detached(reference: str, commit: str) -> bool:
-    return reference == "HEAD" and commit != "" and not commit.startswith("ref:")
+    return reference == "HEAD" and is_id(os.fsencode(commit))
 
 
 def _next_number(copies: Location) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 import shutil
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from confined_claude.engine.mount import Mount
 from confined_claude.errors import ConfinedError
 from confined_claude.fs.copying import copy_tree
 from confined_claude.fs.directory import Directory, Location
-from confined_claude.guard import isolation, repository
+from confined_claude.guard import fetching, isolation, repository
 from confined_claude.guard.isolation import CopyPlan, Unfetched
 from confined_claude.guard.records import Record, Records, locked
 from confined_claude.host import Host
@@ -82,7 +83,7 @@ def work_in(copy: Path, root: Path, branch: str = "main") -> None:
 def fetch(waiting: Unfetched, root: Path) -> str:
     """Fetch as `fetch` does; return what git says."""
     environ = {"PATH": os.environ["PATH"], "HOME": str(root.parent), "GIT_CONFIG_NOSYSTEM": "1"}
-    with isolation.fetching(waiting) as words:
+    with fetching.fetching(waiting) as words:
         done = subprocess.run([*words, "--quiet"], env=environ, capture_output=True, text=True, check=False)
     assert os.listdir(waiting.copy.parent.path) == [waiting.copy.name]
     return done.stderr
@@ -231,6 +232,132 @@ def test_a_copy_leads_to_no_other_repository(how: str, root: Path, tmp_path: Pat
         git(root, "cat-file", "-e", secret)
     git(root, "fetch", "--quiet", str(copy), "+refs/heads/*:refs/remotes/control/*")
     git(root, "cat-file", "-e", secret)
+
+
+def with_pack(index: bytes, name: bytes) -> bytes:
+    """An index of several packs (multi-pack-index) with another name of its only pack, see git's gitformat-pack(5)."""
+    head, count = index[:12], index[6]
+    table = [struct.unpack_from(">4sQ", index, 12 + 12 * number) for number in range(count + 1)]
+    chunks = [(kind, index[start : table[number + 1][1]]) for number, (kind, start) in enumerate(table[:-1])]
+    names = name + b"\0"
+    new = [(kind, names.ljust(-(-len(names) // 4) * 4, b"\0") if kind == b"PNAM" else data) for kind, data in chunks]
+    offset, rows = 12 + 12 * (count + 1), b""
+    for kind, data in [*new, (bytes(4), b"")]:
+        rows += struct.pack(">4sQ", kind, offset)
+        offset += len(data)
+    return head + rows + b"".join(data for _, data in new) + index[-20:]
+
+
+def test_an_index_of_several_packs_leads_to_no_other_repository(root: Path, tmp_path: Path, copies: Copies) -> None:
+    """git makes the path of a pack of the name in the index, which may have `..` in it."""
+    other = made_repository(tmp_path / "other")
+    put(other / "secret")
+    commit(other)
+    secret = git(other, "rev-parse", "HEAD").strip()
+    git(other, "repack", "-adq")
+    git(other, "multi-pack-index", "write")
+    copy = copies.mount().source
+    work_in(copy, root, "work")
+    (copy / "refs/heads/stolen").write_text(f"{secret}\n")
+    theirs, packs = other / ".git/objects/pack", copy / "objects/pack"
+    [name] = [path.name for path in theirs.glob("*.idx")]
+    packs.mkdir(exist_ok=True)
+    far = os.path.relpath(theirs / name, packs)
+    (packs / "multi-pack-index").write_bytes(with_pack((theirs / "multi-pack-index").read_bytes(), os.fsencode(far)))
+    # The control: git reads it so in the copy.
+    assert git(root, "--git-dir", str(copy), "cat-file", "-t", secret) == "commit\n"
+    [waiting] = copies.unfetched()
+    fetch(waiting, root)
+    with pytest.raises(AssertionError):
+        git(root, "cat-file", "-e", secret)
+
+
+IN_A_SUBMODULE = {
+    "another repository": "git -C sub remote add origin $OTHER",
+    "a program": 'git -C sub config protocol.ext.allow always; git -C sub remote add origin "ext::touch $CANARY"',
+}
+NAME_IT = "printf '[submodule \"sub\"]\\npath = sub\\nurl = x\\n' >.gitmodules"
+
+
+@pytest.mark.parametrize("active", [False, True])
+@pytest.mark.parametrize("how", IN_A_SUBMODULE)
+def test_a_fetch_enters_no_submodule(how: str, active: bool, root: Path, tmp_path: Path, copies: Copies) -> None:
+    """A session writes repositories in the project as it likes, also while git fetches."""
+    other = made_repository(tmp_path / "other")
+    put(other / "secret")
+    commit(other)
+    secret = git(other, "rev-parse", "HEAD").strip()
+    inner = made_repository(root / "sub")
+    put(inner / "a")
+    commit(inner)
+    git(root, "add", "sub")
+    commit(root)
+    if active:
+        git(root, "config", "submodule.active", ".")
+    copy, canary = copies.mount().source, tmp_path / "canary"
+    environ = {**os.environ, "OTHER": f"{other}/.git", "CANARY": str(canary)}
+    subprocess.run(["/bin/sh", "-ec", f"{NAME_IT}; {IN_A_SUBMODULE[how]}"], cwd=root, env=environ, check=True)
+    here = ["--git-dir", str(copy), "--work-tree", str(root)]
+    git(root, *here, "branch", "work")
+    git(root, *here, "symbolic-ref", "HEAD", "refs/heads/work")
+    git(root, *here, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},sub")
+    git(root, *here, "commit", "--quiet", "--message", "work")
+
+    def is_reached() -> bool:
+        words = ["git", "-C", inner, "cat-file", "-e", secret]
+        return canary.exists() or subprocess.run(words, check=False, capture_output=True).returncode == 0
+
+    [waiting] = copies.unfetched()
+    assert fetch(waiting, root) == ""
+    assert not is_reached()
+    assert git(root, "log", "-1", "--format=%s", "confined/work") == "work\n"
+    # The control: git by itself enters it.
+    git(root, "update-ref", "-d", "refs/remotes/confined/work")
+    by_itself = ["git", "-C", root, "fetch", copy, "+refs/heads/*:refs/remotes/control/*"]
+    subprocess.run(by_itself, check=False, capture_output=True)
+    assert is_reached()
+
+
+def test_a_fetch_writes_through_no_link_and_waits_for_no_fifo(root: Path, tmp_path: Path, copies: Copies) -> None:
+    """A session may run meanwhile that can write the project."""
+    copy = copies.mount().source
+    work_in(copy, root, "work")
+    precious = tmp_path / "precious"
+    precious.write_text("x")
+    (root / ".git/FETCH_HEAD").symlink_to(precious)
+    os.mkfifo(root / ".gitmodules")
+    [waiting] = copies.unfetched()
+    assert fetch(waiting, root) == ""
+    assert precious.read_text() == "x"
+    # The control: git by itself writes there.
+    (root / ".gitmodules").unlink()
+    git(root, "fetch", "--quiet", str(copy), "+refs/heads/*:refs/remotes/control/*")
+    assert precious.read_text() != "x"
+
+
+def test_tags_come_with_their_commits_and_another_name_of_a_branch_is_none(root: Path, copies: Copies) -> None:
+    copy = copies.mount().source
+    work_in(copy, root, "work")
+    here = ["--git-dir", str(copy), "--work-tree", str(root)]
+    git(root, *here, "tag", "light")
+    git(root, *here, "tag", "--annotate", "--message", "m", "heavy")
+    git(root, *here, "symbolic-ref", "refs/heads/alias", "refs/heads/work")
+    [waiting] = copies.unfetched()
+    assert waiting.branches == ("work",)
+    assert fetch(waiting, root) == ""
+    assert git(root, "tag") == "heavy\nlight\n"
+    assert copies.unfetched() == []
+
+
+def test_a_start_takes_nothing_away_from_a_fetch(root: Path, copies: Copies) -> None:
+    """A start that makes a copy clears away what a killed one has left."""
+    work_in(copies.mount().source, root, "work")
+    [waiting] = copies.unfetched()
+    with fetching.fetching(waiting) as words:
+        put(root / "more")
+        commit(root)
+        copies.mount()
+        subprocess.run(words, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("kind", ["sha256", "shallow", "borrowed", "blobless"])
