@@ -1,4 +1,4 @@
-"""``update``: bring the scaffold up to date with copier, once nothing red is open."""
+"""``update``: bring the scaffold up to date with copier, while no session writes there and nothing red is open."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import tempfile
 from pathlib import Path
 
 from ..errors import ConfinedError
-from ..guard.review import refuse_while_red
 from ..host import Host
 from ..project import SCAFFOLD, Project
 from ..state.current import current_project
 from ..workspace import Workspace, scaffold_of
 from . import template
+from .undisturbed import undisturbed
 
 # The files that copier may write.
 _FILES = ("tasks.py", ".copier-answers.yml", f"{SCAFFOLD}/*")
@@ -26,10 +26,16 @@ _CONFLICT = "<<<<<<< "
 def update(host: Host) -> None:
     """Update the current project's scaffold from the template that its answers name.
 
-    Raises ReviewNeeded while something red is open, and ConfinedError for what copier refuses or could not merge.
+    Raises ReviewNeeded while something red is open, and ConfinedError while a session writes where copier's git works,
+    and for what copier refuses or could not merge.
     """
     here = current_project(host)
-    refuse_while_red(Workspace.load_leniently(host, here))
+    with undisturbed(Workspace.load_leniently(host, here), "Nothing was updated.", "update again"):
+        _update(host, here)
+    print("The scaffold is up to date.")
+
+
+def _update(host: Host, here: Project) -> None:
     root = here.root
     answers = template.answers_of(root)
     if answers is None:
@@ -56,7 +62,6 @@ def update(host: Host) -> None:
             f"Updated, but your own changes conflict with the new version in {', '.join(names)}.",
             "Edit the lines between <<<<<<< and >>>>>>> there. `confined-claude` works meanwhile; `inv` may not.",
         )
-    print("The scaffold is up to date.")
 
 
 def _follow(project: Project, source: str, old: str, new: str) -> None:

@@ -6,13 +6,15 @@ A session of theirs may have left what a session here would take for granted.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+from ..host import Host
 from ..project import Project
 from ..state.store import records_of
 from ..workspace import Workspace
 from .guarded_project import GuardedProject
-from .open_findings import refuse_red, still_open
-from .records import count_findings, locked_if_exist
+from .open_findings import NO_START, refuse_red, still_open
+from .records import ReadOnlyRecords, count_findings, locked_if_exist
 from .recovery import plan_recovery
 
 
@@ -29,8 +31,17 @@ def refuse_while_red(workspace: Workspace) -> None:
         counts = count_findings(location)
         if not (counts.red or counts.unscanned):
             continue
-        guarded = GuardedProject(Workspace.load_leniently(workspace.host, project), lenient=True)
         with locked_if_exist(location) as records:
-            findings = [] if records is None else plan_recovery(records, guarded).findings
-            if any(finding.red for finding in findings):
-                refuse_red(still_open(findings, guarded), root)
+            if records is not None:
+                refuse_red_in(workspace.host, root, records)
+
+
+def refuse_red_in(host: Host, root: Path, records: ReadOnlyRecords, until: str = NO_START) -> None:
+    """Raise ReviewNeeded if something red is open in the project at ``root``, which has these ``records``.
+
+    Interrupted sessions are looked through; nothing is changed. ``until`` says what that stops.
+    """
+    guarded = GuardedProject(Workspace.load_leniently(host, Project(root)), lenient=True)
+    findings = plan_recovery(records, guarded).findings
+    if any(finding.red for finding in findings):
+        refuse_red(still_open(findings, guarded), root, until)

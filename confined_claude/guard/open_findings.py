@@ -15,6 +15,7 @@ from .records import Records
 from .snapshot import Item, Kind
 
 _MAX_NAMED = 3
+NO_START = "no session starts here until then"
 
 
 def merge(
@@ -109,13 +110,16 @@ def refuse_while_red(records: Records, project: GuardedProject) -> None:
         refuse_red(project.shown(close_put_right(records, project)))
 
 
-def refuse_red(findings: Iterable[Finding], around: Path | None = None) -> None:
-    """Raise ReviewNeeded if one of the findings is red. If ``around`` is given, they are of that project."""
+def refuse_red(findings: Iterable[Finding], around: Path | None = None, until: str = NO_START) -> None:
+    """Raise ReviewNeeded if one of the findings is red. If ``around`` is given, they are of that project.
+
+    ``until`` says what they stop.
+    """
     red = [escape(str((around or Path()) / finding.path)) for finding in findings if finding.red]
     place = f"cd {shlex.quote(escape(str(around)))} && " if around else ""
     command = f"{place}confined-claude review{' --here' if around else ''}"
     if red:
         raise ReviewNeeded(
             f"A session left files that your machine runs by itself: {named(red, _MAX_NAMED)}.",
-            f"Restore or accept them with `{command}`; no session starts here until then.",
+            f"Restore or accept them with `{command}`; {until}.",
         )

@@ -48,10 +48,13 @@ def _refuse_without_answer(options: Options) -> None:
         )
 
 
-def refuse_while_running(running: Callable[[], list[str]], *, on_record: bool, is_alive: bool, hint: str) -> None:
+def refuse_while_running(
+    running: Callable[[], list[str]], *, on_record: bool, is_alive: bool, hint: str, nothing: str = NOTHING
+) -> None:
     """Raise ConfinedError if a session may be running: by what ``running`` returns, or cannot say, and by the records.
 
     ``is_alive`` says whether a process owns one of the sessions ``on_record``; ``hint`` may contain a ``{name}``.
+    ``nothing`` says that nothing was done.
     """
     try:
         names = running()
@@ -59,12 +62,12 @@ def refuse_while_running(running: Callable[[], list[str]], *, on_record: bool, i
         if not on_record:
             return
         raise EngineError(
-            f"{NOTHING} A session may still run: {error.message}", "Start the engine, and try again."
+            f"{nothing} A session may still run: {error.message}", "Start the engine, and try again."
         ) from None
     if names:
-        raise ConfinedError(f"{NOTHING} Still running: {', '.join(names)}.", hint.format(name=names[0]))
+        raise ConfinedError(f"{nothing} Still running: {', '.join(names)}.", hint.format(name=names[0]))
     if is_alive:
-        raise ConfinedError(f"{NOTHING} A session is starting or ending.", "Wait for it, and try again.")
+        raise ConfinedError(f"{nothing} A session is starting or ending.", "Wait for it, and try again.")
 
 
 def carry_out(cleanup: Cleanup, options: Options, nothing: str = "There is nothing to clean.") -> None:
