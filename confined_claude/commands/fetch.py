@@ -18,6 +18,7 @@ from ..host import Host, missing
 from ..state.current import current_project
 from ..text import escape
 from ..workspace import Workspace
+from .undisturbed import undisturbed
 
 _ERRORS_KEPT = 1 << 14
 
@@ -30,26 +31,33 @@ def _environ() -> dict[str, str]:
 def fetch(host: Host) -> None:
     """Fetch into the current project's repository what waits in copies of it, as branches ``confined/NAME``.
 
-    Raises ReviewNeeded while something red is open, as git might run it, and ConfinedError if git fails.
+    Raises ReviewNeeded while something red is open, as git might run it, and ConfinedError while a session runs that
+    writes the repository, or if git fails.
     """
     workspace = Workspace.load_leniently(host, current_project(host))
-    guard_review.refuse_while_red(workspace)
     copies = guard_review.review(workspace).unfetched
-    watched = guard_review.Branches(workspace)
-    for copy in copies:
-        with fetching.fetching(copy) as words:
-            reason = _failure(words)
-        if reason is not None:
-            hint = f"Remove what prevents it, and fetch again: the commits stay in {copy.copy.path}."
-            raise ConfinedError(f"git could not fetch: {escape(reason)}", hint)
-        for branch in copy.branches:
-            says = _way_on(workspace.project.root, branch, is_checked_out=branch == copy.checked_out)
-            print(f"Fetched {escape(f'confined/{branch}')}. {escape(says)}")
-    for branch, paths in watched.changed().items():
-        says = f"{escape(branch)} changes what your machine runs by itself once it is merged or checked out"
-        print(f"{says}: {', '.join(map(escape, paths)) or 'it could not be scanned'}.")
     if not copies:
         print("There is nothing to fetch.")
+        return
+    # Sessions on copies write neither the repository nor what git reads of their copies.
+    with undisturbed(workspace, "Nothing was fetched.", "fetch again", isolated=False):
+        watched = guard_review.Branches(workspace)
+        for copy in copies:
+            _fetch(copy)
+        for branch, paths in watched.changed().items():
+            says = f"{escape(branch)} changes what your machine runs by itself once it is merged or checked out"
+            print(f"{says}: {', '.join(map(escape, paths)) or 'it could not be scanned'}.")
+
+
+def _fetch(copy: isolation.Unfetched) -> None:
+    with fetching.fetching(copy) as words:
+        reason = _failure(words)
+    if reason is not None:
+        hint = f"Remove what prevents it, and fetch again: the commits stay in {copy.copy.path}."
+        raise ConfinedError(f"git could not fetch: {escape(reason)}", hint)
+    for branch in copy.branches:
+        says = _way_on(copy.root, branch, is_checked_out=branch == copy.checked_out)
+        print(f"Fetched {escape(f'confined/{branch}')}. {escape(says)}")
 
 
 def _failure(words: Sequence[str]) -> str | None:

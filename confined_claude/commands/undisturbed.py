@@ -13,14 +13,15 @@ from .clean.confirm import refuse_while_running
 
 
 @contextlib.contextmanager
-def undisturbed(workspace: Workspace, nothing: str, again: str) -> Iterator[None]:
+def undisturbed(workspace: Workspace, nothing: str, again: str, *, isolated: bool = True) -> Iterator[None]:
     """Keep sessions from writing where git works for a project during the block, see ``guard/sharing.py``.
 
-    ``nothing`` says that nothing was done, ``again`` what to do once they have ended. Raises ConfinedError while one of
-    them may run, and ReviewNeeded while something red that they have left is open.
+    ``nothing`` says that nothing was done, ``again`` what to do once they have ended. Sessions of the project that work
+    on a copy of the repository count only if ``isolated``. Raises ConfinedError while one that counts may run, and
+    ReviewNeeded while something red that they have left is open.
     """
     with sharing.held(workspace) as shared:
-        keys = dict(shared.session_keys)
+        keys = shared.sessions(isolated=isolated)
         refuse_while_running(
             lambda: _running(keys),
             on_record=bool(keys),

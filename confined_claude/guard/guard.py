@@ -171,6 +171,7 @@ class Guard:
                 tuple(map(project.name, planned.pins.writable)),
                 tuple(map(project.name, project.repository.git_directories())) if project.repository else (),
                 planned.hidden.paths if planned.hidden is not None else (),
+                planned.copy is not None,
             )
             self._pinned.open(project.root, self._record.pinned)
             self._owner = records.begin(self.key, self._record)

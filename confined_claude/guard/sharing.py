@@ -33,10 +33,17 @@ class Sharing(NamedTuple):
     records: Records
     others: dict[Path, ReadOnlyRecords]
 
-    @property
-    def session_keys(self) -> list[tuple[str, bool]]:
-        """The key of every session on record in one of them, and whether it has an owner."""
-        return [each for records in (self.records, *self.others.values()) for each in records.session_keys()]
+    def sessions(self, *, isolated: bool) -> dict[str, bool]:
+        """Return whether each session on record in one of them has an owner, by its key.
+
+        Those of the workspace itself that work on a copy of the repository are among them only if ``isolated``. Raises
+        ConfinedError for a record that cannot be read.
+        """
+        own = self.records.sessions()
+        found = {each.key: each.has_owner for each in own if isolated or not each.record.is_isolated}
+        for records in self.others.values():
+            found.update(records.session_keys())
+        return found
 
     def refuse_while_red(self) -> None:
         """Raise ReviewNeeded if something red is open in one of them, interrupted sessions included."""

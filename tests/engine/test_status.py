@@ -117,7 +117,7 @@ def test_images_with_what_they_share_counted_once(user: User, project: Path, pla
     names = {name for item in found["others"] for name in item["names"]}
     assert "confined-claude:latest" in names
     shown = user.run("confined-claude", "status", cwd=project).stdout
-    assert "Not built here; `docker rmi NAME` removes one:" in shown
+    assert "Built by another user or elsewhere; `docker rmi NAME` removes one:" in shown
 
 
 def test_a_session_whose_tool_was_killed_is_shown_with_what_ends_it(user: User, project: Path) -> None:

@@ -85,8 +85,9 @@ def test_trust_remains_and_a_change_is_shown_against_what_was_allowed_last() -> 
 
 
 def test_commits_of_a_copy_are_named_with_the_command_that_fetches_them() -> None:
-    (command,) = re.findall(r"^ +(git -C .*)$", run("isolated", "review"), re.MULTILINE)
-    subprocess.run(command, shell=True, check=True, env=ENVIRON, capture_output=True)
+    (words,) = re.findall(r"^ +cd (.*) && confined-claude (.*)$", run("isolated", "review"), re.MULTILINE)
+    assert words == (str(PROJECTS / "isolated"), "fetch")
+    assert "Fetched confined/topic." in run("isolated", "fetch")
     log = ["git", "-C", PROJECTS / "isolated", "log", "-1", "--format=%s", "confined/topic"]
     assert subprocess.run(log, check=True, env=ENVIRON, capture_output=True).stdout == b"made inside\n"
 

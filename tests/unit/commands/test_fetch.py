@@ -1,7 +1,11 @@
-"""What ``fetch`` says where git fails, whatever that prints: the rest is in tests/engine and tests/redteam."""
+"""What ``fetch`` says where git fails, whatever that prints, and whom it waits for.
+
+The rest is in tests/engine and tests/redteam.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tracemalloc
 from pathlib import Path
@@ -10,32 +14,41 @@ from types import SimpleNamespace
 import pytest
 
 from confined_claude.commands import fetch as module
+from confined_claude.engine import containers
 from confined_claude.errors import ConfinedError
 from confined_claude.fs.directory import Location
+from confined_claude.guard import isolation, repository
 from confined_claude.guard.isolation import Unfetched
+from confined_claude.guard.records import Record, locked
 from confined_claude.host import Host
+from confined_claude.project import Project
+from confined_claude.workspace import Workspace
 
-from ..guarding import put
+from ..guarding import commit, git, made_repository, put
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def one_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One copy of a repository has something to fetch."""
+    made_repository(tmp_path)
     put(tmp_path / "copies/1/objects/x")
-    waiting = Unfetched(("main",), tmp_path, Location(tmp_path / "copies", ("1",)), "main")
+    waiting = Unfetched(("main",), tmp_path, Location(tmp_path, ("copies", "1")), "main")
     copies = SimpleNamespace(unfetched=[waiting])
     monkeypatch.setattr(module, "current_project", lambda _host: None)
     monkeypatch.setattr(module.Workspace, "load_leniently", lambda *_: None)
-    for name, value in (("refuse_while_red", None), ("review", copies), ("Branches", None)):
+    for name, value in (("review", copies), ("Branches", None)):
         monkeypatch.setattr(module.guard_review, name, lambda _workspace, value=value: value)
+    monkeypatch.setattr(module, "undisturbed", lambda *_, **__: contextlib.nullcontext())
 
 
+@pytest.mark.usefixtures("one_copy")
 def test_without_git_that_is_what_is_said(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfinedError, match=r"^git is missing\."):
         module.fetch(host)
 
 
+@pytest.mark.usefixtures("one_copy")
 def test_the_last_words_of_git_are_the_reason_and_no_more_of_it_is_held(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,5 +63,32 @@ def test_the_last_words_of_git_are_the_reason_and_no_more_of_it_is_held(
     finally:
         tracemalloc.stop()
     assert "\033" not in caught.value.message
-    assert "git fsck" in caught.value.hint
+    assert f"the commits stay in {tmp_path}/copies/1" in caught.value.hint
     assert os.listdir(tmp_path / "copies") == ["1"]
+
+
+@pytest.mark.parametrize("is_isolated", [False, True])
+def test_a_session_counts_that_can_write_the_repository(
+    is_isolated: bool, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It could lead what git writes elsewhere, by links in the repository."""
+    root = made_repository(tmp_path / "project")
+    put(root / "x")
+    commit(root)
+    workspace = Workspace(host, Project(root))
+    with locked(workspace.state) as records:
+        found = repository.find(root)
+        assert found is not None
+        plan = isolation.plan_copy(found, workspace.data.at(isolation.DIRECTORY), records)
+        isolation.make_copy(plan, records)
+        owner = records.begin("k" * 16, Record(is_isolated=is_isolated))
+    git(root, "--git-dir", str(plan.mount.source), "commit", "--quiet", "--allow-empty", "--message", "work")
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(containers, "containers", lambda _wanted: [])
+    with contextlib.closing(owner):
+        if is_isolated:
+            module.fetch(host)
+            assert "Fetched confined/main." in capsys.readouterr().out
+        else:
+            with pytest.raises(ConfinedError, match=r"^Nothing was fetched\. A session is starting or ending\."):
+                module.fetch(host)
