@@ -9,35 +9,41 @@ have. The answers are lines: `say TEXT`, then for each reference `ok REFERENCE` 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import select
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from typing import IO
 
 GIT = "/usr/bin/git.distrib"
 SOCKET = "/run/confined-claude-ports/push"
 _CHECKED = (b".gitattributes", b".gitmodules")
 _GONE = "this session can no longer ask for pushes; start a new one"
+_Stream = int | IO[bytes] | None
 
 
-def _printed(*words: str, stdin: bytes = b"") -> bytes:
-    """Return what git prints of the objects as they are; nothing if it fails."""
-    done = subprocess.run([GIT, "--no-replace-objects", *words], input=stdin, capture_output=True, check=False)
-    return done.stdout if done.returncode == 0 else b""
+def _started(*words: str, stdout: _Stream, stdin: _Stream = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    """Start a git that reads the objects as they are, and is silent about errors; return its process."""
+    words = (GIT, "--no-replace-objects", *words)
+    return subprocess.Popen(words, stdin=stdin, stdout=stdout, stderr=subprocess.DEVNULL)
 
 
 def _git(*words: str) -> list[str]:
     """Return the lines that git prints; none if it fails."""
-    return _printed(*words).decode("utf-8", "replace").splitlines()
+    with _started(*words, stdout=subprocess.PIPE) as git:
+        printed, _ = git.communicate()
+    return printed.decode("utf-8", "replace").splitlines() if git.returncode == 0 else []
 
 
 class Remote:
     """The remote ``name``, whose branches are those that the session has last heard of."""
 
     def __init__(self, name: str, url: str) -> None:
-        self._url = url
+        self._name, self._url = name, url
         prefix = f"refs/remotes/{name}/"
         listed = _git("for-each-ref", "--format=%(objectname) %(refname) %(symref)", prefix)
         found = (line.split(" ") for line in listed)
@@ -79,22 +85,32 @@ class Remote:
             yield from (f"error {ref} {_GONE}" for ref in left)
 
     def _send_pack(self, sock: socket.socket, objects: list[str]) -> None:
-        revisions = "\n".join([*objects, *(f"^{oid}" for oid in self.known.values()), ""]).encode()
-        listed = _printed("rev-list", "--objects", "--boundary", "--stdin", stdin=revisions).splitlines()
-        lines = [line for line in listed if not line.startswith(b"-")]
-        for boundary in (line[1:].decode() for line in listed if line.startswith(b"-")):
-            lines += _checked(boundary)
+        walk = ("rev-list", "--objects", *objects, "--not", f"--remotes={self._name}")
         words = [GIT, "pack-objects", "--stdout", "--delta-base-offset", "--quiet"]
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=sock.fileno()) as packing:
-            packing.communicate(b"\n".join([*lines, b""]))
+        packing = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=sock.fileno())
+        with contextlib.suppress(BrokenPipeError), packing:  # it has said why it ended
+            if packing.stdin is not None:
+                _started(*walk, stdout=packing.stdin).wait()
+                packing.stdin.writelines(_checked(walk))
 
 
-def _checked(commit: str) -> Iterator[bytes]:
-    """Yield the ids of the files in a commit, which the remote has, that are to be checked with their directories."""
-    for entry in _printed("ls-tree", "-r", "-z", "--full-tree", commit).split(b"\0"):
-        about, _, path = entry.partition(b"\t")
-        if b" blob " in about and path.rpartition(b"/")[2].lower() in _CHECKED:
-            yield about.split(b" ")[2]
+def _checked(walk: Sequence[str]) -> Iterator[bytes]:
+    """Yield a line for each file that git asks for to check it, as a directory that is pushed names it so.
+
+    The remote may have it already, under any name, and git then leaves it out of what it lists.
+    """
+    trees = (*walk, "--filter=blob:none", "--no-object-names")
+    with (
+        _started(*trees, stdout=subprocess.PIPE) as walking,
+        _started("cat-file", "--batch", "--buffer", stdin=walking.stdout, stdout=subprocess.PIPE) as git,
+    ):
+        while git.stdout is not None and (about := git.stdout.readline().split()):
+            oid, kind, *size = about  # without a size it is missing
+            content = git.stdout.read(int(size[0]) + 1) if size else b""
+            if kind == b"tree" and any(name in content.lower() for name in _CHECKED):
+                for name, file in re.findall(rb"(?s)[0-7]+ ([^\0]+)\0(.{%d})" % (len(oid) // 2), content):
+                    if name.lower() in _CHECKED:
+                        yield file.hex().encode() + b"\n"
 
 
 def _answers(sock: socket.socket) -> Iterator[str]:

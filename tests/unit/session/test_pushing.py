@@ -335,6 +335,33 @@ def test_attributes_that_the_remote_has_are_checked_too(ground: Ground) -> None:
     assert ground.forge.refs("app.git")["refs/heads/agent/x"] == new
 
 
+@pytest.mark.parametrize("place", ["", "src/a b/"])
+@pytest.mark.parametrize("passes", [False, True], ids=["stays", "passes"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(".gitattributes", "* text\n"), (".gitmodules", '[submodule "x"]\n\tpath = x\n\turl = https://forge.example/x\n')],
+)
+def test_a_file_of_the_remote_can_be_renamed_to_one_that_is_checked(
+    ground: Ground, name: str, content: str, *, passes: bool, place: str
+) -> None:
+    """git lists its content as known, and leaves it out; its checks ask for it in each new directory."""
+    ground.commit(f"{place}example", content)
+    subprocess.run(["git", "-C", ground.root, "push", "--quiet", "origin", "main"], check=True)
+    ground.commit()
+    ground.git("mv", f"{place}example", f"{place}{name}")
+    new = ground.commit()
+    if passes:
+        ground.commit("other")
+        ground.git("mv", f"{place}{name}", f"{place}example")
+        new = ground.commit()
+    listed = ground.git("rev-list", "--objects", "HEAD", "--not", "--remotes=origin")
+    assert ground.git("rev-parse", f"HEAD:{place}{'example' if passes else name}") not in listed
+    with ground.session("agent/*") as pushes:
+        ground.must_push("origin", "HEAD:agent/x")
+        assert not pushes.failed
+    assert ground.forge.refs("app.git")["refs/heads/agent/x"] == new
+
+
 def test_a_remote_that_is_ahead_is_not_overwritten(ground: Ground, answer: Answer) -> None:
     theirs = ground.commit(subject="Theirs")
     subprocess.run(["git", "-C", ground.root, "push", "--quiet", "origin", "main"], check=True)
@@ -920,7 +947,9 @@ def test_what_the_remote_has_as_another_file_is_checked_as_what_it_becomes(groun
         tree = made.stdout.decode().strip()
         commit = ground.git("commit-tree", "-m", "x", "-p", "HEAD", tree)
         said = ground.raw(ground.asked([["refs/heads/agent/x", commit]]), ground.pack(commit, tree))
+        _, printed = ground.push("origin", f"{commit}:refs/heads/agent/y")  # with the content
     assert ("damaged" in said) == (name != "plain"), said
+    assert ("damaged" in printed) == (name != "plain"), printed
 
 
 def test_a_pack_that_is_cut_off_too_large_or_none_is_refused(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
