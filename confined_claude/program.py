@@ -185,7 +185,7 @@ def _explain_unknown(word: str) -> str:
                 f"{message}\nA command comes after --: confined-claude {task} -- {shlex.join(rest[rest.index(word) :])}"
             )
         return f"{message}{guess}\nSee confined-claude --help {task}."
-    message = f"There is no task {word!r}.{guess}"
+    message = f"There is no task {word!r}.{'' if task == 'run' else guess}"
     if task not in (word, "run") or word not in (task, *rest):
         return f"{message}\n{_SEE_HELP}"
     words = sys.argv[sys.argv.index(word, 1) :]

@@ -17,6 +17,7 @@ from .commands.catalogue import COMMANDS, Command
 
 __all__ = ["ns"]
 
+_UNKNOWN = re.compile("""No idea what ['"](.*)['"] is!""", re.DOTALL)
 _NO_VALUE = "Flag <Argument: ([a-z_-]+).*> needed value.*"  # Invoke's words
 
 
@@ -107,26 +108,44 @@ def in_own_words(message: str) -> str:
     return re.sub(_NO_VALUE, lambda found: f"--{found[1].replace('_', '-')} needs a value.", message)
 
 
-def _with_advice(error: BaseException) -> str:
-    """Return what Invoke says of a command line that it cannot parse, and what to do about it."""
+def _with_advice(error: ParseError) -> str:
+    """Return what Invoke says of a command line that it cannot parse, and what to do about it.
+
+    What it says of a task that is not one of these stays as it is.
+    """
     import shlex
 
-    from .command_line import rewrite
+    from .command_line import refuse_misplaced, rewrite, setting_without_flag
     from .console import wrapped
+    from .errors import ConfinedError
 
-    message = in_own_words(BaseException.__str__(error))
+    message, typed = BaseException.__str__(error), sys.argv[1:]
+    task = error.context.name if error.context else None
+    if task is not None and task not in COMMANDS:
+        return message
     hint = "For all tasks: inv --list    For the options of one: inv --help TASK"
-    words = rewrite(sys.argv[1:])
-    unknown = next((number for number, word in enumerate(words) if number and repr(word) in message), None)
-    if words[0] == "run" and unknown is not None:
-        if "--" not in words:
-            words.insert(unknown, "--")
+    # Of --flag=value Invoke names the flag.
+    unknown = next((word for word in typed if {word, word.partition("=")[0]} & {*_UNKNOWN.findall(message)}), "")
+    words = rewrite(typed)
+    is_first = typed[:1] == [unknown] and words[0] == "run"
+    if task is None and not is_first:  # it may be meant for anyone's tasks
+        return f"{message}\n{hint}"
+    message = in_own_words(message)
+    if fault := setting_without_flag(unknown):
+        message, hint = fault
+    elif unknown and (is_first or typed[0] == task == "run"):
+        try:
+            refuse_misplaced(typed, words)
+        except ConfinedError as misplaced:
+            return wrapped(f"confined-claude: {misplaced}", sys.stderr)
+        if "--" not in words and not is_first:
+            words.insert(words.index(unknown, 1), "--")
         hint = f"For claude: inv {shlex.join(words)}    For all tasks: inv --list"
     return wrapped(f"confined-claude: {message}\n{hint}", sys.stderr)
 
 
 # Invoke prints such an error itself, before it calls anything of ours, and has no words for what to do.
 if sys.argv[0].rpartition("/")[2] in ("inv", "invoke"):
-    ParseError.__str__ = _with_advice  # type: ignore[method-assign]
+    ParseError.__str__ = _with_advice  # type: ignore[assignment,method-assign]
 
 ns = Collection(*map(CommandTask, COMMANDS.values()))

@@ -353,6 +353,7 @@ def test_an_unknown_word_is_explained(words: tuple[str, ...], near: str, for_cla
         ),
         (("exec", "--session", "2", "ls"), "'ls' is neither", "A command comes after --: confined-claude exec -- ls"),
         (("config", "network", "none"), "'network' is neither an argument of config", "confined-claude --help config"),
+        (("run", "hello"), "There is no task 'hello'.\n", "For claude: confined-claude -- hello "),
         (("build", "statsu"), "'statsu' is neither", "Did you mean confined-claude status?"),
     ],
 )
@@ -382,22 +383,56 @@ def test_who_wants_to_uninstall_is_told_how(
 @pytest.mark.parametrize(
     ("words", "what", "hint"),
     [
-        ("runn", "No idea what 'runn' is!", "For all tasks: inv --list    For the options of one: inv --help TASK"),
         ("clean -x", "No idea what '-x' is!", "For all tasks: inv --list"),
         ("run -p hello", "No idea what 'hello' is!", "For claude: inv run -- -p hello    For all tasks: inv --list"),
         ("run --yolo --model opus it", "No idea what '--model'", "For claude: inv run --yolo -- --model opus it "),
         ("run --network none hello", "No idea what 'hello'", "For claude: inv run --network none -- hello "),
         ("run --network", "--network needs a value.", "inv --help TASK"),
+        ("run build -x", "No idea what '-x' is!", "For all tasks: inv --list"),
+        ("run --memory 4g", "`memory` has no flag", "CONFINED_CLAUDE_MEMORY=VALUE"),
+        ("shell --memory=4g", "`memory` has no flag", "CONFINED_CLAUDE_MEMORY=VALUE"),
+        ("run --continue --yolo", "--yolo comes after '--continue'", "Put it first."),
+        ("--continue", "No idea what '--continue' is!", "For claude: inv run -- --continue "),
+        ("--yolo", "No idea what '--yolo' is!", "For claude: inv run --yolo "),
+        ("'fix it'", "No idea what 'fix it' is!", "For claude: inv run -- 'fix it' "),
     ],
 )
 def test_a_command_line_that_inv_cannot_parse_is_explained(
     words: str, what: str, hint: str, directory: Path, home: Path
 ) -> None:
     (directory / "tasks.py").symlink_to(REPOSITORY / "template/tasks.py")
+    assert_refused(inv(words, directory, home), 1, what, hint)
+
+
+def inv(words: str, directory: Path, home: Path) -> Done:
     environ = {"HOME": str(home), "PATH": str(home / "bin")}
-    command = [COMMAND.with_name("inv"), *words.split()]
-    done = subprocess.run(command, cwd=directory, env=environ, capture_output=True, text=True, check=False)
-    assert_refused(done, 1, what, hint)
+    command = [COMMAND.with_name("inv"), *shlex.split(words)]
+    return subprocess.run(command, cwd=directory, env=environ, capture_output=True, text=True, check=False)
+
+
+_LISTED = "For all tasks: inv --list    For the options of one: inv --help TASK\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("runn", f"No idea what 'runn' is!\n{_LISTED}"),
+        ("-e mytsk", f"No idea what 'mytsk' is!\n{_LISTED}"),
+        ("--no-dedupe mytsk", f"No idea what 'mytsk' is!\n{_LISTED}"),
+        ("mytask --memory 4g", "No idea what '--memory' is!\n"),
+        ("mytask 'fix it'", "No idea what 'fix it' is!\n"),
+        ("run mytask --yolo", "No idea what '--yolo' is!\n"),
+    ],
+)
+def test_what_inv_says_of_other_peoples_tasks_has_nothing_of_claude(
+    words: str, said: str, directory: Path, home: Path
+) -> None:
+    (directory / "tasks.py").write_text(
+        "from invoke import task\nfrom confined_claude.tasks import ns\n\n"
+        "@task\ndef mytask(context):\n    pass\n\nns.add_task(mytask)\n"
+    )
+    done = inv(words, directory, home)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
 
 
 @pytest.mark.parametrize(
