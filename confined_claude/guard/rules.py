@@ -133,4 +133,5 @@ def rules_for(protect: Iterable[str], writable: Iterable[str], found: Iterable[R
 
 def _rooted(patterns: Iterable[str]) -> tuple[str, ...]:
     """Return the patterns of a config file, each of which may mean a file or a directory."""
-    return tuple(form for pattern in patterns for form in (f"/{pattern.strip('/')}", f"/{pattern.strip('/')}/"))
+    plain = (pattern.removesuffix("/**").strip("/") for pattern in patterns)
+    return tuple(form for pattern in plain for form in (f"/{pattern}", f"/{pattern}/"))

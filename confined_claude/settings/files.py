@@ -170,6 +170,8 @@ def _check(values: Mapping[str, Any], source: str, *, is_toml: bool = True) -> d
             else:
                 what = _shown(value, spec)
             without = ", without https:// and without IP addresses" if name == "allow" else ""
+            if name in ("hide", "protect", "writable") and any("**" in str(text) for text in texts):
+                without = ". ** is no pattern: `ops/` is that directory with all that is in it"
             raise ConfinedError(f"{source}: {name} cannot be {what}.", f"It is {spec.values}{quotes}{without}.")
         for text in filter(spec.problem, texts if is_list else ()):
             message = f"{source}: {name} cannot have {spec.shown(text)}: {spec.problem(text)}."

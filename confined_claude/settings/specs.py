@@ -24,7 +24,10 @@ ENGINE = "engine"  # of the setting `runtime`: its own default
 
 # A path from the project's root, `*` for any part of a name: `**`, which is more elsewhere, would miss what it is to
 # protect or hide. It cannot name what the guard itself depends on.
-_PATH = r"(?!.*\*\*)(?!\.confined-claude(/|$)|\.git(/|$)|\*(/|$))(?!(.*/)?\.\.?(/|$))[^/\s,]([^,\n]*[^,\s])?"
+_PLACE = r"(?!\.confined-claude(/|$)|\.git(/|$)|\*(/|$))(?!(.*/)?\.\.?(/|$))[^/\s,]([^,\n]*[^,\s])?"
+_PATH = rf"(?!.*\*\*){_PLACE}"
+# The same, or all that is in a directory: version 0.1 knew `ops/**`.
+_TREE = rf"(?!.*\*\*.)(?!(.*[^/])?\*\*){_PLACE}"
 _PORT = r"(?!0)[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 # The last part of a name is never a number, so that no address in any notation passes for a name.
@@ -262,7 +265,7 @@ class Settings(NamedTuple):
         is_opening=True,
     ).field()
     protect: tuple[str, ...] = Spec(
-        (), "a list of paths in the project, * in a name", _PATH, Kind.LIST, is_free=True
+        (), "a list of paths in the project, * in a name", _TREE, Kind.LIST, is_free=True
     ).field()
     hide: tuple[str, ...] = Spec(
         (), "a list of names, and of paths in the project, * in a name", _PATH, Kind.LIST, is_free=True
@@ -270,7 +273,7 @@ class Settings(NamedTuple):
     writable: tuple[str, ...] = Spec(
         (),
         "a list of paths in the project, * in a name",
-        _PATH,
+        _TREE,
         Kind.LIST,
         widens="sessions may change these files, which your machine runs; you learn of it only afterwards",
         is_opening=True,

@@ -442,12 +442,22 @@ def test_a_value_that_is_none_of_the_settings(name: str, value: str, files: File
 @pytest.mark.parametrize(
     "value",
     ["", "/etc", " a", "a ", "../a", "a/../b", "a/..", ".", "./a", ".git", ".git/config", ".confined-claude/x"]  # noqa: RUF005
-    + ["*", "**", "*/x", "a/**", "a/**/b", "a\\nb", "a,b"],
+    + ["*", "**", "*/x", "*/**", "a**", "a/***", "a/**/", "a/**/b", "**/b", ".git/**", "a\\nb", "a,b"],
 )
 def test_a_path_that_leads_out_or_opens_the_guard_itself_is_none(name: str, value: str, files: Files) -> None:
     error = files.error(user=f'{name} = ["fine", "{value}"]')
     assert f"{name} cannot be" in error.message
     assert "paths in the project, * in a name" in error.hint
+    assert ("** is no pattern: `ops/` is that directory with all that is in it" in error.hint) == ("**" in value)
+
+
+@pytest.mark.parametrize("name", ["protect", "writable"])
+def test_all_in_a_directory_may_be_named_as_in_version_0_1(name: str, files: Files) -> None:
+    assert files.load(user=f'{name} = ["ops/**", "a/*/**"]') == Settings(**{name: ("ops/**", "a/*/**")})
+
+
+def test_two_stars_hide_nothing(files: Files) -> None:
+    assert "`ops/`" in files.error(user='hide = ["ops/**"]').hint
 
 
 HOSTS = (

@@ -154,7 +154,7 @@ def test_a_link_has_the_rule_of_what_it_may_stand_for(name: str, parents: tuple[
     assert (rule and rule.red) == red
 
 
-@pytest.mark.parametrize("protect", ["deploy", "deploy/", "/deploy/"])
+@pytest.mark.parametrize("protect", ["deploy", "deploy/", "/deploy/", "deploy/**"])
 def test_what_is_protected_may_be_a_file_or_a_directory_from_the_root(protect: str) -> None:
     matcher = Matcher(rules_for([protect], []))
     for path, red in (("deploy", True), ("deploy/x/y", True), ("sub/deploy", None), ("deployed", None)):
@@ -163,7 +163,7 @@ def test_what_is_protected_may_be_a_file_or_a_directory_from_the_root(protect: s
 
 
 def test_what_is_opened_is_yellow_also_in_what_is_protected() -> None:
-    matcher = Matcher(rules_for(["deploy", "conf/*.d"], ["deploy/log", ".vscode", "conf/*.d/x"]))
+    matcher = Matcher(rules_for(["deploy", "conf/*.d"], ["deploy/log", ".vscode/**", "conf/*.d/x"]))
     reds = {path: matcher.rule_of(path.split("/")) for path in ("deploy/log/a", "deploy/a", ".vscode/a", ".envrc")}
     reds |= {path: matcher.rule_of(path.split("/")) for path in ("conf/A.d/x", "conf/A.d/y")}
     assert {path: rule and rule.red for path, rule in reds.items()} == {
