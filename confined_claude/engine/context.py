@@ -28,7 +28,8 @@ def address_in_use(environ: Mapping[str, str]) -> str:
     address = environ.get("DOCKER_HOST") or _context_address(environ)
     if address.startswith("/"):  # docker takes it for a machine without a name
         path = escape(address)
-        raise EngineError(f"The engine's address is a path: {path}.", f"Set DOCKER_HOST=unix://{path}, or unset it.")
+        otherwise = "unset it" if environ.get("DOCKER_HOST") else "choose another context with `docker context use`"
+        raise EngineError(f"The engine's address is a path: {path}.", f"Set DOCKER_HOST=unix://{path}, or {otherwise}.")
     address = _normalized(address)
     if address.startswith(_REMOTE_SCHEMES):
         from ..environment import is_loopback  # most engines listen at a socket

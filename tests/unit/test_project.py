@@ -560,6 +560,19 @@ def test_a_directory_that_cannot_become_a_project_is_refused_with_nothing_made(
     assert tree(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", ["link", "link/new"])
+def test_a_link_into_a_directory_that_may_not_be_entered_is_refused(plain_folder: Path, name: str) -> None:
+    def work() -> None:
+        (plain_folder / "closed/app").mkdir(parents=True)
+        (plain_folder / "link").symlink_to("closed/app")
+        (plain_folder / "closed").chmod(0)
+        check_new(plain_folder / name, host_below(plain_folder))
+
+    with pytest.raises(ConfinedError) as caught:
+        as_plain_user(work)
+    assert caught.value.hint
+
+
 @pytest.mark.parametrize("name", [".", "new", ".confined-claude"])
 def test_a_directory_that_cannot_be_written_is_refused(plain_folder: Path, name: str) -> None:
     def work() -> None:

@@ -195,6 +195,13 @@ def test_a_context_on_another_machine(environ: dict[str, str], config: str, addr
     assert "another machine" in refused(environ).message
 
 
+def test_a_path_of_a_context_is_no_address_of_an_engine(tmp_path: Path) -> None:
+    context(tmp_path / "home", engine_at("/run/x.sock"), CURRENT)
+    error = refused({})
+    assert error.message == "The engine's address is a path: /run/x.sock."
+    assert error.hint == "Set DOCKER_HOST=unix:///run/x.sock, or choose another context with `docker context use`."
+
+
 DAMAGED = ["", "{", "[]", "7", "{}", '{"Endpoints": {}}', '{"Endpoints": {"docker": 7}}', "[" * 100_000]
 
 
