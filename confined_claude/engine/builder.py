@@ -44,6 +44,8 @@ _BUILDKIT = _Format(
     re.compile(r"#(?P<key>\d+) \d+\.\d+ ?(?P<text>.*)"),
     re.compile(r"#(?P<key>\d+) ERROR"),
 )
+# A command that failed, which the step has shown already, and its exit code.
+_EXIT_CODE = re.compile(r".*(?:exit code:|non-zero code:|exit status) (\d+)")
 _CLASSIC_IMAGE = re.compile(r" ---> ([0-9a-f]{12})")
 
 
@@ -98,7 +100,8 @@ class Transcript:
     def failure(self) -> str:
         """Return where the build failed, why, and the last lines that the step put out."""
         step, output = self._steps.get(self._current, ("the start", ()))
-        return "\n".join([f"failed at {step}", self._last, *(f"  {line}" for line in output if line != self._last)])
+        why = _EXIT_CODE.sub(r"It ended with exit code \1.", self._last)
+        return "\n".join([f"failed at {step}", why, *(f"  {line}" for line in output if line != self._last)])
 
 
 def build(

@@ -150,7 +150,8 @@ def shared(claude_version: str = "", certificates: Iterable[str] = (), base: str
     """Return the recipe of the image below every session's."""
     files = {path.relative_to(CONTEXT).as_posix(): path.read_bytes() for path in _context()}
     files |= {f"{_CA}host-{number}.crt": text.encode() for number, text in enumerate(certificates)}
-    return Recipe("Building the image.", files, {"CLAUDE_VERSION": claude_version}, base)
+    hint = "If the network is at fault, start again once it works."
+    return Recipe("Building the image.", files, {"CLAUDE_VERSION": claude_version}, base, hint)
 
 
 def _context() -> Iterator[Path]:

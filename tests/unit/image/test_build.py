@@ -253,6 +253,7 @@ def test_a_shared_image_that_cannot_be_renewed_stays_with_its_layers(engine: Any
         ((), "", ""),
         (("hello",), "", "correct the setting `packages`"),
         ((), DOCKERFILE, "Correct the project's Dockerfile"),
+        ((), "", "If the network is at fault, start again once it works."),
     ],
 )
 def test_a_layer_that_fails_names_its_cure_and_its_log(
