@@ -86,7 +86,7 @@ def _also(found: Review, shown: Sequence[Finding]) -> Iterator[str]:
     if found.made:
         names = ", ".join(map(escape, found.made))
         yield f"Sessions made these projects of their own: {names}."
-        yield "What starts there is a session of this one until you `review --accept` them."
+        yield "What starts there is a session of this one until you accept them with `confined-claude review --accept`."
     if older := len(found.findings) - len(shown):
         yield f"{counted(older, 'older finding')}: confined-claude review --all"
     for copy in found.unfetched:
@@ -105,7 +105,7 @@ def _accept_shown(workspace: Workspace, findings: Sequence[Finding]) -> list[Fin
             print("All of it is accepted, as it is now.")
         return others
     print(f"Accepted, as they are now: {len(shown)}. Still open, as not all of it is shown: {report.name(others)}.")
-    print("`review --accept PATH` still closes one of these; `review` shows the next.")
+    print("`confined-claude review --accept PATH` still closes one of these; `confined-claude review` shows the next.")
     return others
 
 

@@ -125,7 +125,7 @@ class _Text:
             (
                 escape(each.profile.name),
                 each.in_words,
-                f"from {self._path(each.profile.source)}",
+                f"config from {self._path(each.profile.source)}",
                 "used here" if each.is_current and len(self._found.accounts) > 1 else "",
             )
             for each in self._found.accounts

@@ -88,6 +88,7 @@ def test_what_is_cut_off_is_not_accepted_with_the_rest(
     code, output = run("--accept")
     assert code == 4
     assert "Still open, as not all of it is shown: binary/.envrc, long/.envrc, wide/.envrc and 1 more." in output
+    assert "`confined-claude review --accept PATH` still closes one of these; `confined-claude review` shows" in output
     code, output = run()
     assert (code, open_paths(output)) == (4, ["binary/.envrc", "long/.envrc", "wide/.envrc", "Makefile"])
     code, output = run("--accept", "long/.envrc", "wide/.envrc", "--accept", "binary/.envrc")

@@ -381,7 +381,7 @@ This project: ~/demo
     )
     for line in (
         "  pip-cache  at least 3.0 MB  ~/.local/share/x/pip-cache",
-        "  default  me@x.invalid       from ~/.claude",
+        "  default  me@x.invalid       config from ~/.claude",
         "  confined-claude:abc  Claude 2.1.330  1.0 GB  a container uses it",
         "  500.0 kB of it is in images that nothing uses.",
         "  Built by another user or elsewhere; `docker rmi NAME` removes one:",
