@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 NAMES = ("alternates", "http-alternates")
 
 
-def leads_out(content: bytes, objects: Path, root: Path) -> bool:
-    """Return whether a file in the directory ``objects/info`` names a place that is not in the directory ``root``.
+def leads_out(content: bytes, objects: Path, root: Path, scanned: Collection[str]) -> bool:
+    """Return whether a file in the directory ``objects/info`` may lead git out of the directory ``root``.
 
-    A quoted path counts as one: git writes none there.
+    It may unless all that it names are the objects of repositories there that were ``scanned``: git goes on to where
+    the same file of such a place leads, and only theirs are judged themselves. A quoted path counts as one that leads
+    out: git writes none there.
     """
+    own = {str(root / path / "objects") for path in scanned if not path.startswith("/")}
     return any(
-        line.startswith(b'"') or not Path(os.path.realpath(objects / os.fsdecode(line))).is_relative_to(root)
-        for line in lines(content)
+        line.startswith(b'"') or os.path.realpath(objects / os.fsdecode(line)) not in own for line in lines(content)
     )
 
 

@@ -232,7 +232,9 @@ def _judge_objects(path: str, item: Item, new: str, context: Context) -> Verdict
     name = path.rpartition("/")[2]
     if name in gitalternates.NAMES:
         root, objects = Path(context.root), Path(context.root, path).parent.parent
-        is_red = name != "alternates" or gitalternates.leads_out(item.content or b'"', objects, root)
+        is_red = name != "alternates" or gitalternates.leads_out(
+            item.content or b'"', objects, root, context.scanned
+        )
         return Verdict(is_red, "git, which reads objects there", f"{new}: {_text(item.content).strip()!r}")
     if name in ("grafts", "packed-refs") or "/refs/replace/" in path:
         return Verdict(False, "git, which reads other objects in place of those named", f"{new}: replaces objects")

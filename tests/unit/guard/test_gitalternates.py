@@ -29,14 +29,20 @@ PATH = ".git/objects/info/alternates"
         ("../../link/objects\n", True, True),
         ("#OUTSIDE/.git/objects\n", False, False),
         ("../../sub/.git/objects\n", False, False),
+        ("../../x/objects\n", True, True),  # whose own file leads out
+        ("../../sub/.git/objects/x\n", True, True),
+        ("../../empty\n", False, True),  # which may have one at any later time
     ],
 )
 def test_git_reads_what_is_outside_only_where_that_is_red(text: str, is_read: bool, red: bool, root: Path) -> None:
     made_repository(root / "sub")
     (root / "link").symlink_to("../outside/.git")
     scanned = Scanned(root)
+    for inner in ("x/objects", "sub/.git/objects/x"):
+        if f"/{inner}\n" in text:
+            put(root / inner / "info/alternates", f"{root.parent}/outside/.git/objects\n")
     put(root / PATH, text.replace("OUTSIDE", str(root.parent / "outside")))
-    finding = only(scanned.findings())
+    finding = next(one for one in scanned.findings() if one.path == PATH)
     assert (finding.path, finding.red) == (PATH, red)
     secret = git(root.parent / "outside", "rev-parse", "HEAD").strip()
     kinds = git(root, "cat-file", "--batch-all-objects", "--batch-check")
