@@ -113,7 +113,8 @@ _URL = (
     rf"(?:(?:https?|git|ssh|git\+ssh|ssh\+git)://{_HOST}(?::[0-9]*)?(?:/[^\x00-\x20\x7f]*)?"
     r"|(?:[A-Za-z0-9_][\w.+-]*@)?[A-Za-z0-9][\w.-]*:(?![:-]|//)[^\x00-\x1f\x7f]+)"
 )
-_DIRECTORY = r"(?:file://)?[/.][^\x00-\x1f\x7f:]*"
+# Absolute, as a clone writes it: where a relative one leads depends on the work tree. Git decodes %xx in a file:// URL.
+_DIRECTORY = r"/[^\x00-\x1f\x7f:]*|file:///[^\x00-\x1f\x7f:%]*"
 _ANY = r"(?s:.*)"
 
 _HARMLESS = (
@@ -177,7 +178,8 @@ def _patterns_of(section: str) -> list[tuple[re.Pattern[str], re.Pattern[str]]]:
 def is_local_origin(key: str, value: str) -> bool:
     """Return whether a variable says that a repository, or a submodule of it, was cloned from a directory.
 
-    A push to it runs its hooks: those in the project are reported by themselves, and others are not the session's.
+    A push to it runs its hooks: those in the project are reported by themselves, and others are not the session's. A
+    fetch copies what is there: whether the session saw it is for the caller to find out.
     """
     is_origin = re.fullmatch(rf"remote\.{_REMOTE}\.url|submodule\.{_LABEL}\.url", key) is not None
     return is_origin and re.fullmatch(_DIRECTORY, value) is not None

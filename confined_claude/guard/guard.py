@@ -120,10 +120,10 @@ class Guard:
     """One session under guard in one place that it writes: its project, or a mount that ``is_beside`` that.
 
     ``key`` is its label, ``mounts`` what it needs beside its own mounts, ``notes`` what to say of them, ``session`` its
-    name, ``found`` what it has left there.
+    name, ``found`` what it has left there. ``seen`` has the real paths of what else it sees.
     """
 
-    def __init__(self, workspace: Workspace, key: str, *, is_beside: bool = False) -> None:
+    def __init__(self, workspace: Workspace, key: str, *, is_beside: bool = False, seen: tuple[str, ...] = ()) -> None:
         self.key = key
         self.mounts: tuple[Mount, ...] = ()
         self.notes: tuple[str, ...] = ()
@@ -131,7 +131,7 @@ class Guard:
         self.found: list[Finding] = []
         self._location = workspace.state
         self._project = GuardedProject(workspace, is_beside=is_beside)
-        self._record = Record()
+        self._record = Record(seen=seen)
         self._before: Before | None = None
         self._pinned = PinnedInodes()
         self._owner: Lock | None = None
@@ -171,6 +171,7 @@ class Guard:
                 tuple(map(project.name, planned.pins.writable)),
                 tuple(map(project.name, project.repository.git_directories())) if project.repository else (),
                 planned.hidden.paths if planned.hidden is not None else (),
+                self._record.seen,
                 planned.copy is not None,
             )
             self._pinned.open(project.root, self._record.pinned)

@@ -160,13 +160,16 @@ class GuardedProject:
         """Return what findings of the session with this record are judged by."""
         from .verdicts import Context  # not before the end of a session
 
+        container_only = () if CONTAINER_HOME.exists() else (f"{CONTAINER_HOME}/",)
         return Context(
             root=str(self.root),
             matcher=self.matcher,
             replaced=frozenset(_replaced(self.root, record)),
             writable=record.writable,
             git_directories=frozenset(record.git_directories),
-            container_only=() if CONTAINER_HOME.exists() else (f"{CONTAINER_HOME}/",),
+            container_only=container_only,
+            seen=(*map(str, (self.root, *self.outside)), *record.seen, *container_only),
+            hidden=tuple(str(self.root / path) for path in record.hidden),
         )
 
     def _without_known(self, found: list[Finding], before: Before, after: Snapshot, context: Context) -> list[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,10 @@ class Guards:
         self._workspace = workspace
         self._closing = closing
         self._writable = writable
-        self._guards = [Guard(workspace, key), *(Guard(one.workspace, key, is_beside=True) for one in writable)]
+        seen = tuple(_mounted(workspace))
+        there = (str(workspace.project.root), *seen)
+        beside = (Guard(one.workspace, key, is_beside=True, seen=there) for one in writable)
+        self._guards = [Guard(workspace, key, seen=seen), *beside]
 
     @property
     def mounts(self) -> tuple[Mount, ...]:
@@ -122,3 +126,12 @@ class Guards:
             report.report(findings)
             raise ConfinedError(failure.message, "Put that right; the next start scans the project again.")
         report.report(findings, also=() if goes_on else (*lines, *self._closing()))
+
+
+def _mounted(workspace: Workspace) -> Iterator[str]:
+    """Yield the real path of each entry of the setting ``mounts``."""
+    if workspace.settings.mounts:
+        from ..project import mounts  # most sessions have none
+
+        for entry in workspace.settings.mounts:
+            yield os.path.realpath(mounts.parse(entry, workspace.project.root, workspace.host)[0])

@@ -36,14 +36,16 @@ class Record(NamedTuple):
     """What a session protects, from its start on. Paths are those of a snapshot.
 
     ``pinned`` has the device and inode of each read-only path, ``writable`` the exceptions within those,
-    ``git_directories`` those from which git took settings at that time, ``hidden`` what the session does not see. One
-    that ``is_isolated`` writes a copy of the repository.
+    ``git_directories`` those from which git took settings at that time, ``hidden`` what the session does not see.
+    ``seen`` has the real paths of what it sees beside this place: what is mounted, and its project. One that
+    ``is_isolated`` writes a copy of the repository.
     """
 
     pinned: Mapping[str, Identity] = MappingProxyType({})
     writable: tuple[str, ...] = ()
     git_directories: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
+    seen: tuple[str, ...] = ()
     is_isolated: bool = False
 
 
@@ -274,7 +276,7 @@ def count_findings(location: Location) -> FindingCounts:
 
 
 def _encode_record(record: Record) -> Any:
-    added = {"hidden": record.hidden, "isolated": record.is_isolated}  # version 0.1 refuses these
+    added = {"hidden": record.hidden, "seen": record.seen, "isolated": record.is_isolated}  # version 0.1 refuses these
     known = {"kept": dict(record.pinned), "opened": record.writable, "git_folders": record.git_directories}
     return known | {name: value for name, value in added.items() if value}
 
@@ -282,7 +284,8 @@ def _encode_record(record: Record) -> Any:
 def _decode_record(value: Any) -> Record:
     pinned = {path: (device, inode) for path, (device, inode) in value.pop("kept").items()}
     writable, git_directories = tuple(value.pop("opened")), tuple(value.pop("git_folders"))
-    added = tuple(value.pop("hidden", ())), bool(value.pop("isolated", False))
+    paths = tuple(value.pop("hidden", ())), tuple(value.pop("seen", ()))
+    added = (*paths, bool(value.pop("isolated", False)))
     return Record(pinned, writable, git_directories, *added, **value)  # TypeError for a field of newer code alone
 
 

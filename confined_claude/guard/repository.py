@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -179,6 +179,21 @@ def parse_pointer(content: bytes) -> str | None:
 def common_of(top: Path) -> Path:
     """Return the git directory with the settings of the work tree ``top``, which nobody has checked."""
     return directories_of(top)[0]
+
+
+def is_seen(address: str, seen: Iterable[str], hidden: Iterable[str]) -> bool:
+    """Return whether all that git reads of the repository at an absolute path is in ``seen`` and not in ``hidden``.
+
+    That is what enter_repo of its path.c finds. ``address`` may be a file:// URL without escapes, the others are real
+    paths.
+    """
+    path = address.removeprefix("file://")
+    tops = [Path(os.path.realpath(path))]
+    if not any(os.path.lexists(tops[0] / name) for name in (".git", "HEAD")):
+        tops.append(Path(os.path.realpath(path.rstrip("/") + ".git")))
+    read = [f"{place}/" for top in tops for place in (top, os.path.realpath(common_of(top)))]
+    within, without = (tuple(f"{place.rstrip('/')}/" for place in places) for places in (seen, hidden))
+    return all(place.startswith(within) and not place.startswith(without) for place in read)
 
 
 def directories_of(top: Path) -> tuple[Path, Path]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..text import folded, normal_path
 from . import contents, gitaddresses, gitalternates, gitconfig, gitindex, gitrefs, gitstate
-from .repository import parse_pointer
+from .repository import is_seen, parse_pointer
 from .rules import Matcher
 from .snapshot import LIMITS, LINKED_DIRECTORY, Item, Kind, Reached, Snapshot, resolve_inside
 
@@ -40,7 +40,7 @@ class Context(NamedTuple):
     those that the user has opened within pinned ones. ``git_directories`` are those from which git took settings
     before the session, ``scanned`` those that the scan after it found, ``submodules`` the work trees that belong to
     one of these. ``reached`` says how the items of that kind are. ``container_only`` are directories that exist in
-    containers and not on this machine.
+    containers and not on this machine, ``seen`` and ``hidden`` real paths that the session saw and did not see.
     """
 
     root: str
@@ -52,6 +52,8 @@ class Context(NamedTuple):
     scanned: frozenset[str] = frozenset()
     submodules: frozenset[str] = frozenset()
     reached: Mapping[str, Reached] = MappingProxyType({})
+    seen: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
 
 
 # The variables that git refuses, checks or converts something for.
@@ -232,9 +234,7 @@ def _judge_objects(path: str, item: Item, new: str, context: Context) -> Verdict
     name = path.rpartition("/")[2]
     if name in gitalternates.NAMES:
         root, objects = Path(context.root), Path(context.root, path).parent.parent
-        is_red = name != "alternates" or gitalternates.leads_out(
-            item.content or b'"', objects, root, context.scanned
-        )
+        is_red = name != "alternates" or gitalternates.leads_out(item.content or b'"', objects, root, context.scanned)
         return Verdict(is_red, "git, which reads objects there", f"{new}: {_text(item.content).strip()!r}")
     if name in ("grafts", "packed-refs") or "/refs/replace/" in path:
         return Verdict(False, "git, which reads other objects in place of those named", f"{new}: replaces objects")
@@ -253,14 +253,15 @@ def _judge_config(path: str, old: Item | None, item: Item, new: str, context: Co
         return Verdict(True, runs, f"{new} settings that cannot be read")
     known = set(before)
     is_clone = old is None and path.rpartition("/")[0] not in context.git_directories
-    harmful = [
-        key
-        for key, value in settings
-        if (key, value) not in known
-        and not gitconfig.is_harmless(key, value)
-        and not (is_clone and gitconfig.is_local_origin(key, value))
-        and not _is_own_worktree(path, key, value, context)
-    ]
+    harmful: list[str] = []
+    unseen: list[str] = []
+    for key, value in settings:
+        if (key, value) in known or gitconfig.is_harmless(key, value) or _is_own_worktree(path, key, value, context):
+            continue
+        if not (is_clone and gitconfig.is_local_origin(key, value)):
+            harmful.append(key)
+        elif not is_seen(value, context.seen, context.hidden):
+            unseen.append(f"{key} is {value!r}, which the session did not see: a fetch copies what is there")
     known_strays = gitconfig.stray_remotes(before)
     strays = [name for name in gitconfig.stray_remotes(settings) if name not in known_strays]
     harmful += [f"remote.{name} without a URL, so that git takes the name for a path" for name in strays]
@@ -270,8 +271,8 @@ def _judge_config(path: str, old: Item | None, item: Item, new: str, context: Co
     now = {key for key, _ in settings}
     if lost := [key for key, _ in before if key not in now and _PROTECTIVE.fullmatch(key)]:
         reasons.append(f"no longer sets {gitaddresses.named(lost)}")
-    reasons += [*redirected, *added][: gitaddresses.MAX_NAMED]
-    return Verdict(bool(harmful or redirected), runs, "; ".join(reasons)) if reasons else None
+    reasons += [*unseen, *redirected, *added][: gitaddresses.MAX_NAMED]
+    return Verdict(bool(harmful or unseen or redirected), runs, "; ".join(reasons)) if reasons else None
 
 
 def _settings(item: Item) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ from confined_claude.project.mounts import bind
 from confined_claude.settings import Settings
 from confined_claude.workspace import Workspace
 
-from ..guarding import EVIL, made_repository, put
+from ..guarding import EVIL, git, made_repository, put
 
 
 class Ground:
@@ -73,6 +73,19 @@ def test_what_a_session_leaves_beside_its_project_is_reported_by_its_path(
     assert f"red     {ground.library}/.vscode/tasks.json" in said
     assert "yellow  Makefile" in said
     assert said.count("This session has left") == 1
+
+
+def test_clones_of_what_a_session_sees_are_no_news_anywhere(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+    one, docs = ground.one.project.root, made_repository(ground.library.with_name("docs"))
+    workspace = ground.one._replace(settings=Settings(mounts=("../library:rw", "../docs")))
+    ground.session(
+        workspace,
+        lambda: git(one, "clone", "--quiet", str(docs), "docs"),
+        lambda: git(ground.library, "clone", "--quiet", str(one), "copy"),
+    )
+    assert "origin" not in capsys.readouterr().err
+    ground.session(ground.one, lambda: git(one, "clone", "--quiet", str(docs), "more"))
+    assert f"remote.origin.url is '{docs}', which the session did not see" in capsys.readouterr().err
 
 
 def test_a_new_program_on_the_path_is_red_there_too(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from confined_claude.guard import gitindex, gitscan, report
+from confined_claude.guard import gitindex, gitscan, guarded_project, report
 from confined_claude.guard.repository import find
 
 from ..guarding import HARMLESS, HOOK, Scanned, git, git_directory, made_repository, only, put, run_git
@@ -230,3 +231,85 @@ def test_a_secret_that_git_ignores_no_longer_is_reported(root: Path) -> None:
     assert "without '.env'" in finding.why
     exclude.unlink()
     assert only(scanned.findings()).why.startswith("removed: ")
+
+
+# New repositories that were cloned from a directory, or say so
+
+
+@pytest.fixture
+def private(root: Path) -> str:
+    """A repository that no session sees, and ways to it that were there before; what fetches get of it."""
+    outside = made_repository(root.parent / "private")
+    git(outside, "clone", "--quiet", "--bare", ".", str(root.parent / "project.git"))
+    (root / "way").symlink_to("../private")
+    (root / "tool").mkdir()
+    (root / "tool/.git").symlink_to("../../private/.git")
+    git(outside, "worktree", "add", "--quiet", "--detach", str(root / "tree"))
+    git(root, "clone", "--quiet", "../private", "secret")
+    git(root / "secret", "remote", "remove", "origin")
+    return git(outside, "rev-parse", "HEAD").strip()
+
+
+@pytest.mark.parametrize("place", ["new", "w"])  # also in place of one whose `.git` is a file
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("ROOT/../private", "ROOT/x/../../private", "ROOT/../private/.git", "ROOT/way", "ROOT/tool", "ROOT/tree"),
+        *("ROOT/secret", "ROOT/secret/.git", "file://ROOT/../private", "file://ROOT/%2e%2e/private", "../../private"),
+    ],
+)
+def test_a_new_repository_that_fetches_from_where_the_session_saw_none_is_red(
+    address: str, place: str, private: str, root: Path
+) -> None:
+    scanned = Scanned(root)
+    scanned.record = scanned.record._replace(hidden=("secret",))
+    shutil.rmtree(root / place, ignore_errors=True)
+    git(root, "init", "--quiet", place)
+    (root / "x").mkdir()
+    git(root / place, "remote", "add", "origin", address.replace("ROOT", str(root)))
+    finding = only(scanned.findings())
+    assert (finding.path, finding.red) == (f"{place}/.git/config", True)
+    assert "remote.origin.url" in finding.why
+    git(root / place, "fetch", "--quiet")  # the control
+    assert git(root / place, "cat-file", "-t", private).strip() == "commit"
+
+
+def test_a_bare_repository_beside_the_project_is_none_that_the_session_saw(private: str, root: Path) -> None:
+    """Git adds the suffix where there is no repository."""
+    (root / ".git").rename(root.parent / "away")
+    scanned = Scanned(root)
+    git(root, "init", "--quiet", "new")
+    git(root / "new", "remote", "add", "origin", str(root))
+    assert only(scanned.findings()).why == (
+        f"remote.origin.url is '{root}', which the session did not see: a fetch copies what is there"
+    )
+    git(root / "new", "fetch", "--quiet")
+    assert git(root / "new", "cat-file", "-t", private).strip() == "commit"
+
+
+def test_a_clone_of_what_the_session_saw_is_not_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounted, home = made_repository(root.parent / "mounted"), root.parent / "home"
+    monkeypatch.setattr(guarded_project, "CONTAINER_HOME", home)
+    home.mkdir()
+    scanned = Scanned(root)
+    git(root, "clone", "--quiet", "../mounted", "one")
+    git(root, "clone", "--quiet", f"file://{mounted}", "two")
+    git(root, "init", "--quiet", "three")
+    git(root / "three", "remote", "add", "origin", f"{home}/{'x' * 5000}")
+    assert len(scanned.red()) == 3
+    scanned.record = scanned.record._replace(seen=(str(mounted),))
+    assert [line.partition(":")[0] for line in scanned.red()] == ["three/.git/config"]
+    home.rmdir()  # it is in containers alone
+    assert scanned.findings() == []
+
+
+def test_a_clone_in_a_worktree_of_the_project_or_of_one_is_not_reported(root: Path) -> None:
+    tree = root.parent / "tree"
+    git(root, "worktree", "add", "--quiet", "--detach", str(tree))
+    scanned = Scanned(tree)
+    git(tree, "clone", "--quiet", ".", "copy")
+    git(tree, "clone", "--quiet", str(root / ".git"), "other")
+    assert scanned.findings() == []
+    scanned = Scanned(root)
+    git(root, "clone", "--quiet", "w", "copy")
+    assert scanned.findings() == []

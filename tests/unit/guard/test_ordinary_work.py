@@ -111,8 +111,9 @@ def clones(root: Path) -> None:
 
 def local_clones(root: Path) -> None:
     git(root, "clone", "--quiet", ".", "copy")
-    git(root, "clone", "--quiet", str(made_repository(root.parent / "elsewhere")), "other")
-    git(root, "clone", "--quiet", "--bare", f"file://{root.parent}/elsewhere", "mirror.git")
+    git(root, "clone", "--quiet", str(made_repository(root / "elsewhere")), "other")
+    git(root, "clone", "--quiet", "--bare", f"file://{root}/elsewhere", "mirror.git")
+    git(root / "src", "clone", "--quiet", "../mirror", "again")
     git(root, "init", "--quiet", "new")
     for name in ("Makefile", "package.json", ".claude/settings.local.json"):  # not what this is about
         (root / "copy" / name).unlink()

@@ -24,7 +24,9 @@ from confined_claude.state.store import records_of
 from ..conftest import full_disk, tree
 
 ODD = os.fsdecode(b"\xff\n\x1b[31m") + "ü'\"\\"
-RECORD = Record({"tasks.py": (1, 2), ODD: (3, 4)}, writable=(ODD,), git_directories=(".git",), hidden=(ODD,))
+RECORD = Record(
+    {"tasks.py": (1, 2), ODD: (3, 4)}, writable=(ODD,), git_directories=(".git",), hidden=(ODD,), seen=(ODD,)
+)
 
 
 @pytest.fixture
