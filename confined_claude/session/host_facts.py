@@ -28,8 +28,9 @@ class HostFacts(NamedTuple):
     ``networks`` are those that this machine is in (CIDR), ``git`` is what git is told, ``time_zone`` a value for TZ.
     ``has_repository`` says whether the project's root is that of a git repository, ``is_versioned`` whether any version
     control is there. ``repository_above`` is the directory of the repository that the project is only a part of,
-    ``alternates`` are other places that the project's own takes objects from. Where the caller stands in the project,
-    ``passed_over`` has a repository or scaffold that a session has made, and ``former`` was a project of its own.
+    ``alternates`` are other places that the project's own takes objects from, unless a session may have set them. Where
+    the caller stands in the project, ``passed_over`` has a repository or scaffold that a session has made, and
+    ``former`` was a project of its own.
 
     ``sign_in`` is what signs in beside credentials in Claude's config, ``set_inside`` are the variables of sign-ins
     that are set in files which a session can write. ``carried`` is what the session gets of the user's hooks and

@@ -18,12 +18,13 @@ from ..egress.ports import Published, Reservation
 from ..engine import containers, context
 from ..errors import ConfinedError
 from ..guard import repository
+from ..guard.repository import Alternates, Repository
 from ..host import Host, time_zone
 from ..image.recipe import image_chain
 from ..project import Project
 from ..project.boundaries import REPOSITORIES, mark_of
 from ..settings.specs import OFF
-from ..state import projects
+from ..state import liveness, projects
 from ..state.facts import current_facts
 from ..state.store import state_of
 from ..workspace import Workspace
@@ -140,7 +141,7 @@ def gather_facts(
         has_repository=has_repository,
         repository_above=None if has_repository or is_versioned else repository.above(root),
         is_versioned=is_versioned,
-        alternates=repository.Alternates() if own is None else own.alternates(root),
+        alternates=alternates_of(workspace, own),
         passed_over=next(filter(mark_of, below), None),
         former=next((place for place in below if projects.is_known(workspace.host, Project(place))), None),
         stdin_is_terminal=sys.stdin.isatty(),
@@ -153,6 +154,14 @@ def gather_facts(
         mounts=mounts,
         shares_kernel=runtimes.shares_kernel(workspace.settings, engine),
     )
+
+
+def alternates_of(workspace: Workspace, own: Repository | None) -> Alternates:
+    """Return where the repository takes objects from; nothing while a session is on record, which may have set that."""
+    if own is None or not (found := own.alternates(workspace.project.root)).directories:
+        return Alternates()
+    with workspace.state.open_if_exists() as records:
+        return Alternates() if records is not None and liveness.sessions(records) else found
 
 
 def _published_ports(workspace: Workspace, reservation: Reservation) -> tuple[Published, ...]:

@@ -24,7 +24,8 @@ from confined_claude.egress.ports import Published
 from confined_claude.engine import labels
 from confined_claude.engine.mount import Mount
 from confined_claude.errors import ConfinedError
-from confined_claude.guard.repository import Alternates
+from confined_claude.guard import records
+from confined_claude.guard.repository import Alternates, Repository
 from confined_claude.host import Host
 from confined_claude.image.recipe import ImageChain, Recipe
 from confined_claude.project import IGNORED, Project
@@ -42,6 +43,7 @@ from confined_claude.state.store import records_of
 from confined_claude.workspace import Workspace
 
 from ..conftest import as_plain_user, full_disk, host_below, mode_of, tree
+from ..guarding import put
 
 SECRETS = {
     "ANTHROPIC_API_KEY": "sk-ant-api03-fake-very-secret",
@@ -450,6 +452,18 @@ def test_a_repository_without_all_its_objects_is_reported_with_the_command_that_
     (note, *_) = planned(root, host, alternates=Alternates(file, (place / "\x1b[2J",))).notes
     assert "\\x1b[2J" in note
     assert note.isprintable()
+
+
+def test_nothing_that_a_session_on_record_may_have_written_is_proposed_as_a_mount(root: Path, host: Host) -> None:
+    workspace, own = place(root, host), Repository(root / ".git", root / ".git")
+    put(root / ".git/objects/info/alternates", f"{root.parent}/private/objects\n")
+    assert planning.alternates_of(workspace, own).directories == (root.parent / "private/objects",)
+    with records.locked(workspace.state) as kept, kept.begin("ab", records.Record()):
+        assert planning.alternates_of(workspace, own) == Alternates()
+    assert planning.alternates_of(workspace, own) == Alternates()  # it was interrupted, and the start looks it through
+    with records.locked(workspace.state) as kept:
+        kept.end("ab")
+    assert planning.alternates_of(workspace, own).directories
 
 
 def test_the_project_is_named_where_it_is_not_the_callers_directory(root: Path, host: Host) -> None:
