@@ -150,14 +150,16 @@ def _rename_paths(location: Location, move: Move) -> None:
 
 
 def _moved_state(config: Directory, move: Move) -> bytes | None:
-    """Return the global state with the new paths; None if it has none of the old ones."""
+    """Return the global state with the new paths; None if it has none of the old ones, or cannot be written."""
     state = as_dict(parse_json(config.read(GLOBAL_STATE)))
     projects = as_dict(state.get("projects"))
     if not any(map(move.of_path, projects)):
         return None
     kept = {path: value for path, value in projects.items() if move.of_path(path) is None}
     moved = {new: value for path, value in projects.items() if (new := move.of_path(path)) is not None}
-    return json.dumps({**state, "projects": {**moved, **kept}}, indent=2).encode()
+    with contextlib.suppress(RecursionError):  # nested deeper than can be written
+        return json.dumps({**state, "projects": {**moved, **kept}}, indent=2).encode()
+    return None
 
 
 def _moved_prompts(config: Directory, move: Move) -> bytes | None:
@@ -167,7 +169,8 @@ def _moved_prompts(config: Directory, move: Move) -> bytes | None:
     for number, line in enumerate(lines):
         if b'"project"' in line and isinstance(record := parse_json(line), dict):
             new = move.of_path(record.get("project"))
-            if new is not None:
-                lines[number] = json.dumps({**record, "project": new}).encode() + b"\n"
-                found = True
+            with contextlib.suppress(RecursionError):  # nested deeper than can be written
+                if new is not None:
+                    lines[number] = json.dumps({**record, "project": new}).encode() + b"\n"
+                    found = True
     return b"".join(lines) if found else None

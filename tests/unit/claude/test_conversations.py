@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,22 @@ def test_a_project_that_moved_takes_all_of_it_along(host: Host, profile: str) ->
         prompts = [json.loads(line)["project"] for line in (config / "history.jsonl").read_text().splitlines()]
         assert prompts == ["/q/new/sub", "/p/old-2"]
     assert not (before / "conversations").exists()
+
+
+def test_what_is_nested_deeply_is_no_traceback(host: Host, request: pytest.FixtureRequest) -> None:
+    config, moved, limit = host.data / "shared/claude-config", [], sys.getrecursionlimit()
+    request.addfinalizer(lambda: sys.setrecursionlimit(limit))
+    sys.setrecursionlimit(len(inspect.stack()) + 150)  # the files of 1000 would be large
+    for depth in (10, *range(80, 150)):  # which of them can be read and not be written depends on the version
+        nested = "[" * depth + "]" * depth
+        put(config / ".claude.json", f'{{"projects": {{"/p/old": {nested}}}}}')
+        put(config / "history.jsonl", f'{{"project": "/p/old", "x": {nested}}}\n{{"project": "/p/old"}}\n')
+        (said,) = conversations.carry_over(host, Move(Path("/p/old"), Path("/q/new")), ProjectScope(Path("/p/old")))
+        assert said.startswith("This project was at /p/old:")
+        moved.append("/q/new" in (config / ".claude.json").read_text())
+        assert (config / "history.jsonl").read_text().endswith('\n{"project": "/q/new"}\n')
+    assert moved == sorted(moved, reverse=True)
+    assert (moved[0], moved[-1]) == (True, False)
 
 
 def test_a_config_of_the_projects_own_moves_with_it(host: Host) -> None:
