@@ -284,9 +284,8 @@ def _encode_record(record: Record) -> Any:
 def _decode_record(value: Any) -> Record:
     pinned = {path: (device, inode) for path, (device, inode) in value.pop("kept").items()}
     writable, git_directories = tuple(value.pop("opened")), tuple(value.pop("git_folders"))
-    paths = tuple(value.pop("hidden", ())), tuple(value.pop("seen", ()))
-    added = (*paths, bool(value.pop("isolated", False)))
-    return Record(pinned, writable, git_directories, *added, **value)  # TypeError for a field of newer code alone
+    later = tuple(value.pop("hidden", ())), tuple(value.pop("seen", ())), bool(value.pop("isolated", False))
+    return Record(pinned, writable, git_directories, *later, **value)  # TypeError for a field of newer code alone
 
 
 def _encode_before(before: Before) -> Any:
@@ -323,9 +322,7 @@ def _decode_findings(value: Any) -> list[Finding]:
 
 
 def _decode_paths(value: Any) -> list[Path]:
-    if not isinstance(value, list):
-        raise TypeError("no list of paths")
-    return [Path(path) for path in value]
+    return [Path(path) for path in _decode_names(value)]
 
 
 def _decode_names(value: Any) -> list[str]:

@@ -837,7 +837,7 @@ def test_an_isolated_session_leaves_the_repository_as_it_is(repository: Field) -
     assert repository.host("git rev-parse refs/remotes/confined/work").stdout == done.stdout
     assert repository.escaped() == []
     # A fetch of commits whose objects are missing: git would ask the poisoned remote for them.
-    broken = f"git switch -qC more && git commit -qm m --allow-empty; {POISON}; find .git/objects -type f -delete"
+    broken = f"git switch -qC more && git commit -qm m --allow-empty; {POISON} find .git/objects -type f -delete"
     repository.session(broken, "--git", "isolated")
     refused = repository.user.run("confined-claude", "fetch", cwd=repository.project)
     assert "git could not fetch" in refused.stderr
