@@ -108,7 +108,7 @@ def test_a_session_follows_the_host_from_token_to_token_and_to_its_end(
 ) -> None:
     old, new = token("old"), token("new")
     # It is said beside the end of the sign-in, and which of them comes first is for the moment to say.
-    other_account = "Claude was signed in to another account on this machine"
+    other_account = "Claude was signed in to another account on your machine"
     user = make_user(ANTHROPIC_API_KEY="")
     credentials = user.sign_in(token=old)
     project = user.folder(place / "project")
