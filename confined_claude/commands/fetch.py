@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ from ..errors import ConfinedError
 from ..fs.directory import Location
 from ..guard import fetching, isolation
 from ..guard import review as guard_review
+from ..guard.beside import workspace_at
 from ..guard.repository import find
 from ..host import Host, missing
 from ..state.current import current_project
@@ -39,14 +41,19 @@ def fetch(host: Host) -> None:
     if not copies:
         print("There is nothing to fetch.")
         return
-    # Sessions on copies write neither the repository nor what git reads of their copies.
-    with undisturbed(workspace, "Nothing was fetched.", "fetch again", isolated=False):
-        watched = guard_review.Branches(workspace)
-        for copy in copies:
-            _fetch(copy)
-        for branch, paths in watched.changed().items():
-            says = f"{escape(branch)} changes what your machine runs by itself once it is merged or checked out"
-            print(f"{says}: {', '.join(map(escape, paths)) or 'it could not be scanned'}.")
+    watched = guard_review.Branches(workspace)
+    # Those of the project, and of each repository that is mounted beside it.
+    for root, waiting in itertools.groupby(copies, lambda copy: copy.root):
+        is_beside = root != workspace.project.root
+        place = workspace_at(workspace, root) if is_beside else workspace
+        nothing = f"Nothing was fetched into {root}."
+        # Sessions on copies write neither the repository nor what git reads of their copies.
+        with undisturbed(place, nothing, "fetch again", isolated=False, is_beside=is_beside):
+            for copy in waiting:
+                _fetch(copy)
+    for branch, paths in watched.changed().items():
+        says = f"{escape(branch)} changes what your machine runs by itself once it is merged or checked out"
+        print(f"{says}: {', '.join(map(escape, paths)) or 'it could not be scanned'}.")
 
 
 def _fetch(copy: isolation.Unfetched) -> None:

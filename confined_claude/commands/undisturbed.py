@@ -13,14 +13,16 @@ from .clean.confirm import refuse_while_running
 
 
 @contextlib.contextmanager
-def undisturbed(workspace: Workspace, nothing: str, again: str, *, isolated: bool = True) -> Iterator[None]:
+def undisturbed(
+    workspace: Workspace, nothing: str, again: str, *, isolated: bool = True, is_beside: bool = False
+) -> Iterator[None]:
     """Keep sessions from writing where git works for a project during the block, see ``guard/sharing.py``.
 
     ``nothing`` says that nothing was done, ``again`` what to do once they have ended. Sessions of the project that work
-    on a copy of the repository count only if ``isolated``. Raises ConfinedError while one that counts may run, and
-    ReviewNeeded while something red that they have left is open.
+    on a copy of the repository count only if ``isolated``. ``is_beside`` is as for ``sharing.held``. Raises
+    ConfinedError while one that counts may run, and ReviewNeeded while something red that they have left is open.
     """
-    with sharing.held(workspace) as shared:
+    with sharing.held(workspace, is_beside=is_beside) as shared:
         keys = shared.sessions(isolated=isolated)
         refuse_while_running(
             lambda: _running(keys),

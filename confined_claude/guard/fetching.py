@@ -30,8 +30,8 @@ _DETACHED = "+HEAD:refs/remotes/confined/HEAD"
 _OFFERED = (b"refs/heads/", b"refs/tags/")
 # What settings of the repository could have git do in addition.
 _QUIET = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "gc.auto=0", "maintenance.auto=false")
-# FETCH_HEAD could be a link, and what submodules name is a session's.
-_OPTIONS = ("--no-recurse-submodules", "--no-write-fetch-head")
+# FETCH_HEAD could be a link, and what submodules name is a session's. The branches of other copies stay.
+_OPTIONS = ("--no-recurse-submodules", "--no-write-fetch-head", "--no-prune")
 _LENGTH_OF_SHA256 = 64
 _PACKS, _FAN_OUT = "pack", re.compile(r"[0-9a-f]{2}")
 # Other files of these directories name packs elsewhere (multi-pack-index), or only help to find objects.

@@ -13,12 +13,13 @@ def leads_out(content: bytes, objects: Path, root: Path, scanned: Collection[str
     """Return whether a file in the directory ``objects/info`` may lead git out of the directory ``root``.
 
     It may unless all that it names are the objects of repositories there that were ``scanned``: git goes on to where
-    the same file of such a place leads, and only theirs are judged themselves. A quoted path counts as one that leads
-    out: git writes none there.
+    the same file of such a place leads, and only theirs are judged themselves. A quoted path, and one with a NUL, at
+    which git stops reading, count as ones that lead out: git writes none there.
     """
     own = {str(root / path / "objects") for path in scanned if not path.startswith("/")}
     return any(
-        line.startswith(b'"') or os.path.realpath(objects / os.fsdecode(line)) not in own for line in lines(content)
+        line.startswith(b'"') or b"\0" in line or os.path.realpath(objects / os.fsdecode(line)) not in own
+        for line in lines(content)
     )
 
 

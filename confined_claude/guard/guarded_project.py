@@ -168,7 +168,7 @@ class GuardedProject:
             writable=record.writable,
             git_directories=frozenset(record.git_directories),
             container_only=container_only,
-            seen=(*map(str, (self.root, *self.outside)), *record.seen, *container_only),
+            seen=(*map(str, (self.root, *self.outside)), *record.seen, *map(os.path.realpath, container_only)),
             hidden=tuple(str(self.root / path) for path in record.hidden),
         )
 

@@ -26,12 +26,13 @@ _UNTIL = "git does not work here until then"
 class Sharing(NamedTuple):
     """A ``workspace`` and its ``records``, and those of the ``others`` whose sessions write where its git works.
 
-    The latter are by their projects' roots.
+    The latter are by their projects' roots. ``is_beside`` is as for a GuardedProject.
     """
 
     workspace: Workspace
     records: Records
     others: dict[Path, ReadOnlyRecords]
+    is_beside: bool
 
     def sessions(self, *, isolated: bool) -> dict[str, bool]:
         """Return whether each session on record in one of them has an owner, by its key.
@@ -47,19 +48,20 @@ class Sharing(NamedTuple):
 
     def refuse_while_red(self) -> None:
         """Raise ReviewNeeded if something red is open in one of them, interrupted sessions included."""
-        project = GuardedProject(self.workspace, lenient=True)
+        project = GuardedProject(self.workspace, lenient=True, is_beside=self.is_beside)
         recover_interrupted(self.records, project)
         open_findings.refuse_while_red(self.records, project)
         for root, records in self.others.items():
-            if root.is_dir():
+            if os.path.isdir(root):  # noqa: PTH112 - it may be in a directory that nobody may enter
                 enclosing.refuse_red_in(self.workspace.host, root, records, _UNTIL)
 
 
 @contextlib.contextmanager
-def held(workspace: Workspace) -> Iterator[Sharing]:
+def held(workspace: Workspace, *, is_beside: bool = False) -> Iterator[Sharing]:
     """Hold the locks of a project and of all that share directories with it: no session of theirs starts meanwhile.
 
-    Raises ConfinedError for records that cannot be used.
+    The workspace may be that of a directory that ``is_beside`` a project, see ``beside.py``. Raises ConfinedError for
+    records that cannot be used.
     """
     host, own = workspace.host, workspace.project.root
     known = {each.root for each in projects.projects(state_of(host)) if each.root is not None}
@@ -72,7 +74,7 @@ def held(workspace: Workspace) -> Iterator[Sharing]:
                 records = stack.enter_context(locked_if_exist(records_of(host, Project(root).id)))
                 if records is not None:
                     others[root] = records
-        yield Sharing(workspace, mine, others)
+        yield Sharing(workspace, mine, others, is_beside)
 
 
 def _writes_where_git_works(other: Path, root: Path) -> bool:

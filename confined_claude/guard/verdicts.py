@@ -261,7 +261,9 @@ def _judge_config(path: str, old: Item | None, item: Item, new: str, context: Co
         if not (is_clone and gitconfig.is_local_origin(key, value)):
             harmful.append(key)
         elif not is_seen(value, context.seen, context.hidden):
-            unseen.append(f"{key} is {value!r}, which the session did not see: a fetch copies what is there")
+            unseen.append(
+                f"{key} is {value!r}, where the session saw nothing of your machine: a fetch copies what is there"
+            )
     known_strays = gitconfig.stray_remotes(before)
     strays = [name for name in gitconfig.stray_remotes(settings) if name not in known_strays]
     harmful += [f"remote.{name} without a URL, so that git takes the name for a path" for name in strays]

@@ -17,7 +17,7 @@ from confined_claude.commands import fetch as module
 from confined_claude.engine import containers
 from confined_claude.errors import ConfinedError
 from confined_claude.fs.directory import Location
-from confined_claude.guard import isolation, repository
+from confined_claude.guard import beside, isolation, repository
 from confined_claude.guard.isolation import Unfetched
 from confined_claude.guard.records import Record, locked
 from confined_claude.host import Host
@@ -35,8 +35,9 @@ def one_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting = Unfetched(("main",), tmp_path, Location(tmp_path, ("copies", "1")), "main")
     copies = SimpleNamespace(unfetched=[waiting])
     monkeypatch.setattr(module, "current_project", lambda _host: None)
-    monkeypatch.setattr(module.Workspace, "load_leniently", lambda *_: None)
-    for name, value in (("review", copies), ("Branches", None)):
+    workspace = SimpleNamespace(project=SimpleNamespace(root=tmp_path))
+    monkeypatch.setattr(module.Workspace, "load_leniently", lambda *_: workspace)
+    for name, value in (("review", copies), ("Branches", SimpleNamespace(changed=dict))):
         monkeypatch.setattr(module.guard_review, name, lambda _workspace, value=value: value)
     monkeypatch.setattr(module, "undisturbed", lambda *_, **__: contextlib.nullcontext())
 
@@ -67,15 +68,27 @@ def test_the_last_words_of_git_are_the_reason_and_no_more_of_it_is_held(
     assert os.listdir(tmp_path / "copies") == ["1"]
 
 
+@pytest.mark.parametrize("is_beside", [False, True])
 @pytest.mark.parametrize("is_isolated", [False, True])
 def test_a_session_counts_that_can_write_the_repository(
-    is_isolated: bool, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    *,
+    is_isolated: bool,
+    is_beside: bool,
+    host: Host,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """It could lead what git writes elsewhere, by links in the repository."""
     root = made_repository(tmp_path / "project")
     put(root / "x")
     commit(root)
     workspace = Workspace(host, Project(root))
+    current = made_repository(tmp_path / "current") if is_beside else root
+    if is_beside:  # sessions of another project write the repository
+        around = Workspace(host, Project(current))
+        beside.remember(around.state, [root])
+        workspace = beside.workspace_at(around, root)
     with locked(workspace.state) as records:
         found = repository.find(root)
         assert found is not None
@@ -83,12 +96,14 @@ def test_a_session_counts_that_can_write_the_repository(
         isolation.make_copy(plan, records)
         owner = records.begin("k" * 16, Record(is_isolated=is_isolated))
     git(root, "--git-dir", str(plan.mount.source), "commit", "--quiet", "--allow-empty", "--message", "work")
-    monkeypatch.chdir(root)
+    monkeypatch.chdir(current)
     monkeypatch.setattr(containers, "containers", lambda _wanted: [])
     with contextlib.closing(owner):
         if is_isolated:
             module.fetch(host)
             assert "Fetched confined/main." in capsys.readouterr().out
         else:
-            with pytest.raises(ConfinedError, match=r"^Nothing was fetched\. A session is starting or ending\."):
+            with pytest.raises(
+                ConfinedError, match=r"^Nothing was fetched into .*/project\. A session is starting or ending\."
+            ):
                 module.fetch(host)

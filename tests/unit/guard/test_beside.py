@@ -85,7 +85,7 @@ def test_clones_of_what_a_session_sees_are_no_news_anywhere(ground: Ground, caps
     )
     assert "origin" not in capsys.readouterr().err
     ground.session(ground.one, lambda: git(one, "clone", "--quiet", str(docs), "more"))
-    assert f"remote.origin.url is '{docs}', which the session did not see" in capsys.readouterr().err
+    assert f"remote.origin.url is '{docs}', where the session saw nothing of your machine" in capsys.readouterr().err
 
 
 def test_a_new_program_on_the_path_is_red_there_too(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:

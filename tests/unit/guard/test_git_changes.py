@@ -281,7 +281,7 @@ def test_a_bare_repository_beside_the_project_is_none_that_the_session_saw(priva
     git(root, "init", "--quiet", "new")
     git(root / "new", "remote", "add", "origin", str(root))
     assert only(scanned.findings()).why == (
-        f"remote.origin.url is '{root}', which the session did not see: a fetch copies what is there"
+        f"remote.origin.url is '{root}', where the session saw nothing of your machine: a fetch copies what is there"
     )
     git(root / "new", "fetch", "--quiet")
     assert git(root / "new", "cat-file", "-t", private).strip() == "commit"

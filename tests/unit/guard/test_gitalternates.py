@@ -31,6 +31,7 @@ PATH = ".git/objects/info/alternates"
         ("../../sub/.git/objects\n", False, False),
         ("../../x/objects\n", True, True),  # whose own file leads out
         ("../../sub/.git/objects/x\n", True, True),
+        ("OUTSIDE/.git/objects\0x\n", True, True),
         ("../../empty\n", False, True),  # which may have one at any later time
     ],
 )

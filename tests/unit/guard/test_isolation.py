@@ -335,6 +335,19 @@ def test_a_fetch_writes_through_no_link_and_waits_for_no_fifo(root: Path, tmp_pa
     assert precious.read_text() != "x"
 
 
+def test_a_fetch_removes_no_branch_that_came_from_another_copy(root: Path, copies: Copies) -> None:
+    copy = copies.mount().source
+    work_in(copy, root, "work")
+    git(root, "config", "fetch.prune", "true")
+    git(root, "update-ref", "refs/remotes/confined/earlier", "HEAD")
+    [waiting] = copies.unfetched()
+    assert fetch(waiting, root) == ""
+    assert set(references(root / ".git")) >= {"refs/remotes/confined/earlier", "refs/remotes/confined/work"}
+    # The control: git by itself does.
+    git(root, "fetch", "--quiet", str(copy), "+refs/heads/*:refs/remotes/confined/*")
+    assert "refs/remotes/confined/earlier" not in references(root / ".git")
+
+
 def test_tags_come_with_their_commits_and_another_name_of_a_branch_is_none(root: Path, copies: Copies) -> None:
     copy = copies.mount().source
     work_in(copy, root, "work")
