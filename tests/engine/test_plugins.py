@@ -38,11 +38,11 @@ http.server.ThreadingHTTPServer(("", 80), Handler).serve_forever()
 
 
 def tarball(version: str) -> bytes:
-    """The package ``dep``; its install script waits for a file ``go``, and leaves marks."""
+    """The package ``dep``; its install script waits as long as there is a file ``hold``, and leaves marks."""
     script = (
         "const fs = require('fs'), at = process.env.INIT_CWD; fs.appendFileSync(at + '/count', 'x');"
         "const timer = setInterval(() => {"
-        "  if (fs.existsSync(at + '/go')) { clearInterval(timer); fs.writeFileSync('ran', ''); }"
+        "  if (!fs.existsSync(at + '/hold')) { clearInterval(timer); fs.writeFileSync('ran', ''); }"
         "}, 100)"
     )
     package = {"name": "dep", "version": version, "scripts": {"postinstall": "node script.js"}}
@@ -229,7 +229,8 @@ def test_a_plugin_that_is_run_where_its_marketplace_is_has_what_it_needs(shop: S
 
 def test_scripts_run_where_the_user_has_allowed_them_and_sessions_wait_for_one_another(shop: Shop) -> None:
     folder = shop.cached("slow", locked="1.0.0")
-
+    hold = folder / "hold"
+    hold.touch()
     files = [shop.project.parent / f"said-{number}" for number in range(3)]
 
     def ask(file: Path) -> str:
@@ -245,7 +246,7 @@ def test_scripts_run_where_the_user_has_allowed_them_and_sessions_wait_for_one_a
     with ThreadPoolExecutor(3) as pool:
         answers = [pool.submit(ask, file) for file in files]
         wait_until(lambda: saying("Waiting for another session, which is installing npm packages") == 2)
-        (folder / "go").touch()
+        hold.unlink()
         assert [answer.result() for answer in answers] == ["FAKE ANSWER: hello\n"] * 3
     assert (folder / "node_modules/dep/ran").exists()
     assert (folder / "count").read_text() == "x"
@@ -254,6 +255,7 @@ def test_scripts_run_where_the_user_has_allowed_them_and_sessions_wait_for_one_a
 
 def test_a_session_that_ends_in_the_middle_leaves_nothing_that_counts(shop: Shop) -> None:
     folder = shop.cached("slow", locked="1.0.0")
+    (folder / "hold").touch()
     with shop.user.running(
         "confined-claude", "run", "--", "-p", "x", cwd=shop.project, CONFINED_CLAUDE_PLUGIN_SCRIPTS="on"
     ):
